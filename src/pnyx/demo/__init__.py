@@ -1,0 +1,1 @@
+"""The demonstration: many personal clouds on one machine, on real data."""

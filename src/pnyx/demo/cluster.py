@@ -1,0 +1,300 @@
+"""One process per personal cloud, on one machine.
+
+The launcher warms torch once and forks the nodes from itself (importing torch 36 times would cost
+minutes and gigabytes). Each child draws its own key *after* the fork, writes its own directory and
+vault, imports only its owner's rows, and waits for the authority to enrol it. Once the nodes run,
+nothing depends on the launcher: it watches, kills and restarts, and may die itself.
+"""
+
+import gc
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+
+from pnyx.config import (
+    ConsentPolicy,
+    ConsentRule,
+    Listen,
+    NodeConfig,
+    NodeSection,
+    write_toml,
+)
+from pnyx.demo.activity import CATEGORY, FEATURES, LABEL_COLUMN, LABELS, USER_COLUMN, windows_path
+from pnyx.demo.journal import EventLog
+from pnyx.demo.study import PURPOSE_TERM, demo_study
+from pnyx.errors import PnyxError
+from pnyx.node import keystore
+from pnyx.node.certificates import (
+    Authority,
+    authority_public_key,
+    certificate_pem,
+    create_authority,
+)
+from pnyx.node.daemon import Daemon
+from pnyx.node.keystore import KeyFile, NodeLayout
+from pnyx.node.network import Contact, write_network
+from pnyx.node.runner import run_node
+from pnyx.primitives.signature import SigningKey
+from pnyx.protocol.events import EpochOpened, Notice, StudyProposed
+from pnyx.protocol.identity import CensusEntry, make_census, network_id, node_id
+from pnyx.protocol.selection import CommitteeSize
+from pnyx.vault import Vault
+from pnyx.vault.importers import ImportMapping, import_file, parse_mapping
+
+NETWORK_NAME = "pnyx-demo"
+DAY_S = 86_400
+CONTACTS = 4
+_POLL_S = 0.05
+_LOG_NAME = "node.log"
+
+
+class _EnrolmentRequest(msgspec.Struct, frozen=True):
+    """What a node sends to the authority."""
+
+    public_key: bytes
+    port: int
+
+
+class Cluster:
+    """The processes of a demonstration, by node number from 0."""
+
+    def __init__(self, root: Path, nodes: int, rounds: int, seed: bytes) -> None:
+        self.root = root
+        self.nodes = nodes
+        self._rounds = rounds
+        self._seed = seed
+        self.processes: dict[int, int] = {}
+
+    def directory(self, node: int) -> Path:
+        """Where a node keeps everything it has."""
+        return self.root / f"node-{node + 1:02d}"
+
+    # --- enrolment ------------------------------------------------------------------------------
+
+    def launch(self, committee: CommitteeSize) -> None:
+        """Fork the nodes, enrol them, and let them start. Raises PnyxError."""
+        gc.collect()
+        gc.freeze()  # keep the collector from touching, and so copying, inherited pages
+        for node in range(self.nodes):
+            self._fork(node, fresh=True)
+        self._enrol(committee)
+
+    def _enrol(self, committee: CommitteeSize) -> None:
+        """Play the authority: one certificate a person, one census, then offline for ever."""
+        now = int(time.time_ns() // 10**9)
+        seed = secrets.token_bytes(32)
+        authority = create_authority(
+            seed, NETWORK_NAME, not_before=now - DAY_S, not_after=now + 30 * DAY_S
+        )
+        requests = [self._await_request(node) for node in range(self.nodes)]
+        entries: list[CensusEntry] = []
+        certificates: list[bytes] = []
+        for request in requests:
+            entry, certificate = _issue(authority, request.public_key, now)
+            entries.append(entry)
+            certificates.append(certificate)
+        signer = SigningKey(seed)
+        network = network_id(authority_public_key(authority.certificate), NETWORK_NAME)
+        census = make_census(
+            signer.sign,
+            network=network,
+            number=0,
+            previous=bytes(32),
+            entries=entries,
+            committee=committee,
+            issued_at=now,
+            valid_until=now + 30 * DAY_S,
+        )
+        contacts = tuple(
+            Contact(entry.node_id, "127.0.0.1", request.port)
+            for entry, request in list(zip(entries, requests, strict=True))[:CONTACTS]
+        )
+        for node, certificate in enumerate(certificates):
+            directory = self.directory(node)
+            (directory / "certificate.pem").write_bytes(certificate)
+            write_network(
+                directory / "network.json",
+                authority=certificate_pem(authority.certificate),
+                sign=signer.sign,
+                census=census,
+                contacts=contacts,
+            )
+
+    def _await_request(self, node: int) -> _EnrolmentRequest:
+        path = self.directory(node) / "request.json"
+        while not path.exists():
+            if not self.alive(node):
+                raise PnyxError(f"Node {node + 1} could not be prepared:\n{self.log(node)}")
+            time.sleep(_POLL_S)
+        return msgspec.json.decode(path.read_bytes(), type=_EnrolmentRequest)
+
+    # --- processes ------------------------------------------------------------------------------
+
+    def _fork(self, node: int, *, fresh: bool) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        process = os.fork()
+        if process == 0:
+            _live_as_node(self, node, fresh=fresh)
+        self.processes[node] = process
+
+    def alive(self, node: int) -> bool:
+        """Whether the node's process runs."""
+        process = self.processes.get(node)
+        if process is None:
+            return False
+        ended, _ = os.waitpid(process, os.WNOHANG)
+        if ended:
+            del self.processes[node]
+        return not ended
+
+    def kill(self, node: int) -> None:
+        """End a node the hard way."""
+        process = self.processes.pop(node, None)
+        if process is not None:
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+
+    def restart(self, node: int) -> None:
+        """Start a node again from what its directory holds."""
+        if not self.alive(node):
+            self._fork(node, fresh=False)
+
+    def stop(self) -> None:
+        """Ask every node to stop, and insist after a while."""
+        for process in self.processes.values():
+            os.kill(process, signal.SIGTERM)
+        limit = time.monotonic() + 5
+        while any(self.alive(node) for node in list(self.processes)) and time.monotonic() < limit:
+            time.sleep(_POLL_S)
+        for node in list(self.processes):
+            self.kill(node)
+
+    def log(self, node: int) -> str:
+        """The end of a node's log."""
+        try:
+            return (self.directory(node) / _LOG_NAME).read_text()[-2000:]
+        except OSError:
+            return "(no log)"
+
+    # --- a node's life ---------------------------------------------------------------------------
+
+    def study(self, network: bytes) -> tuple[bytes, bytes]:
+        """What the first node proposes."""
+        return demo_study(network, self.nodes, self._rounds, self._seed)
+
+
+def _issue(authority: Authority, public_key: bytes, now: int) -> tuple[CensusEntry, bytes]:
+    nonce = secrets.token_bytes(16)
+    certificate = authority.issue(
+        public_key, nonce, not_before=now - DAY_S, not_after=now + 30 * DAY_S
+    )
+    return CensusEntry(node_id(public_key, nonce), public_key), certificate_pem(certificate)
+
+
+def _live_as_node(cluster: Cluster, node: int, *, fresh: bool) -> NoReturn:
+    """Become a node; never returns."""
+    status = 1
+    directory = cluster.directory(node)
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        log = (directory / _LOG_NAME).open("a", buffering=1)
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        with open(os.devnull) as null:  # noqa: PTH123
+            os.dup2(null.fileno(), 0)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher decides
+        _node_life(cluster, node, directory, fresh=fresh)
+        status = 0
+    except PnyxError as error:
+        print(error, file=sys.stderr, flush=True)  # noqa: T201
+    except BaseException:  # noqa: BLE001  (the last chance to say anything in this process)
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def _node_life(cluster: Cluster, node: int, directory: Path, *, fresh: bool) -> None:
+    layout = NodeLayout(directory)
+    unlocking = KeyFile(directory / "unlock.key")
+    if fresh:
+        _prepare(layout, unlocking, node, refuses=node == cluster.nodes - 1)
+        _await(directory / "network.json")
+    events = EventLog(directory)
+    proposer = _Proposer(cluster, events) if node == 0 and fresh else None
+
+    def on_started(daemon: Daemon) -> None:
+        events.traffic = lambda: daemon.transport.traffic
+        events.note("started", node_id=daemon.node_id.hex())
+        if proposer is not None:
+            proposer.daemon = daemon
+
+    observer: Callable[[Notice], None] = proposer if proposer is not None else events
+    run_node(layout, unlocking, observer=observer, on_started=on_started, warm=False)
+
+
+class _Proposer:
+    """The first node's owner: proposes the study once the network has its first beacon."""
+
+    def __init__(self, cluster: Cluster, events: EventLog) -> None:
+        self._cluster = cluster
+        self._events = events
+        self.daemon: Daemon | None = None
+
+    def __call__(self, notice: Notice) -> None:
+        self._events(notice)
+        if isinstance(notice, EpochOpened) and self.daemon is not None:
+            manifest, model = self._cluster.study(self.daemon.machine.census.network)
+            self.daemon.soon(StudyProposed(manifest, model))
+
+
+def _prepare(layout: NodeLayout, unlocking: KeyFile, node: int, *, refuses: bool) -> None:
+    """What an owner does before enrolment: a key, settings, and data from an export."""
+    keys = keystore.create(layout, unlocking)
+    with Vault.open(layout.vault, keys.vault_key) as vault:
+        import_file(vault.collections, windows_path(), _mapping(node + 1), time.time_ns() / 1e9)
+    port = _free_port()
+    rule = ConsentRule(
+        action="decline" if refuses else "accept",
+        purposes=(PURPOSE_TERM,),
+        categories=(CATEGORY,),
+    )
+    config = NodeConfig(
+        node=NodeSection(network="network.json"),
+        listen=Listen(port=port),
+        consent=ConsentPolicy(default="decline", rules=(rule,)),
+    )
+    layout.config.write_bytes(write_toml(config))
+    request = _EnrolmentRequest(SigningKey(keys.signing_seed).public_key, port)
+    draft = layout.root / "request.draft"
+    draft.write_bytes(msgspec.json.encode(request))
+    draft.replace(layout.root / "request.json")
+
+
+def _mapping(user: int) -> ImportMapping:
+    columns: dict[str, object] = {name: {"type": "float"} for name in FEATURES}
+    columns[LABEL_COLUMN] = {"type": "text", "classes": list(LABELS)}
+    return parse_mapping(
+        {"category": CATEGORY, "columns": columns, "only": {USER_COLUMN: str(user)}}
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _await(path: Path) -> None:
+    while not path.exists():
+        time.sleep(_POLL_S)

@@ -1,0 +1,196 @@
+"""`pnyx demo`: personal clouds on one machine train a model together, with some of them killed."""
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_DEFAULT_TIMEOUT_S = 900.0
+_POLL_S = 0.1
+_MEMORY_EVERY_S = 3.0
+_AWAY_ROUNDS = 3
+_AWAY_SECONDS_MAX = 15.0
+_LAST_NODES_S = 10.0
+
+
+def run_demo(
+    *,
+    nodes: int = 36,
+    rounds: int = 20,
+    kill: float = 0.1,
+    seed: int | None = None,
+    as_json: bool = False,
+    keep: Path | None = None,
+) -> int:
+    """Run the demonstration; return the exit status.
+
+    kill: share of the nodes that are killed mid-run. seed: fixes the initial model and who is
+    killed; the beacons stay random. keep: directory to keep, instead of a temporary one.
+    Raises PnyxError, for instance ConfigError when an option is out of range.
+    """
+    # Many processes share few cores: threads inside the numeric libraries would only fight.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+    _check(nodes, rounds, kill)
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    with _directory(keep) as root:
+        demo = _Demo(root, nodes, rounds, kill, seed, console)
+        found, corrupted = demo.run()
+    if as_json:
+        sys.stdout.write(json.dumps(found) + "\n")
+    else:
+        from pnyx.demo.summary import show
+
+        show(Console(), found, corrupted)
+    return 0 if found["rounds_completed"] == rounds else 1
+
+
+def _check(nodes: int, rounds: int, kill: float) -> None:
+    from pnyx.errors import ConfigError
+
+    if not 6 <= nodes <= 36:
+        raise ConfigError("--nodes must be from 6 to 36: one for each person of the shipped data.")
+    if not 1 <= rounds <= 1000:
+        raise ConfigError("--rounds must be from 1 to 1000.")
+    if not 0 <= kill <= 0.5:
+        raise ConfigError("--kill must be from 0 to 0.5: the share of nodes that are killed.")
+
+
+@contextmanager
+def _directory(keep: Path | None) -> Iterator[Path]:
+    from pnyx.errors import ConfigError
+
+    if keep is None:
+        with tempfile.TemporaryDirectory(prefix="pnyx-demo-") as name:
+            yield Path(name)
+        return
+    if keep.exists() and any(keep.iterdir()):
+        raise ConfigError(f"{keep} is not empty; name a new directory for --keep.")
+    keep.mkdir(parents=True, exist_ok=True)
+    yield keep
+
+
+class _Demo:
+    """One demonstration, from forking to summary."""
+
+    def __init__(
+        self,
+        root: Path,
+        nodes: int,
+        rounds: int,
+        kill: float,
+        seed: int | None,
+        console: "Console",
+    ) -> None:
+        from pnyx.demo.cluster import Cluster
+        from pnyx.demo.display import Display
+        from pnyx.demo.watch import Watch
+        from pnyx.learning.training import warm_up
+        from pnyx.primitives.sampling import Sampler
+        from pnyx.protocol.selection import assess
+
+        self._rounds = rounds
+        self._nodes = nodes
+        seed_bytes = os.urandom(32) if seed is None else (seed % 2**64).to_bytes(32, "big")
+        self._assessment = assess(nodes, rounds=rounds + 2)
+        sampler = Sampler(seed_bytes, "pnyx/demo/victims")
+        # The proposer's node may be killed like any other; the refusing owner's node as well.
+        self._victims = sampler.sample(nodes, round(kill * nodes))
+        self._kill_at = max(1, rounds // 4) if self._victims else rounds + 1
+        self._cluster = Cluster(root, nodes, rounds, seed_bytes)
+        self._watch = Watch(self._cluster)
+        self._display = Display(console, nodes, rounds)
+        self._killed = 0
+        self._restarted = False
+        self._killed_at = 0.0
+        warm_up()
+
+    def run(self) -> tuple[dict[str, object], int]:
+        """Launch, watch, kill and bring back, stop; return the figures."""
+        from pnyx.demo.summary import summarise
+
+        try:
+            with self._display:
+                self._display.say(f"Starting {self._nodes} personal clouds ...")
+                self._cluster.launch(self._assessment.committee)
+                self._display.say("The nodes run; one proposes a study, the owners decide.")
+                self._follow()
+        finally:
+            self._cluster.stop()
+        found = summarise(
+            self._watch,
+            self._assessment,
+            nodes=self._nodes,
+            rounds=self._rounds,
+            killed=self._killed,
+            refused=1,
+        )
+        return found, self._assessment.corrupted
+
+    def _follow(self) -> None:
+        from pnyx.errors import PnyxError
+
+        give_up = time.monotonic() + _DEFAULT_TIMEOUT_S
+        next_memory = time.monotonic() + 1.0
+        last_finish: float | None = None
+        while True:
+            now = time.monotonic()
+            self._watch.poll()
+            if now >= next_memory:
+                self._watch.sample_memory()
+                next_memory = now + _MEMORY_EVERY_S
+            alive = [self._cluster.alive(node) for node in range(self._nodes)]
+            self._display.update(self._watch, alive, self._stage())
+            self._kill_and_restart(now)
+            self._check_dead(alive)
+            if self._watch.finished:
+                last_finish = last_finish or now
+                if len(self._watch.finished) == self._nodes or now > last_finish + _LAST_NODES_S:
+                    return
+            if now > give_up:
+                raise PnyxError(
+                    "The demonstration did not finish in time; run it again with --keep DIR "
+                    "and look at the nodes' logs there."
+                )
+            time.sleep(_POLL_S)
+
+    def _stage(self) -> str:
+        if self._watch.epoch_at is None:
+            return "making the first beacon"
+        return "collecting joins"
+
+    def _kill_and_restart(self, now: float) -> None:
+        reached = max(self._watch.rounds, default=0)
+        if not self._killed and reached >= self._kill_at:
+            for node in self._victims:
+                self._cluster.kill(node)
+            self._killed, self._killed_at = len(self._victims), now
+            self._display.say(f"Killed {self._killed} nodes in the middle of round {reached + 1}.")
+        elif self._killed and not self._restarted:
+            back = reached >= self._kill_at + _AWAY_ROUNDS
+            if back or now > self._killed_at + _AWAY_SECONDS_MAX:
+                for node in self._victims:
+                    self._cluster.restart(node)
+                self._restarted = True
+                self._display.say("They are back.")
+
+    def _check_dead(self, alive: list[bool]) -> None:
+        """A node that ended by itself is a fault of the demonstration: say why."""
+        from pnyx.errors import PnyxError
+
+        for node, up in enumerate(alive):
+            away = node in self._victims and self._killed and not self._restarted
+            if not up and not away and node not in self._watch.finished:
+                if node in self._cluster.processes or node in self._victims:
+                    continue  # restarted this very moment
+                raise PnyxError(f"Node {node + 1} stopped:\n{self._cluster.log(node)}")

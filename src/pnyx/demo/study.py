@@ -1,0 +1,77 @@
+"""The demonstration's study, as its proposer writes it."""
+
+import secrets
+
+from pnyx.demo.activity import (
+    CATEGORY,
+    FEATURES,
+    LABEL_COLUMN,
+    demo_hyperparameters,
+    demo_program,
+)
+from pnyx.learning.program import initial_model
+from pnyx.node.learning import encode_hyperparameters, encode_program, phase_for
+from pnyx.primitives import codec
+from pnyx.primitives.hashing import digest
+from pnyx.protocol.gossip import blob_name
+from pnyx.protocol.manifest import Manifest
+from pnyx.protocol.params import PROTOCOL_VERSION
+
+PURPOSE_TERM = "dpv:ResearchAndDevelopment"
+NORMAL_COHORT = 32
+JOIN_WINDOW_S = 3.0
+ROUND_DEADLINE_S = 30.0
+
+
+def demo_cohort(nodes: int) -> int:
+    """The demonstration's floor: 16 of 36, below the normal 32, and said so on screen."""
+    return max(2, round(nodes * 16 / 36))
+
+
+def target(nodes: int) -> int:
+    """Contributors at which a round closes: 24 of 36."""
+    return max(demo_cohort(nodes), round(nodes * 2 / 3))
+
+
+def demo_study(network: bytes, nodes: int, rounds: int, seed: bytes) -> tuple[bytes, bytes]:
+    """The encoded manifest and the initial model; `seed` determines the model."""
+    program, hyperparameters = demo_program(), demo_hyperparameters()
+    model = initial_model(program, digest("pnyx/demo/model", seed))
+    train = phase_for(
+        program,
+        hyperparameters,
+        "train",
+        rounds=rounds,
+        target=target(nodes),
+        drawn=max(target(nodes), round(nodes * 5 / 6)),
+        deadline_s=ROUND_DEADLINE_S,
+    )
+    evaluate = phase_for(
+        program,
+        hyperparameters,
+        "evaluate",
+        rounds=1,
+        target=nodes,
+        drawn=nodes,
+        deadline_s=ROUND_DEADLINE_S,
+    )
+    manifest = Manifest(
+        network=network,
+        version=PROTOCOL_VERSION,
+        epoch=0,
+        title="What are people doing?",
+        purpose="Recognise everyday activities from the accelerometer of a phone, for research.",
+        purpose_term=PURPOSE_TERM,
+        category=CATEGORY,
+        columns=FEATURES,
+        label=LABEL_COLUMN,
+        program=encode_program(program),
+        hyperparameters=encode_hyperparameters(hyperparameters),
+        initial_model=blob_name(model),
+        phases=(train, evaluate),
+        cohort_min=demo_cohort(nodes),
+        noise_multiplier=0.0,
+        join_window_s=JOIN_WINDOW_S,
+        nonce=secrets.token_bytes(32),
+    )
+    return codec.encode(manifest), model

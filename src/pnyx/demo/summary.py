@@ -1,0 +1,118 @@
+"""What a demonstration found, as one JSON object and as words for a person."""
+
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from pnyx.demo.study import NORMAL_COHORT, demo_cohort
+from pnyx.demo.watch import Watch
+from pnyx.protocol.selection import Assessment
+
+
+def summarise(
+    watch: Watch, assessment: Assessment, *, nodes: int, rounds: int, killed: int, refused: int
+) -> dict[str, Any]:
+    """The object that `pnyx demo --json` prints."""
+    training = [watch.rounds[n] for n in sorted(watch.rounds) if n <= rounds]
+    evaluation = watch.rounds.get(rounds + 1)
+    alone, shared, personalised, held_out = (
+        evaluation.metrics if evaluation and evaluation.metrics else [0, 0, 0, 0]
+    )
+    seconds, cpu = watch.seconds_per_round(), watch.cpu_per_round()
+    size = assessment.committee
+    return {
+        "nodes": nodes,
+        "rounds": rounds,
+        "rounds_completed": sum(not figures.skipped for figures in training),
+        "accuracy_alone": _share(alone, held_out),
+        "accuracy_shared": _share(shared, held_out),
+        "accuracy_personalised": _share(personalised, held_out),
+        "seconds_per_round_median": round(statistics.median(seconds), 3) if seconds else None,
+        "cpu_seconds_per_round_median": round(statistics.median(cpu), 3) if cpu else None,
+        "bytes_sent_per_contributor_round": round(watch.bytes_per_node_round()),
+        "memory_mb_peak": round(watch.memory_mb_peak),
+        "processes_killed": killed,
+        "owners_refusing": refused,
+        "contributors_min": min((f.contributors for f in training), default=0),
+        "contributions_verified": False,
+        "committee": {
+            "size": size.size,
+            "corrupt_max": size.corrupt_max,
+            "packing": size.packing,
+            "degree": size.degree,
+            "quorum": size.quorum,
+            "answers_needed": size.answers_needed,
+        },
+        "exposure_probability": assessment.exposure_probability,
+        "step_seconds_median": {k: round(v, 3) for k, v in watch.step_seconds().items()},
+        "accuracy_by_round": [
+            _share(f.metrics[0], f.metrics[1]) if f.metrics else None for f in training
+        ],
+        "messages_rejected": dict(watch.rejected),
+    }
+
+
+def _share(part: int, whole: int) -> float | None:
+    return round(part / whole, 4) if whole else None
+
+
+def show(console: Console, found: Mapping[str, Any], corrupted: int) -> None:
+    """Print the summary for a person."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    table.add_column()
+    rows = [
+        ("personal clouds", f"{found['nodes']}, of which {found['owners_refusing']} refused"),
+        ("rounds completed", f"{found['rounds_completed']} of {found['rounds']}"),
+        ("killed and back", f"{found['processes_killed']} processes (SIGKILL)"),
+        ("accuracy alone", _percent(found["accuracy_alone"]) + "  each owner trains by itself"),
+        ("accuracy shared", _percent(found["accuracy_shared"]) + "  the model trained together"),
+        (
+            "accuracy personalised",
+            _percent(found["accuracy_personalised"]) + "  the shared model, fine-tuned at home",
+        ),
+        (
+            "a round",
+            f"{found['seconds_per_round_median']} s, "
+            f"{found['cpu_seconds_per_round_median']} CPU-s for all nodes together",
+        ),
+        ("sent per node and round", f"{found['bytes_sent_per_contributor_round'] / 1000:.0f} kB"),
+        ("memory, all processes", f"{found['memory_mb_peak']} MB at most"),
+        ("committee", _committee(found["committee"])),
+        (
+            "exposure",
+            f"probability {found['exposure_probability']:.2g} over the study that "
+            f"{corrupted} colluding nodes read a contribution",
+        ),
+    ]
+    for row in rows:
+        table.add_row(*row)
+    console.print(Panel(table, title="What happened", expand=False))
+    cohort = demo_cohort(found["nodes"])
+    console.print(
+        "[bold red]noise off[/]: sums of tens of people are not private by themselves; "
+        "this demonstration shows the protocol, not a privacy guarantee"
+    )
+    console.print(
+        f"[yellow]floor of {cohort} contributors[/], below the normal {NORMAL_COHORT}; "
+        f"the smallest round had {found['contributors_min']}"
+    )
+    console.print(
+        "[yellow]contributions not verified[/]: that shares lie on one polynomial is tested, "
+        "that an update has a bounded norm is not yet"
+    )
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def _committee(size: Mapping[str, int]) -> str:
+    return (
+        f"{size['size']} members drawn by the beacon each round; up to {size['corrupt_max']} "
+        f"may collude, {size['quorum']} must agree"
+    )

@@ -1,0 +1,178 @@
+"""The launcher's view of a running demonstration: what the nodes wrote, and what it costs."""
+
+import itertools
+import os
+import statistics
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pnyx.demo.cluster import Cluster
+from pnyx.demo.journal import EventReader
+
+_CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class RoundFigures(msgspec.Struct, kw_only=True):
+    """What is known of one certified round."""
+
+    number: int
+    certified_at: float  # seconds, monotonic; first node
+    cpu_total_s: float  # all processes since their start, sampled when half the nodes had it
+    contributors: int
+    metrics: list[int]
+    skipped: bool
+
+
+class Watch:
+    """Collects every node's events and samples the processes."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._readers = [EventReader(cluster.directory(n)) for n in range(cluster.nodes)]
+        self.rounds: dict[int, RoundFigures] = {}
+        self.seen: Counter[int] = Counter()  # round -> nodes that have its record
+        self.finished: set[int] = set()
+        self.joined_at: float | None = None
+        self.epoch_at: float | None = None
+        self.steps: dict[tuple[int, str], list[float]] = {}
+        self.blamed: Counter[tuple[str, str]] = Counter()
+        self.rejected: Counter[str] = Counter()
+        self.bytes_sent: dict[int, list[tuple[int, int]]] = {}  # node -> (round, total sent)
+        self.node_ids: dict[int, str] = {}
+        self.contributed: Counter[int] = Counter()  # node -> contributions sent
+        self.memory_mb_peak = 0.0
+        self._cpu_gone: float = 0.0
+        self._cpu_now: dict[int, float] = {}
+
+    def poll(self) -> None:
+        """Read what is new."""
+        for node, reader in enumerate(self._readers):
+            for line in reader.read():
+                self._take(node, line)
+
+    def _take(self, node: int, line: dict[str, Any]) -> None:
+        match line["event"]:
+            case "started":
+                self.node_ids[node] = line["node_id"]
+            case "epoch":
+                self.epoch_at = min(self.epoch_at or line["at"], line["at"])
+            case "step":
+                self.steps.setdefault((line["round"], line["step"]), []).append(line["at"])
+            case "sent":
+                self.contributed[node] += 1
+            case "blamed":
+                self.blamed[line["peer"], line["rule"]] += 1
+            case "finished":
+                self.finished.add(node)
+                self.rejected.update(line["rejected"])
+            case "round":
+                self._take_round(node, line)
+            case _:
+                return
+
+    def _take_round(self, node: int, line: dict[str, Any]) -> None:
+        number = line["round"]
+        self.seen[number] += 1
+        self.bytes_sent.setdefault(node, []).append((number, line["bytes_sent"]))
+        known = self.rounds.get(number)
+        if known is None:
+            known = RoundFigures(
+                number=number,
+                certified_at=line["at"],
+                cpu_total_s=0.0,
+                contributors=line["contributors"],
+                metrics=line["metrics"],
+                skipped=line["skipped"],
+            )
+            self.rounds[number] = known
+        known.certified_at = min(known.certified_at, line["at"])
+        if known.cpu_total_s == 0.0 and 2 * self.seen[number] >= self._cluster.nodes:
+            known.cpu_total_s = self.cpu_total_s()
+
+    # --- processes ------------------------------------------------------------------------------
+
+    def cpu_total_s(self) -> float:
+        """CPU seconds of all nodes and their workers so far, those that were killed included."""
+        current: dict[int, float] = {}
+        for process in self._processes():
+            used = _cpu_s(process)
+            if used is not None:
+                current[process] = used
+        self._cpu_gone += sum(s for p, s in self._cpu_now.items() if p not in current)
+        self._cpu_now = current
+        return self._cpu_gone + sum(current.values())
+
+    def sample_memory(self) -> None:
+        """Note the peak of what all processes together hold, shared pages counted once."""
+        total = sum(_memory_kb(process) for process in [*self._processes(), os.getpid()])
+        self.memory_mb_peak = max(self.memory_mb_peak, total / 1024)
+
+    def _processes(self) -> list[int]:
+        nodes = list(self._cluster.processes.values())
+        return nodes + [worker for node in nodes for worker in _children(node)]
+
+    # --- figures --------------------------------------------------------------------------------
+
+    def seconds_per_round(self) -> list[float]:
+        """Time between the records of consecutive rounds."""
+        times = [self.rounds[number].certified_at for number in sorted(self.rounds)]
+        return [b - a for a, b in itertools.pairwise(times)]
+
+    def cpu_per_round(self) -> list[float]:
+        """CPU seconds of all nodes together between consecutive records."""
+        totals = [self.rounds[number].cpu_total_s for number in sorted(self.rounds)]
+        return [b - a for a, b in itertools.pairwise(totals) if a and b]
+
+    def bytes_per_node_round(self) -> float:
+        """Median over nodes and rounds of bytes sent between two records, TLS included."""
+        differences = [
+            after - before
+            for sent in self.bytes_sent.values()
+            for (first, before), (second, after) in itertools.pairwise(sent)
+            if second == first + 1 and after > before
+        ]
+        return statistics.median(differences) if differences else 0.0
+
+    def step_seconds(self) -> dict[str, float]:
+        """Median seconds that a round spends in each step, from the median member's entries."""
+        order = ["open", "close", "challenge", "accept", "release", "certify", "done"]
+        spent: dict[str, list[float]] = {}
+        for number in self.rounds:
+            entered = {
+                step: statistics.median(self.steps[number, step])
+                for step in order
+                if (number, step) in self.steps
+            }
+            for step, following in itertools.pairwise(order):
+                if step in entered:
+                    end = entered.get(following, self.rounds[number].certified_at)
+                    spent.setdefault(step, []).append(end - entered[step])
+        return {step: statistics.median(values) for step, values in spent.items()}
+
+
+def _children(process: int) -> list[int]:
+    try:
+        listed = Path(f"/proc/{process}/task/{process}/children").read_text()
+    except OSError:
+        return []
+    return [int(child) for child in listed.split()]
+
+
+def _cpu_s(process: int) -> float | None:
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / _CLOCK_TICKS
+
+
+def _memory_kb(process: int) -> int:
+    """Proportional set size: shared pages are divided among those that share them."""
+    try:
+        rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    return next((int(row.split()[1]) for row in rollup.splitlines() if row.startswith("Pss:")), 0)

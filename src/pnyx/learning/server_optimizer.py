@@ -1,0 +1,52 @@
+"""The next shared model, computed by anyone from the last one and the decoded sum.
+
+Every node must obtain the same bytes, since the committee signs their hash. So the sum stays in
+integers until here, and what follows is element-wise IEEE arithmetic in a fixed order (numpy
+ufuncs, each correctly rounded): no reduction, no BLAS, no torch. The mean update is applied with
+a constant server learning rate; there is no server momentum, so the model bytes are the whole
+state.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pnyx.errors import TrainingError
+from pnyx.learning.program import PARAMETER_DTYPE
+from pnyx.learning.task import Hyperparameters
+from pnyx.learning.update import TRAIN_COUNTS, norm_max
+
+CONTRIBUTORS_MAX = 1 << 20
+
+
+def apply_update(
+    model: bytes, total: NDArray[np.int64], count: int, hyperparameters: Hyperparameters
+) -> bytes:
+    """Move the model by server_learning_rate times the mean update.
+
+    model: flat float32 parameters. total: sum of `count` train contributions, counts included,
+    [parameter_count + 3] int64. Returns the next model, float32 little-endian.
+    Raises TrainingError when the sum cannot come from `count` valid contributions, or when the next
+    model is not finite.
+    """
+    parameters = np.frombuffer(model, PARAMETER_DTYPE)
+    if total.shape != (parameters.size + TRAIN_COUNTS,) or total.dtype != np.int64:
+        raise TrainingError(
+            f"The decoded sum has shape {total.shape} of {total.dtype} where the model asks for "
+            f"{parameters.size + TRAIN_COUNTS} integers: refuse this round."
+        )
+    if not 1 <= count <= CONTRIBUTORS_MAX:
+        raise TrainingError(f"A sum over {count} contributors gives no model: refuse this round.")
+    update = total[: parameters.size]
+    limit = count * norm_max(hyperparameters)
+    if (update > limit).any() or (update < -limit).any():
+        raise TrainingError(
+            f"The decoded sum exceeds what {count} contributions can add up to: refuse this round."
+        )
+    step = hyperparameters.server_learning_rate / (count * 2.0**hyperparameters.fraction_bits)
+    moved = parameters.astype(np.float64) + update.astype(np.float64) * step
+    # Only now to float32, and beyond its range to infinity, which the check below refuses.
+    with np.errstate(over="ignore"):
+        following = moved.astype(PARAMETER_DTYPE)
+    if not np.isfinite(following).all():
+        raise TrainingError("The next model would not be finite: refuse this round.")
+    return following.tobytes()

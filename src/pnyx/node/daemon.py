@@ -1,0 +1,407 @@
+"""A running node: the protocol's machine driven by real time, sockets, vault and worker.
+
+The daemon hands events to the machine and carries out the effects in order. Whatever the machine
+asks to persist is durable before the messages after it leave. Nothing here decides anything about
+the protocol.
+"""
+
+import asyncio
+import math
+import secrets
+import time
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+from pnyx.config import NodeConfig
+from pnyx.errors import ConfigError, ConsentError, PnyxError, TrainingError
+from pnyx.learning.task import TrainingOutcome
+from pnyx.learning.worker import TrainingWorker
+from pnyx.node.crypto import NodeCrypto
+from pnyx.node.keystore import Keys, NodeLayout
+from pnyx.node.learning import LearningRule, check_study, read_manifest_body, training_task
+from pnyx.node.network import Network
+from pnyx.node.postman import Postman, unpack
+from pnyx.node.trainer import Job, Trainer
+from pnyx.node.transport.base import Transport, TransportLimits
+from pnyx.node.transport.identity import TlsIdentity
+from pnyx.node.transport.tls import TlsTransport
+from pnyx.primitives.signature import SigningKey
+from pnyx.protocol.events import (
+    AskConsent,
+    ConsentDeclined,
+    ConsentGiven,
+    ContributionAcknowledged,
+    DebitRecorded,
+    DebitRefused,
+    Effect,
+    Event,
+    Forget,
+    LearnAddress,
+    MessageReceived,
+    Notice,
+    PeerReachable,
+    PeerUnreachable,
+    Persist,
+    RecordDebit,
+    Send,
+    StartTraining,
+    TimerExpired,
+    TrainingFailed,
+    TrainingFinished,
+)
+from pnyx.protocol.machine import NodeMachine
+from pnyx.protocol.manifest import Manifest
+from pnyx.protocol.params import DEFAULT_PARAMS, ProtocolParams
+from pnyx.vault import RoundStore, StudyRequest, Vault, evaluate_policy
+
+CONSENT_SECONDS = 365 * 86_400.0
+
+Observer = Callable[[Notice], None]
+
+
+def wall_clock() -> float:
+    """Calendar time, for certificates, consents and the ledger; never for the protocol."""
+    return time.time_ns() / 1e9
+
+
+def study_request(study: bytes, manifest_body: bytes) -> StudyRequest:
+    """What a study asks of the owner, in the vault's terms."""
+    manifest = read_manifest_body(manifest_body)
+    return StudyRequest(
+        study=study,
+        purpose=manifest.purpose_term,
+        columns={manifest.category: (*manifest.columns, manifest.label)},
+        epsilon=privacy_cost(manifest),
+        rounds=manifest.rounds,
+    )
+
+
+def privacy_cost(manifest: Manifest) -> float:
+    """Epsilon of a study, or of one of its rounds; without noise no finite figure can be stated."""
+    assert manifest.noise_multiplier == 0, "the protocol refuses studies with noise"
+    return math.inf
+
+
+class Daemon:
+    """One node; `run` returns after `stop`."""
+
+    def __init__(
+        self,
+        *,
+        layout: NodeLayout,
+        keys: Keys,
+        config: NodeConfig,
+        network: Network,
+        worker: TrainingWorker,
+        observer: Observer,
+        params: ProtocolParams = DEFAULT_PARAMS,
+    ) -> None:
+        self._config = config
+        self._network = network
+        self._observer = observer
+        self._params = params
+        self._trainer = Trainer(worker)
+        signing_key = SigningKey(keys.signing_seed)
+        self._crypto = NodeCrypto(signing_key)
+        self.node_id = self._identify(layout, keys)
+        self.vault = Vault.open(
+            layout.vault, keys.vault_key, epsilon_total_max=config.limits.epsilon_total_max
+        )
+        self._rounds = RoundStore(layout.rounds, keys.rounds_key)
+        self._machine: NodeMachine | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
+        self._stopping = asyncio.Event()
+        self._away: set[bytes] = set()
+        self._postman: Postman | None = None
+
+    def _identify(self, layout: NodeLayout, keys: Keys) -> bytes:
+        try:
+            certificate = layout.certificate.read_bytes()
+        except OSError as error:
+            raise ConfigError(
+                f"This node has no certificate at {layout.certificate}; "
+                "ask your network's authority to issue one."
+            ) from error
+        identity = TlsIdentity(
+            keys.signing_seed,
+            certificate,
+            self._network.authority,
+            layout.root,
+            now=wall_clock(),
+        )
+        if self._network.census.index_of(identity.node_id) is None:
+            raise ConfigError(
+                "This node is not in the network's census; "
+                "ask the authority for a newer network file."
+            )
+        self._transport: Transport = TlsTransport(
+            identity,
+            host=self._config.listen.host,
+            port=self._config.listen.port,
+            limits=TransportLimits(connections_max=self._config.limits.connections_max),
+            admit=lambda peer: self._network.census.index_of(peer) is not None,
+        )
+        return identity.node_id
+
+    # --- life -----------------------------------------------------------------------------------
+
+    @property
+    def machine(self) -> NodeMachine:
+        """The protocol's machine, once the node runs."""
+        if self._machine is None:
+            raise RuntimeError("the node is not running yet")
+        return self._machine
+
+    @property
+    def transport(self) -> Transport:
+        """The node's transport."""
+        return self._transport
+
+    async def start(self) -> None:
+        """Open the port and take up the protocol. Raises TransportError or VaultError."""
+        restored = self._rounds.load()
+        self._postman = Postman(self._transport, self._on_message, self._on_reachable)
+        await self._transport.start(self._serve, lambda peer: self._on_reachable(peer, False))
+        loop = asyncio.get_running_loop()
+        host = self._config.advertised_host
+        port = self._config.advertise.port or self._transport.port
+        contacts = [c for c in self._network.contacts if c.node_id != self.node_id]
+        for contact in contacts:
+            self._transport.learn_address(contact.node_id, contact.host, contact.port)
+        self._machine = NodeMachine(
+            node_id=self.node_id,
+            census=self._network.census,
+            crypto=self._crypto,
+            rule=LearningRule(),
+            params=self._params,
+            seed=secrets.token_bytes(32),
+            serve=self._config.node.serve_as_actor,
+            address=(host, port),
+            address_sequence=time.time_ns(),
+            contacts=[contact.node_id for contact in contacts],
+            restored=restored,
+            now=loop.time(),
+        )
+        self.deliver(TimerExpired())
+
+    async def run(self) -> None:
+        """Start and serve until `stop` is called."""
+        try:
+            await self.start()
+            await self._stopping.wait()
+        finally:
+            await self.close()
+
+    def stop(self) -> None:
+        """Ask `run` to end."""
+        self._stopping.set()
+
+    async def close(self) -> None:
+        """Close everything in order; what was promised is already durable."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._postman is not None:
+            await self._postman.stop()
+        await self._transport.stop()
+        await self._trainer.stop()
+        self._rounds.close()
+        self.vault.close()
+
+    # --- events in ------------------------------------------------------------------------------
+
+    def deliver(self, event: Event) -> None:
+        """Hand an event to the machine and carry out what it asks."""
+        loop = asyncio.get_running_loop()
+        effects = self.machine.handle(event, loop.time())
+        self._carry_out(effects)
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        due = self.machine.next_deadline()
+        if due is None or due == self._timer_at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = due
+        self._timer = asyncio.get_running_loop().call_at(due, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer, self._timer_at = None, float("inf")
+        self.deliver(TimerExpired())
+
+    def _serve(self, peer: bytes, body: bytes) -> bytes:
+        """Answer a peer's request with what waits for it afterwards."""
+        for message in unpack(body):
+            self._on_message(peer, message)
+        return self._postman.collect(peer) if self._postman is not None else b""
+
+    def _on_message(self, peer: bytes, message: bytes) -> None:
+        self._on_reachable(peer, True)
+        self.deliver(MessageReceived(peer, message))
+
+    def _on_reachable(self, peer: bytes, reachable: bool) -> None:
+        if self._machine is None or reachable == (peer not in self._away):
+            return
+        if reachable:
+            self._away.discard(peer)
+            self.deliver(PeerReachable(peer))
+        else:
+            self._away.add(peer)
+            self.deliver(PeerUnreachable(peer))
+
+    # --- effects out ----------------------------------------------------------------------------
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        """Execute effects in order; what is persisted in a row shares one flush to disk."""
+        puts: list[tuple[str, bytes]] = []
+        forgets: list[str] = []
+        for effect in effects:
+            match effect:
+                case Persist():
+                    puts.append((effect.key, effect.value))
+                case Forget():
+                    forgets.append(effect.prefix)
+                case Notice() | LearnAddress():
+                    self._carry_out_harmless(effect)
+                case _:
+                    self._flush(puts, forgets)
+                    self._carry_out_one(effect)
+        self._flush(puts, forgets)
+
+    def _flush(self, puts: list[tuple[str, bytes]], forgets: list[str]) -> None:
+        if puts or forgets:
+            self._rounds.apply(puts, forgets)
+            puts.clear()
+            forgets.clear()
+
+    def _carry_out_harmless(self, effect: Effect) -> None:
+        """Effects that promise nothing to anybody and need not wait for the disk."""
+        match effect:
+            case LearnAddress():
+                self._transport.learn_address(effect.peer, effect.host, effect.port)
+            case ContributionAcknowledged():
+                self.vault.ledger.acknowledge(
+                    effect.study,
+                    effect.round_number,
+                    effect.attempt,
+                    receipts=effect.receipts,
+                    now=wall_clock(),
+                )
+                self._observer(effect)
+            case Notice():
+                self._observer(effect)
+
+    def _carry_out_one(self, effect: Effect) -> None:
+        match effect:
+            case Send():
+                if self._postman is not None:
+                    self._postman.post(effect.peer, effect.payload)
+            case AskConsent():
+                self._soon(lambda: self._ask_consent(effect))
+            case StartTraining():
+                self._soon(lambda: self._train(effect))
+            case RecordDebit():
+                self._soon(lambda: self._debit(effect))
+            case _:
+                raise TypeError(f"unknown effect {type(effect).__name__}")
+
+    def soon(self, event: Event) -> None:
+        """Deliver an event after the current one is finished."""
+        self._soon(lambda: self.deliver(event))
+
+    def _soon(self, act: Callable[[], None]) -> None:
+        """Answer an effect after the current event is finished."""
+        asyncio.get_running_loop().call_soon(act)
+
+    def _ask_consent(self, effect: AskConsent) -> None:
+        """Apply the owner's decision or policy; leave the rest to the owner."""
+        consent = self.vault.consents.get(effect.study)
+        now = wall_clock()
+        if consent is not None:
+            holds = consent.holds(now)
+            self.deliver(ConsentGiven(effect.study) if holds else ConsentDeclined(effect.study))
+            return
+        request = study_request(effect.study, effect.manifest)
+        action = evaluate_policy(self._config.consent, request)
+        if action == "accept":
+            self._decide(request, effect.manifest, accept=True, by="policy")
+        elif action == "decline":
+            self._decide(request, effect.manifest, accept=False, by="policy")
+
+    def decide(self, study: bytes, *, accept: bool) -> None:
+        """Record the owner's answer to a study that asks. Raises ConsentError."""
+        state = self.machine.studies.get(study)
+        if state is None:
+            raise ConsentError(
+                "This study is not known here; `pnyx study list` shows those that are."
+            )
+        request = study_request(study, state.signed.body)
+        self._decide(request, state.signed.body, accept=accept, by="owner")
+
+    def _decide(
+        self,
+        request: StudyRequest,
+        manifest_body: bytes,
+        *,
+        accept: bool,
+        by: Literal["owner", "policy"],
+    ) -> None:
+        if accept:
+            try:
+                check_study(read_manifest_body(manifest_body))
+            except TrainingError as error:
+                raise ConsentError(str(error)) from error
+        now = wall_clock()
+        self.vault.consents.record(
+            request, accepted=accept, decided_by=by, now=now, expires=now + CONSENT_SECONDS
+        )
+        study = request.study
+        self.deliver(ConsentGiven(study) if accept else ConsentDeclined(study))
+
+    def withdraw(self, study: bytes) -> None:
+        """Withdraw a consent: it holds for nothing that is sent from now on."""
+        self.vault.consents.withdraw(study, wall_clock())
+        self.deliver(ConsentDeclined(study))
+
+    def _train(self, effect: StartTraining) -> None:
+        try:
+            task = training_task(
+                self.vault,
+                study=effect.study,
+                manifest_body=effect.manifest,
+                round_number=effect.round_number,
+                model=effect.model,
+                node_id=self.node_id,
+                seed=secrets.token_bytes(32),
+                now=wall_clock(),
+            )
+        except PnyxError as error:
+            self.deliver(TrainingFailed(effect.study, effect.round_number, str(error)))
+            return
+        self._trainer.submit(Job(task, lambda outcome: self._on_trained(effect, outcome)))
+
+    def _on_trained(self, effect: StartTraining, outcome: TrainingOutcome | TrainingError) -> None:
+        if isinstance(outcome, TrainingError):
+            self.deliver(TrainingFailed(effect.study, effect.round_number, str(outcome)))
+            return
+        vector = np.frombuffer(outcome.vector, dtype="<i8").astype(np.int64)
+        self.deliver(TrainingFinished(effect.study, effect.round_number, vector))
+
+    def _debit(self, effect: RecordDebit) -> None:
+        try:
+            self.vault.ledger.debit(
+                effect.study,
+                effect.round_number,
+                effect.attempt,
+                phase=effect.phase,
+                bytes_planned=effect.payload_bytes,
+                epsilon=math.inf,
+                now=wall_clock(),
+            )
+        except PnyxError as error:
+            self.deliver(DebitRefused(effect.context, str(error)))
+            return
+        self.deliver(DebitRecorded(effect.context))

@@ -1,0 +1,142 @@
+"""Between the protocol and learning: how a manifest becomes training tasks and models.
+
+The protocol sees vectors of integers; learning sees programs, models and rows. This module holds
+the only place where the two meet, on the node's side of the vault.
+"""
+
+import msgspec
+import numpy as np
+
+from pnyx.errors import ConsentError, TrainingError
+from pnyx.learning.program import MlpProgram
+from pnyx.learning.server_optimizer import apply_update
+from pnyx.learning.task import Hyperparameters, TaskKind, TrainingTask
+from pnyx.learning.update import EVALUATE_COUNTS, TRAIN_COUNTS, contribution_bounds
+from pnyx.primitives import codec
+from pnyx.primitives.hashing import digest
+from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, StudyPhase
+from pnyx.protocol.ports import IntVector
+from pnyx.vault import Vault
+
+
+class _Declared(msgspec.Struct, frozen=True):
+    """A manifest's program and hyper-parameters, decoded."""
+
+    program: MlpProgram
+    hyperparameters: Hyperparameters
+
+
+def encode_program(program: MlpProgram) -> bytes:
+    """A program as a manifest carries it."""
+    return msgspec.json.encode(program)
+
+
+def encode_hyperparameters(hyperparameters: Hyperparameters) -> bytes:
+    """Hyper-parameters as a manifest carries them."""
+    return msgspec.json.encode(hyperparameters)
+
+
+def read_manifest_body(body: bytes) -> Manifest:
+    """Decode a manifest that the protocol has verified."""
+    return codec.decode(body, Manifest, bytes_max=MANIFEST_BYTES_MAX)
+
+
+def _declared(manifest: Manifest) -> _Declared:
+    """Raises TrainingError when program or hyper-parameters are not ones this node can run."""
+    try:
+        return _Declared(
+            msgspec.json.decode(manifest.program, type=MlpProgram),
+            msgspec.json.decode(manifest.hyperparameters, type=Hyperparameters),
+        )
+    except (msgspec.DecodeError, ValueError) as error:
+        raise TrainingError(f"The study's program cannot be run here: {error}.") from error
+
+
+def check_study(manifest: Manifest) -> None:
+    """Check that program, phases and columns fit together. Raises TrainingError."""
+    declared = _declared(manifest)
+    if declared.program.input_width != len(manifest.columns):
+        raise TrainingError("The study's program does not match the columns that it asks for.")
+    for phase in manifest.phases:
+        bounds = contribution_bounds(declared.program, declared.hyperparameters, _kind(phase))
+        if bounds.length != phase.vector_length or int(bounds.max_abs.max()) > phase.entry_max:
+            raise TrainingError("The study's vector does not match its program.")
+
+
+def _kind(phase: StudyPhase) -> TaskKind:
+    return "train" if phase.kind == "train" else "evaluate"
+
+
+def phase_for(
+    program: MlpProgram,
+    hyperparameters: Hyperparameters,
+    kind: TaskKind,
+    *,
+    rounds: int,
+    target: int,
+    drawn: int,
+    deadline_s: float,
+) -> StudyPhase:
+    """Build a phase whose vector fits the program."""
+    bounds = contribution_bounds(program, hyperparameters, kind)
+    return StudyPhase(
+        kind=kind,
+        rounds=rounds,
+        vector_length=bounds.length,
+        metrics_length=TRAIN_COUNTS if kind == "train" else EVALUATE_COUNTS,
+        entry_max=int(bounds.max_abs.max()),
+        target=target,
+        drawn=drawn,
+        deadline_s=deadline_s,
+    )
+
+
+class LearningRule:
+    """Implements `protocol.ports.ModelRule` with the study's own hyper-parameters."""
+
+    def next_model(
+        self, manifest: bytes, round_number: int, model: bytes, total: IntVector, count: int
+    ) -> bytes | None:
+        """The model after a round; None when the sum cannot come from valid contributions."""
+        del round_number
+        try:
+            declared = _declared(read_manifest_body(manifest))
+            return apply_update(model, total, count, declared.hyperparameters)
+        except TrainingError:
+            return None
+
+
+def training_task(
+    vault: Vault,
+    *,
+    study: bytes,
+    manifest_body: bytes,
+    round_number: int,
+    model: bytes,
+    node_id: bytes,
+    seed: bytes,
+    now: float,
+) -> TrainingTask:
+    """Read the consented rows and describe one local step on them.
+
+    seed: 32 fresh secret bytes. Raises ConsentError, VaultError or TrainingError.
+    """
+    manifest = read_manifest_body(manifest_body)
+    declared = _declared(manifest)
+    names = (*manifest.columns, manifest.label)
+    columns = vault.read_for_study(study, manifest.category, names, now)
+    labels = columns[manifest.label]
+    if labels.dtype.kind not in "iu":
+        raise ConsentError(f"Column {manifest.label} holds no classes; check its mapping.")
+    features = np.stack([columns[name] for name in manifest.columns], axis=1).astype("<f4")
+    return TrainingTask(
+        kind=_kind(manifest.phase_of(round_number)),
+        program=declared.program,
+        hyperparameters=declared.hyperparameters,
+        model=model,
+        features=features.tobytes(),
+        labels=labels.astype("<i8").tobytes(),
+        rows=len(labels),
+        seed=seed,
+        split_seed=digest("pnyx/split", study, node_id),
+    )

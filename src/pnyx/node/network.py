@@ -1,0 +1,118 @@
+"""The network file: what an authority hands to every node of its network.
+
+It holds the authority's certificate, the census, and a few addresses to start from, signed as a
+whole. A node checks all of it before it believes any of it.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from pnyx.errors import ConfigError, InvalidSignature, PnyxError
+from pnyx.node.certificates import (
+    authority_public_key,
+    certificate_pem,
+    network_name,
+    read_authority_certificate,
+)
+from pnyx.primitives import codec
+from pnyx.primitives.signature import verify
+from pnyx.protocol.identity import (
+    Census,
+    SignedCensus,
+    network_id,
+    signing_input,
+    verify_census,
+)
+from pnyx.protocol.ports import Crypto
+
+NETWORK_FILE_BYTES_MAX = 256 * 1024 * 1024
+
+
+class Contact(msgspec.Struct, frozen=True, array_like=True):
+    """A node's address, to start from."""
+
+    node_id: Annotated[bytes, Meta(min_length=32, max_length=32)]
+    host: Annotated[str, Meta(min_length=1, max_length=253)]
+    port: Annotated[int, Meta(ge=1, le=65535)]
+
+
+class NetworkBody(msgspec.Struct, frozen=True, array_like=True, tag=110):
+    """What the authority signs."""
+
+    authority: Annotated[bytes, Meta(max_length=16 * 1024)]  # PEM
+    census: SignedCensus
+    contacts: Annotated[tuple[Contact, ...], Meta(max_length=1024)]
+
+
+class _NetworkFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The file itself: JSON with base64 bytes, so that a person can tell what it is."""
+
+    pnyx_network: str
+    body: bytes
+    signature: bytes
+
+
+class Network(msgspec.Struct, frozen=True):
+    """A verified network file."""
+
+    name: str
+    network: bytes
+    authority: bytes
+    census: Census
+    contacts: tuple[Contact, ...]
+
+
+def write_network(
+    path: Path,
+    *,
+    authority: bytes,
+    sign: Callable[[bytes], bytes],
+    census: SignedCensus,
+    contacts: tuple[Contact, ...],
+) -> None:
+    """Sign and write a network file, whole or not at all."""
+    certificate = read_authority_certificate(authority)
+    name = network_name(certificate)
+    body = codec.encode(NetworkBody(certificate_pem(certificate), census, contacts))
+    network = network_id(authority_public_key(certificate), name)
+    content = msgspec.json.encode(_NetworkFile(name, body, sign(signing_input(network, body))))
+    draft = path.with_suffix(".draft")
+    draft.write_bytes(content)
+    draft.replace(path)
+
+
+def read_network(path: Path, crypto: Crypto, *, now: float) -> Network:
+    """Read and verify a network file; now: unix seconds. Raises ConfigError."""
+    try:
+        size = path.stat().st_size
+        if size > NETWORK_FILE_BYTES_MAX:
+            raise ConfigError(f"{path} is too large for a network file; ask for it again.")
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"The network file {path} cannot be read ({error.strerror}); "
+            "ask your network's authority for it."
+        ) from error
+    try:
+        return _verified(content, crypto, now)
+    except (msgspec.DecodeError, PnyxError) as error:
+        raise ConfigError(f"{path} is not a valid network file: {error}") from error
+
+
+def _verified(content: bytes, crypto: Crypto, now: float) -> Network:
+    file = msgspec.json.decode(content, type=_NetworkFile)
+    body = codec.decode(file.body, NetworkBody, bytes_max=NETWORK_FILE_BYTES_MAX)
+    certificate = read_authority_certificate(body.authority)
+    name = network_name(certificate)
+    key = authority_public_key(certificate)
+    network = network_id(key, name)
+    if not verify(key, signing_input(network, file.body), file.signature):
+        raise InvalidSignature("its signature is not the authority's.")
+    census = verify_census(
+        body.census, network=network, authority_key=key, crypto=crypto, now=int(now)
+    )
+    return Network(name, network, body.authority, census, body.contacts)

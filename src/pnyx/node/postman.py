@@ -1,0 +1,106 @@
+"""Delivery of the machine's messages: gathered per peer, one request in flight to each.
+
+While a request to a peer is under way, further messages for it gather and leave together; answers
+that a peer has ready travel back in the response. A message that cannot be delivered is lost, which
+the protocol tolerates, and the machine is told that the peer is away.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from pnyx.errors import MalformedMessage, TransportError
+from pnyx.node.transport.base import Transport
+
+_LENGTH_BYTES = 4
+_BATCH_BYTES_MAX = 4 * 1024 * 1024
+
+
+def pack(messages: list[bytes]) -> bytes:
+    """Several messages as one body: each with its length in front."""
+    parts: list[bytes] = []
+    for message in messages:
+        parts.append(len(message).to_bytes(_LENGTH_BYTES, "big"))
+        parts.append(message)
+    return b"".join(parts)
+
+
+def unpack(body: bytes) -> list[bytes]:
+    """Cut a body into its messages. Raises MalformedMessage."""
+    messages: list[bytes] = []
+    at = 0
+    while at < len(body):
+        start = at + _LENGTH_BYTES
+        end = start + int.from_bytes(body[at:start], "big")
+        if start > len(body) or end > len(body):
+            raise MalformedMessage("a batch of messages is cut short")
+        messages.append(body[start:end])
+        at = end
+    return messages
+
+
+class Postman:
+    """Outgoing messages of one node."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        on_message: Callable[[bytes, bytes], None],
+        on_reachable: Callable[[bytes, bool], None],
+    ) -> None:
+        self._transport = transport
+        self._on_message = on_message
+        self._on_reachable = on_reachable
+        self._waiting: dict[bytes, list[bytes]] = {}
+        self._running: dict[bytes, asyncio.Task[None]] = {}
+        self._wake: dict[bytes, asyncio.Handle] = {}
+
+    def post(self, peer: bytes, message: bytes) -> None:
+        """Queue a message; it leaves with the next turn of the event loop."""
+        queue = self._waiting.setdefault(peer, [])
+        queue.append(message)
+        if peer not in self._running and peer not in self._wake:
+            self._wake[peer] = asyncio.get_running_loop().call_soon(self._start, peer)
+
+    def collect(self, peer: bytes) -> bytes:
+        """Take what waits for a peer, as the response to its request."""
+        return pack(self._take(peer)) if peer in self._waiting else b""
+
+    async def stop(self) -> None:
+        """Drop everything that waits."""
+        self._waiting.clear()
+        for handle in self._wake.values():
+            handle.cancel()
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _take(self, peer: bytes) -> list[bytes]:
+        queue = self._waiting.pop(peer, [])
+        size = 0
+        for count, message in enumerate(queue):
+            size += len(message) + _LENGTH_BYTES
+            if size > _BATCH_BYTES_MAX and count:
+                self._waiting[peer] = queue[count:]
+                return queue[:count]
+        return queue
+
+    def _start(self, peer: bytes) -> None:
+        self._wake.pop(peer, None)
+        if peer in self._waiting and peer not in self._running:
+            self._running[peer] = asyncio.get_running_loop().create_task(self._deliver(peer))
+
+    async def _deliver(self, peer: bytes) -> None:
+        try:
+            while peer in self._waiting:
+                answer = await self._transport.request(peer, pack(self._take(peer)))
+                self._on_reachable(peer, True)
+                for message in unpack(answer):
+                    self._on_message(peer, message)
+        except (TransportError, MalformedMessage):
+            self._waiting.pop(peer, None)
+            self._on_reachable(peer, False)
+        finally:
+            self._running.pop(peer, None)
+        if peer in self._waiting:
+            self._start(peer)

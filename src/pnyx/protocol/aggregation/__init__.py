@@ -1,0 +1,1 @@
+"""Secure aggregation: `encoding` of integers into field slots, `direct` packed Shamir shares."""

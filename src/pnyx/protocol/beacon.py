@@ -1,0 +1,134 @@
+"""Randomness that no coalition of up to f members predicts, bends or withholds.
+
+Each *dealer* draws a secret, shares it to the committee with degree f (f members learn nothing)
+and commits to the Merkle root of all salted shares. Once the set of dealers is fixed, every
+committed secret is opened by f + 1 hash-valid shares of *any* members, so that withholding a
+reveal changes nothing (plain commit-reveal lets the last revealer choose: 8 withheld bits multiply
+corrupted actors by 4.8). Whoever opens recomputes all shares and the root: a dealer that committed
+to something else than a polynomial contributes zero, whichever shares were used, and its opened
+shares are evidence. With at least f + 1 dealers one of them is honest, so the value is uniform.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+import numpy as np
+
+from pnyx.errors import MalformedMessage
+from pnyx.primitives.hashing import digest, merkle_proofs, merkle_root, verify_merkle_proof
+from pnyx.primitives.sampling import Sampler
+from pnyx.primitives.sharing import PackedSharing, interpolate_all
+from pnyx.protocol.aggregation.encoding import FIELDS
+from pnyx.protocol.messages import OpenedShare
+from pnyx.protocol.selection.security import CommitteeSize
+
+SECRET_ELEMENTS = 10  # ten 27-bit elements: 270 bits
+SHARE_BYTES = 4 * SECRET_ELEMENTS
+SALT_BYTES = 16
+FIELD = FIELDS[0]
+NO_DEALING = bytes(32)
+NO_SECRET = bytes(SHARE_BYTES)
+
+
+def dealer_count(size: CommitteeSize) -> int:
+    """The first 3f + 1 members deal: f may lie and f be absent, and f + 1 still count."""
+    return min(size.size, 3 * size.corrupt_max + 1)
+
+
+def dealers_needed(size: CommitteeSize) -> int:
+    """With f + 1 dealers, at least one is honest."""
+    return size.corrupt_max + 1
+
+
+def _sharing(size: CommitteeSize) -> PackedSharing:
+    return PackedSharing(FIELD, size.size, size.corrupt_max, 1)
+
+
+def _salt(secret: bytes, member: int) -> bytes:
+    """Salts follow from the secret, so that whoever opens it can recompute the commitment."""
+    return digest("pnyx/beacon/salt", secret, member.to_bytes(4, "big"))[:SALT_BYTES]
+
+
+class DealtSecret(msgspec.Struct, frozen=True):
+    """A dealer's commitment and what each member will hold."""
+
+    root: bytes
+    shares: tuple[OpenedShare, ...]
+
+    def __repr__(self) -> str:
+        return "DealtSecret(…)"
+
+
+def deal(seed: bytes, dealer: int, size: CommitteeSize) -> DealtSecret:
+    """Draw and share a secret from a fresh 32-byte seed."""
+    sampler = Sampler(seed, "pnyx/beacon/dealing")
+    secret = sampler.field_elements(FIELD.modulus, (1, SECRET_ELEMENTS))
+    noise = sampler.field_elements(FIELD.modulus, (size.corrupt_max, SECRET_ELEMENTS))
+    rows = [FIELD.pack(row) for row in _sharing(size).share(secret, noise)]
+    packed_secret = FIELD.pack(secret[0])
+    salts = [_salt(packed_secret, member) for member in range(size.size)]
+    leaves = [row + salt for row, salt in zip(rows, salts, strict=True)]
+    proofs = merkle_proofs(leaves)
+    return DealtSecret(
+        merkle_root(leaves),
+        tuple(
+            OpenedShare(dealer, row, salt, proof)
+            for row, salt, proof in zip(rows, salts, proofs, strict=True)
+        ),
+    )
+
+
+def share_matches(root: bytes, opened: OpenedShare, member: int, size: CommitteeSize) -> bool:
+    """Whether a member's share is the one the dealer committed to."""
+    return len(opened.share) == SHARE_BYTES and verify_merkle_proof(
+        root, opened.share + opened.salt, member, size.size, opened.proof
+    )
+
+
+def recover(root: bytes, shares: Mapping[int, OpenedShare], size: CommitteeSize) -> bytes | None:
+    """Open one dealer's secret from any f + 1 hash-valid shares (member -> share).
+
+    Returns None with too few of them, and NO_SECRET when the dealer's commitment is not a
+    polynomial of degree f.
+    """
+    valid = {m: s for m, s in shares.items() if share_matches(root, s, m, size)}
+    needed = size.corrupt_max + 1
+    if len(valid) < needed:
+        return None
+    members = tuple(sorted(valid))[:needed]
+    try:
+        rows = np.stack([FIELD.unpack(valid[m].share, SECRET_ELEMENTS) for m in members])
+    except MalformedMessage:
+        return NO_SECRET
+    secret = FIELD.pack(_sharing(size).reconstruct(members, rows)[0])
+    everyone = interpolate_all(FIELD, size.size, members, rows, size.corrupt_max)
+    leaves = [FIELD.pack(row) + _salt(secret, member) for member, row in enumerate(everyone)]
+    return secret if merkle_root(leaves) == root else NO_SECRET
+
+
+def recover_all(
+    roots: Mapping[int, bytes],
+    openings: Iterable[tuple[int, Iterable[OpenedShare]]],
+    size: CommitteeSize,
+) -> dict[int, bytes] | None:
+    """Open every dealer's secret (dealer -> root) from members' openings; None while too few."""
+    by_dealer: dict[int, dict[int, OpenedShare]] = {dealer: {} for dealer in roots}
+    for member, shares in openings:
+        for share in shares:
+            if share.dealer in by_dealer:
+                by_dealer[share.dealer][member] = share
+    secrets: dict[int, bytes] = {}
+    for dealer, root in roots.items():
+        secret = recover(root, by_dealer[dealer], size)
+        if secret is None:
+            return None
+        secrets[dealer] = secret
+    return secrets
+
+
+def combine(context: bytes, purpose: str, secrets: Mapping[int, bytes]) -> bytes:
+    """The beacon: a hash over every dealer's secret, bound to the round and to its purpose."""
+    parts = [
+        part for dealer in sorted(secrets) for part in (dealer.to_bytes(4, "big"), secrets[dealer])
+    ]
+    return digest("pnyx/beacon/value", context, purpose.encode(), *parts)

@@ -1,0 +1,218 @@
+"""What enters and leaves the node's state machine.
+
+The shell calls `machine.handle(event, now)` and carries out the returned effects *in order*:
+a `Persist` must be durable before any effect after it is carried out. Slow work is an effect that
+is answered later by an event.
+"""
+
+import msgspec
+
+from pnyx.protocol.ports import IntVector
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Base of everything that happens to a node."""
+
+
+class MessageReceived(Event, frozen=True):
+    """Bytes from a peer whose node id the transport has authenticated."""
+
+    peer: bytes
+    payload: bytes
+
+
+class TimerExpired(Event, frozen=True):
+    """The deadline announced by `next_deadline` has passed."""
+
+
+class PeerUnreachable(Event, frozen=True):
+    """A connection to the peer broke or could not be made. A hint: never a proof of absence."""
+
+    peer: bytes
+
+
+class PeerReachable(Event, frozen=True):
+    """A connection to the peer was made."""
+
+    peer: bytes
+
+
+class ConsentGiven(Event, frozen=True):
+    """The owner, or the owner's policy, accepts the study."""
+
+    study: bytes
+
+
+class ConsentDeclined(Event, frozen=True):
+    """The owner refuses the study, or withdraws from it."""
+
+    study: bytes
+
+
+class StudyProposed(Event, frozen=True):
+    """The owner proposes a study; `manifest` holds the encoded manifest, not yet signed."""
+
+    manifest: bytes
+    model: bytes
+
+
+class TrainingFinished(Event, frozen=True):
+    """The worker's integer vector for one round, already clipped and quantised."""
+
+    study: bytes
+    round_number: int
+    vector: IntVector
+
+
+class TrainingFailed(Event, frozen=True):
+    """The worker could not produce a usable vector; this node sits the round out."""
+
+    study: bytes
+    round_number: int
+    reason: str
+
+
+class DebitRecorded(Event, frozen=True):
+    """Consent was checked and the ledger entry is durable: bytes may leave now."""
+
+    context: bytes
+
+
+class DebitRefused(Event, frozen=True):
+    """Consent is missing or the budget is spent: nothing may leave."""
+
+    context: bytes
+    reason: str
+
+
+class Effect(msgspec.Struct, frozen=True):
+    """Base of everything that a machine asks of its shell."""
+
+
+class Send(Effect, frozen=True):
+    """Deliver bytes to a peer, at most once; loss is tolerated."""
+
+    peer: bytes
+    payload: bytes
+
+
+class LearnAddress(Effect, frozen=True):
+    """A signed node record gives the peer's address."""
+
+    peer: bytes
+    host: str
+    port: int
+
+
+class Persist(Effect, frozen=True):
+    """Store durably before the effects that follow."""
+
+    key: str
+    value: bytes
+
+
+class Forget(Effect, frozen=True):
+    """Erase every persisted key that starts with the prefix, secrets beyond recovery."""
+
+    prefix: str
+
+
+class AskConsent(Effect, frozen=True):
+    """A valid study is known; the shell answers ConsentGiven or ConsentDeclined, now or later."""
+
+    study: bytes
+    manifest: bytes
+
+
+class StartTraining(Effect, frozen=True):
+    """Compute this node's vector; answered by TrainingFinished or TrainingFailed."""
+
+    study: bytes
+    round_number: int
+    manifest: bytes
+    model: bytes
+
+
+class RecordDebit(Effect, frozen=True):
+    """Check consent and debit the ledger, durably; answered by DebitRecorded or DebitRefused."""
+
+    context: bytes
+    study: bytes
+    round_number: int
+    attempt: int
+    phase: str
+    payload_bytes: int
+
+
+class Notice(Effect, frozen=True):
+    """Base of what a person may want to know; no duty for the shell."""
+
+
+class EpochOpened(Notice, frozen=True):
+    """The network has a beacon for this epoch."""
+
+    epoch: int
+    beacon: bytes
+
+
+class StepReached(Notice, frozen=True):
+    """This committee member reached a step of a round; serves progress and timing tables."""
+
+    study: bytes
+    round_number: int
+    step: str
+
+
+class ContributionSent(Notice, frozen=True):
+    """This node's contribution left for the committee."""
+
+    study: bytes
+    round_number: int
+    payload_bytes: int
+
+
+class ContributionAcknowledged(Notice, frozen=True):
+    """A quorum of members holds the contribution; the node may go offline."""
+
+    study: bytes
+    round_number: int
+    attempt: int
+    receipts: int
+
+
+class RoundCertified(Notice, frozen=True):
+    """A record was verified and accepted."""
+
+    study: bytes
+    round_number: int
+    contributors: int
+    metrics: tuple[int, ...]
+    model: bytes
+    skipped: bool
+
+
+class StudyFinished(Notice, frozen=True):
+    """The last record of the study is in."""
+
+    study: bytes
+    model: bytes
+
+
+class MessageRejected(Notice, frozen=True):
+    """A peer's message was dropped; `rule` says why."""
+
+    peer: bytes
+    rule: str
+
+
+class PeerBlamed(Notice, frozen=True):
+    """A peer broke a rule; `rule` names it."""
+
+    peer: bytes
+    rule: str
+
+
+class RequestRefused(Notice, frozen=True):
+    """Something the owner asked for is refused, with the reason in one sentence."""
+
+    reason: str

@@ -1,0 +1,164 @@
+"""Spreading what everybody should know: records of nodes, studies, joins, rounds, and models.
+
+An item is named by its hash. A node that accepts an item announces the name to a few random peers;
+who lacks it asks, and gets the bytes. Every few seconds it announces all current names to one
+random peer, so that whoever was away or lost a message catches up. The store holds only items that
+the machine has verified and wants kept; it drops those that newer ones replace.
+"""
+
+from collections.abc import Callable, Iterable
+
+from pnyx.primitives import codec
+from pnyx.primitives.hashing import digest
+from pnyx.primitives.sampling import Sampler
+from pnyx.protocol.messages import Announce, Blob, GossipMessage, Items, Request
+from pnyx.protocol.params import ProtocolParams
+
+
+def item_id(item: bytes) -> bytes:
+    """Name of an encoded item."""
+    return digest("pnyx/item", item)
+
+
+def blob_name(content: bytes) -> bytes:
+    """Name of content-addressed bytes: a model is asked for by the hash that records state."""
+    return item_id(codec.encode(Blob(content)))
+
+
+class Gossip:
+    """Items held by one node, and who is asked for which."""
+
+    def __init__(
+        self,
+        params: ProtocolParams,
+        sampler: Sampler,
+        peers: Callable[[], list[bytes]],
+        send: Callable[[bytes, GossipMessage], None],
+        accept: Callable[[bytes, bytes], None],
+        now: float,
+    ) -> None:
+        self._params = params
+        self._sampler = sampler
+        self._peers = peers
+        self._send = send
+        self._accept = accept
+        self._items: dict[bytes, bytes] = {}
+        self._asked: dict[bytes, float] = {}
+        self._refused: set[bytes] = set()
+        self._next_round = now + params.gossip_interval_s
+
+    def __contains__(self, name: bytes) -> bool:
+        return name in self._items
+
+    def get(self, name: bytes) -> bytes | None:
+        """An item's bytes, if held."""
+        return self._items.get(name)
+
+    def next_deadline(self) -> float:
+        """When the next periodic exchange is due."""
+        return self._next_round
+
+    def tick(self, now: float) -> None:
+        """Tell one random peer everything that is held."""
+        if now < self._next_round:
+            return
+        self._next_round = now + self._params.gossip_interval_s
+        patience = 8 * self._params.gossip_request_timeout_s
+        for name, asked_at in list(self._asked.items()):
+            if now >= asked_at + patience:
+                del self._asked[name]
+        for peer in self._random_peers(1):
+            self.announce_all(peer)
+
+    def ask(self, name: bytes, peer: bytes, now: float) -> None:
+        """Ask one peer for an item that is known to exist."""
+        if name not in self._items:
+            self._asked[name] = now
+            self._send(peer, Request((name,)))
+
+    def announce_all(self, peer: bytes) -> None:
+        """Tell one peer everything that is held, newest last."""
+        names = tuple(self._items)[-self._params.gossip_announce_items_max :]
+        if names:
+            self._send(peer, Announce(names))
+
+    def add(self, item: bytes, *, spread: bool = True) -> bytes:
+        """Keep an item of this node's own or one that it accepted; announce it."""
+        name = item_id(item)
+        if name not in self._items:
+            self._items[name] = item
+            if spread:
+                for peer in self._random_peers(self._params.gossip_fanout):
+                    self._send(peer, Announce((name,)))
+        return name
+
+    def drop(self, names: Iterable[bytes]) -> None:
+        """Stop keeping items that newer ones replace; they are not asked for again."""
+        for name in names:
+            if self._items.pop(name, None) is not None:
+                self._refuse_name(name)
+
+    def _random_peers(self, count: int) -> list[bytes]:
+        peers = self._peers()
+        chosen = self._sampler.sample(len(peers), min(count, len(peers)))
+        return [peers[at] for at in chosen]
+
+    def handle(self, peer: bytes, message: GossipMessage, now: float) -> None:
+        """Process an announcement, a request or items. Items may raise ProtocolError."""
+        match message:
+            case Announce():
+                self._on_announce(peer, message, now)
+            case Request():
+                self._on_request(peer, message)
+            case Items():
+                for item in message.items[: self._params.items_per_message_max]:
+                    self._on_item(peer, item)
+
+    def _on_announce(self, peer: bytes, message: Announce, now: float) -> None:
+        wanted: list[bytes] = []
+        timeout = self._params.gossip_request_timeout_s
+        for name in message.items:
+            if name in self._items or name in self._refused:
+                continue
+            asked_at = self._asked.get(name)
+            if asked_at is None and len(self._asked) >= self._params.gossip_names_max:
+                continue  # announced again later, if it exists
+            if asked_at is None or now >= asked_at + timeout:
+                self._asked[name] = now
+                wanted.append(name)
+        if wanted:
+            self._send(peer, Request(tuple(wanted)))
+
+    def _on_request(self, peer: bytes, message: Request) -> None:
+        batch: list[bytes] = []
+        size, total = 0, 0
+        for name in dict.fromkeys(message.items):
+            item = self._items.get(name)
+            if item is None:
+                continue
+            total += len(item)
+            if total > self._params.gossip_reply_bytes_max and total > len(item):
+                break  # the rest is announced and asked for again
+            full = len(batch) == self._params.items_per_message_max
+            if batch and (full or size + len(item) > self._params.item_bytes_max):
+                self._send(peer, Items(tuple(batch)))
+                batch, size = [], 0
+            batch.append(item)
+            size += len(item)
+        if batch:
+            self._send(peer, Items(tuple(batch)))
+
+    def _on_item(self, peer: bytes, item: bytes) -> None:
+        name = item_id(item)
+        self._asked.pop(name, None)
+        if name not in self._items and name not in self._refused:
+            self._accept(peer, item)
+
+    def refuse(self, item: bytes) -> None:
+        """Never ask for an invalid or outdated item again."""
+        self._refuse_name(item_id(item))
+
+    def _refuse_name(self, name: bytes) -> None:
+        if len(self._refused) >= self._params.gossip_names_max:
+            self._refused.clear()
+        self._refused.add(name)

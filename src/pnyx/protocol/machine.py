@@ -1,0 +1,699 @@
+"""The node's state machine: events in, effects out, no input or output of its own.
+
+It owns the gossip store, the epoch's beacon, every known study with its chain of records, and the
+roles that this node plays in open rounds. Messages are bytes from authenticated peers; each is
+size-checked, decoded, and handed to the part that can verify it. A message that breaks a rule is
+dropped and noted; it never stops the node.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pnyx.errors import ProtocolError, RuleBroken, WrongContext
+from pnyx.primitives import codec
+from pnyx.primitives.sampling import Sampler
+from pnyx.protocol.events import (
+    AskConsent,
+    ConsentDeclined,
+    ConsentGiven,
+    DebitRecorded,
+    DebitRefused,
+    Effect,
+    EpochOpened,
+    Event,
+    Forget,
+    LearnAddress,
+    MessageReceived,
+    MessageRejected,
+    PeerReachable,
+    PeerUnreachable,
+    Persist,
+    RequestRefused,
+    RoundCertified,
+    Send,
+    StudyFinished,
+    StudyProposed,
+    TimerExpired,
+    TrainingFailed,
+    TrainingFinished,
+)
+from pnyx.protocol.gossip import Gossip, blob_name
+from pnyx.protocol.identity import Census, sign_body
+from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, read_manifest, study_id
+from pnyx.protocol.messages import (
+    Announce,
+    Blob,
+    GossipItem,
+    GossipMessage,
+    Indices,
+    Items,
+    Join,
+    Message,
+    NodeRecord,
+    Pull,
+    Record,
+    Request,
+    RoundMessage,
+    Signed,
+)
+from pnyx.protocol.params import ProtocolParams
+from pnyx.protocol.ports import Crypto, IntVector, ModelRule
+from pnyx.protocol.round.active import ActiveRound
+from pnyx.protocol.round.committee import CommitteeMember
+from pnyx.protocol.round.contributor import Contributor
+from pnyx.protocol.round.plan import RoundPlan
+from pnyx.protocol.round.relay import EnvelopeRelay
+from pnyx.protocol.round.services import RoundServices
+from pnyx.protocol.study import StudyState, epoch_chain_id, genesis_plan, read_body, verify_record
+
+PublicBody = Manifest | Join | NodeRecord
+_FINISHED_MAX = 256
+
+
+class _StudyView:
+    """What a committee member sees of its study."""
+
+    def __init__(self, machine: "NodeMachine", state: StudyState | None) -> None:
+        self._machine = machine
+        self._state = state
+
+    def joined(self) -> Indices:
+        """Census indices whose join is known."""
+        return () if self._state is None else self._machine.joined(self._state.study)
+
+    def model(self) -> bytes | None:
+        """The model that the round starts from."""
+        return None if self._state is None else self._state.model
+
+    def next_model(self, total: IntVector, count: int) -> bytes | None:
+        """The model that follows."""
+        state = self._state
+        if state is None or state.model is None or state.plan is None:
+            raise ValueError("a model follows only from a model")
+        return self._machine.rule.next_model(
+            state.signed.body, state.plan.round_number, state.model, total, count
+        )
+
+
+class NodeMachine:
+    """One node. Drive it with `handle`; wake it at `next_deadline` with TimerExpired.
+
+    seed: 32 fresh secret bytes for every start of the process. contacts: peers whose address the
+    shell knows from the start. restored: everything that earlier `Persist` effects stored and no
+    `Forget` removed.
+    """
+
+    def __init__(
+        self,
+        *,
+        node_id: bytes,
+        census: Census,
+        crypto: Crypto,
+        rule: ModelRule,
+        params: ProtocolParams,
+        seed: bytes,
+        serve: bool,
+        address: tuple[str, int] | None,
+        address_sequence: int,
+        contacts: Iterable[bytes],
+        restored: Mapping[str, bytes],
+        now: float,
+    ) -> None:
+        index = census.index_of(node_id)
+        if index is None:
+            raise ValueError("this node is not in the census")
+        self.node_id = node_id
+        self.index = index
+        self.census = census
+        self.rule = rule
+        self.params = params
+        self.epoch_beacons: dict[int, bytes] = {}
+        self.studies: dict[bytes, StudyState] = {}
+        self._crypto = crypto
+        self._serve = serve
+        self._sampler = Sampler(seed, "pnyx/machine")
+        self._effects: list[Effect] = []
+        self._local: deque[RoundMessage] = deque()
+        self._encoded: tuple[object, bytes] | None = None
+        self._now = now
+        self._unreachable: set[bytes] = set()
+        self._consents: set[bytes] = set()
+        self._joins: dict[bytes, dict[int, Join]] = {}
+        self._join_items: dict[tuple[bytes, int], bytes] = {}
+        self._node_records: dict[bytes, tuple[int, bytes]] = {}
+        self._contacts = frozenset(contacts)
+        self._rounds: dict[bytes, ActiveRound] = {}
+        self._finished: OrderedDict[bytes, bytes] = OrderedDict()
+        self._early: OrderedDict[int, tuple[int, RoundMessage, int]] = OrderedDict()
+        self._early_bytes = 0
+        self._early_next = 0
+        self._restored = dict(restored)
+        self._epoch_record: Record | None = None
+        self._gossip = Gossip(
+            params, self._sampler, self._peers, self._send_gossip, self._accept_item, now
+        )
+        self._address = address
+        self._address_sequence = address_sequence
+        self._started = False
+        self._restoring = False
+        self._model_asked: dict[bytes, float] = {}
+
+    # --- the shell's side -----------------------------------------------------------------------
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """Process one event; return what the shell must do, in order."""
+        self._now = now
+        if not self._started:
+            self._start()
+        self._dispatch(event)
+        while self._local:
+            message = self._local.popleft()
+            self._guard(self.node_id, lambda m=message: self._route(self.index, m, 0))
+        effects, self._effects = self._effects, []
+        return effects
+
+    def next_deadline(self) -> float | None:
+        """When TimerExpired is due, on the caller's clock."""
+        times = [self._gossip.next_deadline()]
+        times += [
+            time for active in self._rounds.values() if (time := active.next_deadline()) is not None
+        ]
+        return min(times)
+
+    def _dispatch(self, event: Event) -> None:
+        match event:
+            case MessageReceived():
+                self._guard(event.peer, lambda: self._on_message(event.peer, event.payload))
+            case TimerExpired():
+                self._on_timer()
+            case PeerUnreachable():
+                self._unreachable.add(event.peer)
+                self._tick_rounds()
+            case PeerReachable():
+                self._unreachable.discard(event.peer)
+            case TrainingFinished():
+                self._on_trained(event.study, event.round_number, event.vector)
+            case TrainingFailed():
+                self._on_trained(event.study, event.round_number, None)
+            case DebitRecorded():
+                self._on_debit(event.context, granted=True)
+            case DebitRefused():
+                self._on_debit(event.context, granted=False)
+            case ConsentGiven():
+                self._on_consent(event.study, given=True)
+            case ConsentDeclined():
+                self._on_consent(event.study, given=False)
+            case StudyProposed():
+                self._guard_owner(lambda: self._propose(event.manifest, event.model))
+            case _:
+                raise TypeError(f"unknown event {type(event).__name__}")
+
+    def _guard(self, peer: bytes, act: Any) -> None:
+        """Carry out what a peer caused; a broken rule costs it the message."""
+        try:
+            act()
+        except ProtocolError as error:
+            self._effects.append(MessageRejected(peer, str(error)))
+
+    def _guard_owner(self, act: Any) -> None:
+        try:
+            act()
+        except ProtocolError as error:
+            self._effects.append(RequestRefused(str(error)))
+
+    # --- start and restart ----------------------------------------------------------------------
+
+    def _start(self) -> None:
+        self._started = True
+        if self._address is not None:
+            record = NodeRecord(
+                self.census.network, self._address_sequence, self._address[0], self._address[1]
+            )
+            self._publish(sign_body(self._crypto, self.census.network, self.node_id, record))
+        chain = sorted(name for name in self._restored if name.startswith("chain/"))
+        epoch = self._restored.get("chain/epoch/0")
+        if epoch is not None:
+            self._on_epoch_record(codec.decode(epoch, Record, bytes_max=self.params.item_bytes_max))
+        for name in chain:
+            if name.startswith("chain/manifest/"):
+                self._restore_study(self._restored[name])
+        if 0 not in self.epoch_beacons:
+            self._open_round(genesis_plan(self.census), None)
+
+    def _restore_study(self, manifest: bytes) -> None:
+        signed = codec.decode(manifest, Signed, bytes_max=2 * MANIFEST_BYTES_MAX)
+        study = study_id(signed.body)
+        prefix = f"chain/study/{study.hex()}"
+        self._restoring = True
+        join = self._restored.get(f"chain/join/{study.hex()}")
+        if join is not None:
+            self._on_public(codec.decode(join, Signed, bytes_max=MANIFEST_BYTES_MAX))
+        self._on_public(signed)
+        number = 0
+        while (stored := self._restored.get(f"{prefix}/record/{number:06d}")) is not None:
+            self._on_record(codec.decode(stored, Record, bytes_max=self.params.item_bytes_max))
+            number += 1
+        model = self._restored.get(f"{prefix}/model")
+        if model is not None:
+            self._on_blob(model)
+        self._restoring = False
+        state = self.studies[study]
+        if state.plan is not None:
+            self._open_round(state.plan, state)
+
+    # --- sending --------------------------------------------------------------------------------
+
+    def post(self, node_index: int, plan: RoundPlan, message: RoundMessage) -> None:
+        """Send a round message; to this node itself without the network."""
+        peer = plan.census.node_ids[node_index]
+        if peer == self.node_id:
+            self._local.append(message)
+        else:
+            self._send(peer, message)
+
+    def emit(self, effect: Effect) -> None:
+        """Add an effect for the shell."""
+        self._effects.append(effect)
+
+    def _send(self, peer: bytes, message: GossipMessage | RoundMessage) -> None:
+        if self._encoded is None or self._encoded[0] is not message:
+            self._encoded = (message, codec.encode(message))
+        self._effects.append(Send(peer, self._encoded[1]))
+
+    def _send_gossip(self, peer: bytes, message: GossipMessage) -> None:
+        self._send(peer, message)
+
+    def _peers(self) -> list[bytes]:
+        return [
+            peer
+            for peer in sorted(self._contacts.union(self._node_records))
+            if peer != self.node_id and peer not in self._unreachable
+        ]
+
+    def _persist(self, key: str, value: bytes) -> None:
+        self._effects.append(Persist(key, value))
+
+    # --- receiving ------------------------------------------------------------------------------
+
+    def _on_message(self, peer: bytes, payload: bytes) -> None:
+        sender = self.census.index_of(peer)
+        if sender is None:
+            raise WrongContext("the peer is not in the census")
+        message = codec.decode(payload, Message, bytes_max=self.params.message_bytes_max)
+        if isinstance(message, Announce | Request | Items):
+            self._gossip.handle(peer, message, self._now)
+        else:
+            self._route(sender, message, len(payload))
+
+    def _route(self, sender: int, message: RoundMessage, size: int) -> None:
+        active = self._rounds.get(message.context)
+        if active is not None:
+            active.handle(sender, message, self._now)
+        elif message.context in self._finished:
+            self._answer_late(sender, message)
+        else:
+            self._keep_early(sender, message, size)
+
+    def _answer_late(self, sender: int, message: RoundMessage) -> None:
+        """Whoever still asks about a finished round gets its record."""
+        if isinstance(message, Pull):
+            item = self._gossip.get(self._finished[message.context])
+            if item is not None:
+                self._send(self.census.node_ids[sender], Items((item,)))
+
+    def _keep_early(self, sender: int, message: RoundMessage, size: int) -> None:
+        """Keep messages of rounds that this node has not opened yet, within bounds."""
+        self._early[self._early_next] = (sender, message, size)
+        self._early_next += 1
+        self._early_bytes += size
+        while (
+            len(self._early) > self.params.early_messages_max
+            or self._early_bytes > self.params.early_bytes_max
+        ):
+            _, (_, _, dropped) = self._early.popitem(last=False)
+            self._early_bytes -= dropped
+
+    def _take_early(self, context: bytes) -> list[tuple[int, RoundMessage]]:
+        taken: list[tuple[int, RoundMessage]] = []
+        for key, (sender, message, size) in list(self._early.items()):
+            if message.context == context:
+                del self._early[key]
+                self._early_bytes -= size
+                taken.append((sender, message))
+        return taken
+
+    # --- gossip items ---------------------------------------------------------------------------
+
+    def _publish(self, signed: Signed) -> None:
+        """Spread a signed body of this node's own."""
+        self._on_public(signed)
+
+    def _accept_item(self, peer: bytes, item: bytes) -> None:
+        try:
+            decoded = codec.decode(item, GossipItem, bytes_max=self.params.item_bytes_max)
+            match decoded:
+                case Signed():
+                    self.census.check(self._crypto, decoded)
+                    self._on_public(decoded)
+                case Blob():
+                    self._on_blob(decoded.content)
+                case Record():
+                    self._on_record(decoded, peer)
+        except ProtocolError:
+            self._gossip.refuse(item)
+            raise
+
+    def _on_public(self, signed: Signed) -> None:
+        body = codec.decode(signed.body, PublicBody, bytes_max=MANIFEST_BYTES_MAX)
+        if body.network != self.census.network:
+            raise WrongContext("an item belongs to another network")
+        match body:
+            case NodeRecord():
+                self._on_node_record(signed, body)
+            case Join():
+                self._on_join(signed, body)
+            case Manifest():
+                self._on_manifest(signed)
+
+    def _on_node_record(self, signed: Signed, record: NodeRecord) -> None:
+        known = self._node_records.get(signed.signer)
+        if known is not None and known[0] >= record.sequence:
+            self._gossip.refuse(codec.encode(signed))
+            return
+        name = self._gossip.add(codec.encode(signed))
+        if known is not None:
+            self._gossip.drop((known[1],))
+        self._node_records[signed.signer] = (record.sequence, name)
+        if signed.signer != self.node_id:
+            self._effects.append(LearnAddress(signed.signer, record.host, record.port))
+
+    def _on_join(self, signed: Signed, join: Join) -> None:
+        index = self.census.index_of(signed.signer)
+        if index is None:
+            raise WrongContext("a join comes from outside the census")
+        if join.study not in self.studies and join.study not in self._joins:
+            ahead = sum(
+                index in them for study, them in self._joins.items() if study not in self.studies
+            )
+            if ahead >= self.params.joins_ahead_max:
+                raise RuleBroken("a node joins too many studies that nobody has proposed")
+        joins = self._joins.setdefault(join.study, {})
+        known = joins.get(index)
+        if known is not None and known.sequence >= join.sequence:
+            self._gossip.refuse(codec.encode(signed))
+            return
+        joins[index] = join
+        name = self._gossip.add(codec.encode(signed))
+        old = self._join_items.get((join.study, index))
+        if old is not None:
+            self._gossip.drop((old,))
+        self._join_items[join.study, index] = name
+
+    def joined(self, study: bytes) -> Indices:
+        """Census indices of the owners that are known to lend their data to a study."""
+        joins = self._joins.get(study, {})
+        return tuple(sorted(index for index, join in joins.items() if join.joined))
+
+    def _on_manifest(self, signed: Signed) -> None:
+        study = study_id(signed.body)
+        if study in self.studies:
+            if signed != self.studies[study].signed:
+                self._gossip.refuse(codec.encode(signed))  # somebody signed another's words
+            return
+        manifest = read_manifest(signed, self.census.network, self.params)
+        proposed = sum(state.signed.signer == signed.signer for state in self.studies.values())
+        if proposed >= self.params.manifests_per_proposer_max:
+            raise RuleBroken("this proposer has too many studies already")
+        state = StudyState(study, signed, manifest, self.census)
+        self.studies[study] = state
+        self._persist(f"chain/manifest/{study.hex()}", codec.encode(signed))
+        self._gossip.add(codec.encode(signed))
+        self._effects.append(AskConsent(study, signed.body))
+        if manifest.epoch in self.epoch_beacons:
+            self._open_study(state)
+
+    def _open_study(self, state: StudyState) -> None:
+        plan = state.open(self.epoch_beacons[state.manifest.epoch])
+        self._open_round(plan, state)
+
+    def _on_blob(self, content: bytes) -> None:
+        """Take a model that some study's chain names; anything else is not wanted."""
+        name = blob_name(content)
+        wanting = [s for s in self.studies.values() if s.model_hash == name and s.model is None]
+        if wanting:
+            self._gossip.add(codec.encode(Blob(content)))
+        for state in wanting:
+            state.model = content
+            self._persist(f"chain/study/{state.study.hex()}/model", content)
+            active = self._rounds.get(state.plan.context) if state.plan is not None else None
+            if active is not None:
+                self._start_contributing(active, state)
+                active.tick(self._now)
+            if state.finished:
+                self._effects.append(StudyFinished(state.study, content))
+
+    # --- records --------------------------------------------------------------------------------
+
+    def _on_record(self, record: Record, peer: bytes | None = None) -> None:
+        body = read_body(record)
+        if body.study == epoch_chain_id(self.census.network):
+            self._on_epoch_record(record)
+            return
+        state = self.studies.get(body.study)
+        if state is None:
+            return  # its manifest has not come yet
+        if body.round_number < len(state.records):
+            self._gossip.refuse(codec.encode(record))  # of the past, whoever signed it
+            return
+        if state.plan is None or body.round_number != state.plan.round_number:
+            return  # of a future that an earlier record must open
+        plan = state.plan
+        accepted, following = state.accept(record, self._crypto, self.params)
+        name = self._keep_record(plan, record)
+        self._finished[plan.context] = name
+        while len(self._finished) > _FINISHED_MAX:
+            self._finished.popitem(last=False)
+        active = self._close_round(plan)
+        self._take_model(state, plan, active, peer)
+        if plan.round_number > 0:
+            self._effects.append(
+                RoundCertified(
+                    state.study,
+                    plan.round_number,
+                    len(accepted.accepted),
+                    accepted.metrics,
+                    state.model or b"",
+                    accepted.skipped,
+                )
+            )
+        if following is not None:
+            self._open_round(following, state)
+        elif state.model is not None:
+            self._effects.append(StudyFinished(state.study, state.model))
+
+    def _keep_record(self, plan: RoundPlan, record: Record) -> bytes:
+        encoded = codec.encode(record)
+        self._persist(f"chain/study/{plan.study.hex()}/record/{plan.round_number:06d}", encoded)
+        return self._gossip.add(encoded)
+
+    def _take_model(
+        self, state: StudyState, plan: RoundPlan, active: ActiveRound | None, peer: bytes | None
+    ) -> None:
+        """Use the model that this node computed itself, or ask for it."""
+        if state.model_hash != plan.model_hash:
+            self._gossip.drop((plan.model_hash,))
+        computed = active.member.computed_model if active and active.member else None
+        if computed is not None and blob_name(computed) == state.model_hash:
+            state.model = computed
+            self._persist(f"chain/study/{state.study.hex()}/model", computed)
+            self._gossip.add(codec.encode(Blob(computed)))
+        elif state.model is None and peer is not None:
+            self._gossip.ask(state.model_hash, peer, self._now)
+
+    def _on_epoch_record(self, record: Record) -> None:
+        if 0 in self.epoch_beacons:
+            self._gossip.refuse(codec.encode(record))
+            return
+        plan = genesis_plan(self.census)
+        body = verify_record(plan, record, self._crypto)
+        self.epoch_beacons[0] = body.next_beacon
+        self._persist("chain/epoch/0", codec.encode(record))
+        self._finished[plan.context] = self._gossip.add(codec.encode(record))
+        self._close_round(plan)
+        self._effects.append(EpochOpened(0, body.next_beacon))
+        for state in self.studies.values():
+            if state.plan is None and not state.finished:
+                self._open_study(state)
+
+    # --- rounds ---------------------------------------------------------------------------------
+
+    def _open_round(self, plan: RoundPlan, state: StudyState | None) -> None:
+        """Take up this node's roles in a round; while records are read back, in the last only."""
+        if self._restoring:
+            return  # what was signed in past rounds is forgotten, so nothing may be signed again
+        services = self._services(plan)
+        member = plan.member_of.get(self.index) if self._serve else None
+        committee = (
+            CommitteeMember(
+                services,
+                member,
+                _StudyView(self, state),
+                lambda index: plan.census.node_ids[index] in self._unreachable,
+                self._on_own_record,
+                self._now,
+            )
+            if member is not None
+            else None
+        )
+        contributor = None
+        if state is not None and self.index in plan.contributor_set and self._willing(state.study):
+            contributor = self._contributor(services, state)
+        relay = EnvelopeRelay(services) if self.index in plan.aggregators and self._serve else None
+        active = ActiveRound(plan, committee, contributor, relay)
+        self._rounds[plan.context] = active
+        if committee is not None:
+            self._guard(self.node_id, lambda: committee.start(self._now))
+        if state is not None:
+            self._start_contributing(active, state)
+        for sender, message in self._take_early(plan.context):
+            self._guard(
+                plan.census.node_ids[sender],
+                lambda s=sender, m=message: self._route(s, m, 0),
+            )
+
+    def _services(self, plan: RoundPlan) -> RoundServices:
+        def stored(scope: str) -> dict[str, bytes]:
+            prefix = f"{scope}/{plan.attempt}/"
+            return {
+                key[len(prefix) :]: value
+                for key, value in self._restored.items()
+                if key.startswith(prefix)
+            }
+
+        return RoundServices(
+            plan=plan,
+            node_id=self.node_id,
+            crypto=self._crypto,
+            sampler=self._sampler,
+            params=self.params,
+            mailbox=self,
+            restored=stored(plan.scope),
+            restored_secrets=stored(plan.secret_scope),
+        )
+
+    def _contributor(self, services: RoundServices, state: StudyState) -> Contributor:
+        return Contributor(
+            services,
+            state.signed.body,
+            self.index,
+            lambda index: self.census.node_ids[index] in self._unreachable,
+            self._now,
+        )
+
+    def _willing(self, study: bytes) -> bool:
+        """Whether the owner has joined and still consents."""
+        mine = self._joins.get(study, {}).get(self.index)
+        return study in self._consents and mine is not None and mine.joined
+
+    def _start_contributing(self, active: ActiveRound, state: StudyState) -> None:
+        contributor = active.contributor
+        if contributor is not None and not contributor.started and state.model is not None:
+            contributor.start(state.model)
+
+    def _close_round(self, plan: RoundPlan) -> ActiveRound | None:
+        """Drop the roles of a round whose record is in, and all that they stored."""
+        self._effects.append(Forget(f"{plan.secret_scope}/"))
+        self._effects.append(Forget(f"{plan.scope}/"))
+        return self._rounds.pop(plan.context, None)
+
+    def _on_own_record(self, record: Record) -> None:
+        """This node led the round to its record."""
+        self._guard(self.node_id, lambda: self._on_record(record))
+
+    def _on_trained(self, study: bytes, round_number: int, vector: IntVector | None) -> None:
+        state = self.studies.get(study)
+        if state is None or state.plan is None or state.plan.round_number != round_number:
+            return
+        active = self._rounds.get(state.plan.context)
+        if active is None or active.contributor is None:
+            return
+        if vector is None:
+            active.contributor.withhold()
+        else:
+            active.contributor.on_trained(vector, self._now)
+
+    def _on_debit(self, context: bytes, *, granted: bool) -> None:
+        active = self._rounds.get(context)
+        if active is None or active.contributor is None:
+            return
+        if granted and self._willing(active.plan.study):
+            active.contributor.on_debited(self._now)
+        else:
+            active.contributor.withhold()
+
+    def _on_timer(self) -> None:
+        self._gossip.tick(self._now)
+        self._tick_rounds()
+        self._ask_for_models()
+
+    def _tick_rounds(self) -> None:
+        for active in list(self._rounds.values()):
+            self._guard(self.node_id, lambda a=active: a.tick(self._now))
+
+    def _ask_for_models(self) -> None:
+        """Ask a random peer for models that the chain names and this node lacks."""
+        peers = self._peers()
+        for state in self.studies.values():
+            if state.model is None and peers:
+                if self._now < self._model_asked.get(state.study, 0.0):
+                    continue
+                self._model_asked[state.study] = self._now + self.params.gossip_request_timeout_s
+                self._gossip.ask(
+                    state.model_hash, peers[self._sampler.below(len(peers))], self._now
+                )
+
+    # --- the owner ------------------------------------------------------------------------------
+
+    def _propose(self, manifest: bytes, model: bytes) -> None:
+        body = codec.decode(manifest, Manifest, bytes_max=MANIFEST_BYTES_MAX)
+        if blob_name(model) != body.initial_model:
+            raise RuleBroken("the manifest names another initial model")
+        signed = sign_body(self._crypto, self.census.network, self.node_id, body)
+        self._publish(signed)
+        self._on_blob(model)
+
+    def _on_consent(self, study: bytes, *, given: bool) -> None:
+        """Join or leave; a refusal takes effect before anything else is sent."""
+        state = self.studies.get(study)
+        if state is None:
+            self._effects.append(RequestRefused("this study is not known here"))
+            return
+        mine = self._joins.get(study, {}).get(self.index)
+        if given:
+            self._consents.add(study)
+        else:
+            self._consents.discard(study)
+            self._withhold(state)
+        if (mine is not None and mine.joined) != given:
+            sequence = 0 if mine is None else mine.sequence + 1
+            join = Join(self.census.network, study, sequence, given)
+            signed = sign_body(self._crypto, self.census.network, self.node_id, join)
+            self._persist(f"chain/join/{study.hex()}", codec.encode(signed))
+            self._publish(signed)
+        elif given and state.plan is not None:
+            self._resume_contributing(state, state.plan)
+
+    def _withhold(self, state: StudyState) -> None:
+        active = self._rounds.get(state.plan.context) if state.plan is not None else None
+        if active is not None and active.contributor is not None:
+            active.contributor.withhold()
+
+    def _resume_contributing(self, state: StudyState, plan: RoundPlan) -> None:
+        """After a restart the consent arrives when the round is already open."""
+        active = self._rounds.get(plan.context)
+        if active is None or active.contributor is not None:
+            return
+        if self.index in plan.contributor_set and self._willing(state.study):
+            active.contributor = self._contributor(self._services(plan), state)
+            self._start_contributing(active, state)

@@ -1,0 +1,112 @@
+"""A study as its proposer signs it, and what a node checks before it even looks closer.
+
+The study id is the hash of the signed manifest's body, so that every message of the study is bound
+to every word of it. Phases run in order; each is a number of rounds of one kind.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from pnyx.errors import RuleBroken, WrongContext
+from pnyx.primitives import codec
+from pnyx.primitives.hashing import digest
+from pnyx.protocol.aggregation.encoding import SUM_MAX
+from pnyx.protocol.messages import Digest, RoundNumber, Signed
+from pnyx.protocol.params import PROTOCOL_VERSION, ProtocolParams
+
+MANIFEST_BYTES_MAX = 64 * 1024
+ShortText = Annotated[str, Meta(min_length=1, max_length=200)]
+Text = Annotated[str, Meta(min_length=1, max_length=2000)]
+
+
+class StudyPhase(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """A number of rounds of one kind.
+
+    The summed vector has `vector_length` integers, each contributor's at most `entry_max` in
+    absolute value; its last `metrics_length` entries are published in the record, the others feed
+    the model rule.
+    """
+
+    kind: Annotated[str, Meta(pattern="^(train|evaluate)$")]
+    rounds: Annotated[int, Meta(ge=1, le=10_000)]
+    vector_length: Annotated[int, Meta(ge=1, le=1_000_000)]
+    metrics_length: Annotated[int, Meta(ge=0, le=1024)]
+    entry_max: Annotated[int, Meta(ge=1, lt=2**40)]
+    target: Annotated[int, Meta(ge=1, le=4096)]  # contributors at which a round closes
+    drawn: Annotated[int, Meta(ge=1, le=4096)]  # contributors drawn, above the target
+    deadline_s: Annotated[float, Meta(gt=0, le=7 * 86_400)]
+
+
+class Manifest(msgspec.Struct, frozen=True, array_like=True, tag=90, kw_only=True):
+    """Everything that an owner consents to, and that a node needs to take part."""
+
+    network: Digest
+    version: Annotated[int, Meta(ge=1, lt=2**16)]
+    epoch: RoundNumber  # its committee collects the joins
+    title: ShortText
+    purpose: Text
+    purpose_term: ShortText  # W3C Data Privacy Vocabulary
+    category: ShortText
+    columns: Annotated[tuple[ShortText, ...], Meta(min_length=1, max_length=4096)]
+    label: ShortText
+    program: Annotated[bytes, Meta(max_length=32 * 1024)]
+    hyperparameters: Annotated[bytes, Meta(max_length=8 * 1024)]
+    initial_model: Digest
+    phases: Annotated[tuple[StudyPhase, ...], Meta(min_length=1, max_length=16)]
+    cohort_min: Annotated[int, Meta(ge=1, le=4096)]
+    noise_multiplier: Annotated[float, Meta(ge=0, le=1e6)]
+    join_window_s: Annotated[float, Meta(gt=0, le=7 * 86_400)]
+    nonce: Digest
+
+    @property
+    def rounds(self) -> int:
+        """Rounds that take contributions; they are numbered from 1."""
+        return sum(phase.rounds for phase in self.phases)
+
+    def phase_of(self, round_number: int) -> StudyPhase:
+        """The phase of a round numbered from 1."""
+        last = 0
+        for phase in self.phases:
+            last += phase.rounds
+            if round_number <= last:
+                return phase
+        raise ValueError(f"round {round_number} is beyond the study's {last}")
+
+
+def study_id(manifest_body: bytes) -> bytes:
+    """Name a study by every byte of its manifest."""
+    return digest("pnyx/study", manifest_body)
+
+
+def read_manifest(signed: Signed, network: bytes, params: ProtocolParams) -> Manifest:
+    """Decode and check a manifest; its signature is the caller's to check.
+
+    Raises MalformedMessage, WrongContext or RuleBroken, each saying which rule.
+    """
+    manifest = codec.decode(signed.body, Manifest, bytes_max=MANIFEST_BYTES_MAX)
+    if manifest.network != network:
+        raise WrongContext("this study belongs to another network")
+    if manifest.version != PROTOCOL_VERSION:
+        raise WrongContext(f"this study needs protocol version {manifest.version}")
+    if manifest.noise_multiplier != 0:
+        raise RuleBroken("this version adds no noise, so it joins no study that relies on noise")
+    for phase in manifest.phases:
+        check_phase(manifest, phase, params)
+    return manifest
+
+
+def check_phase(manifest: Manifest, phase: StudyPhase, params: ProtocolParams) -> None:
+    """Refuse phases that could overflow, never close, or promise less than the floor."""
+    if phase.vector_length > params.vector_length_max:
+        raise RuleBroken(
+            f"vector_length {phase.vector_length} is above {params.vector_length_max}; "
+            "direct aggregation carries small vectors only"
+        )
+    if phase.metrics_length > phase.vector_length:
+        raise RuleBroken("metrics_length is above vector_length")
+    if not manifest.cohort_min <= phase.target <= phase.drawn:
+        raise RuleBroken("a phase needs cohort_min <= target <= drawn")
+    if phase.drawn * phase.entry_max > SUM_MAX:
+        raise RuleBroken("drawn x entry_max exceeds the capacity of the two fields")

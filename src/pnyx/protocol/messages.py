@@ -1,0 +1,429 @@
+"""Every message and signed body of the protocol, as bounded records.
+
+A *body* is what somebody signs; `Signed` carries its exact bytes, so that a signature is always
+checked over the bytes as received. The other records travel between two authenticated peers and
+carry their own proof (certificates, Merkle proofs) where a third party must believe them.
+
+Every record of a round carries its `context`, the hash of (network, study, round, attempt, epoch,
+census, previous record): a message of one round means nothing in another. docs/protocol.md lists
+each message with the step it belongs to and what its checks prevent.
+"""
+
+from enum import IntEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from pnyx.primitives.signature import QuorumCertificate
+
+Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
+NodeId = Annotated[bytes, Meta(min_length=32, max_length=32)]
+PublicKey = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
+Salt = Annotated[bytes, Meta(min_length=16, max_length=16)]
+Index = Annotated[int, Meta(ge=0, lt=2**32)]
+Member = Annotated[int, Meta(ge=0, lt=1024)]
+View = Annotated[int, Meta(ge=0, lt=2**31)]
+RoundNumber = Annotated[int, Meta(ge=0, lt=2**31)]
+MerkleProof = Annotated[tuple[Digest, ...], Meta(max_length=16)]
+Indices = Annotated[tuple[Index, ...], Meta(max_length=1_000_000)]
+Members = Annotated[tuple[Member, ...], Meta(max_length=1024)]
+SharePayload = Annotated[bytes, Meta(max_length=512 * 1024)]
+
+
+class Step(IntEnum):
+    """How far a committee has come in a round; each step ends with something everybody keeps."""
+
+    OPEN = 0  # ends with the open certificate: the list of round keys
+    CLOSE = 1  # contributions arrive; ends with the certified closed list
+    CHALLENGE = 2  # ends with the challenge beacon
+    ACCEPT = 3  # ends with the certified accepted set
+    RELEASE = 4  # ends with a bundle of released shares
+    CERTIFY = 5  # ends with the round record
+    DONE = 6
+
+
+class Instance(IntEnum):
+    """What a committee agrees on, in two phases each."""
+
+    OPEN = 0
+    CLOSE = 1
+    ACCEPT = 2
+
+
+class Phase(IntEnum):
+    """The two votes of one agreement."""
+
+    ECHO = 0
+    LOCK = 1
+
+
+class Signed(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """A body's exact bytes with its signer and signature."""
+
+    signer: NodeId
+    body: Annotated[bytes, Meta(max_length=4 * 1024 * 1024)]
+    signature: Signature
+
+
+# --- bodies that a committee member signs --------------------------------------------------------
+
+
+class RoundKey(msgspec.Struct, frozen=True, array_like=True, tag=10):
+    """A member is present: its encryption key for this attempt and its dealings' commitments."""
+
+    context: Digest
+    member: Member
+    encryption_key: PublicKey
+    next_dealing: Digest  # zero when this member is not a dealer
+    challenge_dealing: Digest
+
+
+class HeldContribution(msgspec.Struct, frozen=True, array_like=True):
+    """One contribution that a member holds, named by the hash of its signed header."""
+
+    contributor: Index
+    header_hash: Digest
+
+
+class CloseVote(msgspec.Struct, frozen=True, array_like=True, tag=11):
+    """What a member holds when it stops giving receipts."""
+
+    context: Digest
+    member: Member
+    held: Annotated[tuple[HeldContribution, ...], Meta(max_length=4096)]
+    joined: Indices  # census indices of the owners whose join it knows
+    next_dealers: Members  # dealers of whom it holds a valid share
+    challenge_dealers: Members
+
+
+class VerifyResponse(msgspec.Struct, frozen=True, array_like=True, tag=12):
+    """A member's answers to the challenge: one set of check values per contribution it holds."""
+
+    context: Digest
+    member: Member
+    challenge: Digest
+    held: Indices  # contributors of the closed list whose share it holds, ascending
+    values: SharePayload  # packed field elements, see aggregation.direct.CheckValues
+
+
+class OpenedShare(msgspec.Struct, frozen=True, array_like=True):
+    """One member's share of one dealer's beacon secret, with its proof against the commitment."""
+
+    dealer: Member
+    share: Annotated[bytes, Meta(max_length=64)]
+    salt: Salt
+    proof: MerkleProof
+
+
+OpenedShares = Annotated[tuple[OpenedShare, ...], Meta(max_length=1024)]
+
+
+class Release(msgspec.Struct, frozen=True, array_like=True, tag=13):
+    """A member's share of the sum over the accepted set, and of the next beacon's secrets."""
+
+    context: Digest
+    member: Member
+    accepted: Digest  # hash of the accepted value whose lock certificate it has seen
+    shares: SharePayload  # empty when this member cannot add up the accepted set
+    openings: OpenedShares
+
+
+class RecordBody(msgspec.Struct, frozen=True, array_like=True, tag=14, kw_only=True):
+    """What a round established; a quorum of its committee signs it."""
+
+    network: Digest
+    study: Digest
+    round_number: RoundNumber
+    attempt: Annotated[int, Meta(ge=1, le=2)]
+    epoch: RoundNumber
+    census_root: Digest
+    previous_record: Digest
+    context: Digest
+    open_value: Digest
+    closed_value: Digest
+    accepted_value: Digest
+    accepted: Indices  # census indices of the contributors that count, ascending
+    skipped: bool  # fewer than the floor: nothing was opened, the model is unchanged
+    model_hash: Digest
+    metrics: Annotated[
+        tuple[Annotated[int, Meta(ge=-(2**62), lt=2**62)], ...], Meta(max_length=1024)
+    ]
+    joins_root: Digest
+    next_beacon: Digest
+
+
+# --- bodies signed by other roles ---------------------------------------------------------------
+
+
+class ContributionHeader(msgspec.Struct, frozen=True, array_like=True, tag=20):
+    """A contributor's commitment to the shares of all members."""
+
+    context: Digest
+    contributor: Index
+    open_value: Digest  # the list of round keys that the shares were sealed to
+    model_hash: Digest  # the model it trained from: a split view of models shows here
+    shares_root: Digest
+
+
+class Join(msgspec.Struct, frozen=True, array_like=True, tag=21):
+    """An owner lends its data to a study, until it says otherwise with a higher number."""
+
+    network: Digest
+    study: Digest
+    sequence: Index
+    joined: bool
+
+
+class NodeRecord(msgspec.Struct, frozen=True, array_like=True, tag=22):
+    """Where a node can be reached; the highest sequence number counts."""
+
+    network: Digest
+    sequence: Annotated[int, Meta(ge=0, lt=2**62)]
+    host: Annotated[str, Meta(max_length=253)]
+    port: Annotated[int, Meta(ge=1, le=65535)]
+
+
+# --- gossip -------------------------------------------------------------------------------------
+
+ItemIds = Annotated[tuple[Digest, ...], Meta(max_length=4096)]
+
+
+class Announce(msgspec.Struct, frozen=True, array_like=True, tag=30):
+    """The sender holds these items."""
+
+    items: ItemIds
+
+
+class Request(msgspec.Struct, frozen=True, array_like=True, tag=31):
+    """The sender would like these items."""
+
+    items: ItemIds
+
+
+class Items(msgspec.Struct, frozen=True, array_like=True, tag=32):
+    """Encoded gossip items."""
+
+    items: Annotated[
+        tuple[Annotated[bytes, Meta(max_length=4 * 1024 * 1024)], ...], Meta(max_length=1024)
+    ]
+
+
+class Blob(msgspec.Struct, frozen=True, array_like=True, tag=40):
+    """Content-addressed bytes, such as a model."""
+
+    content: Annotated[bytes, Meta(max_length=4 * 1024 * 1024)]
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True, tag=41):
+    """A record's body, the list of joins it commits to, and the committee's quorum."""
+
+    body: Annotated[bytes, Meta(max_length=4 * 1024 * 1024)]
+    joins: Indices
+    certificate: QuorumCertificate
+
+
+GossipItem = Signed | Blob | Record
+
+# --- between a committee's members --------------------------------------------------------------
+
+Value = Annotated[bytes, Meta(max_length=4 * 1024 * 1024)]
+
+
+class MemberInput(msgspec.Struct, frozen=True, array_like=True, tag=50):
+    """A member's signed body for its leader, with the headers that a close vote names."""
+
+    context: Digest
+    signed: Signed
+    attachments: Annotated[tuple[Signed, ...], Meta(max_length=4096)] = ()
+
+
+class Dealing(msgspec.Struct, frozen=True, array_like=True, tag=51):
+    """A dealer's sealed shares of its two beacon secrets for one member."""
+
+    context: Digest
+    dealer: Member
+    sealed: Annotated[bytes, Meta(max_length=8192)]
+
+
+class DealingShares(msgspec.Struct, frozen=True, array_like=True, tag=52):
+    """Plaintext of a dealing."""
+
+    following: OpenedShare
+    challenge: OpenedShare
+
+
+class Opening(msgspec.Struct, frozen=True, array_like=True, tag=53):
+    """A member's shares of the challenge secrets, once the closed list is locked."""
+
+    context: Digest
+    member: Member
+    openings: OpenedShares
+
+
+class ChallengeReveal(msgspec.Struct, frozen=True, array_like=True, tag=54):
+    """Openings from which anyone recovers the challenge beacon."""
+
+    context: Digest
+    openings: Annotated[tuple[Opening, ...], Meta(max_length=1024)]
+
+
+class ReleaseBundle(msgspec.Struct, frozen=True, array_like=True, tag=55):
+    """Released shares from which anyone decodes the sum and the next beacon."""
+
+    context: Digest
+    releases: Annotated[tuple[Signed, ...], Meta(max_length=1024)]
+
+
+class RecordVote(msgspec.Struct, frozen=True, array_like=True, tag=56):
+    """A member's signature on the record body that it computed itself."""
+
+    context: Digest
+    member: Member
+    body_hash: Digest
+    signature: Signature
+
+
+class EchoProof(msgspec.Struct, frozen=True, array_like=True):
+    """A quorum echoed this value in this view."""
+
+    view: View
+    value_hash: Digest
+    certificate: QuorumCertificate
+
+
+class Proposal(msgspec.Struct, frozen=True, array_like=True, tag=57):
+    """The leader of a view proposes a value, with an older echo certificate if it has one."""
+
+    context: Digest
+    instance: Instance
+    view: View
+    value: Value
+    proof: EchoProof | None
+
+
+class Vote(msgspec.Struct, frozen=True, array_like=True, tag=58):
+    """A member's echo or lock signature, for the leader of the view."""
+
+    context: Digest
+    instance: Instance
+    phase: Phase
+    view: View
+    member: Member
+    value_hash: Digest
+    signature: Signature
+
+
+class Certificate(msgspec.Struct, frozen=True, array_like=True, tag=59):
+    """A quorum of echoes (members then lock) or of locks (the value is fixed)."""
+
+    context: Digest
+    instance: Instance
+    phase: Phase
+    view: View
+    value_hash: Digest
+    certificate: QuorumCertificate
+
+
+class Decision(msgspec.Struct, frozen=True, array_like=True, tag=60):
+    """A fixed value with its lock certificate; for instance OPEN this is the open certificate."""
+
+    context: Digest
+    instance: Instance
+    view: View
+    value: Value
+    certificate: QuorumCertificate
+
+
+class ViewChange(msgspec.Struct, frozen=True, array_like=True, tag=61):
+    """A member gives up on the leader of an earlier view."""
+
+    context: Digest
+    view: View
+    step: Step
+    instance: Instance
+    proof: EchoProof | None  # the highest echo certificate that it knows, and its value
+    value: Value | None
+
+
+class Pull(msgspec.Struct, frozen=True, array_like=True, tag=62):
+    """The sender has come to `step` and asks for what ends it."""
+
+    context: Digest
+    step: Step
+
+
+class CloseNow(msgspec.Struct, frozen=True, array_like=True, tag=63):
+    """The leader holds f + 1 close votes: at least one honest member has stopped."""
+
+    context: Digest
+    votes: Annotated[tuple[Signed, ...], Meta(max_length=1024)]
+
+
+# --- contributions ------------------------------------------------------------------------------
+
+
+class SealedShare(msgspec.Struct, frozen=True, array_like=True):
+    """One member's sealed share with the proof that the header commits to it."""
+
+    member: Member
+    sealed: SharePayload
+    proof: MerkleProof
+
+
+class Contribution(msgspec.Struct, frozen=True, array_like=True, tag=70):
+    """A contributor's header with one member's share."""
+
+    context: Digest
+    header: Signed
+    share: SealedShare
+
+
+class Receipt(msgspec.Struct, frozen=True, array_like=True, tag=71):
+    """A member durably holds a valid share of the contribution."""
+
+    context: Digest
+    member: Member
+    header_hash: Digest
+    signature: Signature
+
+
+class Relay(msgspec.Struct, frozen=True, array_like=True, tag=72):
+    """Envelopes for members that gave no receipt, for an aggregator to keep."""
+
+    context: Digest
+    header: Signed
+    shares: Annotated[tuple[SealedShare, ...], Meta(max_length=1024)]
+
+
+class ShareRequest(msgspec.Struct, frozen=True, array_like=True, tag=73):
+    """A member asks an aggregator for its envelopes from these contributors (all when empty)."""
+
+    context: Digest
+    contributors: Indices
+
+
+RoundMessage = (
+    MemberInput
+    | Dealing
+    | Opening
+    | ChallengeReveal
+    | ReleaseBundle
+    | RecordVote
+    | Proposal
+    | Vote
+    | Certificate
+    | Decision
+    | ViewChange
+    | Pull
+    | CloseNow
+    | Contribution
+    | Receipt
+    | Relay
+    | ShareRequest
+)
+GossipMessage = Announce | Request | Items
+Message = GossipMessage | RoundMessage
+MemberBody = RoundKey | CloseVote | VerifyResponse | Release
+RoundBody = MemberBody | ContributionHeader

@@ -1,0 +1,55 @@
+"""Named bounds and durations of the protocol, each with its unit and its reason.
+
+Everything that a peer can make a node do is bounded here. Durations count on the caller's
+monotonic clock and only serve liveness: no safety property depends on them.
+"""
+
+import msgspec
+
+PROTOCOL_VERSION = 1
+
+
+class ProtocolParams(msgspec.Struct, frozen=True, kw_only=True):
+    """Durations and bounds shared by the nodes of a network."""
+
+    # Liveness. A leader that has a quorum waits `grace_s` for reachable stragglers.
+    grace_s: float = 0.5
+    # A leader that makes no progress for this long is replaced; doubles with every view.
+    view_timeout_s: float = 5.0
+    view_timeout_s_max: float = 60.0
+    # A leader whose process is known to be unreachable is replaced sooner.
+    unreachable_leader_timeout_s: float = 0.3
+    # Unanswered inputs are sent again; covers messages lost on the way.
+    retransmit_s: float = 2.0
+    # A contributor hands the envelopes of members that gave no receipt to the aggregators.
+    receipt_timeout_s: float = 3.0
+    # Members wait this long for the dealings of silent dealers before they stop receiving.
+    dealing_deadline_s: float = 3.0
+
+    # Aggregators keep envelopes for absent members; three survive two absences.
+    aggregator_count: int = 3
+
+    # Gossip. Six peers reach 10^6 nodes in about eight hops, with margin for crashed ones.
+    gossip_fanout: int = 6
+    gossip_interval_s: float = 2.0
+    gossip_request_timeout_s: float = 1.0
+    gossip_announce_items_max: int = 1024
+    # Names asked for, and names refused, that a node remembers: 32 bytes each.
+    gossip_names_max: int = 65_536
+    # One request of a few kilobytes brings no more than this; the rest is asked for again.
+    gossip_reply_bytes_max: int = 16 * 1024 * 1024
+
+    # Bounds on what peers may make a node store or do.
+    message_bytes_max: int = 8 * 1024 * 1024
+    item_bytes_max: int = 4 * 1024 * 1024
+    items_per_message_max: int = 256
+    early_messages_max: int = 4096
+    early_bytes_max: int = 64 * 1024 * 1024
+    manifests_per_proposer_max: int = 16
+    # Joins of one node that arrived before the study that they name.
+    joins_ahead_max: int = 16
+    views_ahead_max: int = 64
+    vector_length_max: int = 20_000
+
+
+DEFAULT_PARAMS = ProtocolParams()

@@ -1,0 +1,72 @@
+"""The roles that one node plays in one attempt of one round, and what they tell each other."""
+
+from pnyx.protocol.messages import (
+    Contribution,
+    Decision,
+    Instance,
+    Receipt,
+    Relay,
+    RoundMessage,
+    ShareRequest,
+)
+from pnyx.protocol.round.committee import CommitteeMember
+from pnyx.protocol.round.contributor import Contributor
+from pnyx.protocol.round.plan import RoundPlan
+from pnyx.protocol.round.relay import EnvelopeRelay
+
+
+class ActiveRound:
+    """A node's committee member, contributor and relay of one plan; any of them may be absent."""
+
+    def __init__(
+        self,
+        plan: RoundPlan,
+        member: CommitteeMember | None,
+        contributor: Contributor | None,
+        relay: EnvelopeRelay | None,
+    ) -> None:
+        self.plan = plan
+        self.member = member
+        self.contributor = contributor
+        self.relay = relay
+
+    def handle(self, sender: int, message: RoundMessage, now: float) -> None:
+        """Route a message to the role it is for. Raises ProtocolError."""
+        match message:
+            case Relay() | ShareRequest():
+                if self.relay is not None:
+                    self.relay.handle(sender, message)
+            case Receipt():
+                if self.contributor is not None:
+                    self.contributor.handle(message, now)
+            case Decision() if self.member is None:
+                if self.contributor is not None:
+                    self.contributor.handle(message, now)
+            case Contribution() if self.member is None:
+                return
+            case _:
+                if self.member is not None:
+                    self.member.handle(sender, message, now)
+        self._share_open_certificate(now)
+
+    def _share_open_certificate(self, now: float) -> None:
+        """A member that contributes need not be told twice."""
+        if self.member is not None and self.contributor is not None:
+            decision = self.member.agreements[Instance.OPEN].decision
+            if decision is not None:
+                self.contributor.on_open(decision, now)
+
+    def tick(self, now: float) -> None:
+        """Let every role do what time asks for."""
+        if self.member is not None:
+            self.member.tick(now)
+        if self.contributor is not None:
+            self.contributor.tick(now)
+        self._share_open_certificate(now)
+
+    def next_deadline(self) -> float | None:
+        """The earliest deadline of any role."""
+        times = [
+            role.next_deadline() for role in (self.member, self.contributor) if role is not None
+        ]
+        return min((time for time in times if time is not None), default=None)

@@ -1,0 +1,307 @@
+"""A contributor's part in one attempt of one round: train, seal, send, collect receipts.
+
+    TRAINING -> WAITING (for the open certificate) -> DEBITING -> SENDING -> ACKNOWLEDGED
+
+The consent check and the ledger debit are durable before the first byte leaves. Secrets are fresh
+for the attempt; after a restart the *same* contribution is sent again, never a second one. With
+receipts of a quorum the contribution cannot be lost, and the node may go offline. Envelopes of
+members that give no receipt are handed to the aggregators, which keep them.
+"""
+
+from collections.abc import Callable
+from enum import Enum, auto
+
+import msgspec
+import numpy as np
+
+from pnyx.errors import InvalidSignature, MalformedMessage
+from pnyx.primitives import codec
+from pnyx.primitives.hashing import merkle_proofs, merkle_root
+from pnyx.protocol.aggregation import direct
+from pnyx.protocol.agreement import check_decision, value_hash
+from pnyx.protocol.events import (
+    ContributionAcknowledged,
+    ContributionSent,
+    RecordDebit,
+    StartTraining,
+)
+from pnyx.protocol.messages import (
+    Contribution,
+    ContributionHeader,
+    Decision,
+    Instance,
+    Pull,
+    Receipt,
+    Relay,
+    RoundKey,
+    RoundMessage,
+    SealedShare,
+    Signed,
+    Step,
+)
+from pnyx.protocol.ports import IntVector
+from pnyx.protocol.round.committee import receipt_statement
+from pnyx.protocol.round.holdings import share_info
+from pnyx.protocol.round.services import RoundServices
+from pnyx.protocol.round.values import InputReader, header_hash
+
+_STORED_BYTES_MAX = 64 * 1024 * 1024
+
+
+class Stage(Enum):
+    """How far this node has come with its contribution."""
+
+    TRAINING = auto()
+    WAITING = auto()
+    DEBITING = auto()
+    SENDING = auto()
+    ACKNOWLEDGED = auto()
+    WITHHELD = auto()
+
+
+class _Stored(msgspec.Struct, frozen=True, array_like=True):
+    """What lets the same contribution be sent again after a restart."""
+
+    seed: bytes
+    vector: bytes
+    opened: bytes
+
+
+class Contributor:
+    """State of one contribution."""
+
+    def __init__(
+        self,
+        services: RoundServices,
+        manifest: bytes,
+        index: int,
+        unreachable: Callable[[int], bool],
+        now: float,
+    ) -> None:
+        self._services = services
+        self._plan = services.plan
+        self._params = services.params
+        self._manifest = manifest
+        self._index = index
+        self._unreachable = unreachable
+        self._reader = InputReader(self._plan, services.crypto)
+        self.stage = Stage.TRAINING
+        self.started = False
+        self._vector: IntVector | None = None
+        self._keys: dict[int, RoundKey] | None = None
+        self._opened = b""
+        self._header: Signed | None = None
+        self._shares: dict[int, SealedShare] = {}
+        self._receipts: set[int] = set()
+        self._relayed: set[int] = set()
+        self._resend_at = now + self._params.retransmit_s
+        self._relay_at: float | None = None
+        stored = services.restored.get("contribution")
+        self._stored = (
+            codec.decode(stored, _Stored, bytes_max=_STORED_BYTES_MAX) if stored else None
+        )
+
+    # --- driving --------------------------------------------------------------------------------
+
+    def start(self, model: bytes) -> None:
+        """Ask for training; after a restart, take up the stored contribution instead."""
+        self.started = True
+        if self._stored is not None:
+            self._vector = np.frombuffer(self._stored.vector, dtype="<i8").astype(np.int64)
+            self.stage = Stage.WAITING
+            self._ask()
+            return
+        if "header" in self._services.restored:
+            self.withhold()  # its secrets are erased: a second contribution would contradict it
+            return
+        self._services.emit(
+            StartTraining(self._plan.study, self._plan.round_number, self._manifest, model)
+        )
+
+    def withhold(self) -> None:
+        """Send nothing (more): training failed, or consent was withdrawn."""
+        self.stage = Stage.WITHHELD
+        self._shares.clear()
+
+    def next_deadline(self) -> float | None:
+        """When `tick` has something to do."""
+        if self.stage in (Stage.ACKNOWLEDGED, Stage.WITHHELD):
+            return None
+        times = [self._resend_at]
+        if self.stage is Stage.SENDING and self._relay_at is not None:
+            times.append(self._relay_at)
+        return min(times)
+
+    def tick(self, now: float) -> None:
+        """Resend what was not receipted; hand it to the aggregators after a while."""
+        if self.stage in (Stage.ACKNOWLEDGED, Stage.WITHHELD):
+            return
+        self._debit(now)
+        if self._relay_at is not None and now >= self._relay_at:
+            self._relay_at = None
+            self._relay(set(self._shares) - self._receipts)
+        if now >= self._resend_at:
+            self._resend_at = now + self._params.retransmit_s
+            if self._keys is None:
+                self._ask()
+            elif self.stage is Stage.SENDING:
+                self._send(set(self._shares) - self._receipts)
+
+    def _ask(self) -> None:
+        """Ask a random member for the open certificate."""
+        member = self._services.sampler.below(len(self._plan.committee))
+        self._services.send_member(member, Pull(self._plan.context, Step.OPEN))
+
+    def handle(self, message: RoundMessage, now: float) -> None:
+        """Process an open certificate or a receipt. Raises ProtocolError."""
+        match message:
+            case Decision():
+                self.on_open(message, now)
+            case Receipt():
+                self._on_receipt(message)
+            case _:
+                return
+
+    def on_trained(self, vector: IntVector, now: float) -> None:
+        """Take the vector; refuse one that the protocol could not add up."""
+        phase = self._plan.phase
+        if self.stage is not Stage.TRAINING or phase is None:
+            return
+        limit = phase.entry_max
+        if (
+            vector.shape != (phase.vector_length,)
+            or not (-limit <= vector).all() & (vector <= limit).all()
+        ):
+            self.withhold()
+            return
+        self._vector = vector
+        self.stage = Stage.WAITING
+        self._debit(now)
+
+    def on_open(self, decision: Decision, now: float) -> None:
+        """Take the open certificate: whom to seal to. Raises ProtocolError."""
+        if decision.instance is not Instance.OPEN or self._keys is not None:
+            return
+        check_decision(
+            decision,
+            context=self._plan.context,
+            quorum=self._plan.size.quorum,
+            public_keys=self._plan.public_keys,
+            verify=self._services.crypto.verify,
+        )
+        self._keys = self._reader.open_value(decision.value)
+        self._opened = value_hash(decision.value)
+        self._debit(now)
+
+    def _debit(self, now: float) -> None:
+        """With vector and open certificate at hand, ask for the durable debit."""
+        if self.stage is not Stage.WAITING or self._keys is None or self._vector is None:
+            return
+        if self._stored is not None:
+            if self._stored.opened != self._opened:
+                self.withhold()  # sealed to a list that was never certified
+                return
+            self.stage = Stage.DEBITING
+            self.on_debited(now)  # the debit preceded what is stored
+            return
+        phase = self._plan.phase
+        if phase is None:
+            return
+        self.stage = Stage.DEBITING
+        size = direct.payload_bytes(phase.vector_length, self._plan.size.packing)
+        self._services.emit(
+            RecordDebit(
+                self._plan.context,
+                self._plan.study,
+                self._plan.round_number,
+                self._plan.attempt,
+                phase.kind,
+                size * len(self._keys),
+            )
+        )
+
+    def on_debited(self, now: float) -> None:
+        """The debit is durable: commit, seal and send."""
+        if self.stage is not Stage.DEBITING or self._keys is None or self._vector is None:
+            return
+        if self._stored is None:
+            seed = self._services.sampler.bytes(32)
+            self._stored = _Stored(seed, self._vector.astype("<i8").tobytes(), self._opened)
+            self._services.persist_secret("contribution", codec.encode(self._stored))
+        payloads = direct.share_vector(self._vector, self._plan.size, self._stored.seed)
+        header = ContributionHeader(
+            self._plan.context,
+            self._index,
+            self._opened,
+            self._plan.model_hash,
+            merkle_root(payloads),
+        )
+        self._header = self._services.sign_once("header", header)
+        proofs = merkle_proofs(payloads)
+        for member, key in self._keys.items():
+            info = share_info(self._plan.context, self._index, member)
+            try:
+                sealed = self._services.crypto.seal(key.encryption_key, payloads[member], info)
+            except MalformedMessage:
+                continue  # the member published no usable key: it harms itself only
+            self._shares[member] = SealedShare(member, sealed, tuple(proofs[member]))
+        self.stage = Stage.SENDING
+        self._resend_at = now + self._params.retransmit_s
+        self._relay_at = now + self._params.receipt_timeout_s
+        self._send(set(self._shares))
+        away = {m for m in self._shares if self._unreachable(self._plan.committee[m])}
+        if away:
+            self._relay(away)
+        sent = sum(len(share.sealed) for share in self._shares.values())
+        self._services.emit(ContributionSent(self._plan.study, self._plan.round_number, sent))
+
+    def _send(self, members: set[int]) -> None:
+        if self._header is None:
+            return
+        for member in sorted(members):
+            self._services.send_member(
+                member, Contribution(self._plan.context, self._header, self._shares[member])
+            )
+
+    def _relay(self, members: set[int]) -> None:
+        """Hand envelopes of silent members to every aggregator."""
+        fresh = members - self._relayed
+        if self._header is None or not fresh:
+            return
+        self._relayed |= fresh
+        shares = tuple(self._shares[member] for member in sorted(fresh))
+        for index in self._plan.aggregators:
+            self._services.send(index, Relay(self._plan.context, self._header, shares))
+
+    def _on_receipt(self, message: Receipt) -> None:
+        if self.stage is not Stage.SENDING or self._header is None or self._keys is None:
+            return
+        if message.member not in self._keys or message.member in self._receipts:
+            return
+        name = header_hash(self._header)
+        statement = receipt_statement(self._plan.context, message.member, name)
+        key = self._plan.public_keys[message.member]
+        if message.header_hash != name or not self._services.crypto.verify(
+            key, statement, message.signature
+        ):
+            raise InvalidSignature("a receipt does not verify")
+        self._receipts.add(message.member)
+        if len(self._receipts) == self._plan.size.quorum:
+            self._services.emit(
+                ContributionAcknowledged(
+                    self._plan.study,
+                    self._plan.round_number,
+                    self._plan.attempt,
+                    len(self._receipts),
+                )
+            )
+        if len(self._receipts) >= self._plan.size.quorum and self._receipts >= self._awaited():
+            self.stage = Stage.ACKNOWLEDGED
+
+    def _awaited(self) -> set[int]:
+        """Members whose receipt is worth waiting for: neither away nor served by a relay."""
+        return {
+            member
+            for member in self._shares
+            if member not in self._relayed and not self._unreachable(self._plan.committee[member])
+        }

@@ -1,0 +1,142 @@
+"""What a committee member holds for others in one attempt: contributions and dealings.
+
+A contribution is receipted only once its share is decrypted, matches the header's commitment and is
+stored durably. After the member has stopped (its close vote), further contributions are kept
+without a receipt: they count only if other members' votes put them on the closed list.
+"""
+
+from pnyx.errors import RuleBroken
+from pnyx.primitives import codec
+from pnyx.primitives.hashing import verify_merkle_proof
+from pnyx.protocol import beacon
+from pnyx.protocol.aggregation import direct
+from pnyx.protocol.messages import (
+    Contribution,
+    Dealing,
+    DealingShares,
+    HeldContribution,
+    OpenedShare,
+    RoundKey,
+    Signed,
+)
+from pnyx.protocol.round.plan import RoundPlan
+from pnyx.protocol.round.services import RoundServices
+from pnyx.protocol.round.values import InputReader, header_hash
+
+_STORED_BYTES_MAX = 1024 * 1024
+
+
+def share_info(context: bytes, contributor: int, member: int) -> bytes:
+    """What a contribution's envelope is bound to."""
+    return b"pnyx/share" + context + contributor.to_bytes(4, "big") + member.to_bytes(4, "big")
+
+
+def dealing_info(context: bytes, dealer: int, member: int) -> bytes:
+    """What a dealing's envelope is bound to."""
+    return b"pnyx/dealing" + context + dealer.to_bytes(4, "big") + member.to_bytes(4, "big")
+
+
+class Holdings:
+    """Shares held by one member, checked on arrival and durable before they are receipted."""
+
+    def __init__(
+        self, services: RoundServices, reader: InputReader, member: int, private_key: bytes
+    ) -> None:
+        self._services = services
+        self._reader = reader
+        self._plan: RoundPlan = services.plan
+        self._member = member
+        self._private_key = private_key
+        self.shares: dict[bytes, direct.FieldShares] = {}  # header hash -> this member's share
+        self.headers: dict[int, Signed] = {}  # contributor -> first header seen
+        self.receipted: dict[int, bytes] = {}  # contributor -> header hash
+        self.next_shares: dict[int, OpenedShare] = {}
+        self.challenge_shares: dict[int, OpenedShare] = {}
+
+    def restore(self, opened: bytes, keys: dict[int, RoundKey]) -> None:
+        """Read back what was stored before a restart."""
+        for name, value in sorted(self._services.restored.items()):
+            if name.startswith("envelope/"):
+                contribution = codec.decode(value, Contribution, bytes_max=_STORED_BYTES_MAX)
+                self.add_contribution(contribution, opened, receipt=True)
+            elif name.startswith("dealing/"):
+                self.add_dealing(codec.decode(value, Dealing, bytes_max=_STORED_BYTES_MAX), keys)
+
+    def add_contribution(self, message: Contribution, opened: bytes, *, receipt: bool) -> bytes:
+        """Check and keep a share; store it durably if it is to be receipted.
+
+        Returns the header hash. Raises ProtocolError when anything is wrong, RuleBroken when the
+        contributor has shown a different header before.
+        """
+        header = self._reader.header(message.header)
+        if header.open_value != opened:
+            raise RuleBroken("a contribution was sealed to another list of round keys")
+        name = header_hash(message.header)
+        who = header.contributor
+        if header_hash(self.headers.setdefault(who, message.header)) != name:
+            raise RuleBroken("a contributor showed two different contributions")
+        if name not in self.shares:
+            if message.share.member != self._member:
+                raise RuleBroken("a share is addressed to another member")
+            payload = self._services.crypto.open_envelope(
+                self._private_key,
+                message.share.sealed,
+                share_info(self._plan.context, who, self._member),
+            )
+            if not verify_merkle_proof(
+                header.shares_root, payload, self._member, self._plan.size.size, message.share.proof
+            ):
+                raise RuleBroken("a share is not the one its contributor committed to")
+            phase = self._plan.phase
+            if phase is None:
+                raise RuleBroken("this round takes no contributions")
+            self.shares[name] = direct.read_payload(
+                payload, phase.vector_length, self._plan.size.packing
+            )
+        if receipt and who not in self.receipted:
+            stored = f"envelope/{who}"
+            if stored not in self._services.restored:
+                self._services.persist_secret(stored, codec.encode(message))
+            self.receipted[who] = name
+        return name
+
+    def add_dealing(self, message: Dealing, keys: dict[int, RoundKey]) -> None:
+        """Check and keep a dealer's shares. Raises ProtocolError."""
+        key = keys.get(message.dealer)
+        if key is None or key.next_dealing == beacon.NO_DEALING:
+            raise RuleBroken("a dealing comes from a member that is no dealer")
+        if message.dealer in self.next_shares:
+            return
+        info = dealing_info(self._plan.context, message.dealer, self._member)
+        plaintext = self._services.crypto.open_envelope(self._private_key, message.sealed, info)
+        shares = codec.decode(plaintext, DealingShares, bytes_max=_STORED_BYTES_MAX)
+        size = self._plan.size
+        wanted = [(key.next_dealing, shares.following)]
+        if self._plan.phase is not None:
+            wanted.append((key.challenge_dealing, shares.challenge))
+        for root, opened in wanted:
+            if opened.dealer != message.dealer:
+                raise RuleBroken("a dealing speaks for another dealer")
+            if not beacon.share_matches(root, opened, self._member, size):
+                raise RuleBroken("a dealt share is not the one its dealer committed to")
+        name = f"dealing/{message.dealer}"
+        if name not in self._services.restored:
+            self._services.persist_secret(name, codec.encode(message))
+        self.next_shares[message.dealer] = shares.following
+        if self._plan.phase is not None:
+            self.challenge_shares[message.dealer] = shares.challenge
+
+    def erase(self) -> None:
+        """Forget the round key and every share, once this member has released."""
+        self._private_key = b""
+        self.shares.clear()
+        self.next_shares.clear()
+        self.challenge_shares.clear()
+
+    def held(self) -> tuple[HeldContribution, ...]:
+        """Receipted contributions, for the close vote."""
+        return tuple(HeldContribution(who, name) for who, name in sorted(self.receipted.items()))
+
+    def share_of(self, header: Signed) -> direct.FieldShares | None:
+        """This member's share of a contribution on the closed list."""
+        return self.shares.get(header_hash(header))

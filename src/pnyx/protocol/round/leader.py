@@ -1,0 +1,364 @@
+"""What a committee member does when it leads a view.
+
+A leader collects the members' inputs of the current step and turns them into something that proves
+itself: a proposal with its signed inputs, a certificate, openings, signed shares, a record. It
+waits for all members that are listed and reachable, and with a quorum at hand no longer than the
+grace time. It cannot forge, only delay; views.py ends that.
+"""
+
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+from pnyx.errors import ProtocolError
+from pnyx.primitives import codec
+from pnyx.primitives.signature import QuorumCertificate
+from pnyx.protocol.agreement import Agreement, value_hash
+from pnyx.protocol.identity import signing_input
+from pnyx.protocol.messages import (
+    Certificate,
+    ChallengeReveal,
+    CloseNow,
+    CloseVote,
+    Decision,
+    EchoProof,
+    HeldContribution,
+    Instance,
+    MemberInput,
+    OpenedShare,
+    Opening,
+    Phase,
+    Record,
+    RecordVote,
+    Release,
+    ReleaseBundle,
+    RoundKey,
+    Signed,
+    Step,
+    VerifyResponse,
+    Vote,
+)
+from pnyx.protocol.params import ProtocolParams
+from pnyx.protocol.round.plan import RoundPlan
+from pnyx.protocol.round.services import RoundServices
+from pnyx.protocol.round.values import (
+    AcceptValue,
+    ClosedList,
+    CloseValue,
+    InputReader,
+    OpenValue,
+    header_hash,
+)
+from pnyx.protocol.round.views import Views
+
+
+class LedMember(Protocol):
+    """What leading needs of the member that leads; `committee.CommitteeMember` is one."""
+
+    services: RoundServices
+    plan: RoundPlan
+    params: ProtocolParams
+    views: Views
+    reader: InputReader
+    agreements: dict[Instance, Agreement]
+    keys: dict[int, RoundKey]
+    closed: ClosedList | None
+    challenge: bytes | None
+    body: bytes | None
+
+    @property
+    def step(self) -> Step:
+        """The first step whose outcome the member does not have."""
+        ...
+
+    def unreachable(self, node_index: int) -> bool:
+        """A hint that the node with this census index is away."""
+        ...
+
+    def listed(self) -> list[int]:
+        """Members of the open list that are not known to be unreachable."""
+        ...
+
+    def decided(self, instance: Instance) -> bytes:
+        """Hash of a fixed value."""
+        ...
+
+    def recover_challenge(
+        self, openings: list[tuple[int, tuple[OpenedShare, ...]]]
+    ) -> bytes | None:
+        """The challenge beacon from members' openings."""
+        ...
+
+    def record_from(self, bundle: ReleaseBundle) -> bytes | None:
+        """The record body from released shares."""
+        ...
+
+    def certified(self, record: Record) -> None:
+        """Take the complete record."""
+        ...
+
+
+class Leader:
+    """Inputs collected for one attempt, and what was made of them."""
+
+    def __init__(self, member: LedMember) -> None:
+        self._m = member
+        self._keys: dict[int, Signed] = {}
+        self._close_votes: dict[int, tuple[Signed, CloseVote]] = {}
+        self._headers: dict[bytes, Signed] = {}
+        self._responses: dict[int, Signed] = {}
+        self._openings: dict[int, Opening] = {}
+        self._releases: dict[int, Signed] = {}
+        self._record_votes: dict[int, RecordVote] = {}
+        self._first_ready: dict[tuple[Step, int], float] = {}
+        self._deadline: float | None = None
+        self._called_close: set[int] = set()
+
+    def next_deadline(self) -> float | None:
+        """When the grace for stragglers ends."""
+        return self._deadline
+
+    # --- collecting -----------------------------------------------------------------------------
+
+    def on_input(self, message: MemberInput) -> None:
+        """Keep a member's signed input. Raises ProtocolError."""
+        body = self._m.reader.member_body(message.signed)
+        match body:
+            case RoundKey():
+                self._keys[body.member] = message.signed
+            case CloseVote():
+                for signed in message.attachments:
+                    self._m.reader.header(signed)
+                    self._headers[header_hash(signed)] = signed
+                self._close_votes[body.member] = (message.signed, body)
+            case VerifyResponse():
+                self._responses[body.member] = message.signed
+            case Release():
+                self._releases[body.member] = message.signed
+
+    def on_opening(self, member: int, message: Opening) -> None:
+        """Keep a member's shares of the challenge secrets."""
+        if message.member == member:
+            self._openings[member] = message
+
+    def on_vote(self, member: int, vote: Vote) -> None:
+        """Count a vote and spread the certificate that it completes. Raises ProtocolError."""
+        if vote.member != member:
+            return
+        certificate = self._m.agreements[vote.instance].on_vote(vote)
+        if certificate is None:
+            return
+        self._m.services.send_members(certificate)
+        if certificate.phase is Phase.LOCK and certificate.instance is Instance.OPEN:
+            self._spread_open_certificate(certificate)
+
+    def _spread_open_certificate(self, certificate: Certificate) -> None:
+        """Tell contributors and aggregators the list of round keys."""
+        proposal = self._m.agreements[Instance.OPEN].proposed(certificate.view)
+        if proposal is None:
+            return
+        plan = self._m.plan
+        decision = Decision(
+            plan.context,
+            Instance.OPEN,
+            certificate.view,
+            proposal.value,
+            certificate.certificate,
+        )
+        for index in sorted({*plan.contributors, *plan.aggregators} - set(plan.committee)):
+            self._m.services.send(index, decision)
+
+    def on_record_vote(self, member: int, vote: RecordVote) -> None:
+        """Keep a signature on the record body."""
+        if vote.member == member:
+            self._record_votes[member] = vote
+
+    # --- leading --------------------------------------------------------------------------------
+
+    def lead(self, now: float) -> None:
+        """Take the round further if this member leads and has what it takes."""
+        self._deadline = None
+        if not self._m.views.leading:
+            return
+        match self._m.step:
+            case Step.OPEN:
+                self._lead_agreement(Instance.OPEN, self._open_value, now)
+            case Step.CLOSE:
+                self._call_close()
+                self._lead_agreement(Instance.CLOSE, self._close_value, now)
+            case Step.CHALLENGE:
+                self._lead_challenge(now)
+            case Step.ACCEPT:
+                self._lead_agreement(Instance.ACCEPT, self._accept_value, now)
+            case Step.RELEASE:
+                self._lead_release(now)
+            case Step.CERTIFY:
+                self._lead_record()
+            case Step.DONE:
+                return
+
+    def remind(self, member: int) -> None:
+        """Repeat what this leader last said in the current agreement."""
+        if not self._m.views.leading:
+            return
+        view = self._m.views.current
+        for instance in Instance:
+            agreement = self._m.agreements[instance]
+            proposal = agreement.proposed(view)
+            if agreement.decision is None and proposal is not None:
+                self._m.services.send_member(member, proposal)
+                certificate = agreement.certified(view)
+                if certificate is not None:
+                    self._m.services.send_member(member, certificate)
+
+    def _ready(
+        self, have: Collection[int], expected: Collection[int], minimum: int, now: float
+    ) -> bool:
+        """All expected inputs are in, or the minimum is and the grace is over."""
+        if len(have) < minimum:
+            return False
+        if set(expected) <= set(have):
+            return True
+        first = self._first_ready.setdefault((self._m.step, self._m.views.current), now)
+        ends = first + self._m.params.grace_s
+        self._deadline = ends if now < ends else None  # what is late is waited for, not polled
+        return now >= ends
+
+    def _lead_agreement(
+        self, instance: Instance, build: Callable[[float], bytes | None], now: float
+    ) -> None:
+        """Propose once per view: the value with the highest echo certificate, else a new one."""
+        agreement = self._m.agreements[instance]
+        view = self._m.views.current
+        if agreement.decision is not None or agreement.proposed(view) is not None:
+            return
+        highest = self._highest(instance)
+        if highest is not None:
+            self._m.services.send_members(agreement.propose(view, highest[1], highest[0]))
+            return
+        value = build(now)
+        if value is not None:
+            self._deadline = None
+            self._m.services.send_members(agreement.propose(view, value, None))
+
+    def _highest(self, instance: Instance) -> tuple[EchoProof, bytes] | None:
+        found = self._m.agreements[instance].highest
+        for change in self._m.views.changes(instance).values():
+            if change.proof is None or change.value is None:
+                continue
+            if found is None or change.proof.view > found[0].view:
+                found = (change.proof, change.value)
+        return found
+
+    def _open_value(self, now: float) -> bytes | None:
+        plan = self._m.plan
+        expected = [
+            member for member, index in enumerate(plan.committee) if not self._m.unreachable(index)
+        ]
+        if not self._ready(self._keys, expected, plan.size.quorum, now):
+            return None
+        return codec.encode(OpenValue(tuple(self._keys[m] for m in sorted(self._keys))))
+
+    def _call_close(self) -> None:
+        """With f + 1 close votes at hand, call on the others to stop as well."""
+        view = self._m.views.current
+        needed = self._m.plan.size.corrupt_max + 1
+        if view in self._called_close or len(self._close_votes) < needed:
+            return
+        self._called_close.add(view)
+        votes = tuple(signed for signed, _ in list(self._close_votes.values())[:needed])
+        self._m.services.send_members(CloseNow(self._m.plan.context, votes))
+
+    def _close_value(self, now: float) -> bytes | None:
+        opened = self._m.decided(Instance.OPEN)
+        good = {
+            HeldContribution(header.contributor, name)
+            for name, signed in self._headers.items()
+            if (header := self._m.reader.header(signed)).open_value == opened
+        }
+        votes = {
+            member: (signed, vote)
+            for member, (signed, vote) in self._close_votes.items()
+            if member in self._m.keys and good.issuperset(vote.held)
+        }
+        if not self._ready(votes, self._m.listed(), self._m.plan.size.quorum, now):
+            return None
+        named = {held.header_hash for _, vote in votes.values() for held in vote.held}
+        value = codec.encode(
+            CloseValue(
+                tuple(votes[m][0] for m in sorted(votes)),
+                tuple(self._headers[name] for name in sorted(named)),
+            )
+        )
+        try:
+            self._m.reader.close_value(value, self._m.keys, opened)
+        except ProtocolError:
+            return None  # too few dealers as yet: members send their votes again with more
+        return value
+
+    def _lead_challenge(self, now: float) -> None:
+        minimum = self._m.plan.size.corrupt_max + 1
+        if not self._ready(self._openings, self._m.listed(), minimum, now):
+            return
+        openings = [self._openings[m] for m in sorted(self._openings)]
+        if self._m.recover_challenge([(o.member, o.openings) for o in openings]) is not None:
+            self._deadline = None
+            reveal = ChallengeReveal(self._m.plan.context, tuple(openings[: 2 * minimum]))
+            if self._m.recover_challenge([(o.member, o.openings) for o in reveal.openings]) is None:
+                reveal = ChallengeReveal(self._m.plan.context, tuple(openings))
+            self._m.services.send_members(reveal)
+
+    def _accept_value(self, now: float) -> bytes | None:
+        closed, challenge = self._m.closed, self._m.challenge
+        if closed is None or challenge is None:
+            return None
+        good: dict[int, Signed] = {}
+        for member, signed in self._responses.items():
+            body = self._m.reader.member_body(signed)
+            if member not in self._m.keys or not isinstance(body, VerifyResponse):
+                continue
+            try:
+                self._m.reader.answers(body, closed, challenge)
+            except ProtocolError:
+                continue  # an answer that would make the proposal invalid
+            good[member] = signed
+        if not self._ready(good, self._m.listed(), self._m.plan.size.quorum, now):
+            return None
+        return codec.encode(AcceptValue(tuple(good[m] for m in sorted(good))))
+
+    def _lead_release(self, now: float) -> None:
+        size = self._m.plan.size
+        minimum = size.degree + 1 + size.corrupt_max
+        if not self._ready(self._releases, self._m.listed(), minimum, now):
+            return
+        bundle = ReleaseBundle(
+            self._m.plan.context, tuple(self._releases[m] for m in sorted(self._releases))
+        )
+        if self._m.record_from(bundle) is not None:
+            self._deadline = None
+            self._m.services.send_members(bundle)
+
+    def _lead_record(self) -> None:
+        body, closed = self._m.body, self._m.closed
+        if body is None or closed is None:
+            return
+        plan = self._m.plan
+        hash_ = value_hash(body)
+        statement = signing_input(plan.census.network, body)
+        good = {
+            member: vote.signature
+            for member, vote in self._record_votes.items()
+            if vote.body_hash == hash_
+        }
+        if len(good) < plan.size.quorum:
+            return
+        for member in list(good):
+            if not self._m.services.crypto.verify(
+                plan.public_keys[member], statement, good[member]
+            ):
+                del good[member]
+                del self._record_votes[member]
+        if len(good) < plan.size.quorum:
+            return
+        signers = tuple(sorted(good))
+        certificate = QuorumCertificate(signers, tuple(good[m] for m in signers))
+        self._m.certified(Record(body, closed.joined, certificate))

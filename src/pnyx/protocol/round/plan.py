@@ -1,0 +1,110 @@
+"""Who does what in one attempt of one round: a pure consequence of public data.
+
+Every node derives the same plan from the study's manifest, the previous record and the census.
+"""
+
+from functools import cached_property
+from typing import Any
+
+from pnyx.primitives.hashing import digest
+from pnyx.protocol.identity import Census
+from pnyx.protocol.manifest import StudyPhase
+from pnyx.protocol.params import PROTOCOL_VERSION
+
+NO_RECORD = bytes(32)
+NO_MODEL = bytes(32)
+
+
+class RoundPlan:
+    """One attempt of one round.
+
+    phase: None when the round takes no contributions (an epoch's beacon; round 0 of a study, which
+    collects joins). committee, contributors, aggregators: census indices in actor order; a *member*
+    is a place in `committee`.
+    """
+
+    def __init__(
+        self,
+        *,
+        census: Census,
+        study: bytes,
+        round_number: int,
+        epoch: int,
+        previous_record: bytes,
+        model_hash: bytes,
+        committee: tuple[int, ...],
+        contributors: tuple[int, ...] = (),
+        aggregators: tuple[int, ...] = (),
+        phase: StudyPhase | None = None,
+        cohort_min: int = 0,
+        join_window_s: float = 0.0,
+        attempt: int = 1,
+    ) -> None:
+        self.census = census
+        self.study = study
+        self.round_number = round_number
+        self.attempt = attempt
+        self.epoch = epoch
+        self.previous_record = previous_record
+        self.model_hash = model_hash
+        self.committee = committee
+        self.contributors = contributors
+        self.aggregators = aggregators
+        self.phase = phase
+        self.cohort_min = cohort_min
+        self.join_window_s = join_window_s
+        self.size = census.committee
+
+    @cached_property
+    def context(self) -> bytes:
+        """Binds every message of this attempt; see DESIGN section 8, step 5."""
+        return digest(
+            "pnyx/round",
+            PROTOCOL_VERSION.to_bytes(4, "big"),
+            self.census.network,
+            self.study,
+            self.round_number.to_bytes(4, "big"),
+            self.attempt.to_bytes(1, "big"),
+            self.epoch.to_bytes(4, "big"),
+            self.census.root,
+            self.previous_record,
+            self.model_hash,
+        )
+
+    @cached_property
+    def public_keys(self) -> tuple[bytes, ...]:
+        """Long-term keys of the committee, by member."""
+        return tuple(self.census.public_keys[index] for index in self.committee)
+
+    @cached_property
+    def member_of(self) -> dict[int, int]:
+        """Census index -> member."""
+        return {index: member for member, index in enumerate(self.committee)}
+
+    @cached_property
+    def contributor_set(self) -> frozenset[int]:
+        """Census indices that may contribute."""
+        return frozenset(self.contributors)
+
+    @property
+    def scope(self) -> str:
+        """Prefix of what this round signed; forgotten when its record is in."""
+        return f"round/{self.study.hex()}/{self.round_number}"
+
+    @property
+    def secret_scope(self) -> str:
+        """Prefix of round keys and shares; erased as soon as they are released."""
+        return f"secret/{self.study.hex()}/{self.round_number}"
+
+    def leader(self, view: int) -> int:
+        """The member that leads a view."""
+        return view % len(self.committee)
+
+    def __repr__(self) -> str:
+        return f"RoundPlan({self.study.hex()[:8]}, round {self.round_number})"
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, RoundPlan) and other.context == self.context
+
+    def __hash__(self) -> int:
+        return hash(self.context)

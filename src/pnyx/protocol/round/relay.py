@@ -1,0 +1,74 @@
+"""An aggregator in direct mode: it keeps sealed envelopes for members that are away.
+
+It can read none of them, and a header does not commit to sealed bytes; so it takes envelopes from
+their contributor alone, or anybody could leave garbage in their place. It hands each to its member,
+when it comes and on request, so that the contributor need not stay.
+"""
+
+from pnyx.errors import RuleBroken
+from pnyx.primitives.envelope import ENVELOPE_OVERHEAD_BYTES
+from pnyx.protocol.aggregation import direct
+from pnyx.protocol.messages import (
+    Contribution,
+    Relay,
+    RoundMessage,
+    SealedShare,
+    ShareRequest,
+    Signed,
+)
+from pnyx.protocol.round.services import RoundServices
+from pnyx.protocol.round.values import InputReader
+
+
+class EnvelopeRelay:
+    """Envelopes kept for one attempt: contributor -> member -> sealed share."""
+
+    def __init__(self, services: RoundServices) -> None:
+        self._services = services
+        self._plan = services.plan
+        self._reader = InputReader(self._plan, services.crypto)
+        self._kept: dict[int, tuple[Signed, dict[int, SealedShare]]] = {}
+        length = self._plan.phase.vector_length if self._plan.phase is not None else 0
+        self._sealed_bytes = ENVELOPE_OVERHEAD_BYTES + direct.payload_bytes(
+            length, self._plan.size.packing
+        )
+
+    def handle(self, sender: int, message: RoundMessage) -> None:
+        """Keep envelopes, or hand them out. Raises ProtocolError."""
+        match message:
+            case Relay():
+                self._keep(sender, message)
+            case ShareRequest():
+                self._hand_out(sender, message)
+            case _:
+                return
+
+    def _keep(self, sender: int, message: Relay) -> None:
+        header = self._reader.header(message.header)
+        if header.contributor != sender:
+            raise RuleBroken("envelopes to keep come from another node than their contributor")
+        if any(share.member >= len(self._plan.committee) for share in message.shares):
+            raise RuleBroken("an envelope is addressed to a member that does not exist")
+        if any(len(share.sealed) != self._sealed_bytes for share in message.shares):
+            raise RuleBroken("an envelope has the wrong size for this study's vector")
+        signed, shares = self._kept.setdefault(header.contributor, (message.header, {}))
+        if signed != message.header:
+            raise RuleBroken("a contributor showed two different contributions")
+        for share in message.shares:
+            if share.member not in shares:
+                shares[share.member] = share
+                self._services.send_member(
+                    share.member, Contribution(self._plan.context, signed, share)
+                )
+
+    def _hand_out(self, sender: int, message: ShareRequest) -> None:
+        member = self._plan.member_of.get(sender)
+        if member is None:
+            return
+        wanted = message.contributors or tuple(self._kept)
+        for contributor in wanted:
+            kept = self._kept.get(contributor)
+            if kept is not None and member in kept[1]:
+                self._services.send(
+                    sender, Contribution(self._plan.context, kept[0], kept[1][member])
+                )

@@ -1,0 +1,227 @@
+"""The three values on which a committee agrees, how they are read, and when they are valid.
+
+Each value carries the signed inputs that justify it, so every member can check it by itself:
+    OPEN    the signed round keys of the members that are present
+    CLOSE   a quorum of signed close votes, with the signed header of every contribution they name
+    ACCEPT  a quorum of signed answers to the challenge
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Annotated, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from pnyx.errors import RuleBroken, WrongContext
+from pnyx.primitives import codec
+from pnyx.primitives.hashing import digest
+from pnyx.protocol import beacon
+from pnyx.protocol.aggregation import direct
+from pnyx.protocol.messages import (
+    CloseVote,
+    ContributionHeader,
+    MemberBody,
+    RoundBody,
+    RoundKey,
+    Signed,
+    VerifyResponse,
+)
+from pnyx.protocol.ports import Crypto, IntVector
+from pnyx.protocol.round.plan import RoundPlan
+
+T = TypeVar("T", RoundKey, CloseVote, VerifyResponse)
+VALUE_BYTES_MAX = 4 * 1024 * 1024
+SignedInputs = Annotated[tuple[Signed, ...], Meta(max_length=1024)]
+
+
+class OpenValue(msgspec.Struct, frozen=True, array_like=True, tag=100):
+    """Round keys of the members present, in member order."""
+
+    keys: SignedInputs
+
+
+class CloseValue(msgspec.Struct, frozen=True, array_like=True, tag=101):
+    """Close votes in member order, and each distinct header that they name."""
+
+    votes: SignedInputs
+    headers: Annotated[tuple[Signed, ...], Meta(max_length=8192)]
+
+
+class AcceptValue(msgspec.Struct, frozen=True, array_like=True, tag=102):
+    """Answers to the challenge in member order."""
+
+    responses: SignedInputs
+
+
+def header_hash(signed: Signed) -> bytes:
+    """Names a contribution: its header and signature, as received."""
+    return digest("pnyx/header", signed.signer, signed.body, signed.signature)
+
+
+class InputReader:
+    """Verifies signed inputs of one round, each signature once."""
+
+    def __init__(self, plan: RoundPlan, crypto: Crypto) -> None:
+        self._plan = plan
+        self._crypto = crypto
+        self._verified: dict[bytes, RoundBody] = {}
+
+    def member_body(self, signed: Signed) -> MemberBody:
+        """Check a member's signed body. Raises ProtocolError."""
+        body = self._body(signed)
+        if isinstance(body, ContributionHeader):
+            raise RuleBroken("a contribution header is not a member's input")
+        plan = self._plan
+        if body.member >= len(plan.committee):
+            raise RuleBroken("a signed input names a member that does not exist")
+        if plan.census.node_ids[plan.committee[body.member]] != signed.signer:
+            raise RuleBroken("a signed input speaks for another member")
+        return body
+
+    def header(self, signed: Signed) -> ContributionHeader:
+        """Check a contributor's signed header. Raises ProtocolError."""
+        body = self._body(signed)
+        if not isinstance(body, ContributionHeader):
+            raise RuleBroken("this signed body is not a contribution header")
+        plan = self._plan
+        if body.contributor not in plan.contributor_set:
+            raise RuleBroken("a contribution comes from a node that was not drawn")
+        if plan.census.node_ids[body.contributor] != signed.signer:
+            raise RuleBroken("a contribution speaks for another node")
+        if body.model_hash != plan.model_hash:
+            raise RuleBroken("a contribution starts from another model")
+        return body
+
+    def _body(self, signed: Signed) -> RoundBody:
+        name = header_hash(signed)
+        known = self._verified.get(name)
+        if known is None:
+            known = codec.decode(signed.body, RoundBody, bytes_max=VALUE_BYTES_MAX)
+            if known.context != self._plan.context:
+                raise WrongContext("a signed input belongs to another round")
+            self._plan.census.check(self._crypto, signed)
+            self._verified[name] = known
+        return known
+
+    def _votes(self, inputs: tuple[Signed, ...], kind: type[T]) -> dict[int, T]:
+        """Read inputs of one kind from a quorum of members, in member order."""
+        read: dict[int, T] = {}
+        last = -1
+        for signed in inputs:
+            body = self.member_body(signed)
+            if not isinstance(body, kind):
+                raise RuleBroken("a value carries an input of the wrong kind")
+            if body.member <= last:
+                raise RuleBroken("a value lists members out of order or twice")
+            last = body.member
+            read[last] = body
+        if len(read) < self._plan.size.quorum:
+            raise RuleBroken("a value carries inputs of fewer members than a quorum")
+        return read
+
+    def open_value(self, data: bytes) -> dict[int, RoundKey]:
+        """Read and check an OPEN value: the present members' round keys."""
+        value = codec.decode(data, OpenValue, bytes_max=VALUE_BYTES_MAX)
+        return self._votes(value.keys, RoundKey)
+
+    def close_value(self, data: bytes, keys: Mapping[int, RoundKey], opened: bytes) -> "ClosedList":
+        """Read and check a CLOSE value against the open list (its hash is `opened`)."""
+        value = codec.decode(data, CloseValue, bytes_max=VALUE_BYTES_MAX)
+        votes = self._votes(value.votes, CloseVote)
+        if not set(votes) <= set(keys):
+            raise RuleBroken("a close vote comes from a member without a round key")
+        headers: dict[bytes, Signed] = {}
+        for signed in value.headers:
+            if self.header(signed).open_value != opened:
+                raise RuleBroken("a contribution was sealed to another list of round keys")
+            headers[header_hash(signed)] = signed
+        named: dict[int, set[bytes]] = {}
+        for vote in votes.values():
+            for held in vote.held:
+                signed_header = headers.get(held.header_hash)
+                if signed_header is None:
+                    raise RuleBroken("a close vote names a contribution without its header")
+                if self.header(signed_header).contributor != held.contributor:
+                    raise RuleBroken("a close vote names the wrong contributor")
+                named.setdefault(held.contributor, set()).add(held.header_hash)
+        if {name for names in named.values() for name in names} != set(headers):
+            raise RuleBroken("a closed list carries headers that no vote names")
+        return ClosedList(
+            headers={who: headers[min(names)] for who, names in named.items() if len(names) == 1},
+            equivocators=tuple(sorted(who for who, names in named.items() if len(names) > 1)),
+            joined=self._joined(votes),
+            next_dealers=self._dealers(votes, keys, "next"),
+            challenge_dealers=(
+                self._dealers(votes, keys, "challenge") if self._plan.phase is not None else {}
+            ),
+        )
+
+    def _joined(self, votes: Mapping[int, CloseVote]) -> tuple[int, ...]:
+        """Joins that f + 1 voters know: at least one honest member has verified each."""
+        counts = Counter(index for vote in votes.values() for index in set(vote.joined))
+        enough = self._plan.size.corrupt_max + 1
+        known = range(len(self._plan.census))
+        return tuple(sorted(i for i, count in counts.items() if count >= enough and i in known))
+
+    def _dealers(
+        self, votes: Mapping[int, CloseVote], keys: Mapping[int, RoundKey], purpose: str
+    ) -> dict[int, bytes]:
+        """Dealers of whom a quorum holds a valid share: dealer -> commitment."""
+        counts = Counter(
+            dealer
+            for vote in votes.values()
+            for dealer in set(vote.next_dealers if purpose == "next" else vote.challenge_dealers)
+        )
+        dealers: dict[int, bytes] = {}
+        for dealer, count in sorted(counts.items()):
+            if dealer not in keys or count < self._plan.size.quorum:
+                continue
+            key = keys[dealer]
+            root = key.next_dealing if purpose == "next" else key.challenge_dealing
+            if root != beacon.NO_DEALING:
+                dealers[dealer] = root
+        if len(dealers) < beacon.dealers_needed(self._plan.size):
+            raise RuleBroken("a closed list has too few dealers for an unbiased beacon")
+        return dealers
+
+    def accept_value(self, data: bytes, closed: "ClosedList", challenge: bytes) -> direct.Judgement:
+        """Read and check an ACCEPT value, and judge the contributions by its answers."""
+        value = codec.decode(data, AcceptValue, bytes_max=VALUE_BYTES_MAX)
+        answers = {
+            member: self.answers(response, closed, challenge)
+            for member, response in self._votes(value.responses, VerifyResponse).items()
+        }
+        return direct.judge(self._plan.size, closed.contributors, answers)
+
+    def answers(
+        self, response: VerifyResponse, closed: "ClosedList", challenge: bytes
+    ) -> dict[int, IntVector]:
+        """Read one member's answers: contributor -> check values. Raises ProtocolError."""
+        if response.challenge != challenge:
+            raise RuleBroken("a member answered another challenge")
+        if any(a >= b for a, b in pairwise(response.held)):
+            raise RuleBroken("a member's answers are out of order")
+        if any(who not in closed.headers for who in response.held):
+            raise RuleBroken("a member answers for a contribution outside the closed list")
+        table = direct.read_values(response.values, len(response.held))
+        return dict(zip(response.held, table, strict=True))
+
+
+class ClosedList(msgspec.Struct, frozen=True):
+    """What a CLOSE value fixes.
+
+    headers: contributor -> its signed header. joined: census indices for the next round.
+    """
+
+    headers: dict[int, Signed]
+    equivocators: tuple[int, ...]
+    joined: tuple[int, ...]
+    next_dealers: dict[int, bytes]
+    challenge_dealers: dict[int, bytes]
+
+    @property
+    def contributors(self) -> tuple[int, ...]:
+        """Contributors of the closed list, ascending."""
+        return tuple(sorted(self.headers))

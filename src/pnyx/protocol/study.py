@@ -1,0 +1,197 @@
+"""A study as one node knows it: the manifest, the verified chain of records, the current model.
+
+Record r fixes everything about round r + 1: beacon, committee, contributors, model. So any node
+opens the next round by itself, and a newcomer verifies the chain forward from the manifest.
+"""
+
+from pnyx.errors import InvalidCertificate, RuleBroken
+from pnyx.primitives import codec
+from pnyx.primitives.hashing import digest
+from pnyx.primitives.signature import check_quorum
+from pnyx.protocol.identity import Census, signing_input
+from pnyx.protocol.manifest import Manifest
+from pnyx.protocol.messages import Record, RecordBody, Signed
+from pnyx.protocol.params import ProtocolParams
+from pnyx.protocol.ports import Crypto
+from pnyx.protocol.round.committee import joins_root
+from pnyx.protocol.round.plan import NO_MODEL, NO_RECORD, RoundPlan
+from pnyx.protocol.selection import draw_contributors, genesis_committee, select_census
+
+RECORD_BYTES_MAX = 4 * 1024 * 1024
+
+
+def epoch_chain_id(network: bytes) -> bytes:
+    """The chain of epoch beacons has the form of a study without contributions."""
+    return digest("pnyx/epoch-chain", network)
+
+
+def record_hash(record: Record) -> bytes:
+    """Names a record in the next one."""
+    return digest("pnyx/record", record.body)
+
+
+def genesis_plan(census: Census) -> RoundPlan:
+    """The first committee, which makes the first epoch's beacon.
+
+    It is the one draw that the authority could bias, by choosing the census; everything later
+    follows from beacons.
+    """
+    ids = genesis_committee(census.root, census.node_ids, census.committee.size)
+    return RoundPlan(
+        census=census,
+        study=epoch_chain_id(census.network),
+        round_number=0,
+        epoch=0,
+        previous_record=NO_RECORD,
+        model_hash=NO_MODEL,
+        committee=tuple(_index(census, node) for node in ids),
+    )
+
+
+def joining_plan(
+    census: Census, study: bytes, manifest: Manifest, epoch_beacon: bytes
+) -> RoundPlan:
+    """Round 0 of a study: the epoch's committee collects joins and makes the first beacon.
+
+    The committee is the epoch's and not the study's, or a proposer could grind manifests until
+    the committee suits it.
+    """
+    committee = select_census(
+        epoch_beacon,
+        epoch_chain_id(census.network),
+        manifest.epoch,
+        "committee",
+        census.committee.size,
+        len(census),
+    )
+    return RoundPlan(
+        census=census,
+        study=study,
+        round_number=0,
+        epoch=manifest.epoch,
+        previous_record=study,
+        model_hash=manifest.initial_model,
+        committee=committee,
+        join_window_s=manifest.join_window_s,
+    )
+
+
+def next_plan(
+    census: Census, study: bytes, manifest: Manifest, record: Record, params: ProtocolParams
+) -> RoundPlan | None:
+    """The round after a verified record; None after the last."""
+    body = read_body(record)
+    number = body.round_number + 1
+    if number > manifest.rounds:
+        return None
+    phase = manifest.phase_of(number)
+    beacon = body.next_beacon
+    joined = [census.node_ids[index] for index in record.joins if index < len(census)]
+    drawn = draw_contributors(beacon, joined, phase.drawn)
+    return RoundPlan(
+        census=census,
+        study=study,
+        round_number=number,
+        epoch=body.epoch,
+        previous_record=record_hash(record),
+        model_hash=body.model_hash,
+        committee=select_census(
+            beacon, study, number, "committee", census.committee.size, len(census)
+        ),
+        contributors=tuple(_index(census, node) for node in drawn),
+        aggregators=select_census(
+            beacon,
+            study,
+            number,
+            "aggregator",
+            min(params.aggregator_count, len(census)),
+            len(census),
+        ),
+        phase=phase,
+        cohort_min=manifest.cohort_min,
+    )
+
+
+def _index(census: Census, node: bytes) -> int:
+    index = census.index_of(node)
+    if index is None:
+        raise InvalidCertificate(f"node {node.hex()[:12]} is not in the census")
+    return index
+
+
+def read_body(record: Record) -> RecordBody:
+    """Decode a record's signed body. Raises MalformedMessage."""
+    return codec.decode(record.body, RecordBody, bytes_max=RECORD_BYTES_MAX)
+
+
+def verify_record(plan: RoundPlan, record: Record, crypto: Crypto) -> RecordBody:
+    """Check a record against the plan of its round. Raises ProtocolError."""
+    body = read_body(record)
+    pinned = (
+        body.network == plan.census.network
+        and body.study == plan.study
+        and body.round_number == plan.round_number
+        and body.attempt == plan.attempt
+        and body.epoch == plan.epoch
+        and body.census_root == plan.census.root
+        and body.previous_record == plan.previous_record
+        and body.context == plan.context
+    )
+    if not pinned:
+        raise RuleBroken("a record does not continue this chain")
+    if body.joins_root != joins_root(record.joins):
+        raise RuleBroken("a record's joins are not those it commits to")
+    if not set(body.accepted) <= plan.contributor_set or len(set(body.accepted)) != len(
+        body.accepted
+    ):
+        raise RuleBroken("a record counts nodes that were not drawn, or one of them twice")
+    if body.skipped and (body.accepted or body.metrics or body.model_hash != plan.model_hash):
+        raise RuleBroken("a skipped round cannot change anything")
+    if not body.skipped and len(body.accepted) < plan.cohort_min:
+        raise RuleBroken("a record opens fewer contributions than the study's floor")
+    check_quorum(
+        record.certificate,
+        plan.public_keys,
+        signing_input(plan.census.network, record.body),
+        plan.size.quorum,
+        crypto.verify,
+    )
+    return body
+
+
+class StudyState:
+    """One study's chain at one node."""
+
+    def __init__(self, study: bytes, signed: Signed, manifest: Manifest, census: Census) -> None:
+        self.study = study
+        self.signed = signed
+        self.manifest = manifest
+        self.census = census
+        self.plan: RoundPlan | None = None
+        self.records: list[Record] = []
+        self.model_hash = manifest.initial_model
+        self.model: bytes | None = None
+        self.finished = False
+
+    def open(self, epoch_beacon: bytes) -> RoundPlan:
+        """Start round 0."""
+        self.plan = joining_plan(self.census, self.study, self.manifest, epoch_beacon)
+        return self.plan
+
+    def accept(
+        self, record: Record, crypto: Crypto, params: ProtocolParams
+    ) -> tuple[RecordBody, RoundPlan | None]:
+        """Verify the next record and advance; return it with the plan that follows.
+
+        Raises ProtocolError.
+        """
+        if self.plan is None:
+            raise RuleBroken("no round of this study is open")
+        body = verify_record(self.plan, record, crypto)
+        self.records.append(record)
+        if body.model_hash != self.model_hash:
+            self.model_hash = body.model_hash
+            self.model = None
+        self.plan = next_plan(self.census, self.study, self.manifest, record, params)
+        self.finished = self.plan is None
+        return body, self.plan

@@ -1,0 +1,366 @@
+"""Corrupt nodes: wrappers around an honest machine that change what it hears or says.
+
+A corrupt node holds its own long-term key, so it signs whatever it likes; it has no other node's.
+Honest code contains no switches for tests: everything here works on events and effects alone.
+`BEHAVIOURS` names each kind; a scenario lists which node shows which.
+
+`over_scale` breaks the rule that an entry is at most `entry_max`. Until contributions are verified
+only an impossible sum shows it, so one node can count more than once; the checkers know that.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+import numpy as np
+
+from pnyx.errors import ProtocolError
+from pnyx.primitives import codec
+from pnyx.primitives.hashing import merkle_proofs, merkle_root
+from pnyx.primitives.sampling import Sampler
+from pnyx.protocol.aggregation import direct
+from pnyx.protocol.agreement import value_hash
+from pnyx.protocol.events import Effect, Event, MessageReceived, Send
+from pnyx.protocol.identity import Census, sign_body
+from pnyx.protocol.messages import (
+    Announce,
+    Certificate,
+    ChallengeReveal,
+    CloseNow,
+    Contribution,
+    ContributionHeader,
+    Decision,
+    Instance,
+    Items,
+    MemberBody,
+    MemberInput,
+    Message,
+    Opening,
+    Proposal,
+    Relay,
+    Release,
+    ReleaseBundle,
+    Request,
+    RoundKey,
+    RoundMessage,
+    SealedShare,
+    Signed,
+    VerifyResponse,
+)
+from pnyx.protocol.ports import Crypto, IntVector
+from pnyx.protocol.round.holdings import share_info
+from pnyx.protocol.round.values import AcceptValue, CloseValue, OpenValue
+
+_BYTES_MAX = 8 * 1024 * 1024
+_Change = Callable[[Send, RoundMessage], Iterable[Send]]
+_Hear = Callable[[MessageReceived, RoundMessage], bool]
+
+
+class Hands(msgspec.Struct, frozen=True):
+    """What a corrupt node has at its disposal."""
+
+    index: int
+    node_id: bytes
+    crypto: Crypto
+    census: Census
+    sampler: Sampler
+    vector: IntVector  # what it would contribute if it were honest
+
+    def sign(self, body: msgspec.Struct) -> Signed:
+        """Sign anything as this node."""
+        return sign_body(self.crypto, self.census.network, self.node_id, body)
+
+
+def read(payload: bytes) -> RoundMessage | None:
+    """The round message in these bytes, if it is one."""
+    message = codec.decode(payload, Message, bytes_max=_BYTES_MAX)
+    return None if isinstance(message, Announce | Request | Items) else message
+
+
+class Wrapper:
+    """Applies a change to every round message sent, and a filter to every one received."""
+
+    def __init__(self, change: _Change | None = None, hear: _Hear | None = None) -> None:
+        self._change = change
+        self._hear = hear
+
+    def receive(self, event: Event, now: float) -> Event | None:
+        """Let the machine hear the event, or not."""
+        del now
+        if self._hear is None or not isinstance(event, MessageReceived):
+            return event
+        try:
+            message = read(event.payload)
+        except ProtocolError:
+            return event
+        return event if message is None or self._hear(event, message) else None
+
+    def emit(self, effects: list[Effect], now: float) -> list[Effect]:
+        """Replace each round message by what the change makes of it."""
+        del now
+        if self._change is None:
+            return effects
+        changed: list[Effect] = []
+        for effect in effects:
+            message = read(effect.payload) if isinstance(effect, Send) else None
+            if message is None or not isinstance(effect, Send):
+                changed.append(effect)
+            else:
+                changed.extend(self._change(effect, message))
+        return changed
+
+
+def _silent_leader(hands: Hands) -> Wrapper:
+    """Collects everybody's input and never answers."""
+    del hands
+    led = (Proposal, Certificate, ChallengeReveal, ReleaseBundle, CloseNow)
+    return Wrapper(lambda send, message: [] if isinstance(message, led) else [send])
+
+
+def _censoring_leader(hands: Hands) -> Wrapper:
+    """Pretends not to have heard a third of the committee."""
+    victims = {
+        node for at, node in enumerate(hands.census.node_ids) if (at - hands.index) % 3 == 1
+    }
+    return Wrapper(
+        hear=lambda event, message: not (
+            event.peer in victims and isinstance(message, MemberInput | Opening)
+        )
+    )
+
+
+def _withheld_reveals(hands: Hands) -> Wrapper:
+    """Opens none of the secrets that it holds, its own included."""
+
+    def change(send: Send, message: RoundMessage) -> list[Send]:
+        if isinstance(message, Opening):
+            return []
+        body = _input_body(message)
+        if isinstance(body, Release):
+            return [_resigned(hands, send, message, msgspec.structs.replace(body, openings=()))]
+        return [send]
+
+    return Wrapper(change)
+
+
+def _liar(hands: Hands) -> Wrapper:
+    """Lies about released shares, check values and openings."""
+
+    def change(send: Send, message: RoundMessage) -> list[Send]:
+        if isinstance(message, Opening):
+            openings = tuple(
+                msgspec.structs.replace(opened, share=_off_by_one(opened.share))
+                for opened in message.openings
+            )
+            return [_replaced(send, msgspec.structs.replace(message, openings=openings))]
+        body = _input_body(message)
+        if isinstance(body, Release):
+            lie = msgspec.structs.replace(body, shares=_off_by_one(body.shares))
+            return [_resigned(hands, send, message, lie)]
+        if isinstance(body, VerifyResponse):
+            answers = msgspec.structs.replace(body, values=_off_by_one(body.values))
+            return [_resigned(hands, send, message, answers)]
+        return [send]
+
+    return Wrapper(change)
+
+
+def _equivocating_leader(hands: Hands) -> Wrapper:
+    """Proposes one value to half of the committee and another to the other half."""
+
+    def change(send: Send, message: RoundMessage) -> list[Send]:
+        at = hands.census.index_of(send.peer)
+        if not isinstance(message, Proposal) or at is None or at % 2 == 0:
+            return [send]
+        other = _other_value(message.instance, message.value, hands.census.committee.quorum)
+        if other is None:
+            return [send]
+        return [_replaced(send, msgspec.structs.replace(message, value=other))]
+
+    return Wrapper(change)
+
+
+def _other_value(instance: Instance, value: bytes, quorum: int) -> bytes | None:
+    """A value that is as valid as this one, without one member's input, if there are enough."""
+    if instance is Instance.OPEN:
+        keys = codec.decode(value, OpenValue, bytes_max=_BYTES_MAX).keys
+        return codec.encode(OpenValue(keys[:-1])) if len(keys) > quorum else None
+    if instance is Instance.ACCEPT:
+        responses = codec.decode(value, AcceptValue, bytes_max=_BYTES_MAX).responses
+        return codec.encode(AcceptValue(responses[:-1])) if len(responses) > quorum else None
+    closed = codec.decode(value, CloseValue, bytes_max=_BYTES_MAX)
+    if len(closed.votes) <= quorum:
+        return None
+    return codec.encode(CloseValue(closed.votes[:-1], closed.headers))
+
+
+def _duplicating(hands: Hands) -> Wrapper:
+    """Says everything three times."""
+    del hands
+    return Wrapper(lambda send, message: [send, send, send])
+
+
+def _garbage(hands: Hands) -> Wrapper:
+    """Adds random bytes, and its own messages with a byte changed or cut short."""
+
+    def change(send: Send, message: RoundMessage) -> list[Send]:
+        del message
+        sampler, payload = hands.sampler, bytearray(send.payload)
+        payload[sampler.below(len(payload))] ^= 1 + sampler.below(255)
+        kind = sampler.below(4)
+        extra = (bytes(payload), send.payload[:-1], sampler.bytes(64), b"")[kind]
+        return [send, Send(send.peer, extra)]
+
+    return Wrapper(change)
+
+
+def _replaying(hands: Hands) -> Wrapper:
+    """Repeats old messages as they were, and old contents under the newest context."""
+    said: list[bytes] = []
+
+    def change(send: Send, message: RoundMessage) -> list[Send]:
+        said.append(send.payload)
+        sampler = hands.sampler
+        if sampler.below(4):
+            return [send]
+        old = said[sampler.below(len(said))]
+        earlier = read(old)
+        assert earlier is not None
+        moved = msgspec.structs.replace(earlier, context=message.context)
+        return [send, Send(send.peer, old), _replaced(send, moved)]
+
+    return Wrapper(change)
+
+
+# --- corrupt contributors ------------------------------------------------------------------------
+
+
+class _Forger:
+    """Sends other contributions than its machine made: one per `variant` of a receiver."""
+
+    def __init__(
+        self,
+        hands: Hands,
+        variant: Callable[[int], int],
+        vector: IntVector,
+        spoiled: Callable[[int], bool],
+    ) -> None:
+        self._hands = hands
+        self._variant = variant
+        self._vector = vector
+        self._spoiled = spoiled
+        self._values: dict[bytes, bytes] = {}
+        self._made: dict[tuple[bytes, int], tuple[Signed, list[bytes]]] = {}
+
+    def hear(self, event: MessageReceived, message: RoundMessage) -> bool:
+        """Learn the lists of round keys."""
+        del event
+        self._learn(message)
+        return True
+
+    def _learn(self, message: RoundMessage) -> None:
+        if isinstance(message, Decision | Proposal) and message.instance is Instance.OPEN:
+            self._values[value_hash(message.value)] = message.value
+
+    def change(self, send: Send, message: RoundMessage) -> list[Send]:
+        """Replace this node's own contributions."""
+        self._learn(message)
+        if isinstance(message, Relay) and message.header.signer == self._hands.node_id:
+            return []
+        own = isinstance(message, Contribution) and message.header.signer == self._hands.node_id
+        if not own or not isinstance(message, Contribution):
+            return [send]
+        honest = codec.decode(message.header.body, ContributionHeader, bytes_max=_BYTES_MAX)
+        keys = self._keys(honest.open_value)
+        member = message.share.member
+        if member not in keys:
+            return [send]
+        header, payloads = self._forged(honest, self._variant(member))
+        info = share_info(message.context, self._hands.index, member)
+        sealed = self._hands.crypto.seal(keys[member].encryption_key, payloads[member], info)
+        share = SealedShare(member, sealed, tuple(merkle_proofs(payloads)[member]))
+        return [_replaced(send, Contribution(message.context, header, share))]
+
+    def _keys(self, opened: bytes) -> Mapping[int, RoundKey]:
+        value = self._values.get(opened)
+        if value is None:
+            return {}
+        bodies = (
+            codec.decode(signed.body, RoundKey, bytes_max=_BYTES_MAX)
+            for signed in codec.decode(value, OpenValue, bytes_max=_BYTES_MAX).keys
+        )
+        return {body.member: body for body in bodies}
+
+    def _forged(self, honest: ContributionHeader, variant: int) -> tuple[Signed, list[bytes]]:
+        made = self._made.get((honest.context, variant))
+        if made is None:
+            size = self._hands.census.committee
+            payloads = direct.share_vector(self._vector, size, self._hands.sampler.bytes(32))
+            payloads = [
+                _off_by_one(payload) if self._spoiled(member) else payload
+                for member, payload in enumerate(payloads)
+            ]
+            body = msgspec.structs.replace(honest, shares_root=merkle_root(payloads))
+            made = self._hands.sign(body), payloads
+            self._made[honest.context, variant] = made
+        return made
+
+
+def _two_headers(hands: Hands) -> Wrapper:
+    """Shows one contribution to half of the members and another to the others."""
+    forger = _Forger(hands, lambda member: member % 2, hands.vector, lambda member: False)
+    return Wrapper(forger.change, forger.hear)
+
+
+def _off_polynomial(hands: Hands) -> Wrapper:
+    """Deals shares that lie on no polynomial of the sharing's degree."""
+    forger = _Forger(hands, lambda member: 0, hands.vector, lambda member: member % 2 == 0)
+    return Wrapper(forger.change, forger.hear)
+
+
+def _over_scale(hands: Hands) -> Wrapper:
+    """Contributes its vector twice over: above `entry_max`, within what a sum may reach."""
+    forger = _Forger(hands, lambda member: 0, 2 * hands.vector, lambda member: False)
+    return Wrapper(forger.change, forger.hear)
+
+
+# --- helpers -------------------------------------------------------------------------------------
+
+
+def _input_body(message: RoundMessage) -> MemberBody | None:
+    if not isinstance(message, MemberInput):
+        return None
+    body: MemberBody = codec.decode(message.signed.body, MemberBody, bytes_max=_BYTES_MAX)
+    return body
+
+
+def _replaced(send: Send, message: RoundMessage) -> Send:
+    return Send(send.peer, codec.encode(message))
+
+
+def _resigned(hands: Hands, send: Send, message: RoundMessage, body: msgspec.Struct) -> Send:
+    assert isinstance(message, MemberInput)
+    return _replaced(send, msgspec.structs.replace(message, signed=hands.sign(body)))
+
+
+def _off_by_one(data: bytes) -> bytes:
+    """Packed elements with the lowest bit of the last one flipped, still within their field."""
+    if not data:
+        return data
+    words = np.frombuffer(data, dtype="<u4").copy()
+    words[-1] ^= 1
+    return words.tobytes()
+
+
+BEHAVIOURS: dict[str, Callable[[Hands], Wrapper]] = {
+    "silent leader": _silent_leader,
+    "censoring leader": _censoring_leader,
+    "withheld reveals": _withheld_reveals,
+    "liar": _liar,
+    "equivocating leader": _equivocating_leader,
+    "two headers": _two_headers,
+    "off polynomial": _off_polynomial,
+    "over scale": _over_scale,
+    "duplicating": _duplicating,
+    "garbage": _garbage,
+    "replaying": _replaying,
+}

@@ -1,0 +1,314 @@
+"""What must hold in every run, checked after every effect that an honest node carries out.
+
+1. Sums are exact: each node contributes its unit vector, so metrics and model show who was counted.
+   No honest node is counted twice, or without being drawn, joined, consenting and debited.
+2. A record that opens anything counts at least the study's floor.
+3. Honest nodes hold the same record for a round: never two that a quorum signed.
+4. One accepted set is released for a round, and only after a quorum's lock certificate on it.
+5. A node signs one value for one slot, whatever happens to its process.
+6. Nothing of an owner leaves before consent and ledger entry are durable, or after withdrawal.
+7. An acknowledged contribution stands on the closed list.
+8. Once a round's record is in, no round key, share or contribution of it is left on the disk.
+
+That every round ends is checked by the scenario, which knows when the faults are over.
+The checkers see what an outside observer of all disks and links would; corrupt nodes owe nothing.
+"""
+
+from collections.abc import Callable, Collection
+
+import msgspec
+import numpy as np
+
+from pnyx.errors import ProtocolError
+from pnyx.primitives import codec
+from pnyx.primitives.signature import check_quorum
+from pnyx.protocol.agreement import value_hash, vote_statement
+from pnyx.protocol.events import (
+    ContributionAcknowledged,
+    Effect,
+    Forget,
+    Persist,
+    RoundCertified,
+    Send,
+)
+from pnyx.protocol.gossip import blob_name
+from pnyx.protocol.manifest import Manifest
+from pnyx.protocol.messages import (
+    Certificate,
+    Contribution,
+    ContributionHeader,
+    Decision,
+    Instance,
+    MemberBody,
+    MemberInput,
+    Phase,
+    Proposal,
+    Record,
+    RecordBody,
+    RecordVote,
+    Release,
+    RoundKey,
+    VerifyResponse,
+    Vote,
+)
+from pnyx.protocol.round.values import CloseValue, header_hash
+from pnyx.protocol.study import read_body
+from pnyx.simulator.population import SimulatedNode, UnitVectors
+
+_BYTES_MAX = 8 * 1024 * 1024
+_Observed = MemberInput | Contribution | Vote | RecordVote | Proposal | Certificate | Decision
+# A record is a MessagePack array of at most 15 fields whose first is its tag, below 128: so the
+# tag is the second byte. Looking at it saves decoding what no checker is interested in.
+_TAGS = frozenset({50, 70, 58, 56, 57, 59, 60})
+
+
+class InvariantError(AssertionError):
+    """A run broke an invariant; the text says which, who and when."""
+
+
+class _Round:
+    """What was seen of one round (by its context) or, for records, of one round number."""
+
+    def __init__(self) -> None:
+        self.locked: set[tuple[Instance, bytes]] = set()
+        self.released: set[bytes] = set()
+        self.closed: dict[bytes, frozenset[int]] = {}  # hash of a CLOSE value -> contributors
+
+
+class Checker:
+    """Follows a run; raises InvariantError at the first effect that breaks an invariant."""
+
+    def __init__(
+        self,
+        nodes: Collection[SimulatedNode],
+        rule: UnitVectors,
+        corrupt: Collection[int],
+        now: Callable[[], float],
+    ) -> None:
+        self._nodes = tuple(nodes)
+        self._index = {node.node_id: node.index for node in nodes}
+        self._rule = rule
+        self._corrupt = frozenset(corrupt)
+        self._now = now
+        self._rounds: dict[bytes, _Round] = {}
+        self._signed: dict[tuple[object, ...], bytes] = {}
+        self._contributed: set[tuple[bytes, int]] = set()  # (context, node)
+        self._acknowledged: dict[tuple[bytes, int], set[int]] = {}
+        self._last_payload = b""
+        self._manifests: dict[bytes, Manifest] = {}
+        self.records: dict[bytes, dict[int, tuple[RecordBody, Record]]] = {}
+        self._models: dict[bytes, dict[int, bytes]] = {}
+
+    def add_study(self, study: bytes, manifest: Manifest) -> None:
+        """Check the records of this study too."""
+        self._manifests[study] = manifest
+        self._models[study] = {0: self._rule.initial_model}
+
+    def on_effect(self, node: SimulatedNode, effect: Effect) -> None:
+        """Check one effect, just before it is carried out."""
+        honest = node.index not in self._corrupt
+        match effect:
+            case Send() if len(effect.payload) > 1 and effect.payload[1] in _TAGS:
+                self._on_send(node, effect.payload, honest=honest)
+            case Persist() if honest and "/record/" in effect.key:
+                self._on_record(node, effect.value)
+            case ContributionAcknowledged() if honest:
+                slot = effect.study, effect.round_number
+                self._acknowledged.setdefault(slot, set()).add(node.index)
+                self._check_acknowledged(*slot)
+            case RoundCertified() if honest and effect.model:
+                self._on_model(node, effect)
+            case Forget():
+                return
+
+    def fail(self, rule: str, node: SimulatedNode | None = None) -> None:
+        """Report a broken invariant."""
+        who = f"node {node.index}: " if node is not None else ""
+        raise InvariantError(f"t={self._now():.3f}: {who}{rule}")
+
+    # --- messages -------------------------------------------------------------------------------
+
+    def _on_send(self, node: SimulatedNode, payload: bytes, *, honest: bool) -> None:
+        broadcast = payload is self._last_payload
+        self._last_payload = payload
+        try:
+            message = codec.decode(payload, _Observed, bytes_max=_BYTES_MAX)
+        except ProtocolError:
+            if honest:
+                self.fail("sends bytes that cannot be read", node)
+            return
+        seen = self._rounds.setdefault(message.context, _Round())
+        match message:
+            case Proposal() if not broadcast:
+                self._learn_closed(seen, message.instance, message.value)
+            case Decision() if not broadcast:
+                self._learn_closed(seen, message.instance, message.value)
+            case Certificate() if not broadcast:
+                self._learn_lock(node, seen, message)
+            case _ if not honest or broadcast:
+                return
+            case MemberInput():
+                self._on_input(node, seen, message)
+            case Contribution() if message.header.signer == node.node_id:
+                self._on_contribution(node, message)
+            case Vote():
+                slot = ("vote", message.instance, message.phase, message.view)
+                self._sign_once(node, message.context, slot, message.value_hash)
+            case RecordVote():
+                self._sign_once(node, message.context, ("record",), message.body_hash)
+            case _:
+                return
+
+    def _sign_once(
+        self, node: SimulatedNode, context: bytes, slot: tuple[object, ...], value: bytes
+    ) -> None:
+        known = self._signed.setdefault((node.index, context, *slot), value)
+        if known != value:
+            self.fail(f"signed two values for {slot}", node)
+
+    def _on_input(self, node: SimulatedNode, seen: _Round, message: MemberInput) -> None:
+        body = codec.decode(message.signed.body, MemberBody, bytes_max=_BYTES_MAX)
+        if isinstance(body, RoundKey | VerifyResponse | Release):
+            slot = (type(body).__name__,)
+            self._sign_once(node, message.context, slot, message.signed.body)
+        if isinstance(body, Release) and any(body.accepted):
+            seen.released.add(body.accepted)
+            if (Instance.ACCEPT, body.accepted) not in seen.locked:
+                self.fail("released a share without a lock certificate", node)
+            if len(seen.released) > 1:
+                self.fail("a second accepted set is released", node)
+
+    def _on_contribution(self, node: SimulatedNode, message: Contribution) -> None:
+        context = message.context
+        self._sign_once(node, context, ("header",), header_hash(message.header))
+        if context not in node.ledger:
+            self.fail("a contribution leaves before its debit is durable", node)
+        if (context, node.index) not in self._contributed and not node.consents:
+            self.fail("a contribution leaves without consent", node)
+        if not node.consents:
+            self.fail("a contribution leaves after consent was withdrawn", node)
+        header = codec.decode(message.header.body, ContributionHeader, bytes_max=_BYTES_MAX)
+        if header.contributor != node.index:
+            self.fail("a contribution names another node", node)
+        self._contributed.add((context, node.index))
+
+    def _learn_closed(self, seen: _Round, instance: Instance, value: bytes) -> None:
+        if instance is not Instance.CLOSE or value_hash(value) in seen.closed:
+            return
+        try:
+            closed = codec.decode(value, CloseValue, bytes_max=_BYTES_MAX)
+        except ProtocolError:
+            return
+        named = {self._index[signed.signer] for signed in closed.headers}
+        seen.closed[value_hash(value)] = frozenset(named)
+
+    def _learn_lock(self, node: SimulatedNode, seen: _Round, message: Certificate) -> None:
+        slot = message.instance, message.value_hash
+        if message.phase is not Phase.LOCK or slot in seen.locked:
+            return
+        committee = self._committee(node, message.context)
+        if committee is None:
+            return
+        keys, quorum, verify = committee
+        statement = vote_statement(
+            message.context, message.instance, Phase.LOCK, message.view, message.value_hash
+        )
+        try:
+            check_quorum(message.certificate, keys, statement, quorum, verify)
+        except ProtocolError:
+            return
+        if any(instance is message.instance for instance, _ in seen.locked):
+            self.fail(f"two values of {message.instance.name} are certified", node)
+        seen.locked.add(slot)
+
+    def _committee(
+        self, node: SimulatedNode, context: bytes
+    ) -> tuple[tuple[bytes, ...], int, Callable[[bytes, bytes, bytes], bool]] | None:
+        for holder in (node, *self._nodes):
+            for state in holder.machine.studies.values() if holder.machine is not None else ():
+                if state.plan is not None and state.plan.context == context:
+                    plan = state.plan
+                    return plan.public_keys, plan.size.quorum, node.crypto.verify
+        return None
+
+    # --- records --------------------------------------------------------------------------------
+
+    def _on_record(self, node: SimulatedNode, value: bytes) -> None:
+        record = codec.decode(value, Record, bytes_max=_BYTES_MAX)
+        body = read_body(record)
+        chain = self.records.setdefault(body.study, {})
+        known = chain.get(body.round_number)
+        if known is not None:
+            if known[1].body != record.body:
+                self.fail(f"holds another record of round {body.round_number}", node)
+            return
+        chain[body.round_number] = body, record
+        if body.round_number > 0:
+            self._check_accepted(body)
+            self._check_sum(body)
+            self._check_acknowledged(body.study, body.round_number)
+
+    def _check_accepted(self, body: RecordBody) -> None:
+        manifest = self._manifests[body.study]
+        number = body.round_number
+        if not body.skipped and len(body.accepted) < manifest.cohort_min:
+            self.fail(f"round {number} opens fewer contributions than the floor")
+        if len(set(body.accepted)) != len(body.accepted):
+            self.fail(f"round {number} counts somebody twice")
+        joined = set(self.records[body.study][number - 1][1].joins)
+        for who in body.accepted:
+            if who not in joined:
+                self.fail(f"round {number} counts node {who}, which had not joined")
+            if who not in self._corrupt and (body.context, who) not in self._contributed:
+                self.fail(f"round {number} counts node {who}, which contributed nothing")
+
+    def _check_sum(self, body: RecordBody) -> None:
+        """Metrics are the indicator of the accepted set; corrupt entries may be anything."""
+        models = self._models[body.study]
+        before = np.frombuffer(models[body.round_number - 1], dtype="<i8")
+        counted = np.zeros(self._rule.nodes, dtype=np.int64)
+        if body.metrics:
+            expected = np.zeros_like(counted)
+            expected[list(body.accepted)] = 1
+            counted = np.array(body.metrics, dtype=np.int64)
+            honest = [node.index for node in self._nodes if node.index not in self._corrupt]
+            if not np.array_equal(counted[honest], expected[honest]):
+                self.fail(f"round {body.round_number} sums to {body.metrics}")
+        elif not body.skipped and not self._corrupt & set(body.accepted):
+            self.fail(f"round {body.round_number} lost its sum")
+        after = (before + counted).astype("<i8").tobytes()
+        models[body.round_number] = after
+        if blob_name(after) != body.model_hash:
+            self.fail(f"round {body.round_number} names another model than its sum gives")
+
+    def _check_acknowledged(self, study: bytes, number: int) -> None:
+        known = self.records.get(study, {}).get(number)
+        if known is None:
+            return
+        body = known[0]
+        closed = self._rounds[body.context].closed[body.closed_value]
+        for who in self._acknowledged.get((study, number), ()):
+            if who not in closed:
+                self.fail(f"round {number} lost the acknowledged contribution of node {who}")
+
+    def _on_model(self, node: SimulatedNode, effect: RoundCertified) -> None:
+        if effect.model != self._models[effect.study][effect.round_number]:
+            self.fail(f"has another model after round {effect.round_number}", node)
+
+    # --- disks ----------------------------------------------------------------------------------
+
+    def check_disk(self, node: SimulatedNode) -> None:
+        """No secret of a round outlives its record; call it between a live node's events."""
+        if node.index in self._corrupt or node.machine is None:
+            return
+        open_scopes = {
+            scope
+            for state in node.machine.studies.values()
+            if state.plan is not None
+            for scope in (f"{state.plan.secret_scope}/", f"{state.plan.scope}/")
+        }
+        for key in node.disk:
+            kind, study, *_ = key.split("/")
+            if kind in ("secret", "round") and bytes.fromhex(study) in self._manifests:
+                if not any(key.startswith(scope) for scope in open_scopes):
+                    self.fail(f"still holds {key}", node)

@@ -1,0 +1,319 @@
+"""Simulated nodes: the real machine, a disk, an owner, and a process that can be killed.
+
+The shell here does what the real one does: it carries out effects in order, answers slow ones
+later, and forgets everything but the disk when its process dies. A kill may fall between any two
+effects of one list, which is where a real process dies: what was persisted before stays, what
+would have been sent after never was.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import msgspec
+import numpy as np
+
+from pnyx.primitives.hashing import digest
+from pnyx.protocol.events import (
+    AskConsent,
+    ConsentDeclined,
+    ConsentGiven,
+    DebitRecorded,
+    DebitRefused,
+    Effect,
+    Event,
+    Forget,
+    Persist,
+    RecordDebit,
+    Send,
+    StartTraining,
+    TimerExpired,
+    TrainingFailed,
+    TrainingFinished,
+)
+from pnyx.protocol.identity import (
+    Census,
+    CensusEntry,
+    make_census,
+    network_id,
+    node_id,
+    verify_census,
+)
+from pnyx.protocol.machine import NodeMachine
+from pnyx.protocol.params import ProtocolParams
+from pnyx.protocol.ports import Crypto, IntVector
+from pnyx.protocol.selection import choose_committee
+from pnyx.simulator.scheduler import Scheduler
+
+CryptoFactory = Callable[[bytes], Crypto]
+_CENSUS_SECONDS = 30 * 86_400
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person's node is told to do."""
+
+    consents: bool = True
+    withdraws_s: float | None = None
+    training_s: float = 0.1
+    training_fails: bool = False
+    rounds_paid_max: int = 1_000_000  # debits that the budget allows
+
+
+class UnitVectors:
+    """The oracle of every run: node i contributes its unit vector, once for model and metrics.
+
+    So the published metrics of a round are exactly the set of nodes that were counted, and a 2
+    anywhere means that somebody was counted twice. The model adds up the rounds.
+    """
+
+    def __init__(self, nodes: int) -> None:
+        self.nodes = nodes
+
+    @property
+    def initial_model(self) -> bytes:
+        """Zeros."""
+        return bytes(8 * self.nodes)
+
+    def vector(self, node: int) -> IntVector:
+        """[2 * nodes]: the node's unit vector, for the model and then for the metrics."""
+        vector = np.zeros(2 * self.nodes, dtype=np.int64)
+        vector[[node, self.nodes + node]] = 1
+        return vector
+
+    def next_model(
+        self, manifest: bytes, round_number: int, model: bytes, total: IntVector, count: int
+    ) -> bytes | None:
+        """The previous model plus the sum; implements `protocol.ports.ModelRule`."""
+        del manifest, round_number, count
+        before = np.frombuffer(model, dtype="<i8")
+        return (before + total[: self.nodes]).astype("<i8").tobytes()
+
+
+class Adversary(Protocol):
+    """What makes a node corrupt; see `adversary`."""
+
+    def receive(self, event: Event, now: float) -> Event | None:
+        """Change what the honest machine hears; None keeps it from hearing."""
+        ...
+
+    def emit(self, effects: list[Effect], now: float) -> list[Effect]:
+        """Change what the honest machine does."""
+        ...
+
+
+class World(Protocol):
+    """What a simulated node needs of the simulation around it."""
+
+    scheduler: Scheduler
+
+    def carry(self, sender: "SimulatedNode", receiver: bytes, payload: bytes) -> None:
+        """Hand a message to the network."""
+        ...
+
+    def observe(self, node: "SimulatedNode", effect: Effect) -> None:
+        """See an effect that was carried out."""
+        ...
+
+    def crashed(self, node: "SimulatedNode") -> None:
+        """See a node die."""
+        ...
+
+
+class SimulatedNode:
+    """A machine with its disk and owner, up or down."""
+
+    def __init__(
+        self,
+        world: World,
+        census: Census,
+        index: int,
+        crypto: Crypto,
+        rule: UnitVectors,
+        owner: Owner,
+        params: ProtocolParams,
+        seed: bytes,
+    ) -> None:
+        self.index = index
+        self.node_id = census.node_ids[index]
+        self.owner = owner
+        self.crypto = crypto
+        self.disk: dict[str, bytes] = {}
+        self.ledger: set[bytes] = set()
+        self.consents: set[bytes] = set()
+        self.machine: NodeMachine | None = None
+        self.adversary: Adversary | None = None
+        self.effects_done = 0
+        self.kill_after: int | None = None  # dies once so many effects are done, all lives together
+        self.starts = 0
+        self._world = world
+        self._census = census
+        self._rule = rule
+        self._params = params
+        self._seed = seed
+
+    @property
+    def up(self) -> bool:
+        """Whether the process runs."""
+        return self.machine is not None
+
+    def start(self) -> None:
+        """Start the process, with fresh secrets and what the disk holds."""
+        if self.machine is not None:
+            return
+        self.starts += 1
+        start = self.starts.to_bytes(4, "big")
+        self.machine = NodeMachine(
+            node_id=self.node_id,
+            census=self._census,
+            crypto=self.crypto,
+            rule=self._rule,
+            params=self._params,
+            seed=digest("pnyx/simulator/start", self._seed, self.node_id, start),
+            serve=True,
+            address=(f"node-{self.index}.example", 7001),
+            address_sequence=self.starts,
+            contacts=self._census.node_ids,
+            restored=self.disk,
+            now=self._world.scheduler.now,
+        )
+        self.handle(TimerExpired())
+
+    def crash(self) -> None:
+        """Kill the process: everything but disk, ledger and the owner's decisions is gone."""
+        if self.machine is not None:
+            self.machine = None
+            self._world.scheduler.disarm(self.index)
+            self._world.crashed(self)
+
+    def decide(self, study: bytes, *, given: bool) -> None:
+        """The owner accepts or refuses; what it said outlives the process."""
+        (self.consents.add if given else self.consents.discard)(study)
+        self.handle(ConsentGiven(study) if given else ConsentDeclined(study))
+
+    def handle(self, event: Event) -> None:
+        """Let the machine process an event, and do what it asks."""
+        machine, now = self.machine, self._world.scheduler.now
+        if machine is None:
+            return
+        heard = event if self.adversary is None else self.adversary.receive(event, now)
+        if heard is not None:
+            effects = machine.handle(heard, now)
+            if self.adversary is not None:
+                effects = self.adversary.emit(effects, now)
+            for effect in effects:
+                if self.effects_done == self.kill_after:
+                    self.kill_after = None
+                    self.crash()
+                    return
+                self.effects_done += 1
+                self._carry_out(effect)
+        deadline = machine.next_deadline()
+        if deadline is not None:
+            if deadline <= now and isinstance(event, TimerExpired):
+                raise RuntimeError(f"node {self.index} asks to be woken at once, again and again")
+            self._world.scheduler.arm(self.index, deadline, self._wake)
+
+    def _wake(self) -> None:
+        machine, scheduler = self.machine, self._world.scheduler
+        deadline = machine.next_deadline() if machine is not None else None
+        if deadline is None:
+            return
+        if deadline <= scheduler.now:
+            self.handle(TimerExpired())
+        else:
+            scheduler.arm(self.index, deadline, self._wake)
+
+    def _carry_out(self, effect: Effect) -> None:
+        self._world.observe(self, effect)
+        match effect:
+            case Send():
+                self._world.carry(self, effect.peer, effect.payload)
+            case Persist():
+                self.disk[effect.key] = effect.value
+            case Forget():
+                for key in [key for key in self.disk if key.startswith(effect.prefix)]:
+                    del self.disk[key]
+            case AskConsent():
+                self._later(0.01, self._answer, effect.study)
+            case StartTraining():
+                self._later(self.owner.training_s, self._trained, effect)
+            case RecordDebit():
+                self._debit(effect)
+            case _:
+                pass  # notices oblige nobody
+
+    def _later(self, delay_s: float, action: Callable[..., None], *args: object) -> None:
+        """Answer a slow effect, unless the process dies first."""
+        life, scheduler = self.starts, self._world.scheduler
+
+        def answer() -> None:
+            if self.up and self.starts == life:
+                action(*args)
+
+        scheduler.call_at(scheduler.now + delay_s, answer)
+
+    def _answer(self, study: bytes) -> None:
+        withdrawn = self.owner.withdraws_s
+        away = withdrawn is not None and self._world.scheduler.now >= withdrawn
+        self.decide(study, given=self.owner.consents and not away)
+
+    def _trained(self, task: StartTraining) -> None:
+        if self.owner.training_fails:
+            self.handle(TrainingFailed(task.study, task.round_number, "scripted"))
+        else:
+            vector = self._rule.vector(self.index)
+            self.handle(TrainingFinished(task.study, task.round_number, vector))
+
+    def _debit(self, effect: RecordDebit) -> None:
+        """Check consent and budget and write the ledger, durably, before answering."""
+        paid = effect.context in self.ledger or len(self.ledger) < self.owner.rounds_paid_max
+        if effect.study in self.consents and paid:
+            self.ledger.add(effect.context)
+            self._later(0.002, self.handle, DebitRecorded(effect.context))
+        else:
+            self._later(0.002, self.handle, DebitRefused(effect.context, "scripted"))
+
+
+class Population:
+    """A network of `owners` under one simulated authority; nodes are numbered as in the census."""
+
+    def __init__(
+        self,
+        world: World,
+        owners: Mapping[int, Owner],
+        params: ProtocolParams,
+        seed: bytes,
+        crypto: CryptoFactory,
+    ) -> None:
+        authority = crypto(digest("pnyx/simulator/authority", seed))
+        self.network = network_id(authority.public_key, "simulated")
+        cryptos = {
+            node_id(made.public_key, bytes(16)): made
+            for made in (
+                crypto(digest("pnyx/simulator/key", seed, number.to_bytes(4, "big")))
+                for number in range(len(owners))
+            )
+        }
+        signed = make_census(
+            authority.sign,
+            network=self.network,
+            number=0,
+            previous=bytes(32),
+            entries=[CensusEntry(each, made.public_key) for each, made in cryptos.items()],
+            committee=choose_committee(len(owners)),
+            issued_at=0,
+            valid_until=_CENSUS_SECONDS,
+        )
+        self.census = verify_census(
+            signed,
+            network=self.network,
+            authority_key=authority.public_key,
+            crypto=authority,
+            now=0,
+        )
+        self.rule = UnitVectors(len(owners))
+        self.nodes = tuple(
+            SimulatedNode(
+                world, self.census, index, cryptos[each], self.rule, owners[index], params, seed
+            )
+            for index, each in enumerate(self.census.node_ids)
+        )

@@ -1,0 +1,92 @@
+"""Dealers try to bend a beacon after the fact (THREATS R1, R2).
+
+With plain commit-reveal, who reveals last withholds or not: two beacons to choose from for every
+traitor. Here every committed secret is opened by f + 1 members of any kind, so that withholding,
+opening garbage, or having committed to no polynomial leaves one value.
+"""
+
+from itertools import combinations
+
+import pytest
+
+from pnyx.primitives.hashing import merkle_proofs, merkle_root
+from pnyx.protocol import beacon
+from pnyx.protocol.messages import OpenedShare
+from pnyx.protocol.selection import committee_size
+
+SIZE = committee_size(11, 2, 2)
+DEALERS = {dealer: beacon.deal(bytes((dealer,)) * 32, dealer, SIZE) for dealer in range(4)}
+ROOTS = {dealer: dealt.root for dealer, dealt in DEALERS.items()}
+TRAITORS = (0, 1)
+
+
+def openings(members, garbage=()):
+    """What these members show; a share of a member in `garbage` is flipped."""
+    for member in members:
+        shown = [dealt.shares[member] for dealt in DEALERS.values()]
+        if member in garbage:
+            shown = [OpenedShare(s.dealer, s.share[::-1], s.salt, s.proof) for s in shown]
+        yield member, shown
+
+
+def value(secrets):
+    return None if secrets is None else beacon.combine(b"c" * 32, "next", secrets)
+
+
+def test_withheld_reveal():
+    honest = range(2, SIZE.size)
+    values = {
+        value(beacon.recover_all(ROOTS, openings([*honest, *shown], garbage), SIZE))
+        for count in range(3)
+        for shown in combinations(TRAITORS, count)
+        for garbage in ((), TRAITORS)
+    }
+    assert len(values) == 1
+
+
+def test_plain_commit_reveal_would_give_four_beacons():
+    """The same traitors, when a withheld secret simply drops out."""
+    secrets = beacon.recover_all(ROOTS, openings(range(SIZE.size)), SIZE)
+    assert secrets is not None
+    values = {
+        value({d: s for d, s in secrets.items() if d not in withheld})
+        for count in range(3)
+        for withheld in combinations(TRAITORS, count)
+    }
+    assert len(values) == 4
+
+
+def crooked_dealing(dealer: int = 0):
+    """A dealer commits to shares of two secrets, to choose later by who opens."""
+    first = beacon.deal(b"1" * 32, dealer, SIZE)
+    second = beacon.deal(b"2" * 32, dealer, SIZE)
+    mixed = [*first.shares[:5], *second.shares[5:]]
+    leaves = [each.share + each.salt for each in mixed]
+    proofs = merkle_proofs(leaves)
+    shares = [OpenedShare(dealer, s.share, s.salt, p) for s, p in zip(mixed, proofs, strict=True)]
+    return merkle_root(leaves), shares
+
+
+def recovered_values(root, shares):
+    return {
+        beacon.recover(root, {m: shares[m] for m in members}, SIZE)
+        for members in combinations(range(SIZE.size), SIZE.corrupt_max + 1)
+    }
+
+
+def test_dealer_commits_to_no_polynomial():
+    root, shares = crooked_dealing()
+    assert recovered_values(root, shares) == {beacon.NO_SECRET}
+
+
+def test_without_recomputing_the_commitment_the_openers_would_choose(monkeypatch):
+    root, shares = crooked_dealing()
+    monkeypatch.setattr(beacon, "merkle_root", lambda leaves: root)
+    assert len(recovered_values(root, shares)) > 2
+
+
+@pytest.mark.parametrize("dealer", [0, 3])
+def test_every_secret_moves_the_beacon(dealer):
+    """One honest dealer suffices: whatever the others chose, its secret makes the value."""
+    secrets = beacon.recover_all(ROOTS, openings(range(SIZE.size)), SIZE)
+    assert value({**secrets, dealer: beacon.NO_SECRET}) != value(secrets)

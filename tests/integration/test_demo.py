@@ -1,0 +1,88 @@
+"""The demonstration with real processes: killed nodes, a refusing owner, a launcher that dies."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+NODES = 12
+REFUSING = NODES  # the last owner declines
+TIMEOUT_S = 150
+
+
+def start(arguments: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "pnyx.cli", "demo", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def events(directory: Path, node: int) -> list[dict]:
+    lines = (directory / f"node-{node:02d}" / "events.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def certified(directory: Path) -> dict[int, int]:
+    """Highest round that each node has a record of."""
+    found = {}
+    for node in range(1, NODES + 1):
+        path = directory / f"node-{node:02d}" / "events.jsonl"
+        if path.exists():
+            rounds = [line["round"] for line in events(directory, node) if line["event"] == "round"]
+            found[node] = max(rounds, default=0)
+    return found
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    return tmp_path / "demo"
+
+
+def test_demo_survives_kills_and_trains_without_the_refusing_owner(kept: Path) -> None:
+    run = start(
+        ["--nodes", str(NODES), "--rounds", "4", "--kill", "0.1", "--seed", "1", "--json"]
+        + ["--keep", str(kept)]
+    )
+    output, errors = run.communicate(timeout=TIMEOUT_S)
+    assert run.returncode == 0, errors
+    found = json.loads(output.splitlines()[-1])
+    assert found["rounds_completed"] == 4
+    assert found["processes_killed"] == 1
+    assert found["contributors_min"] >= 5
+    assert found["contributions_verified"] is False
+    assert found["exposure_probability"] <= 1
+    assert 0.3 < found["accuracy_shared"] <= 1
+    refusing = events(kept, REFUSING)
+    assert not [line for line in refusing if line["event"] in ("sent", "acknowledged")]
+    assert [line for line in refusing if line["event"] == "finished"]  # it follows, and serves
+    assert [line for line in refusing if line["event"] == "step"]
+
+
+def test_study_finishes_after_the_launcher_is_killed(kept: Path) -> None:
+    rounds = 3
+    run = start(["--nodes", str(NODES), "--rounds", str(rounds), "--kill", "0", "--keep", str(kept)])
+    processes: list[int] = []
+    try:
+        limit = time.monotonic() + TIMEOUT_S
+        while max(certified(kept).values(), default=0) < 1 and time.monotonic() < limit:
+            time.sleep(0.1)
+        children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+        processes = [int(child) for child in children]
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+        assert len(processes) == NODES
+        while time.monotonic() < limit and min(certified(kept).values()) < rounds + 1:
+            time.sleep(0.2)
+        assert set(certified(kept).values()) == {rounds + 1}
+    finally:
+        for process in processes:
+            os.kill(process, signal.SIGTERM)
+        run.stdout.close()
+        run.stderr.close()

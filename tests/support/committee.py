@@ -1,0 +1,265 @@
+"""One round's plan with every key at hand, and roles of it without a machine around them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pnyx.primitives import codec
+from pnyx.primitives.sampling import Sampler
+from pnyx.protocol.aggregation import direct
+from pnyx.protocol.events import Effect
+from pnyx.protocol.identity import sign_body
+from pnyx.protocol.manifest import StudyPhase
+from pnyx.protocol.messages import (
+    CloseVote,
+    Contribution,
+    ContributionHeader,
+    HeldContribution,
+    RoundKey,
+    SealedShare,
+    Signed,
+    VerifyResponse,
+)
+from pnyx.protocol.params import ProtocolParams
+from pnyx.primitives.hashing import digest, merkle_proofs, merkle_root
+from pnyx.protocol import beacon
+from pnyx.protocol.agreement import value_hash
+from pnyx.protocol.round.holdings import share_info
+from pnyx.protocol.round.plan import RoundPlan
+from pnyx.protocol.round.services import RoundServices
+from pnyx.protocol.round.values import (
+    AcceptValue,
+    CloseValue,
+    InputReader,
+    OpenValue,
+    header_hash,
+)
+from tests.support.town import SMALL, People, ideal, people, phase
+
+CHALLENGE = digest("test", b"challenge")
+
+
+@dataclass
+class Outbox:
+    """A mailbox that keeps what a role sends and asks for."""
+
+    sent: list[tuple[int, object]] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
+
+    def post(self, node_index: int, plan: RoundPlan, message) -> None:
+        self.sent.append((node_index, message))
+
+    def emit(self, effect: Effect) -> None:
+        self.effects.append(effect)
+
+    def of(self, kind: type) -> list:
+        """Sent messages or effects of one kind."""
+        return [m for _, m in self.sent if isinstance(m, kind)] + [
+            e for e in self.effects if isinstance(e, kind)
+        ]
+
+
+class Committee:
+    """A plan of seven members and six contributors among nine nodes, with all their secrets."""
+
+    def __init__(
+        self,
+        *,
+        count: int = 9,
+        size=SMALL,
+        make=ideal,
+        round_number: int = 1,
+        phase_: StudyPhase | None = None,
+        length: int = 5,
+        folk: People | None = None,
+        model_hash: bytes = b"m" * 32,
+        contributors: Sequence[int] | None = None,
+        joining: bool = False,
+    ) -> None:
+        self.folk = folk or people(count, size, make)
+        census = self.folk.census
+        self.plan = RoundPlan(
+            census=census,
+            study=b"s" * 32,
+            round_number=round_number,
+            epoch=0,
+            previous_record=b"p" * 32,
+            model_hash=model_hash,
+            committee=tuple(range(size.size)),
+            contributors=() if joining else tuple(contributors or range(2, 8)),
+            aggregators=() if joining else (8, 0),
+            phase=None if joining else (phase_ or phase(length)),
+            cohort_min=3,
+        )
+        self.size = size
+        self.length = length
+        self.reader = InputReader(self.plan, self.folk.cryptos[0])
+
+    # --- signing for anybody --------------------------------------------------------------------
+
+    def signed(self, index: int, body, network: bytes | None = None) -> Signed:
+        """A body signed by the node with this census index."""
+        census = self.plan.census
+        crypto = self.folk.cryptos[index]
+        return sign_body(crypto, network or census.network, census.node_ids[index], body)
+
+    def member_signed(self, member: int, body) -> Signed:
+        """A body signed by a member."""
+        return self.signed(self.plan.committee[member], body)
+
+    def private_key(self, member: int) -> bytes:
+        """A member's envelope key."""
+        return digest("test", b"envelope", bytes((member,)))
+
+    def dealt(self, member: int, purpose: str) -> beacon.DealtSecret:
+        """A dealer's secret."""
+        return beacon.deal(digest(purpose, bytes((member,))), member, self.size)
+
+    def round_key(self, member: int, **changes) -> RoundKey:
+        """A member's round key."""
+        dealer = member < beacon.dealer_count(self.size)
+        terms = {
+            "context": self.plan.context,
+            "member": member,
+            "encryption_key": self.folk.cryptos[0].envelope_public_key(self.private_key(member)),
+            "next_dealing": self.dealt(member, "next").root if dealer else beacon.NO_DEALING,
+            "challenge_dealing": (
+                self.dealt(member, "challenge").root if dealer else beacon.NO_DEALING
+            ),
+            **changes,
+        }
+        return RoundKey(**terms)
+
+    def open_value(self, members: Sequence[int] | None = None) -> bytes:
+        """An OPEN value of these members."""
+        chosen = range(self.size.size) if members is None else members
+        keys = tuple(self.member_signed(m, self.round_key(m)) for m in chosen)
+        return codec.encode(OpenValue(keys))
+
+    @property
+    def opened(self) -> bytes:
+        """Hash of the OPEN value of everybody."""
+        return value_hash(self.open_value())
+
+    def keys(self) -> dict[int, RoundKey]:
+        """Everybody's round keys."""
+        return {m: self.round_key(m) for m in range(self.size.size)}
+
+    # --- contributions --------------------------------------------------------------------------
+
+    def payloads(self, index: int, vector: np.ndarray | None = None, seed: int = 0) -> list[bytes]:
+        """The shares of one contribution."""
+        if vector is None:
+            vector = np.arange(self.length, dtype=np.int64) - 2
+        return direct.share_vector(vector, self.size, digest("seed", bytes((index, seed))))
+
+    def header(self, index: int, payloads: Sequence[bytes] | None = None, **changes) -> Signed:
+        """The signed header of one contribution."""
+        terms = {
+            "context": self.plan.context,
+            "contributor": index,
+            "open_value": self.opened,
+            "model_hash": self.plan.model_hash,
+            "shares_root": merkle_root(self.payloads(index) if payloads is None else payloads),
+            **changes,
+        }
+        return self.signed(index, ContributionHeader(**terms))
+
+    def contribution(
+        self,
+        index: int,
+        member: int,
+        payloads: Sequence[bytes] | None = None,
+        header: Signed | None = None,
+    ) -> Contribution:
+        """One member's part of a contribution."""
+        shares = self.payloads(index) if payloads is None else payloads
+        info = share_info(self.plan.context, index, member)
+        key = self.folk.cryptos[0].envelope_public_key(self.private_key(member))
+        sealed = self.folk.cryptos[index].seal(key, shares[member], info)
+        return Contribution(
+            self.plan.context,
+            header or self.header(index, shares),
+            SealedShare(member, sealed, merkle_proofs(shares)[member]),
+        )
+
+    # --- values ---------------------------------------------------------------------------------
+
+    def close_vote(self, member: int, headers: Sequence[Signed] = (), **changes) -> CloseVote:
+        """A close vote that names these headers."""
+        held = []
+        for signed in headers:
+            body = codec.decode(signed.body, ContributionHeader, bytes_max=10**6)
+            held.append(HeldContribution(body.contributor, header_hash(signed)))
+        dealers = tuple(range(beacon.dealer_count(self.size)))
+        terms = {
+            "context": self.plan.context,
+            "member": member,
+            "held": tuple(sorted(held, key=lambda each: each.contributor)),
+            "joined": (1, 2),
+            "next_dealers": dealers,
+            "challenge_dealers": dealers,
+            **changes,
+        }
+        return CloseVote(**terms)
+
+    def close_value(
+        self, headers: Sequence[Signed], votes: Sequence[Signed] | None = None
+    ) -> bytes:
+        """A CLOSE value in which everybody names every header."""
+        if votes is None:
+            votes = [
+                self.member_signed(m, self.close_vote(m, headers)) for m in range(self.size.size)
+            ]
+        return codec.encode(CloseValue(tuple(votes), tuple(headers)))
+
+    def closed(self, indices: Sequence[int] = (2, 3, 4)):
+        """The closed list of these contributors."""
+        headers = [self.header(index) for index in indices]
+        return self.reader.close_value(self.close_value(headers), self.keys(), self.opened)
+
+    def response(self, member: int, indices: Sequence[int] = (2, 3, 4), **changes):
+        """A member's honest answers to the challenge."""
+        values = []
+        for index in indices:
+            payload = self.payloads(index)[member]
+            share = direct.read_payload(payload, self.length, self.size.packing)
+            values.append(direct.check_values(share, CHALLENGE, index))
+        terms = {
+            "context": self.plan.context,
+            "member": member,
+            "challenge": CHALLENGE,
+            "held": tuple(indices),
+            "values": direct.pack_values(values),
+            **changes,
+        }
+        return VerifyResponse(**terms)
+
+    def accept_value(self, responses: Sequence[VerifyResponse] | None = None) -> bytes:
+        """An ACCEPT value."""
+        given = responses or [self.response(m) for m in range(self.size.size)]
+        return codec.encode(AcceptValue(tuple(self.member_signed(r.member, r) for r in given)))
+
+    # --- roles ----------------------------------------------------------------------------------
+
+    def services(
+        self,
+        index: int,
+        restored: dict[str, bytes] | None = None,
+        secrets: dict[str, bytes] | None = None,
+        params: ProtocolParams | None = None,
+    ) -> tuple[RoundServices, Outbox]:
+        """A node's services in this round, and the box that its messages fall into."""
+        outbox = Outbox()
+        services = RoundServices(
+            plan=self.plan,
+            node_id=self.plan.census.node_ids[index],
+            crypto=self.folk.cryptos[index],
+            sampler=Sampler(digest("sampler", bytes((index,))), "test"),
+            params=params or ProtocolParams(),
+            mailbox=outbox,
+            restored=restored or {},
+            restored_secrets=secrets or {},
+        )
+        return services, outbox

@@ -1,0 +1,383 @@
+"""A few node machines on one table: virtual time, an inspectable wire, crashes and restarts.
+
+Smaller than the simulator on purpose: it knows nothing of loss or latency tails, and lets a test
+watch, alter, drop or forge every message between two nodes. Nodes are numbered by their place in
+the census.
+"""
+
+import heapq
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pnyx.primitives import codec
+from pnyx.primitives.signature import SigningKey
+from pnyx.protocol.events import (
+    AskConsent,
+    ConsentDeclined,
+    ConsentGiven,
+    DebitRecorded,
+    DebitRefused,
+    Effect,
+    Event,
+    Forget,
+    MessageReceived,
+    MessageRejected,
+    PeerBlamed,
+    Persist,
+    RecordDebit,
+    RoundCertified,
+    Send,
+    StartTraining,
+    StudyProposed,
+    TimerExpired,
+    TrainingFinished,
+)
+from pnyx.protocol.gossip import blob_name
+from pnyx.protocol.identity import (
+    Census,
+    CensusEntry,
+    make_census,
+    network_id,
+    node_id,
+    verify_census,
+)
+from pnyx.protocol.machine import NodeMachine
+from pnyx.protocol.manifest import Manifest, StudyPhase
+from pnyx.protocol.messages import Message
+from pnyx.protocol.params import ProtocolParams
+from pnyx.protocol.ports import Crypto
+from pnyx.protocol.selection import CommitteeSize, committee_size
+from pnyx.simulator.crypto import IdealCrypto
+
+NETWORK = network_id(b"A" * 32, "test")
+LATENCY_S = 0.02
+SMALL = committee_size(7, 1, 2)  # k 7, f 1, l 2, D 2, q 6
+
+
+def ideal(seed: bytes) -> Crypto:
+    """Signatures and envelopes without arithmetic."""
+    return IdealCrypto(seed)
+
+
+def real(seed: bytes) -> Crypto:
+    """Ed25519 and HPKE."""
+    from pnyx.node.crypto import NodeCrypto
+
+    return NodeCrypto(SigningKey(seed))
+
+
+@dataclass
+class People:
+    """A census and the keys behind it, in census order."""
+
+    census: Census
+    cryptos: list[Crypto]
+    seeds: list[bytes]
+
+
+def people(count: int, size: CommitteeSize, make: Callable[[bytes], Crypto] = ideal) -> People:
+    """Enrol `count` nodes with seeds 1, 2, ..."""
+    made = []
+    for at in range(1, count + 1):
+        seed = at.to_bytes(32, "big")
+        crypto = make(seed)
+        made.append((node_id(crypto.public_key, bytes(16)), crypto, seed))
+    made.sort(key=lambda each: each[0])
+    authority = make(b"Z" * 32)
+    signed = make_census(
+        authority.sign,
+        network=NETWORK,
+        number=0,
+        previous=bytes(32),
+        entries=[CensusEntry(name, crypto.public_key) for name, crypto, _ in made],
+        committee=size,
+        issued_at=0,
+        valid_until=10**9,
+    )
+    census = verify_census(
+        signed, network=NETWORK, authority_key=authority.public_key, crypto=authority, now=1
+    )
+    return People(census, [crypto for _, crypto, _ in made], [seed for _, _, seed in made])
+
+
+class AddRule:
+    """A model that adds up the sums of its rounds: the entries say who was counted how often."""
+
+    def next_model(self, manifest, round_number, model, total, count):
+        return (np.frombuffer(model, "<i8") + total).astype("<i8").tobytes()
+
+
+def unit(index: int, length: int) -> np.ndarray:
+    """Contribution of one node: 1 in its own place, so that a 2 anywhere is double counting."""
+    vector = np.zeros(length, dtype=np.int64)
+    vector[index] = 1
+    return vector
+
+
+def phase(length: int, **terms) -> StudyPhase:
+    """A training phase of unit vectors."""
+    return StudyPhase(
+        **{
+            "kind": "train",
+            "rounds": 1,
+            "vector_length": length,
+            "metrics_length": 0,
+            "entry_max": 1,
+            "target": 5,
+            "drawn": 6,
+            "deadline_s": 8.0,
+            **terms,
+        }
+    )
+
+
+def manifest(length: int, phases: Sequence[StudyPhase] | None = None, **terms) -> Manifest:
+    """A study over vectors of `length` integers that starts from zeros."""
+    return Manifest(
+        **{
+            "network": NETWORK,
+            "version": 1,
+            "epoch": 0,
+            "title": "t",
+            "purpose": "p",
+            "purpose_term": "x",
+            "category": "c",
+            "columns": ("a",),
+            "label": "l",
+            "program": b"",
+            "hyperparameters": b"",
+            "initial_model": blob_name(bytes(8 * length)),
+            "phases": tuple(phases or (phase(length),)),
+            "cohort_min": 3,
+            "noise_multiplier": 0.0,
+            "join_window_s": 2.0,
+            "nonce": bytes(32),
+            **terms,
+        }
+    )
+
+
+Wire = Callable[[int, int, object], Iterable[object] | None]
+
+
+@dataclass
+class Town:
+    """Machines, their durable stores, and the queue between them.
+
+    wire(sender, receiver, message) returns the messages to deliver instead, or None for the
+    message as it is. consents, debits: who says no. log: every effect with its time and node.
+    """
+
+    count: int = 9
+    size: CommitteeSize = SMALL
+    make: Callable[[bytes], Crypto] = ideal
+    params: ProtocolParams = field(default_factory=ProtocolParams)
+    serving: Callable[[int], bool] = lambda index: True
+    consents: Callable[[int], bool] = lambda index: True
+    debits: Callable[[int], bool] = lambda index: True
+    wire: Wire | None = None
+    vector: Callable[[int, int, int], np.ndarray] = lambda index, round_number, length: unit(
+        index, length
+    )
+
+    def __post_init__(self) -> None:
+        folk = people(self.count, self.size, self.make)
+        self.census, self.cryptos, self.seeds = folk.census, folk.cryptos, folk.seeds
+        self.now = 0.0
+        self.lengths: dict[bytes, int] = {}
+        self.log: list[tuple[float, int, Effect]] = []
+        self.stored: list[dict[str, bytes]] = [{} for _ in range(self.count)]
+        self.starts = [0] * self.count
+        self.alive = [True] * self.count
+        self._queue: list[tuple[float, int, int, Event]] = []
+        self._number = 0
+        self._timers: list[float | None] = [None] * self.count
+        self.machines = [self._machine(index) for index in range(self.count)]
+        for index in range(self.count):
+            self.push(index, TimerExpired(), after=0.001 * index)
+
+    def _machine(self, index: int) -> NodeMachine:
+        self.starts[index] += 1
+        return NodeMachine(
+            node_id=self.census.node_ids[index],
+            census=self.census,
+            crypto=self.cryptos[index],
+            rule=AddRule(),
+            params=self.params,
+            seed=index.to_bytes(16, "big") + self.starts[index].to_bytes(16, "big"),
+            serve=self.serving(index),
+            address=("h", 1000 + index),
+            address_sequence=self.starts[index],
+            contacts=self.census.node_ids,
+            restored=dict(self.stored[index]),
+            now=self.now,
+        )
+
+    # --- time -----------------------------------------------------------------------------------
+
+    def push(self, index: int, event: Event, after: float = 0.0) -> None:
+        """Hand an event to a node, later."""
+        self._number += 1
+        heapq.heappush(self._queue, (self.now + after, self._number, index, event))
+
+    def run(self, until: Callable[[], bool] | None = None, seconds: float = 60.0) -> bool:
+        """Go on until a condition holds (True), or the time is over or nothing is left (False)."""
+        end = self.now + seconds
+        while self._queue and self._queue[0][0] <= end:
+            if until is not None and until():
+                return True
+            self.now, _, index, event = heapq.heappop(self._queue)
+            if not self.alive[index]:
+                continue
+            if isinstance(event, TimerExpired):
+                timer = self._timers[index]
+                if timer is not None and self.now < timer - 1e-9:
+                    continue
+                self._timers[index] = None
+            self.handle(index, event)
+        return until is not None and until()
+
+    def handle(self, index: int, event: Event) -> list[Effect]:
+        """Give a node an event now, and carry out what it asks for."""
+        effects = self.machines[index].handle(event, self.now)
+        for effect in effects:
+            self.log.append((self.now, index, effect))
+            if not self.alive[index]:
+                break  # the wire crashed it: what it had not done yet is not done
+            self._carry_out(index, effect)
+        deadline = self.machines[index].next_deadline()
+        timer = self._timers[index]
+        if self.alive[index] and (timer is None or deadline < timer - 1e-9):
+            self._timers[index] = max(deadline, self.now + 1e-6)
+            self.push(index, TimerExpired(), after=self._timers[index] - self.now)
+        return effects
+
+    def _carry_out(self, index: int, effect: Effect) -> None:
+        match effect:
+            case Send():
+                receiver = self.census.index_of(effect.peer)
+                assert receiver is not None
+                self._deliver(index, receiver, effect.payload)
+            case Persist():
+                self.stored[index][effect.key] = effect.value
+            case Forget():
+                for key in [k for k in self.stored[index] if k.startswith(effect.prefix)]:
+                    del self.stored[index][key]
+            case AskConsent():
+                answer = ConsentGiven if self.consents(index) else ConsentDeclined
+                self.push(index, answer(effect.study))
+            case StartTraining():
+                vector = self.vector(index, effect.round_number, self.lengths[effect.study])
+                self.push(
+                    index, TrainingFinished(effect.study, effect.round_number, vector), after=0.1
+                )
+            case RecordDebit():
+                answer = (
+                    DebitRecorded(effect.context)
+                    if self.debits(index)
+                    else DebitRefused(effect.context, "no budget")
+                )
+                self.push(index, answer)
+
+    def _deliver(self, sender: int, receiver: int, payload: bytes) -> None:
+        payloads: Iterable[bytes] = (payload,)
+        if self.wire is not None:
+            message = codec.decode(payload, Message, bytes_max=2**24)
+            changed = self.wire(sender, receiver, message)
+            if changed is not None:
+                payloads = [codec.encode(each) for each in changed]
+        for each in payloads:
+            self.push(
+                receiver, MessageReceived(self.census.node_ids[sender], each), after=LATENCY_S
+            )
+
+    # --- what tests do --------------------------------------------------------------------------
+
+    def propose(self, proposer: int = 0, plan: Manifest | None = None) -> bytes:
+        """Let a node propose a study; returns the study's id."""
+        from pnyx.protocol.manifest import study_id
+
+        asked = plan if plan is not None else manifest(self.count)
+        body = codec.encode(asked)
+        study = study_id(body)
+        self.lengths[study] = asked.phases[0].vector_length
+        model = bytes(8 * asked.phases[0].vector_length)
+        self.push(proposer, StudyProposed(body, model), after=0.5)
+        return study
+
+    def inject(self, sender: int, receiver: int, message) -> list[Effect]:
+        """Hand a message from an authenticated sender to a node now."""
+        payload = message if isinstance(message, bytes) else codec.encode(message)
+        return self.handle(receiver, MessageReceived(self.census.node_ids[sender], payload))
+
+    def crash(self, index: int) -> None:
+        """Kill a node: its memory is gone, its durable store stays."""
+        self.alive[index] = False
+        self._timers[index] = None
+
+    def restart(self, index: int) -> None:
+        """Start a killed node from its durable store."""
+        self.alive[index] = True
+        self.machines[index] = self._machine(index)
+        self.push(index, TimerExpired())
+
+    def finished(self, study: bytes) -> Callable[[], bool]:
+        """Condition: every living node has the study's last record and model."""
+
+        def all_finished() -> bool:
+            states = [
+                machine.studies.get(study)
+                for machine, alive in zip(self.machines, self.alive, strict=True)
+                if alive
+            ]
+            return all(state is not None and state.finished and state.model for state in states)
+
+        return all_finished
+
+    def in_round(self, study: bytes, number: int) -> Callable[[], bool]:
+        """Condition: every node has opened this round."""
+
+        def reached() -> bool:
+            states = [machine.studies.get(study) for machine in self.machines]
+            return all(s is not None and s.plan and s.plan.round_number == number for s in states)
+
+        return reached
+
+    def plan(self, study: bytes, index: int = 0):
+        """The open plan of a study as one node sees it."""
+        found = self.machines[index].studies[study].plan
+        assert found is not None
+        return found
+
+    def model(self, study: bytes, index: int = 0) -> list[int]:
+        """The model at one node, as integers."""
+        model = self.machines[index].studies[study].model
+        assert model is not None
+        return np.frombuffer(model, "<i8").tolist()
+
+    def effects(self, kind: type, index: int | None = None) -> list:
+        """Effects of one kind, of one node or all."""
+        return [e for _, at, e in self.log if isinstance(e, kind) and index in (None, at)]
+
+    def rules(self) -> set[str]:
+        """Every rule that a message was rejected for."""
+        return {effect.rule for effect in self.effects(MessageRejected)}
+
+    def blamed(self) -> set[int]:
+        """Census indices of the nodes that anybody blamed."""
+        return {self.census.index_of(effect.peer) for effect in self.effects(PeerBlamed)}
+
+    def certified(self, index: int = 0) -> list[RoundCertified]:
+        """Rounds whose record one node accepted."""
+        return self.effects(RoundCertified, index)
+
+    def sent(self, kind: type, index: int | None = None) -> list:
+        """Decoded messages of one kind that nodes sent."""
+        found = []
+        for effect in self.effects(Send, index):
+            message = codec.decode(effect.payload, Message, bytes_max=2**24)
+            if isinstance(message, kind):
+                found.append(message)
+        return found

@@ -1,0 +1,157 @@
+import math
+
+import msgspec
+import pytest
+
+from pnyx.errors import ConsentError, VaultError
+from pnyx.vault import Aborted, Acknowledged, Debit, Vault
+
+
+def debit(vault, study, round_number=1, attempt=0, epsilon=0.1, now=1.0):
+    return vault.ledger.debit(
+        study,
+        round_number,
+        attempt,
+        phase="train",
+        bytes_planned=1000,
+        epsilon=epsilon,
+        now=now,
+    )
+
+
+def test_a_debit_is_kept(tmp_path, vault, accept, study, key):
+    accept(vault)
+    entry = debit(vault, study)
+    vault.close()
+    with Vault.open(tmp_path / "vault", key) as again:
+        assert again.ledger.entries() == (entry,)
+        assert again.ledger.debited(study, 1, 0) == entry
+        assert again.ledger.debited(study, 1, 1) is None
+        again.ledger.verify_chain()
+
+
+def debit_many(vault, study, count):
+    for round_number in range(count):
+        debit(vault, study, round_number, epsilon=0.0)
+
+
+@pytest.mark.parametrize("how", ["never asked", "withdrawn", "expired", "other study"])
+def test_nothing_is_debited_without_consent(vault, accept, study, how):
+    if how != "never asked":
+        accept(vault, b"o" * 32 if how == "other study" else study, expires=10.0)
+    if how == "withdrawn":
+        vault.consents.withdraw(study, 1.0)
+    with pytest.raises(ConsentError):
+        debit(vault, study, now=10.0 if how == "expired" else 1.0)
+    assert vault.ledger.entries() == ()
+
+
+def test_an_attempt_is_debited_once(vault, accept, study):
+    accept(vault)
+    debit(vault, study)
+    with pytest.raises(ConsentError, match="debited before; a contribution leaves once"):
+        debit(vault, study)
+    debit(vault, study, attempt=1)
+    spent = vault.ledger.spent(study)
+    assert (spent.contributions, spent.rounds, spent.bytes_planned) == (2, 1, 2000)
+
+
+def test_the_privacy_budget_is_kept(vault, accept, study):
+    accept(vault, epsilon=0.3, rounds=100)
+    for round_number in range(3):
+        debit(vault, study, round_number)
+    with pytest.raises(ConsentError, match=r"would cost epsilon 0\.4, above the 0\.3"):
+        debit(vault, study, 3)
+    assert vault.ledger.spent(study).epsilon == pytest.approx(0.3)
+
+
+def test_the_number_of_rounds_is_kept(vault, accept, study):
+    accept(vault, rounds=2)
+    debit(vault, study, 1)
+    debit(vault, study, 2)
+    debit(vault, study, 2, attempt=1)
+    with pytest.raises(ConsentError, match="beyond the 2 consented to"):
+        debit(vault, study, 3)
+
+
+def test_the_owners_total_is_kept(tmp_path, accept, study, key):
+    other = b"o" * 32
+    with Vault.open(tmp_path / "v", key, epsilon_total_max=0.2) as vault:
+        accept(vault)
+        accept(vault, other)
+        debit(vault, study)
+        debit(vault, other)
+        with pytest.raises(ConsentError, match=r"All studies together would cost epsilon 0\.3"):
+            debit(vault, study, 2)
+
+
+def test_a_study_without_noise_needs_a_boundless_consent(vault, accept, study):
+    accept(vault, epsilon=1.0)
+    with pytest.raises(ConsentError, match="would cost epsilon inf"):
+        debit(vault, study, epsilon=math.inf)
+    accept(vault, epsilon=math.inf)
+    debit(vault, study, epsilon=math.inf)
+    debit(vault, study, 2, epsilon=math.inf)
+
+
+def test_an_abort_certificate_gives_the_cost_back(tmp_path, vault, accept, study, key):
+    accept(vault, epsilon=0.1)
+    debit(vault, study)
+    vault.ledger.acknowledge(study, 1, 0, receipts=16, now=2.0)
+    with pytest.raises(ConsentError, match=r"above the 0\.1"):
+        debit(vault, study, attempt=1)
+    vault.ledger.abort(study, 1, 0, certificate=b"c" * 32, now=3.0)
+    vault.ledger.abort(study, 1, 0, certificate=b"c" * 32, now=4.0)
+    vault.ledger.acknowledge(study, 1, 0, receipts=17, now=5.0)
+    debit(vault, study, attempt=1)
+    vault.close()
+    with Vault.open(tmp_path / "vault", key) as again:
+        kinds = [type(entry) for entry in again.ledger.entries()]
+        assert kinds == [Debit, Acknowledged, Aborted, Debit]
+        assert again.ledger.spent().epsilon == pytest.approx(0.1)
+        assert again.ledger.spent().bytes_planned == 2000
+
+
+def test_whole_numbers_are_times_and_costs_too(tmp_path, vault, accept, study, key):
+    accept(vault, now=0, expires=9, epsilon=3)
+    debit(vault, study, epsilon=1, now=2)
+    vault.close()
+    with Vault.open(tmp_path / "vault", key) as again:
+        assert again.ledger.entries()[0].at == 2.0
+
+
+def test_what_could_not_be_read_back_is_never_written(tmp_path, vault, accept, study, key):
+    accept(vault)
+    with pytest.raises(msgspec.ValidationError):
+        vault.ledger.debit(study, 1, 0, phase=b"not text", bytes_planned=1, epsilon=0.1, now=1.0)
+    vault.close()
+    Vault.open(tmp_path / "vault", key).close()
+
+
+def test_only_debits_can_be_closed(vault, study):
+    with pytest.raises(ConsentError, match="was never debited"):
+        vault.ledger.acknowledge(study, 1, 0, receipts=1, now=0.0)
+    with pytest.raises(ConsentError, match="was never debited"):
+        vault.ledger.abort(study, 1, 0, certificate=bytes(32), now=0.0)
+
+
+def test_impossible_entries_are_bugs(vault, accept, study):
+    accept(vault)
+    for epsilon in (math.nan, -0.1):
+        with pytest.raises(ValueError, match="at least 0"):
+            debit(vault, study, epsilon=epsilon)
+    with pytest.raises(ValueError, match="32-byte hash"):
+        vault.ledger.abort(study, 1, 0, certificate=b"", now=0.0)
+
+
+def test_a_full_disk_debits_nothing(vault, accept, study):
+    accept(vault, rounds=10_000, epsilon=math.inf)
+    vault._database._connection.execute("PRAGMA max_page_count = 16")
+    with pytest.raises(VaultError, match="the disk is full"):
+        debit_many(vault, study, 10_000)
+    entries = vault.ledger.entries()
+    round_number = 1 + max(entry.round_number for entry in entries)
+    vault._database._connection.execute("PRAGMA max_page_count = 100000")
+    vault.ledger.verify_chain()
+    assert len(entries) == round_number
+    debit(vault, study, round_number)
