@@ -107,18 +107,19 @@ def test_liars_among_the_members_do_not_reject_an_honest_dealer():
     assert set(result.pool) == set(range(SIZE.size)) - {3, 9}
 
 
-def test_colluding_dealer_and_liars_cannot_steer_the_decoded_sum():
-    """AGGREGATION section 4, attack 3, on the sum: the radius stops where liars could choose."""
+def at_the_fewest_answers_with_a_liar() -> list[int]:
+    """D + 1 + f shares of an honest sum, one of them wrong."""
     shares = honest()
-    field = FIELDS[0]
-    other = PackedSharing(field, SIZE.size, SIZE.corrupt_max, SIZE.packing)
-    zero_at = other.share(np.array([[9], [9]]), np.zeros((SIZE.corrupt_max, 1), dtype=np.int64))
-    released = {m: tuple(a[:2].copy() for a in shares[m]) for m in range(8)}
-    for liar in range(3, 8):
-        released[liar][0][0] = (released[liar][0][0] + zero_at[liar, 0]) % field.modulus
-    try:
-        total, liars = direct.decode_sum(SIZE, released, 3)
-    except DecodingError:
-        return
-    assert total.tolist() == [5, -5, 1]
-    assert set(liars) <= set(range(3, 8))
+    members = range(SIZE.degree + 1 + SIZE.corrupt_max)
+    released = {m: tuple(a[:2].copy() for a in shares[m]) for m in members}
+    released[0][0][0] = (released[0][0][0] + 1) % FIELDS[0].modulus
+    total, _ = direct.decode_sum(SIZE, released, 3)
+    return total.tolist()
+
+
+def test_a_lie_at_the_fewest_answers_stops_the_sum(monkeypatch):
+    """Correcting to the usual radius would trust liars for what honest shares no longer fix."""
+    with pytest.raises(DecodingError):
+        at_the_fewest_answers_with_a_liar()
+    monkeypatch.setattr(direct, "safe_radius", lambda n, degree, f: (n - degree - 1) // 2)
+    assert at_the_fewest_answers_with_a_liar() == [5, -5, 1], "here it goes well, by luck"

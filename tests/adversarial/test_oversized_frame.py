@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 from tests.transport_kit import Town, Wire, resident_bytes, run
 
+from pnyx.node.transport import TransportLimits
 
-@pytest.mark.parametrize("claim", [2**31, 2**32 - 1, 8 * 1024 * 1024 + 6])
+
+@pytest.mark.parametrize("claim", [2**31, 2**32 - 1, TransportLimits().frame_bytes_max + 6])
 def test_oversized_frame(tmp_path: Path, claim: int) -> None:
     async def main() -> None:
         town = Town(tmp_path)

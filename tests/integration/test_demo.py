@@ -67,7 +67,9 @@ def test_demo_survives_kills_and_trains_without_the_refusing_owner(kept: Path) -
 
 def test_study_finishes_after_the_launcher_is_killed(kept: Path) -> None:
     rounds = 3
-    run = start(["--nodes", str(NODES), "--rounds", str(rounds), "--kill", "0", "--keep", str(kept)])
+    run = start(
+        ["--nodes", str(NODES), "--rounds", str(rounds), "--kill", "0", "--keep", str(kept)]
+    )
     processes: list[int] = []
     try:
         limit = time.monotonic() + TIMEOUT_S

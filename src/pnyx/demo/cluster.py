@@ -239,7 +239,7 @@ def _node_life(cluster: Cluster, node: int, directory: Path, *, fresh: bool) -> 
             proposer.daemon = daemon
 
     observer: Callable[[Notice], None] = proposer if proposer is not None else events
-    run_node(layout, unlocking, observer=observer, on_started=on_started, warm=False)
+    run_node(layout, unlocking, observer=observer, on_started=on_started)
 
 
 class _Proposer:

@@ -4,8 +4,8 @@
 machine: the order of mini-batches comes from the task's seed, and torch runs in one thread. (Two
 machines may differ in the last bits of a local update; nobody ever recomputes another node's.)
 
-Plain SGD is written out below: `torch.optim` would import torch's compiler, two seconds and a
-hundred megabytes per cold start, for three lines of arithmetic.
+Plain SGD is written out below: `torch.optim` would import torch's compiler, more than a second and
+75 MB, for three lines of arithmetic.
 """
 
 import numpy as np
@@ -62,7 +62,9 @@ def warm_up() -> None:
     """Bring torch to the state for forking: loaded, single-threaded, exercised.
 
     Call it once before forking nodes or workers. Both kinds of task run once on a few zeros, so
-    that a fork has nothing left to import or to initialise.
+    that a fork has nothing left to import or to initialise. Single-threaded means torch here:
+    numpy's BLAS starts threads at import unless OPENBLAS_NUM_THREADS is 1 by then, and pyarrow
+    may start one for its allocator.
     """
     torch.set_num_threads(1)
     program = MlpProgram((2, 2, 2))

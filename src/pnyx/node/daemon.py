@@ -9,13 +9,13 @@ import asyncio
 import math
 import secrets
 import time
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
 
 import numpy as np
 
 from pnyx.config import NodeConfig
-from pnyx.errors import ConfigError, ConsentError, PnyxError, TrainingError
+from pnyx.errors import ConfigError, ConsentError, PnyxError, TrainingError, TransportError
 from pnyx.learning.task import TrainingOutcome
 from pnyx.learning.worker import TrainingWorker
 from pnyx.node.crypto import NodeCrypto
@@ -116,6 +116,9 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._away: set[bytes] = set()
         self._postman: Postman | None = None
+        self._pending: list[Effect] = []
+        self._failure: Exception | None = None
+        self._committed: asyncio.Future[None] | None = None
 
     def _identify(self, layout: NodeLayout, keys: Keys) -> bytes:
         try:
@@ -156,6 +159,11 @@ class Daemon:
         return self._machine
 
     @property
+    def network(self) -> Network:
+        """The network file that this node runs by."""
+        return self._network
+
+    @property
     def transport(self) -> Transport:
         """The node's transport."""
         return self._transport
@@ -187,13 +195,30 @@ class Daemon:
         )
         self.deliver(TimerExpired())
 
-    async def run(self) -> None:
-        """Start and serve until `stop` is called."""
+    async def run(self, on_started: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Start, tell `on_started`, and serve until `stop` is called.
+
+        Raises whatever made it impossible to go on, such as a VaultError when the disk is full: a
+        node that cannot keep its promises durable stops before it makes any.
+        """
+        asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
         try:
             await self.start()
+            if on_started is not None:
+                await on_started()
             await self._stopping.wait()
         finally:
             await self.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An error that nothing in the node handles ends it."""
+        loop.default_exception_handler(context)
+        error = context.get("exception")
+        if isinstance(error, Exception) and self._failure is None:
+            self._failure = error
+            self.stop()
 
     def stop(self) -> None:
         """Ask `run` to end."""
@@ -213,11 +238,29 @@ class Daemon:
     # --- events in ------------------------------------------------------------------------------
 
     def deliver(self, event: Event) -> None:
-        """Hand an event to the machine and carry out what it asks."""
+        """Hand an event to the machine; what it asks is carried out with the next commit.
+
+        Events that arrive together share one flush to disk: nothing that any of them sends leaves
+        before everything that they persist is durable.
+        """
         loop = asyncio.get_running_loop()
-        effects = self.machine.handle(event, loop.time())
+        self._pending += self.machine.handle(event, loop.time())
+        if self._committed is None:
+            self._committed = loop.create_future()
+            loop.call_soon(self._commit)
+
+    def _commit(self) -> None:
+        committed, self._committed = self._committed, None
+        effects, self._pending = self._pending, []
         self._carry_out(effects)
         self._set_timer()
+        if committed is not None and not committed.done():
+            committed.set_result(None)
+
+    async def settled(self) -> None:
+        """Wait until everything that events have asked for is carried out."""
+        while self._committed is not None:
+            await asyncio.shield(self._committed)
 
     def _set_timer(self) -> None:
         due = self.machine.next_deadline()
@@ -232,10 +275,14 @@ class Daemon:
         self._timer, self._timer_at = None, float("inf")
         self.deliver(TimerExpired())
 
-    def _serve(self, peer: bytes, body: bytes) -> bytes:
+    async def _serve(self, peer: bytes, body: bytes) -> bytes:
         """Answer a peer's request with what waits for it afterwards."""
+        if self._machine is None:
+            raise TransportError("This node is still starting; ask again.")
         for message in unpack(body):
             self._on_message(peer, message)
+        if self._committed is not None:
+            await asyncio.shield(self._committed)
         return self._postman.collect(peer) if self._postman is not None else b""
 
     def _on_message(self, peer: bytes, message: bytes) -> None:
@@ -255,21 +302,23 @@ class Daemon:
     # --- effects out ----------------------------------------------------------------------------
 
     def _carry_out(self, effects: list[Effect]) -> None:
-        """Execute effects in order; what is persisted in a row shares one flush to disk."""
+        """Make durable what is to be durable, then execute the rest in order."""
         puts: list[tuple[str, bytes]] = []
         forgets: list[str] = []
+        rest: list[Effect] = []
         for effect in effects:
             match effect:
                 case Persist():
+                    if effect.key.startswith(tuple(forgets)):
+                        self._flush(puts, forgets)
                     puts.append((effect.key, effect.value))
                 case Forget():
                     forgets.append(effect.prefix)
-                case Notice() | LearnAddress():
-                    self._carry_out_harmless(effect)
                 case _:
-                    self._flush(puts, forgets)
-                    self._carry_out_one(effect)
+                    rest.append(effect)
         self._flush(puts, forgets)
+        for effect in rest:
+            self._carry_out_one(effect)
 
     def _flush(self, puts: list[tuple[str, bytes]], forgets: list[str]) -> None:
         if puts or forgets:
@@ -277,9 +326,17 @@ class Daemon:
             puts.clear()
             forgets.clear()
 
-    def _carry_out_harmless(self, effect: Effect) -> None:
-        """Effects that promise nothing to anybody and need not wait for the disk."""
+    def _carry_out_one(self, effect: Effect) -> None:
         match effect:
+            case Send():
+                if self._postman is not None:
+                    self._postman.post(effect.peer, effect.payload)
+            case AskConsent():
+                self._soon(lambda: self._ask_consent(effect))
+            case StartTraining():
+                self._soon(lambda: self._train(effect))
+            case RecordDebit():
+                self._soon(lambda: self._debit(effect))
             case LearnAddress():
                 self._transport.learn_address(effect.peer, effect.host, effect.port)
             case ContributionAcknowledged():
@@ -293,18 +350,6 @@ class Daemon:
                 self._observer(effect)
             case Notice():
                 self._observer(effect)
-
-    def _carry_out_one(self, effect: Effect) -> None:
-        match effect:
-            case Send():
-                if self._postman is not None:
-                    self._postman.post(effect.peer, effect.payload)
-            case AskConsent():
-                self._soon(lambda: self._ask_consent(effect))
-            case StartTraining():
-                self._soon(lambda: self._train(effect))
-            case RecordDebit():
-                self._soon(lambda: self._debit(effect))
             case _:
                 raise TypeError(f"unknown effect {type(effect).__name__}")
 

@@ -10,6 +10,7 @@ shares are evidence. With at least f + 1 dealers one of them is honest, so the v
 """
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 
 import msgspec
 import numpy as np
@@ -19,7 +20,7 @@ from pnyx.primitives.hashing import digest, merkle_proofs, merkle_root, verify_m
 from pnyx.primitives.sampling import Sampler
 from pnyx.primitives.sharing import PackedSharing, interpolate_all
 from pnyx.protocol.aggregation.encoding import FIELDS
-from pnyx.protocol.messages import OpenedShare
+from pnyx.protocol.messages import OpenedShare, RoundKey
 from pnyx.protocol.selection.security import CommitteeSize
 
 SECRET_ELEMENTS = 10  # ten 27-bit elements: 270 bits
@@ -31,8 +32,18 @@ NO_SECRET = bytes(SHARE_BYTES)
 
 
 def dealer_count(size: CommitteeSize) -> int:
-    """The first 3f + 1 members deal: f may lie and f be absent, and f + 1 still count."""
+    """3f + 1 members deal: f may lie and f fall away, and f + 1 still count."""
     return min(size.size, 3 * size.corrupt_max + 1)
+
+
+def dealers_of(keys: Mapping[int, RoundKey], size: CommitteeSize) -> tuple[int, ...]:
+    """The first listed members that committed to a secret.
+
+    Chosen from the open list and not from the committee: a list without enough dealers, for which
+    a few absences or one leader suffice, would stop the round for ever.
+    """
+    committed = (m for m in sorted(keys) if keys[m].next_dealing != NO_DEALING)
+    return tuple(islice(committed, dealer_count(size)))
 
 
 def dealers_needed(size: CommitteeSize) -> int:
@@ -91,13 +102,13 @@ def recover(root: bytes, shares: Mapping[int, OpenedShare], size: CommitteeSize)
     Returns None with too few of them, and NO_SECRET when the dealer's commitment is not a
     polynomial of degree f.
     """
-    valid = {m: s for m, s in shares.items() if share_matches(root, s, m, size)}
     needed = size.corrupt_max + 1
-    if len(valid) < needed:
+    matching = (m for m in sorted(shares) if share_matches(root, shares[m], m, size))
+    members = tuple(islice(matching, needed))
+    if len(members) < needed:
         return None
-    members = tuple(sorted(valid))[:needed]
     try:
-        rows = np.stack([FIELD.unpack(valid[m].share, SECRET_ELEMENTS) for m in members])
+        rows = np.stack([FIELD.unpack(shares[m].share, SECRET_ELEMENTS) for m in members])
     except MalformedMessage:
         return NO_SECRET
     secret = FIELD.pack(_sharing(size).reconstruct(members, rows)[0])

@@ -149,7 +149,7 @@ class NodeMachine:
         self._early_bytes = 0
         self._early_next = 0
         self._restored = dict(restored)
-        self._epoch_record: Record | None = None
+        self.epoch_record: Record | None = None  # proves the first beacon, for who verifies later
         self._gossip = Gossip(
             params, self._sampler, self._peers, self._send_gossip, self._accept_item, now
         )
@@ -518,6 +518,7 @@ class NodeMachine:
         plan = genesis_plan(self.census)
         body = verify_record(plan, record, self._crypto)
         self.epoch_beacons[0] = body.next_beacon
+        self.epoch_record = record
         self._persist("chain/epoch/0", codec.encode(record))
         self._finished[plan.context] = self._gossip.add(codec.encode(record))
         self._close_round(plan)

@@ -33,7 +33,7 @@ class StudyPhase(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     rounds: Annotated[int, Meta(ge=1, le=10_000)]
     vector_length: Annotated[int, Meta(ge=1, le=1_000_000)]
     metrics_length: Annotated[int, Meta(ge=0, le=1024)]
-    entry_max: Annotated[int, Meta(ge=1, lt=2**40)]
+    entry_max: Annotated[int, Meta(ge=1, lt=2**53)]
     target: Annotated[int, Meta(ge=1, le=4096)]  # contributors at which a round closes
     drawn: Annotated[int, Meta(ge=1, le=4096)]  # contributors drawn, above the target
     deadline_s: Annotated[float, Meta(gt=0, le=7 * 86_400)]

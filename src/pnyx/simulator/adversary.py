@@ -118,12 +118,10 @@ def _silent_leader(hands: Hands) -> Wrapper:
 
 def _censoring_leader(hands: Hands) -> Wrapper:
     """Pretends not to have heard a third of the committee."""
-    victims = {
-        node for at, node in enumerate(hands.census.node_ids) if (at - hands.index) % 3 == 1
-    }
+    victims = {node for at, node in enumerate(hands.census.node_ids) if (at - hands.index) % 3 == 1}
     return Wrapper(
-        hear=lambda event, message: not (
-            event.peer in victims and isinstance(message, MemberInput | Opening)
+        hear=lambda event, message: (
+            not (event.peer in victims and isinstance(message, MemberInput | Opening))
         )
     )
 

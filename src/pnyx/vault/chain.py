@@ -40,14 +40,6 @@ class HashChain(Generic[T]):
         self._added = added
         self._entries, self._head = self._verified(added)
 
-    @property
-    def head(self) -> bytes:
-        """Hash of the whole history, 32 bytes."""
-        return self._head
-
-    def __len__(self) -> int:
-        return self._entries
-
     def append(self, entry: T) -> T:
         """Add an entry, durably, and return it as it will be read back.
 

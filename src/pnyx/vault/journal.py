@@ -192,7 +192,11 @@ class Journal:
             self._descriptor = -1
 
     def _derive(self, node_key: bytes) -> None:
-        header = os.pread(self._descriptor, _HEADER_BYTES, 0)
+        try:
+            header = os.pread(self._descriptor, _HEADER_BYTES, 0)
+        except OSError as error:
+            self.close()
+            raise _io_error(self._directory, error) from error
         self._salt = header[len(_JOURNAL_MAGIC) : _MARK_OFFSET]
         if not header.startswith(_JOURNAL_MAGIC) or len(header) < _HEADER_BYTES:
             self.close()

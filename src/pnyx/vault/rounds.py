@@ -2,13 +2,15 @@
 
 Keys are paths, values are bytes of up to 16 MB:
 
-    round/<study>/<round>/<name>   secret and short-lived: round keys, shares, what was signed
-    chain/<name>                   permanent: records, models, joins
+    secret/<study>/<round>/<name>   until released: round keys, shares
+    round/<study>/<round>/<name>    until the round is recorded: what was signed
+    chain/<name>                    permanent: records, models, joins
 
-The first three components of a key are its *scope*, except that all of `chain/` is one scope. Each
-scope is a journal of its own (see `journal`). Forgetting a whole scope destroys its key, so that
-nothing written in it can ever be read again; forgetting less hides the keys, and the journal keeps
-their ciphertext until the scope itself is forgotten (or, for `chain/`, rewritten).
+The first three components of a key are its *scope*, except that all of `chain/` is one scope; the
+store knows no other meaning of names. Each scope is a journal of its own (see `journal`).
+Forgetting a whole scope destroys its key, so that nothing written in it can ever be read again;
+forgetting less hides the keys, and the journal keeps their ciphertext until the scope itself is
+forgotten (or, for `chain/`, rewritten).
 
 `apply` is durable when it returns: one record and one flush per scope it puts into, in the order of
 first appearance, then its forgets. What it puts into *one* scope is atomic; a crash in a call that
@@ -122,9 +124,7 @@ class RoundStore:
     def close(self) -> None:
         """Release the directory; safe to call twice."""
         with self._lock:
-            for scope in (self._scopes or {}).values():
-                scope.journal.close()
-            self._scopes = None
+            self._close_journals()
             if self._lock_descriptor >= 0:
                 os.close(self._lock_descriptor)
                 self._lock_descriptor = -1
@@ -132,18 +132,27 @@ class RoundStore:
     def _load(self) -> dict[str, bytes]:
         if self._lock_descriptor < 0:
             raise VaultError(f"The round store in {self._directory} is closed.")
-        for scope in (self._scopes or {}).values():
-            scope.journal.close()
-        self._scopes = {}
+        self._close_journals()
+        scopes: dict[str, _Scope] = {}
         values: dict[str, bytes] = {}
-        for name in _journal_names(self._directory):
-            journal = Journal.open(self._directory, name, self._key)
-            if journal is not None:
-                scope = _Scope(journal)
-                self._scopes[name.replace(".", "/")] = scope
-                values.update(scope.read())
+        try:
+            for name in _journal_names(self._directory):
+                journal = Journal.open(self._directory, name, self._key)
+                if journal is not None:
+                    scope = scopes[name.replace(".", "/")] = _Scope(journal)
+                    values.update(scope.read())
+            self._scopes = scopes
+        finally:
+            if self._scopes is None:  # nothing may be written on top of what could not be read
+                for scope in scopes.values():
+                    scope.journal.close()
         self._compact()
         return values
+
+    def _close_journals(self) -> None:
+        for scope in (self._scopes or {}).values():
+            scope.journal.close()
+        self._scopes = None
 
     def _refuse_ambiguous(self, forgets: Sequence[str]) -> None:
         assert self._scopes is not None

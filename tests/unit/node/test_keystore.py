@@ -71,7 +71,7 @@ def test_two_nodes_share_nothing(tmp_path, passphrase):
 
 def test_a_wrong_passphrase_is_told_from_damage(layout, passphrase):
     create(layout, passphrase)
-    with pytest.raises(KeystoreError, match="The passphrase is wrong for .*; try again"):
+    with pytest.raises(KeystoreError, match=r"The passphrase is wrong for .*; try again"):
         open_keys(layout, Passphrase("wrong horse"))
     text = layout.keystore.read_text()
     layout.keystore.write_text(text.replace('"lanes": 1', '"lanes": 2'))

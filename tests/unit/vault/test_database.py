@@ -6,6 +6,7 @@ import sqlcipher3.dbapi2 as sqlcipher
 
 from pnyx.errors import VaultError
 from pnyx.vault import database as database_module
+from pnyx.vault.chain import HashChain
 from pnyx.vault.database import ANCHOR_NAME, DATABASE_NAME, Database
 
 CREATE = "CREATE TABLE t (a INTEGER) STRICT"
@@ -174,6 +175,40 @@ def test_a_directory_that_cannot_be_made_is_worded(tmp_path, key):
     (tmp_path / "file").write_text("")
     with pytest.raises(VaultError, match="cannot be used"):
         Database.open(tmp_path / "file" / "v", key)
+
+
+def test_a_database_that_cannot_be_opened_is_worded(tmp_path, key, monkeypatch):
+    Database.open(tmp_path / "v", key).close()
+    (tmp_path / "v" / DATABASE_NAME).unlink()
+    (tmp_path / "v" / DATABASE_NAME).mkdir()
+    with pytest.raises(VaultError, match="check that you own its files"):
+        Database.open(tmp_path / "v", key)
+
+
+def test_an_anchor_that_cannot_be_used_is_worded(tmp_path, key):
+    (tmp_path / "v" / ANCHOR_NAME).mkdir(parents=True)
+    with pytest.raises(VaultError, match=r"vault\.anchor cannot be written"):
+        Database.open(tmp_path / "v", key)
+
+
+@pytest.mark.parametrize("place", ["anchor", "database"])
+def test_a_vault_that_cannot_be_created_is_worded(tmp_path, key, monkeypatch, place):
+    def fail(_path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(f"pnyx.vault.{place}.create_private_file", fail)
+    with pytest.raises(VaultError, match=r"cannot be .*: no space left on device"):
+        Database.open(tmp_path / "v", key)
+
+
+def test_history_on_disk_is_compared_with_memory(tmp_path, key):
+    """Entries that another hand added are no longer this process's history, however well made."""
+    database = Database.open(tmp_path / "v", key)
+    chains = [HashChain(database, "h", str, lambda _entry: None) for _ in range(2)]
+    chains[0].append("a")
+    with pytest.raises(VaultError, match=r"history of h .* was altered"):
+        chains[1].verify()
+    database.close()
 
 
 def test_files_are_private(tmp_path, key, database):

@@ -261,6 +261,52 @@ def test_errors_of_the_system_are_worded(tmp_path, key, store, monkeypatch):
         RoundStore(tmp_path / "odd", key)
 
 
+@pytest.mark.parametrize("call", ["os.pread", "os.open"])
+def test_a_disk_that_cannot_be_read_is_worded(tmp_path, key, store, monkeypatch, call):
+    store.apply([(path(1), b"a")])
+    store.close()
+    again = RoundStore(tmp_path / "rounds", key)
+
+    def fail(*_arguments):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(f"pnyx.vault.journal.{call}", fail)
+    with pytest.raises(VaultError, match="input/output error; free some space or check the disk"):
+        again.load()
+    with pytest.raises(VaultError, match="input/output error"):
+        again.apply([(path(2), b"b")])
+    monkeypatch.undo()
+    assert again.load() == {path(1): b"a"}
+    again.close()
+
+
+def test_a_round_that_cannot_be_erased_is_worded(store, reopen, monkeypatch):
+    store.apply([(path(1), b"a")])
+
+    def fail(_descriptor):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("pnyx.vault.journal.os.fsync", fail)
+    with pytest.raises(VaultError, match="input/output error"):
+        store.apply([], [f"round/{STUDY}/1"])
+    monkeypatch.undo()
+    assert reopen() == {}  # the key was overwritten before the flush failed
+
+
+def test_a_chain_that_cannot_be_rewritten_stays(store, reopen, monkeypatch):
+    store.apply([("chain/x", bytes(1000)), ("chain/y", b"y")])
+    monkeypatch.setattr(rounds, "COMPACTION_BYTES_MIN", 100)
+
+    def fail(_path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pnyx.vault.journal.create_private_file", fail)
+    with pytest.raises(VaultError, match="no space left on device"):
+        store.apply([("chain/x", b"x")])
+    monkeypatch.undo()
+    assert reopen() == {"chain/x": b"x", "chain/y": b"y"}
+
+
 def test_files_are_private_and_tell_nothing(tmp_path, store):
     store.apply([(path(1, "canary-name"), b"canary-value"), ("chain/canary-name", b"canary-value")])
     for file in (tmp_path / "rounds").iterdir():

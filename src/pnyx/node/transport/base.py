@@ -31,8 +31,8 @@ PeerPredicate = Callable[[bytes], bool]
 class TransportLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds on what peers may make this node do."""
 
-    # One frame carries one message; the protocol's own bound on messages lies at or below it.
-    frame_bytes_max: int = 8 * 1024 * 1024
+    # The protocol's largest message (8 MiB) and room for the envelope of whoever batches them.
+    frame_bytes_max: int = 8 * 1024 * 1024 + 64 * 1024
     # A process usually has 1,024 file descriptors; half of them for peers leaves room.
     connections_max: int = 512
     # Many honest nodes may share an address (a provider, a demo); an IPv6 /64 counts as one.

@@ -11,7 +11,8 @@ without a step in between. The same code runs on asyncio and uvloop.
 
 Bytes to send wait as plaintext, by reference, and are encrypted a piece at a time while the socket
 takes them. OpenSSL's memory buffers never shrink, so what is fed to them is cut into pieces that
-bound what an idle connection keeps.
+bound what an idle connection keeps; and a stranger that stays silent, or does not begin with a TLS
+handshake, gets no TLS state at all.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ from pnyx.node.transport.identity import ALPN, explain
 SCRATCH_BYTES = 256 * 1024
 
 _RECORD_BYTES = 16 * 1024  # most plaintext that one TLS record holds
+_HANDSHAKE_RECORD = 22  # first byte of any TLS connection
 _PIECE_BYTES = 2 * _RECORD_BYTES
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}  # finds powered-off peers
 
@@ -56,12 +58,15 @@ class TlsChannel(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_backlog",
+        "_begun",
+        "_context",
         "_flushing",
         "_incoming",
         "_loop",
         "_outgoing",
         "_reason",
         "_scratch",
+        "_server_side",
         "_tls",
         "_traffic",
         "_transport",
@@ -85,9 +90,12 @@ class TlsChannel(asyncio.BufferedProtocol):
         self._user = user
         self._scratch = scratch
         self._traffic = traffic
-        self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server_side)
+        self._context = context
+        self._server_side = server_side
+        self._tls: ssl.SSLObject  # from _begin on, with its two buffers
+        self._incoming: ssl.MemoryBIO
+        self._outgoing: ssl.MemoryBIO
+        self._begun = False
         self._transport: asyncio.Transport | None = None
         self._backlog: deque[bytes | memoryview] = deque()
         self._reason = ""
@@ -141,7 +149,8 @@ class TlsChannel(asyncio.BufferedProtocol):
         _keep_alive(self._transport.get_extra_info("socket"))
         peername = self._transport.get_extra_info("peername")
         self._user.connected(str(peername[0]) if peername else "")
-        if self.closing_since is None:
+        if self.closing_since is None and not self._server_side:
+            self._begin()
             self._handshake()
 
     def get_buffer(self, _sizehint: int) -> memoryview:
@@ -151,6 +160,11 @@ class TlsChannel(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Decrypt what was received, a record or so at a time."""
         self._traffic.bytes_received += nbytes
+        if not self._begun:
+            if self._scratch[0] != _HANDSHAKE_RECORD:
+                self._fail("does not speak TLS")
+                return
+            self._begin()
         for start in range(0, nbytes, _RECORD_BYTES):
             self._incoming.write(self._scratch[start : min(start + _RECORD_BYTES, nbytes)])
             if not self._up:
@@ -179,8 +193,20 @@ class TlsChannel(asyncio.BufferedProtocol):
         self.closing_since = self.closing_since or self._loop.time()
         self._drop_backlog()
         self._user.lost(self._reason or ("closed the connection" if exc is None else "vanished"))
+        # The user refers to this channel: without the cycle both are freed at once, TLS state
+        # included, and a flood of connections leaves nothing for the garbage collector.
+        del self._user
 
     # ---- inside
+
+    def _begin(self) -> None:
+        """Set up TLS: for an accepted connection, only once the peer has begun to speak it."""
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = self._context.wrap_bio(
+            self._incoming, self._outgoing, server_side=self._server_side
+        )
+        self._begun = True
 
     def _handshake(self) -> None:
         try:

@@ -365,7 +365,7 @@ class CommitteeMember:
     # --- inputs, step by step ------------------------------------------------------------------
 
     def _dealings(self) -> tuple[beacon.DealtSecret, beacon.DealtSecret] | None:
-        if self.member >= beacon.dealer_count(self.plan.size) or not self._secret:
+        if not self._secret:
             return None
         return (
             beacon.deal(self._secret[32:64], self.member, self.plan.size),
@@ -390,6 +390,8 @@ class CommitteeMember:
         mine = self.keys.get(self.member)
         if dealings is None or mine is None or mine.next_dealing != dealings[0].root:
             return
+        if self.member not in beacon.dealers_of(self.keys, self.plan.size):
+            return
         for member, key in self.keys.items():
             shares = DealingShares(dealings[0].shares[member], dealings[1].shares[member])
             info = dealing_info(self.plan.context, self.member, member)
@@ -403,8 +405,8 @@ class CommitteeMember:
     def _missing_dealers(self) -> list[int]:
         return [
             dealer
-            for dealer, key in self.keys.items()
-            if key.next_dealing != beacon.NO_DEALING and dealer not in self.holdings.next_shares
+            for dealer in beacon.dealers_of(self.keys, self.plan.size)
+            if dealer not in self.holdings.next_shares
         ]
 
     def _close_deadline(self) -> float:

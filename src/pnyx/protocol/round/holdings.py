@@ -103,7 +103,7 @@ class Holdings:
     def add_dealing(self, message: Dealing, keys: dict[int, RoundKey]) -> None:
         """Check and keep a dealer's shares. Raises ProtocolError."""
         key = keys.get(message.dealer)
-        if key is None or key.next_dealing == beacon.NO_DEALING:
+        if key is None or message.dealer not in beacon.dealers_of(keys, self._plan.size):
             raise RuleBroken("a dealing comes from a member that is no dealer")
         if message.dealer in self.next_shares:
             return

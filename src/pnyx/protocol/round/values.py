@@ -61,12 +61,14 @@ def header_hash(signed: Signed) -> bytes:
 
 
 class InputReader:
-    """Verifies signed inputs of one round, each signature once."""
+    """Verifies signed inputs of one round, each signature and each value once."""
 
     def __init__(self, plan: RoundPlan, crypto: Crypto) -> None:
         self._plan = plan
         self._crypto = crypto
-        self._verified: dict[bytes, RoundBody] = {}
+        self._verified: dict[Signed, RoundBody] = {}
+        self._closed: dict[tuple[bytes, bytes], ClosedList] = {}
+        self._judged: dict[tuple[bytes, bytes], direct.Judgement] = {}
 
     def member_body(self, signed: Signed) -> MemberBody:
         """Check a member's signed body. Raises ProtocolError."""
@@ -95,14 +97,13 @@ class InputReader:
         return body
 
     def _body(self, signed: Signed) -> RoundBody:
-        name = header_hash(signed)
-        known = self._verified.get(name)
+        known = self._verified.get(signed)
         if known is None:
             known = codec.decode(signed.body, RoundBody, bytes_max=VALUE_BYTES_MAX)
             if known.context != self._plan.context:
                 raise WrongContext("a signed input belongs to another round")
             self._plan.census.check(self._crypto, signed)
-            self._verified[name] = known
+            self._verified[signed] = known
         return known
 
     def _votes(self, inputs: tuple[Signed, ...], kind: type[T]) -> dict[int, T]:
@@ -128,22 +129,33 @@ class InputReader:
 
     def close_value(self, data: bytes, keys: Mapping[int, RoundKey], opened: bytes) -> "ClosedList":
         """Read and check a CLOSE value against the open list (its hash is `opened`)."""
+        known = self._closed.get((data, opened))
+        if known is None:
+            known = self._closed[data, opened] = self._read_closed(data, keys, opened)
+        return known
+
+    def _read_closed(
+        self, data: bytes, keys: Mapping[int, RoundKey], opened: bytes
+    ) -> "ClosedList":
         value = codec.decode(data, CloseValue, bytes_max=VALUE_BYTES_MAX)
         votes = self._votes(value.votes, CloseVote)
         if not set(votes) <= set(keys):
             raise RuleBroken("a close vote comes from a member without a round key")
         headers: dict[bytes, Signed] = {}
+        contributors: dict[bytes, int] = {}
         for signed in value.headers:
-            if self.header(signed).open_value != opened:
+            header = self.header(signed)
+            if header.open_value != opened:
                 raise RuleBroken("a contribution was sealed to another list of round keys")
-            headers[header_hash(signed)] = signed
+            name = header_hash(signed)
+            headers[name], contributors[name] = signed, header.contributor
         named: dict[int, set[bytes]] = {}
         for vote in votes.values():
             for held in vote.held:
-                signed_header = headers.get(held.header_hash)
-                if signed_header is None:
+                contributor = contributors.get(held.header_hash)
+                if contributor is None:
                     raise RuleBroken("a close vote names a contribution without its header")
-                if self.header(signed_header).contributor != held.contributor:
+                if contributor != held.contributor:
                     raise RuleBroken("a close vote names the wrong contributor")
                 named.setdefault(held.contributor, set()).add(held.header_hash)
         if {name for names in named.values() for name in names} != set(headers):
@@ -175,8 +187,8 @@ class InputReader:
             for dealer in set(vote.next_dealers if purpose == "next" else vote.challenge_dealers)
         )
         dealers: dict[int, bytes] = {}
-        for dealer, count in sorted(counts.items()):
-            if dealer not in keys or count < self._plan.size.quorum:
+        for dealer in beacon.dealers_of(keys, self._plan.size):
+            if counts[dealer] < self._plan.size.quorum:
                 continue
             key = keys[dealer]
             root = key.next_dealing if purpose == "next" else key.challenge_dealing
@@ -188,6 +200,12 @@ class InputReader:
 
     def accept_value(self, data: bytes, closed: "ClosedList", challenge: bytes) -> direct.Judgement:
         """Read and check an ACCEPT value, and judge the contributions by its answers."""
+        known = self._judged.get((data, challenge))
+        if known is None:
+            known = self._judged[data, challenge] = self._judge(data, closed, challenge)
+        return known
+
+    def _judge(self, data: bytes, closed: "ClosedList", challenge: bytes) -> direct.Judgement:
         value = codec.decode(data, AcceptValue, bytes_max=VALUE_BYTES_MAX)
         answers = {
             member: self.answers(response, closed, challenge)

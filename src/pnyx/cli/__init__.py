@@ -1,0 +1,61 @@
+"""The command line: it parses, calls, and prints.
+
+Data go to stdout, messages to stderr. Exit status: 0 done, 1 refused with one sentence that says
+what to do, 2 not understood. Each group of commands has its own module, which imports what it
+needs inside its functions, so that `pnyx --help` starts at once.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from pnyx.cli import authority, consent, data, demo, node, security, study
+from pnyx.errors import PnyxError
+
+__all__ = ["main"]
+
+app = typer.Typer(
+    name="pnyx",
+    help="Train a model together, from node to node, while everyone's data stay at home.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Try: pnyx demo",
+)
+app.command("demo")(demo.demo)
+app.command("security")(security.security)
+app.add_typer(node.app, name="node")
+app.add_typer(data.app, name="data")
+app.add_typer(consent.app, name="consent")
+app.add_typer(study.app, name="study")
+app.add_typer(authority.app, name="authority")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from pnyx import __version__
+
+        typer.echo(f"pnyx {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    del version
+
+
+def main() -> int:
+    """Run the command line of this process; return the exit status."""
+    try:
+        app(prog_name="pnyx")
+    except PnyxError as error:
+        sys.stderr.write(f"pnyx: {error}\n")
+        return 1
+    return 0

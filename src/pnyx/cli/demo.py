@@ -1,0 +1,31 @@
+"""`pnyx demo`: the whole system on one machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pnyx.cli.common import Json
+
+
+def demo(
+    nodes: Annotated[int, typer.Option(help="Personal clouds, 6 to 36.")] = 36,
+    rounds: Annotated[int, typer.Option(help="Rounds of training.")] = 20,
+    kill: Annotated[float, typer.Option(help="Share of the nodes killed on the way.")] = 0.1,
+    seed: Annotated[
+        int | None, typer.Option(help="Fixes the initial model and who is killed.")
+    ] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="New directory in which to keep every node's files.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Let personal clouds on this machine train a model together, some of them killed on the way.
+
+    Example: pnyx demo --nodes 12 --rounds 5 --kill 0.2
+    """
+    from pnyx.demo.run import run_demo
+
+    raise typer.Exit(
+        run_demo(nodes=nodes, rounds=rounds, kill=kill, seed=seed, as_json=as_json, keep=keep)
+    )

@@ -1,0 +1,43 @@
+"""`pnyx security`: what a network of some size can promise."""
+
+from typing import Annotated
+
+import typer
+
+from pnyx.cli.common import Json, print_json
+
+
+def security(
+    nodes: Annotated[int, typer.Option(help="Nodes in the network.")] = 36,
+    corrupted: Annotated[float, typer.Option(help="Share of corrupted nodes to plan for.")] = 0.05,
+    absent: Annotated[float, typer.Option(help="Share of nodes away at any one time.")] = 0.10,
+    alpha: Annotated[float, typer.Option(help="Largest accepted probability, per study.")] = 1e-6,
+    rounds: Annotated[int, typer.Option(help="Rounds of a study.")] = 40,
+    groups: Annotated[int, typer.Option(help="Groups of contributors in a round.")] = 1,
+    alpha_per_region: Annotated[
+        float | None,
+        typer.Option(help="Bound each region by itself, as in SEP2P, and not the whole network."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show committee sizes and the remaining risk of a network.
+
+    Example: pnyx security --nodes 100000 --corrupted 0.05
+    """
+    from pnyx.protocol.selection import as_json as figures
+    from pnyx.protocol.selection import assess, explain
+
+    assessment = assess(
+        nodes,
+        corrupted,
+        absent,
+        rounds,
+        groups=groups,
+        alpha=alpha,
+        alpha_per_region=alpha_per_region,
+    )
+    if as_json:
+        print_json(figures(assessment))
+        return
+    for sentence in explain(assessment):
+        typer.echo(sentence)

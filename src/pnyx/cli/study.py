@@ -1,0 +1,10 @@
+"""stub"""
+
+import typer
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def _g() -> None:
+    "stub"

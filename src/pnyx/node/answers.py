@@ -1,0 +1,175 @@
+"""What a running node answers its owner: the requests of `node.control`, carried out.
+
+Every answer is computed inside the event loop from the daemon's own state, so it is consistent;
+what it asks the machine to do is durable before it is given, and none waits for the network.
+"""
+
+import os
+from typing import assert_never
+
+from pnyx.errors import ConsentError, PnyxError
+from pnyx.node.bundle import make_bundle
+from pnyx.node.control import (
+    Decide,
+    Export,
+    ExportedBundle,
+    NodeStatus,
+    Propose,
+    Request,
+    Result,
+    RoundSummary,
+    Status,
+    Stop,
+    Stopping,
+    Studies,
+    StudyResult,
+    StudySummary,
+)
+from pnyx.node.daemon import Daemon, Observer
+from pnyx.protocol.events import Notice, RequestRefused, StudyProposed
+from pnyx.protocol.manifest import study_id
+from pnyx.protocol.study import StudyState, read_body
+
+
+class Answers:
+    """Answers for one daemon. It also listens to the daemon's notices, for refusals."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._daemon: Daemon | None = None
+        self._refusals: list[str] = []
+
+    def observe(self, notice: Notice) -> None:
+        """Pass a notice on; remember a refusal, which answers the request under way."""
+        if isinstance(notice, RequestRefused):
+            self._refusals.append(notice.reason)
+        self._observer(notice)
+
+    def attach(self, daemon: Daemon) -> None:
+        """Name the daemon, which could not exist before its observer."""
+        self._daemon = daemon
+
+    @property
+    def daemon(self) -> Daemon:
+        """The daemon that is asked."""
+        if self._daemon is None:
+            raise RuntimeError("the node is not attached yet")
+        return self._daemon
+
+    async def answer(self, request: Request) -> object:
+        """Carry out one request. Raises PnyxError."""
+        match request:
+            case Status():
+                return self._status()
+            case Studies():
+                return [self._summary(state) for state in self.daemon.machine.studies.values()]
+            case Decide():
+                return await self._decide(request)
+            case Propose():
+                return await self._propose(request)
+            case Result():
+                return self._result(self._find(request.study))
+            case Export():
+                return self._export(self._find(request.study))
+            case Stop():
+                self.daemon.stop()
+                return Stopping(os.getpid())
+        assert_never(request)
+
+    def _status(self) -> NodeStatus:
+        daemon = self.daemon
+        machine, census = daemon.machine, daemon.network.census
+        asking = [s for s in machine.studies if daemon.vault.consents.get(s) is None]
+        return NodeStatus(
+            node_id=daemon.node_id.hex(),
+            process_id=os.getpid(),
+            network=daemon.network.name,
+            network_id=census.network,
+            port=daemon.transport.port,
+            nodes_enrolled=len(census),
+            peers_connected=len(daemon.transport.peers),
+            census_valid_until=census.body.valid_until,
+            beacon_known=bool(machine.epoch_beacons),
+            studies=len(machine.studies),
+            studies_asking=len(asking),
+            contributions_sent=daemon.vault.ledger.spent().contributions,
+        )
+
+    def _find(self, digits: str) -> StudyState:
+        """The one study whose id starts with these digits."""
+        found = [s for name, s in self.daemon.machine.studies.items() if _starts(name, digits)]
+        if not found:
+            raise ConsentError(
+                f"Study {digits} is not known here; `pnyx study list` shows those that are."
+            )
+        if len(found) > 1:
+            raise ConsentError(f"Several studies begin with {digits}; give more digits.")
+        return found[0]
+
+    async def _decide(self, request: Decide) -> StudySummary:
+        state = self._find(request.study)
+        if request.decision == "withdraw":
+            self.daemon.withdraw(state.study)
+        else:
+            self.daemon.decide(state.study, accept=request.decision == "accept")
+        await self.daemon.settled()
+        return self._summary(state)
+
+    async def _propose(self, request: Propose) -> StudySummary:
+        self._refusals.clear()
+        self.daemon.deliver(StudyProposed(request.manifest, request.model))
+        await self.daemon.settled()
+        state = self.daemon.machine.studies.get(study_id(request.manifest))
+        if state is None:
+            reason = self._refusals[-1] if self._refusals else "the node gave no reason"
+            raise PnyxError(f"The study cannot be proposed: {reason}.")
+        return self._summary(state)
+
+    def _summary(self, state: StudyState) -> StudySummary:
+        manifest = state.manifest
+        consent = self.daemon.vault.consents.get(state.study)
+        return StudySummary(
+            study=state.study.hex(),
+            title=manifest.title,
+            purpose=manifest.purpose,
+            purpose_term=manifest.purpose_term,
+            category=manifest.category,
+            columns=manifest.columns,
+            label=manifest.label,
+            cohort_min=manifest.cohort_min,
+            proposer=state.signed.signer.hex(),
+            rounds=manifest.rounds,
+            rounds_certified=max(0, len(state.records) - 1),  # round 0 collects the joins
+            finished=state.finished,
+            decision="asks" if consent is None else consent.decision,
+            decided_by="nobody" if consent is None else consent.decided_by,
+            contributions=self.daemon.vault.ledger.spent(state.study).contributions,
+        )
+
+    def _result(self, state: StudyState) -> StudyResult:
+        bodies = [read_body(record) for record in state.records[1:]]
+        return StudyResult(
+            summary=self._summary(state),
+            rounds=tuple(
+                RoundSummary(
+                    body.round_number,
+                    state.manifest.phase_of(body.round_number).kind,
+                    len(body.accepted),
+                    body.metrics,
+                    body.skipped,
+                )
+                for body in bodies
+            ),
+            model_hash=state.model_hash.hex(),
+            model=state.model or b"",
+        )
+
+    def _export(self, state: StudyState) -> ExportedBundle:
+        epoch_record = self.daemon.machine.epoch_record
+        if epoch_record is None or not state.records:
+            raise PnyxError("This study has no certified round yet; try again later.")
+        return ExportedBundle(make_bundle(state, epoch_record))
+
+
+def _starts(study: bytes, digits: str) -> bool:
+    return study.hex().startswith(digits)

@@ -1,0 +1,89 @@
+"""A study's proof, to be checked by anybody who has the network file and trusts the authority.
+
+A bundle holds the signed manifest, the record of the first epoch's beacon, every record of the
+study, and the current model. `verify_bundle` walks the chain as a node does: the census gives the
+first committee, each record the next one, and the last record names the model.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from pnyx.errors import InvalidCertificate, MalformedMessage, RuleBroken
+from pnyx.primitives import codec
+from pnyx.protocol.gossip import blob_name
+from pnyx.protocol.identity import Census
+from pnyx.protocol.manifest import Manifest, read_manifest, study_id
+from pnyx.protocol.messages import Record, RecordBody, Signed
+from pnyx.protocol.params import DEFAULT_PARAMS
+from pnyx.protocol.ports import Crypto
+from pnyx.protocol.study import StudyState, genesis_plan, read_body, verify_record
+
+BUNDLE_BYTES_MAX = 40 * 1024 * 1024
+ROUNDS_MAX = 10_001
+
+
+class Bundle(msgspec.Struct, frozen=True, array_like=True, tag=111, kw_only=True):
+    """What a node exports; `model` is empty when the node does not hold the current one."""
+
+    manifest: Signed
+    epoch_record: Record
+    records: Annotated[tuple[Record, ...], Meta(max_length=ROUNDS_MAX)]
+    model: bytes
+
+
+class VerifiedStudy(msgspec.Struct, frozen=True, kw_only=True):
+    """What a bundle proves. `rounds` starts with the round that collects joins, number 0."""
+
+    study: bytes
+    manifest: Manifest
+    proposer: bytes
+    rounds: tuple[RecordBody, ...]
+    finished: bool
+    model_hash: bytes
+    model: bytes
+
+
+def read_bundle(content: bytes) -> Bundle:
+    """Decode a bundle. Raises MalformedMessage."""
+    if not content:
+        raise MalformedMessage("The bundle is empty: export it again.")
+    return codec.decode(content, Bundle, bytes_max=BUNDLE_BYTES_MAX)
+
+
+def make_bundle(state: StudyState, epoch_record: Record) -> bytes:
+    """Encode what proves a study's chain so far."""
+    return codec.encode(
+        Bundle(
+            manifest=state.signed,
+            epoch_record=epoch_record,
+            records=tuple(state.records),
+            model=state.model or b"",
+        )
+    )
+
+
+def verify_bundle(bundle: Bundle, census: Census, crypto: Crypto) -> VerifiedStudy:
+    """Check every signature and every link of a bundle. Raises ProtocolError."""
+    census.check(crypto, bundle.manifest)
+    manifest = read_manifest(bundle.manifest, census.network, DEFAULT_PARAMS)
+    if manifest.epoch != 0:
+        raise InvalidCertificate("the study belongs to an epoch that this bundle does not prove")
+    beacon = verify_record(genesis_plan(census), bundle.epoch_record, crypto).next_beacon
+    study = study_id(bundle.manifest.body)
+    state = StudyState(study, bundle.manifest, manifest, census)
+    state.open(beacon)
+    for record in bundle.records:
+        state.accept(record, crypto, DEFAULT_PARAMS)
+    if bundle.model and blob_name(bundle.model) != state.model_hash:
+        raise RuleBroken("the model is not the one that the last record names")
+    return VerifiedStudy(
+        study=study,
+        manifest=manifest,
+        proposer=bundle.manifest.signer,
+        rounds=tuple(read_body(record) for record in bundle.records),
+        finished=state.finished,
+        model_hash=state.model_hash,
+        model=bundle.model,
+    )

@@ -1,0 +1,297 @@
+"""The owner's line to a running node: a Unix socket in the node's directory.
+
+Only the user who runs the node may open it: the socket has mode 0600 in a directory of mode 0700,
+and on Linux the kernel is asked whose process calls. Requests and answers are one line of JSON
+each; a connection carries one of either. Sizes are bounded on both sides, and a caller that stays
+silent is dropped.
+
+    {"verb": "status"}                                 ->  {"ok": true, "result": {...}}
+    {"verb": "consent", "study": "4f..", "decision": "accept"}
+                                                       ->  {"ok": false, "error": "One sentence."}
+
+Bytes travel as base64, identifiers of studies as hexadecimal digits. `node.answers` carries the
+requests out.
+"""
+
+import asyncio
+import os
+import socket
+import struct
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from pnyx.errors import ConfigError, PnyxError
+from pnyx.node.keystore import NodeLayout
+from pnyx.vault.files import FILE_MODE, describe
+
+SOCKET_NAME = "control.sock"
+SOCKET_PATH_BYTES_MAX = 100  # macOS allows 103, Linux 107
+REQUEST_BYTES_MAX = 4 * 1024 * 1024
+ANSWER_BYTES_MAX = 64 * 1024 * 1024
+CALL_TIMEOUT_S = 30.0
+_BACKLOG = 16
+_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
+
+T = TypeVar("T")
+StudyName = Annotated[str, Meta(min_length=4, max_length=64, pattern="^[0-9a-f]+$")]
+
+
+class _Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="verb"):
+    """Base of what an owner may ask."""
+
+
+class Status(_Request, frozen=True, tag="status"):
+    """How is the node? Answered by `NodeStatus`."""
+
+
+class Studies(_Request, frozen=True, tag="studies"):
+    """Which studies are known? Answered by a list of `StudySummary`."""
+
+
+class Decide(_Request, frozen=True, tag="consent"):
+    """The owner's answer to a study, named by the first digits of its id; `StudySummary`."""
+
+    study: StudyName
+    decision: Literal["accept", "decline", "withdraw"]
+
+
+class Propose(_Request, frozen=True, tag="propose"):
+    """Propose a study: encoded manifest and initial model. Answered by a `StudySummary`."""
+
+    manifest: bytes
+    model: bytes
+
+
+class Result(_Request, frozen=True, tag="result"):
+    """The state of a study's certified chain. Answered by `StudyResult`."""
+
+    study: StudyName
+
+
+class Export(_Request, frozen=True, tag="export"):
+    """Everything that proves a study's result. Answered by an `ExportedBundle`."""
+
+    study: StudyName
+
+
+class Stop(_Request, frozen=True, tag="stop"):
+    """End the node. Answered by `Stopping` before it ends."""
+
+
+Request = Status | Studies | Decide | Propose | Result | Export | Stop
+
+
+class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What an owner wants to know at a glance."""
+
+    node_id: str
+    process_id: int
+    network: str
+    network_id: bytes
+    port: int
+    nodes_enrolled: int
+    peers_connected: int
+    census_valid_until: int  # unix seconds
+    beacon_known: bool
+    studies: int
+    studies_asking: int
+    contributions_sent: int
+
+
+class StudySummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A study as its manifest describes it, and where it stands at this node."""
+
+    study: str
+    title: str
+    purpose: str
+    purpose_term: str
+    category: str
+    columns: tuple[str, ...]
+    label: str
+    cohort_min: int
+    proposer: str
+    rounds: int
+    rounds_certified: int
+    finished: bool
+    decision: str  # asks, accepted, declined or withdrawn
+    decided_by: str  # owner, policy or nobody
+    contributions: int  # sent by this node
+
+
+class RoundSummary(msgspec.Struct, frozen=True):
+    """One certified round: contributors counted, and the sums that it published."""
+
+    round_number: int
+    kind: str
+    contributors: int
+    metrics: tuple[int, ...]
+    skipped: bool
+
+
+class StudyResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A study's rounds and its current model, as float32 little-endian parameters."""
+
+    summary: StudySummary
+    rounds: tuple[RoundSummary, ...]
+    model_hash: str
+    model: bytes
+
+
+class ExportedBundle(msgspec.Struct, frozen=True):
+    """The encoded bundle, for `node.bundle`."""
+
+    content: bytes
+
+
+class Stopping(msgspec.Struct, frozen=True):
+    """The node ends once this is read."""
+
+    process_id: int
+
+
+class _Answer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The line that goes back."""
+
+    ok: bool
+    result: msgspec.Raw = msgspec.Raw()
+    error: str = ""
+
+
+Handler = Callable[[Request], Awaitable[object]]
+
+
+class ControlServer:
+    """The node's end. `answer` raises PnyxError for what cannot be done."""
+
+    def __init__(self, layout: NodeLayout, answer: Handler) -> None:
+        self._path = _socket_path(layout)
+        self._answer = answer
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Listen. The caller holds the directory's lock, so an old socket is a dead one."""
+        self._path.unlink(missing_ok=True)
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            listening.bind(str(self._path))
+            self._path.chmod(FILE_MODE)  # nobody can connect before it listens
+            listening.listen(_BACKLOG)
+            self._server = await asyncio.start_unix_server(
+                self._serve, sock=listening, limit=REQUEST_BYTES_MAX
+            )
+        except OSError as error:
+            listening.close()
+            raise ConfigError(f"{self._path} cannot be opened: {describe(error)}.") from error
+
+    async def stop(self) -> None:
+        """Stop listening and remove the socket."""
+        if self._server is not None:
+            self._server.close()
+            self._path.unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            if _same_user(writer.get_extra_info("socket")):
+                async with asyncio.timeout(CALL_TIMEOUT_S):
+                    writer.write(await self._answer_line(await reader.readuntil(b"\n")))
+                    await writer.drain()
+        except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
+            pass  # the caller went away, or never spoke
+        except asyncio.LimitOverrunError:
+            writer.write(_failure("The request is too large; send less at a time."))
+        finally:
+            writer.close()
+
+    async def _answer_line(self, line: bytes) -> bytes:
+        try:
+            request = msgspec.json.decode(line, type=Request)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            return _failure(f"The node does not understand the request: {error}.")
+        try:
+            result = await self._answer(request)
+        except PnyxError as error:
+            return _failure(str(error))
+        answer = _Answer(True, msgspec.Raw(msgspec.json.encode(result)))
+        return msgspec.json.encode(answer) + b"\n"
+
+
+def call(layout: NodeLayout, request: Request, kind: type[T]) -> T:
+    """Ask the running node of a directory and return its answer, of the given kind.
+
+    Raises ConfigError when no node runs there, or PnyxError with the node's own sentence.
+    """
+    path = _socket_path(layout)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(CALL_TIMEOUT_S)
+            connection.connect(str(path))
+            connection.sendall(msgspec.json.encode(request) + b"\n")
+            line = _read_line(connection)
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        raise ConfigError(
+            f"The node in {layout.root} is not running; "
+            f"start it with `pnyx node run --dir {layout.root}`."
+        ) from error
+    except TimeoutError as error:
+        raise PnyxError(
+            f"The node in {layout.root} did not answer within {CALL_TIMEOUT_S:g} s; try again."
+        ) from error
+    except OSError as error:
+        raise PnyxError(
+            f"The node in {layout.root} cannot be asked ({describe(error)}); "
+            "run this as the user who runs the node."
+        ) from error
+    return _read_answer(line, kind, layout)
+
+
+def _read_answer(line: bytes, kind: type[T], layout: NodeLayout) -> T:
+    try:
+        answer = msgspec.json.decode(line, type=_Answer)
+        if answer.ok:
+            return msgspec.json.decode(answer.result, type=kind)
+    except msgspec.MsgspecError as error:
+        raise PnyxError(
+            f"The answer of the node in {layout.root} is incomplete: it may have stopped; "
+            "look at `pnyx node status` and try again."
+        ) from error
+    raise PnyxError(answer.error)
+
+
+def _read_line(connection: socket.socket) -> bytes:
+    received = bytearray()
+    while not received.endswith(b"\n"):
+        part = connection.recv(1 << 16)
+        if not part:
+            break
+        received += part
+        if len(received) > ANSWER_BYTES_MAX:
+            raise PnyxError("The node's answer is too large; update Pnyx.")
+    return bytes(received)
+
+
+def _failure(sentence: str) -> bytes:
+    return msgspec.json.encode(_Answer(False, error=sentence)) + b"\n"
+
+
+def _same_user(connection: socket.socket) -> bool:
+    """Whether the caller's process belongs to this node's user; elsewhere file modes decide."""
+    if sys.platform != "linux":
+        return True
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, caller, _ = _CREDENTIALS.unpack(raw)
+    return bool(caller == os.geteuid())
+
+
+def _socket_path(layout: NodeLayout) -> Path:
+    path = layout.root / SOCKET_NAME
+    if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX:
+        raise ConfigError(
+            f"The path {path} is too long for a local socket (at most {SOCKET_PATH_BYTES_MAX} "
+            "bytes); move the node to a directory with a shorter path."
+        )
+    return path

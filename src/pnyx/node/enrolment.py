@@ -1,0 +1,210 @@
+"""How a node joins a network: what it asks of the authority, and what it takes in return.
+
+`create_node` makes the keys, the settings and a *request*: the public key and the node's address,
+signed with that key, so that nobody enrols a key that is not theirs. The authority answers with a
+certificate, and later with a network file; `install` checks that both fit this node and each other
+before either is put in place.
+
+A census pins the studies made under it. A network file with another census therefore ends them at
+this node, and `install` asks first; the vault, with its consents and ledger, stays.
+"""
+
+import os
+import secrets
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from pnyx.config import Advertise, Listen, NodeConfig, read_config, write_toml
+from pnyx.errors import ConfigError, InvalidCertificate, InvalidSignature
+from pnyx.node import keystore
+from pnyx.node.certificates import (
+    CERTIFICATE_BYTES_MAX,
+    NodeCertificate,
+    read_authority_certificate,
+    verify_certificate,
+)
+from pnyx.node.crypto import NodeCrypto
+from pnyx.node.keystore import NodeLayout, Unlocking
+from pnyx.node.network import Network, read_network
+from pnyx.primitives.hashing import digest
+from pnyx.primitives.signature import SigningKey, verify
+from pnyx.protocol.identity import check_succession
+from pnyx.vault.files import create_private_file, describe, sync_directory, write_all
+
+REQUEST_BYTES_MAX = 16 * 1024
+REQUEST_NAME = "request.json"
+
+
+class EnrolmentRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a node sends to the authority. An empty host and port 0 state no address."""
+
+    pnyx_request: Literal[1]
+    public_key: Annotated[bytes, Meta(min_length=32, max_length=32)]
+    host: Annotated[str, Meta(max_length=253)]
+    port: Annotated[int, Meta(ge=0, le=65_535)]
+    signature: Annotated[bytes, Meta(min_length=64, max_length=64)]
+
+    def statement(self) -> bytes:
+        """What the node signs, to prove that the key is its own."""
+        return digest(
+            "pnyx/enrolment-request", self.public_key, self.host.encode(), self.port.to_bytes(2)
+        )
+
+
+class Installed(msgspec.Struct, frozen=True):
+    """Outcome of `install`."""
+
+    certificate: NodeCertificate
+    network: Network
+    studies_ended: bool
+
+
+def create_node(
+    layout: NodeLayout,
+    unlocking: Unlocking,
+    *,
+    listen: Listen,
+    advertise: Advertise,
+    serve_as_actor: bool = True,
+) -> EnrolmentRequest:
+    """Create keys, settings and the request of a new node. Raises KeystoreError or VaultError.
+
+    A directory that holds a keystore is left as it is.
+    """
+    keys = keystore.create(layout, unlocking)
+    config = NodeConfig(listen=listen, advertise=advertise)
+    config = msgspec.structs.replace(
+        config, node=msgspec.structs.replace(config.node, serve_as_actor=serve_as_actor)
+    )
+    request = make_request(keys.signing_seed, config.advertised_host, advertise.port or listen.port)
+    replace_file(layout.config, write_toml(config))
+    encoded = msgspec.json.format(msgspec.json.encode(request)) + b"\n"
+    replace_file(layout.root / REQUEST_NAME, encoded)
+    return request
+
+
+def make_request(signing_seed: bytes, host: str, port: int) -> EnrolmentRequest:
+    """Sign a request with a node's key."""
+    signing_key = SigningKey(signing_seed)
+    draft = EnrolmentRequest(1, signing_key.public_key, host, port, bytes(64))
+    return msgspec.structs.replace(draft, signature=signing_key.sign(draft.statement()))
+
+
+def read_request(path: Path) -> EnrolmentRequest:
+    """Read a request and check its signature. Raises ConfigError or InvalidSignature."""
+    content = _read(path, REQUEST_BYTES_MAX, "The request")
+    try:
+        request = msgspec.json.decode(content, type=EnrolmentRequest)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path} is not a node's request; use the {REQUEST_NAME} that `pnyx node init` made."
+        ) from error
+    if not verify(request.public_key, request.statement(), request.signature):
+        raise InvalidSignature(f"{path} was altered after its node signed it; ask for it again.")
+    return request
+
+
+def install(
+    layout: NodeLayout,
+    certificate_path: Path | None,
+    network_path: Path,
+    *,
+    now: float,
+    end_studies: bool = False,
+) -> Installed:
+    """Check a certificate and a network file against this node, and put them in place.
+
+    certificate_path: None keeps the installed one. now: unix seconds. The node must not be running.
+    Raises ConfigError or InvalidCertificate, having changed nothing.
+    """
+    request = read_request(layout.root / REQUEST_NAME)
+    network = read_network(network_path, verifying_crypto(), now=now)
+    content = _read(
+        certificate_path or layout.certificate, CERTIFICATE_BYTES_MAX, "The certificate"
+    )
+    certificate = verify_certificate(
+        content, read_authority_certificate(network.authority), now=now
+    )
+    if certificate.public_key != request.public_key:
+        raise InvalidCertificate(
+            "The certificate belongs to another node; ask the authority for this node's own."
+        )
+    if network.census.index_of(certificate.node_id) is None:
+        raise InvalidCertificate(
+            "This node is not in the network file's census; ask the authority for a newer file."
+        )
+    installed_at = layout.root / read_config(layout.config).node.network
+    ended = _check_following(layout, installed_at, network, end_studies)
+    replace_file(layout.certificate, content)
+    if network_path.absolute() != installed_at.absolute():
+        replace_file(installed_at, network_path.read_bytes())
+    if ended:
+        layout.rounds.rename(layout.root / f"rounds-before-census-{network.census.body.number}")
+    return Installed(certificate, network, ended)
+
+
+def verifying_crypto() -> NodeCrypto:
+    """Cryptography for checking only: it signs with a key that nobody knows."""
+    return NodeCrypto(SigningKey(secrets.token_bytes(32)))
+
+
+def _check_following(
+    layout: NodeLayout, installed_at: Path, network: Network, end_studies: bool
+) -> bool:
+    """Refuse another network or an older census; tell whether studies end."""
+    if not installed_at.exists():
+        return False
+    # The installed census may have expired: at 0, everything is valid.
+    current = read_network(installed_at, verifying_crypto(), now=0)
+    if current.network != network.network:
+        raise ConfigError(
+            f"This node belongs to the network {current.name}, and the file is of {network.name}; "
+            "create another node for another network."
+        )
+    if network.census.root == current.census.root:
+        return False
+    if network.census.body.number < current.census.body.number:
+        raise ConfigError(
+            "The network file is older than the installed one; ask the authority for its latest."
+        )
+    if network.census.body.number <= current.census.body.number + 1:
+        check_succession(current.census, network.census)
+    if not layout.rounds.exists():
+        return False
+    if not end_studies:
+        raise ConfigError(
+            "This network file has a new census, which ends the studies that this node knows; "
+            "export what you need with `pnyx study result --bundle`, then add --end-studies."
+        )
+    return True
+
+
+def _read(path: Path, bytes_max: int, what: str) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(bytes_max + 1)
+    except OSError as error:
+        raise ConfigError(f"{what} {path} cannot be read: {describe(error)}.") from error
+    if len(content) > bytes_max:
+        raise ConfigError(f"{path} is larger than {bytes_max} bytes; it is another kind of file.")
+    return content
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a private file durably, whole or not at all. Raises ConfigError."""
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}.draft")
+    try:
+        descriptor = create_private_file(draft)
+        try:
+            write_all(descriptor, content, 0)
+            os.fsync(descriptor)
+            draft.replace(path)
+        finally:
+            os.close(descriptor)
+            draft.unlink(missing_ok=True)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {describe(error)}.") from error

@@ -1,0 +1,237 @@
+"""A study as its proposer writes it: one TOML file, turned into a manifest and an initial model.
+
+Everything is checked here, with the name of the key and what is accepted, before the node sees
+anything. The manifest carries a fresh nonce, so that proposing one file twice makes two studies;
+the initial model follows from that nonce, so that nobody can choose it.
+"""
+
+import secrets
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from pnyx.config import parse_toml
+from pnyx.errors import ConfigError, ProtocolError, TrainingError
+from pnyx.learning.program import LAYERS_MAX, WIDTH_MAX, MlpProgram, initial_model
+from pnyx.learning.task import (
+    BATCH_SIZE_MAX,
+    CLIP_NORM_MAX,
+    EPOCHS_MAX,
+    FRACTION_BITS_MAX,
+    LEARNING_RATE_MAX,
+    Hyperparameters,
+)
+from pnyx.node.learning import check_study, encode_hyperparameters, encode_program, phase_for
+from pnyx.primitives import codec
+from pnyx.primitives.hashing import digest
+from pnyx.protocol.gossip import blob_name
+from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, check_phase
+from pnyx.protocol.params import DEFAULT_PARAMS, PROTOCOL_VERSION
+from pnyx.vault.files import describe
+
+STUDY_FILE_BYTES_MAX = 256 * 1024
+EPOCH = 0  # this version knows one epoch per census
+_RATE_MIN = 2.0**-20
+
+_ShortText = Annotated[str, Meta(min_length=1, max_length=200)]
+_Width = Annotated[int, Meta(ge=1, le=WIDTH_MAX)]
+_Rate = Annotated[float, Meta(ge=_RATE_MIN, le=LEARNING_RATE_MAX)]
+_Epochs = Annotated[int, Meta(ge=1, le=EPOCHS_MAX)]
+_Contributors = Annotated[int, Meta(ge=1, le=4096)]
+_Seconds = Annotated[float, Meta(ge=0.1, le=7 * 86_400)]
+
+
+class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of the file's tables."""
+
+
+class ModelTable(_Table, frozen=True):
+    """Layers between the columns and the classes."""
+
+    hidden: Annotated[tuple[_Width, ...], Meta(max_length=LAYERS_MAX - 1)] = (64,)
+    classes: Annotated[int, Meta(ge=2, le=WIDTH_MAX)]
+
+
+class TrainingTable(_Table, frozen=True):
+    """What every owner's worker does; see `learning.task.Hyperparameters`."""
+
+    local_epochs: _Epochs = 3
+    batch_size: Annotated[int, Meta(ge=1, le=BATCH_SIZE_MAX)] = 16
+    learning_rate: _Rate = 0.3
+    momentum: Annotated[float, Meta(ge=0, le=0.999)] = 0.0
+    weight_decay: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    clip_norm: Annotated[float, Meta(ge=_RATE_MIN, le=CLIP_NORM_MAX)] = 2.0
+    fraction_bits: Annotated[int, Meta(ge=0, le=FRACTION_BITS_MAX)] = 11
+    server_learning_rate: _Rate = 1.0
+    fine_tune_epochs: _Epochs = 10
+    fine_tune_learning_rate: _Rate = 0.2
+    alone_epochs: _Epochs = 40
+    alone_learning_rate: _Rate = 0.3
+
+
+class PhaseTable(_Table, frozen=True):
+    """A number of rounds of one kind; a round closes at `target` or at its deadline."""
+
+    kind: Literal["train", "evaluate"]
+    rounds: Annotated[int, Meta(ge=1, le=10_000)]
+    target: _Contributors
+    drawn: _Contributors
+    deadline_s: _Seconds = 30.0
+
+
+class StudyFile(_Table, frozen=True):
+    """All that a proposer states."""
+
+    title: _ShortText
+    purpose: Annotated[str, Meta(min_length=1, max_length=2000)]
+    purpose_term: _ShortText
+    category: _ShortText
+    columns: Annotated[tuple[_ShortText, ...], Meta(min_length=1, max_length=WIDTH_MAX)]
+    label: _ShortText
+    cohort_min: _Contributors
+    join_window_s: _Seconds
+    model: ModelTable
+    training: TrainingTable = TrainingTable()
+    phases: Annotated[tuple[PhaseTable, ...], Meta(min_length=1, max_length=16)]
+
+
+class Proposal(msgspec.Struct, frozen=True):
+    """What a node is asked to propose: the encoded manifest and the initial model it names."""
+
+    manifest: bytes
+    model: bytes
+
+
+def read_proposal(path: Path, network: bytes) -> Proposal:
+    """Read a study file and build its proposal for a network. Raises ConfigError."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(STUDY_FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise ConfigError(f"The study file {path} cannot be read: {describe(error)}.") from error
+    if len(data) > STUDY_FILE_BYTES_MAX:
+        raise ConfigError(f"{path} is larger than {STUDY_FILE_BYTES_MAX} bytes; shorten it.")
+    study = parse_toml(data, StudyFile, str(path), ConfigError)
+    return make_proposal(study, network, secrets.token_bytes(32), str(path))
+
+
+def make_proposal(study: StudyFile, network: bytes, nonce: bytes, source: str) -> Proposal:
+    """Build the proposal of a checked file; nonce: 32 fresh bytes. Raises ConfigError."""
+    program = _program(study, source)
+    hyperparameters = Hyperparameters(**msgspec.structs.asdict(study.training))
+    model = initial_model(program, digest("pnyx/proposal/model", nonce))
+    phases = tuple(
+        phase_for(
+            program,
+            hyperparameters,
+            phase.kind,
+            rounds=phase.rounds,
+            target=phase.target,
+            drawn=phase.drawn,
+            deadline_s=phase.deadline_s,
+        )
+        for phase in study.phases
+    )
+    manifest = Manifest(
+        network=network,
+        version=PROTOCOL_VERSION,
+        epoch=EPOCH,
+        title=study.title,
+        purpose=study.purpose,
+        purpose_term=study.purpose_term,
+        category=study.category,
+        columns=study.columns,
+        label=study.label,
+        program=encode_program(program),
+        hyperparameters=encode_hyperparameters(hyperparameters),
+        initial_model=blob_name(model),
+        phases=phases,
+        cohort_min=study.cohort_min,
+        noise_multiplier=0.0,
+        join_window_s=float(study.join_window_s),
+        nonce=nonce,
+    )
+    return Proposal(_encode_checked(manifest, source), model)
+
+
+def _program(study: StudyFile, source: str) -> MlpProgram:
+    if len(set(study.columns)) < len(study.columns) or study.label in study.columns:
+        raise ConfigError(f"{source}: a column is named twice, or is the label as well.")
+    try:
+        return MlpProgram((len(study.columns), *study.model.hidden, study.model.classes))
+    except ValueError as error:
+        raise ConfigError(f"{source}: model.hidden is out of range: {error}.") from error
+
+
+def _encode_checked(manifest: Manifest, source: str) -> bytes:
+    """Encode a manifest that other nodes will accept, or say what they would object to."""
+    try:
+        for number, phase in enumerate(manifest.phases):
+            where = f"{source}: phases[{number}]"
+            check_phase(manifest, phase, DEFAULT_PARAMS)
+        where = source
+        check_study(manifest)
+        encoded = codec.encode(manifest)
+        codec.decode(encoded, Manifest, bytes_max=MANIFEST_BYTES_MAX)
+    except (ProtocolError, TrainingError) as error:
+        raise ConfigError(f"{where}: {str(error).rstrip('.')}.") from error
+    return encoded
+
+
+def template(columns: tuple[str, ...], category: str, label: str, classes: int) -> str:
+    """Return a commented study file to start from."""
+    listed = "".join(f"    {msgspec.json.encode(name).decode()},\n" for name in columns)
+    return _TEMPLATE.format(columns=listed, category=category, label=label, classes=classes)
+
+
+_TEMPLATE = """\
+# A study: what it is for, which data it asks for, and how it trains.
+# Check it with `pnyx study check FILE`, propose it with `pnyx study propose FILE`.
+
+title = "What are people doing?"
+# Owners read this sentence before they decide.
+purpose = "Recognise everyday activities from the accelerometer of a phone, for research."
+# A term of the W3C Data Privacy Vocabulary; owners' policies match it.
+purpose_term = "dpv:ResearchAndDevelopment"
+
+# The data: a category of the vault, its numeric columns, and the column that holds the class.
+category = "{category}"
+columns = [
+{columns}]
+label = "{label}"
+
+# No sum over fewer owners is ever opened. 32 or more is advised.
+cohort_min = 32
+# How long owners may join before the first round, in seconds.
+join_window_s = 600.0
+
+[model]
+hidden = [64]        # widths of the hidden layers
+classes = {classes}
+
+[training]
+local_epochs = 3
+batch_size = 16
+learning_rate = 0.3
+weight_decay = 0.001
+clip_norm = 2.0      # largest norm of one owner's update
+fraction_bits = 11   # updates are rounded to multiples of 2^-11
+
+# Phases run in order. In each round `drawn` owners are drawn among those who joined; the round
+# closes when `target` of them have contributed, or after `deadline_s` seconds.
+[[phases]]
+kind = "train"
+rounds = 20
+target = 40
+drawn = 50
+deadline_s = 60.0
+
+[[phases]]
+kind = "evaluate"    # compares: trained alone, shared, shared and fine-tuned at home
+rounds = 1
+target = 40
+drawn = 50
+deadline_s = 60.0
+"""

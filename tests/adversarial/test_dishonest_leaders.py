@@ -1,0 +1,91 @@
+"""A leader withholds, repeats, or shows different members different things (THREATS A3, A5).
+
+It can only delay: after a time-out the next leader finishes the round with one set.
+"""
+
+import pytest
+from msgspec.structs import replace
+
+from pnyx.protocol.messages import (
+    Certificate,
+    ChallengeReveal,
+    CloseNow,
+    Decision,
+    Phase,
+    Proposal,
+    ReleaseBundle,
+)
+from tests.support.town import Town
+
+LED = (Proposal, Certificate, ChallengeReveal, ReleaseBundle, CloseNow, Decision)
+
+
+def led_by_a_liar(lie, seconds=120.0):
+    """Round 1 with a liar as leader of view 0: lie(receiver's place, message) -> messages."""
+    town = Town()
+    study = town.propose()
+    town.run(town.in_round(study, 1))
+    plan = town.plan(study)
+    liar = plan.committee[0]
+
+    def wire(sender, receiver, message):
+        if sender != liar or not isinstance(message, LED):
+            return None
+        return lie(plan.member_of.get(receiver), message)
+
+    town.wire = wire
+    finished = town.run(town.finished(study), seconds)
+    return town, study, finished
+
+
+@pytest.mark.parametrize("kind", LED)
+def test_withholding_leader(kind):
+    town, study, finished = led_by_a_liar(
+        lambda place, message: [] if isinstance(message, kind) else None
+    )
+    assert finished
+    assert sum(town.model(study)) == town.certified()[0].contributors
+    assert town.blamed() == set()
+
+
+@pytest.mark.parametrize("kind", [Proposal, Certificate, ReleaseBundle])
+def test_leader_that_shows_half_the_committee(kind):
+    town, study, finished = led_by_a_liar(
+        lambda place, message: [] if isinstance(message, kind) and place in (1, 2, 3) else None
+    )
+    assert finished
+    assert sum(town.model(study)) == town.certified()[0].contributors
+
+
+def test_leader_that_forges_values_and_certificates():
+    def forge(place, message):
+        match message:
+            case Proposal():
+                return [replace(message, value=b"\x92\x64\x90"), message]
+            case Certificate() if message.phase is Phase.LOCK:
+                return [replace(message, view=message.view + 1), message]
+            case ChallengeReveal():
+                return [replace(message, openings=()), message]
+            case ReleaseBundle():
+                return [replace(message, releases=message.releases[:2]), message]
+            case CloseNow():
+                return [replace(message, votes=message.votes[:1]), message]
+        return None
+
+    town, study, finished = led_by_a_liar(forge)
+    assert finished
+    assert sum(town.model(study)) == town.certified()[0].contributors
+    assert town.blamed() == set()
+    assert any("Cannot decode" in rule for rule in town.rules())
+
+
+def test_proposal_by_a_member_that_does_not_lead():
+    town = Town()
+    study = town.propose()
+    town.run(town.in_round(study, 1))
+    town.run(lambda: any(m.context == town.plan(study).context for m in town.sent(Proposal)))
+    plan = town.plan(study)
+    proposal = next(m for m in town.sent(Proposal) if m.context == plan.context)
+    assert proposal.view == 0
+    for forged in (proposal, replace(proposal, view=1), replace(proposal, view=2)):
+        assert town.inject(plan.committee[2], plan.committee[3], forged) == []

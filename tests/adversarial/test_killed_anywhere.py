@@ -1,0 +1,113 @@
+"""A member or contributor is killed at any step and comes back (THREATS A6, A7, S1).
+
+The sum is exact, every contribution is one set of bytes, no slot is signed twice, and what was
+acknowledged counts.
+"""
+
+import pytest
+
+from pnyx.primitives import codec
+from pnyx.protocol.events import ContributionAcknowledged
+from pnyx.protocol.messages import (
+    CloseVote,
+    Contribution,
+    MemberInput,
+    Message,
+    Phase,
+    RoundBody,
+    Vote,
+)
+from tests.support.town import Town
+
+
+def run_with_kills(when, *, back_after: float, role: str = "member") -> tuple[Town, bytes, int]:
+    """Round 1; the victim is killed at its `when`-th message, and started again later."""
+    town = Town()
+    study = town.propose()
+    town.run(town.in_round(study, 1))
+    plan = town.plan(study)
+    if role == "member":
+        victim = plan.committee[1]
+    else:
+        victim = next(i for i in plan.contributors if i not in plan.committee[:1])
+    count = 0
+
+    def wire(sender, receiver, message):
+        nonlocal count
+        if sender != victim or getattr(message, "context", None) != plan.context:
+            return None
+        count += 1
+        if count == when and town.alive[victim]:
+            town.crash(victim)
+            back_at.append(town.now + back_after)
+            return []
+        return None
+
+    back_at: list[float] = []
+    town.wire = wire
+    town.run(lambda: bool(back_at), seconds=30.0)
+    if back_at:
+        town.run(seconds=back_after)
+        town.restart(victim)
+    assert town.run(town.finished(study), seconds=120.0), when
+    return town, study, victim
+
+
+def check(town: Town, study: bytes) -> None:
+    model = town.model(study)
+    (certified,) = town.certified(0)
+    assert sum(model) == certified.contributors
+    assert max(model) <= 1
+    assert town.blamed() == set()
+    if not certified.skipped:
+        acknowledged = {at for _, at, e in town.log if isinstance(e, ContributionAcknowledged)}
+        assert all(model[at] == 1 for at in acknowledged), "acknowledged means counted"
+    headers: dict[tuple[bytes, bytes], set[bytes]] = {}
+    votes: dict[tuple, set[bytes]] = {}
+    inputs: dict[tuple, set[bytes]] = {}
+    for payload in {e.payload for _, _, e in town.log if hasattr(e, "payload")}:
+        message = codec.decode(payload, Message, bytes_max=2**24)
+        match message:
+            case Contribution():
+                key = message.context, message.header.signer
+                headers.setdefault(key, set()).add(message.header.body)
+            case Vote():
+                key = message.context, message.instance, message.phase, message.view, message.member
+                votes.setdefault(key, set()).add(message.value_hash)
+            case MemberInput():
+                body = codec.decode(message.signed.body, RoundBody, bytes_max=10**7)
+                if not isinstance(body, CloseVote):
+                    key = message.context, type(body), message.signed.signer
+                    inputs.setdefault(key, set()).add(message.signed.body)
+    assert all(len(each) == 1 for each in headers.values()), "one contribution"
+    assert all(len(each) == 1 for each in votes.values()), "one vote in a view"
+    assert all(len(each) == 1 for each in inputs.values()), "one input in a slot"
+    assert any(key[2] is Phase.LOCK for key in votes)
+
+
+@pytest.mark.parametrize("when", [1, 2, 4, 7, 9, 11, 13, 15, 18])
+@pytest.mark.parametrize("back_after", [0.05, 3.0])
+def test_killed_member(when, back_after):
+    town, study, _ = run_with_kills(when, back_after=back_after)
+    check(town, study)
+
+
+@pytest.mark.parametrize("when", [1, 3, 6, 8])
+@pytest.mark.parametrize("back_after", [0.05, 5.0])
+def test_killed_contributor(when, back_after):
+    town, study, _ = run_with_kills(when, back_after=back_after, role="contributor")
+    check(town, study)
+
+
+def test_more_absent_than_the_quorum_bears_ends_in_silence_not_in_a_wrong_sum():
+    town = Town()
+    study = town.propose()
+    town.run(town.in_round(study, 1))
+    gone = town.plan(study).committee[:2]
+    for index in gone:
+        town.crash(index)
+    assert not town.run(lambda: any(town.certified(i) for i in range(9)), seconds=30.0)
+    for index in gone:
+        town.restart(index)
+    assert town.run(town.finished(study), seconds=300.0)
+    check(town, study)

@@ -1,0 +1,206 @@
+"""Up to f committee members lie, in every message in turn (THREATS A8, A5).
+
+Member 1 of the round (f = 1) alters what it signs. The round completes with the exact sum, and
+nobody but the liar is ever blamed.
+"""
+
+import pytest
+from msgspec.structs import replace
+
+from pnyx.primitives import codec
+from pnyx.protocol.identity import sign_body
+from pnyx.protocol.messages import (
+    CloseVote,
+    Dealing,
+    HeldContribution,
+    MemberInput,
+    Opening,
+    RecordVote,
+    Release,
+    RoundBody,
+    RoundKey,
+    VerifyResponse,
+    Vote,
+)
+from tests.support.town import NETWORK, Town, real
+
+LIAR = 1  # a place in the committee
+
+
+def flip(data: bytes) -> bytes:
+    return bytes((data[0] ^ 1,)) + data[1:] if data else data
+
+
+def wrong_release(body):
+    return replace(body, shares=flip(body.shares)) if isinstance(body, Release) else body
+
+
+def no_openings(body):
+    return replace(body, openings=()) if isinstance(body, Release) else body
+
+
+def wrong_openings(body):
+    if not isinstance(body, Release):
+        return body
+    return replace(
+        body, openings=tuple(replace(each, share=flip(each.share)) for each in body.openings)
+    )
+
+
+def wrong_answers(body):
+    return replace(body, values=flip(body.values)) if isinstance(body, VerifyResponse) else body
+
+
+def no_answers(body):
+    return replace(body, held=(), values=b"") if isinstance(body, VerifyResponse) else body
+
+
+def answers_to_another_challenge(body):
+    return replace(body, challenge=bytes(32)) if isinstance(body, VerifyResponse) else body
+
+
+def wrong_contributor(body):
+    """A valid header under another contributor's name: it must not spoil the leader's proposal."""
+    if not isinstance(body, CloseVote) or not body.held:
+        return body
+    held = (HeldContribution(body.held[0].contributor + 1, body.held[0].header_hash),)
+    return replace(body, held=held)
+
+
+def unknown_contribution(body):
+    if not isinstance(body, CloseVote):
+        return body
+    return replace(body, held=(HeldContribution(3, bytes(32)),))
+
+
+def no_dealers(body):
+    if not isinstance(body, CloseVote):
+        return body
+    return replace(body, next_dealers=(), challenge_dealers=())
+
+
+def invented_joins(body):
+    return replace(body, joined=tuple(range(50))) if isinstance(body, CloseVote) else body
+
+
+def unusable_key(body):
+    return replace(body, encryption_key=bytes(32)) if isinstance(body, RoundKey) else body
+
+
+def foreign_dealing(body):
+    return replace(body, next_dealing=b"x" * 32) if isinstance(body, RoundKey) else body
+
+
+SIGNED_LIES = [
+    wrong_release,
+    no_openings,
+    wrong_openings,
+    wrong_answers,
+    no_answers,
+    answers_to_another_challenge,
+    wrong_contributor,
+    unknown_contribution,
+    no_dealers,
+    invented_joins,
+    unusable_key,
+    foreign_dealing,
+]
+
+
+def lying_town(lie, **terms):
+    """A town in which one node lies about every body that it signs as a member of round 1."""
+    town = Town(**terms)
+    study = town.propose()
+    town.run(town.in_round(study, 1))
+    liar = town.plan(study).committee[LIAR]
+
+    def wire(sender, receiver, message):
+        if sender != liar or not isinstance(message, MemberInput):
+            return None
+        body = codec.decode(message.signed.body, RoundBody, bytes_max=10**7)
+        signed = sign_body(town.cryptos[liar], NETWORK, town.census.node_ids[liar], lie(body))
+        return [replace(message, signed=signed)]
+
+    town.wire = wire
+    return town, study, liar
+
+
+@pytest.mark.parametrize("lie", SIGNED_LIES)
+def test_lying_committee_member(lie):
+    town, study, liar = lying_town(lie)
+    assert town.run(town.finished(study))
+    (certified,) = town.certified()
+    assert not certified.skipped
+    model = town.model(study)
+    assert sum(model) == certified.contributors
+    assert max(model) == 1, "the sum is exact"
+    assert town.blamed() <= {liar}
+
+
+def test_a_wrong_share_is_attributed():
+    town, study, liar = lying_town(wrong_release)
+    assert town.run(town.finished(study))
+    assert town.blamed() == {liar}
+
+
+def test_an_unusable_key_with_real_envelopes():
+    """A key of small order makes sealing fail: it must not stop dealers and contributors."""
+    town, study, liar = lying_town(unusable_key, make=real)
+    assert town.run(town.finished(study))
+    assert town.certified()[0].contributors == 5
+    assert town.blamed() == set()
+
+
+def forge_votes(message):
+    return [replace(message, signature=bytes(64))] if isinstance(message, Vote) else None
+
+
+def vote_for_another(message):
+    return (
+        [replace(message, member=(message.member + 1) % 7)] if isinstance(message, Vote) else None
+    )
+
+
+def forge_record_votes(message):
+    return [replace(message, signature=bytes(64))] if isinstance(message, RecordVote) else None
+
+
+def another_record(message):
+    return [replace(message, body_hash=bytes(32))] if isinstance(message, RecordVote) else None
+
+
+def another_member(message):
+    if isinstance(message, RecordVote | Opening):
+        return [replace(message, member=(message.member + 1) % 7)]
+    return None
+
+
+def garbage_dealing(message):
+    return [replace(message, sealed=flip(message.sealed))] if isinstance(message, Dealing) else None
+
+
+def dealing_of_another(message):
+    return [replace(message, dealer=message.dealer + 1)] if isinstance(message, Dealing) else None
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        forge_votes,
+        vote_for_another,
+        forge_record_votes,
+        another_record,
+        another_member,
+        garbage_dealing,
+        dealing_of_another,
+    ],
+)
+def test_forging_committee_member(lie):
+    town = Town()
+    study = town.propose()
+    town.run(town.in_round(study, 1))
+    liar = town.plan(study).committee[LIAR]
+    town.wire = lambda sender, receiver, message: lie(message) if sender == liar else None
+    assert town.run(town.finished(study))
+    assert sum(town.model(study)) == town.certified()[0].contributors
+    assert town.blamed() == set()

@@ -1,0 +1,60 @@
+"""Fewer contributions than the floor are never opened (THREATS A2, A4)."""
+
+import pytest
+
+from pnyx.primitives import codec
+from pnyx.protocol.messages import Contribution, MemberInput, Release, RoundBody
+from pnyx.protocol.round.committee import CommitteeMember
+from tests.support.town import Town, manifest
+
+
+def releases(town: Town, context: bytes) -> list[Release]:
+    bodies = [
+        codec.decode(message.signed.body, RoundBody, bytes_max=10**7)
+        for message in town.sent(MemberInput)
+        if message.context == context
+    ]
+    return [body for body in bodies if isinstance(body, Release)]
+
+
+def small_round(arriving: int) -> tuple[Town, bytes, bytes]:
+    """A round with a floor of four, in which so many contributions arrive."""
+    town = Town()
+    study = town.propose(plan=manifest(9, cohort_min=4))
+    town.run(town.in_round(study, 1))
+    plan = town.plan(study)
+    silent = set(plan.contributors[arriving:])
+    town.wire = lambda sender, receiver, message: (
+        [] if sender in silent and isinstance(message, Contribution) else None
+    )
+    for index in silent:
+        machine = town.machines[index]
+        machine._rounds[plan.context].contributor.withhold()
+    return town, study, plan.context
+
+
+@pytest.mark.parametrize("arriving", [0, 1, 3])
+def test_small_cohort(arriving):
+    town, study, context = small_round(arriving)
+    assert town.run(town.finished(study))
+    (certified,) = town.certified()
+    assert certified.skipped
+    assert certified.contributors == 0
+    assert town.model(study) == [0] * 9
+    given = releases(town, context)
+    assert given
+    assert all(body.shares == b"" for body in given), "no share of a sum leaves a member"
+
+
+def test_the_floor_itself_is_enough():
+    town, study, _ = small_round(4)
+    assert town.run(town.finished(study))
+    assert sum(town.model(study)) == 4
+
+
+def test_without_the_floor_shares_would_leave_but_no_record_would_count(monkeypatch):
+    monkeypatch.setattr(CommitteeMember, "skipped", property(lambda self: False))
+    town, study, context = small_round(3)
+    assert not town.run(town.finished(study), seconds=30.0)
+    assert any(body.shares for body in releases(town, context)), "the attack"
+    assert town.certified() == [], "verify_record is the second line"

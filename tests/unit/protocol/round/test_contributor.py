@@ -1,0 +1,323 @@
+"""One contribution: debit first, then one set of bytes and never a second."""
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from pnyx.errors import InvalidSignature, RuleBroken
+from pnyx.protocol.events import (
+    ContributionAcknowledged,
+    ContributionSent,
+    Persist,
+    RecordDebit,
+    StartTraining,
+)
+from pnyx.protocol.messages import (
+    Contribution,
+    Decision,
+    Instance,
+    Phase,
+    Pull,
+    Receipt,
+    Relay,
+    Step,
+)
+from pnyx.primitives.signature import QuorumCertificate
+from pnyx.protocol.agreement import value_hash, vote_statement
+from pnyx.protocol.params import ProtocolParams
+from pnyx.protocol.round.committee import receipt_statement
+from pnyx.protocol.round.contributor import Contributor, Stage
+from pnyx.protocol.round.values import header_hash
+from tests.support.committee import Committee
+from tests.support.town import real
+
+C = Committee()
+ME = 7
+VECTOR = np.array([1, 0, -1, 0, 0], dtype=np.int64)
+PARAMS = ProtocolParams()
+
+
+def contributor(committee: Committee = C, *, away=(), restored=None, secrets=None):
+    services, outbox = committee.services(ME, restored, secrets)
+    made = Contributor(services, b"manifest", ME, lambda index: index in away, 0.0)
+    return made, outbox
+
+
+def decision(
+    committee: Committee = C, instance: Instance = Instance.OPEN, value: bytes | None = None
+) -> Decision:
+    value = value or committee.open_value()
+    statement = vote_statement(committee.plan.context, instance, Phase.LOCK, 0, value_hash(value))
+    signers = tuple(range(committee.size.quorum))
+    signatures = tuple(committee.folk.cryptos[m].sign(statement) for m in signers)
+    return Decision(
+        committee.plan.context, instance, 0, value, QuorumCertificate(signers, signatures)
+    )
+
+
+def receipt(member: int, sent: Contribution, signer: int | None = None) -> Receipt:
+    name = header_hash(sent.header)
+    statement = receipt_statement(C.plan.context, member, name)
+    signature = C.folk.cryptos[member if signer is None else signer].sign(statement)
+    return Receipt(C.plan.context, member, name, signature)
+
+
+def sending(**terms):
+    made, outbox = contributor(**terms)
+    made.start(b"model")
+    made.on_trained(VECTOR, 0.0)
+    made.handle(decision(), 0.0)
+    made.on_debited(1.0)
+    return made, outbox
+
+
+def stored(outbox):
+    """What survives a kill: (kept, secret), without their prefixes."""
+    kept, secret = {}, {}
+    for effect in outbox.of(Persist):
+        name = effect.key.rsplit("/1/", 1)[1]
+        (secret if effect.key.startswith("secret/") else kept)[name] = effect.value
+    return kept, secret
+
+
+def test_the_way_of_a_contribution():
+    made, outbox = contributor()
+    made.start(b"model")
+    (training,) = outbox.of(StartTraining)
+    assert training == StartTraining(C.plan.study, 1, b"manifest", b"model")
+    made.on_trained(VECTOR, 0.0)
+    assert outbox.of(RecordDebit) == []
+    made.handle(decision(), 0.0)
+    (debit,) = outbox.of(RecordDebit)
+    assert (debit.context, debit.round_number, debit.phase) == (C.plan.context, 1, "train")
+    assert outbox.sent == [], "nothing leaves before the debit is durable"
+    made.on_debited(1.0)
+    assert [index for index, _ in outbox.sent] == list(range(7))
+    assert len(outbox.of(ContributionSent)) == 1
+    sent = outbox.sent[0][1]
+    for member in range(C.size.quorum):
+        assert outbox.of(ContributionAcknowledged) == []
+        made.handle(receipt(member, sent), 1.0)
+    assert len(outbox.of(ContributionAcknowledged)) == 1
+    assert made.stage is Stage.SENDING, "one reachable member has not answered"
+    made.handle(receipt(6, sent), 1.0)
+    assert made.stage is Stage.ACKNOWLEDGED
+    assert made.next_deadline() is None
+    made.tick(100.0)
+    assert len(outbox.of(Contribution)) == 7
+
+
+def test_the_open_certificate_may_come_first():
+    made, outbox = contributor()
+    made.handle(decision(), 0.0)
+    made.handle(decision(), 0.0)
+    made.start(b"model")
+    made.on_trained(VECTOR, 0.0)
+    assert len(outbox.of(RecordDebit)) == 1
+
+
+def test_an_open_certificate_is_checked():
+    made, outbox = contributor()
+    made.start(b"model")
+    made.on_trained(VECTOR, 0.0)
+    forged = replace(decision(), value=C.open_value(range(6)))
+    with pytest.raises(InvalidSignature):
+        made.handle(forged, 0.0)
+    made.handle(decision(instance=Instance.CLOSE), 0.0)
+    made.handle(Pull(C.plan.context, Step.OPEN), 0.0)
+    assert outbox.of(RecordDebit) == []
+    with pytest.raises(RuleBroken, match="quorum"):
+        made.handle(decision(value=C.open_value(range(3))), 0.0)
+
+
+@pytest.mark.parametrize(
+    "vector",
+    [
+        np.zeros(4, dtype=np.int64),
+        np.full(5, 2, dtype=np.int64),
+        np.full(5, -2, dtype=np.int64),
+        np.full(5, np.iinfo(np.int64).min, dtype=np.int64),
+    ],
+)
+def test_an_unusable_vector_is_withheld(vector):
+    made, outbox = contributor()
+    made.start(b"model")
+    made.handle(decision(), 0.0)
+    made.on_trained(vector, 0.0)
+    assert made.stage is Stage.WITHHELD
+    assert outbox.of(RecordDebit) == outbox.sent == []
+
+
+def test_events_out_of_turn_do_nothing():
+    made, outbox = contributor()
+    made.on_debited(0.0)
+    made.start(b"model")
+    made.on_trained(VECTOR, 0.0)
+    made.on_trained(VECTOR * 0, 0.0)
+    made.on_debited(0.0)
+    assert outbox.sent == []
+    joining = Committee(joining=True)
+    made, outbox = contributor(joining)
+    made.on_trained(VECTOR, 0.0)
+    assert made.stage is Stage.TRAINING
+    made.stage, made._vector, made._keys = Stage.WAITING, VECTOR, joining.keys()
+    made.tick(0.0)
+    assert outbox.of(RecordDebit) == []
+    made._send({0})
+    made._relay({0})
+    assert outbox.sent == []
+
+
+@pytest.mark.parametrize("when", ["training", "debiting", "sending"])
+def test_withheld_means_silent(when):
+    made, outbox = contributor()
+    made.start(b"model")
+    if when != "training":
+        made.on_trained(VECTOR, 0.0)
+        made.handle(decision(), 0.0)
+    if when == "sending":
+        made.on_debited(0.0)
+    made.withhold()
+    outbox.sent.clear()
+    made.on_trained(VECTOR, 0.0)
+    made.handle(decision(), 0.0)
+    made.on_debited(0.0)
+    made.tick(1000.0)
+    assert outbox.sent == []
+    assert made.next_deadline() is None
+
+
+def test_asking_for_the_open_certificate():
+    made, outbox = contributor()
+    made.start(b"model")
+    made.tick(PARAMS.retransmit_s / 2)
+    assert outbox.sent == []
+    made.tick(PARAMS.retransmit_s)
+    ((_, pull),) = outbox.sent
+    assert pull == Pull(C.plan.context, Step.OPEN)
+    made.handle(decision(), 2.5)
+    made.tick(2 * PARAMS.retransmit_s)
+    assert len(outbox.sent) == 1
+
+
+def test_silent_members_are_asked_again_and_relayed():
+    made, outbox = sending()
+    sent = outbox.sent[0][1]
+    for member in range(6):
+        made.handle(receipt(member, sent), 1.0)
+    outbox.sent.clear()
+    assert made.next_deadline() == 1.0 + PARAMS.retransmit_s
+    made.tick(3.0)
+    assert [(i, type(m)) for i, m in outbox.sent] == [(6, Contribution)]
+    outbox.sent.clear()
+    assert made.next_deadline() == 1.0 + PARAMS.receipt_timeout_s
+    made.tick(4.0)
+    assert [(i, type(m)) for i, m in outbox.sent] == [(8, Relay), (0, Relay)]
+    assert [s.member for s in outbox.sent[0][1].shares] == [6]
+    outbox.sent.clear()
+    made.tick(4.5)
+    assert outbox.sent == [], "relayed once"
+    assert made.next_deadline() == 5.0
+
+
+def test_members_known_to_be_away_are_relayed_at_once():
+    made, outbox = sending(away=(3,))
+    relays = outbox.of(Relay)
+    assert len(relays) == 2
+    assert [s.member for s in relays[0].shares] == [3]
+    sent = outbox.of(Contribution)[0]
+    for member in (0, 1, 2, 4, 5, 6):
+        made.handle(receipt(member, sent), 1.0)
+    assert made.stage is Stage.ACKNOWLEDGED
+
+
+def test_receipts_are_checked():
+    made, outbox = sending()
+    sent = outbox.sent[0][1]
+    with pytest.raises(InvalidSignature):
+        made.handle(receipt(0, sent, signer=1), 1.0)
+    with pytest.raises(InvalidSignature):
+        made.handle(replace(receipt(0, sent), header_hash=b"x" * 32), 1.0)
+    for _ in range(7):
+        made.handle(receipt(0, sent), 1.0)
+    made.handle(replace(receipt(0, sent), member=9), 1.0)
+    assert outbox.of(ContributionAcknowledged) == []
+    idle, _ = contributor()
+    idle.handle(receipt(0, sent), 1.0)
+
+
+def test_the_same_contribution_after_a_restart():
+    _, before = sending()
+    kept, secret = stored(before)
+    made, outbox = contributor(restored=kept, secrets=secret)
+    made.start(b"model")
+    assert outbox.of(StartTraining) == []
+    assert isinstance(outbox.sent[0][1], Pull)
+    outbox.sent.clear()
+    made.handle(decision(), 9.0)
+    assert outbox.of(RecordDebit) == [], "it was debited before"
+    assert outbox.sent == before.sent
+
+
+def test_a_restart_when_the_certificate_comes_before_the_model():
+    _, before = sending()
+    kept, secret = stored(before)
+    made, outbox = contributor(restored=kept, secrets=secret)
+    made.handle(decision(), 9.0)
+    made.start(b"model")
+    made.tick(9.1)
+    assert outbox.of(Contribution) == before.of(Contribution)
+
+
+def test_never_a_second_contribution_once_its_secrets_are_erased():
+    """The node's own committee member released and erased the secrets of the round."""
+    _, before = sending()
+    kept, _ = stored(before)
+    assert "header" in kept
+    made, outbox = contributor(restored=kept)
+    made.start(b"model")
+    made.handle(decision(), 9.0)
+    made.tick(100.0)
+    assert made.stage is Stage.WITHHELD
+    assert outbox.of(StartTraining) == outbox.of(RecordDebit) == outbox.sent == []
+
+
+def test_a_contribution_sealed_to_a_list_that_was_never_certified():
+    _, before = sending()
+    kept, secret = stored(before)
+    made, outbox = contributor(restored=kept, secrets=secret)
+    made.start(b"model")
+    made.handle(decision(value=C.open_value(range(6))), 9.0)
+    assert made.stage is Stage.WITHHELD
+    assert outbox.of(Contribution) == []
+
+
+def test_a_fresh_attempt_draws_fresh_secrets():
+    services, outbox = C.services(ME)
+    sent = []
+    for _ in range(2):
+        services.restored.clear()
+        made = Contributor(services, b"manifest", ME, lambda index: False, 0.0)
+        made.start(b"model")
+        made.on_trained(VECTOR, 0.0)
+        made.handle(decision(), 0.0)
+        made.on_debited(0.0)
+        sent.append(outbox.of(Contribution)[-1].header)
+    assert sent[0] != sent[1]
+
+
+def test_a_member_with_an_unusable_key_is_left_out():
+    """With real envelopes: a key of small order opens to everybody, so it cannot be sealed to."""
+    committee = Committee(make=real)
+    signed = [committee.member_signed(m, committee.round_key(m)) for m in range(6)]
+    bad = committee.round_key(6, encryption_key=bytes(32))
+    from pnyx.primitives import codec
+    from pnyx.protocol.round.values import OpenValue
+
+    value = codec.encode(OpenValue((*signed, committee.member_signed(6, bad))))
+    made, outbox = contributor(committee)
+    made.start(b"model")
+    made.on_trained(VECTOR, 0.0)
+    made.handle(decision(committee, value=value), 0.0)
+    made.on_debited(0.0)
+    assert [index for index, _ in outbox.sent] == list(range(6))

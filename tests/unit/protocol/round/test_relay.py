@@ -1,0 +1,69 @@
+"""An aggregator keeps envelopes that it cannot read, from their contributor alone."""
+
+import pytest
+
+from pnyx.errors import RuleBroken
+from pnyx.protocol.messages import Contribution, Pull, Relay, SealedShare, ShareRequest, Step
+from pnyx.protocol.round.relay import EnvelopeRelay
+from tests.support.committee import Committee
+
+C = Committee()
+FIRST = [C.contribution(2, member) for member in (3, 5)]
+
+
+def relay() -> tuple[EnvelopeRelay, object]:
+    services, outbox = C.services(8)
+    return EnvelopeRelay(services), outbox
+
+
+def message(*contributions: Contribution, header=None) -> Relay:
+    return Relay(C.plan.context, header or FIRST[0].header, tuple(c.share for c in contributions))
+
+
+def test_envelopes_are_passed_on_and_kept():
+    kept, outbox = relay()
+    kept.handle(2, message(FIRST[0]))
+    kept.handle(2, message(*FIRST))
+    assert outbox.sent == [(3, FIRST[0]), (5, FIRST[1])]
+    outbox.sent.clear()
+    kept.handle(5, ShareRequest(C.plan.context, (2, 6)))
+    kept.handle(3, ShareRequest(C.plan.context, ()))
+    kept.handle(4, ShareRequest(C.plan.context, ()))
+    assert outbox.sent == [(5, FIRST[1]), (3, FIRST[0])]
+
+
+def test_only_members_are_served():
+    kept, outbox = relay()
+    kept.handle(2, message(*FIRST))
+    outbox.sent.clear()
+    kept.handle(8, ShareRequest(C.plan.context, ()))
+    kept.handle(3, Pull(C.plan.context, Step.OPEN))
+    assert outbox.sent == []
+
+
+@pytest.mark.parametrize(
+    ("sender", "bad", "rule"),
+    [
+        (2, message(*FIRST, header=C.header(2, C.payloads(2, seed=1))), "two different"),
+        (
+            2,
+            Relay(C.plan.context, FIRST[0].header, (SealedShare(7, FIRST[0].share.sealed, ()),)),
+            "does not exist",
+        ),
+        (
+            2,
+            Relay(C.plan.context, FIRST[0].header, (SealedShare(3, bytes(500_000), ()),)),
+            "wrong size",
+        ),
+        (6, message(*FIRST), "another node than their contributor"),
+        (2, message(*FIRST, header=C.header(8)), "not drawn"),
+    ],
+)
+def test_what_is_not_kept(sender, bad, rule):
+    kept, outbox = relay()
+    kept.handle(2, message(FIRST[0]))
+    outbox.sent.clear()
+    with pytest.raises(RuleBroken, match=rule):
+        kept.handle(sender, bad)
+    kept.handle(5, ShareRequest(C.plan.context, ()))
+    assert outbox.sent == []

@@ -1,0 +1,269 @@
+"""Every rule by which the three values of a committee are read."""
+
+import pytest
+from msgspec.structs import replace
+
+from pnyx.errors import InvalidSignature, MalformedMessage, RuleBroken, WrongContext
+from pnyx.primitives import codec
+from pnyx.protocol import beacon
+from pnyx.protocol.messages import HeldContribution, Join, RoundKey
+from pnyx.protocol.round.values import CloseValue, InputReader, OpenValue, header_hash
+from tests.support.committee import CHALLENGE, Committee
+
+C = Committee()
+HEADERS = [C.header(index) for index in (2, 3, 4)]
+EVERYBODY = range(C.size.size)
+
+
+def votes(change: int | None = None, **changes):
+    """Signed close votes of everybody, one of them changed."""
+    return [
+        C.member_signed(m, C.close_vote(m, HEADERS, **(changes if m == change else {})))
+        for m in EVERYBODY
+    ]
+
+
+def read_close(value: bytes, keys=None):
+    reader = InputReader(C.plan, C.folk.cryptos[0])
+    return reader.close_value(value, C.keys() if keys is None else keys, C.opened)
+
+
+# --- signed inputs -------------------------------------------------------------------------------
+
+
+def test_a_members_input():
+    assert C.reader.member_body(C.member_signed(2, C.round_key(2))) == C.round_key(2)
+
+
+def test_an_input_for_another_member():
+    with pytest.raises(RuleBroken, match="speaks for another member"):
+        C.reader.member_body(C.member_signed(2, C.round_key(3)))
+    with pytest.raises(RuleBroken, match="does not exist"):
+        C.reader.member_body(C.member_signed(2, replace(C.round_key(2), member=7)))
+
+
+def test_a_header_is_no_input_and_an_input_no_header():
+    with pytest.raises(RuleBroken, match="not a member's input"):
+        C.reader.member_body(HEADERS[0])
+    with pytest.raises(RuleBroken, match="not a contribution header"):
+        C.reader.header(C.member_signed(2, C.round_key(2)))
+
+
+def test_a_forged_signature():
+    other = C.member_signed(2, C.round_key(2))
+    with pytest.raises(InvalidSignature):
+        C.reader.member_body(type(other)(other.signer, other.body, bytes(64)))
+
+
+def test_an_input_of_another_round_or_kind():
+    with pytest.raises(WrongContext, match="another round"):
+        C.reader.member_body(C.member_signed(2, C.round_key(2, context=b"x" * 32)))
+    with pytest.raises(MalformedMessage):
+        C.reader.member_body(C.member_signed(2, Join(C.plan.census.network, C.plan.study, 0, True)))
+
+
+def test_a_header_by_the_wrong_node():
+    with pytest.raises(RuleBroken, match="not drawn"):
+        C.reader.header(C.header(8))
+    with pytest.raises(RuleBroken, match="speaks for another node"):
+        C.reader.header(C.header(2, contributor=3))
+
+
+def test_a_header_from_another_model():
+    with pytest.raises(RuleBroken, match="another model"):
+        C.reader.header(C.header(2, model_hash=b"x" * 32))
+
+
+# --- OPEN ----------------------------------------------------------------------------------------
+
+
+def test_open():
+    keys = C.reader.open_value(C.open_value())
+    assert keys == C.keys()
+    quorum = range(C.size.quorum)
+    assert set(C.reader.open_value(C.open_value(quorum))) == set(quorum)
+
+
+@pytest.mark.parametrize(
+    ("members", "rule"),
+    [
+        (range(5), "fewer members than a quorum"),
+        ((0, 0, 1, 2, 3, 4, 5), "out of order or twice"),
+        ((1, 0, 2, 3, 4, 5), "out of order or twice"),
+    ],
+)
+def test_an_open_list_of_the_wrong_members(members, rule):
+    with pytest.raises(RuleBroken, match=rule):
+        C.reader.open_value(C.open_value(members))
+
+
+def test_an_open_list_with_another_kind_of_input():
+    signed = [C.member_signed(m, C.round_key(m)) for m in range(6)]
+    signed.append(C.member_signed(6, C.close_vote(6)))
+    with pytest.raises(RuleBroken, match="wrong kind"):
+        C.reader.open_value(codec.encode(OpenValue(tuple(signed))))
+
+
+def test_a_value_of_another_instance():
+    with pytest.raises(MalformedMessage):
+        C.reader.open_value(C.close_value(HEADERS))
+
+
+# --- CLOSE ---------------------------------------------------------------------------------------
+
+
+def test_close():
+    closed = read_close(C.close_value(HEADERS))
+    assert closed.contributors == (2, 3, 4)
+    assert closed.equivocators == ()
+    assert closed.joined == (1, 2)
+    assert set(closed.next_dealers) == {0, 1, 2, 3}
+    assert closed.challenge_dealers[1] == C.dealt(1, "challenge").root
+
+
+def test_a_close_vote_of_an_absent_member():
+    keys = {m: key for m, key in C.keys().items() if m != 3}
+    with pytest.raises(RuleBroken, match="without a round key"):
+        read_close(C.close_value(HEADERS), keys)
+
+
+def test_a_header_sealed_to_another_list():
+    foreign = C.header(2, open_value=b"x" * 32)
+    with pytest.raises(RuleBroken, match="another list of round keys"):
+        read_close(C.close_value([foreign]))
+
+
+def test_a_vote_whose_header_is_missing():
+    value = codec.encode(CloseValue(tuple(votes()), tuple(HEADERS[:2])))
+    with pytest.raises(RuleBroken, match="without its header"):
+        read_close(value)
+
+
+def test_a_vote_that_names_the_wrong_contributor():
+    held = (HeldContribution(7, header_hash(HEADERS[0])),)
+    with pytest.raises(RuleBroken, match="wrong contributor"):
+        read_close(C.close_value(HEADERS, votes(1, held=held)))
+
+
+def test_a_header_that_nobody_names():
+    with pytest.raises(RuleBroken, match="no vote names"):
+        read_close(C.close_value([*HEADERS, C.header(5)], votes()))
+
+
+def test_a_contribution_that_one_member_holds_is_listed():
+    value = C.close_value([*HEADERS, C.header(5)], [*votes()[:6], *votes_of(6, C.header(5))])
+    assert read_close(value).contributors == (2, 3, 4, 5)
+
+
+def votes_of(member, *headers):
+    return [C.member_signed(member, C.close_vote(member, [*HEADERS, *headers]))]
+
+
+def test_two_headers_of_one_contributor_count_for_nothing():
+    second = C.header(2, C.payloads(2, seed=1))
+    value = C.close_value([*HEADERS, second], [*votes()[:6], *votes_of(6, second)])
+    closed = read_close(value)
+    assert closed.contributors == (3, 4)
+    assert closed.equivocators == (2,)
+
+
+def test_joins_need_one_honest_witness():
+    signed = votes(0, joined=(1, 2, 8))
+    signed[1] = C.member_signed(1, C.close_vote(1, HEADERS, joined=(1, 2, 8, 9, 4000)))
+    signed[2] = C.member_signed(2, C.close_vote(2, HEADERS, joined=(7, 7, 7, 9, 4000)))
+    assert read_close(C.close_value(HEADERS, signed)).joined == (1, 2, 8)
+
+
+def test_dealers_need_a_quorum_a_key_and_a_commitment():
+    signed = votes(0, next_dealers=(0, 1, 2, 4, 5, 900))
+    signed[1] = C.member_signed(1, C.close_vote(1, HEADERS, next_dealers=(0, 0, 1, 2, 4)))
+    closed = read_close(C.close_value(HEADERS, signed))
+    assert set(closed.next_dealers) == {0, 1, 2}, "3 is held by five members only"
+    keys = C.keys()
+    keys[0] = C.round_key(0, next_dealing=beacon.NO_DEALING)
+    assert set(read_close(C.close_value(HEADERS, signed), keys).next_dealers) == {1, 2}
+
+
+def test_a_dealer_outside_the_open_list():
+    keys = {m: key for m, key in C.keys().items() if m != 6}
+    everyone = tuple(range(7))
+    signed = [C.member_signed(m, C.close_vote(m, HEADERS, next_dealers=everyone)) for m in range(6)]
+    assert 6 not in read_close(C.close_value(HEADERS, signed), keys).next_dealers
+
+
+@pytest.mark.parametrize("kind", ["next_dealers", "challenge_dealers"])
+def test_too_few_dealers_to_be_unbiased(kind):
+    signed = [C.member_signed(m, C.close_vote(m, HEADERS, **{kind: (0,)})) for m in EVERYBODY]
+    with pytest.raises(RuleBroken, match="too few dealers"):
+        read_close(C.close_value(HEADERS, signed))
+
+
+def test_a_round_without_contributions_has_no_challenge():
+    joining = Committee(joining=True)
+    signed = [
+        joining.member_signed(m, joining.close_vote(m, challenge_dealers=())) for m in EVERYBODY
+    ]
+    closed = joining.reader.close_value(
+        joining.close_value([], signed), joining.keys(), joining.opened
+    )
+    assert closed.challenge_dealers == {}
+    assert closed.contributors == ()
+
+
+# --- ACCEPT --------------------------------------------------------------------------------------
+
+
+def test_accept():
+    judged = C.reader.accept_value(C.accept_value(), C.closed(), CHALLENGE)
+    assert judged.accepted == (2, 3, 4)
+    assert judged.pool == tuple(EVERYBODY)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "rule"),
+    [
+        ({"challenge": b"x" * 32}, RuleBroken, "another challenge"),
+        ({"held": (3, 2, 4)}, RuleBroken, "out of order"),
+        ({"held": (2, 2, 4)}, RuleBroken, "out of order"),
+        ({"held": (2, 3, 5)}, RuleBroken, "outside the closed list"),
+        ({"held": (2, 3)}, MalformedMessage, "wrong size"),
+        ({"values": b"\xff" * 48}, MalformedMessage, "not an element"),
+    ],
+)
+def test_answers_that_cannot_be_read(changes, error, rule):
+    with pytest.raises(error, match=rule):
+        C.reader.answers(C.response(3, **changes), C.closed(), CHALLENGE)
+
+
+def test_an_accept_value_without_a_quorum():
+    with pytest.raises(RuleBroken, match="fewer members than a quorum"):
+        C.reader.accept_value(
+            C.accept_value([C.response(m) for m in range(5)]), C.closed(), CHALLENGE
+        )
+
+
+def test_a_signature_is_verified_once():
+    seen = []
+    committee = Committee()
+    crypto = committee.folk.cryptos[0]
+    committee.reader._crypto = type(
+        "Counting",
+        (),
+        {"verify": lambda self, *a: seen.append(a) or crypto.verify(*a)},
+    )()
+    signed = committee.member_signed(2, committee.round_key(2))
+    for _ in range(3):
+        assert isinstance(committee.reader.member_body(signed), RoundKey)
+    assert len(seen) == 1
+
+
+def test_a_value_is_read_once(monkeypatch):
+    committee = Committee()
+    closed = committee.closed()
+    judged = committee.reader.accept_value(committee.accept_value(), closed, CHALLENGE)
+    monkeypatch.setattr(committee.reader, "_body", None)
+    headers = [committee.header(index) for index in (2, 3, 4)]
+    value = committee.close_value(headers)
+    assert committee.reader.close_value(value, committee.keys(), committee.opened) is closed
+    again = committee.reader.accept_value(committee.accept_value(), closed, CHALLENGE)
+    assert again is judged

@@ -1,0 +1,157 @@
+"""Items spread by name, and nothing that a peer says makes the store grow without bound."""
+
+import pytest
+from msgspec.structs import replace
+
+from pnyx.errors import RuleBroken
+from pnyx.primitives import codec
+from pnyx.primitives.sampling import Sampler
+from pnyx.protocol.gossip import Gossip, blob_name, item_id
+from pnyx.protocol.messages import Announce, Blob, Items, Request
+from pnyx.protocol.params import ProtocolParams
+
+PARAMS = ProtocolParams(gossip_fanout=2, items_per_message_max=4, gossip_announce_items_max=3)
+PEERS = [bytes((at,)) * 32 for at in range(5)]
+
+
+class Node:
+    def __init__(self, params: ProtocolParams = PARAMS) -> None:
+        self.sent: list[tuple[bytes, object]] = []
+        self.accepted: list[bytes] = []
+        self.valid = True
+        self.gossip = Gossip(
+            params,
+            Sampler(bytes(32), "test"),
+            lambda: PEERS,
+            lambda peer, message: self.sent.append((peer, message)),
+            self._accept,
+            0.0,
+        )
+
+    def _accept(self, peer: bytes, item: bytes) -> None:
+        if not self.valid:
+            self.gossip.refuse(item)
+            raise RuleBroken("an invalid item")
+        self.accepted.append(item)
+        self.gossip.add(item, spread=False)
+
+    def take(self):
+        sent, self.sent = self.sent, []
+        return sent
+
+
+def names(count: int, start: int = 0) -> tuple[bytes, ...]:
+    return tuple((start + at).to_bytes(32, "big") for at in range(count))
+
+
+def test_blob_names():
+    assert blob_name(b"model") == item_id(codec.encode(Blob(b"model")))
+
+
+def test_a_new_item_is_announced_to_a_few():
+    node = Node()
+    name = node.gossip.add(b"item")
+    assert node.gossip.add(b"item") == name
+    sent = node.take()
+    assert len({peer for peer, _ in sent}) == len(sent) == PARAMS.gossip_fanout
+    assert all(message == Announce((name,)) for _, message in sent)
+    assert name in node.gossip
+    assert node.gossip.get(name) == b"item"
+    assert node.gossip.get(bytes(32)) is None
+
+
+def test_the_periodic_exchange():
+    node = Node()
+    node.gossip.tick(PARAMS.gossip_interval_s)
+    assert node.take() == [], "nothing is held"
+    for at in range(5):
+        node.gossip.add(b"%d" % at, spread=False)
+    node.gossip.tick(PARAMS.gossip_interval_s + 1)
+    assert node.take() == [], "not yet due"
+    assert node.gossip.next_deadline() == 2 * PARAMS.gossip_interval_s
+    node.gossip.tick(2 * PARAMS.gossip_interval_s)
+    ((_, message),) = node.take()
+    assert message == Announce(tuple(item_id(b"%d" % at) for at in (2, 3, 4)))
+
+
+def test_what_is_announced_is_asked_for_once_at_a_time():
+    node = Node()
+    name = item_id(b"item")
+    node.gossip.handle(PEERS[0], Announce((name,)), 0.0)
+    node.gossip.handle(PEERS[1], Announce((name,)), 0.5)
+    assert node.take() == [(PEERS[0], Request((name,)))]
+    node.gossip.handle(PEERS[1], Announce((name,)), 1.0)
+    assert node.take() == [(PEERS[1], Request((name,)))]
+    node.gossip.handle(PEERS[1], Items((b"item",)), 1.1)
+    node.gossip.handle(PEERS[1], Announce((name,)), 9.0)
+    assert node.take() == []
+    assert node.accepted == [b"item"]
+    node.gossip.handle(PEERS[1], Items((b"item",)), 9.0)
+    assert node.accepted == [b"item"]
+
+
+def test_asking_by_name():
+    node = Node()
+    node.gossip.ask(item_id(b"item"), PEERS[0], 0.0)
+    assert node.take() == [(PEERS[0], Request((item_id(b"item"),)))]
+    node.gossip.add(b"item", spread=False)
+    node.gossip.ask(item_id(b"item"), PEERS[0], 0.0)
+    assert node.take() == []
+
+
+def test_refused_and_dropped_items_are_not_asked_for():
+    node = Node()
+    node.valid = False
+    with pytest.raises(RuleBroken):
+        node.gossip.handle(PEERS[0], Items((b"bad",)), 0.0)
+    name = node.gossip.add(b"old", spread=False)
+    node.gossip.drop((name, bytes(32)))
+    assert name not in node.gossip
+    node.gossip.handle(PEERS[0], Announce((item_id(b"bad"), name)), 0.0)
+    assert node.take() == []
+    node.gossip.handle(PEERS[0], Items((b"bad", b"old")), 0.0)
+    assert node.accepted == []
+
+
+def test_only_so_many_items_of_a_message_are_looked_at():
+    node = Node()
+    node.gossip.handle(PEERS[0], Items(tuple(b"%d" % at for at in range(9))), 0.0)
+    assert len(node.accepted) == PARAMS.items_per_message_max
+
+
+def test_a_reply_is_split_and_bounded():
+    params = ProtocolParams(items_per_message_max=4, item_bytes_max=100, gossip_reply_bytes_max=300)
+    node = Node(params)
+    small = [node.gossip.add(b"%d" % at, spread=False) for at in range(6)]
+    node.gossip.handle(PEERS[0], Request((*small, bytes(32))), 0.0)
+    assert [len(message.items) for _, message in node.take()] == [4, 2]
+    large = [node.gossip.add(bytes((at,)) * 90, spread=False) for at in range(6)]
+    node.gossip.handle(PEERS[0], Request(tuple(large)), 0.0)
+    assert [len(message.items) for _, message in node.take()] == [1, 1, 1]
+    huge = node.gossip.add(bytes(1000), spread=False)
+    node.gossip.handle(PEERS[0], Request((huge,)), 0.0)
+    assert len(node.take()) == 1, "one item always goes"
+    node.gossip.handle(PEERS[0], Request((bytes(32),)), 0.0)
+    assert node.take() == []
+
+
+def test_names_that_lead_nowhere_are_bounded_and_forgotten():
+    params = replace(PARAMS, gossip_names_max=10)
+    node = Node(params)
+    node.gossip.handle(PEERS[0], Announce(names(30)), 0.0)
+    ((_, request),) = node.take()
+    assert len(request.items) == 10
+    node.gossip.tick(4 * PARAMS.gossip_interval_s)
+    node.gossip.handle(PEERS[0], Announce(names(5, 100)), 8.0)
+    ((_, request),) = node.take()
+    assert len(request.items) == 5
+    node.gossip.handle(PEERS[0], Announce(names(5, 200)), 8.5)
+    node.gossip.tick(10.0)
+    assert len(node.gossip._asked) == 10
+
+
+def test_refused_names_are_bounded():
+    node = Node(replace(PARAMS, gossip_names_max=10))
+    for at in range(25):
+        node.gossip.refuse(b"%d" % at)
+    assert len(node.gossip._refused) <= 10

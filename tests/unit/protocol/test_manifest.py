@@ -1,0 +1,96 @@
+"""What a node refuses in a study before anybody looks closer."""
+
+import pytest
+
+from pnyx.errors import MalformedMessage, RuleBroken, WrongContext
+from pnyx.primitives import codec
+from pnyx.protocol.aggregation.encoding import SUM_MAX
+from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, read_manifest, study_id
+from pnyx.protocol.messages import Signed
+from pnyx.protocol.params import ProtocolParams
+from tests.support.town import NETWORK, manifest, phase
+
+
+def read(plan: Manifest | bytes, params: ProtocolParams | None = None) -> Manifest:
+    body = plan if isinstance(plan, bytes) else codec.encode(plan)
+    return read_manifest(Signed(b"n" * 32, body, bytes(64)), NETWORK, params or ProtocolParams())
+
+
+def test_a_good_manifest():
+    plan = manifest(9)
+    assert read(plan) == plan
+    assert study_id(codec.encode(plan)) != study_id(codec.encode(manifest(9, title="u")))
+
+
+def test_phases_are_numbered_from_one():
+    plan = manifest(9, [phase(9, rounds=2), phase(9, rounds=1, kind="evaluate")])
+    assert plan.rounds == 3
+    assert [plan.phase_of(n).kind for n in (1, 2, 3)] == ["train", "train", "evaluate"]
+    with pytest.raises(ValueError, match="beyond"):
+        plan.phase_of(4)
+
+
+@pytest.mark.parametrize(
+    ("terms", "error", "rule"),
+    [
+        ({"network": b"x" * 32}, WrongContext, "another network"),
+        ({"version": 2}, WrongContext, "version 2"),
+        ({"noise_multiplier": 1.0}, RuleBroken, "adds no noise"),
+        ({"cohort_min": 6}, RuleBroken, "cohort_min <= target <= drawn"),
+    ],
+)
+def test_a_study_that_is_not_for_us(terms, error, rule):
+    with pytest.raises(error, match=rule):
+        read(manifest(9, **terms))
+
+
+@pytest.mark.parametrize(
+    ("terms", "rule"),
+    [
+        ({"vector_length": 20_001}, "above 20000"),
+        ({"metrics_length": 10}, "metrics_length is above"),
+        ({"target": 7}, "cohort_min <= target <= drawn"),
+        ({"entry_max": SUM_MAX // 6 + 1}, "capacity"),
+    ],
+)
+def test_a_phase_that_cannot_work(terms, rule):
+    with pytest.raises(RuleBroken, match=rule):
+        read(manifest(9, [phase(9, **terms)]))
+
+
+def test_the_capacity_of_the_fields_is_exact():
+    entry = SUM_MAX // 4096
+    terms = {"drawn": 4096, "target": 4096}
+    read(manifest(9, [phase(9, entry_max=entry, **terms)]))
+    with pytest.raises(RuleBroken, match="capacity"):
+        read(manifest(9, [phase(9, entry_max=entry + 1, **terms)]))
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"deadline_s": float("nan")},
+        {"deadline_s": float("inf")},
+        {"deadline_s": 0.0},
+        {"kind": "poll"},
+        {"entry_max": 2**53},
+        {"rounds": 0},
+    ],
+)
+def test_a_phase_beyond_its_types(terms):
+    with pytest.raises(MalformedMessage):
+        read(manifest(9, [phase(9, **terms)]))
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [{"join_window_s": float("nan")}, {"cohort_min": 0}, {"columns": ()}, {"title": ""}],
+)
+def test_a_manifest_beyond_its_types(terms):
+    with pytest.raises(MalformedMessage):
+        read(manifest(9, **terms))
+
+
+def test_an_oversized_manifest():
+    with pytest.raises(MalformedMessage, match="exceeds the limit"):
+        read(bytes(MANIFEST_BYTES_MAX + 1))
