@@ -1,10 +1,158 @@
-"""stub"""
+"""`pnyx authority`: enrol persons, and publish who takes part. Used offline, now and then."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True)
+from pnyx.cli.common import (
+    AuthorityDirectory,
+    Json,
+    KeyFileOption,
+    Keyring,
+    day,
+    now_s,
+    print_json,
+    print_table,
+    say,
+    unlocking,
+)
+
+if TYPE_CHECKING:
+    from pnyx.node.authority import AuthorityFiles
+
+app = typer.Typer(no_args_is_help=True, help="Enrol persons' nodes, and publish who takes part.")
 
 
-@app.callback()
-def _g() -> None:
-    "stub"
+def _files(directory: Path) -> "AuthorityFiles":
+    from pnyx.node.authority import AuthorityFiles
+
+    return AuthorityFiles(directory.expanduser().absolute())
+
+
+@app.command()
+def init(
+    name: Annotated[str, typer.Argument(help="Name of the network, at most 64 characters.")],
+    directory: AuthorityDirectory,
+    key_file: KeyFileOption = None,
+    keyring: Keyring = False,
+) -> None:
+    """Create the authority of a new network.
+
+    Example: pnyx authority init "Energy cooperative"
+    """
+    from pnyx.node.authority import create_authority
+
+    files = _files(directory)
+    create_authority(files, unlocking(key_file, keyring, new=True), name, now=int(now_s()))
+    say(f"Created the authority of {name} in {files.root}; keep a copy of it offline.")
+
+
+@app.command()
+def issue(
+    request: Annotated[Path, typer.Argument(help="The request.json of the node.")],
+    person: Annotated[
+        str, typer.Option(help="For whom: one person has one certificate. Stays with you.")
+    ],
+    out: Annotated[Path, typer.Option(help="Where to write the certificate.")],
+    directory: AuthorityDirectory,
+    key_file: KeyFileOption = None,
+    keyring: Keyring = False,
+) -> None:
+    """Issue or renew the certificate of a person's node.
+
+    Check who the person is before. Example: pnyx authority issue request.json --person "Ada
+    Lovelace" --out ada.pem
+    """
+    from pnyx.node.authority import open_authority
+    from pnyx.node.enrolment import read_request, replace_file
+
+    asked = read_request(request)
+    with open_authority(_files(directory), unlocking(key_file, keyring)) as desk:
+        certificate = desk.issue(asked, person, now=int(now_s()))
+    replace_file(out, certificate)
+    say(f"Wrote {out}; send it to {person}. The next `pnyx authority publish` lists the node.")
+
+
+@app.command()
+def revoke(
+    node: Annotated[str, typer.Argument(help="First digits of the node's id.")],
+    directory: AuthorityDirectory,
+    key_file: KeyFileOption = None,
+    keyring: Keyring = False,
+) -> None:
+    """Leave a node out of the network from the next census on.
+
+    Example: pnyx authority revoke 4f19c2
+    """
+    from pnyx.node.authority import open_authority
+
+    with open_authority(_files(directory), unlocking(key_file, keyring)) as desk:
+        revoked = desk.revoke(node, now=int(now_s()))
+    say(f"Revoked {revoked.hex()}; run `pnyx authority publish` to make it known.")
+
+
+@app.command()
+def publish(
+    out: Annotated[Path, typer.Argument(help="Where to write the network file.")],
+    directory: AuthorityDirectory,
+    corrupted: Annotated[float, typer.Option(help="Share of corrupted nodes to plan for.")] = 0.05,
+    absent: Annotated[float, typer.Option(help="Share of nodes away at any one time.")] = 0.10,
+    rounds: Annotated[int, typer.Option(help="Rounds of a study to plan for.")] = 40,
+    key_file: KeyFileOption = None,
+    keyring: Keyring = False,
+    as_json: Json = False,
+) -> None:
+    """Sign the next census and write the network file that every node installs.
+
+    It is valid for 30 days. Example: pnyx authority publish network.json
+    """
+    from pnyx.node.authority import open_authority
+
+    with open_authority(_files(directory), unlocking(key_file, keyring)) as desk:
+        census = desk.publish(
+            out,
+            now=int(now_s()),
+            corrupted_share=corrupted,
+            absent_share=absent,
+            rounds=rounds,
+        )
+    if as_json:
+        print_json(
+            {
+                "number": census.body.number,
+                "nodes": len(census),
+                "committee": census.committee,
+                "valid_until": census.body.valid_until,
+            }
+        )
+    say(
+        f"Wrote {out}: census {census.body.number} with {len(census)} nodes and committees of "
+        f"{census.committee.size}, valid until {day(census.body.valid_until)}."
+    )
+
+
+@app.command("list")
+def list_nodes(directory: AuthorityDirectory, as_json: Json = False) -> None:
+    """List every node ever enrolled.
+
+    Example: pnyx authority list
+    """
+    from pnyx.node.authority import enrolments, state_of
+
+    now = now_s()
+    rows = [
+        {
+            "node_id": enrolment.node_id.hex(),
+            "person": enrolment.issued.person,
+            "state": state_of(enrolment, now),
+            "valid_until": day(enrolment.issued.not_after),
+            "address": f"{enrolment.issued.host}:{enrolment.issued.port}",
+        }
+        for enrolment in enrolments(_files(directory))
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    headings = ("NODE", "PERSON", "STATE", "VALID UNTIL", "ADDRESS")
+    print_table(headings, [(row["node_id"][:16], *list(row.values())[1:]) for row in rows])

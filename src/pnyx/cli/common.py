@@ -158,6 +158,13 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         Console(width=1000).print(table)
 
 
+def now_s() -> float:
+    """Calendar time in unix seconds, for certificates, consents and the ledger."""
+    import time
+
+    return time.time_ns() / 1e9
+
+
 def day(unix_s: float) -> str:
     """Word a date: '2026-01-31'."""
     return datetime.fromtimestamp(unix_s, UTC).date().isoformat()

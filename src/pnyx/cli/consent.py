@@ -1,10 +1,190 @@
-"""stub"""
+"""`pnyx consent`: the owner's decisions. Nothing leaves the node without one."""
+
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-app = typer.Typer(no_args_is_help=True)
+from pnyx.cli.common import (
+    Directory,
+    Json,
+    KeyFileOption,
+    Keyring,
+    Yes,
+    is_running,
+    layout_of,
+    now_s,
+    open_vault,
+    plain,
+    print_json,
+    print_table,
+    say,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pnyx.node.control import StudySummary
+    from pnyx.vault import Consent
+
+app = typer.Typer(no_args_is_help=True, help="Decide which studies may use your data.")
+
+StudyArgument = Annotated[
+    str, typer.Argument(help="First digits of the study's id, as `pnyx consent list` shows it.")
+]
 
 
-@app.callback()
-def _g() -> None:
-    "stub"
+@app.command("list")
+def list_decisions(
+    directory: Directory,
+    key_file: KeyFileOption = None,
+    keyring: Keyring = False,
+    as_json: Json = False,
+) -> None:
+    """List the studies that ask, and your decisions; of a stopped node only the latter.
+
+    Example: pnyx consent list
+    """
+    from pnyx.node.control import Studies, StudySummary, call
+
+    if is_running(directory):
+        found = call(layout_of(directory), Studies(), list[StudySummary])
+        rows = [_row(s.study, s.decision, s.decided_by, s.category, s.title) for s in found]
+    else:
+        with open_vault(directory, key_file, keyring) as vault:
+            rows = [
+                _row(c.study.hex(), c.decision, c.decided_by, ", ".join(c.categories), c.purpose)
+                for c in vault.consents.current()
+            ]
+    if as_json:
+        print_json(rows)
+        return
+    headings = ("STUDY", "DECISION", "BY", "CATEGORY", "TITLE")
+    print_table(headings, [(row["study"][:12], *list(row.values())[1:]) for row in rows])
+
+
+def _row(study: str, decision: str, by: str, category: str, title: str) -> dict[str, str]:
+    return {
+        "study": study,
+        "decision": decision,
+        "decided_by": by,
+        "category": plain(category),
+        "title": plain(title),
+    }
+
+
+@app.command()
+def accept(study: StudyArgument, directory: Directory, yes: Yes = False) -> None:
+    """Read what a study asks, and accept it; the node must be running.
+
+    Example: pnyx consent accept 4f19
+    """
+    from pnyx.node.control import Studies, StudySummary, call
+
+    layout = layout_of(directory)
+    found = [s for s in call(layout, Studies(), list[StudySummary]) if s.study.startswith(study)]
+    if len(found) == 1 and not yes:
+        for line in _terms(found[0]):
+            say(line)
+        typer.confirm("Do you accept?", default=False, abort=True, err=True)
+    _decide(directory, study, "accept")
+
+
+@app.command()
+def decline(study: StudyArgument, directory: Directory) -> None:
+    """Decline a study; the node must be running.
+
+    Example: pnyx consent decline 4f19
+    """
+    _decide(directory, study, "decline")
+
+
+@app.command()
+def withdraw(
+    study: StudyArgument,
+    directory: Directory,
+    key_file: KeyFileOption = None,
+    keyring: Keyring = False,
+) -> None:
+    """Withdraw an acceptance: nothing more leaves for the study, whether the node runs or not.
+
+    What has left stays in the sums and in the model. Example: pnyx consent withdraw 4f19
+    """
+    if is_running(directory):
+        _decide(directory, study, "withdraw")
+        return
+    with open_vault(directory, key_file, keyring) as vault:
+        consent = _one(vault.consents.current(), study)
+        vault.consents.withdraw(consent.study, now_s())
+    say(f"Withdrew from {consent.study.hex()[:12]}.")
+
+
+@app.command()
+def policy(directory: Directory, as_json: Json = False) -> None:
+    """Show the standing answers of this node's settings.
+
+    Example: pnyx consent policy
+    """
+    from pnyx.config import read_config
+
+    layout = layout_of(directory)
+    found = read_config(layout.config).consent
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ("RULE", "ANSWER", "PURPOSES", "CATEGORIES", "PRIVACY COST"),
+        [
+            (
+                str(number),
+                rule.action,
+                ", ".join(rule.purposes) or "any",
+                ", ".join(rule.categories) or "any",
+                f"{'up to' if rule.action == 'accept' else 'above'} {rule.epsilon_max:g}"
+                if rule.epsilon_max < float("inf")
+                else "any",
+            )
+            for number, rule in enumerate(found.rules, 1)
+        ]
+        + [("otherwise", found.default, "any", "any", "any")],
+    )
+    say(f"Change them under [consent] in {layout.config}, and start the node again.")
+
+
+def _decide(
+    directory: "Path", study: str, decision: Literal["accept", "decline", "withdraw"]
+) -> None:
+    from pnyx.node.control import Decide, StudySummary, call
+
+    done = call(layout_of(directory), Decide(study, decision), StudySummary)
+    say(f"{plain(done.title)} ({done.study[:12]}): {done.decision}.")
+
+
+def _one(consents: "tuple[Consent, ...]", digits: str) -> "Consent":
+    from pnyx.errors import ConsentError
+
+    found = [consent for consent in consents if consent.study.hex().startswith(digits)]
+    if len(found) != 1:
+        raise ConsentError(
+            f"{len(found)} studies with a decision begin with '{digits}'; "
+            "see `pnyx consent list` for their ids."
+        )
+    return found[0]
+
+
+def _terms(study: "StudySummary") -> list[str]:
+    """What an owner must know before saying yes."""
+    columns = ", ".join(plain(name) for name in study.columns)
+    return [
+        f"{plain(study.title)}",
+        f"  Purpose      {plain(study.purpose)} ({plain(study.purpose_term)})",
+        f"  Who asks     node {study.proposer}",
+        "  Who gets it  every node of the network reads the resulting model and its accuracy",
+        f"  Data         {plain(study.category)}: {columns}; class: {plain(study.label)}",
+        "  What leaves  in each round in which your node is drawn, secret shares of one update",
+        "               of the model and of a few counts; your rows never leave",
+        f"  With whom    no sum over fewer than {study.cohort_min} owners is opened",
+        "  Who computes a committee of nodes drawn by lot; `pnyx security` states the risk",
+        "  Privacy cost no bound can be stated: this version adds no noise to the sums",
+        f"  Duration     {study.rounds} rounds; your acceptance lasts a year at most",
+        "  Withdrawing  stops what is still to come; a model cannot forget what it was given",
+    ]

@@ -1,10 +1,168 @@
-"""stub"""
+"""`pnyx node`: create, enrol, run and stop this owner's node."""
+
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True)
+from pnyx.cli.common import (
+    Directory,
+    Json,
+    KeyFileOption,
+    Keyring,
+    day,
+    layout_of,
+    now_s,
+    print_json,
+    print_table,
+    say,
+    unlocking,
+)
+
+app = typer.Typer(no_args_is_help=True, help="Create, enrol, run and stop a node.")
+
+_STOP_WAIT_S = 15.0
+_POLL_S = 0.05
 
 
-@app.callback()
-def _g() -> None:
-    "stub"
+@app.command()
+def init(
+    directory: Directory,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 7400,
+    advertise_host: Annotated[
+        str, typer.Option(help="Address at which peers find this node, when it differs.")
+    ] = "",
+    advertise_port: Annotated[
+        int, typer.Option(help="Port at which peers find this node, when it differs.", max=65535)
+    ] = 0,
+    actor: Annotated[
+        bool, typer.Option(help="Serve on committees; --no-actor for a machine often off.")
+    ] = True,
+    key_file: KeyFileOption = None,
+    keyring: Keyring = False,
+) -> None:
+    """Create a node: its keys, its settings, and the request for its certificate.
+
+    Example: pnyx node init --host 0.0.0.0 --advertise-host ada.example.org
+    """
+    from pnyx.config import Advertise, Listen
+    from pnyx.node.enrolment import REQUEST_NAME, create_node
+
+    layout = layout_of(directory)
+    create_node(
+        layout,
+        unlocking(key_file, keyring, new=True),
+        listen=Listen(host=host, port=port),
+        advertise=Advertise(host=advertise_host, port=advertise_port),
+        serve_as_actor=actor,
+    )
+    say(f"Created {layout.root}; send {layout.root / REQUEST_NAME} to your network's authority.")
+
+
+@app.command()
+def install(
+    network: Annotated[Path, typer.Argument(help="The network file that the authority published.")],
+    directory: Directory,
+    certificate: Annotated[
+        Path | None, typer.Option(help="This node's certificate; needed the first time.")
+    ] = None,
+    end_studies: Annotated[
+        bool, typer.Option("--end-studies", help="Accept that a new census ends known studies.")
+    ] = False,
+) -> None:
+    """Put the authority's certificate and network file in place, after checking both.
+
+    Example: pnyx node install network.json --certificate ada.pem
+    """
+    from pnyx.node.enrolment import install as install_files
+    from pnyx.node.runner import single_instance
+
+    layout = layout_of(directory)
+    with single_instance(layout):
+        done = install_files(layout, certificate, network, now=now_s(), end_studies=end_studies)
+    say(
+        f"This node is {done.certificate.node_id.hex()} of {done.network.name}, which has "
+        f"{len(done.network.census)} nodes; its certificate is valid until "
+        f"{day(done.certificate.not_after)}."
+    )
+    if done.studies_ended:
+        say("The studies of the earlier census were set aside; the vault and ledger are unchanged.")
+
+
+@app.command()
+def run(directory: Directory, key_file: KeyFileOption = None, keyring: Keyring = False) -> None:
+    """Run the node until Ctrl-C or `pnyx node stop`; it logs to stderr.
+
+    Example: pnyx node run
+    """
+    import os
+
+    # Before numpy loads: the training worker is forked, and a fork wants a single thread.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from pnyx.cli.log import NoticeLog, node_logger
+    from pnyx.config import read_config
+    from pnyx.node.daemon import Daemon
+    from pnyx.node.runner import run_node
+
+    layout = layout_of(directory)
+    log = node_logger(read_config(layout.config).node.log_level)
+
+    def started(daemon: Daemon) -> None:
+        log.info("started", node=daemon.node_id.hex()[:16], port=daemon.transport.port)
+
+    run_node(layout, unlocking(key_file, keyring), observer=NoticeLog(log), on_started=started)
+    log.info("stopped")
+
+
+@app.command()
+def status(directory: Directory, as_json: Json = False) -> None:
+    """Show how the running node is.
+
+    Example: pnyx node status
+    """
+    from pnyx.node.control import NodeStatus, Status, call
+
+    found = call(layout_of(directory), Status(), NodeStatus)
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ("", ""),
+        [
+            ("node", found.node_id),
+            ("network", f"{found.network}, {found.nodes_enrolled} nodes"),
+            ("census valid until", day(found.census_valid_until)),
+            ("first beacon", "made" if found.beacon_known else "not yet made"),
+            ("listens on port", str(found.port)),
+            ("peers connected", str(found.peers_connected)),
+            ("studies known", str(found.studies)),
+            ("studies that ask you", str(found.studies_asking)),
+            ("contributions sent", str(found.contributions_sent)),
+        ],
+    )
+
+
+@app.command()
+def stop(directory: Directory) -> None:
+    """Stop the running node, and wait until it has.
+
+    Example: pnyx node stop
+    """
+    import time
+
+    from pnyx.errors import PnyxError
+    from pnyx.node.control import Stop, Stopping, call
+    from pnyx.node.runner import is_locked
+
+    layout = layout_of(directory)
+    process = call(layout, Stop(), Stopping).process_id
+    limit = time.monotonic() + _STOP_WAIT_S
+    while is_locked(layout):
+        if time.monotonic() > limit:
+            raise PnyxError(
+                f"The node has not stopped within {_STOP_WAIT_S:g} s; "
+                f"`kill {process}` ends it, and nothing is lost."
+            )
+        time.sleep(_POLL_S)
+    say("Stopped.")

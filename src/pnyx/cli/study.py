@@ -1,10 +1,275 @@
-"""stub"""
+"""`pnyx study`: propose studies, follow them, and check their results."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True)
+from pnyx.cli.common import (
+    Directory,
+    Json,
+    layout_of,
+    now_s,
+    plain,
+    print_json,
+    print_table,
+    say,
+)
+
+if TYPE_CHECKING:
+    from pnyx.node.control import RoundSummary, StudySummary
+
+app = typer.Typer(no_args_is_help=True, help="Propose studies, follow them, check their results.")
+
+StudyArgument = Annotated[
+    str, typer.Argument(help="First digits of the study's id, as `pnyx study list` shows it.")
+]
+StudyFileArgument = Annotated[Path, typer.Argument(help="The study's TOML file.")]
+_EXAMPLE_COLUMNS = ("first_column", "second_column")
+_NO_NETWORK = bytes(32)
 
 
-@app.callback()
-def _g() -> None:
-    "stub"
+@app.command()
+def new(
+    file: Annotated[Path, typer.Argument(help="New TOML file.")],
+    mapping: Annotated[
+        Path | None, typer.Option(help="Take category, columns and classes from an import mapping.")
+    ] = None,
+) -> None:
+    """Write a commented study file to start from.
+
+    Example: pnyx study new study.toml --mapping activity.toml
+    """
+    from pnyx.errors import ConfigError
+    from pnyx.node.proposal import template
+    from pnyx.vault.files import describe
+
+    text = template(*_described(mapping))
+    try:
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write(text)
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be created: {describe(error)}.") from error
+    say(f"Wrote {file}; edit it, then run `pnyx study check {file}`.")
+
+
+def _described(mapping: Path | None) -> tuple[tuple[str, ...], str, str, int]:
+    """Columns, category, label and number of classes for the template."""
+    from pnyx.errors import ConfigError
+    from pnyx.vault.importers import read_mapping
+
+    if mapping is None:
+        return _EXAMPLE_COLUMNS, "activity.windows", "activity", 6
+    read = read_mapping(mapping)
+    columns = read.target_columns()
+    labels = [column for column in columns if column.classes]
+    if not labels:
+        raise ConfigError(f"{mapping} has no column with classes; a study learns to tell classes.")
+    names = tuple(column.name for column in columns if column.type != "text")
+    return names, read.category, labels[0].name, len(labels[0].classes)
+
+
+@app.command()
+def check(file: StudyFileArgument, as_json: Json = False) -> None:
+    """Check a study file, and say what its nodes would do.
+
+    Example: pnyx study check study.toml
+    """
+    from pnyx.node.learning import read_manifest_body
+    from pnyx.node.proposal import read_proposal
+
+    proposal = read_proposal(file, _NO_NETWORK)
+    manifest = read_manifest_body(proposal.manifest)
+    figures = {
+        "title": manifest.title,
+        "columns": len(manifest.columns),
+        "parameters": len(proposal.model) // 4,
+        "rounds": manifest.rounds,
+        "cohort_min": manifest.cohort_min,
+        "vector_length": max(phase.vector_length for phase in manifest.phases),
+    }
+    if as_json:
+        print_json(figures)
+        return
+    say(
+        f"{file} is a valid study: {figures['columns']} columns, {figures['parameters']} "
+        f"parameters, {figures['rounds']} rounds, sums over at least {figures['cohort_min']} "
+        "owners."
+    )
+
+
+@app.command()
+def propose(file: StudyFileArgument, directory: Directory, as_json: Json = False) -> None:
+    """Propose a study to the network, through the running node.
+
+    Example: pnyx study propose study.toml
+    """
+    from pnyx.node.control import NodeStatus, Propose, Status, StudySummary, call
+    from pnyx.node.proposal import read_proposal
+
+    layout = layout_of(directory)
+    network = call(layout, Status(), NodeStatus).network_id
+    proposal = read_proposal(file, network)
+    summary = call(layout, Propose(proposal.manifest, proposal.model), StudySummary)
+    if as_json:
+        print_json(summary)
+    say(f"Proposed {plain(summary.title)} as {summary.study}.")
+
+
+@app.command("list")
+def list_studies(directory: Directory, as_json: Json = False) -> None:
+    """List the studies that the running node knows.
+
+    Example: pnyx study list
+    """
+    from pnyx.node.control import Studies, StudySummary, call
+
+    found = call(layout_of(directory), Studies(), list[StudySummary])
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ("STUDY", "ROUNDS", "STATE", "YOUR DECISION", "TITLE"),
+        [
+            (
+                study.study[:12],
+                f"{study.rounds_certified} of {study.rounds}",
+                _state(study),
+                study.decision,
+                plain(study.title),
+            )
+            for study in found
+        ],
+    )
+
+
+@app.command()
+def status(study: StudyArgument, directory: Directory, as_json: Json = False) -> None:
+    """Show the certified rounds of a study.
+
+    Example: pnyx study status 4f19
+    """
+    from pnyx.node.control import Result, StudyResult, call
+
+    found = call(layout_of(directory), Result(study), StudyResult)
+    if as_json:
+        print_json({"summary": found.summary, "rounds": found.rounds})
+        return
+    summary = found.summary
+    say(f"{plain(summary.title)} ({summary.study}): {_state(summary)}.")
+    print_table(
+        ("ROUND", "KIND", "CONTRIBUTORS", "RESULT"),
+        [(str(r.round_number), r.kind, str(r.contributors), _outcome(r)) for r in found.rounds],
+    )
+
+
+@app.command()
+def result(
+    study: StudyArgument,
+    directory: Directory,
+    model: Annotated[
+        Path | None, typer.Option(help="Write the model: float32 parameters, little-endian.")
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Write everything that proves the result.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show a study's certified result, and write its model or its proof to files.
+
+    Example: pnyx study result 4f19 --bundle study.bundle
+    """
+    from pnyx.errors import PnyxError
+    from pnyx.node.control import Export, ExportedBundle, Result, StudyResult, call
+    from pnyx.node.enrolment import replace_file
+
+    layout = layout_of(directory)
+    found = call(layout, Result(study), StudyResult)
+    if model is not None:
+        if not found.model:
+            raise PnyxError("The node does not hold this study's model yet; try again in a while.")
+        replace_file(model, found.model)
+        say(f"Wrote the model to {model}.")
+    if bundle is not None:
+        replace_file(bundle, call(layout, Export(study), ExportedBundle).content)
+        say(f"Wrote the proof to {bundle}; `pnyx study verify` checks it.")
+    if as_json:
+        print_json(found)
+        return
+    say(f"{plain(found.summary.title)}: {_state(found.summary)}.")
+    print_table(("", ""), [("model", found.model_hash), *_last_outcomes(found.rounds)])
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="File that `pnyx study result --bundle` wrote.")],
+    network: Annotated[Path, typer.Option(help="The network file of the study's network.")],
+    as_json: Json = False,
+) -> None:
+    """Check a study's whole chain of records, with no node and no key of your own.
+
+    Example: pnyx study verify study.bundle --network network.json
+    """
+    from pnyx.errors import PnyxError
+    from pnyx.node.bundle import BUNDLE_BYTES_MAX, read_bundle, verify_bundle
+    from pnyx.node.enrolment import read_file, verifying_crypto
+    from pnyx.node.network import read_network
+
+    crypto = verifying_crypto()
+    known = read_network(network, crypto, now=now_s())
+    content = read_file(bundle, BUNDLE_BYTES_MAX, "The bundle")
+    try:
+        found = verify_bundle(read_bundle(content), known.census, crypto)
+    except PnyxError as error:
+        raise PnyxError(
+            f"{bundle} proves nothing ({str(error).rstrip('.')}); do not use its result."
+        ) from error
+    opened = [body for body in found.rounds if body.round_number > 0]
+    if as_json:
+        print_json(
+            {
+                "study": found.study.hex(),
+                "title": found.manifest.title,
+                "proposer": found.proposer.hex(),
+                "rounds_certified": len(opened),
+                "rounds": found.manifest.rounds,
+                "finished": found.finished,
+                "model_hash": found.model_hash.hex(),
+                "model_included": bool(found.model),
+                "contributors_min": min(
+                    (len(body.accepted) for body in opened if not body.skipped), default=0
+                ),
+            }
+        )
+        return
+    say(
+        f"{plain(found.manifest.title)} ({found.study.hex()}): every record is genuine, "
+        f"{len(opened)} of {found.manifest.rounds} rounds are certified, and the model is "
+        f"{found.model_hash.hex()[:16]}."
+    )
+
+
+def _state(study: "StudySummary") -> str:
+    if study.finished:
+        return "finished"
+    return "running" if study.rounds_certified else "collecting owners"
+
+
+def _outcome(round_summary: "RoundSummary") -> str:
+    """Word the sums that a round published."""
+    from pnyx.learning.update import EVALUATE_COUNTS, TRAIN_COUNTS
+
+    counts = round_summary.metrics
+    if round_summary.skipped:
+        return "skipped: too few contributors"
+    if round_summary.kind == "train" and len(counts) == TRAIN_COUNTS and counts[1] > 0:
+        return f"accuracy of the model before it {counts[0] / counts[1]:.1%}"
+    if round_summary.kind == "evaluate" and len(counts) == EVALUATE_COUNTS and counts[3] > 0:
+        alone, shared, personalised = (count / counts[3] for count in counts[:3])
+        return f"alone {alone:.1%}, shared {shared:.1%}, fine-tuned at home {personalised:.1%}"
+    return "no result"
+
+
+def _last_outcomes(rounds: "tuple[RoundSummary, ...]") -> list[tuple[str, str]]:
+    last = {summary.kind: summary for summary in rounds}
+    return [(f"last {kind} round", _outcome(summary)) for kind, summary in last.items()]

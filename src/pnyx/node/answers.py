@@ -4,8 +4,11 @@ Every answer is computed inside the event loop from the daemon's own state, so i
 what it asks the machine to do is durable before it is given, and none waits for the network.
 """
 
+import math
 import os
 from typing import assert_never
+
+import msgspec
 
 from pnyx.errors import ConsentError, PnyxError
 from pnyx.node.bundle import make_bundle
@@ -13,6 +16,8 @@ from pnyx.node.control import (
     Decide,
     Export,
     ExportedBundle,
+    Ledger,
+    LedgerLine,
     NodeStatus,
     Propose,
     Request,
@@ -29,6 +34,7 @@ from pnyx.node.daemon import Daemon, Observer
 from pnyx.protocol.events import Notice, RequestRefused, StudyProposed
 from pnyx.protocol.manifest import study_id
 from pnyx.protocol.study import StudyState, read_body
+from pnyx.vault import Aborted, Acknowledged, Debit, Vault
 
 
 class Answers:
@@ -71,6 +77,8 @@ class Answers:
                 return self._result(self._find(request.study))
             case Export():
                 return self._export(self._find(request.study))
+            case Ledger():
+                return ledger_lines(self.daemon.vault)
             case Stop():
                 self.daemon.stop()
                 return Stopping(os.getpid())
@@ -169,6 +177,30 @@ class Answers:
         if epoch_record is None or not state.records:
             raise PnyxError("This study has no certified round yet; try again later.")
         return ExportedBundle(make_bundle(state, epoch_record))
+
+
+def ledger_lines(vault: Vault) -> list[LedgerLine]:
+    """Everything that left, oldest first, each contribution with what became of it."""
+    lines: dict[tuple[bytes, int, int], LedgerLine] = {}
+    for entry in vault.ledger.entries():
+        name = (entry.study, entry.round_number, entry.attempt)
+        match entry:
+            case Debit():
+                lines[name] = LedgerLine(
+                    study=entry.study.hex(),
+                    round_number=entry.round_number,
+                    attempt=entry.attempt,
+                    phase=entry.phase,
+                    bytes_planned=entry.bytes_planned,
+                    epsilon=entry.epsilon if math.isfinite(entry.epsilon) else None,
+                    at=entry.at,
+                    state="debited",
+                )
+            case Acknowledged():
+                lines[name] = msgspec.structs.replace(lines[name], state="acknowledged")
+            case Aborted():
+                lines[name] = msgspec.structs.replace(lines[name], state="aborted")
+    return list(lines.values())
 
 
 def _starts(study: bytes, digits: str) -> bool:

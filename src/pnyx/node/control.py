@@ -79,11 +79,15 @@ class Export(_Request, frozen=True, tag="export"):
     study: StudyName
 
 
+class Ledger(_Request, frozen=True, tag="ledger"):
+    """What left this node? Answered by a list of `LedgerLine`."""
+
+
 class Stop(_Request, frozen=True, tag="stop"):
     """End the node. Answered by `Stopping` before it ends."""
 
 
-Request = Status | Studies | Decide | Propose | Result | Export | Stop
+Request = Status | Studies | Decide | Propose | Result | Export | Ledger | Stop
 
 
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,6 +144,19 @@ class StudyResult(msgspec.Struct, frozen=True, kw_only=True):
     rounds: tuple[RoundSummary, ...]
     model_hash: str
     model: bytes
+
+
+class LedgerLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One contribution that left, or that was about to. An infinite epsilon is `None`: no bound."""
+
+    study: str
+    round_number: int
+    attempt: int
+    phase: str
+    bytes_planned: int
+    epsilon: float | None
+    at: float  # unix seconds
+    state: Literal["debited", "acknowledged", "aborted"]
 
 
 class ExportedBundle(msgspec.Struct, frozen=True):

@@ -95,7 +95,7 @@ def make_request(signing_seed: bytes, host: str, port: int) -> EnrolmentRequest:
 
 def read_request(path: Path) -> EnrolmentRequest:
     """Read a request and check its signature. Raises ConfigError or InvalidSignature."""
-    content = _read(path, REQUEST_BYTES_MAX, "The request")
+    content = read_file(path, REQUEST_BYTES_MAX, "The request")
     try:
         request = msgspec.json.decode(content, type=EnrolmentRequest)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -122,7 +122,7 @@ def install(
     """
     request = read_request(layout.root / REQUEST_NAME)
     network = read_network(network_path, verifying_crypto(), now=now)
-    content = _read(
+    content = read_file(
         certificate_path or layout.certificate, CERTIFICATE_BYTES_MAX, "The certificate"
     )
     certificate = verify_certificate(
@@ -182,7 +182,8 @@ def _check_following(
     return True
 
 
-def _read(path: Path, bytes_max: int, what: str) -> bytes:
+def read_file(path: Path, bytes_max: int, what: str) -> bytes:
+    """Read a bounded file; `what` names it in errors. Raises ConfigError."""
     try:
         with path.open("rb") as file:
             content = file.read(bytes_max + 1)

@@ -5,6 +5,7 @@ anything. The manifest carries a fresh nonce, so that proposing one file twice m
 the initial model follows from that nonce, so that nobody can choose it.
 """
 
+import math
 import secrets
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,6 +24,7 @@ from pnyx.learning.task import (
     LEARNING_RATE_MAX,
     Hyperparameters,
 )
+from pnyx.learning.update import TRAIN_COUNTS, norm_max
 from pnyx.node.learning import check_study, encode_hyperparameters, encode_program, phase_for
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
@@ -47,14 +49,14 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Base of the file's tables."""
 
 
-class ModelTable(_Table, frozen=True):
+class ModelTable(_Table, frozen=True, kw_only=True):
     """Layers between the columns and the classes."""
 
     hidden: Annotated[tuple[_Width, ...], Meta(max_length=LAYERS_MAX - 1)] = (64,)
     classes: Annotated[int, Meta(ge=2, le=WIDTH_MAX)]
 
 
-class TrainingTable(_Table, frozen=True):
+class TrainingTable(_Table, frozen=True, kw_only=True):
     """What every owner's worker does; see `learning.task.Hyperparameters`."""
 
     local_epochs: _Epochs = 3
@@ -71,7 +73,7 @@ class TrainingTable(_Table, frozen=True):
     alone_learning_rate: _Rate = 0.3
 
 
-class PhaseTable(_Table, frozen=True):
+class PhaseTable(_Table, frozen=True, kw_only=True):
     """A number of rounds of one kind; a round closes at `target` or at its deadline."""
 
     kind: Literal["train", "evaluate"]
@@ -81,7 +83,7 @@ class PhaseTable(_Table, frozen=True):
     deadline_s: _Seconds = 30.0
 
 
-class StudyFile(_Table, frozen=True):
+class StudyFile(_Table, frozen=True, kw_only=True):
     """All that a proposer states."""
 
     title: _ShortText
@@ -120,7 +122,7 @@ def read_proposal(path: Path, network: bytes) -> Proposal:
 def make_proposal(study: StudyFile, network: bytes, nonce: bytes, source: str) -> Proposal:
     """Build the proposal of a checked file; nonce: 32 fresh bytes. Raises ConfigError."""
     program = _program(study, source)
-    hyperparameters = Hyperparameters(**msgspec.structs.asdict(study.training))
+    hyperparameters = _hyperparameters(study, program, source)
     model = initial_model(program, digest("pnyx/proposal/model", nonce))
     phases = tuple(
         phase_for(
@@ -160,9 +162,26 @@ def _program(study: StudyFile, source: str) -> MlpProgram:
     if len(set(study.columns)) < len(study.columns) or study.label in study.columns:
         raise ConfigError(f"{source}: a column is named twice, or is the label as well.")
     try:
-        return MlpProgram((len(study.columns), *study.model.hidden, study.model.classes))
+        program = MlpProgram((len(study.columns), *study.model.hidden, study.model.classes))
     except ValueError as error:
         raise ConfigError(f"{source}: model.hidden is out of range: {error}.") from error
+    parameters_max = DEFAULT_PARAMS.vector_length_max - TRAIN_COUNTS
+    if program.parameter_count > parameters_max:
+        raise ConfigError(
+            f"{source}: model.hidden gives {program.parameter_count} parameters, above "
+            f"{parameters_max}; this version aggregates small models only."
+        )
+    return program
+
+
+def _hyperparameters(study: StudyFile, program: MlpProgram, source: str) -> Hyperparameters:
+    hyperparameters = Hyperparameters(**msgspec.structs.asdict(study.training))
+    if norm_max(hyperparameters) <= 0.5 * math.sqrt(program.parameter_count):
+        raise ConfigError(
+            f"{source}: training.fraction_bits is {hyperparameters.fraction_bits}, too coarse for "
+            f"training.clip_norm {hyperparameters.clip_norm:g}; raise it."
+        )
+    return hyperparameters
 
 
 def _encode_checked(manifest: Manifest, source: str) -> bytes:

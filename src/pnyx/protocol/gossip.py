@@ -82,13 +82,18 @@ class Gossip:
         if names:
             self._send(peer, Announce(names))
 
-    def add(self, item: bytes, *, spread: bool = True) -> bytes:
-        """Keep an item of this node's own or one that it accepted; announce it."""
+    def add(
+        self, item: bytes, *, spread: bool = True, informed: frozenset[bytes] = frozenset()
+    ) -> bytes:
+        """Keep an item of this node's own or one that it accepted; announce it.
+
+        informed: peers that have the item from elsewhere.
+        """
         name = item_id(item)
         if name not in self._items:
             self._items[name] = item
             if spread:
-                for peer in self._random_peers(self._params.gossip_fanout):
+                for peer in self._random_peers(self._params.gossip_fanout, informed):
                     self._send(peer, Announce((name,)))
         return name
 
@@ -98,8 +103,8 @@ class Gossip:
             if self._items.pop(name, None) is not None:
                 self._refuse_name(name)
 
-    def _random_peers(self, count: int) -> list[bytes]:
-        peers = self._peers()
+    def _random_peers(self, count: int, without: frozenset[bytes] = frozenset()) -> list[bytes]:
+        peers = [peer for peer in self._peers() if peer not in without]
         chosen = self._sampler.sample(len(peers), min(count, len(peers)))
         return [peers[at] for at in chosen]
 

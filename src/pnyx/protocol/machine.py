@@ -495,7 +495,11 @@ class NodeMachine:
     def _keep_record(self, plan: RoundPlan, record: Record) -> bytes:
         encoded = codec.encode(record)
         self._persist(f"chain/study/{plan.study.hex()}/record/{plan.round_number:06d}", encoded)
-        return self._gossip.add(encoded)
+        return self._gossip.add(encoded, informed=self._members(plan))
+
+    def _members(self, plan: RoundPlan) -> frozenset[bytes]:
+        """The committee that made a record: its leader sends it to all of them."""
+        return frozenset(plan.census.node_ids[index] for index in plan.committee)
 
     def _take_model(
         self, state: StudyState, plan: RoundPlan, active: ActiveRound | None, peer: bytes | None
@@ -520,7 +524,9 @@ class NodeMachine:
         self.epoch_beacons[0] = body.next_beacon
         self.epoch_record = record
         self._persist("chain/epoch/0", codec.encode(record))
-        self._finished[plan.context] = self._gossip.add(codec.encode(record))
+        self._finished[plan.context] = self._gossip.add(
+            codec.encode(record), informed=self._members(plan)
+        )
         self._close_round(plan)
         self._effects.append(EpochOpened(0, body.next_beacon))
         for state in self.studies.values():
@@ -541,7 +547,7 @@ class NodeMachine:
                 member,
                 _StudyView(self, state),
                 lambda index: plan.census.node_ids[index] in self._unreachable,
-                self._on_own_record,
+                lambda record: self._on_own_record(plan, record),
                 self._now,
             )
             if member is not None
@@ -608,9 +614,12 @@ class NodeMachine:
         self._effects.append(Forget(f"{plan.scope}/"))
         return self._rounds.pop(plan.context, None)
 
-    def _on_own_record(self, record: Record) -> None:
-        """This node led the round to its record."""
+    def _on_own_record(self, plan: RoundPlan, record: Record) -> None:
+        """This node led the round to its record: the committee hears of it first."""
         self._guard(self.node_id, lambda: self._on_record(record))
+        push = Items((codec.encode(record),))
+        for peer in sorted(self._members(plan) - {self.node_id}):
+            self._send(peer, push)
 
     def _on_trained(self, study: bytes, round_number: int, vector: IntVector | None) -> None:
         state = self.studies.get(study)

@@ -8,7 +8,7 @@ Each value carries the signed inputs that justify it, so every member can check 
 
 from collections import Counter
 from collections.abc import Mapping
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -180,7 +180,10 @@ class InputReader:
     def _dealers(
         self, votes: Mapping[int, CloseVote], keys: Mapping[int, RoundKey], purpose: str
     ) -> dict[int, bytes]:
-        """Dealers of whom a quorum holds a valid share: dealer -> commitment."""
+        """The first f + 1 dealers of whom a quorum holds a valid share: dealer -> commitment.
+
+        One of f + 1 is honest; opening more would cost more and bind nobody further.
+        """
         counts = Counter(
             dealer
             for vote in votes.values()
@@ -194,9 +197,10 @@ class InputReader:
             root = key.next_dealing if purpose == "next" else key.challenge_dealing
             if root != beacon.NO_DEALING:
                 dealers[dealer] = root
-        if len(dealers) < beacon.dealers_needed(self._plan.size):
+        needed = beacon.dealers_needed(self._plan.size)
+        if len(dealers) < needed:
             raise RuleBroken("a closed list has too few dealers for an unbiased beacon")
-        return dealers
+        return dict(islice(dealers.items(), needed))
 
     def accept_value(self, data: bytes, closed: "ClosedList", challenge: bytes) -> direct.Judgement:
         """Read and check an ACCEPT value, and judge the contributions by its answers."""

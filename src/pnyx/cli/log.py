@@ -1,0 +1,83 @@
+"""What a running node tells on stderr: one line for each thing that a person may want to know.
+
+No value of the owner's data, no key and no message content is ever logged.
+"""
+
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+import structlog
+
+from pnyx.cli.common import plain
+from pnyx.protocol.events import (
+    ContributionAcknowledged,
+    ContributionSent,
+    EpochOpened,
+    MessageRejected,
+    Notice,
+    PeerBlamed,
+    RequestRefused,
+    RoundCertified,
+    StepReached,
+    StudyFinished,
+)
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+_ID_DIGITS = 12
+
+
+def node_logger(level: str) -> "FilteringBoundLogger":
+    """Return a logger that prints from this level on: debug, info, warning or error."""
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    logger: FilteringBoundLogger = structlog.wrap_logger(
+        structlog.PrintLogger(file=sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%Y-%m-%dT%H:%M:%SZ", utc=True),
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+    )
+    return logger
+
+
+class NoticeLog:
+    """An observer of a node that writes notices to a logger."""
+
+    def __init__(self, logger: "FilteringBoundLogger") -> None:
+        self._logger = logger
+
+    def __call__(self, notice: Notice) -> None:
+        """Log one notice, at the level that its reader deserves."""
+        log = self._logger
+        match notice:
+            case EpochOpened():
+                log.info("first beacon made", epoch=notice.epoch)
+            case StepReached():
+                where = {"study": _short(notice.study), "round": notice.round_number}
+                log.debug("committee step", step=notice.step, **where)
+            case ContributionSent():
+                where = {"study": _short(notice.study), "round": notice.round_number}
+                log.info("contribution sent", bytes=notice.payload_bytes, **where)
+            case ContributionAcknowledged():
+                where = {"study": _short(notice.study), "round": notice.round_number}
+                log.info("contribution acknowledged", receipts=notice.receipts, **where)
+            case RoundCertified():
+                event = "round skipped" if notice.skipped else "round certified"
+                where = {"study": _short(notice.study), "round": notice.round_number}
+                log.info(event, contributors=notice.contributors, **where)
+            case StudyFinished():
+                log.info("study finished", study=_short(notice.study))
+            case MessageRejected():
+                log.debug("message rejected", peer=_short(notice.peer), rule=plain(notice.rule))
+            case PeerBlamed():
+                log.warning("peer broke a rule", peer=_short(notice.peer), rule=plain(notice.rule))
+            case RequestRefused():
+                log.warning("request refused", reason=plain(notice.reason))
+
+
+def _short(identifier: bytes) -> str:
+    return identifier.hex()[:_ID_DIGITS]
