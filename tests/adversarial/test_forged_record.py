@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from tests.support.records import certify, chain, record
+from tests.support.town import SMALL, people
 
 from pnyx.errors import ProtocolError
 from pnyx.primitives import codec
@@ -17,8 +19,6 @@ from pnyx.primitives.signature import QuorumCertificate
 from pnyx.protocol import study
 from pnyx.protocol.messages import Record, RecordBody
 from pnyx.protocol.study import verify_record
-from tests.support.records import certify, chain, record
-from tests.support.town import SMALL, people
 
 FOLK = people(9, SMALL)
 PLAN = chain(FOLK)

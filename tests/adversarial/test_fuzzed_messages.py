@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.town import Town
 
 from pnyx.primitives import codec
 from pnyx.protocol.events import MessageRejected, Send
 from pnyx.protocol.messages import Message
-from tests.support.town import Town
 
 
 def corpus() -> dict[str, list[bytes]]:

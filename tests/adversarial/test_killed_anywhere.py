@@ -5,6 +5,7 @@ acknowledged counts.
 """
 
 import pytest
+from tests.support.town import Town
 
 from pnyx.primitives import codec
 from pnyx.protocol.events import ContributionAcknowledged
@@ -17,7 +18,6 @@ from pnyx.protocol.messages import (
     RoundBody,
     Vote,
 )
-from tests.support.town import Town
 
 
 def run_with_kills(when, *, back_after: float, role: str = "member") -> tuple[Town, bytes, int]:

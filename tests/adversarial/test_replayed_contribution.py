@@ -1,13 +1,13 @@
 """Copied, spliced and replayed contributions (THREATS T1, A6, A10)."""
 
 import pytest
+from tests.support.committee import Committee
+from tests.support.town import ideal, real
 
 from pnyx.errors import MalformedMessage, ProtocolError, WrongContext
 from pnyx.protocol.messages import Contribution, SealedShare
 from pnyx.protocol.round import holdings as module
 from pnyx.protocol.round.holdings import Holdings
-from tests.support.committee import Committee
-from tests.support.town import ideal, real
 
 MEMBER = 1
 

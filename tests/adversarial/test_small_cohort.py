@@ -1,11 +1,11 @@
 """Fewer contributions than the floor are never opened (THREATS A2, A4)."""
 
 import pytest
+from tests.support.town import Town, manifest
 
 from pnyx.primitives import codec
 from pnyx.protocol.messages import Contribution, MemberInput, Release, RoundBody
 from pnyx.protocol.round.committee import CommitteeMember
-from tests.support.town import Town, manifest
 
 
 def releases(town: Town, context: bytes) -> list[Release]:

@@ -5,13 +5,13 @@ the chain: the odd contribution is refused before anything is added up.
 """
 
 import pytest
-
-from pnyx.protocol.messages import Contribution, ContributionHeader
-from pnyx.primitives import codec
-from pnyx.protocol.identity import sign_body
-from pnyx.protocol.round.values import InputReader
 from msgspec.structs import replace
 from tests.support.town import NETWORK, Town
+
+from pnyx.primitives import codec
+from pnyx.protocol.identity import sign_body
+from pnyx.protocol.messages import Contribution, ContributionHeader
+from pnyx.protocol.round.values import InputReader
 
 
 def split_view() -> tuple[Town, bytes, int]:
@@ -49,7 +49,7 @@ def test_the_signed_model_hash_is_the_defence(monkeypatch):
         return original(self, signed)
 
     monkeypatch.setattr(InputReader, "header", permissive)
-    town, study, victim = split_view()
+    town, _, _ = split_view()
     assert town.run(lambda: bool(town.certified()))
     assert "a contribution starts from another model" not in town.rules()
 

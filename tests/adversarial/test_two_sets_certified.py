@@ -8,9 +8,9 @@ member that forgets its durable slot lets a single traitor do it.
 from itertools import product
 
 import pytest
+from tests.support.ballots import MEMBERS, QUORUM, Ballot, certificate, proof
 
 from pnyx.protocol.messages import Phase, Vote
-from tests.support.ballots import MEMBERS, QUORUM, Ballot, certificate, proof
 
 BOUND = 2 * QUORUM - MEMBERS
 SETS = (b"the set", b"the set without its victim")

@@ -4,10 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from tests.support.town import SMALL, People, ideal, people, phase
 
 from pnyx.primitives import codec
+from pnyx.primitives.hashing import digest, merkle_proofs, merkle_root
 from pnyx.primitives.sampling import Sampler
+from pnyx.protocol import beacon
 from pnyx.protocol.aggregation import direct
+from pnyx.protocol.agreement import value_hash
 from pnyx.protocol.events import Effect
 from pnyx.protocol.identity import sign_body
 from pnyx.protocol.manifest import StudyPhase
@@ -22,9 +26,6 @@ from pnyx.protocol.messages import (
     VerifyResponse,
 )
 from pnyx.protocol.params import ProtocolParams
-from pnyx.primitives.hashing import digest, merkle_proofs, merkle_root
-from pnyx.protocol import beacon
-from pnyx.protocol.agreement import value_hash
 from pnyx.protocol.round.holdings import share_info
 from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.round.services import RoundServices
@@ -35,7 +36,6 @@ from pnyx.protocol.round.values import (
     OpenValue,
     header_hash,
 )
-from tests.support.town import SMALL, People, ideal, people, phase
 
 CHALLENGE = digest("test", b"challenge")
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
+from tests.support.town import People, phase
+
 from pnyx.primitives import codec
 from pnyx.primitives.signature import QuorumCertificate
 from pnyx.protocol.identity import signing_input
 from pnyx.protocol.messages import Record, RecordBody
 from pnyx.protocol.round.committee import joins_root
 from pnyx.protocol.round.plan import RoundPlan
-from tests.support.town import People, phase
 
 STUDY = b"s" * 32
 

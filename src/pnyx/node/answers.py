@@ -11,7 +11,7 @@ from typing import assert_never
 import msgspec
 
 from pnyx.errors import ConsentError, PnyxError
-from pnyx.node.bundle import make_bundle
+from pnyx.node.bundle import BUNDLE_BYTES_MAX, make_bundle
 from pnyx.node.control import (
     Decide,
     Export,
@@ -176,7 +176,13 @@ class Answers:
         epoch_record = self.daemon.machine.epoch_record
         if epoch_record is None or not state.records:
             raise PnyxError("This study has no certified round yet; try again later.")
-        return ExportedBundle(make_bundle(state, epoch_record))
+        content = make_bundle(state, epoch_record)
+        if len(content) > BUNDLE_BYTES_MAX:
+            raise PnyxError(
+                f"The proof of this study has {len(content)} bytes, above {BUNDLE_BYTES_MAX}; "
+                "this version cannot export it."
+            )
+        return ExportedBundle(content)
 
 
 def ledger_lines(vault: Vault) -> list[LedgerLine]:

@@ -38,7 +38,7 @@ _BACKLOG = 16
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 
 T = TypeVar("T")
-StudyName = Annotated[str, Meta(min_length=4, max_length=64, pattern="^[0-9a-f]+$")]
+StudyName = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
 class _Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="verb"):

@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from pnyx.config import Advertise, Listen, NodeConfig, read_config, write_toml
+from pnyx.config import Advertise, Listen, parse_config, read_config
 from pnyx.errors import ConfigError, InvalidCertificate, InvalidSignature
 from pnyx.node import keystore
 from pnyx.node.certificates import (
@@ -75,15 +75,55 @@ def create_node(
     A directory that holds a keystore is left as it is.
     """
     keys = keystore.create(layout, unlocking)
-    config = NodeConfig(listen=listen, advertise=advertise)
-    config = msgspec.structs.replace(
-        config, node=msgspec.structs.replace(config.node, serve_as_actor=serve_as_actor)
+    request = make_request(
+        keys.signing_seed, advertise.host or listen.host, advertise.port or listen.port
     )
-    request = make_request(keys.signing_seed, config.advertised_host, advertise.port or listen.port)
-    replace_file(layout.config, write_toml(config))
+    replace_file(layout.config, _settings(listen, advertise, serve_as_actor))
     encoded = msgspec.json.format(msgspec.json.encode(request)) + b"\n"
     replace_file(layout.root / REQUEST_NAME, encoded)
     return request
+
+
+def _settings(listen: Listen, advertise: Advertise, serve_as_actor: bool) -> bytes:
+    """Return a settings file that its owner can read and extend. Raises ConfigError."""
+    content = _SETTINGS.format(
+        actor=str(serve_as_actor).lower(),
+        listen_host=_quoted(listen.host),
+        listen_port=listen.port,
+        advertise_host=_quoted(advertise.host),
+        advertise_port=advertise.port,
+    ).encode()
+    parse_config(content, "The settings")
+    return content
+
+
+def _quoted(text: str) -> str:
+    return msgspec.json.encode(text).decode()  # JSON's strings are TOML's
+
+
+_SETTINGS = """\
+# Settings of this node; restart it after a change. docs/configuration.md lists them all.
+
+[node]
+serve_as_actor = {actor}
+log_level = "info"  # debug, info, warning or error
+
+[listen]  # where this node waits for peers
+host = {listen_host}
+port = {listen_port}
+
+[advertise]  # where peers find it, when that differs
+host = {advertise_host}
+port = {advertise_port}
+
+[consent]  # standing answers: the first rule that applies, otherwise the default
+default = "ask"  # accept, ask or decline
+
+# [[consent.rules]]
+# action = "accept"
+# purposes = ["dpv:ResearchAndDevelopment"]
+# categories = ["activity.windows"]
+"""
 
 
 def make_request(signing_seed: bytes, host: str, port: int) -> EnrolmentRequest:

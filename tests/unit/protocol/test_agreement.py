@@ -1,11 +1,6 @@
 """The rules by which a member votes, and what a leader makes of votes."""
 
 import pytest
-
-from pnyx.errors import InvalidSignature, RuleBroken
-from pnyx.primitives import codec
-from pnyx.protocol.agreement import _Slot, check_decision, value_hash
-from pnyx.protocol.messages import Certificate, Decision, Instance, Phase, Vote
 from tests.support.ballots import (
     CONTEXT,
     KEYS,
@@ -18,6 +13,11 @@ from tests.support.ballots import (
     proposal,
     quorum,
 )
+
+from pnyx.errors import InvalidSignature, RuleBroken
+from pnyx.primitives import codec
+from pnyx.protocol.agreement import _Slot, check_decision, value_hash
+from pnyx.protocol.messages import Certificate, Decision, Instance, Phase, Vote
 
 A, B = b"value A", b"value B"
 

@@ -4,12 +4,12 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from tests.support.town import SMALL
 
 from pnyx.primitives.hashing import digest, merkle_proofs, merkle_root
 from pnyx.protocol import beacon
 from pnyx.protocol.messages import OpenedShare
 from pnyx.protocol.selection import committee_size
-from tests.support.town import SMALL
 
 SIZE = committee_size(11, 2, 2)
 SEED = b"s" * 32

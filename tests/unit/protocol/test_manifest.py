@@ -1,6 +1,7 @@
 """What a node refuses in a study before anybody looks closer."""
 
 import pytest
+from tests.support.town import NETWORK, manifest, phase
 
 from pnyx.errors import MalformedMessage, RuleBroken, WrongContext
 from pnyx.primitives import codec
@@ -8,7 +9,6 @@ from pnyx.protocol.aggregation.encoding import SUM_MAX
 from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, read_manifest, study_id
 from pnyx.protocol.messages import Signed
 from pnyx.protocol.params import ProtocolParams
-from tests.support.town import NETWORK, manifest, phase
 
 
 def read(plan: Manifest | bytes, params: ProtocolParams | None = None) -> Manifest:

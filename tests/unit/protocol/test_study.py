@@ -2,6 +2,8 @@
 
 import pytest
 from msgspec.structs import replace
+from tests.support.records import STUDY, chain, record
+from tests.support.town import NETWORK, SMALL, manifest, people, phase
 
 from pnyx.errors import InvalidCertificate, RuleBroken
 from pnyx.primitives import codec
@@ -19,8 +21,6 @@ from pnyx.protocol.study import (
     record_hash,
     verify_record,
 )
-from tests.support.records import STUDY, chain, record
-from tests.support.town import NETWORK, SMALL, manifest, people, phase
 
 FOLK = people(9, SMALL)
 PLAN = manifest(9, [phase(9, rounds=2)])

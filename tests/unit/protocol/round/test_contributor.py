@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 from msgspec.structs import replace
+from tests.support.committee import Committee
+from tests.support.town import real
 
 from pnyx.errors import InvalidSignature, RuleBroken
+from pnyx.primitives.signature import QuorumCertificate
+from pnyx.protocol.agreement import value_hash, vote_statement
 from pnyx.protocol.events import (
     ContributionAcknowledged,
     ContributionSent,
@@ -22,14 +26,10 @@ from pnyx.protocol.messages import (
     Relay,
     Step,
 )
-from pnyx.primitives.signature import QuorumCertificate
-from pnyx.protocol.agreement import value_hash, vote_statement
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.round.committee import receipt_statement
 from pnyx.protocol.round.contributor import Contributor, Stage
 from pnyx.protocol.round.values import header_hash
-from tests.support.committee import Committee
-from tests.support.town import real
 
 C = Committee()
 ME = 7

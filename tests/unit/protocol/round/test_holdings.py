@@ -1,6 +1,7 @@
 """What a member takes into its hold, and what it refuses."""
 
 import pytest
+from tests.support.committee import Committee
 
 from pnyx.errors import MalformedMessage, RuleBroken, WrongContext
 from pnyx.primitives import codec
@@ -9,7 +10,6 @@ from pnyx.protocol.events import Persist
 from pnyx.protocol.messages import Contribution, Dealing, DealingShares, SealedShare
 from pnyx.protocol.round.holdings import Holdings, dealing_info
 from pnyx.protocol.round.values import header_hash
-from tests.support.committee import Committee
 
 C = Committee()
 MEMBER = 1

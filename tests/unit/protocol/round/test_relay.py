@@ -1,11 +1,11 @@
 """An aggregator keeps envelopes that it cannot read, from their contributor alone."""
 
 import pytest
+from tests.support.committee import Committee
 
 from pnyx.errors import RuleBroken
 from pnyx.protocol.messages import Contribution, Pull, Relay, SealedShare, ShareRequest, Step
 from pnyx.protocol.round.relay import EnvelopeRelay
-from tests.support.committee import Committee
 
 C = Committee()
 FIRST = [C.contribution(2, member) for member in (3, 5)]

@@ -2,13 +2,13 @@
 
 import pytest
 from msgspec.structs import replace
+from tests.support.committee import CHALLENGE, Committee
 
 from pnyx.errors import InvalidSignature, MalformedMessage, RuleBroken, WrongContext
 from pnyx.primitives import codec
 from pnyx.protocol import beacon
 from pnyx.protocol.messages import HeldContribution, Join, RoundKey
 from pnyx.protocol.round.values import CloseValue, InputReader, OpenValue, header_hash
-from tests.support.committee import CHALLENGE, Committee
 
 C = Committee()
 HEADERS = [C.header(index) for index in (2, 3, 4)]

@@ -1,10 +1,11 @@
 """When members change leaders."""
 
+from tests.support.ballots import proof
+from tests.support.committee import Committee
+
 from pnyx.protocol.messages import Instance, Step, ViewChange
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.round.views import Views
-from tests.support.ballots import proof
-from tests.support.committee import Committee
 
 PLAN = Committee().plan  # k 7, f 1, q 6
 PARAMS = ProtocolParams()

@@ -1,0 +1,115 @@
+"""Requests between nodes over TLS on loopback: small, large, and a full mesh of 36."""
+
+import asyncio
+import gc
+import importlib.util
+import secrets
+import tempfile
+import time
+from pathlib import Path
+
+from pnyx.node.certificates import certificate_pem, create_authority
+from pnyx.node.transport.identity import TlsIdentity
+from pnyx.node.transport.tls import TlsTransport
+from pnyx.primitives.signature import SigningKey
+
+NODES = 36
+SMALL_REQUESTS = 4000
+LARGE_BYTES = 1_000_000
+LARGE_REQUESTS = 60
+DAY_S = 86_400
+
+
+def _identities(count: int, directory: Path) -> list[TlsIdentity]:
+    now = int(time.time_ns() / 1e9)
+    authority = create_authority(
+        secrets.token_bytes(32), "bench", not_before=now - 60, not_after=now + DAY_S
+    )
+    root = certificate_pem(authority.certificate)
+    identities = []
+    for _ in range(count):
+        seed = secrets.token_bytes(32)
+        issued = authority.issue(
+            SigningKey(seed).public_key,
+            secrets.token_bytes(16),
+            not_before=now - 60,
+            not_after=now + DAY_S,
+        )
+        identities.append(TlsIdentity(seed, certificate_pem(issued), root, directory, now=now))
+    return identities
+
+
+def _resident_kb() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4
+
+
+async def _pair(identities: list[TlsIdentity]) -> dict[str, float]:
+    a, b = (TlsTransport(identity) for identity in identities[:2])
+    await a.start(lambda _peer, payload: payload)
+    await b.start(lambda _peer, payload: payload[:100])
+    a.learn_address(b.node_id, "127.0.0.1", b.port)
+    await a.request(b.node_id, b"x")
+    found: dict[str, float] = {}
+    for concurrent in (1, 16):
+
+        async def ask(count: int) -> None:
+            for _ in range(count):
+                await a.request(b.node_id, b"x" * 100)
+
+        cpu = time.process_time()
+        await asyncio.gather(*[ask(SMALL_REQUESTS // concurrent) for _ in range(concurrent)])
+        spent = (time.process_time() - cpu) / SMALL_REQUESTS
+        found[f"small_request_cpu_us_{concurrent}_concurrent"] = round(spent * 1e6, 1)
+    body = secrets.token_bytes(LARGE_BYTES)
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(LARGE_REQUESTS):
+        await a.request(b.node_id, body)
+    megabytes = LARGE_BYTES * LARGE_REQUESTS / 1e6
+    found["large_mb_per_s"] = round(megabytes / (time.perf_counter() - wall), 1)
+    found["large_cpu_ms_per_mb"] = round((time.process_time() - cpu) / megabytes * 1e3, 2)
+    await a.stop()
+    await b.stop()
+    return found
+
+
+async def _mesh(identities: list[TlsIdentity]) -> dict[str, float]:
+    transports = [TlsTransport(identity) for identity in identities]
+    for transport in transports:
+        await transport.start(lambda _peer, _payload: b"")
+    for one in transports:
+        for other in transports:
+            if one is not other:
+                one.learn_address(other.node_id, "127.0.0.1", other.port)
+    gc.collect()
+    memory, cpu = _resident_kb(), time.process_time()
+    for at, one in enumerate(transports):
+        await asyncio.gather(*[one.request(o.node_id, b"x") for o in transports[at + 1 :]])
+    pairs = NODES * (NODES - 1) // 2
+    spent = time.process_time() - cpu
+    gc.collect()
+    found = {
+        "mesh_connections": pairs,
+        "mesh_cpu_ms_per_connection": round(spent / pairs * 1e3, 2),
+        "mesh_idle_kb_per_pair": round((_resident_kb() - memory) / pairs, 1),
+    }
+    for transport in transports:
+        await transport.stop()
+    return found
+
+
+def run() -> dict[str, dict[str, float]]:
+    """CPU figures cover both ends, which share this process; asyncio beside uvloop."""
+    found: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        identities = _identities(NODES, Path(name))
+
+        async def measure() -> dict[str, float]:
+            return {**await _pair(identities), **await _mesh(identities)}
+
+        found["asyncio"] = asyncio.run(measure())
+        if importlib.util.find_spec("uvloop") is not None:
+            import uvloop
+
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                found["uvloop"] = runner.run(measure())
+    return found

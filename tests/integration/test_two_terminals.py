@@ -1,0 +1,144 @@
+"""The whole path by commands alone: from an authority to a verified result."""
+
+import time
+from pathlib import Path
+
+from tests.support.commands import (
+    PURPOSE,
+    RunningNode,
+    done,
+    done_json,
+    free_port,
+    pnyx,
+    refused,
+    write_activity,
+    write_study,
+)
+
+NODES = 7
+ROUNDS = 2
+OWNERS = 5  # node 6 declines by policy, node 7 withdraws
+ACCEPTS = f"""
+[[consent.rules]]
+action = "accept"
+purposes = ["{PURPOSE}"]
+categories = ["activity.windows"]
+"""
+
+
+def enrol(tmp_path: Path) -> list[Path]:
+    """An authority, and seven nodes with certificates and data."""
+    authority = tmp_path / "authority"
+    done("authority", "init", "testers", "--dir", authority)
+    nodes = [tmp_path / f"node-{number}" for number in range(1, NODES + 1)]
+    for number, node in enumerate(nodes, 1):
+        key = () if number == 1 else ("--key-file", node / "unlock.key")
+        done("node", "init", "--dir", node, "--port", free_port(), *key)
+        request, certificate = node / "request.json", node / "issued.pem"
+        person = f"Person {number}"
+        done(
+            *("authority", "issue", request, "--person", person),
+            *("--out", certificate, "--dir", authority),
+        )
+        table, mapping = write_activity(tmp_path, number)
+        done("data", "import", table, "--mapping", mapping, "--dir", node, *key)
+    done("authority", "publish", tmp_path / "network.json", "--dir", authority)
+    for node in nodes:
+        certificate = node / "issued.pem"
+        done(
+            *("node", "install", tmp_path / "network.json"),
+            *("--certificate", certificate, "--dir", node),
+        )
+    return nodes
+
+
+def set_policies(nodes: list[Path]) -> None:
+    """Node 1 is asked; node 6 declines; the others accept."""
+    for number, node in enumerate(nodes, 1):
+        config = node / "pnyx.toml"
+        text = config.read_text()
+        if number == 6:
+            text = text.replace('default = "ask"', 'default = "decline"')
+        elif number > 1:
+            text += ACCEPTS
+        config.write_text(text)
+
+
+def await_study(node: Path, study: str, state: str, timeout_s: float = 40) -> dict:
+    limit = time.monotonic() + timeout_s
+    while True:
+        found = [s for s in done_json("study", "list", "--dir", node) if s["study"] == study]
+        if found and (state == "known" or found[0]["finished"]):
+            return found[0]
+        assert time.monotonic() < limit, (found, (node / "log").read_text()[-2000:])
+        time.sleep(0.3)
+
+
+def test_study_from_authority_to_verified_result(tmp_path: Path) -> None:
+    nodes = enrol(tmp_path)
+    set_policies(nodes)
+    running = [RunningNode(nodes[0])]
+    running += [RunningNode(node, "--key-file", node / "unlock.key") for node in nodes[1:]]
+    try:
+        for node in running:
+            node.await_started()
+        file = tmp_path / "study.toml"
+        write_study(file, ROUNDS, OWNERS)
+        study = done_json("study", "propose", file, "--dir", nodes[0])["study"]
+        await_study(nodes[6], study, "known")
+        done("consent", "accept", study[:8], "--yes", "--dir", nodes[0])
+        done("consent", "withdraw", study[:8], "--dir", nodes[6])
+        for node in (nodes[0], nodes[5]):
+            summary = await_study(node, study, "finished")
+            assert summary["rounds_certified"] == ROUNDS + 1
+        check_decisions(nodes, study)
+        check_result(tmp_path, nodes, study)
+    finally:
+        statuses = [node.interrupt() for node in running]
+    assert statuses == [0] * NODES
+    check_stopped(nodes, study)
+
+
+def check_decisions(nodes: list[Path], study: str) -> None:
+    decisions = [done_json("consent", "list", "--dir", nodes[number]) for number in (0, 1, 5, 6)]
+    found = [(d[0]["decision"], d[0]["decided_by"]) for d in decisions]
+    assert found == [
+        ("accepted", "owner"),
+        ("accepted", "policy"),
+        ("declined", "policy"),
+        ("withdrawn", "owner"),
+    ]
+    assert "not known" in refused("consent", "decline", "0" * 64, "--dir", nodes[0])
+    status = done_json("node", "status", "--dir", nodes[0])
+    assert status["beacon_known"]
+    assert status["contributions_sent"] == ROUNDS + 1
+
+
+def check_result(tmp_path: Path, nodes: list[Path], study: str) -> None:
+    bundle, model = tmp_path / "study.bundle", tmp_path / "model.f32"
+    found = done_json(
+        *("study", "result", study[:8], "--dir", nodes[5], "--bundle", bundle, "--model", model)
+    )
+    assert [r["contributors"] for r in found["rounds"]] == [OWNERS] * (ROUNDS + 1)
+    network = tmp_path / "network.json"
+    proof = done_json("study", "verify", bundle, "--network", network)
+    assert proof["finished"]
+    assert proof["study"] == study
+    assert proof["model_hash"] == found["model_hash"]
+    content = bytearray(bundle.read_bytes())
+    content[len(content) // 2] ^= 1
+    bundle.write_bytes(content)
+    assert "proves nothing" in refused("study", "verify", bundle, "--network", network)
+
+
+def check_stopped(nodes: list[Path], study: str) -> None:
+    """After Ctrl-C nothing is left but what is kept; the vault opens again."""
+    for node in nodes:
+        assert not (node / "control.sock").exists()
+    assert "not running" in refused("node", "status", "--dir", nodes[0])
+    lines = done_json("data", "ledger", "--dir", nodes[0])
+    assert [line["state"] for line in lines] == ["acknowledged"] * (ROUNDS + 1)
+    assert {line["study"] for line in lines} == {study}
+    key = ("--key-file", nodes[6] / "unlock.key")
+    assert done_json("data", "ledger", "--dir", nodes[6], *key) == []
+    assert pnyx("consent", "withdraw", study[:8], "--dir", nodes[0]).returncode == 0

@@ -1,0 +1,457 @@
+"""One committee member walked through a round by hand, and what it does off the straight path."""
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+from tests.support.committee import Committee
+from tests.support.town import phase
+
+from pnyx.errors import RuleBroken
+from pnyx.primitives import codec
+from pnyx.primitives.signature import QuorumCertificate
+from pnyx.protocol.aggregation import direct
+from pnyx.protocol.agreement import value_hash, vote_statement
+from pnyx.protocol.events import Forget, PeerBlamed, Persist
+from pnyx.protocol.identity import signing_input
+from pnyx.protocol.messages import (
+    Certificate,
+    ChallengeReveal,
+    CloseNow,
+    Dealing,
+    Decision,
+    Instance,
+    MemberInput,
+    Opening,
+    Phase,
+    Proposal,
+    Pull,
+    Receipt,
+    RecordBody,
+    RecordVote,
+    Release,
+    ReleaseBundle,
+    ShareRequest,
+    Step,
+    ViewChange,
+    Vote,
+)
+from pnyx.protocol.round.committee import CommitteeMember
+from pnyx.protocol.round.leader import Leader
+
+VECTOR = np.arange(5, dtype=np.int64) - 2
+CONTRIBUTORS = (2, 3, 4)
+
+
+class StudyStub:
+    """The study as the member sees it."""
+
+    def __init__(self, model: bytes | None = b"model", following: bytes | None = b"next") -> None:
+        self._model, self._following = model, following
+        self.totals: list[list[int]] = []
+
+    def joined(self):
+        return (1, 2)
+
+    def model(self):
+        return self._model
+
+    def next_model(self, total, count):
+        self.totals.append(total.tolist())
+        return self._following
+
+
+class Walk:
+    """Crafts what ends each step, with every key of the committee."""
+
+    def __init__(self, member: int = 1, *, listed=range(7), study=None, restored=None, **terms):
+        self.c = Committee(phase_=phase(5, entry_max=2, **terms))
+        self.listed = tuple(listed)
+        self.open_value = self.c.open_value(self.listed)
+        self.opened = value_hash(self.open_value)
+        self.study = study or StudyStub()
+        services, self.box = self.c.services(member, restored)
+        self.records = []
+        self.away: set[int] = set()
+        self.member = CommitteeMember(
+            services, member, self.study, self.away.__contains__, self.records.append, 0.0
+        )
+        self.member.start(0.0)
+
+    @property
+    def context(self):
+        return self.c.plan.context
+
+    def hear(self, sender: int, message, now: float = 1.0) -> list:
+        """Give the member a message; returns what it sends."""
+        before = len(self.box.sent)
+        self.member.handle(sender, message, now)
+        return [m for _, m in self.box.sent[before:]]
+
+    def signatures(self, instance, phase_, value, view=0):
+        statement = vote_statement(self.context, instance, phase_, view, value_hash(value))
+        signers = tuple(range(self.c.size.quorum))
+        return QuorumCertificate(
+            signers, tuple(self.c.folk.cryptos[m].sign(statement) for m in signers)
+        )
+
+    def decision(self, instance, value):
+        return Decision(
+            self.context, instance, 0, value, self.signatures(instance, Phase.LOCK, value)
+        )
+
+    def certificate(self, instance, phase_, value, view=0):
+        signed = self.signatures(instance, phase_, value, view)
+        return Certificate(self.context, instance, phase_, view, value_hash(value), signed)
+
+    def close_value(self):
+        headers = [self.c.header(i, open_value=self.opened) for i in CONTRIBUTORS]
+        votes = [self.c.member_signed(m, self.c.close_vote(m, headers)) for m in self.listed]
+        return self.c.close_value(headers, votes)
+
+    def opening(self, member):
+        shares = tuple(self.c.dealt(d, "challenge").shares[member] for d in range(4))
+        return Opening(self.context, member, shares)
+
+    def accept_value(self):
+        challenge = self.member.challenge
+        responses = [self.response(m, challenge) for m in self.listed]
+        return self.c.accept_value(responses)
+
+    def response(self, member, challenge):
+        values = []
+        for index in CONTRIBUTORS:
+            share = direct.read_payload(self.c.payloads(index)[member], 5, 2)
+            values.append(direct.check_values(share, challenge, index))
+        return self.c.response(member, challenge=challenge, values=direct.pack_values(values))
+
+    def release(self, member, **changes):
+        shares = [direct.read_payload(self.c.payloads(i)[member], 5, 2) for i in CONTRIBUTORS]
+        terms = {
+            "context": self.context,
+            "member": member,
+            "accepted": self.member.decided(Instance.ACCEPT),
+            "shares": direct.add_shares(shares, 5, 2),
+            "openings": tuple(self.c.dealt(d, "next").shares[member] for d in range(4)),
+            **changes,
+        }
+        return self.c.member_signed(member, Release(**terms))
+
+    def bundle(self, releases=None):
+        given = [self.release(m) for m in self.listed] if releases is None else releases
+        return ReleaseBundle(self.context, tuple(given))
+
+    def to(self, step: Step) -> "Walk":
+        """Bring the member to a step by what ends the steps before."""
+        endings = {
+            Step.OPEN: lambda: self.decision(Instance.OPEN, self.open_value),
+            Step.CLOSE: lambda: self.decision(Instance.CLOSE, self.close_value()),
+            Step.CHALLENGE: lambda: ChallengeReveal(
+                self.context, tuple(self.opening(m) for m in self.listed[:3])
+            ),
+            Step.ACCEPT: lambda: self.decision(Instance.ACCEPT, self.accept_value()),
+            Step.RELEASE: self.bundle,
+        }
+        while self.member.step < step:
+            self.hear(0, endings[self.member.step]())
+        assert self.member.step is step
+        return self
+
+    def own_inputs(self, kind):
+        bodies = [self.member.reader.member_body(m.signed) for m in self.box.of(MemberInput)]
+        return [body for body in bodies if isinstance(body, kind)]
+
+
+def test_a_walk_through_the_whole_round():
+    walk = Walk().to(Step.CERTIFY)
+    assert walk.study.totals == [(3 * VECTOR).tolist()]
+    body = codec.decode(walk.member.body, RecordBody, bytes_max=10**6)
+    assert body.accepted == CONTRIBUTORS
+    assert body.open_value == walk.opened
+    assert len(walk.box.of(RecordVote)) == 1
+    assert walk.member.next_deadline() is not None
+
+
+def test_a_member_without_shares_releases_none_and_erases():
+    walk = Walk().to(Step.CERTIFY)
+    (release,) = walk.own_inputs(Release)
+    assert release.shares == b"", "it never received the contributions"
+    assert any(isinstance(e, Forget) for e in walk.box.effects)
+    assert walk.member._secret == b""
+    late = walk.c.contribution(2, 1)
+    assert walk.hear(2, late) == []
+
+
+def test_a_member_outside_the_pool_releases_no_sum():
+    walk = Walk().to(Step.ACCEPT)
+    walk.hear(0, walk.decision(Instance.ACCEPT, walk.accept_value()))
+    judged = walk.member.judgement
+    walk.member.judgement = replace(judged, pool=(0, 2, 3, 4, 5, 6))
+    assert walk.member._sum_share() == b""
+
+
+def test_an_unlisted_member_follows_silently():
+    walk = Walk(6, listed=range(6))
+    walk.to(Step.CERTIFY)
+    assert walk.own_inputs(Release) == []
+    assert walk.box.of(Opening) == []
+    assert walk.box.of(Dealing) == []
+    assert walk.hear(2, walk.c.contribution(2, 6)) == []
+
+
+def test_the_missing_envelopes_are_asked_for():
+    walk = Walk().to(Step.CHALLENGE)
+    assert ShareRequest(walk.context, CONTRIBUTORS) in walk.box.of(ShareRequest)
+
+
+def test_messages_that_are_not_for_a_member():
+    walk = Walk()
+    assert walk.hear(8, walk.opening(0)) == []
+    assert walk.hear(0, Receipt(walk.context, 0, bytes(32), bytes(64))) == []
+    reveal = ChallengeReveal(walk.context, ())
+    assert walk.hear(0, reveal) == []
+    assert walk.hear(0, walk.bundle([])) == []
+    assert walk.hear(3, Dealing(walk.context, 2, bytes(9))) == []
+    assert walk.member.step is Step.OPEN
+
+
+def test_nothing_follows_the_record():
+    walk = Walk().to(Step.CERTIFY)
+    walk.member.certified("the record")
+    assert walk.records == ["the record"]
+    assert walk.member.step is Step.DONE
+    assert walk.hear(0, Pull(walk.context, Step.OPEN)) == []
+    walk.member.tick(99.0)
+    assert walk.member.next_deadline() is None
+    walk.member.leader.lead(99.0)
+    walk.member._give_input(Step.DONE, 99.0)
+
+
+def test_a_value_comes_before_what_it_depends_on():
+    """After a restart the close slot is known while the open list is not."""
+    value = Walk().close_value()
+    walk = Walk(2)
+    for message in (
+        Proposal(walk.context, Instance.CLOSE, 0, value, None),
+        walk.certificate(Instance.CLOSE, Phase.LOCK, value),
+    ):
+        assert walk.hear(0, message) == [Pull(walk.context, Step.OPEN)]
+    assert walk.hear(0, walk.decision(Instance.CLOSE, value)) == []
+    assert walk.member.agreements[Instance.CLOSE].decision is None
+    walk.to(Step.CHALLENGE)
+    assert walk.member.closed is not None
+
+
+def test_a_restored_close_slot_does_not_strand_the_member():
+    first = Walk(2).to(Step.CLOSE)
+    value = first.close_value()
+    first.hear(0, Proposal(first.context, Instance.CLOSE, 0, value, None))
+    kept = {
+        e.key.rsplit("/1/", 1)[1]: e.value
+        for e in first.box.of(Persist)
+        if e.key.startswith("round/")
+    }
+    walk = Walk(2, restored=kept)
+    lock = walk.certificate(Instance.CLOSE, Phase.LOCK, value)
+    assert walk.hear(0, lock) == [Pull(walk.context, Step.OPEN)]
+    walk.to(Step.CHALLENGE)
+
+
+def test_a_lock_certificate_decides_or_asks():
+    walk = Walk(2)
+    lock = walk.certificate(Instance.OPEN, Phase.LOCK, walk.open_value)
+    assert walk.hear(0, lock) == [Pull(walk.context, Step.OPEN)], "the value is not known"
+    echo = walk.certificate(Instance.OPEN, Phase.ECHO, walk.open_value)
+    assert walk.hear(0, echo) == []
+    walk.hear(0, Proposal(walk.context, Instance.OPEN, 0, walk.open_value, None))
+    walk.hear(0, lock)
+    assert walk.member.step is Step.CLOSE
+    assert walk.hear(0, lock) == []
+    assert walk.hear(0, Proposal(walk.context, Instance.OPEN, 0, walk.open_value, None)) == []
+
+
+def test_a_restarted_member_sends_the_same_round_key():
+    first = Walk(2)
+    given = first.box.of(MemberInput)[0]
+    kept = {"round-key": codec.encode(given.signed)}
+    walk = Walk(2, restored=kept)
+    assert {m.signed for m in walk.box.of(MemberInput)} == {given.signed}
+    assert walk.member._secret == b"", "its secrets are erased: it takes in nothing more"
+    walk.to(Step.CLOSE)
+    assert walk.box.of(Dealing) == []
+    assert walk.hear(2, walk.c.contribution(2, 2)) == []
+    assert walk.hear(3, Dealing(walk.context, 3, bytes(9))) == []
+
+
+def test_receipts_and_their_repetition():
+    walk = Walk()
+    walk.to(Step.CLOSE)
+    walk.member.holdings._private_key = walk.c.private_key(1)
+    message = walk.c.contribution(2, 1)
+    assert [type(m) for m in walk.hear(2, message)] == [Receipt]
+    assert [type(m) for m in walk.hear(8, message)] == [Receipt]
+    walk.member.stopped = True
+    assert [type(m) for m in walk.hear(2, message)] == [Receipt]
+    assert walk.hear(3, walk.c.contribution(3, 1)) == []
+
+
+def test_blame_needs_the_sender():
+    walk = Walk()
+    walk.to(Step.CLOSE)
+    message = walk.c.contribution(2, 1)
+    for sender, blamed in ((8, 0), (2, 1)):
+        with pytest.raises(Exception, match="does not open"):
+            walk.hear(sender, message)
+        assert len(walk.box.of(PeerBlamed)) == blamed
+
+
+def test_an_early_contribution_of_its_own_sender_wins():
+    walk = Walk()
+    good = walk.c.contribution(2, 1)
+    bad = replace(good, share=replace(good.share, sealed=b""))
+    walk.hear(8, bad)
+    walk.hear(2, good)
+    walk.hear(8, bad)
+    assert walk.member._early_contributions == {2: (2, good)}
+    with pytest.raises(RuleBroken):
+        walk.hear(2, replace(good, header=walk.c.header(8)))
+
+
+def test_calls_to_close():
+    walk = Walk().to(Step.CLOSE)
+    vote = walk.c.member_signed(0, walk.c.close_vote(0))
+    for votes in ((vote,), (vote, vote), (vote, walk.c.member_signed(2, walk.c.round_key(2)))):
+        walk.hear(0, CloseNow(walk.context, votes))
+        assert not walk.member._close_forced
+    other = walk.c.member_signed(3, walk.c.close_vote(3))
+    walk.hear(0, CloseNow(walk.context, (vote, other)))
+    assert walk.member._close_forced
+
+
+@pytest.mark.parametrize(
+    ("spoil", "blamed"),
+    [
+        pytest.param(lambda walk: [walk.release(m) for m in range(1)], 0, id="too few openings"),
+        pytest.param(
+            lambda walk: [walk.release(m, shares=b"") for m in range(7)], 0, id="no shares"
+        ),
+        pytest.param(
+            lambda walk: [walk.release(m, accepted=bytes(32)) for m in range(7)],
+            0,
+            id="another set",
+        ),
+        pytest.param(
+            lambda walk: [walk.c.member_signed(m, walk.c.round_key(m)) for m in range(7)],
+            0,
+            id="another kind of input",
+        ),
+        pytest.param(
+            lambda walk: [walk.release(m, shares=b"1234") for m in range(7)], 7, id="wrong size"
+        ),
+    ],
+)
+def test_a_bundle_that_does_not_suffice(spoil, blamed):
+    walk = Walk().to(Step.RELEASE)
+    walk.hear(0, walk.bundle(spoil(walk)))
+    assert walk.member.step is Step.RELEASE
+    assert len(walk.box.of(PeerBlamed)) == blamed
+
+
+def test_a_sum_out_of_bounds_changes_nothing():
+    """Contributions of 2 under a bound of 1: verification of size is yet to come."""
+    walk = Walk()
+    walk.c.plan.phase = phase(5, entry_max=1)
+    walk.to(Step.CERTIFY)
+    body = codec.decode(walk.member.body, RecordBody, bytes_max=10**6)
+    assert body.model_hash == walk.c.plan.model_hash
+    assert walk.study.totals == []
+
+
+def test_a_rule_that_refuses_the_sum_keeps_the_model():
+    walk = Walk(study=StudyStub(following=None)).to(Step.CERTIFY)
+    body = codec.decode(walk.member.body, RecordBody, bytes_max=10**6)
+    assert body.model_hash == walk.c.plan.model_hash
+
+
+def test_without_the_model_the_member_waits():
+    walk = Walk(study=StudyStub(model=None)).to(Step.RELEASE)
+    walk.hear(0, walk.bundle())
+    assert walk.member.step is Step.RELEASE
+
+
+def test_an_evaluation_publishes_metrics_only():
+    walk = Walk(kind="evaluate", metrics_length=2).to(Step.CERTIFY)
+    body = codec.decode(walk.member.body, RecordBody, bytes_max=10**6)
+    assert body.metrics == tuple((3 * VECTOR[3:]).tolist())
+    assert body.model_hash == walk.c.plan.model_hash
+
+
+def test_laggards_get_what_ended_their_step():
+    walk = Walk().to(Step.CERTIFY)
+    kinds = [type(m) for m in walk.hear(3, Pull(walk.context, Step.OPEN))]
+    assert kinds == [Decision, Decision, ChallengeReveal, Decision, ReleaseBundle]
+    assert [type(m) for m in walk.hear(8, Pull(walk.context, Step.OPEN))] == [Decision]
+    assert walk.hear(3, Pull(walk.context, Step.CERTIFY)) == []
+    change = ViewChange(walk.context, 0, Step.RELEASE, Instance.ACCEPT, None, None)
+    assert [type(m) for m in walk.hear(3, change)] == [ReleaseBundle]
+    walk = Walk()
+    change = ViewChange(walk.context, 0, Step.CERTIFY, Instance.ACCEPT, None, None)
+    assert walk.hear(3, change) == [Pull(walk.context, Step.OPEN)]
+    assert walk.hear(1, change) == []
+
+
+def test_guards_that_only_bugs_could_reach():
+    """Steps cannot be reached without these values; the guards keep the types honest."""
+    walk = Walk()
+    member = walk.member
+    assert member.recover_challenge([]) is None
+    assert member.record_from(walk.bundle([])) is None
+    assert member._record_vote(0.0) is None
+    assert member._missing_contributors() == ()
+    assert not member._enough_contributions()
+    member._apply(Instance.ACCEPT, b"")
+    member._validate_accept(b"")
+    leader = member.leader
+    assert leader._accept_value(0.0) is None
+    leader._lead_record()
+    leader._spread_open_certificate(walk.certificate(Instance.OPEN, Phase.LOCK, b"x"))
+    assert walk.member.step is Step.OPEN
+
+
+def test_a_leader_takes_no_vote_in_another_name():
+    walk = Walk(0)
+    vote = Vote(walk.context, Instance.OPEN, Phase.ECHO, 0, 3, bytes(32), bytes(64))
+    before = len(walk.box.sent)
+    walk.hear(2, vote)
+    walk.hear(2, RecordVote(walk.context, 3, bytes(32), bytes(64)))
+    walk.hear(2, walk.opening(3))
+    assert len(walk.box.sent) == before
+    assert isinstance(walk.member.leader, Leader)
+
+
+def test_a_leader_leaves_forged_record_votes_out():
+    walk = Walk(0).to(Step.CERTIFY)
+    hash_ = value_hash(walk.member.body)
+    statement = signing_input(walk.c.plan.census.network, walk.member.body)
+    for member in range(1, 6):
+        signature = bytes(64) if member == 3 else walk.c.folk.cryptos[member].sign(statement)
+        walk.hear(member, RecordVote(walk.context, member, hash_, signature))
+    own = walk.box.of(RecordVote)[-1]
+    walk.hear(0, own)
+    assert walk.records == []
+    good = walk.c.folk.cryptos[6].sign(statement)
+    walk.hear(6, RecordVote(walk.context, 6, hash_, good))
+    assert len(walk.records) == 1
+    assert walk.records[0].certificate.signers == (0, 1, 2, 4, 5, 6)
+
+
+def test_a_leader_reveals_more_when_the_first_openings_do_not_suffice():
+    walk = Walk(0).to(Step.CHALLENGE)
+    before = len(walk.box.of(ChallengeReveal))
+    for member in (1, 2, 3):
+        walk.hear(member, Opening(walk.context, member, ()))
+    for member in (4, 5, 6):
+        walk.hear(member, walk.opening(member))
+    walk.hear(0, Opening(walk.context, 0, ()))
+    reveals = walk.box.of(ChallengeReveal)[before:]
+    assert reveals
+    assert len(reveals[0].openings) >= 6
