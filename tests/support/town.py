@@ -365,9 +365,13 @@ class Town:
         """Every rule that a message was rejected for."""
         return {effect.rule for effect in self.effects(MessageRejected)}
 
-    def blamed(self) -> set[int]:
-        """Census indices of the nodes that anybody blamed."""
-        return {self.census.index_of(effect.peer) for effect in self.effects(PeerBlamed)}
+    def blamed(self, ignoring: int | None = None) -> set[int | None]:
+        """Census indices of the nodes that anybody, but for one node, blamed."""
+        return {
+            self.census.index_of(effect.peer)
+            for _, at, effect in self.log
+            if isinstance(effect, PeerBlamed) and at != ignoring
+        }
 
     def certified(self, index: int = 0) -> list[RoundCertified]:
         """Rounds whose record one node accepted."""

@@ -5,6 +5,7 @@ what to do, 2 not understood. Each group of commands has its own module, which i
 needs inside its functions, so that `pnyx --help` starts at once.
 """
 
+import os
 import sys
 from typing import Annotated
 
@@ -54,8 +55,20 @@ def _root(
 def main() -> int:
     """Run the command line of this process; return the exit status."""
     try:
-        app(prog_name="pnyx")
+        try:
+            app(prog_name="pnyx")
+        finally:
+            sys.stdout.flush()
     except PnyxError as error:
-        sys.stderr.write(f"pnyx: {error}\n")
-        return 1
+        return _refuse(str(error))
+    except OSError as error:
+        # Whatever knows more about a file has worded its own error; this is mostly a full disk.
+        where = f" ({error.filename})" if error.filename else ""
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115  (what is unwritten stays so)
+        return _refuse(f"The operating system refused{where}: {error.strerror}.")
     return 0
+
+
+def _refuse(sentence: str) -> int:
+    sys.stderr.write(f"pnyx: {sentence}\n")
+    return 1

@@ -28,6 +28,8 @@ def apply_update(
     Raises TrainingError when the sum cannot come from `count` valid contributions, or when the next
     model is not finite.
     """
+    if len(model) % PARAMETER_DTYPE.itemsize:
+        raise TrainingError("The model is not a list of float32 parameters: refuse this round.")
     parameters = np.frombuffer(model, PARAMETER_DTYPE)
     if total.shape != (parameters.size + TRAIN_COUNTS,) or total.dtype != np.int64:
         raise TrainingError(

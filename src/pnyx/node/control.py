@@ -18,7 +18,8 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -186,7 +187,7 @@ class ControlServer:
     """The node's end. `answer` raises PnyxError for what cannot be done."""
 
     def __init__(self, layout: NodeLayout, answer: Handler) -> None:
-        self._path = _socket_path(layout)
+        self._path = layout.root / SOCKET_NAME
         self._answer = answer
         self._server: asyncio.Server | None = None
 
@@ -195,7 +196,8 @@ class ControlServer:
         self._path.unlink(missing_ok=True)
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            listening.bind(str(self._path))
+            with _address(self._path) as address:
+                listening.bind(address)
             self._path.chmod(FILE_MODE)  # nobody can connect before it listens
             listening.listen(_BACKLOG)
             self._server = await asyncio.start_unix_server(
@@ -242,11 +244,14 @@ def call(layout: NodeLayout, request: Request, kind: type[T]) -> T:
 
     Raises ConfigError when no node runs there, or PnyxError with the node's own sentence.
     """
-    path = _socket_path(layout)
+    path = layout.root / SOCKET_NAME
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        with (
+            socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection,
+            _address(path) as address,
+        ):
             connection.settimeout(CALL_TIMEOUT_S)
-            connection.connect(str(path))
+            connection.connect(address)
             connection.sendall(msgspec.json.encode(request) + b"\n")
             line = _read_line(connection)
     except (FileNotFoundError, ConnectionRefusedError) as error:
@@ -304,11 +309,22 @@ def _same_user(connection: socket.socket) -> bool:
     return bool(caller == os.geteuid())
 
 
-def _socket_path(layout: NodeLayout) -> Path:
-    path = layout.root / SOCKET_NAME
-    if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX:
+@contextmanager
+def _address(path: Path) -> Iterator[str]:
+    """Yield a name for the socket that is short enough for the kernel.
+
+    Linux reaches a file in a deep directory through a descriptor of that directory.
+    """
+    if len(os.fsencode(path)) <= SOCKET_PATH_BYTES_MAX:
+        yield str(path)
+        return
+    if sys.platform != "linux":
         raise ConfigError(
             f"The path {path} is too long for a local socket (at most {SOCKET_PATH_BYTES_MAX} "
             "bytes); move the node to a directory with a shorter path."
         )
-    return path
+    descriptor = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{descriptor}/{path.name}"
+    finally:
+        os.close(descriptor)

@@ -1,7 +1,5 @@
 """The real signatures and envelopes of a node: Ed25519 and HPKE."""
 
-from functools import lru_cache
-
 from pnyx.primitives import envelope
 from pnyx.primitives.signature import SigningKey, verify
 
@@ -11,7 +9,6 @@ class NodeCrypto:
 
     def __init__(self, signing_key: SigningKey) -> None:
         self._signing_key = signing_key
-        self._envelope_key = lru_cache(maxsize=4)(envelope.EnvelopeKey)
 
     @property
     def public_key(self) -> bytes:
@@ -36,4 +33,4 @@ class NodeCrypto:
 
     def open_envelope(self, private_key: bytes, sealed: bytes, info: bytes) -> bytes:
         """Decrypt; raises MalformedMessage."""
-        return envelope.open_envelope(self._envelope_key(private_key), sealed, info)
+        return envelope.open_envelope(envelope.EnvelopeKey(private_key), sealed, info)

@@ -74,11 +74,12 @@ def create_node(
 
     A directory that holds a keystore is left as it is.
     """
+    settings = _settings(listen, advertise, serve_as_actor)
     keys = keystore.create(layout, unlocking)
     request = make_request(
         keys.signing_seed, advertise.host or listen.host, advertise.port or listen.port
     )
-    replace_file(layout.config, _settings(listen, advertise, serve_as_actor))
+    replace_file(layout.config, settings)
     encoded = msgspec.json.format(msgspec.json.encode(request)) + b"\n"
     replace_file(layout.root / REQUEST_NAME, encoded)
     return request

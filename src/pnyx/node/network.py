@@ -100,7 +100,8 @@ def read_network(path: Path, crypto: Crypto, *, now: float) -> Network:
     try:
         return _verified(content, crypto, now)
     except (msgspec.DecodeError, PnyxError) as error:
-        raise ConfigError(f"{path} is not a valid network file: {error}") from error
+        reason = str(error).rstrip(".")
+        raise ConfigError(f"{path} is not a valid network file: {reason}.") from error
 
 
 def _verified(content: bytes, crypto: Crypto, now: float) -> Network:

@@ -47,6 +47,8 @@ def run_node(
     start: the directory is in use, the key wrong, the network file invalid, the port taken.
     """
     config = read_config(layout.config)
+    answers = Answers(observer)
+    control = ControlServer(layout, answers.answer)
     with single_instance(layout):
         trainer = worker or TrainingWorker()
         try:
@@ -58,7 +60,6 @@ def run_node(
                 NodeCrypto(SigningKey(keys.signing_seed)),
                 now=wall_clock(),
             )
-            answers = Answers(observer)
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 # Built by a plain call: what it opens is closed by `Daemon.run`, in `_live`.
                 daemon = Daemon(
@@ -70,7 +71,7 @@ def run_node(
                     observer=answers.observe,
                 )
                 answers.attach(daemon)
-                runner.run(_live(daemon, ControlServer(layout, answers.answer), on_started))
+                runner.run(_live(daemon, control, on_started))
         finally:
             trainer.stop()
 

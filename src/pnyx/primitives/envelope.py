@@ -26,15 +26,17 @@ _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_128_GCM)
 class EnvelopeKey:
     """An X25519 key that opens envelopes, made from 32 secret bytes that the caller draws."""
 
-    __slots__ = ("_private_key", "public_key")
-
-    public_key: bytes
+    __slots__ = ("_private_key",)
 
     def __init__(self, private32: bytes) -> None:
         if len(private32) != ENVELOPE_KEY_BYTES:
             raise ValueError(f"an envelope key is made from {ENVELOPE_KEY_BYTES} bytes")
         self._private_key = X25519PrivateKey.from_private_bytes(private32)
-        self.public_key = self._private_key.public_key().public_bytes_raw()
+
+    @property
+    def public_key(self) -> bytes:
+        """The 32 bytes that others seal to."""
+        return self._private_key.public_key().public_bytes_raw()
 
 
 def seal(public_key: bytes, plaintext: bytes, info: bytes) -> bytes:

@@ -33,6 +33,7 @@ class Gossip:
         params: ProtocolParams,
         sampler: Sampler,
         peers: Callable[[], list[bytes]],
+        away: Callable[[bytes], bool],
         send: Callable[[bytes, GossipMessage], None],
         accept: Callable[[bytes, bytes], None],
         now: float,
@@ -40,6 +41,7 @@ class Gossip:
         self._params = params
         self._sampler = sampler
         self._peers = peers
+        self._away = away
         self._send = send
         self._accept = accept
         self._items: dict[bytes, bytes] = {}
@@ -67,12 +69,15 @@ class Gossip:
         for name, asked_at in list(self._asked.items()):
             if now >= asked_at + patience:
                 del self._asked[name]
-        for peer in self._random_peers(1):
-            self.announce_all(peer)
+        # Whoever seemed away may be back, and at first everybody may: leave nobody out for ever.
+        peers = self._peers()
+        if peers:
+            self.announce_all(peers[self._sampler.below(len(peers))])
 
     def ask(self, name: bytes, peer: bytes, now: float) -> None:
         """Ask one peer for an item that is known to exist."""
         if name not in self._items:
+            self._refused.discard(name)  # what was dropped once may be wanted again
             self._asked[name] = now
             self._send(peer, Request((name,)))
 
@@ -82,9 +87,7 @@ class Gossip:
         if names:
             self._send(peer, Announce(names))
 
-    def add(
-        self, item: bytes, *, spread: bool = True, informed: frozenset[bytes] = frozenset()
-    ) -> bytes:
+    def add(self, item: bytes, informed: frozenset[bytes] = frozenset()) -> bytes:
         """Keep an item of this node's own or one that it accepted; announce it.
 
         informed: peers that have the item from elsewhere.
@@ -92,9 +95,8 @@ class Gossip:
         name = item_id(item)
         if name not in self._items:
             self._items[name] = item
-            if spread:
-                for peer in self._random_peers(self._params.gossip_fanout, informed):
-                    self._send(peer, Announce((name,)))
+            for peer in self._random_peers(self._params.gossip_fanout, informed):
+                self._send(peer, Announce((name,)))
         return name
 
     def drop(self, names: Iterable[bytes]) -> None:
@@ -104,7 +106,7 @@ class Gossip:
                 self._refuse_name(name)
 
     def _random_peers(self, count: int, without: frozenset[bytes] = frozenset()) -> list[bytes]:
-        peers = [peer for peer in self._peers() if peer not in without]
+        peers = [p for p in self._peers() if p not in without and not self._away(p)]
         chosen = self._sampler.sample(len(peers), min(count, len(peers)))
         return [peers[at] for at in chosen]
 

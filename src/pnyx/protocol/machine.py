@@ -151,7 +151,13 @@ class NodeMachine:
         self._restored = dict(restored)
         self.epoch_record: Record | None = None  # proves the first beacon, for who verifies later
         self._gossip = Gossip(
-            params, self._sampler, self._peers, self._send_gossip, self._accept_item, now
+            params,
+            self._sampler,
+            self._peers,
+            lambda peer: peer in self._unreachable,
+            self._send_gossip,
+            self._accept_item,
+            now,
         )
         self._address = address
         self._address_sequence = address_sequence
@@ -288,7 +294,7 @@ class NodeMachine:
         return [
             peer
             for peer in sorted(self._contacts.union(self._node_records))
-            if peer != self.node_id and peer not in self._unreachable
+            if peer != self.node_id
         ]
 
     def _persist(self, key: str, value: bytes) -> None:
@@ -432,6 +438,9 @@ class NodeMachine:
         self._effects.append(AskConsent(study, signed.body))
         if manifest.epoch in self.epoch_beacons:
             self._open_study(state)
+        held = self._gossip.get(manifest.initial_model)
+        if held is not None:  # another study names the same model
+            self._on_blob(codec.decode(held, Blob, bytes_max=self.params.item_bytes_max).content)
 
     def _open_study(self, state: StudyState) -> None:
         plan = state.open(self.epoch_beacons[state.manifest.epoch])
@@ -505,7 +514,7 @@ class NodeMachine:
         self, state: StudyState, plan: RoundPlan, active: ActiveRound | None, peer: bytes | None
     ) -> None:
         """Use the model that this node computed itself, or ask for it."""
-        if state.model_hash != plan.model_hash:
+        if all(other.model_hash != plan.model_hash for other in self.studies.values()):
             self._gossip.drop((plan.model_hash,))
         computed = active.member.computed_model if active and active.member else None
         if computed is not None and blob_name(computed) == state.model_hash:
@@ -653,7 +662,8 @@ class NodeMachine:
 
     def _ask_for_models(self) -> None:
         """Ask a random peer for models that the chain names and this node lacks."""
-        peers = self._peers()
+        known = self._peers()
+        peers = [peer for peer in known if peer not in self._unreachable] or known
         for state in self.studies.values():
             if state.model is None and peers:
                 if self._now < self._model_asked.get(state.study, 0.0):

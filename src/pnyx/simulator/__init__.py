@@ -1,1 +1,29 @@
-"""The node's own machines under virtual time."""
+"""The node's own machines under virtual time.
+
+- `scheduler` orders what happens; `network` decides the fate of messages.
+- `population` holds the simulated nodes: real machine, disk, owner, a process that can be killed.
+- `adversary` wraps corrupt nodes; `invariants` checks what must hold; `crypto` is the ideal one.
+- `scenario` draws a run from a seed, `simulation` drives it: `python -m pnyx.simulator SEED`.
+"""
+
+from pnyx.simulator.crypto import IdealCrypto
+from pnyx.simulator.invariants import InvariantError
+from pnyx.simulator.network import Cut, Link, Partition
+from pnyx.simulator.population import Owner
+from pnyx.simulator.scenario import Crash, Scenario, random_scenario
+from pnyx.simulator.simulation import Outcome, Simulation, run
+
+__all__ = [
+    "Crash",
+    "Cut",
+    "IdealCrypto",
+    "InvariantError",
+    "Link",
+    "Outcome",
+    "Owner",
+    "Partition",
+    "Scenario",
+    "Simulation",
+    "random_scenario",
+    "run",
+]

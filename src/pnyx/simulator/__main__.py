@@ -5,7 +5,8 @@ import sys
 import msgspec
 
 from pnyx.simulator.invariants import InvariantError
-from pnyx.simulator.scenario import random_scenario, run
+from pnyx.simulator.scenario import random_scenario
+from pnyx.simulator.simulation import Outcome, run
 
 
 def main(arguments: list[str]) -> int:
@@ -14,18 +15,22 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write("usage: python -m pnyx.simulator SEED (a whole number)\n")
         return 2
     scenario = random_scenario(int(arguments[0]))
-    sys.stdout.write(f"{scenario}\n")
+    _say(str(scenario))
     try:
-        outcome = run(scenario, say=lambda line: sys.stdout.write(line + "\n") and None)
+        outcome = run(scenario, say=_say)
     except InvariantError as error:
-        sys.stdout.write(f"BROKEN  {error}\n")
+        _say(f"BROKEN  {error}")
         return 1
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(_figures(outcome))).decode() + "\n")
+    _say(msgspec.json.format(msgspec.json.encode(_figures(outcome))).decode())
     return 0
 
 
-def _figures(outcome: object) -> dict[str, object]:
-    fields = msgspec.structs.asdict(outcome)  # type: ignore[type-var]
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
+def _figures(outcome: Outcome) -> dict[str, object]:
+    fields = msgspec.structs.asdict(outcome)
     return {name: value for name, value in fields.items() if name not in ("scenario", "records")}
 
 

@@ -194,7 +194,7 @@ def _other_value(instance: Instance, value: bytes, quorum: int) -> bytes | None:
 def _duplicating(hands: Hands) -> Wrapper:
     """Says everything three times."""
     del hands
-    return Wrapper(lambda send, message: [send, send, send])
+    return Wrapper(lambda send, _: [send, send, send])
 
 
 def _garbage(hands: Hands) -> Wrapper:
@@ -305,19 +305,19 @@ class _Forger:
 
 def _two_headers(hands: Hands) -> Wrapper:
     """Shows one contribution to half of the members and another to the others."""
-    forger = _Forger(hands, lambda member: member % 2, hands.vector, lambda member: False)
+    forger = _Forger(hands, lambda member: member % 2, hands.vector, lambda _: False)
     return Wrapper(forger.change, forger.hear)
 
 
 def _off_polynomial(hands: Hands) -> Wrapper:
     """Deals shares that lie on no polynomial of the sharing's degree."""
-    forger = _Forger(hands, lambda member: 0, hands.vector, lambda member: member % 2 == 0)
+    forger = _Forger(hands, lambda _: 0, hands.vector, lambda member: member % 2 == 0)
     return Wrapper(forger.change, forger.hear)
 
 
 def _over_scale(hands: Hands) -> Wrapper:
     """Contributes its vector twice over: above `entry_max`, within what a sum may reach."""
-    forger = _Forger(hands, lambda member: 0, 2 * hands.vector, lambda member: False)
+    forger = _Forger(hands, lambda _: 0, 2 * hands.vector, lambda _: False)
     return Wrapper(forger.change, forger.hear)
 
 

@@ -83,9 +83,8 @@ class Network:
         link = self.link
         leaves = max(now, self._free_at.get(sender, 0.0)) + size / link.bytes_per_s
         self._free_at[sender] = leaves
-        if self._partitions or self._cuts:
-            if self.severed(sender, receiver, now):
-                return ()
+        if (self._partitions or self._cuts) and self.severed(sender, receiver, now):
+            return ()
         if link.loss and self.uniform() < link.loss:
             return ()
         first = self._arrival(sender, receiver, leaves)

@@ -62,21 +62,25 @@ class UnitVectors:
     """The oracle of every run: node i contributes its unit vector, once for model and metrics.
 
     So the published metrics of a round are exactly the set of nodes that were counted, and a 2
-    anywhere means that somebody was counted twice. The model adds up the rounds.
+    anywhere means that somebody was counted twice. The model adds up the rounds; what a longer
+    vector holds between the two is zero and part of the model.
+
+    length: of the whole vector, at least 2 * nodes.
     """
 
-    def __init__(self, nodes: int) -> None:
+    def __init__(self, nodes: int, length: int) -> None:
         self.nodes = nodes
+        self.length = max(length, 2 * nodes)
 
     @property
     def initial_model(self) -> bytes:
         """Zeros."""
-        return bytes(8 * self.nodes)
+        return bytes(8 * (self.length - self.nodes))
 
     def vector(self, node: int) -> IntVector:
-        """[2 * nodes]: the node's unit vector, for the model and then for the metrics."""
-        vector = np.zeros(2 * self.nodes, dtype=np.int64)
-        vector[[node, self.nodes + node]] = 1
+        """[length]: the node's unit vector, for the model and then for the metrics."""
+        vector = np.zeros(self.length, dtype=np.int64)
+        vector[[node, self.length - self.nodes + node]] = 1
         return vector
 
     def next_model(
@@ -85,7 +89,7 @@ class UnitVectors:
         """The previous model plus the sum; implements `protocol.ports.ModelRule`."""
         del manifest, round_number, count
         before = np.frombuffer(model, dtype="<i8")
-        return (before + total[: self.nodes]).astype("<i8").tobytes()
+        return (before + total[: self.length - self.nodes]).astype("<i8").tobytes()
 
 
 class Adversary(Protocol):
@@ -283,6 +287,7 @@ class Population:
         params: ProtocolParams,
         seed: bytes,
         crypto: CryptoFactory,
+        vector_length: int = 0,
     ) -> None:
         authority = crypto(digest("pnyx/simulator/authority", seed))
         self.network = network_id(authority.public_key, "simulated")
@@ -310,7 +315,7 @@ class Population:
             crypto=authority,
             now=0,
         )
-        self.rule = UnitVectors(len(owners))
+        self.rule = UnitVectors(len(owners), vector_length)
         self.nodes = tuple(
             SimulatedNode(
                 world, self.census, index, cryptos[each], self.rule, owners[index], params, seed

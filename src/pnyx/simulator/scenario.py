@@ -1,46 +1,19 @@
-"""A run of the protocol from one seed: who takes part, which faults fall, what came of it.
+"""A run of the protocol from one seed: who takes part, and which faults fall.
 
 `random_scenario(seed)` mixes faults within what the protocol promises to survive: as many corrupt
 nodes as one committee tolerates, kills anywhere, loss, duplication, reordering, partitions and cut
-links that heal. `run` drives it to the end and returns an `Outcome` whose trace hash names the
-run: with ideal cryptography, one seed gives one trace, on every machine.
+links that heal. Every round of such a scenario must end. `simulation` drives it.
 """
-
-from collections import Counter
-from collections.abc import Callable
-from hashlib import blake2b
 
 import msgspec
 
-from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.primitives.sampling import Sampler
-from pnyx.protocol.events import (
-    Effect,
-    MessageReceived,
-    MessageRejected,
-    Notice,
-    PeerBlamed,
-    PeerReachable,
-    PeerUnreachable,
-    Persist,
-    RoundCertified,
-    Send,
-    StudyProposed,
-)
-from pnyx.protocol.gossip import blob_name
-from pnyx.protocol.manifest import Manifest, StudyPhase, study_id
-from pnyx.protocol.messages import RecordBody
-from pnyx.protocol.params import PROTOCOL_VERSION, ProtocolParams
+from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.selection import choose_committee
-from pnyx.simulator.adversary import BEHAVIOURS, Hands
-from pnyx.simulator.crypto import IdealCrypto
-from pnyx.simulator.invariants import Checker
-from pnyx.simulator.network import Cut, Link, Network, Partition
-from pnyx.simulator.population import CryptoFactory, Owner, Population, SimulatedNode
-from pnyx.simulator.scheduler import Scheduler
-
-_FOR_EVER = 1e9
+from pnyx.simulator.adversary import BEHAVIOURS
+from pnyx.simulator.network import Cut, Link, Partition
+from pnyx.simulator.population import Owner
 
 
 class Crash(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +32,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     nodes: int = 10
     rounds: int = 1
     cohort_min: int = 3
+    vector_length: int = 0  # at least two entries a node
     join_window_s: float = 3.0
     deadline_s: float = 10.0
     link: Link = Link()
@@ -71,22 +45,6 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     proposed_s: float = 1.0
     limit_s: float = 300.0  # by when every live honest node must have finished
     params: ProtocolParams = ProtocolParams()
-
-
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a run that broke no invariant."""
-
-    scenario: Scenario
-    trace_hash: str
-    finished: bool
-    ended_s: float
-    messages: int
-    bytes_sent: int
-    kills: int
-    records: dict[int, RecordBody]  # of the first study
-    notices: dict[str, int]
-    rules: dict[str, int]  # rejections and blame, by rule
-    effects: tuple[int, ...]  # carried out by each node
 
 
 def random_scenario(seed: int) -> Scenario:
@@ -127,10 +85,8 @@ def random_scenario(seed: int) -> Scenario:
         if chance(25)
         else ()
     )
-    cuts = tuple(
-        Cut(*draw.sample(nodes, 2), between(0, 4), between(4, 12))
-        for _ in range(draw.below(4) if chance(25) else 0)
-    )
+    ends = [draw.sample(nodes, 2) for _ in range(draw.below(4) if chance(25) else 0)]
+    cuts = tuple(Cut(pair[0], pair[1], between(0, 4), between(4, 12)) for pair in ends)
     owners = [(node, Owner(consents=False)) for node in honest[:1] if chance(50)]
     if chance(20):
         owners.append((honest[1], Owner(withdraws_s=between(2.0, 7.0))))
@@ -151,290 +107,3 @@ def random_scenario(seed: int) -> Scenario:
         corrupt=tuple((node, kinds[draw.below(len(kinds))]) for node in corrupt),
         owners=tuple(owners),
     )
-
-
-class Simulation:
-    """One run in the making; `run` is its usual driver."""
-
-    def __init__(
-        self,
-        scenario: Scenario,
-        crypto: CryptoFactory = IdealCrypto,
-        say: Callable[[str], None] | None = None,
-    ) -> None:
-        self.scenario = scenario
-        self.scheduler = Scheduler()
-        self.network = Network(scenario.link, scenario.partitions, scenario.cuts, scenario.seed)
-        seed = digest("pnyx/simulator/run", scenario.seed.to_bytes(8, "big"))
-        given = dict(scenario.owners)
-        owners = {node: given.get(node, Owner()) for node in range(scenario.nodes)}
-        self.population = Population(self, owners, scenario.params, seed, crypto)
-        self.nodes = self.population.nodes
-        self.corrupt = frozenset(node for node, _ in scenario.corrupt)
-        self.checker = Checker(
-            self.nodes, self.population.rule, self.corrupt, lambda: self.scheduler.now
-        )
-        self.kills = 0
-        self.notices: Counter[str] = Counter()
-        self.rules: Counter[str] = Counter()
-        self._by_id = {node.node_id: node for node in self.nodes}
-        self._unreachable: set[tuple[int, int]] = set()  # (who was told, about whom)
-        self._returns: dict[int, float | None] = {}
-        self._trace = blake2b(digest_size=16)
-        self._say = say
-        self._finished: set[tuple[int, bytes]] = set()
-        self._studies: list[bytes] = []
-        self._gone: set[int] = set()
-        for index, kind in scenario.corrupt:
-            node = self.nodes[index]
-            sampler = Sampler(digest("pnyx/simulator/corrupt", seed, node.node_id), "corrupt")
-            node.adversary = BEHAVIOURS[kind](
-                Hands(
-                    index,
-                    node.node_id,
-                    node.crypto,
-                    self.population.census,
-                    sampler,
-                    self.population.rule.vector(index),
-                )
-            )
-        self._schedule()
-
-    def _schedule(self) -> None:
-        scenario, at = self.scenario, self.scheduler.call_at
-        for node in self.nodes:
-            at(0.001 * node.index, node.start)
-        for number in range(scenario.studies):
-            at(scenario.proposed_s, self._propose, number)
-        for node, owner in scenario.owners:
-            if owner.withdraws_s is not None:
-                at(owner.withdraws_s, self._withdraw, self.nodes[node])
-        for crash in scenario.crashes:
-            self._returns[crash.node] = crash.away_s
-            if crash.after_effects is None:
-                at(crash.at_s, self._kill, self.nodes[crash.node], crash.away_s)
-            else:
-                self.nodes[crash.node].kill_after = crash.after_effects
-
-    # --- what the nodes see of the world --------------------------------------------------------
-
-    def carry(self, sender: SimulatedNode, receiver: bytes, payload: bytes) -> None:
-        """Hand a message to the network."""
-        target, now = self._by_id[receiver], self.scheduler.now
-        arrivals = self.network.arrivals(sender.index, target.index, len(payload), now)
-        for time in arrivals:
-            self.scheduler.call_at(time, self._deliver, sender, target, payload)
-        if not arrivals and self.network.severed(sender.index, target.index, now):
-            self._hint(sender, target)
-
-    def _deliver(self, sender: SimulatedNode, target: SimulatedNode, payload: bytes) -> None:
-        if not target.up:
-            self._hint(sender, target)
-            return
-        if self._unreachable:
-            self._reached(target, sender)
-            self._reached(sender, target)
-        target.handle(MessageReceived(sender.node_id, payload))
-
-    def _reached(self, told: SimulatedNode, about: SimulatedNode) -> None:
-        """A connection was made: whoever thought the other away learns better."""
-        if (told.index, about.index) in self._unreachable:
-            self._unreachable.discard((told.index, about.index))
-            told.handle(PeerReachable(about.node_id))
-
-    def _hint(self, told: SimulatedNode, about: SimulatedNode) -> None:
-        """A connection broke or cannot be made: the other side may notice."""
-        if (told.index, about.index) not in self._unreachable and self.network.hinted():
-            self._unreachable.add((told.index, about.index))
-            delay = self.network.link.hint_delay_s
-            self.scheduler.call_at(self.scheduler.now + delay, self._tell_away, told, about)
-
-    def _tell_away(self, told: SimulatedNode, about: SimulatedNode) -> None:
-        if (told.index, about.index) in self._unreachable:
-            told.handle(PeerUnreachable(about.node_id))
-
-    def observe(self, node: SimulatedNode, effect: Effect) -> None:
-        """Trace, check and count an effect."""
-        match effect:
-            case Send():
-                part = effect.peer + effect.payload
-            case Persist():
-                part = effect.key.encode() + effect.value
-            case _:
-                part = type(effect).__name__.encode()
-        self._trace.update(b"%d/%.9f/" % (node.index, self.scheduler.now))
-        self._trace.update(part)
-        self.checker.on_effect(node, effect)
-        if isinstance(effect, Notice):
-            self._note(node, effect)
-
-    def _note(self, node: SimulatedNode, notice: Notice) -> None:
-        kind = type(notice).__name__
-        self.notices[kind] += 1
-        if isinstance(notice, MessageRejected | PeerBlamed):
-            self.rules[notice.rule] += 1
-        if self._say is not None:
-            self._say(f"{self.scheduler.now:9.3f}  node {node.index:3d}  {_told(notice)}")
-
-    def crashed(self, node: SimulatedNode) -> None:
-        """A process died: its peers may notice, and it comes back if it is to."""
-        self.kills += 1
-        if self._say is not None:
-            self._say(f"{self.scheduler.now:9.3f}  node {node.index:3d}  killed")
-        self._unreachable = {pair for pair in self._unreachable if pair[0] != node.index}
-        for other in self.nodes:
-            if other.up:
-                self._hint(other, node)
-        away = self._returns.get(node.index)
-        if away is None:
-            self._gone.add(node.index)
-        else:
-            self.scheduler.call_at(self.scheduler.now + away, node.start)
-
-    # --- what happens to the nodes --------------------------------------------------------------
-
-    def _kill(self, node: SimulatedNode, away_s: float | None) -> None:
-        self._returns[node.index] = away_s
-        node.crash()
-
-    def _withdraw(self, node: SimulatedNode) -> None:
-        for study in self._studies:
-            node.decide(study, given=False)
-
-    def _propose(self, number: int) -> None:
-        """The first honest node that is up proposes a study."""
-        scenario = self.scenario
-        proposer = next(
-            (node for node in self.nodes if node.up and node.index not in self.corrupt), None
-        )
-        if proposer is None:
-            self.scheduler.call_at(self.scheduler.now + 0.5, self._propose, number)
-            return
-        drawn = max(scenario.cohort_min, scenario.nodes * 5 // 6)
-        model = self.population.rule.initial_model
-        manifest = Manifest(
-            network=self.population.network,
-            version=PROTOCOL_VERSION,
-            epoch=0,
-            title="unit vectors",
-            purpose="show who was counted",
-            purpose_term="dpv:ResearchAndDevelopment",
-            category="simulated",
-            columns=("unit",),
-            label="unit",
-            program=b"",
-            hyperparameters=b"",
-            initial_model=blob_name(model),
-            phases=(
-                StudyPhase(
-                    kind="train",
-                    rounds=scenario.rounds,
-                    vector_length=2 * scenario.nodes,
-                    metrics_length=scenario.nodes,
-                    entry_max=1,
-                    target=max(scenario.cohort_min, scenario.nodes * 2 // 3),
-                    drawn=drawn,
-                    deadline_s=scenario.deadline_s,
-                ),
-            ),
-            cohort_min=scenario.cohort_min,
-            noise_multiplier=0.0,
-            join_window_s=scenario.join_window_s,
-            nonce=digest("pnyx/simulator/study", bytes([number])),
-        )
-        encoded = codec.encode(manifest)
-        study = study_id(encoded)
-        if study not in self._studies:
-            self._studies.append(study)
-            self.checker.add_study(study, manifest)
-        proposer.handle(StudyProposed(encoded, model))
-        self.scheduler.call_at(self.scheduler.now + 2.0, self._propose_again, number, study)
-
-    def _propose_again(self, number: int, study: bytes) -> None:
-        """A proposer killed before anybody heard of the study proposes it once more."""
-        if not any(f"chain/manifest/{study.hex()}" in node.disk for node in self.nodes):
-            self._propose(number)
-
-    def done(self) -> bool:
-        """Whether every honest node that is to come back holds all records and the last model."""
-        if len(self._studies) < self.scenario.studies:
-            return False
-        for node in self.nodes:
-            if node.index in self.corrupt or node.index in self._gone:
-                continue
-            if node.machine is None:
-                return False
-            for study in self._studies:
-                state = node.machine.studies.get(study)
-                if state is None or not state.finished or state.model is None:
-                    return False
-        return True
-
-    def outcome(self, *, finished: bool) -> Outcome:
-        """Sum up the run."""
-        study = self._studies[0] if self._studies else b""
-        chain = self.checker.records.get(study, {})
-        return Outcome(
-            scenario=self.scenario,
-            trace_hash=self._trace.hexdigest(),
-            finished=finished,
-            ended_s=self.scheduler.now,
-            messages=self.network.messages,
-            bytes_sent=self.network.bytes_sent,
-            kills=self.kills,
-            records={number: body for number, (body, _) in sorted(chain.items())},
-            notices=dict(sorted(self.notices.items())),
-            rules=dict(sorted(self.rules.items())),
-            effects=tuple(node.effects_done for node in self.nodes),
-        )
-
-    def run(self) -> Outcome:
-        """Run to the end; raise InvariantError if the run breaks an invariant or does not end."""
-        finished = self.scheduler.run(self.scenario.limit_s, self.done)
-        if not finished:
-            self.checker.fail("the study has not ended: " + self._standing())
-        for node in self.nodes:
-            self.checker.check_disk(node)
-        return self.outcome(finished=finished)
-
-    def _standing(self) -> str:
-        """Where the live nodes are, for the message of a run that does not end."""
-        parts: list[str] = []
-        for node in self.nodes:
-            states = node.machine.studies.values() if node.machine is not None else ()
-            plans = [state.plan.round_number if state.plan else "-" for state in states]
-            parts.append(f"{node.index}{'' if node.up else ' down'}:{plans}")
-        return " ".join(parts)
-
-
-def _told(notice: Notice) -> str:
-    """One line about a notice, without bytes that nobody reads."""
-    fields = [
-        f"{name}={value.hex()[:8] if isinstance(value, bytes) else value}"
-        for name, value in msgspec.structs.asdict(notice).items()
-        if name != "model"
-    ]
-    return f"{type(notice).__name__}({', '.join(fields)})"
-
-
-def run(
-    scenario: Scenario,
-    crypto: CryptoFactory = IdealCrypto,
-    say: Callable[[str], None] | None = None,
-) -> Outcome:
-    """Run a scenario to its end.
-
-    say: receives a line for everything worth telling. Raises InvariantError.
-    """
-    return Simulation(scenario, crypto, say).run()
-
-
-__all__ = [
-    "Crash",
-    "Outcome",
-    "RoundCertified",
-    "Scenario",
-    "Simulation",
-    "random_scenario",
-    "run",
-]

@@ -19,10 +19,12 @@ class Node:
         self.sent: list[tuple[bytes, object]] = []
         self.accepted: list[bytes] = []
         self.valid = True
+        self.away: set[bytes] = set()
         self.gossip = Gossip(
             params,
             Sampler(bytes(32), "test"),
             lambda: PEERS,
+            lambda peer: peer in self.away,
             lambda peer, message: self.sent.append((peer, message)),
             self._accept,
             0.0,
@@ -33,7 +35,7 @@ class Node:
             self.gossip.refuse(item)
             raise RuleBroken("an invalid item")
         self.accepted.append(item)
-        self.gossip.add(item, spread=False)
+        self.gossip.add(item, informed=frozenset(PEERS))
 
     def take(self):
         sent, self.sent = self.sent, []
@@ -65,7 +67,7 @@ def test_the_periodic_exchange():
     node.gossip.tick(PARAMS.gossip_interval_s)
     assert node.take() == [], "nothing is held"
     for at in range(5):
-        node.gossip.add(b"%d" % at, spread=False)
+        node.gossip.add(b"%d" % at, informed=frozenset(PEERS))
     node.gossip.tick(PARAMS.gossip_interval_s + 1)
     assert node.take() == [], "not yet due"
     assert node.gossip.next_deadline() == 2 * PARAMS.gossip_interval_s
@@ -94,7 +96,7 @@ def test_asking_by_name():
     node = Node()
     node.gossip.ask(item_id(b"item"), PEERS[0], 0.0)
     assert node.take() == [(PEERS[0], Request((item_id(b"item"),)))]
-    node.gossip.add(b"item", spread=False)
+    node.gossip.add(b"item", informed=frozenset(PEERS))
     node.gossip.ask(item_id(b"item"), PEERS[0], 0.0)
     assert node.take() == []
 
@@ -104,7 +106,7 @@ def test_refused_and_dropped_items_are_not_asked_for():
     node.valid = False
     with pytest.raises(RuleBroken):
         node.gossip.handle(PEERS[0], Items((b"bad",)), 0.0)
-    name = node.gossip.add(b"old", spread=False)
+    name = node.gossip.add(b"old", informed=frozenset(PEERS))
     node.gossip.drop((name, bytes(32)))
     assert name not in node.gossip
     node.gossip.handle(PEERS[0], Announce((item_id(b"bad"), name)), 0.0)
@@ -122,13 +124,13 @@ def test_only_so_many_items_of_a_message_are_looked_at():
 def test_a_reply_is_split_and_bounded():
     params = ProtocolParams(items_per_message_max=4, item_bytes_max=100, gossip_reply_bytes_max=300)
     node = Node(params)
-    small = [node.gossip.add(b"%d" % at, spread=False) for at in range(6)]
+    small = [node.gossip.add(b"%d" % at, informed=frozenset(PEERS)) for at in range(6)]
     node.gossip.handle(PEERS[0], Request((*small, bytes(32))), 0.0)
     assert [len(message.items) for _, message in node.take()] == [4, 2]
-    large = [node.gossip.add(bytes((at,)) * 90, spread=False) for at in range(6)]
+    large = [node.gossip.add(bytes((at,)) * 90, informed=frozenset(PEERS)) for at in range(6)]
     node.gossip.handle(PEERS[0], Request(tuple(large)), 0.0)
     assert [len(message.items) for _, message in node.take()] == [1, 1, 1]
-    huge = node.gossip.add(bytes(1000), spread=False)
+    huge = node.gossip.add(bytes(1000), informed=frozenset(PEERS))
     node.gossip.handle(PEERS[0], Request((huge,)), 0.0)
     assert len(node.take()) == 1, "one item always goes"
     node.gossip.handle(PEERS[0], Request((bytes(32),)), 0.0)
@@ -155,3 +157,16 @@ def test_refused_names_are_bounded():
     for at in range(25):
         node.gossip.refuse(b"%d" % at)
     assert len(node.gossip._refused) <= 10
+
+
+def test_peers_that_seemed_away_are_tried_again():
+    """A node whose first contacts were all still down must not stay alone for ever."""
+    node = Node()
+    node.away = set(PEERS)
+    node.gossip.add(b"item")
+    assert node.take() == []
+    reached = set()
+    for at in range(1, 200):
+        node.gossip.tick(at * PARAMS.gossip_interval_s)
+        reached |= {peer for peer, _ in node.take()}
+    assert reached == set(PEERS)

@@ -7,6 +7,7 @@ from tests.support.town import NETWORK, AddRule, Town, manifest, phase, real
 
 from pnyx.errors import WrongContext
 from pnyx.primitives import codec
+from pnyx.primitives.signature import QuorumCertificate
 from pnyx.protocol import machine as machine_module
 from pnyx.protocol.events import (
     AskConsent,
@@ -39,20 +40,26 @@ from pnyx.protocol.messages import (
     Announce,
     Blob,
     Contribution,
+    Decision,
+    Instance,
     Items,
     Join,
     MemberInput,
+    Message,
     NodeRecord,
     Pull,
+    Receipt,
     Record,
     Relay,
     Request,
     RoundKey,
+    SealedShare,
     Signed,
     Step,
     Vote,
 )
 from pnyx.protocol.params import ProtocolParams
+from pnyx.protocol.round.active import ActiveRound
 from pnyx.protocol.study import genesis_plan
 
 
@@ -454,3 +461,90 @@ def test_the_machine_names_its_next_deadline():
     first = town.machines[0].next_deadline()
     assert 0 < first <= ProtocolParams().gossip_interval_s
     assert town.effects(RoundCertified) == []
+
+
+def test_a_node_without_an_address_publishes_none():
+    town = Town()
+    town.machines[0]._address = None
+    effects = town.handle(0, TimerExpired())
+    assert not any(
+        isinstance(codec.decode(e.payload, Message, bytes_max=10**6), Announce)
+        for e in effects
+        if isinstance(e, Send)
+    )
+
+
+def test_a_restart_of_one_that_refused_and_has_no_model():
+    town = Town(consents=lambda index: index != 3)
+    study = town.propose()
+    assert town.run(town.finished(study))
+    town.crash(3)
+    for key in [k for k in town.stored[3] if k.endswith("/model")]:
+        del town.stored[3][key]
+    town.restart(3)
+    assert town.run(town.finished(study))
+    assert town.sent(Request, 3)
+
+
+def test_early_messages_of_another_round_stay():
+    town = Town()
+    town.run(seconds=0.1)
+    town.inject(1, 0, Pull(b"e" * 32, Step.OPEN))
+    study = town.propose()
+    assert town.run(town.finished(study))
+    assert len(town.machines[0]._early) >= 1
+
+
+def test_what_is_known_already_is_no_news():
+    town, study = ready()
+    machine = town.machines[0]
+    signed = machine.studies[study].signed
+    machine._on_public(signed)
+    assert len(machine.studies) == 1
+    assert machine.studies[study].signed is signed
+
+
+def test_a_record_of_a_later_round_waits():
+    town, study = ready()
+    late = Town()
+    late.propose()
+    late.run(lambda: study in late.machines[0].studies)
+    record = codec.encode(town.machines[0].studies[study].records[1])
+    assert late.inject(2, 0, Items((record,))) == []
+    assert late.machines[0].studies[study].records == []
+
+
+def test_models_are_asked_for_at_intervals():
+    town, study = ready()
+    machine = town.machines[0]
+    machine.studies[study].model = None
+    town.handle(0, TimerExpired())
+    asked = len(town.sent(Request, 0))
+    town.handle(0, TimerExpired())
+    assert len(town.sent(Request, 0)) == asked
+    assert town.handle(0, ConsentGiven(study)) == []
+
+
+def test_an_active_round_without_roles_ignores_everything():
+    town = Town(serving=lambda index: False)
+    town.run(seconds=0.1)
+    plan = genesis_plan(town.census)
+    active = ActiveRound(plan, None, None, None)
+    header = Signed(town.census.node_ids[1], b"", bytes(64))
+    for message in (
+        Relay(plan.context, header, ()),
+        Receipt(plan.context, 0, bytes(32), bytes(64)),
+        Contribution(plan.context, header, SealedShare(0, b"", ())),
+        Decision(plan.context, Instance.OPEN, 0, b"", QuorumCertificate((), ())),
+        Pull(plan.context, Step.OPEN),
+    ):
+        active.handle(1, message, 0.0)
+    assert active.next_deadline() is None
+
+
+def test_consent_for_a_round_that_is_not_open_here():
+    town = Town()
+    study = town.propose()
+    town.run(town.in_round(study, 1))
+    town.machines[0]._rounds.clear()
+    assert town.handle(0, ConsentGiven(study)) == []

@@ -62,7 +62,7 @@ from pnyx.protocol.ports import IntVector
 from pnyx.protocol.round.holdings import Holdings, dealing_info
 from pnyx.protocol.round.leader import Leader
 from pnyx.protocol.round.services import RoundServices
-from pnyx.protocol.round.values import ClosedList, InputReader
+from pnyx.protocol.round.values import VALUE_BYTES_MAX, ClosedList, InputReader
 from pnyx.protocol.round.views import Views
 
 NO_VALUE = bytes(32)
@@ -303,6 +303,9 @@ class CommitteeMember:
             self._deal()
             self._take_early()
         elif step is Step.CHALLENGE and self.closed is not None:
+            stored = self.services.restored.get("reveal")
+            if stored is not None:
+                self._on_reveal(codec.decode(stored, ChallengeReveal, bytes_max=VALUE_BYTES_MAX))
             self._request_missing()
 
     def _take_early(self) -> None:
@@ -518,6 +521,8 @@ class CommitteeMember:
             tuple(held[dealer] for dealer in self.closed.next_dealers if dealer in held),
         )
         signed = self.services.sign_once("release", body)
+        if self.reveal is not None:  # should every member be killed now, nobody could open again
+            self.services.persist("reveal", codec.encode(self.reveal))
         self._secret = b""
         self.holdings.erase()
         self.services.erase_secrets()

@@ -199,3 +199,12 @@ def test_too_few_shares():
     for members in ((), range(5)):
         with pytest.raises(DecodingError, match="do not suffice"):
             direct.decode_sum(SIZE, released([contribution(1)], members), LENGTH)
+
+
+def test_liars_found_column_by_column_exceed_the_radius(monkeypatch):
+    """The guard behind `locate_errors`, which never names more than it was allowed to."""
+    given = released([contribution(1)], range(8))
+    given[0][0][0] = (given[0][0][0] + 1) % FIELDS[0].modulus
+    monkeypatch.setattr(direct, "locate_errors", lambda *args: (0, 1, 2))
+    with pytest.raises(DecodingError, match="more released shares are wrong"):
+        direct.decode_sum(SIZE, given, LENGTH)

@@ -282,6 +282,14 @@ def test_a_restarted_member_sends_the_same_round_key():
     assert walk.hear(3, Dealing(walk.context, 3, bytes(9))) == []
 
 
+def test_a_proposal_of_an_earlier_view():
+    walk = Walk(2)
+    walk.member.views.advance(1.0)
+    proposed = Proposal(walk.context, Instance.OPEN, 0, walk.open_value, None)
+    assert walk.hear(0, proposed) == []
+    assert walk.hear(1, replace(proposed, view=8)) == []
+
+
 def test_receipts_and_their_repetition():
     walk = Walk()
     walk.to(Step.CLOSE)
@@ -455,3 +463,31 @@ def test_a_leader_reveals_more_when_the_first_openings_do_not_suffice():
     reveals = walk.box.of(ChallengeReveal)[before:]
     assert reveals
     assert len(reveals[0].openings) >= 6
+
+
+def test_a_restart_opens_the_same_challenge():
+    first = Walk().to(Step.ACCEPT)
+    reveal = codec.encode(first.member.reveal)
+    walk = Walk(restored={"reveal": reveal}).to(Step.CLOSE)
+    walk.hear(0, walk.decision(Instance.CLOSE, walk.close_value()))
+    assert walk.member.step is Step.ACCEPT
+    assert walk.member.challenge == first.member.challenge
+
+
+def test_a_leader_waits_for_dealers():
+    walk = Walk(0).to(Step.CLOSE)
+    proposed = len(walk.box.of(Proposal))
+    for dealers in ((0,), (0, 1)):
+        assert len(walk.box.of(Proposal)) == proposed
+        for member in range(7):
+            vote = walk.c.close_vote(member, next_dealers=dealers)
+            walk.hear(member, MemberInput(walk.context, walk.c.member_signed(member, vote)))
+    assert len(walk.box.of(Proposal)) > proposed
+
+
+def test_a_leader_takes_no_answers_from_an_unlisted_member():
+    walk = Walk(0, listed=range(6)).to(Step.ACCEPT)
+    for member in (6, 1, 2, 3, 4):
+        body = walk.response(member, walk.member.challenge)
+        walk.hear(member, MemberInput(walk.context, walk.c.member_signed(member, body)))
+    assert not any(p.instance is Instance.ACCEPT for p in walk.box.of(Proposal))

@@ -117,7 +117,7 @@ def test_close():
     assert closed.contributors == (2, 3, 4)
     assert closed.equivocators == ()
     assert closed.joined == (1, 2)
-    assert set(closed.next_dealers) == {0, 1, 2, 3}
+    assert set(closed.next_dealers) == {0, 1}
     assert closed.challenge_dealers[1] == C.dealt(1, "challenge").root
 
 
@@ -178,10 +178,16 @@ def test_dealers_need_a_quorum_a_key_and_a_commitment():
     signed = votes(0, next_dealers=(0, 1, 2, 4, 5, 900))
     signed[1] = C.member_signed(1, C.close_vote(1, HEADERS, next_dealers=(0, 0, 1, 2, 4)))
     closed = read_close(C.close_value(HEADERS, signed))
-    assert set(closed.next_dealers) == {0, 1, 2}, "3 is held by five members only"
+    assert set(closed.next_dealers) == {0, 1}, "the first f + 1 count"
     keys = C.keys()
     keys[0] = C.round_key(0, next_dealing=beacon.NO_DEALING)
     assert set(read_close(C.close_value(HEADERS, signed), keys).next_dealers) == {1, 2}
+
+
+def test_a_dealer_that_too_few_hold_is_passed_over():
+    signed = votes(0, next_dealers=(1, 2))
+    signed[1] = C.member_signed(1, C.close_vote(1, HEADERS, next_dealers=(1, 2)))
+    assert set(read_close(C.close_value(HEADERS, signed)).next_dealers) == {1, 2}
 
 
 def test_a_dealer_outside_the_open_list():

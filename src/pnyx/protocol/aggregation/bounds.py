@@ -1,0 +1,218 @@
+"""What a verified contribution must satisfy, how its shares are laid out, and why nothing wraps.
+
+A contribution is a vector of integers: `bounded` entries of an update u with ‖u‖₂ <= norm_max,
+then counts, each in 0..count_max. Both guarantees are exact, not up to a factor. Counts travel as
+bits, which the members recombine by themselves, so no share of any other value exists; the weights
+of `bit_weights` have the subset sums 0..limit and no others.
+
+The slots of one contribution, per field, in columns of `packing` slots:
+
+    update | slack bits of T - Σu² | count bits, one block per weight | mask g | V, L, Q blinds
+    `------------------ X, short integers ----------------------´
+
+**Why nothing wraps.** Let M = p₁p₂ ≈ 2^54, σ the width of the mask and b = 6σ the largest entry
+of v that is accepted. X and g are fixed in both fields before R' (256 rows of independent trits,
+0 with probability 1/2) is drawn, and v = R'X + g holds modulo M with max|v| <= b. Then
+
+1. each |X_j mod M| <= 2b, but for probability 2^-256: if X_j is larger, then whatever the other
+   trits of a row are, at most one of {0} and {-1, 1} brings it into [-b, b]. So X is short, and
+   the *same integers* in both fields;
+2. R'X cannot wrap: dimension x 2b <= 2^24 x 2^25.5 < M/2;
+3. ‖X‖² <= 32b², but for probability 2^-128: a row S of R'X has s² = E S² = ‖X‖²/2, E S³ = 0 and
+   E S⁴ <= 3s⁴, so Z = (S + g)² has (E Z)²/E Z² >= 1/3 for every g, and the Paley-Zygmund
+   inequality gives P[Z > s²/16] >= (15/16)²/3. With s² > 16b², a row lies within b with
+   probability at most 0.7070, and all 256 do with at most 2^-128.04;
+4. Σ(β² - β) over the bits lies in 0..32b² + √32·2^12·b < M, so being 0 modulo M it is 0, and
+   each term, never negative, is 0: bits are bits;
+5. Σu² + slack - T then lies in -T..32b² < M, so it is 0: Σu² <= T = norm_max².
+
+Numbers for norm_max = 4096 with three counts up to 2^20: σ = 827,192 (2^19.7), b = 2^22.2,
+32b² = 2^49.5 against M = 2^54.0. The largest norm_max that passes the inequality is about 19,500;
+a larger one is refused. Since v is a hash-dependent proof, each of the probabilities above is per
+hash evaluation of whoever cheats (Fiat-Shamir, random-oracle model).
+
+**What the challenge leaves to chance.** A false contribution must pass 2 fields x {L, Q} tests in
+all repetitions, on a set of honest members that liars may still choose among `steered_words`: see
+`cheating_log2`. Two repetitions give 2^-41.6 for a committee of 24 with f = 4, l = 2 at the fewest
+answers that decode (2^-52 when all answer); `repetitions` takes a third where two would not
+reach 2^-40.
+"""
+
+from functools import lru_cache
+from math import comb, isqrt, log2
+from typing import Annotated
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from pnyx.primitives.field import PRIMES
+from pnyx.protocol.aggregation.encoding import SUM_MAX, IntVector, slot_width
+from pnyx.protocol.selection.security import CommitteeSize
+
+ROWS = 256  # of R', and entries of the published vector v
+REPETITIONS_MIN = 2
+SOUNDNESS_BITS = 40
+CHECKS = 3  # V, L and Q, in this order
+
+# Rejection sampling with σ >= 11·‖R'X‖ costs a factor 3 and leaves a distance of 2^-100
+# (Lyubashevsky 2012, theorem 4.6); ‖R'X‖² <= 337·‖X‖² but for 2^-128 (Gentry, Halevi and
+# Lyubashevsky 2021, lemma 2.2), so that publishing R' tells nothing of X either.
+_MASK_RATIO = 11
+_PROJECTION_SQUARED = 337
+_PUBLISHED_WIDTHS = 6  # b = 6σ: an honest v exceeds it once in two million tries, and is redrawn
+_NORM_PER_BOUND_SQUARED = 32
+_DIMENSION_MAX = 1 << 24
+_COUNT_SLACK = 6 * isqrt(_DIMENSION_MAX)  # Σ|β| <= √dimension·√32·b
+
+_Length = Annotated[int, Meta(ge=0, le=1_000_000)]
+_Value = Annotated[int, Meta(ge=0, lt=2**53)]
+
+
+class Bounds(msgspec.Struct, frozen=True, array_like=True):
+    """The bounds that every contribution of a phase is proven to satisfy.
+
+    length: entries of the vector, of which the first `bounded` are the update. Bounds that cannot
+    be proven raise ValueError, which decoders report as a malformed message.
+    """
+
+    length: _Length
+    bounded: _Length
+    norm_max: _Value
+    count_max: _Value
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.bounded <= self.length or self.length < 1:
+            raise ValueError("a vector has at least one entry, and its update is a part of it")
+        if self.bounded and self.norm_max < 1:
+            raise ValueError("norm_max must be at least 1")
+        if self.counts and not 1 <= self.count_max <= SUM_MAX:
+            raise ValueError("count_max must be at least 1, and fit into the two fields")
+        largest = _NORM_PER_BOUND_SQUARED * self.published_max**2
+        if largest + _COUNT_SLACK * self.published_max + self.norm_squared >= PRIMES[0] * PRIMES[1]:
+            raise ValueError("norm_max is too large to be proven: choose coarser units")
+
+    @property
+    def counts(self) -> int:
+        """Entries that are counts."""
+        return self.length - self.bounded
+
+    @property
+    def norm_squared(self) -> int:
+        """T, the largest sum of squares of an update."""
+        return self.norm_max**2 if self.bounded else 0
+
+    @property
+    def mask_width(self) -> int:
+        """σ of the discrete Gaussian that hides R'X."""
+        bits = self.norm_squared.bit_length() + self.counts * self.count_max.bit_length()
+        longest = self.norm_squared + bits  # the largest ‖X‖² of an honest contributor
+        return isqrt(_MASK_RATIO**2 * _PROJECTION_SQUARED * longest) + 1
+
+    @property
+    def projection_squared_max(self) -> int:
+        """The largest ‖R'X‖² that a mask of this width hides."""
+        return self.mask_width**2 // _MASK_RATIO**2
+
+    @property
+    def published_max(self) -> int:
+        """b, the largest entry of a published vector, in absolute value."""
+        return _PUBLISHED_WIDTHS * self.mask_width
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """Columns of one contribution's shares, in one field (the order is in the module docstring)."""
+
+    packing: int
+    update: int
+    slack: int
+    count_bits: int  # blocks of `counts` columns
+    counts: int
+    mask: int
+    repetitions: int
+
+    @property
+    def short(self) -> int:
+        """Columns of X, which the range step proves to be short integers."""
+        return self.update + self.slack + self.count_bits * self.counts
+
+    @property
+    def data(self) -> int:
+        """Columns of X and the mask: all that must be of the sharing's degree."""
+        return self.short + self.mask
+
+    @property
+    def columns(self) -> int:
+        """All columns."""
+        return self.data + CHECKS * self.repetitions
+
+    @property
+    def dimension(self) -> int:
+        """Entries of X, padding included, slot after slot."""
+        return self.packing * self.short
+
+    @property
+    def summed(self) -> int:
+        """Columns of a share of the sum: the update, then the recombined counts."""
+        return self.update + self.counts
+
+
+@lru_cache(maxsize=64)
+def layout(bounds: Bounds, size: CommitteeSize) -> Layout:
+    """Lay out a contribution; raises ValueError when it is too long to be proven."""
+    packing = size.packing
+    plan = Layout(
+        packing=packing,
+        update=slot_width(bounds.bounded, packing),
+        slack=slot_width(len(bit_weights(bounds.norm_squared)), packing),
+        count_bits=bounds.count_max.bit_length() if bounds.counts else 0,
+        counts=slot_width(bounds.counts, packing),
+        mask=slot_width(ROWS, packing),
+        repetitions=repetitions(size),
+    )
+    if plan.dimension > _DIMENSION_MAX:
+        raise ValueError("a contribution has too many entries and bits to be proven")
+    return plan
+
+
+def bit_weights(limit: int) -> tuple[int, ...]:
+    """Weights whose subset sums are exactly 0..limit: powers of two, the last one cut to fit."""
+    bits = limit.bit_length()
+    powers = [1 << bit for bit in range(bits - 1)]
+    return (*powers, limit - sum(powers)) if bits else ()
+
+
+def to_bits(values: IntVector, limit: int) -> IntVector:
+    """Bits [weights, n] with bit_weights(limit) @ bits = values, each of which is in 0..limit."""
+    weights = bit_weights(limit)
+    last = values >> (len(weights) - 1)  # below 2: a value has no more bits than the limit
+    rest = values - last * weights[-1]
+    return np.stack([*((rest >> bit) & 1 for bit in range(len(weights) - 1)), last])
+
+
+def steered_words(size: CommitteeSize) -> int:
+    """Codewords among which a dealer and f liars may choose when the fewest answers decode.
+
+    A decoded product word agrees with a set of 2D + 1 honest members at least, out of 2D + 1 + f;
+    blinds are random, so a dealer can prepare them for every such set. Liars who choose after the
+    challenge multiply the chance of a false contribution by the number of sets.
+    """
+    return comb(2 * size.degree + 1 + size.corrupt_max, size.corrupt_max)
+
+
+def cheating_log2(size: CommitteeSize, count: int) -> float:
+    """log₂ of the chance that a false contribution passes `count` repetitions of the tests."""
+    tests = 4 * steered_words(size)  # L and Q, in either field
+    # Degree test: correlated agreement within the unique radius, n/p for each repetition
+    # (Ben-Sasson, Carmon, Ishai, Kopparty and Saraf 2020, theorem 1.6), in either field.
+    degrees = 2 * (size.size**count + size.corrupt_max)
+    return log2(tests + degrees) - count * log2(min(PRIMES))
+
+
+@lru_cache(maxsize=64)
+def repetitions(size: CommitteeSize) -> int:
+    """How often every test is repeated, so that cheating succeeds at most once in 2^40."""
+    count = REPETITIONS_MIN
+    while cheating_log2(size, count) > -SOUNDNESS_BITS:
+        count += 1
+    return count

@@ -1,0 +1,95 @@
+"""The checkers see what they are there for: each is shown to fail when a defence is removed."""
+
+import pytest
+
+from pnyx.protocol.aggregation import direct
+from pnyx.protocol.events import DebitRecorded, Effect, Persist, RecordDebit
+from pnyx.protocol.machine import NodeMachine
+from pnyx.protocol.messages import Instance
+from pnyx.protocol.round.committee import CommitteeMember
+from pnyx.simulator import Crash, InvariantError, Owner, Scenario, run
+from pnyx.simulator.population import SimulatedNode
+
+SMALL = Scenario(seed=5, nodes=8, limit_s=60.0)
+
+
+def test_sum_that_counts_somebody_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    share = direct.share_vector
+    monkeypatch.setattr(direct, "share_vector", lambda v, size, seed: share(2 * v, size, seed))
+    with pytest.raises(InvariantError, match="sums to"):
+        run(SMALL)
+
+
+def test_bytes_that_leave_before_the_debit(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_ledger(node: SimulatedNode, effect: RecordDebit) -> None:
+        node.handle(DebitRecorded(effect.context))
+
+    monkeypatch.setattr(SimulatedNode, "_debit", no_ledger)
+    with pytest.raises(InvariantError, match="before its debit"):
+        run(SMALL)
+
+
+def test_bytes_that_leave_after_withdrawal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NodeMachine, "_withhold", lambda machine, state: None)
+    monkeypatch.setattr(NodeMachine, "_willing", lambda machine, study: True)
+    monkeypatch.setattr(
+        SimulatedNode,
+        "_debit",
+        lambda node, effect: (
+            node.ledger.add(effect.context),
+            node.handle(DebitRecorded(effect.context)),
+        ),
+    )
+    with pytest.raises(InvariantError, match="without consent"):
+        run(
+            Scenario(
+                seed=5,
+                nodes=8,
+                owners=tuple((node, Owner(withdraws_s=4.1)) for node in range(4)),
+            )
+        )
+
+
+def test_disk_that_forgets_what_was_signed(monkeypatch: pytest.MonkeyPatch) -> None:
+    carry_out = SimulatedNode._carry_out
+
+    def forgetful(node: SimulatedNode, effect: Effect) -> None:
+        if not (isinstance(effect, Persist) and effect.key.startswith(("round/", "secret/"))):
+            carry_out(node, effect)
+
+    monkeypatch.setattr(SimulatedNode, "_carry_out", forgetful)
+    crashes = tuple(Crash(node=3, at_s=at_s, away_s=0.1) for at_s in (1.5, 4.4, 4.6, 4.8))
+    with pytest.raises(InvariantError, match="signed two values"):
+        run(Scenario(seed=5, nodes=8, crashes=crashes))
+
+
+def test_secrets_that_are_not_erased(monkeypatch: pytest.MonkeyPatch) -> None:
+    close = NodeMachine._close_round
+
+    def keep(machine: NodeMachine, plan):
+        before = len(machine._effects)
+        active = close(machine, plan)
+        del machine._effects[before:]
+        return active
+
+    monkeypatch.setattr(NodeMachine, "_close_round", keep)
+    with pytest.raises(InvariantError, match="still holds"):
+        run(SMALL)
+
+
+def test_release_before_the_lock_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
+    decided = CommitteeMember.decided
+
+    def another(member: CommitteeMember, instance: Instance) -> bytes:
+        value = decided(member, instance)
+        return bytes(31) + b"x" if instance is Instance.ACCEPT and any(value) else value
+
+    monkeypatch.setattr(CommitteeMember, "decided", another)
+    with pytest.raises(InvariantError, match="without a lock certificate"):
+        run(SMALL)
+
+
+def test_round_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CommitteeMember, "_record_vote", lambda member, now: None)
+    with pytest.raises(InvariantError, match="has not ended"):
+        run(SMALL)

@@ -1,0 +1,60 @@
+"""What a running node tells on stderr."""
+
+import pytest
+
+from pnyx.cli.log import NoticeLog, node_logger
+from pnyx.protocol.events import (
+    ContributionAcknowledged,
+    ContributionSent,
+    EpochOpened,
+    MessageRejected,
+    PeerBlamed,
+    RequestRefused,
+    RoundCertified,
+    StepReached,
+    StudyFinished,
+)
+
+STUDY, PEER = b"\x4f" * 32, b"\xab" * 32
+NOTICES = {
+    "first beacon made": EpochOpened(0, bytes(32)),
+    "committee step": StepReached(STUDY, 1, "open"),
+    "contribution sent": ContributionSent(STUDY, 1, 1000),
+    "contribution acknowledged": ContributionAcknowledged(STUDY, 1, 1, 16),
+    "round certified": RoundCertified(STUDY, 1, 24, (1, 2), b"model", False),
+    "round skipped": RoundCertified(STUDY, 1, 0, (), b"model", True),
+    "study finished": StudyFinished(STUDY, b"model"),
+    "message rejected": MessageRejected(PEER, "too\x1blong"),
+    "peer broke a rule": PeerBlamed(PEER, "bad share"),
+    "request refused": RequestRefused("no such study"),
+}
+DEBUG = {"committee step", "message rejected"}
+
+
+def logged(capsys: pytest.CaptureFixture[str], level: str) -> str:
+    log = NoticeLog(node_logger(level))
+    for notice in NOTICES.values():
+        log(notice)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return captured.err
+
+
+def test_every_notice_is_one_line(capsys) -> None:
+    lines = logged(capsys, "debug").splitlines()
+    assert len(lines) == len(NOTICES)
+    for line, event in zip(lines, NOTICES, strict=True):
+        assert f'event="{event}"' in line
+    assert "\x1b" not in "".join(lines)
+
+
+def test_level_decides_what_is_told(capsys) -> None:
+    informed = logged(capsys, "info")
+    assert not [event for event in DEBUG if event in informed]
+    warned = logged(capsys, "warning").splitlines()
+    assert len(warned) == 2
+    assert logged(capsys, "error") == ""
+
+
+def test_models_are_never_logged(capsys) -> None:
+    assert "model" not in logged(capsys, "debug")

@@ -1,0 +1,92 @@
+import pytest
+
+from pnyx.config import parse_toml
+from pnyx.errors import ConfigError
+from pnyx.learning.program import MlpProgram, initial_model
+from pnyx.node.learning import check_study, read_manifest_body
+from pnyx.node.proposal import StudyFile, make_proposal, read_proposal, template
+from pnyx.primitives.hashing import digest
+from pnyx.protocol.gossip import blob_name
+
+NETWORK = b"n" * 32
+VALID = template(("a", "b"), "activity.windows", "activity", 6)
+
+
+def read(tmp_path, text: str):
+    path = tmp_path / "study.toml"
+    path.write_text(text)
+    return read_proposal(path, NETWORK)
+
+
+def test_template_is_a_valid_study(tmp_path) -> None:
+    proposal = read(tmp_path, VALID)
+    manifest = read_manifest_body(proposal.manifest)
+    check_study(manifest)
+    assert manifest.network == NETWORK
+    assert manifest.columns == ("a", "b")
+    assert manifest.initial_model == blob_name(proposal.model)
+    assert [phase.kind for phase in manifest.phases] == ["train", "evaluate"]
+    assert manifest.noise_multiplier == 0
+
+
+def test_column_names_are_quoted_in_the_template(tmp_path) -> None:
+    odd = 'x"]\n# '
+    text = template((odd, "b"), "activity.windows", "activity", 6)
+    assert read_manifest_body(read(tmp_path, text).manifest).columns[0] == odd
+
+
+def test_one_file_proposed_twice_is_two_studies(tmp_path) -> None:
+    first, second = read(tmp_path, VALID), read(tmp_path, VALID)
+    assert first.manifest != second.manifest
+    assert first.model != second.model
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("title =", "titel =", "titel is not a setting; did you mean title"),
+        ('title = "What are people doing?"', "", "title is missing"),
+        ("cohort_min = 32", "cohort_min = 0", "cohort_min is 0; it must be a whole number from 1"),
+        ("cohort_min = 32", "cohort_min = 41", "cohort_min <= target"),
+        ("drawn = 50", "drawn = 39", "target <= drawn"),
+        ('kind = "train"', 'kind = "poll"', "one of evaluate, train"),
+        ("rounds = 20", "rounds = 1.5", "phases[0].rounds is 1.5"),
+        ("learning_rate = 0.3", "learning_rate = nan", "training.learning_rate is nan"),
+        ("fraction_bits = 11", "fraction_bits = 1", "training.fraction_bits is 1, too coarse"),
+        ("hidden = [64]", "hidden = [4096]", "parameters, above"),
+        ("hidden = [64]", "hidden = [0]", "model.hidden[0] is 0"),
+        ("hidden = [64]", "hidden = [1,1,1,1,1,1,1,1]", "model.hidden has 8 entries"),
+        ('    "a",', '    "b",', "named twice"),
+        ('label = "activity"', 'label = "a"', "is the label as well"),
+        ("join_window_s = 600.0", "join_window_s = 0", "join_window_s is 0"),
+        ("[model]", "[model", "not valid TOML"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, old, new, expected) -> None:
+    assert old in VALID
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, VALID.replace(old, new))
+    assert expected in str(caught.value)
+    assert str(tmp_path / "study.toml") in str(caught.value)
+
+
+def test_missing_and_oversized_files_are_refused(tmp_path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        read_proposal(tmp_path / "none.toml", NETWORK)
+    with pytest.raises(ConfigError, match="larger than"):
+        read(tmp_path, "#" * 300_000)
+
+
+def test_manifests_beyond_the_protocols_bound_are_refused(tmp_path) -> None:
+    columns = tuple(f"{number:04d}" + "x" * 190 for number in range(400))
+    text = template(columns, "activity.windows", "activity", 6).replace("[64]", "[8]")
+    with pytest.raises(ConfigError, match="exceeds the limit"):
+        read(tmp_path, text)
+
+
+def test_model_follows_from_the_nonce() -> None:
+    study = parse_toml(VALID.encode(), StudyFile, "here", ConfigError)
+    proposal = make_proposal(study, NETWORK, b"1" * 32, "here")
+    assert proposal == make_proposal(study, NETWORK, b"1" * 32, "here")
+    expected = initial_model(MlpProgram((2, 64, 6)), digest("pnyx/proposal/model", b"1" * 32))
+    assert proposal.model == expected
