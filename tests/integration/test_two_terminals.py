@@ -1,6 +1,7 @@
 """The whole path by commands alone: from an authority to a verified result."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.support.commands import (
@@ -27,29 +28,33 @@ categories = ["activity.windows"]
 
 
 def enrol(tmp_path: Path) -> list[Path]:
-    """An authority, and seven nodes with certificates and data."""
+    """An authority, and seven nodes with certificates; those that contribute have data."""
     authority = tmp_path / "authority"
     done("authority", "init", "testers", "--dir", authority)
     nodes = [tmp_path / f"node-{number}" for number in range(1, NODES + 1)]
+    with ThreadPoolExecutor(2) as terminals:
+        list(terminals.map(create, nodes, range(1, NODES + 1)))
     for number, node in enumerate(nodes, 1):
-        key = () if number == 1 else ("--key-file", node / "unlock.key")
-        done("node", "init", "--dir", node, "--port", free_port(), *key)
-        request, certificate = node / "request.json", node / "issued.pem"
-        person = f"Person {number}"
-        done(
-            *("authority", "issue", request, "--person", person),
-            *("--out", certificate, "--dir", authority),
-        )
-        table, mapping = write_activity(tmp_path, number)
-        done("data", "import", table, "--mapping", mapping, "--dir", node, *key)
-    done("authority", "publish", tmp_path / "network.json", "--dir", authority)
-    for node in nodes:
-        certificate = node / "issued.pem"
-        done(
-            *("node", "install", tmp_path / "network.json"),
-            *("--certificate", certificate, "--dir", node),
-        )
+        person = ("--person", f"Person {number}", "--out", node / "issued.pem")
+        done("authority", "issue", node / "request.json", *person, "--dir", authority)
+    network = tmp_path / "network.json"
+    done("authority", "publish", network, "--dir", authority)
+    with ThreadPoolExecutor(2) as terminals:
+        list(terminals.map(lambda node: install(node, network), nodes))
     return nodes
+
+
+def create(node: Path, number: int) -> None:
+    """What an owner does first; the first one uses a passphrase."""
+    key = () if number == 1 else ("--key-file", node / "unlock.key")
+    done("node", "init", "--dir", node, "--port", free_port(), *key)
+    if number <= OWNERS:
+        table, mapping = write_activity(node, number)
+        done("data", "import", table, "--mapping", mapping, "--dir", node, *key)
+
+
+def install(node: Path, network: Path) -> None:
+    done("node", "install", network, "--certificate", node / "issued.pem", "--dir", node)
 
 
 def set_policies(nodes: list[Path]) -> None:
@@ -71,7 +76,7 @@ def await_study(node: Path, study: str, state: str, timeout_s: float = 40) -> di
         if found and (state == "known" or found[0]["finished"]):
             return found[0]
         assert time.monotonic() < limit, (found, (node / "log").read_text()[-2000:])
-        time.sleep(0.3)
+        time.sleep(0.5)
 
 
 def test_study_from_authority_to_verified_result(tmp_path: Path) -> None:

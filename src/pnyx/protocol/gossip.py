@@ -45,6 +45,7 @@ class Gossip:
         self._send = send
         self._accept = accept
         self._items: dict[bytes, bytes] = {}
+        self._fresh: dict[frozenset[bytes], list[bytes]] = {}
         self._asked: dict[bytes, float] = {}
         self._refused: set[bytes] = set()
         self._next_round = now + params.gossip_interval_s
@@ -88,16 +89,23 @@ class Gossip:
             self._send(peer, Announce(names))
 
     def add(self, item: bytes, informed: frozenset[bytes] = frozenset()) -> bytes:
-        """Keep an item of this node's own or one that it accepted; announce it.
+        """Keep an item of this node's own or one that it accepted; `flush` announces it.
 
         informed: peers that have the item from elsewhere.
         """
         name = item_id(item)
         if name not in self._items:
             self._items[name] = item
-            for peer in self._random_peers(self._params.gossip_fanout, informed):
-                self._send(peer, Announce((name,)))
+            self._fresh.setdefault(informed, []).append(name)
         return name
+
+    def flush(self) -> None:
+        """Announce what is new since the last call, one message a peer."""
+        fresh, self._fresh = self._fresh, {}
+        for informed, names in fresh.items():
+            most = self._params.gossip_announce_items_max
+            for peer in self._random_peers(self._params.gossip_fanout, informed):
+                self._send(peer, Announce(tuple(names[-most:])))
 
     def drop(self, names: Iterable[bytes]) -> None:
         """Stop keeping items that newer ones replace; they are not asked for again."""

@@ -176,6 +176,7 @@ class NodeMachine:
         while self._local:
             message = self._local.popleft()
             self._guard(self.node_id, lambda m=message: self._route(self.index, m, 0))
+        self._gossip.flush()
         effects, self._effects = self._effects, []
         return effects
 

@@ -38,6 +38,7 @@ class Node:
         self.gossip.add(item, informed=frozenset(PEERS))
 
     def take(self):
+        self.gossip.flush()
         sent, self.sent = self.sent, []
         return sent
 

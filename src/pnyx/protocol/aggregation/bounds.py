@@ -56,8 +56,9 @@ SOUNDNESS_BITS = 40
 CHECKS = 3  # V, L and Q, in this order
 
 # Rejection sampling with σ >= 11·‖R'X‖ costs a factor 3 and leaves a distance of 2^-100
-# (Lyubashevsky 2012, theorem 4.6); ‖R'X‖² <= 337·‖X‖² but for 2^-128 (Gentry, Halevi and
-# Lyubashevsky 2021, lemma 2.2), so that publishing R' tells nothing of X either.
+# (Lyubashevsky 2012, theorem 4.6). ‖R'X‖² <= 337·‖X‖² but for 2^-122 (Chernoff: the moments of a
+# row are at most those of a Gaussian; the constant is that of Gentry, Halevi and Lyubashevsky
+# 2021), so R' is practically never redrawn for X's sake, and seeing R' tells nothing of X.
 _MASK_RATIO = 11
 _PROJECTION_SQUARED = 337
 _PUBLISHED_WIDTHS = 6  # b = 6σ: an honest v exceeds it once in two million tries, and is redrawn

@@ -23,7 +23,8 @@ WEIGHT_MAX = (1 << 28) - 1
 
 _TRITS_PER_BYTE = 4
 _COLUMN_BYTES = ROWS // _TRITS_PER_BYTE
-_BLOCK = 256  # columns: with up to four right-hand sides, too small a product for BLAS threads
+_BLOCK_MAX = 256  # columns that stay in the cache
+_BLOCK_WORK = 1 << 18  # multiplications: too few for BLAS to start threads
 _LIMB_BITS = 14
 
 
@@ -39,12 +40,15 @@ def _trit_table() -> NDArray[np.complex128]:
 _TRITS = _trit_table()
 
 
-def _blocks(commitment: bytes, dimension: int) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+def _blocks(
+    commitment: bytes, dimension: int, right_sides: int
+) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     """Blocks [columns, 256] of the transpose of R', with the columns they cover."""
+    step = min(_BLOCK_MAX, max(1, _BLOCK_WORK // (ROWS * right_sides)))
     stream = Sampler(commitment, "pnyx/verify/projection").bytes(_COLUMN_BYTES * dimension)
     digits = np.frombuffer(stream, dtype=np.uint8)
-    for start in range(0, dimension, _BLOCK):
-        stop = min(start + _BLOCK, dimension)
+    for start in range(0, dimension, step):
+        stop = min(start + step, dimension)
         block = np.take(_TRITS, digits[start * _COLUMN_BYTES : stop * _COLUMN_BYTES], mode="clip")
         yield slice(start, stop), block.view(np.float32).reshape(-1, ROWS)
 
@@ -57,7 +61,7 @@ def project(commitment: bytes, vector: IntVector) -> IntVector:
     rows = np.zeros((2, len(vector)), dtype=np.float32)
     rows[0] = vector
     total = np.zeros((2, ROWS), dtype=np.int64)
-    for columns, block in _blocks(commitment, len(vector)):
+    for columns, block in _blocks(commitment, len(vector), len(rows)):
         total += (rows[:, columns] @ block).astype(np.int64)
     return np.asarray(total[0])
 
@@ -69,7 +73,7 @@ def combine(commitment: bytes, weights: IntVector, dimension: int) -> IntVector:
     low = weights & ((1 << _LIMB_BITS) - 1)
     limbs = np.concatenate([weights >> _LIMB_BITS, low]).T.astype(np.float32)  # [256, 2n]
     sums = np.empty((dimension, limbs.shape[1]), dtype=np.float32)
-    for columns, block in _blocks(commitment, dimension):
+    for columns, block in _blocks(commitment, dimension, limbs.shape[1]):
         np.matmul(block, limbs, out=sums[columns])
     exact = sums.T.astype(np.int64)  # [2n, dimension]
     return (exact[: len(weights)] << _LIMB_BITS) + exact[len(weights) :]

@@ -1,0 +1,202 @@
+"""Judging contributions from the members' answers: who is accepted, and who answered wrongly.
+
+A pure function of signed answers: every member that sees the same answers reaches the same
+verdicts. For one contribution, with N answers, at most
+
+    e = min(f, (N - 2D - 1) / 2, N - f - 2D - 1)
+
+members may be off *all its polynomials together*, V, L and Q in either field and every repetition.
+Within that radius at least 2D + 1 honest members lie on every decoded polynomial, so that liars
+choose none of them (AGGREGATION.md, section 4, attacks 3 and 8; erasing a member for V and then
+decoding Q counts twice, which is what attack 8 was about). Beyond it the contribution is
+*undecided*: a dispute, nobody's guilt. A verdict against the contributor (`Rule.RANGE`,
+`Rule.BOUND`) is given only on decoded polynomials, which no f members can bring about.
+
+A member that is off may be a liar, or may have been dealt a wrong share: opening its committed
+share tells which. Until then it just cannot add up this contribution.
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+
+import msgspec
+import numpy as np
+
+from pnyx.errors import DecodingError, ProtocolError
+from pnyx.primitives.sharing import is_codeword, locate_errors, safe_radius
+from pnyx.protocol.aggregation.bounds import CHECKS, Bounds, layout
+from pnyx.protocol.aggregation.encoding import FIELDS, IntVector
+from pnyx.protocol.aggregation.verification import Claim, check_published, codes, range_weights
+from pnyx.protocol.selection.security import CommitteeSize
+
+Answers = Mapping[int, Mapping[int, IntVector]]  # member -> contributor -> [answers]
+
+
+class Rule(StrEnum):
+    """Why a contribution does not count."""
+
+    RANGE = "its shares are not the short integers that its published vector vouches for"
+    BOUND = "its update is above the norm bound, or a bit of it is not a bit"
+    UNDECIDED = "its answers lie on no common polynomials: open the shares before blaming anyone"
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """Whether a contribution counts, the rule that it broke, and the members off its polynomials.
+
+    `off` is empty for undecided contributions: nobody is named.
+    """
+
+    accepted: bool
+    rule: Rule | None = None
+    off: frozenset[int] = frozenset()
+
+
+UNDECIDED = Verdict(accepted=False, rule=Rule.UNDECIDED)
+
+
+def judge_one(
+    size: CommitteeSize,
+    bounds: Bounds,
+    claim: Claim,
+    challenge: bytes,
+    answers: Mapping[int, IntVector],
+) -> Verdict:
+    """Judge one contribution from its answers, member -> [answers]."""
+    who = claim.contributor
+    return judge(size, bounds, [claim], challenge, {m: {who: a} for m, a in answers.items()})[who]
+
+
+def judge(
+    size: CommitteeSize,
+    bounds: Bounds,
+    claims: Sequence[Claim],
+    challenge: bytes,
+    answers: Answers,
+) -> dict[int, Verdict]:
+    """Judge contributions, contributor -> verdict; those with the same answerers share the work."""
+    verdicts: dict[int, Verdict] = {}
+    groups: dict[tuple[int, ...], list[Claim]] = {}
+    for claim in claims:
+        try:
+            check_published(claim.published, bounds)
+        except ProtocolError:
+            verdicts[claim.contributor] = Verdict(accepted=False, rule=Rule.RANGE)
+            continue
+        members = tuple(sorted(m for m, given in answers.items() if claim.contributor in given))
+        groups.setdefault(members, []).append(claim)
+    shape = (len(FIELDS), CHECKS, layout(bounds, size).repetitions)
+    for members, group in groups.items():
+        radius = _radius(len(members), size)
+        if radius is None:
+            verdicts.update({claim.contributor: UNDECIDED for claim in group})
+            continue
+        table = np.stack([[answers[m][c.contributor] for c in group] for m in members])
+        values = table.reshape(len(members), len(group), *shape)
+        for claim, verdict in zip(
+            group,
+            _judge_group(size, bounds, group, challenge, members, values, radius),
+            strict=True,
+        ):
+            verdicts[claim.contributor] = verdict
+    return verdicts
+
+
+def _radius(answers: int, size: CommitteeSize) -> int | None:
+    """How many members may be off a contribution; None when there are too few answers."""
+    try:
+        return min(size.corrupt_max, safe_radius(answers, 2 * size.degree, size.corrupt_max))
+    except DecodingError:
+        return None
+
+
+def _judge_group(
+    size: CommitteeSize,
+    bounds: Bounds,
+    claims: Sequence[Claim],
+    challenge: bytes,
+    members: tuple[int, ...],
+    values: IntVector,
+    radius: int,
+) -> list[Verdict]:
+    """Judge contributions answered by the same members: values [members, claims, *shape]."""
+    clean = _on_polynomials(size, members, values)
+    wanted = np.stack([_wanted(size, bounds, claim, challenge) for claim in claims])
+    holds = _slot_sums(size, members, values) == wanted  # [claims, fields, 2, repetitions]
+    verdicts = []
+    for at in range(len(claims)):
+        if clean[at]:
+            verdicts.append(_verdict(holds[at], frozenset()))
+            continue
+        off = _off(size, members, values[:, at], radius)
+        if off is None:
+            verdicts.append(UNDECIDED)
+            continue
+        kept = [position for position, member in enumerate(members) if member not in off]
+        kept_members = tuple(members[position] for position in kept)
+        sums = _slot_sums(size, kept_members, values[kept, at : at + 1])
+        verdicts.append(_verdict(sums[0] == wanted[at], off))
+    return verdicts
+
+
+def _verdict(holds: IntVector, off: frozenset[int]) -> Verdict:
+    """Read the outcome of the tests [fields, (L, Q), repetitions]."""
+    if not holds[:, 0].all():
+        return Verdict(accepted=False, rule=Rule.RANGE, off=off)
+    if not holds[:, 1].all():
+        return Verdict(accepted=False, rule=Rule.BOUND, off=off)
+    return Verdict(accepted=True, off=off)
+
+
+def _wanted(size: CommitteeSize, bounds: Bounds, claim: Claim, challenge: bytes) -> IntVector:
+    """What the slots of L and Q must sum to: [fields, 2, repetitions]."""
+    count = layout(bounds, size).repetitions
+    rho, _, _ = range_weights(claim, challenge, size, count)
+    products = rho @ check_published(claim.published, bounds)  # below 2^(27 + 25 + 8)
+    norms = np.full(count, bounds.norm_squared, dtype=np.int64)
+    return np.stack([field.reduce(np.stack([products, norms])) for field in FIELDS])
+
+
+def _on_polynomials(size: CommitteeSize, members: tuple[int, ...], values: IntVector) -> IntVector:
+    """Tell for each contribution whether all its answers lie on polynomials: [claims]."""
+    clean = np.ones(values.shape[1], dtype=np.bool_)
+    for at, sharings in enumerate(codes(size)):
+        for check, sharing in enumerate(sharings):
+            columns = values[:, :, at, check].reshape(len(members), -1)
+            good = is_codeword(sharing.field, members, columns, sharing.degree)
+            clean &= good.reshape(values.shape[1], -1).all(axis=1)
+    return clean
+
+
+def _slot_sums(size: CommitteeSize, members: tuple[int, ...], values: IntVector) -> IntVector:
+    """Sums over the slots of L and Q: [claims, fields, 2, repetitions]."""
+    claims, repetitions = values.shape[1], values.shape[-1]
+    sums = np.empty((claims, len(FIELDS), CHECKS - 1, repetitions), dtype=np.int64)
+    for at, sharings in enumerate(codes(size)):
+        for check, sharing in enumerate(sharings[1:]):
+            columns = values[:, :, at, 1 + check].reshape(len(members), -1)
+            slots = sharing.reconstruct(members, columns)  # [packing, claims x repetitions]
+            total = sharing.field.reduce(slots.sum(axis=0))
+            sums[:, at, check] = total.reshape(claims, repetitions)
+    return sums
+
+
+def _off(
+    size: CommitteeSize, members: tuple[int, ...], values: IntVector, radius: int
+) -> frozenset[int] | None:
+    """Members off the polynomials of one contribution, values [members, *shape]; None if too many.
+
+    V comes first: it has the largest distance, and shows wrong shares whatever the blinds are.
+    """
+    kept = list(range(len(members)))
+    for check in range(CHECKS):
+        for at, sharings in enumerate(codes(size)):
+            field, degree = sharings[check].field, sharings[check].degree
+            for column in values[:, at, check].T:
+                indices = tuple(members[position] for position in kept)
+                left = radius - (len(members) - len(kept))
+                try:
+                    wrong = locate_errors(field, indices, column[kept], degree, left)
+                except DecodingError:
+                    return None
+                kept = [position for nth, position in enumerate(kept) if nth not in wrong]
+    return frozenset(members) - frozenset(members[position] for position in kept)

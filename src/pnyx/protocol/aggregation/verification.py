@@ -1,0 +1,353 @@
+"""Direct contributions that prove their bounds, in one message, to a committee that answers once.
+
+The contributor
+1. shares X (update, slack bits, count bits: see `bounds`), a discrete Gaussian mask g and one-time
+   blinds V, L, Q, by packed Shamir sharing over both fields; member j's payload is a salt and its
+   row of shares in each field;
+2. commits: C = H(context, Merkle root of *all* payloads). X, g and blinds are in the payloads, so
+   whatever R' decides on is fixed before R' is known;
+3. expands R' from C, publishes v = R'X + g (rejection-sampled: v tells nothing of X), and signs
+   root and v together in its header. v is in no payload, so there is no circle.
+   When v is rejected everything that depends on g starts again from step 1.
+
+Members check payloads against the root and sign the list of headers; only then a beacon opens the
+challenge, from which (with contributor, C and v) all random coefficients come. A member answers,
+per field and repetition, three elements that are values at its point of three polynomials:
+    V  degree D        random combination of the columns X | g, plus the V blind
+    L  degree D+l-1    Σ ρ·(R'X + g), slot by slot, plus the L blind, whose slots sum to zero
+    Q  degree 2D       Σu² + slack + τ·Σ(β² - β), plus the Q blind, whose slots sum to zero
+Then V lies on a polynomial of degree D iff the shares do, the slots of L sum to ρ·v iff
+R'X + g = v, and those of Q to T iff bits are bits and the norm is within its bound (`bounds` says
+why that holds over the integers). `verdicts` decodes the answers and judges.
+
+**One challenge only.** V, L and Q blinds hide the shares from whoever sees all answers to one
+challenge. Answering a second one for the same contribution opens new functionals of its secrets.
+
+The same holds for the contributor: `prove` derives its randomness from seed, context and vector,
+so that repeating a call gives the same contribution and any other call an independent one.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import msgspec
+import numpy as np
+
+from pnyx.errors import MalformedMessage, RuleBroken
+from pnyx.primitives.field import PRIMES, PrimeField
+from pnyx.primitives.hashing import digest, merkle_root
+from pnyx.primitives.sampling import Sampler
+from pnyx.primitives.sharing import PackedSharing
+from pnyx.protocol.aggregation.bounds import (
+    CHECKS,
+    ROWS,
+    Bounds,
+    Layout,
+    bit_weights,
+    layout,
+    to_bits,
+)
+from pnyx.protocol.aggregation.encoding import FIELDS, IntVector, to_slots
+from pnyx.protocol.aggregation.gaussian import discrete_gaussian, hides
+from pnyx.protocol.aggregation.ranges import combine, project
+from pnyx.protocol.selection.security import CommitteeSize
+
+ELEMENT_BYTES = 4
+SALT_BYTES = 16
+PUBLISHED_BYTES = ELEMENT_BYTES * ROWS
+
+FieldShares = tuple[IntVector, ...]  # one [columns] array per field
+
+_CHALLENGE_MODULUS = min(PRIMES)  # the same integers serve both fields
+_COEFFICIENTS_CACHED = 64
+
+
+class Proven(msgspec.Struct, frozen=True):
+    """A contribution: one payload per member, and the vector v for the signed header."""
+
+    payloads: tuple[bytes, ...]
+    published: bytes
+
+    def __repr__(self) -> str:
+        return "Proven(...)"  # payloads are secret
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """What a contributor claims in its header: its number, its commitment C, and v."""
+
+    contributor: int
+    commitment: bytes
+    published: bytes
+
+
+def commit(context: bytes, shares_root: bytes) -> bytes:
+    """C: binds the Merkle root of the payloads to the round, attempt and contributor."""
+    return digest("pnyx/verify/commitment", context, shares_root)
+
+
+@lru_cache(maxsize=64)
+def codes(size: CommitteeSize) -> tuple[tuple[PackedSharing, ...], ...]:
+    """For each field, packed sharings of the degrees of V, L and Q."""
+    degree, packing = size.degree, size.packing
+    degrees = (degree, degree + packing - 1, 2 * degree)
+    return tuple(
+        tuple(PackedSharing(field, size.size, d + 1 - packing, packing) for d in degrees)
+        for field in FIELDS
+    )
+
+
+# --- the contributor --------------------------------------------------------------------------
+
+
+def prove(
+    vector: IntVector, bounds: Bounds, size: CommitteeSize, seed: bytes, context: bytes
+) -> Proven:
+    """Share a vector with a proof that it is within its bounds.
+
+    vector: [length] integers. seed: secret, fresh for this contribution. context: names network,
+    study, round, attempt and contributor. Raises ValueError when the vector is out of bounds.
+    """
+    short = _short_integers(vector, bounds, size)
+    plan = layout(bounds, size)
+    data = np.asarray(vector, dtype="<i8").tobytes()
+    sampler = Sampler(digest("pnyx/verify/seed", seed, context, data), "pnyx/verify/secrets")
+    table = _share_table(short, plan, size, sampler)
+    salts = sampler.bytes(SALT_BYTES * size.size)
+    while True:  # three times on average, whatever the vector is
+        mask = discrete_gaussian(sampler, bounds.mask_width, ROWS)
+        table[:, :, plan.short : plan.data] = _share(to_slots(mask, size.packing), size, sampler)
+        payloads = tuple(
+            salts[member * SALT_BYTES : (member + 1) * SALT_BYTES] + table[member].tobytes()
+            for member in range(size.size)
+        )
+        hidden = project(commit(context, merkle_root(payloads)), short.reshape(-1))
+        masked = hidden + mask
+        if (
+            int(hidden @ hidden) <= bounds.projection_squared_max
+            and int(np.abs(masked).max()) <= bounds.published_max
+            and hides(sampler, hidden, masked, bounds.mask_width)
+        ):
+            return Proven(payloads, masked.astype("<i4").tobytes())
+
+
+def _short_integers(vector: IntVector, bounds: Bounds, size: CommitteeSize) -> IntVector:
+    """X as slots [packing, short]. Raises ValueError when the vector is out of bounds."""
+    if vector.shape != (bounds.length,):
+        raise ValueError("the vector has not the length that its bounds state")
+    update, counts = vector[: bounds.bounded], vector[bounds.bounded :]
+    if len(update) and int(np.abs(update).max()) > bounds.norm_max:
+        raise ValueError("the update is above the norm bound")
+    slack = bounds.norm_squared - int(update @ update)
+    if slack < 0:
+        raise ValueError("the update is above the norm bound")
+    if len(counts) and not 0 <= int(counts.min()) <= int(counts.max()) <= bounds.count_max:
+        raise ValueError("a count is out of its range")
+    pieces = [to_slots(update, size.packing)]
+    if len(update):
+        bits = to_bits(np.array([slack]), bounds.norm_squared)[:, 0]
+        pieces.append(to_slots(bits, size.packing))
+    if len(counts):
+        pieces += [to_slots(bits, size.packing) for bits in to_bits(counts, bounds.count_max)]
+    return np.concatenate(pieces, axis=1)
+
+
+def _share(secrets: IntVector, size: CommitteeSize, sampler: Sampler) -> IntVector:
+    """Share the same integers [packing, n] in every field: [members, fields, n]."""
+    shares = []
+    for field, (sharing, _, _) in zip(FIELDS, codes(size), strict=True):
+        noise = sampler.field_elements(field.modulus, (sharing.privacy, secrets.shape[1]))
+        shares.append(sharing.share(field.reduce(secrets), noise))
+    return np.stack(shares, axis=1)
+
+
+def _share_table(
+    short: IntVector, plan: Layout, size: CommitteeSize, sampler: Sampler
+) -> IntVector:
+    """Shares of X and blinds [members, fields, columns] as 4-byte words; the mask is left out."""
+    table = np.zeros((size.size, len(FIELDS), plan.columns), dtype="<u4")
+    table[:, :, : plan.short] = _share(short, size, sampler)
+    for at, field in enumerate(FIELDS):
+        start = plan.data
+        for check, sharing in enumerate(codes(size)[at]):
+            shape = (size.packing, plan.repetitions)
+            secrets = sampler.field_elements(field.modulus, shape)
+            if check:  # the slots of L and Q blinds sum to zero
+                secrets[0] = field.negate(field.reduce(secrets[1:].sum(axis=0)))
+            noise = sampler.field_elements(field.modulus, (sharing.privacy, plan.repetitions))
+            blinds = sharing.share(secrets, noise)
+            table[:, at, start : start + plan.repetitions] = blinds
+            start += plan.repetitions
+    return table
+
+
+# --- a member -----------------------------------------------------------------------------------
+
+
+def payload_bytes(bounds: Bounds, size: CommitteeSize) -> int:
+    """Size of one member's payload."""
+    return SALT_BYTES + len(FIELDS) * ELEMENT_BYTES * layout(bounds, size).columns
+
+
+def read_payload(payload: bytes, bounds: Bounds, size: CommitteeSize) -> FieldShares:
+    """Parse a member's payload. Raises MalformedMessage on a wrong size or element."""
+    if len(payload) != payload_bytes(bounds, size):
+        raise MalformedMessage("a share has the wrong size for this study's vector")
+    count = layout(bounds, size).columns
+    step = ELEMENT_BYTES * count
+    return tuple(
+        field.unpack(payload[start : start + step], count)
+        for field, start in zip(FIELDS, range(SALT_BYTES, len(payload), step), strict=True)
+    )
+
+
+def check_published(published: bytes, bounds: Bounds) -> IntVector:
+    """Read v [256]: the local test that comes before any other.
+
+    Raises MalformedMessage on a wrong size, RuleBroken when an entry is too large.
+    """
+    if len(published) != PUBLISHED_BYTES:
+        raise MalformedMessage(f"a published vector takes {PUBLISHED_BYTES} bytes")
+    vector = np.frombuffer(published, dtype="<i4").astype(np.int64)
+    if int(np.abs(vector).max()) > bounds.published_max:
+        raise RuleBroken("the published vector is too long for a contribution within its bounds")
+    return vector
+
+
+def answers(
+    shares: FieldShares,
+    member: int,
+    claim: Claim,
+    challenge: bytes,
+    bounds: Bounds,
+    size: CommitteeSize,
+) -> IntVector:
+    """A member's answers for one contribution: [fields x (V, L, Q) x repetitions], flat.
+
+    Give them for one challenge only, ever (module docstring).
+    """
+    plan = layout(bounds, size)
+    rows, taus = _coefficients(claim, challenge, bounds, size)
+    found = np.empty((len(FIELDS), CHECKS, plan.repetitions), dtype=np.int64)
+    for at, (field, share) in enumerate(zip(FIELDS, shares, strict=True)):
+        basis = slot_basis(field, size)[member]  # [packing]
+        linear = field.matmul(rows[at], share[: plan.data, np.newaxis])
+        by_slot = linear.reshape(plan.repetitions, 1 + size.packing)
+        norm, bits = _products(field, share, member, bounds, size)
+        found[at, 0] = by_slot[:, 0]
+        found[at, 1] = field.matmul(by_slot[:, 1:], basis[:, np.newaxis])[:, 0]
+        found[at, 2] = norm + field.multiply(taus, bits)
+        found[at] += share[plan.data :].reshape(CHECKS, plan.repetitions)
+        found[at] = field.reduce(found[at])
+    return found.reshape(-1)
+
+
+def _products(
+    field: PrimeField, share: IntVector, member: int, bounds: Bounds, size: CommitteeSize
+) -> tuple[int, int]:
+    """A member's shares, of degree 2D, of Σu² + slack and of Σ(β² - β)."""
+    plan = layout(bounds, size)
+    update, bits = share[: plan.update], share[plan.update : plan.short]
+    weights = _slack_weights(field, bounds, size)[member]
+    norm = _dot(field, update, update) + _dot(field, bits[: plan.slack], weights)
+    return norm % field.modulus, (_dot(field, bits, bits) - int(bits.sum())) % field.modulus
+
+
+def _dot(field: PrimeField, left: IntVector, right: IntVector) -> int:
+    return int(field.matmul(left[np.newaxis], right[:, np.newaxis])[0, 0])
+
+
+def sum_share(shares: Sequence[FieldShares], bounds: Bounds, size: CommitteeSize) -> bytes:
+    """A member's share of the sum of the vectors, counts recombined from their bits.
+
+    `direct.read_released` and `direct.decode_sum` read it at length `summed_length`;
+    `summed_vector` then puts the entries in their order.
+    """
+    plan = layout(bounds, size)
+    weights = np.array(bit_weights(bounds.count_max), dtype=np.int64)[np.newaxis]
+    parts = []
+    for at, field in enumerate(FIELDS):
+        total = field.reduce(np.sum([share[at][: plan.short] for share in shares], axis=0))
+        parts.append(field.pack(total[: plan.update]))
+        if plan.counts:
+            bits = total[plan.update + plan.slack :].reshape(plan.count_bits, plan.counts)
+            parts.append(field.pack(field.matmul(field.reduce(weights), bits)[0]))
+    return b"".join(parts)
+
+
+def summed_length(bounds: Bounds, size: CommitteeSize) -> int:
+    """Entries of a decoded sum before `summed_vector`, padding included."""
+    return size.packing * layout(bounds, size).summed
+
+
+def summed_vector(decoded: IntVector, bounds: Bounds, size: CommitteeSize) -> IntVector:
+    """The sum [length] of the vectors, from the decoded slots [summed_length]."""
+    plan = layout(bounds, size)
+    slots = decoded.reshape(size.packing, plan.summed)
+    update = slots[:, : plan.update].reshape(-1)[: bounds.bounded]
+    return np.concatenate([update, slots[:, plan.update :].reshape(-1)[: bounds.counts]])
+
+
+# --- public coefficients ------------------------------------------------------------------------
+
+
+def range_weights(
+    claim: Claim, challenge: bytes, size: CommitteeSize, repetitions: int
+) -> tuple[IntVector, IntVector, Sampler]:
+    """ρ [repetitions, 256] and τ [repetitions] of a challenge, and the stream they came from."""
+    seed = digest(
+        "pnyx/verify/challenge",
+        challenge,
+        claim.contributor.to_bytes(4, "big"),
+        claim.commitment,
+        claim.published,
+    )
+    sampler = Sampler(seed, "pnyx/verify/coefficients")
+    rho = sampler.field_elements(_CHALLENGE_MODULUS, (repetitions, ROWS))
+    return rho, sampler.field_elements(_CHALLENGE_MODULUS, repetitions), sampler
+
+
+@lru_cache(maxsize=_COEFFICIENTS_CACHED)
+def _coefficients(
+    claim: Claim, challenge: bytes, bounds: Bounds, size: CommitteeSize
+) -> tuple[tuple[IntVector, ...], IntVector]:
+    """For each field the rows that combine a share, and τ [repetitions].
+
+    Rows, for each repetition: one for V, then one per slot for L; [rows, data] field elements.
+    """
+    plan = layout(bounds, size)
+    rho, taus, sampler = range_weights(claim, challenge, size, plan.repetitions)
+    rows = np.empty((plan.repetitions, 1 + size.packing, plan.data), dtype=np.int64)
+    rows[:, 0] = sampler.field_elements(_CHALLENGE_MODULUS, (plan.repetitions, plan.data))
+    on_short = combine(claim.commitment, rho, plan.dimension)
+    rows[:, 1:, : plan.short] = on_short.reshape(plan.repetitions, size.packing, plan.short)
+    for repetition in range(plan.repetitions):
+        rows[repetition, 1:, plan.short :] = to_slots(rho[repetition], size.packing)
+    flat = rows.reshape(-1, plan.data)
+    return tuple(field.reduce(flat) for field in FIELDS), taus
+
+
+@lru_cache(maxsize=64)
+def slot_basis(field: PrimeField, size: CommitteeSize) -> IntVector:
+    """Values at the members' points of the polynomials that are 1 on one slot: [members, packing].
+
+    A public value per slot, weighted by a member's row, is a share of degree l - 1.
+    """
+    members, slots = range(1, size.size + 1), range(-1, -size.packing - 1, -1)
+    basis = np.ones((size.size, size.packing), dtype=np.int64)
+    for at, slot in enumerate(slots):
+        for other in slots:
+            if other != slot:
+                scale = pow(slot - other, -1, field.modulus)
+                factors = np.array([(x - other) * scale for x in members], dtype=np.int64)
+                basis[:, at] = field.multiply(basis[:, at], field.reduce(factors))
+    basis.setflags(write=False)
+    return basis
+
+
+@lru_cache(maxsize=64)
+def _slack_weights(field: PrimeField, bounds: Bounds, size: CommitteeSize) -> IntVector:
+    """The weights of the slack bits as seen by each member: [members, slack]."""
+    weights = np.array(bit_weights(bounds.norm_squared), dtype=np.int64)
+    seen = field.matmul(slot_basis(field, size), field.reduce(to_slots(weights, size.packing)))
+    seen.setflags(write=False)
+    return seen
