@@ -1,6 +1,6 @@
 """A dealer and the members it colludes with choose, after the fact, what their shares decode to.
 
-AGGREGATION.md, section 4, attacks 3 and 8. The dealer deals honest members a word that lies
+The dealer deals honest members a word that lies
 between two codewords; the liars answer with whichever suits them once they know the challenge,
 and the honest members off that codeword would be "corrected" and blamed. Decoding within the
 safe radius refuses instead. The last test decodes to the usual radius, half the distance, and

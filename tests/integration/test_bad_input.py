@@ -298,9 +298,9 @@ def test_too_many_proposals(place: Place, running: RunningNode, tmp_path: Path) 
     file = tmp_path / "study.toml"
     write_study(file, 1, 5)
     layout = place.layout
-    network = call(layout, Status(), NodeStatus).network_id
+    status = call(layout, Status(), NodeStatus)
     for _ in range(16):
-        proposal = read_proposal(file, network)
+        proposal = read_proposal(file, status.network_id, bytes.fromhex(status.node_id))
         call(layout, Propose(proposal.manifest, proposal.model), StudySummary)
     assert "too many studies" in refused("study", "propose", file, *place.here)
     assert len(json.loads(done("study", "list", *place.here, "--json"))) == 16

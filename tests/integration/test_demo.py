@@ -47,8 +47,19 @@ def kept(tmp_path: Path) -> Path:
 
 def test_demo_survives_kills_and_trains_without_the_refusing_owner(kept: Path) -> None:
     run = start(
-        ["--nodes", str(NODES), "--rounds", "4", "--kill", "0.1", "--seed", "1", "--json"]
-        + ["--keep", str(kept)]
+        [
+            "--nodes",
+            str(NODES),
+            "--rounds",
+            "4",
+            "--kill",
+            "0.1",
+            "--seed",
+            "1",
+            "--json",
+            "--keep",
+            str(kept),
+        ]
     )
     output, errors = run.communicate(timeout=TIMEOUT_S)
     assert run.returncode == 0, errors

@@ -69,7 +69,7 @@ def set_policies(nodes: list[Path]) -> None:
         config.write_text(text)
 
 
-def await_study(node: Path, study: str, state: str, timeout_s: float = 40) -> dict:
+def await_study(node: Path, study: str, state: str, timeout_s: float = 90) -> dict:
     limit = time.monotonic() + timeout_s
     while True:
         found = [s for s in done_json("study", "list", "--dir", node) if s["study"] == study]

@@ -81,7 +81,7 @@ class RunningNode:
                 stderr=log,
             )
 
-    def await_started(self, timeout_s: float = 20) -> None:
+    def await_started(self, timeout_s: float = 60) -> None:
         """Wait until it answers its owner."""
         limit = time.monotonic() + timeout_s
         while not (self.directory / "control.sock").exists():
@@ -119,7 +119,7 @@ category = "{CATEGORY}"
 columns = {json.dumps(list(COLUMNS))}
 label = "{LABEL_COLUMN}"
 cohort_min = 3
-join_window_s = 10.0
+join_window_s = 15.0
 [model]
 hidden = [8]
 classes = {len(LABELS)}

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from msgspec.structs import replace
 
 from pnyx.primitives import codec
 from pnyx.primitives.signature import SigningKey
@@ -138,6 +139,7 @@ def manifest(length: int, phases: Sequence[StudyPhase] | None = None, **terms) -
     return Manifest(
         **{
             "network": NETWORK,
+            "proposer": bytes(32),
             "version": 1,
             "epoch": 0,
             "title": "t",
@@ -300,6 +302,7 @@ class Town:
         from pnyx.protocol.manifest import study_id
 
         asked = plan if plan is not None else manifest(self.count)
+        asked = replace(asked, proposer=self.machines[proposer].node_id)
         body = codec.encode(asked)
         study = study_id(body)
         self.lengths[study] = asked.phases[0].vector_length

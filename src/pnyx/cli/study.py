@@ -26,6 +26,7 @@ StudyArgument = Annotated[
 StudyFileArgument = Annotated[Path, typer.Argument(help="The study's TOML file.")]
 _EXAMPLE_COLUMNS = ("first_column", "second_column")
 _NO_NETWORK = bytes(32)
+_NO_NODE = bytes(32)
 
 
 @app.command()
@@ -77,7 +78,7 @@ def check(file: StudyFileArgument, as_json: Json = False) -> None:
     from pnyx.node.learning import read_manifest_body
     from pnyx.node.proposal import read_proposal
 
-    proposal = read_proposal(file, _NO_NETWORK)
+    proposal = read_proposal(file, _NO_NETWORK, _NO_NODE)
     manifest = read_manifest_body(proposal.manifest)
     figures = {
         "title": manifest.title,
@@ -107,8 +108,8 @@ def propose(file: StudyFileArgument, directory: Directory, as_json: Json = False
     from pnyx.node.proposal import read_proposal
 
     layout = layout_of(directory)
-    network = call(layout, Status(), NodeStatus).network_id
-    proposal = read_proposal(file, network)
+    status = call(layout, Status(), NodeStatus)
+    proposal = read_proposal(file, status.network_id, bytes.fromhex(status.node_id))
     summary = call(layout, Propose(proposal.manifest, proposal.model), StudySummary)
     if as_json:
         print_json(summary)

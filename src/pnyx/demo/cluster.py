@@ -188,9 +188,9 @@ class Cluster:
 
     # --- a node's life ---------------------------------------------------------------------------
 
-    def study(self, network: bytes) -> tuple[bytes, bytes]:
+    def study(self, network: bytes, proposer: bytes) -> tuple[bytes, bytes]:
         """What the first node proposes."""
-        return demo_study(network, self.nodes, self._rounds, self._seed)
+        return demo_study(network, proposer, self.nodes, self._rounds, self._seed)
 
 
 def _issue(authority: Authority, public_key: bytes, now: int) -> tuple[CensusEntry, bytes]:
@@ -253,7 +253,8 @@ class _Proposer:
     def __call__(self, notice: Notice) -> None:
         self._events(notice)
         if isinstance(notice, EpochOpened) and self.daemon is not None:
-            manifest, model = self._cluster.study(self.daemon.machine.census.network)
+            machine = self.daemon.machine
+            manifest, model = self._cluster.study(machine.census.network, machine.node_id)
             self.daemon.soon(StudyProposed(manifest, model))
 
 

@@ -171,7 +171,7 @@ class _Demo:
 
     def _kill_and_restart(self, now: float) -> None:
         reached = max(self._watch.rounds, default=0)
-        if not self._killed and reached >= self._kill_at:
+        if self._victims and not self._killed and reached >= self._kill_at:
             for node in self._victims:
                 self._cluster.kill(node)
             self._killed, self._killed_at = len(self._victims), now

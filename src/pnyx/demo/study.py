@@ -33,7 +33,9 @@ def target(nodes: int) -> int:
     return max(demo_cohort(nodes), round(nodes * 2 / 3))
 
 
-def demo_study(network: bytes, nodes: int, rounds: int, seed: bytes) -> tuple[bytes, bytes]:
+def demo_study(
+    network: bytes, proposer: bytes, nodes: int, rounds: int, seed: bytes
+) -> tuple[bytes, bytes]:
     """The encoded manifest and the initial model; `seed` determines the model."""
     program, hyperparameters = demo_program(), demo_hyperparameters()
     model = initial_model(program, digest("pnyx/demo/model", seed))
@@ -57,6 +59,7 @@ def demo_study(network: bytes, nodes: int, rounds: int, seed: bytes) -> tuple[by
     )
     manifest = Manifest(
         network=network,
+        proposer=proposer,
         version=PROTOCOL_VERSION,
         epoch=0,
         title="What are people doing?",

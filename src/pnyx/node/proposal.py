@@ -106,8 +106,8 @@ class Proposal(msgspec.Struct, frozen=True):
     model: bytes
 
 
-def read_proposal(path: Path, network: bytes) -> Proposal:
-    """Read a study file and build its proposal for a network. Raises ConfigError."""
+def read_proposal(path: Path, network: bytes, proposer: bytes) -> Proposal:
+    """Read a study file and build its proposal by a node of a network. Raises ConfigError."""
     try:
         with path.open("rb") as file:
             data = file.read(STUDY_FILE_BYTES_MAX + 1)
@@ -116,10 +116,12 @@ def read_proposal(path: Path, network: bytes) -> Proposal:
     if len(data) > STUDY_FILE_BYTES_MAX:
         raise ConfigError(f"{path} is larger than {STUDY_FILE_BYTES_MAX} bytes; shorten it.")
     study = parse_toml(data, StudyFile, str(path), ConfigError)
-    return make_proposal(study, network, secrets.token_bytes(32), str(path))
+    return make_proposal(study, network, proposer, secrets.token_bytes(32), str(path))
 
 
-def make_proposal(study: StudyFile, network: bytes, nonce: bytes, source: str) -> Proposal:
+def make_proposal(
+    study: StudyFile, network: bytes, proposer: bytes, nonce: bytes, source: str
+) -> Proposal:
     """Build the proposal of a checked file; nonce: 32 fresh bytes. Raises ConfigError."""
     program = _program(study, source)
     hyperparameters = _hyperparameters(study, program, source)
@@ -138,6 +140,7 @@ def make_proposal(study: StudyFile, network: bytes, nonce: bytes, source: str) -
     )
     manifest = Manifest(
         network=network,
+        proposer=proposer,
         version=PROTOCOL_VERSION,
         epoch=EPOCH,
         title=study.title,

@@ -2,7 +2,7 @@
 
 Why 27 bits: a product of two elements stays below 2^54, so 512 of them add up in an int64 without
 overflow, and two such primes together carry the 53-bit signed sums of an aggregation (`PRIMES`,
-the two largest 27-bit primes that are 1 modulo 2^13: AGGREGATION.md, sections 2 and 3).
+the two largest 27-bit primes that are 1 modulo 2^13, as masked sums will need).
 
 All functions are exact. Arguments must already be reduced unless the docstring says otherwise;
 `unpack` is the way in for bytes of a peer and checks it. numpy is not constant-time.

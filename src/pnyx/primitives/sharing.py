@@ -9,7 +9,7 @@ The shares of one column form a Reed-Solomon word. The usual decoder corrects up
 distance, which is too much here: a dealer who colludes with liars can deal a word within half the
 distance of two codewords and let the liars choose, with honest members blamed. `safe_radius`
 stops where every word that decodes has at least D + 1 honest shares on the codeword that is
-found (AGGREGATION.md, section 3 step 5, and attacks 3 and 8 of section 4).
+found (tests/adversarial/test_colluding_dealer_steers_decoding.py shows the attack).
 
 Arrays are [members, width]: one row per member, one column per packed word. `indices` are member
 numbers, from 0, in the order of the rows. Matrices that depend only on who answered are cached.

@@ -422,7 +422,8 @@ class NodeMachine:
         joins = self._joins.get(study, {})
         return tuple(sorted(index for index, join in joins.items() if join.joined))
 
-    def _on_manifest(self, signed: Signed) -> None:
+    def _on_manifest(self, signed: Signed, model: bytes | None = None) -> None:
+        """Take up a study; `model` is its initial one if this node proposes it."""
         study = study_id(signed.body)
         if study in self.studies:
             if signed != self.studies[study].signed:
@@ -434,6 +435,8 @@ class NodeMachine:
             raise RuleBroken("this proposer has too many studies already")
         state = StudyState(study, signed, manifest, self.census)
         self.studies[study] = state
+        if model is not None:  # durable first: without it the study could never train
+            self._persist(f"chain/study/{study.hex()}/model", model)
         self._persist(f"chain/manifest/{study.hex()}", codec.encode(signed))
         self._gossip.add(codec.encode(signed))
         self._effects.append(AskConsent(study, signed.body))
@@ -681,7 +684,7 @@ class NodeMachine:
         if blob_name(model) != body.initial_model:
             raise RuleBroken("the manifest names another initial model")
         signed = sign_body(self._crypto, self.census.network, self.node_id, body)
-        self._publish(signed)
+        self._on_manifest(signed, model)
         self._on_blob(model)
 
     def _on_consent(self, study: bytes, *, given: bool) -> None:

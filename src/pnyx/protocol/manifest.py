@@ -13,7 +13,7 @@ from pnyx.errors import RuleBroken, WrongContext
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.encoding import SUM_MAX
-from pnyx.protocol.messages import Digest, RoundNumber, Signed
+from pnyx.protocol.messages import Digest, NodeId, RoundNumber, Signed
 from pnyx.protocol.params import PROTOCOL_VERSION, ProtocolParams
 
 MANIFEST_BYTES_MAX = 64 * 1024
@@ -43,6 +43,7 @@ class Manifest(msgspec.Struct, frozen=True, array_like=True, tag=90, kw_only=Tru
     """Everything that an owner consents to, and that a node needs to take part."""
 
     network: Digest
+    proposer: NodeId  # whoever copies a manifest cannot pass for its author
     version: Annotated[int, Meta(ge=1, lt=2**16)]
     epoch: RoundNumber  # its committee collects the joins
     title: ShortText
@@ -55,7 +56,7 @@ class Manifest(msgspec.Struct, frozen=True, array_like=True, tag=90, kw_only=Tru
     hyperparameters: Annotated[bytes, Meta(max_length=8 * 1024)]
     initial_model: Digest
     phases: Annotated[tuple[StudyPhase, ...], Meta(min_length=1, max_length=16)]
-    cohort_min: Annotated[int, Meta(ge=1, le=4096)]
+    cohort_min: Annotated[int, Meta(ge=2, le=4096)]  # a sum over one is that one
     noise_multiplier: Annotated[float, Meta(ge=0, le=1e6)]
     join_window_s: Annotated[float, Meta(gt=0, le=7 * 86_400)]
     nonce: Digest
@@ -90,6 +91,8 @@ def read_manifest(signed: Signed, network: bytes, params: ProtocolParams) -> Man
         raise WrongContext("this study belongs to another network")
     if manifest.version != PROTOCOL_VERSION:
         raise WrongContext(f"this study needs protocol version {manifest.version}")
+    if manifest.proposer != signed.signer:
+        raise RuleBroken("a study is signed by another node than its proposer")
     if manifest.noise_multiplier != 0:
         raise RuleBroken("this version adds no noise, so it joins no study that relies on noise")
     for phase in manifest.phases:

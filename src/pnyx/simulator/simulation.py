@@ -216,6 +216,7 @@ class Simulation:
         model = self.population.rule.initial_model
         manifest = Manifest(
             network=self.population.network,
+            proposer=proposer.node_id,
             version=PROTOCOL_VERSION,
             epoch=0,
             title="unit vectors",

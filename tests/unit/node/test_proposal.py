@@ -9,13 +9,14 @@ from pnyx.primitives.hashing import digest
 from pnyx.protocol.gossip import blob_name
 
 NETWORK = b"n" * 32
+NODE = b"p" * 32
 VALID = template(("a", "b"), "activity.windows", "activity", 6)
 
 
 def read(tmp_path, text: str):
     path = tmp_path / "study.toml"
     path.write_text(text)
-    return read_proposal(path, NETWORK)
+    return read_proposal(path, NETWORK, NODE)
 
 
 def test_template_is_a_valid_study(tmp_path) -> None:
@@ -72,7 +73,7 @@ def test_mistakes_are_named(tmp_path, old, new, expected) -> None:
 
 def test_missing_and_oversized_files_are_refused(tmp_path) -> None:
     with pytest.raises(ConfigError, match="no such file"):
-        read_proposal(tmp_path / "none.toml", NETWORK)
+        read_proposal(tmp_path / "none.toml", NETWORK, NODE)
     with pytest.raises(ConfigError, match="larger than"):
         read(tmp_path, "#" * 300_000)
 
@@ -86,7 +87,7 @@ def test_manifests_beyond_the_protocols_bound_are_refused(tmp_path) -> None:
 
 def test_model_follows_from_the_nonce() -> None:
     study = parse_toml(VALID.encode(), StudyFile, "here", ConfigError)
-    proposal = make_proposal(study, NETWORK, b"1" * 32, "here")
-    assert proposal == make_proposal(study, NETWORK, b"1" * 32, "here")
+    proposal = make_proposal(study, NETWORK, NODE, b"1" * 32, "here")
+    assert proposal == make_proposal(study, NETWORK, NODE, b"1" * 32, "here")
     expected = initial_model(MlpProgram((2, 64, 6)), digest("pnyx/proposal/model", b"1" * 32))
     assert proposal.model == expected

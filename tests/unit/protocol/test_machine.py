@@ -293,11 +293,16 @@ def test_consent_given_late_and_twice():
 def test_a_proposal_that_contradicts_itself():
     town = Town()
     town.run(seconds=0.1)
-    body = codec.encode(manifest(9))
+    own = {"proposer": town.machines[0].node_id}
+    body = codec.encode(manifest(9, **own))
     for event, reason in (
         (StudyProposed(body, b"another model"), "another initial model"),
         (StudyProposed(b"junk", b""), "Cannot decode"),
-        (StudyProposed(codec.encode(manifest(9, noise_multiplier=1.0)), bytes(72)), "no noise"),
+        (StudyProposed(codec.encode(manifest(9)), bytes(72)), "another node"),
+        (
+            StudyProposed(codec.encode(manifest(9, noise_multiplier=1.0, **own)), bytes(72)),
+            "no noise",
+        ),
     ):
         (effect,) = town.handle(0, event)
         assert reason in effect.reason
@@ -307,21 +312,22 @@ def test_a_proposer_has_a_quota():
     town = Town(params=ProtocolParams(manifests_per_proposer_max=2))
     town.run(seconds=0.1)
     for at in range(3):
-        body = codec.encode(manifest(9, nonce=bytes((at,)) * 32))
+        proposer = town.machines[0].node_id
+        body = codec.encode(manifest(9, nonce=bytes((at,)) * 32, proposer=proposer))
         effects = town.handle(0, StudyProposed(body, bytes(72)))
     assert [e.reason for e in effects if isinstance(e, RequestRefused)] == [
         "this proposer has too many studies already"
     ]
 
 
-def test_a_study_signed_again_by_another_is_the_same_study():
+def test_a_study_signed_by_another_than_its_proposer():
+    """Nobody passes for the author of a manifest, or takes it up before its author does."""
     town = Town()
     town.run(seconds=0.1)
-    plan = manifest(9)
-    for signer in (1, 2):
-        town.inject(3, 0, Items((item(town, signer, plan),)))
-    assert len(town.machines[0].studies) == 1
-    assert len(town.effects(AskConsent, 0)) == 1
+    plan = manifest(9, proposer=town.census.node_ids[1])
+    effects = town.inject(3, 0, Items((item(town, 2, plan),)))
+    assert any("another node than its proposer" in each for each in rejected(effects))
+    assert town.machines[0].studies == {}
     town.inject(3, 0, Items((item(town, 1, plan),)))
     state = town.machines[0].studies[study_id(codec.encode(plan))]
     assert state.signed.signer == town.census.node_ids[1]

@@ -13,7 +13,7 @@ from pnyx.protocol.params import ProtocolParams
 
 def read(plan: Manifest | bytes, params: ProtocolParams | None = None) -> Manifest:
     body = plan if isinstance(plan, bytes) else codec.encode(plan)
-    return read_manifest(Signed(b"n" * 32, body, bytes(64)), NETWORK, params or ProtocolParams())
+    return read_manifest(Signed(bytes(32), body, bytes(64)), NETWORK, params or ProtocolParams())
 
 
 def test_a_good_manifest():
@@ -35,6 +35,7 @@ def test_phases_are_numbered_from_one():
     [
         ({"network": b"x" * 32}, WrongContext, "another network"),
         ({"version": 2}, WrongContext, "version 2"),
+        ({"proposer": b"x" * 32}, RuleBroken, "another node than its proposer"),
         ({"noise_multiplier": 1.0}, RuleBroken, "adds no noise"),
         ({"cohort_min": 6}, RuleBroken, "cohort_min <= target <= drawn"),
     ],

@@ -26,16 +26,16 @@ of v that is accepted. X and g are fixed in both fields before R' (256 rows of i
    each term, never negative, is 0: bits are bits;
 5. Σu² + slack - T then lies in -T..32b² < M, so it is 0: Σu² <= T = norm_max².
 
-Numbers for norm_max = 4096 with three counts up to 2^20: σ = 827,192 (2^19.7), b = 2^22.2,
+Numbers for norm_max = 4096 with three counts up to 2^20: σ = 827,121 (2^19.7), b = 2^22.2,
 32b² = 2^49.5 against M = 2^54.0. The largest norm_max that passes the inequality is about 19,500;
 a larger one is refused. Since v is a hash-dependent proof, each of the probabilities above is per
 hash evaluation of whoever cheats (Fiat-Shamir, random-oracle model).
 
-**What the challenge leaves to chance.** A false contribution must pass 2 fields x {L, Q} tests in
-all repetitions, on a set of honest members that liars may still choose among `steered_words`: see
-`cheating_log2`. Two repetitions give 2^-41.6 for a committee of 24 with f = 4, l = 2 at the fewest
-answers that decode (2^-52 when all answer); `repetitions` takes a third where two would not
-reach 2^-40.
+**What the challenge leaves to chance.** A false contribution must pass a test in every
+repetition, on a set of honest members that liars may still choose among `steered_words`: see
+`cheating_log2`. Two repetitions give 2^-41.3 for a committee of 24 with f = 4, l = 2 at the
+fewest answers that decode; `repetitions` takes a third where two would not reach 2^-40 (64
+members, f = 12, l = 4: 2^-45.1 instead of 2^-18.2).
 """
 
 from functools import lru_cache

@@ -21,12 +21,13 @@ from enum import StrEnum
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from pnyx.errors import DecodingError, ProtocolError
 from pnyx.primitives.sharing import is_codeword, locate_errors, safe_radius
 from pnyx.protocol.aggregation.bounds import CHECKS, Bounds, layout
 from pnyx.protocol.aggregation.encoding import FIELDS, IntVector
-from pnyx.protocol.aggregation.verification import Claim, check_published, codes, range_weights
+from pnyx.protocol.aggregation.verification import Claim, check_published, codes, weights
 from pnyx.protocol.selection.security import CommitteeSize
 
 Answers = Mapping[int, Mapping[int, IntVector]]  # member -> contributor -> [answers]
@@ -138,7 +139,7 @@ def _judge_group(
     return verdicts
 
 
-def _verdict(holds: IntVector, off: frozenset[int]) -> Verdict:
+def _verdict(holds: NDArray[np.bool_], off: frozenset[int]) -> Verdict:
     """Read the outcome of the tests [fields, (L, Q), repetitions]."""
     if not holds[:, 0].all():
         return Verdict(accepted=False, rule=Rule.RANGE, off=off)
@@ -150,13 +151,15 @@ def _verdict(holds: IntVector, off: frozenset[int]) -> Verdict:
 def _wanted(size: CommitteeSize, bounds: Bounds, claim: Claim, challenge: bytes) -> IntVector:
     """What the slots of L and Q must sum to: [fields, 2, repetitions]."""
     count = layout(bounds, size).repetitions
-    rho, _, _ = range_weights(claim, challenge, size, count)
+    rho, taus, _ = weights(claim, challenge, count)
     products = rho @ check_published(claim.published, bounds)  # below 2^(27 + 25 + 8)
-    norms = np.full(count, bounds.norm_squared, dtype=np.int64)
+    norms = taus[0] * bounds.norm_squared  # below 2^(27 + 30)
     return np.stack([field.reduce(np.stack([products, norms])) for field in FIELDS])
 
 
-def _on_polynomials(size: CommitteeSize, members: tuple[int, ...], values: IntVector) -> IntVector:
+def _on_polynomials(
+    size: CommitteeSize, members: tuple[int, ...], values: IntVector
+) -> NDArray[np.bool_]:
     """Tell for each contribution whether all its answers lie on polynomials: [claims]."""
     clean = np.ones(values.shape[1], dtype=np.bool_)
     for at, sharings in enumerate(codes(size)):

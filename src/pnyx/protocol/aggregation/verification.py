@@ -15,10 +15,12 @@ challenge, from which (with contributor, C and v) all random coefficients come. 
 per field and repetition, three elements that are values at its point of three polynomials:
     V  degree D        random combination of the columns X | g, plus the V blind
     L  degree D+l-1    Σ ρ·(R'X + g), slot by slot, plus the L blind, whose slots sum to zero
-    Q  degree 2D       Σu² + slack + τ·Σ(β² - β), plus the Q blind, whose slots sum to zero
+    Q  degree 2D       τ₁(Σu² + slack) + τ₂Σ(β² - β) plus the Q blind, whose slots sum to zero
 Then V lies on a polynomial of degree D iff the shares do, the slots of L sum to ρ·v iff
-R'X + g = v, and those of Q to T iff bits are bits and the norm is within its bound (`bounds` says
-why that holds over the integers). `verdicts` decodes the answers and judges.
+R'X + g = v, and those of Q to τ₁T iff bits are bits and the norm is within its bound (`bounds`
+says why that holds over the integers). Every secret sum carries a random factor, τ₁ as well: a
+blind whose slots secretly sum to something else cannot make up for a difference that the
+challenge multiplies. `verdicts` decodes the answers and judges.
 
 **One challenge only.** V, L and Q blinds hide the shares from whoever sees all answers to one
 challenge. Answering a second one for the same contribution opens new functionals of its secrets.
@@ -45,6 +47,7 @@ from pnyx.protocol.aggregation.bounds import (
     Layout,
     bit_weights,
     layout,
+    repetitions,
     to_bits,
 )
 from pnyx.protocol.aggregation.encoding import FIELDS, IntVector, to_slots
@@ -235,7 +238,7 @@ def answers(
         norm, bits = _products(field, share, member, bounds, size)
         found[at, 0] = by_slot[:, 0]
         found[at, 1] = field.matmul(by_slot[:, 1:], basis[:, np.newaxis])[:, 0]
-        found[at, 2] = norm + field.multiply(taus, bits)
+        found[at, 2] = taus[0] * norm + taus[1] * bits
         found[at] += share[plan.data :].reshape(CHECKS, plan.repetitions)
         found[at] = field.reduce(found[at])
     return found.reshape(-1)
@@ -247,9 +250,34 @@ def _products(
     """A member's shares, of degree 2D, of Σu² + slack and of Σ(β² - β)."""
     plan = layout(bounds, size)
     update, bits = share[: plan.update], share[plan.update : plan.short]
-    weights = _slack_weights(field, bounds, size)[member]
-    norm = _dot(field, update, update) + _dot(field, bits[: plan.slack], weights)
+    seen = _slack_weights(field, bounds, size)[member]
+    norm = _dot(field, update, update) + _dot(field, bits[: plan.slack], seen)
     return norm % field.modulus, (_dot(field, bits, bits) - int(bits.sum())) % field.modulus
+
+
+def answer_count(size: CommitteeSize) -> int:
+    """Field elements that a member answers per contribution."""
+    return len(FIELDS) * CHECKS * repetitions(size)
+
+
+def pack_answers(values: Sequence[IntVector]) -> bytes:
+    """Answers for several contributions, in order, as bytes."""
+    return b"".join(value.astype("<u4").tobytes() for value in values)
+
+
+def read_answers(data: bytes, count: int, size: CommitteeSize) -> IntVector:
+    """Parse answers for `count` contributions into [count, answers].
+
+    Raises MalformedMessage on a wrong size or element.
+    """
+    each = answer_count(size)
+    if len(data) != count * each * ELEMENT_BYTES:
+        raise MalformedMessage("answers to a challenge have the wrong size")
+    table = np.frombuffer(data, dtype="<u4").astype(np.int64).reshape(count, len(FIELDS), -1)
+    for at, field in enumerate(FIELDS):
+        if (table[:, at] >= field.modulus).any():
+            raise MalformedMessage("an answer to a challenge is not an element of its field")
+    return table.reshape(count, each)
 
 
 def _dot(field: PrimeField, left: IntVector, right: IntVector) -> int:
@@ -263,14 +291,14 @@ def sum_share(shares: Sequence[FieldShares], bounds: Bounds, size: CommitteeSize
     `summed_vector` then puts the entries in their order.
     """
     plan = layout(bounds, size)
-    weights = np.array(bit_weights(bounds.count_max), dtype=np.int64)[np.newaxis]
+    powers = np.array(bit_weights(bounds.count_max), dtype=np.int64)[np.newaxis]
     parts = []
     for at, field in enumerate(FIELDS):
         total = field.reduce(np.sum([share[at][: plan.short] for share in shares], axis=0))
         parts.append(field.pack(total[: plan.update]))
         if plan.counts:
             bits = total[plan.update + plan.slack :].reshape(plan.count_bits, plan.counts)
-            parts.append(field.pack(field.matmul(field.reduce(weights), bits)[0]))
+            parts.append(field.pack(field.matmul(field.reduce(powers), bits)[0]))
     return b"".join(parts)
 
 
@@ -290,10 +318,12 @@ def summed_vector(decoded: IntVector, bounds: Bounds, size: CommitteeSize) -> In
 # --- public coefficients ------------------------------------------------------------------------
 
 
-def range_weights(
-    claim: Claim, challenge: bytes, size: CommitteeSize, repetitions: int
-) -> tuple[IntVector, IntVector, Sampler]:
-    """ρ [repetitions, 256] and τ [repetitions] of a challenge, and the stream they came from."""
+def weights(claim: Claim, challenge: bytes, count: int) -> tuple[IntVector, IntVector, Sampler]:
+    """ρ [repetitions, 256] and τ [2, repetitions] of a challenge; the stream goes on for V.
+
+    The same integers serve both fields: a linear relation that fails in a field holds for at most
+    one value of each coefficient.
+    """
     seed = digest(
         "pnyx/verify/challenge",
         challenge,
@@ -302,28 +332,31 @@ def range_weights(
         claim.published,
     )
     sampler = Sampler(seed, "pnyx/verify/coefficients")
-    rho = sampler.field_elements(_CHALLENGE_MODULUS, (repetitions, ROWS))
-    return rho, sampler.field_elements(_CHALLENGE_MODULUS, repetitions), sampler
+    rho = sampler.field_elements(_CHALLENGE_MODULUS, (count, ROWS))
+    return rho, sampler.field_elements(_CHALLENGE_MODULUS, (2, count)), sampler
 
 
 @lru_cache(maxsize=_COEFFICIENTS_CACHED)
 def _coefficients(
     claim: Claim, challenge: bytes, bounds: Bounds, size: CommitteeSize
 ) -> tuple[tuple[IntVector, ...], IntVector]:
-    """For each field the rows that combine a share, and τ [repetitions].
+    """For each field the rows that combine a share, and τ [2, repetitions].
 
     Rows, for each repetition: one for V, then one per slot for L; [rows, data] field elements.
     """
     plan = layout(bounds, size)
-    rho, taus, sampler = range_weights(claim, challenge, size, plan.repetitions)
-    rows = np.empty((plan.repetitions, 1 + size.packing, plan.data), dtype=np.int64)
-    rows[:, 0] = sampler.field_elements(_CHALLENGE_MODULUS, (plan.repetitions, plan.data))
+    rho, taus, sampler = weights(claim, challenge, plan.repetitions)
+    linear = np.empty((plan.repetitions, size.packing, plan.data), dtype=np.int64)
     on_short = combine(claim.commitment, rho, plan.dimension)
-    rows[:, 1:, : plan.short] = on_short.reshape(plan.repetitions, size.packing, plan.short)
+    linear[:, :, : plan.short] = on_short.reshape(plan.repetitions, size.packing, plan.short)
     for repetition in range(plan.repetitions):
-        rows[repetition, 1:, plan.short :] = to_slots(rho[repetition], size.packing)
-    flat = rows.reshape(-1, plan.data)
-    return tuple(field.reduce(flat) for field in FIELDS), taus
+        linear[repetition, :, plan.short :] = to_slots(rho[repetition], size.packing)
+    per_field = []
+    for field in FIELDS:
+        degree_test = sampler.field_elements(field.modulus, (plan.repetitions, 1, plan.data))
+        rows = np.concatenate([degree_test, field.reduce(linear)], axis=1)
+        per_field.append(rows.reshape(-1, plan.data))
+    return tuple(per_field), taus
 
 
 @lru_cache(maxsize=64)
@@ -347,7 +380,7 @@ def slot_basis(field: PrimeField, size: CommitteeSize) -> IntVector:
 @lru_cache(maxsize=64)
 def _slack_weights(field: PrimeField, bounds: Bounds, size: CommitteeSize) -> IntVector:
     """The weights of the slack bits as seen by each member: [members, slack]."""
-    weights = np.array(bit_weights(bounds.norm_squared), dtype=np.int64)
-    seen = field.matmul(slot_basis(field, size), field.reduce(to_slots(weights, size.packing)))
+    powers = np.array(bit_weights(bounds.norm_squared), dtype=np.int64)
+    seen = field.matmul(slot_basis(field, size), field.reduce(to_slots(powers, size.packing)))
     seen.setflags(write=False)
     return seen

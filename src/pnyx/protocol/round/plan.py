@@ -57,7 +57,7 @@ class RoundPlan:
 
     @cached_property
     def context(self) -> bytes:
-        """Binds every message of this attempt; see DESIGN section 8, step 5."""
+        """Binds every message of this attempt; see docs/protocol.md, section 2."""
         return digest(
             "pnyx/round",
             PROTOCOL_VERSION.to_bytes(4, "big"),

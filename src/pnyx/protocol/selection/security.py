@@ -2,7 +2,7 @@
 
 A committee of k nodes tolerates f corrupt members. Contributions are shared with polynomials of
 degree D = f + l - 1, l values packed into each, so f members together learn nothing and f + 1
-begin to learn. Every other size follows (DESIGN section 5, AGGREGATION "Committee sizes"):
+begin to learn. Every other size follows (docs/protocol.md, section 6):
 
 - *answers needed*: a check that multiplies shares doubles the degree; max(2D+1+f+e, 2D+1+2e)
   answers decode it when e of those who answer lie. With e = f this is 4f + 2l - 1;
