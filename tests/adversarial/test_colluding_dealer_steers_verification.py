@@ -6,9 +6,11 @@ degree 2D through *some* honest answers has slots that sum to what is wanted. Ho
 that polynomial would be named, and the update accepted.
 """
 
+from math import comb
+
 import numpy as np
 import pytest
-from tests.support.forger import CONTRIBUTOR, Forger, parts
+from tests.support.forger import Forger, parts
 
 from pnyx.primitives.sampling import Sampler
 from pnyx.primitives.sharing import PackedSharing, interpolate_all
@@ -170,14 +172,33 @@ def test_lying_members_are_named_and_change_nothing(liars):
 
 
 def test_dealers_choice_is_what_the_repetitions_pay_for():
-    """At the fewest answers, liars may leave out any f honest members: (15 choose 4) words."""
+    """At the fewest answers liars may still choose which f honest members to leave out.
+
+    The dealer's Q blinds are of no degree at all, so any 2D + 1 honest answers fix a polynomial of
+    their own. Each choice is one more try at the wanted slot sums: the count is in `cheating_log2`.
+    """
     members, liars, honest = cast(0, SIZE.answers_needed)
     assert len(honest) == DEGREE + 1 + SIZE.corrupt_max
-    assert steered_words(SIZE) == 1365
-    forger = over_norm(0)
+    assert steered_words(SIZE) == comb(len(honest), SIZE.corrupt_max) == 1365
+    noise = Sampler(bytes(32), "blinds")
+
+    def shares(table):
+        blinds = table[:, :, -verification.layout(BOUNDS, SIZE).repetitions :]
+        blinds[:] = noise.field_elements(FIELDS[1].modulus, blinds.shape)
+
+    forger = over_norm(0, shares)
     answers = forger.answers(CHALLENGE, members)
-    # steering to a slot sum needs a free value, which 2D + 1 honest answers do not leave
-    with pytest.raises(IndexError):
-        steered(forger, members, honest[SIZE.corrupt_max :], [], answers)
-    assert CONTRIBUTOR == forger.claim.contributor
-    assert verification.answer_count(SIZE) == 12
+    assert verdict(forger, answers) == UNDECIDED
+    shape = (len(FIELDS), 3, forger.plan.repetitions)
+    for start in range(0, 12, 4):
+        out = honest[start : start + SIZE.corrupt_max]
+        kept = [member for member in honest if member not in out]
+        table = {m: given.reshape(shape).copy() for m, given in answers.items()}
+        for at, field in enumerate(FIELDS):
+            known = np.stack([table[m][at, Q] for m in kept])
+            words = interpolate_all(field, SIZE.size, kept, known, DEGREE)
+            for liar in liars:
+                table[liar][at, Q] = words[liar]
+        found = verdict(forger, {m: given.reshape(-1) for m, given in table.items()})
+        assert found.off == frozenset(out)
+        assert found.rule is verdicts.Rule.BOUND

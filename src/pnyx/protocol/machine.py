@@ -280,7 +280,10 @@ class NodeMachine:
             self._send(peer, message)
 
     def emit(self, effect: Effect) -> None:
-        """Add an effect for the shell."""
+        """Add an effect for the shell; what is to be forgotten is forgotten here too."""
+        if isinstance(effect, Forget):
+            prefix = effect.prefix
+            self._restored = {k: v for k, v in self._restored.items() if not k.startswith(prefix)}
         self._effects.append(effect)
 
     def _send(self, peer: bytes, message: GossipMessage | RoundMessage) -> None:
@@ -623,8 +626,8 @@ class NodeMachine:
 
     def _close_round(self, plan: RoundPlan) -> ActiveRound | None:
         """Drop the roles of a round whose record is in, and all that they stored."""
-        self._effects.append(Forget(f"{plan.secret_scope}/"))
-        self._effects.append(Forget(f"{plan.scope}/"))
+        self.emit(Forget(f"{plan.secret_scope}/"))
+        self.emit(Forget(f"{plan.scope}/"))
         return self._rounds.pop(plan.context, None)
 
     def _on_own_record(self, plan: RoundPlan, record: Record) -> None:

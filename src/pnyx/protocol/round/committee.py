@@ -131,7 +131,7 @@ class CommitteeMember:
         self.reveal: ChallengeReveal | None = None
         self.body: bytes | None = None
         self.record: Record | None = None
-        self.computed_model: bytes | None = None
+        self.computed_model: bytes | None = services.restored.get("model")
         self._early_contributions: dict[int, tuple[int, Contribution]] = {}
         self._early_dealings: dict[int, Dealing] = {}
         self._inputs: dict[Step, RoundMessage] = {}
@@ -781,6 +781,8 @@ class CommitteeMember:
         self.computed_model = self.study.next_model(total, count)
         if self.computed_model is None:
             return self.plan.model_hash, ()
+        # Before the vote that could certify it: a certified model must exist somewhere.
+        self.services.persist("model", self.computed_model)
         return blob_name(self.computed_model), metrics
 
     def _node_of(self, member: int) -> bytes:

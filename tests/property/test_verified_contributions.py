@@ -1,0 +1,90 @@
+"""Whatever is within the bounds is accepted and added up exactly; nothing else is ever shared."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.support.forger import Forger, parts, slack_of
+
+from pnyx.primitives.hashing import merkle_root
+from pnyx.protocol.aggregation import direct, verification
+from pnyx.protocol.aggregation.bounds import Bounds, bit_weights, to_bits
+from pnyx.protocol.aggregation.verdicts import Verdict, judge
+from pnyx.protocol.selection import committee_size
+
+SIZES = [committee_size(7, 1, 2), committee_size(11, 2, 2), committee_size(9, 2, 1)]
+
+
+@st.composite
+def cases(draw: st.DrawFn):
+    bounded, counts = draw(st.integers(0, 6)), draw(st.integers(0, 4))
+    if bounded + counts == 0:
+        bounded = 1
+    norm_max, count_max = draw(st.integers(1, 16_000)), draw(st.integers(1, 2**40))
+    bounds = Bounds(bounded + counts, bounded, norm_max, count_max)
+    vectors = []
+    for _ in range(draw(st.integers(1, 3))):
+        left, update = norm_max**2, []
+        for _ in range(bounded):
+            most = int(left**0.5)
+            most -= most * most > left
+            update.append(draw(st.integers(-most, most)))
+            left -= update[-1] ** 2
+        shuffled = draw(st.permutations(update))
+        vectors.append([*shuffled, *(draw(st.integers(0, count_max)) for _ in range(counts))])
+    return bounds, draw(st.sampled_from(SIZES)), np.array(vectors, dtype=np.int64)
+
+
+@given(cases(), st.binary(min_size=32, max_size=32))
+@settings(deadline=None, max_examples=40)
+def test_vectors_within_the_bounds_are_accepted_and_added(case, challenge):
+    bounds, size, vectors = case
+    claims, shares = [], []
+    for who, vector in enumerate(vectors):
+        proven = verification.prove(vector, bounds, size, challenge, bytes([who]))
+        commitment = verification.commit(bytes([who]), merkle_root(proven.payloads))
+        claims.append(verification.Claim(who, commitment, proven.published))
+        shares.append([verification.read_payload(p, bounds, size) for p in proven.payloads])
+    answers = {
+        m: {
+            c.contributor: verification.answers(s[m], m, c, challenge, bounds, size)
+            for c, s in zip(claims, shares, strict=True)
+        }
+        for m in range(size.size)
+    }
+    found = judge(size, bounds, claims, challenge, answers)
+    assert set(found.values()) == {Verdict(accepted=True)}
+    length = verification.summed_length(bounds, size)
+    released = {
+        m: direct.read_released(
+            verification.sum_share([s[m] for s in shares], bounds, size), length, size.packing
+        )
+        for m in range(size.size)
+    }
+    decoded, _ = direct.decode_sum(size, released, length)
+    summed = verification.summed_vector(decoded, bounds, size)
+    assert summed.tolist() == vectors.sum(axis=0).tolist()
+
+
+@given(st.lists(st.integers(-2000, 2000), min_size=3, max_size=3), st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=60)
+def test_an_update_is_accepted_exactly_when_it_is_within_the_bound(update, seed):
+    """Forged or not: the proof passes for norms up to the bound, and for no other."""
+    bounds, size, vector = Bounds(3, 3, 1500, 0), SIZES[0], np.array(update)
+    with_slack = parts(bounds, size, vector, slack_of(bounds, vector))
+    within = int(vector @ vector) <= bounds.norm_squared
+    assert Forger(bounds, size, with_slack, seed=seed).judged(bytes(32)).accepted == within
+    if not within:
+        with pytest.raises(ValueError, match="norm"):
+            verification.prove(vector, bounds, size, bytes(32), b"")
+
+
+@given(
+    st.integers(1, 2**52).flatmap(lambda limit: st.tuples(st.just(limit), st.integers(0, limit)))
+)
+@settings(deadline=None, max_examples=100)
+def test_bits_and_weights(pair):
+    limit, value = pair
+    bits = to_bits(np.array([value]), limit)[:, 0]
+    assert sum(w * int(b) for w, b in zip(bit_weights(limit), bits, strict=True)) == value
+    assert sum(bit_weights(limit)) == limit

@@ -1,0 +1,109 @@
+"""Bounds that can be proven, and the layout and repetitions that follow from them."""
+
+from itertools import product
+from math import log2
+
+import msgspec
+import numpy as np
+import pytest
+
+from pnyx.primitives.field import PRIMES
+from pnyx.protocol.aggregation.bounds import (
+    Bounds,
+    bit_weights,
+    cheating_log2,
+    layout,
+    repetitions,
+    steered_words,
+    to_bits,
+)
+from pnyx.protocol.selection import committee_size
+
+DEMO = Bounds(3145, 3142, 4096, 2**20)
+
+
+@pytest.mark.parametrize("limit", [0, 1, 2, 3, 4, 5, 6, 9, 16, 100])
+def test_subset_sums_are_exactly_the_range(limit):
+    weights = bit_weights(limit)
+    sums = (
+        {
+            sum(w * b for w, b in zip(weights, bits, strict=True))
+            for bits in product((0, 1), repeat=len(weights))
+        }
+        if len(weights) <= 7
+        else set(range(limit + 1))
+    )
+    assert sums == set(range(limit + 1))
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 8, 9, 3600, 2**24, 2**52 + 12345])
+def test_bits_say_the_value(limit):
+    values = np.array(sorted({0, 1, limit // 2, limit // 2 + 1, limit - 1, limit}))
+    bits = to_bits(values, limit)
+    assert set(np.unique(bits)) <= {0, 1}
+    assert (np.array(bit_weights(limit)) @ bits == values).all()
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        (0, 0, 1, 1),
+        (3, 4, 1, 1),
+        (3, 2, 0, 1),
+        (3, 2, 1, 0),
+        (3, 3, 30_000, 0),
+        (2, 1, 1, 2**53 - 1),
+    ],
+)
+def test_bounds_that_cannot_be_proven_are_refused(terms):
+    with pytest.raises(ValueError, match=r"norm_max|count_max|vector"):
+        Bounds(*terms)
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.msgpack.decode(msgspec.msgpack.encode(list(terms)), type=Bounds)
+
+
+def test_unused_bounds_do_not_matter():
+    assert Bounds(3, 0, 0, 5).norm_squared == 0
+    assert Bounds(3, 3, 5, 0).counts == 0
+    assert layout(Bounds(3, 3, 5, 0), committee_size(7, 1, 2)).count_bits == 0
+
+
+def test_nothing_wraps_at_the_demonstrations_bounds():
+    """The inequalities of the module docstring, with its numbers."""
+    modulus = PRIMES[0] * PRIMES[1]
+    assert DEMO.mask_width == 827_121
+    assert round(log2(DEMO.published_max), 1) == 22.2
+    entry_max, norm_squared_max = 2 * DEMO.published_max, 32 * DEMO.published_max**2
+    assert round(log2(norm_squared_max), 1) == 49.5
+    dimension = layout(DEMO, committee_size(24, 4, 2)).dimension
+    assert 2 * entry_max * dimension < modulus  # R'X
+    assert norm_squared_max + dimension * entry_max < modulus  # Σ(β² - β), coarsely
+    assert norm_squared_max + DEMO.norm_squared < modulus  # Σu² + slack - T
+    assert (1 - (15 / 16) ** 2 / 3) ** 256 < 2**-128
+
+
+def test_the_largest_norm():
+    Bounds(1, 1, 19_500, 0)
+    with pytest.raises(ValueError, match="norm_max is too large"):
+        Bounds(1, 1, 19_600, 0)
+
+
+def test_layout_of_the_demonstration():
+    plan = layout(DEMO, committee_size(24, 4, 2))
+    assert (plan.update, plan.slack, plan.count_bits, plan.counts) == (1571, 13, 21, 2)
+    assert plan.short == 1571 + 13 + 42
+    assert plan.columns == plan.short + 128 + 6
+
+
+def test_too_long_a_contribution():
+    with pytest.raises(ValueError, match="too many entries"):
+        layout(Bounds(1_000_000, 0, 0, 2**52), committee_size(7, 1, 2))
+
+
+def test_repetitions_keep_cheating_below_two_to_the_minus_forty():
+    small, large = committee_size(24, 4, 2), committee_size(64, 12, 4)
+    assert (repetitions(small), repetitions(large)) == (2, 3)
+    assert steered_words(small) == 1365
+    assert round(cheating_log2(small, 2), 1) == -41.3
+    assert round(cheating_log2(large, 2), 1) == -18.2
+    assert round(cheating_log2(large, 3), 1) == -45.2

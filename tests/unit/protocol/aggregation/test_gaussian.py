@@ -1,0 +1,91 @@
+"""The discrete Gaussian is exact, and a rejection-sampled sum tells nothing of what it hides."""
+
+from decimal import Decimal
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from pnyx.primitives.sampling import Sampler
+from pnyx.protocol.aggregation import gaussian
+from pnyx.protocol.aggregation.gaussian import below_exponential, discrete_gaussian, hides
+
+
+def draw(width: int, count: int, seed: int = 0) -> np.ndarray:
+    return discrete_gaussian(Sampler(bytes([seed]) * 32, "gaussian"), width, count)
+
+
+@pytest.mark.parametrize("width", [1, 2, 7])
+def test_frequencies_are_those_of_the_distribution(width):
+    count = 40_000
+    values = draw(width, count)
+    support = np.arange(-4 * width, 4 * width + 1)
+    weights = np.exp(-(support**2) / (2 * width**2))
+    total = np.exp(-(np.arange(-20 * width, 20 * width + 1) ** 2) / (2 * width**2)).sum()
+    expected = count * weights / total
+    observed = np.array([(values == x).sum() for x in support])
+    keep = expected > 8
+    observed = np.append(observed[keep], count - observed[keep].sum())
+    expected = np.append(expected[keep], count - expected[keep].sum())
+    assert stats.chisquare(observed, expected).pvalue > 1e-4
+
+
+def test_a_wide_one_is_like_the_continuous_one():
+    width = 827_121
+    values = draw(width, 20_000)
+    assert stats.kstest(values / width, "norm").pvalue > 1e-4
+
+
+def test_same_seed_same_values():
+    assert draw(1000, 300).tolist() == draw(1000, 300).tolist()
+    assert draw(1000, 300).tolist() != draw(1000, 300, seed=1).tolist()
+
+
+def test_floating_point_and_decimals_decide_alike(monkeypatch):
+    """Each coin decided by float64 is decided the same way by 60 digits."""
+    quick = draw(5000, 60)
+    monkeypatch.setattr(gaussian, "_DOUBTFUL", 2.0)
+    assert draw(5000, 60).tolist() == quick.tolist()
+
+
+def test_coins_next_to_the_limit_are_decided_exactly():
+    """Where float64 sees no difference, the last of 128 bits counts."""
+    numerators, denominator = np.array([1, 1, 0, 0]), 3
+    limit = gaussian._EXACT.exp(gaussian._EXACT.divide(Decimal(-1), Decimal(3))) * 2**128
+    below = int(limit)
+    coins = [below, below + 1, 0, 2**128 - 1]
+    data = b"".join(coin.to_bytes(16, "little") for coin in coins)
+    assert below_exponential(data, numerators, denominator).tolist() == [True, False, True, True]
+
+
+@pytest.mark.parametrize("width", [0, 2**26 + 1])
+def test_a_width_out_of_range(width):
+    with pytest.raises(ValueError, match="width"):
+        draw(width, 1)
+
+
+def test_published_sums_are_distributed_as_the_mask():
+    """v - w is shifted, v is not: the same distribution for two quite different w, and 1 in 3."""
+    width, rows = 1100, 64
+    sampler = Sampler(bytes(32), "rejection")
+    published = {}
+    for name, hidden in (("zero", np.zeros(rows)), ("long", np.full(rows, 12.5))):
+        hidden = hidden.astype(np.int64)  # ‖hidden‖ <= 100 = width / 11
+        kept, tries = [], 1500
+        for _ in range(tries):
+            masked = hidden + discrete_gaussian(sampler, width, rows)
+            if hides(sampler, hidden, masked, width):
+                kept.append(masked)
+        assert 0.27 < len(kept) / tries < 0.40
+        published[name] = np.array(kept)
+    for values in published.values():  # the projection on the hidden direction gives nothing away
+        along = values.sum(axis=1) / (width * np.sqrt(rows))
+        assert stats.kstest(along, "norm").pvalue > 1e-4
+
+
+def test_without_rejection_the_shift_would_show():
+    width, rows, hidden = 1100, 64, 12
+    sampler = Sampler(bytes(32), "no rejection")
+    masked = [hidden + discrete_gaussian(sampler, width, rows) for _ in range(3000)]
+    along = np.array(masked).sum(axis=1) / (width * np.sqrt(rows))
+    assert stats.kstest(along, "norm").pvalue < 1e-3

@@ -1,0 +1,49 @@
+"""Products with R' are exact, and R' is what its definition says."""
+
+import numpy as np
+import pytest
+from tests.support.forger import projection
+
+from pnyx.protocol.aggregation.ranges import ENTRY_MAX, WEIGHT_MAX, combine, project
+
+COMMITMENT = b"c" * 32
+
+
+@pytest.mark.parametrize("dimension", [1, 255, 256, 257, 700])
+def test_products_are_those_of_the_definition(dimension):
+    generator = np.random.Generator(np.random.PCG64(dimension))
+    matrix = projection(COMMITMENT, dimension)
+    vector = generator.integers(-4096, 4097, dimension)
+    assert project(COMMITMENT, vector).tolist() == (matrix @ vector).tolist()
+    for rows in (2, 3):
+        weights = generator.integers(0, 2**27, (rows, 256))
+        assert (combine(COMMITMENT, weights, dimension) == weights @ matrix).all()
+
+
+def test_products_are_exact_at_the_limits():
+    matrix = projection(COMMITMENT, 600)
+    for row in (0, 255):
+        vector = matrix[row] * ENTRY_MAX  # the largest sums that there can be
+        assert project(COMMITMENT, vector).tolist() == (matrix @ vector).tolist()
+    weights = np.full((2, 256), WEIGHT_MAX)
+    assert (combine(COMMITMENT, weights, 600) == weights @ matrix).all()
+
+
+def test_trits():
+    matrix = projection(COMMITMENT, 2000)
+    shares = [(matrix == trit).mean() for trit in (-1, 0, 1)]
+    assert np.allclose(shares, [0.25, 0.5, 0.25], atol=0.005)
+    assert not (projection(b"d" * 32, 2000) == matrix).all()
+
+
+def test_entries_and_weights_beyond_exactness():
+    with pytest.raises(ValueError, match="exact projection"):
+        project(COMMITMENT, np.array([ENTRY_MAX + 1]))
+    for weight in (-1, WEIGHT_MAX + 1):
+        with pytest.raises(ValueError, match="exact combination"):
+            combine(COMMITMENT, np.full((1, 256), weight), 3)
+
+
+def test_an_empty_vector():
+    assert project(COMMITMENT, np.zeros(0, dtype=np.int64)).tolist() == [0] * 256
+    assert combine(COMMITMENT, np.zeros((0, 256), dtype=np.int64), 3).shape == (0, 3)
