@@ -32,7 +32,7 @@ TRIALS = 40
 
 
 def challenge(trial: int) -> bytes:
-    return bytes([trial]) * 32
+    return trial.to_bytes(32, "big")
 
 
 def without(monkeypatch, test: str) -> None:
@@ -162,7 +162,7 @@ def wrapping(trial: int) -> Forger:
     """x 10 on three entries; two more make the sum of squares right modulo p1·p2."""
     update = [300, -300, 200, 0, 0]
     rest = BOUNDS.norm_squared - sum(x * x for x in update)
-    sampler = Sampler(bytes([trial]) * 32, "wrap")
+    sampler = Sampler(challenge(trial), "wrap")
     update[3], update[4] = two_squares(rest, sampler)
     return Forger(BOUNDS, SIZE, parts(BOUNDS, SIZE, np.array(update), 0), seed=trial)
 
@@ -176,7 +176,7 @@ def test_sum_of_squares_wrapped(monkeypatch):
 
 def wrapping_bits(trial: int) -> Forger:
     """Two 'bits' with Σ(β² - β) = 0 modulo p1·p2: counts of any size."""
-    sampler = Sampler(bytes([trial]) * 32, "wrap")
+    sampler = Sampler(challenge(trial), "wrap")
     half = (PRODUCT + 1) // 2  # β² - β = (β - 1/2)² - 1/4
     first, second = two_squares(half, sampler)
     count_bits = np.zeros((4, 3), dtype=np.int64)
@@ -230,7 +230,7 @@ def test_a_mask_that_absorbs_everything():
 
 def one_wrap(trial: int) -> Forger:
     """Entries near 2^26 whose squares add up to p1·p2 + T: short enough for a v of 31 bits."""
-    sampler = Sampler(bytes([trial]) * 32, "one wrap")
+    sampler = Sampler(challenge(trial), "one wrap")
     target = PRODUCT + BOUNDS.norm_squared
     while True:
         first = [(1 << 25) + sampler.below(1 << 24) for _ in range(3)]
@@ -355,3 +355,30 @@ def test_wrong_share_for_one_member(monkeypatch):
     verdict = forger.judged(challenge(0))
     assert verdict.accepted
     assert not verdict.off, "an honest member would be named when the sum is opened"
+
+
+# --- full counts ---
+
+
+def non_boolean(trial: int) -> Forger:
+    update = UPDATE * 3
+    slack = forged_slack(BOUNDS, BOUNDS.norm_squared - int(update @ update))
+    return Forger(BOUNDS, SIZE, parts(BOUNDS, SIZE, update, slack), seed=trial)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("make", "rule"),
+    [
+        (over_norm(10), Rule.BOUND),
+        (over_norm(3), Rule.BOUND),
+        (non_boolean, Rule.BOUND),
+        (excess(2), Rule.BOUND),
+        (wrapping, Rule.RANGE),
+        (wrapping_bits, Rule.RANGE),
+        (one_wrap, Rule.RANGE),
+        (over_degree(0, 1), Rule.UNDECIDED),
+    ],
+)
+def test_a_thousand_of_each_kind(make, rule):
+    assert rules(make, 1000) == {rule}

@@ -72,6 +72,7 @@ class View:
         blinds = self.plan.repetitions * sum(self.blind_sizes)
         self.width = self.secrets + self.products + self.random + blinds
         self.rows: list[Vector] = []
+        self.own: list[Vector] = []  # shares of products that follow from a member's shares
 
     def _data_row(self, member: int, coefficients: Vector) -> Vector:
         """A combination [columns] of one member's shares."""
@@ -107,7 +108,7 @@ class View:
                 self.rows.append(self._blind(row, member, check, repetition))
         # Its share of the product follows from its shares, whatever the randomness was.
         for repetition in range(self.plan.repetitions):
-            self.rows.append(self._product(member, repetition))
+            self.own.append(self._product(member, repetition))
 
     def _product(self, member: int, repetition: int) -> Vector:
         row = np.zeros(self.width, dtype=np.int64)
@@ -164,8 +165,7 @@ class View:
         is knowing its own shares. So those rows are taken as given, on both sides.
         """
         split = self.secrets + self.products
-        own = [row for row in self.rows if not row[: self.secrets].any() and not row[split:].any()]
-        given = np.stack([*self.public(challenges), *own])
+        given = np.stack([*self.public(challenges), *self.own])
         view = np.concatenate([given, np.stack(self.rows)])
         unknown = view[:, split:]
         total = rank(self.field, np.concatenate([unknown, view[:, :split]], axis=1))

@@ -35,7 +35,7 @@ hash evaluation of whoever cheats (Fiat-Shamir, random-oracle model).
 repetition, on a set of honest members that liars may still choose among `steered_words`: see
 `cheating_log2`. Two repetitions give 2^-41.3 for a committee of 24 with f = 4, l = 2 at the
 fewest answers that decode; `repetitions` takes a third where two would not reach 2^-40 (64
-members, f = 12, l = 4: 2^-45.1 instead of 2^-18.2).
+members, f = 12, l = 4: 2^-45.2 instead of 2^-18.2).
 """
 
 from functools import lru_cache

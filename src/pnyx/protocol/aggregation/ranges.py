@@ -55,7 +55,7 @@ def _blocks(
 
 def project(commitment: bytes, vector: IntVector) -> IntVector:
     """Return R'·vector [256]; entries are at most `ENTRY_MAX` in absolute value."""
-    if len(vector) and int(np.abs(vector).max()) > ENTRY_MAX:
+    if int(np.abs(vector).max()) > ENTRY_MAX:
         raise ValueError("an entry is too large for an exact projection")
     # A second, empty row makes it a matrix product, which BLAS does not spread over threads.
     rows = np.zeros((2, len(vector)), dtype=np.float32)
@@ -68,7 +68,7 @@ def project(commitment: bytes, vector: IntVector) -> IntVector:
 
 def combine(commitment: bytes, weights: IntVector, dimension: int) -> IntVector:
     """Return weights·R' [n, dimension] over the integers, for weights [n, 256] in 0..WEIGHT_MAX."""
-    if weights.size and not 0 <= int(weights.min()) <= int(weights.max()) <= WEIGHT_MAX:
+    if not 0 <= int(weights.min()) <= int(weights.max()) <= WEIGHT_MAX:
         raise ValueError("a weight is too large for an exact combination")
     low = weights & ((1 << _LIMB_BITS) - 1)
     limbs = np.concatenate([weights >> _LIMB_BITS, low]).T.astype(np.float32)  # [256, 2n]

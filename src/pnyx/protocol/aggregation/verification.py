@@ -273,7 +273,11 @@ def read_answers(data: bytes, count: int, size: CommitteeSize) -> IntVector:
     each = answer_count(size)
     if len(data) != count * each * ELEMENT_BYTES:
         raise MalformedMessage("answers to a challenge have the wrong size")
-    table = np.frombuffer(data, dtype="<u4").astype(np.int64).reshape(count, len(FIELDS), -1)
+    table = (
+        np.frombuffer(data, dtype="<u4")
+        .astype(np.int64)
+        .reshape(count, len(FIELDS), each // len(FIELDS))
+    )
     for at, field in enumerate(FIELDS):
         if (table[:, at] >= field.modulus).any():
             raise MalformedMessage("an answer to a challenge is not an element of its field")

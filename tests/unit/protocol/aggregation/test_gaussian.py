@@ -51,7 +51,8 @@ def test_floating_point_and_decimals_decide_alike(monkeypatch):
 def test_coins_next_to_the_limit_are_decided_exactly():
     """Where float64 sees no difference, the last of 128 bits counts."""
     numerators, denominator = np.array([1, 1, 0, 0]), 3
-    limit = gaussian._EXACT.exp(gaussian._EXACT.divide(Decimal(-1), Decimal(3))) * 2**128
+    exact = gaussian._EXACT
+    limit = exact.multiply(exact.exp(exact.divide(Decimal(-1), Decimal(3))), Decimal(2**128))
     below = int(limit)
     coins = [below, below + 1, 0, 2**128 - 1]
     data = b"".join(coin.to_bytes(16, "little") for coin in coins)

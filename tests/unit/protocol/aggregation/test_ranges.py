@@ -42,8 +42,3 @@ def test_entries_and_weights_beyond_exactness():
     for weight in (-1, WEIGHT_MAX + 1):
         with pytest.raises(ValueError, match="exact combination"):
             combine(COMMITMENT, np.full((1, 256), weight), 3)
-
-
-def test_an_empty_vector():
-    assert project(COMMITMENT, np.zeros(0, dtype=np.int64)).tolist() == [0] * 256
-    assert combine(COMMITMENT, np.zeros((0, 256), dtype=np.int64), 3).shape == (0, 3)

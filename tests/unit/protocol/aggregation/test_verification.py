@@ -201,16 +201,79 @@ def test_a_judgement_of_nothing():
     assert judge_one(SIZE, BOUNDS, claim, CHALLENGE, {}) == UNDECIDED
 
 
-def test_an_exceedingly_long_projection_is_drawn_again(monkeypatch):
-    """Masks hide no longer a projection than they were made for."""
+@pytest.mark.parametrize("what", ["project", "discrete_gaussian"])
+def test_what_the_mask_would_not_hide_is_drawn_again(what, monkeypatch):
+    """A projection longer than masks are made for, or a v that nobody would accept."""
     calls = []
-    project = verification.project
+    honest = getattr(verification, what)
 
     def long_once(*args):
+        values = honest(*args).copy()
+        if not calls:
+            values[0] = {
+                "project": 2 * BOUNDS.mask_width // 11,
+                "discrete_gaussian": 2 * BOUNDS.published_max,
+            }[what]
         calls.append(args)
-        hidden = project(*args)
-        return hidden + 10**6 if len(calls) == 1 else hidden
+        return values
 
-    monkeypatch.setattr(verification, "project", long_once)
-    verification.prove(VECTOR, BOUNDS, SIZE, bytes(32), CONTEXT)
-    assert len(calls) > 1
+    monkeypatch.setattr(verification, what, long_once)
+    monkeypatch.setattr(verification, "hides", lambda *args: True)
+    proven = verification.prove(VECTOR, BOUNDS, SIZE, bytes(32), CONTEXT)
+    assert len(calls) == 2
+    verification.check_published(proven.published, BOUNDS)
+
+
+def test_coefficients_depend_on_everything_that_is_claimed():
+    claim = verification.Claim(1, b"c" * 32, bytes(1024))
+    claims = [
+        claim,
+        verification.Claim(2, claim.commitment, claim.published),
+        verification.Claim(1, b"d" * 32, claim.published),
+        verification.Claim(1, claim.commitment, b"\1" + bytes(1023)),
+    ]
+    cases = [(each, CHALLENGE) for each in claims] + [(claim, b"d" * 32)]
+    drawn = [verification.weights(*case, 2) for case in cases]
+    assert len({rho.tobytes() for rho, _, _ in drawn}) == len(cases)
+    assert len({taus.tobytes() for _, taus, _ in drawn}) == len(cases)
+
+
+def test_a_rejected_vector_is_never_published(monkeypatch):
+    """Rejection decides on v and on what it hides; the next try has another mask throughout."""
+    tried = []
+    hides = verification.hides
+
+    def thrice(sampler, hidden, masked, width):
+        tried.append((hidden, masked, width))
+        return len(tried) > 3 and hides(sampler, hidden, masked, width)
+
+    monkeypatch.setattr(verification, "hides", thrice)
+    proven = verification.prove(VECTOR, BOUNDS, SIZE, bytes(32), CONTEXT)
+    assert len(tried) > 3
+    masks = {tuple((masked - hidden).tolist()) for hidden, masked, _ in tried}
+    assert len(masks) == len(tried)
+    assert {width for _, _, width in tried} == {BOUNDS.mask_width}
+    published = verification.check_published(proven.published, BOUNDS)
+    assert published.tolist() == tried[-1][1].tolist()
+    assert all(int(hidden @ hidden) <= BOUNDS.projection_squared_max for hidden, _, _ in tried)
+
+
+@pytest.mark.full
+def test_published_vectors_do_not_lean_towards_what_they_hide(monkeypatch):
+    """Without rejection the mean would be ‖R'X‖/σ, about 0.05, and stand out."""
+    vector, bounds = np.array([60, 0]), Bounds(2, 2, 60, 0)
+    along, accepted = [], []
+    hides = verification.hides
+
+    def recording(sampler, hidden, masked, width):
+        length = float(np.sqrt(hidden @ hidden))
+        along.append(float(masked @ hidden) / (length * width))
+        accepted.append(hides(sampler, hidden, masked, width))
+        return True
+
+    monkeypatch.setattr(verification, "hides", recording)
+    for who in range(12_000):
+        verification.prove(vector, bounds, SIZE, who.to_bytes(32, "big"), CONTEXT)
+    kept = np.array(along)[np.array(accepted)]
+    assert abs(kept.mean()) < 4.5 / np.sqrt(len(kept))
+    assert np.mean(along) > 4.5 / np.sqrt(len(along))

@@ -1,0 +1,146 @@
+"""Cost of verified direct contributions.
+
+Run as `OPENBLAS_NUM_THREADS=1 python -m benchmarks.verification`.
+
+Times one contribution of the demonstration's size (3,142 bounded entries and three counts) for two
+committees: `prove` by the contributor, `answers` by one member (with the coefficients of the
+challenge, and once they are known), `judge` for thirty contributions at once, with nobody and with
+f members lying, and the same steps of `direct`, which checks degrees only. Medians and means in
+milliseconds of wall time on one thread; `prove` draws about three masks, so its mean counts.
+
+Prints one JSON object on stdout.
+"""
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable
+from statistics import mean, median
+
+import numpy as np
+
+from pnyx.primitives.hashing import merkle_root
+from pnyx.protocol.aggregation import direct, verification
+from pnyx.protocol.aggregation.bounds import Bounds, cheating_log2, repetitions
+from pnyx.protocol.aggregation.verdicts import judge
+from pnyx.protocol.selection import CommitteeSize, committee_size
+
+BOUNDS = Bounds(3145, 3142, 4096, 1 << 20)
+SIZES = (committee_size(24, 4, 2), committee_size(64, 12, 4))
+CONTRIBUTORS = 30
+CHALLENGE = b"c" * 32
+CONTEXT = b"benchmark"
+
+
+def timed(action: Callable[[int], object], repeats: int) -> dict[str, float]:
+    """Milliseconds of action(0), ..., action(repeats - 1), after one to warm up."""
+    action(0)
+    spent = []
+    for repeat in range(repeats):
+        start = time.perf_counter()
+        action(repeat)
+        spent.append(1e3 * (time.perf_counter() - start))
+    return {"median_ms": round(median(spent), 3), "mean_ms": round(mean(spent), 3)}
+
+
+def vectors(seed: int) -> list[np.ndarray]:
+    """Updates close to the bound, and counts, all different."""
+    generator = np.random.default_rng(seed)
+    found = []
+    for _ in range(CONTRIBUTORS):
+        update = generator.normal(size=BOUNDS.bounded)
+        update = np.rint(update * 0.98 * BOUNDS.norm_max / np.linalg.norm(update))
+        counts = generator.integers(0, BOUNDS.count_max, BOUNDS.counts)
+        found.append(np.concatenate([update.astype(np.int64), counts]))
+    return found
+
+
+def measure(size: CommitteeSize, seed: int, repeats: int) -> dict[str, object]:
+    """Figures of one committee."""
+    rows = vectors(seed)
+    proven = [
+        verification.prove(row, BOUNDS, size, who.to_bytes(32, "big"), CONTEXT)
+        for who, row in enumerate(rows)
+    ]
+    claims = [
+        verification.Claim(
+            who, verification.commit(CONTEXT, merkle_root(each.payloads)), each.published
+        )
+        for who, each in enumerate(proven)
+    ]
+    shares = [
+        [verification.read_payload(payload, BOUNDS, size) for payload in each.payloads]
+        for each in proven
+    ]
+
+    def answer(who: int, member: int) -> np.ndarray:
+        return verification.answers(
+            shares[who][member], member, claims[who], CHALLENGE, BOUNDS, size
+        )
+
+    answers = {m: {who: answer(who, m) for who in range(CONTRIBUTORS)} for m in range(size.size)}
+    lies = {m: dict(given) for m, given in answers.items()}
+    for member in range(size.corrupt_max):
+        for who in range(CONTRIBUTORS):
+            lies[member][who] = (lies[member][who] + 1 + who) % 1_000_003
+    verdicts = judge(size, BOUNDS, claims, CHALLENGE, lies)
+    assert all(verdict.accepted for verdict in verdicts.values())
+    plain = direct.share_vector(rows[0], size, bytes(32))
+    plain_share = direct.read_payload(plain[0], BOUNDS.length, size.packing)
+
+    def fresh_challenge(repeat: int) -> object:
+        challenge = repeat.to_bytes(32, "big")
+        return verification.answers(shares[0][0], 0, claims[0], challenge, BOUNDS, size)
+
+    def judged(given: dict[int, dict[int, np.ndarray]]) -> Callable[[int], object]:
+        return lambda _: judge(size, BOUNDS, claims, CHALLENGE, given)
+
+    return {
+        "members": size.size,
+        "corrupt_max": size.corrupt_max,
+        "packing": size.packing,
+        "repetitions": repetitions(size),
+        "cheating_log2": round(cheating_log2(size, repetitions(size)), 1),
+        "payload_bytes": verification.payload_bytes(BOUNDS, size),
+        "payload_bytes_unverified": direct.payload_bytes(BOUNDS.length, size.packing),
+        "published_bytes": verification.PUBLISHED_BYTES,
+        "answer_bytes": verification.ELEMENT_BYTES * verification.answer_count(size),
+        "prove": timed(
+            lambda at: verification.prove(rows[0], BOUNDS, size, at.to_bytes(32, "big"), b""),
+            repeats,
+        ),
+        "answers": timed(fresh_challenge, repeats),
+        "answers_known_coefficients": timed(lambda _: answer(0, 0), repeats),
+        "judge_thirty": timed(judged(answers), repeats),
+        "judge_thirty_f_liars": timed(judged(lies), max(3, repeats // 10)),
+        "unverified_share": timed(
+            lambda at: direct.share_vector(rows[0], size, at.to_bytes(32, "big")), repeats
+        ),
+        "unverified_answers": timed(
+            lambda at: direct.check_values(plain_share, at.to_bytes(32, "big"), 0), repeats
+        ),
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=60)
+    arguments = parser.parse_args()
+    report = {
+        "machine": platform.processor() or platform.machine(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "seed": arguments.seed,
+        "length": BOUNDS.length,
+        "committees": [measure(size, arguments.seed, arguments.repeats) for size in SIZES],
+    }
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()
