@@ -10,7 +10,6 @@ from pnyx.primitives import codec
 from pnyx.primitives.signature import QuorumCertificate
 from pnyx.protocol import machine as machine_module
 from pnyx.protocol.events import (
-    AskConsent,
     ConsentDeclined,
     ConsentGiven,
     DebitRecorded,

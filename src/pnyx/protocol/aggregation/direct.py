@@ -3,9 +3,9 @@
 A contributor shares its integer vector to the committee over two 27-bit fields and adds, per field
 and repetition of the test, one random column (the *blind*). After the closed list is locked, a
 challenge that nobody could foresee gives random coefficients; each member answers, per
-contribution, with blind + coefficients x share. The answers of all members lie on one polynomial of
-the sharing's degree only if all shares do, except with probability about 2^-47: so every later sum decodes. Blinds hide the shares from whoever sees the
-answers.
+contribution, with blind + coefficients x share. The answers of all members lie on one polynomial
+of the sharing's degree only if all shares do, except with probability about 2^-47: so every later
+sum decodes. Blinds hide the shares from whoever sees the answers.
 
 The decoding radius is the safe one: beyond it, a dealer colluding with members could steer the
 decoder to a polynomial of their choice (docs/protocol.md, section 11).
