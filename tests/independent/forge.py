@@ -1,0 +1,135 @@
+"""Chains that link and carry valid signatures whatever they say: all keys are in one hand.
+
+A single rule can be broken this way, everything after it being consistent: later rounds build on
+the record as it is. Honest by default; `edits` changes fields of one record's body, or its
+`record_joins` and `signers`, before it is signed.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from msgspec.structs import replace
+from tests.support.town import NETWORK, SMALL, People, manifest, people, phase, real
+
+from pnyx.errors import ProtocolError
+from pnyx.node.bundle import Bundle
+from pnyx.primitives import codec
+from pnyx.primitives.signature import QuorumCertificate
+from pnyx.protocol.gossip import blob_name
+from pnyx.protocol.identity import CensusEntry, make_census, sign_body, signing_input
+from pnyx.protocol.manifest import Manifest, study_id
+from pnyx.protocol.messages import Record, RecordBody
+from pnyx.protocol.params import DEFAULT_PARAMS
+from pnyx.protocol.round.committee import joins_root
+from pnyx.protocol.round.plan import RoundPlan
+from pnyx.protocol.selection import CommitteeSize
+from pnyx.protocol.study import genesis_plan, joining_plan, next_plan
+
+EPOCH = -1
+Edits = Mapping[int, Mapping[str, Any]]
+AUTHORITY = real(b"Z" * 32)
+LENGTH = 9
+
+
+@lru_cache
+def folk(count: int = 9, size: CommitteeSize = SMALL) -> People:
+    """The people of `tests.support.town`, with real keys."""
+    return people(count, size, real)
+
+
+def census_bytes(persons: People, **changes: Any) -> bytes:
+    """Their signed census as it stands in the network file."""
+    census = persons.census
+    pairs = zip(census.node_ids, census.public_keys, strict=True)
+    terms = {
+        "network": NETWORK,
+        "number": 0,
+        "previous": bytes(32),
+        "entries": [CensusEntry(*pair) for pair in pairs],
+        "committee": census.committee,
+        "issued_at": 0,
+        "valid_until": 10**9,
+    }
+    return codec.encode(make_census(AUTHORITY.sign, **{**terms, **changes}))
+
+
+def three_rounds(**terms: Any) -> Manifest:
+    """Two rounds of training, and one of evaluation that publishes three metrics."""
+    phases = [phase(LENGTH, rounds=2), phase(LENGTH, kind="evaluate", metrics_length=3)]
+    return manifest(LENGTH, **{"phases": phases, **terms})
+
+
+def forged(
+    edits: Edits | None = None,
+    plan: Manifest | None = None,
+    persons: People | None = None,
+    proposer: int = 0,
+    **bundle: Any,
+) -> bytes:
+    """Encode a bundle for this manifest; `bundle` replaces its parts as a whole."""
+    persons = persons or folk()
+    asked = plan or three_rounds()
+    signer = persons.census.node_ids[proposer]
+    if asked.proposer == bytes(32):
+        asked = replace(asked, proposer=signer)
+    signed = sign_body(persons.cryptos[proposer], NETWORK, signer, asked)
+    study = study_id(signed.body)
+    edits = edits or {}
+    everybody = tuple(range(len(persons.census)))
+    epoch = _record(persons, genesis_plan(persons.census), (), edits.get(EPOCH, {}))
+    beacon = edits.get(EPOCH, {}).get("next_beacon", b"n" * 32)
+    model = bytes(8 * LENGTH)
+    records: list[Record] = []
+    step: RoundPlan | None = joining_plan(persons.census, study, asked, beacon)
+    while step is not None:
+        number = step.round_number
+        edit = edits.get(len(records), {})
+        if step.phase is not None and step.phase.kind == "train":
+            model = number.to_bytes(8 * LENGTH, "little")
+            edit = {"model_hash": blob_name(model), **edit}
+        record = _record(persons, step, everybody, edit)
+        records.append(record)
+        try:
+            step = next_plan(persons.census, study, asked, record, DEFAULT_PARAMS)
+        except ProtocolError:
+            break  # nobody could read what was put into this record
+    parts = {"manifest": signed, "epoch_record": epoch, "records": tuple(records), "model": model}
+    return codec.encode(Bundle(**{**parts, **bundle}))
+
+
+def _record(
+    persons: People, plan: RoundPlan, joins: tuple[int, ...], edit: Mapping[str, Any]
+) -> Record:
+    counting = plan.phase is not None
+    target = plan.phase.target if counting else 0
+    accepted = tuple(sorted(plan.contributors[:target]))
+    joins = edit.get("record_joins", joins)
+    terms = {
+        "network": NETWORK,
+        "study": plan.study,
+        "round_number": plan.round_number,
+        "attempt": plan.attempt,
+        "epoch": plan.epoch,
+        "census_root": plan.census.root,
+        "previous_record": plan.previous_record,
+        "context": plan.context,
+        "open_value": b"o" * 32,
+        "closed_value": b"c" * 32,
+        "accepted_value": b"a" * 32,
+        "accepted": accepted,
+        "skipped": False,
+        "model_hash": plan.model_hash,
+        "metrics": (1,) * plan.phase.metrics_length if counting else (),
+        "joins_root": joins_root(joins),
+        "next_beacon": b"n" * 32,
+    }
+    changed = {name: value for name, value in edit.items() if name in terms}
+    body = codec.encode(RecordBody(**{**terms, **changed}))
+    signers = edit.get("signers", tuple(range(plan.size.quorum)))
+    signable = signing_input(NETWORK, body)
+    signatures = tuple(
+        persons.cryptos[plan.committee[member % plan.size.size]].sign(signable)
+        for member in signers
+    )
+    return Record(body, joins, QuorumCertificate(signers, signatures))

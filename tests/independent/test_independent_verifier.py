@@ -1,0 +1,438 @@
+"""Two verifiers, written apart, believe the same bundles.
+
+The first is `node.bundle.verify_bundle`; the second, `verifier`, was written from docs/protocol.md
+and shares hashing and signatures with it. Both read chains that nodes made, chains that all nodes
+together forged, and thousands of copies with something wrong.
+"""
+
+import ast
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from tests.independent import mutation, verifier
+from tests.independent.agreement import agree, findings, first_believes, sign
+from tests.independent.forge import (
+    AUTHORITY,
+    EPOCH,
+    LENGTH,
+    folk,
+    forged,
+    three_rounds,
+)
+from tests.support.town import NETWORK, Town, manifest, phase, real
+
+from pnyx.node.bundle import BUNDLE_BYTES_MAX, make_bundle, read_bundle
+from pnyx.primitives import codec
+from pnyx.primitives.signature import QuorumCertificate
+from pnyx.protocol.gossip import blob_name
+from pnyx.protocol.manifest import read_manifest
+from pnyx.protocol.messages import Record
+from pnyx.protocol.params import DEFAULT_PARAMS
+from pnyx.protocol.selection import committee_size, draw_contributors
+from pnyx.protocol.study import StudyState, genesis_plan, read_body, verify_record
+
+HERE = Path(__file__).parent
+
+
+# --- chains that nodes made ---------------------------------------------------------------------
+
+
+@lru_cache
+def lived(kind: str) -> tuple[bytes, list[list[int]]]:
+    """A bundle of nine nodes that took part in a study, and the committees of its records."""
+    refusing = kind == "below the floor"
+    town = Town(make=real, debits=lambda index: not refusing or index < 2)
+    phases = [phase(LENGTH, rounds=2, deadline_s=4.0)]
+    if kind == "evaluated":
+        phases = [phase(LENGTH), phase(LENGTH, kind="evaluate", metrics_length=LENGTH)]
+    study = town.propose(plan=manifest(LENGTH, phases))
+    assert town.run(town.finished(study), seconds=200.0)
+    machine = town.machines[0]
+    state = machine.studies[study]
+    content = make_bundle(state, machine.epoch_record)
+    return content, committees(content)
+
+
+@lru_cache
+def made_up() -> tuple[bytes, list[list[int]]]:
+    return forged(), committees(forged())
+
+
+def committees(content: bytes) -> list[list[int]]:
+    """Census indices by member, for the epoch record and every other."""
+    bundle, census = read_bundle(content), folk().census
+    plan = genesis_plan(census)
+    found = [list(plan.committee)]
+    beacon = verify_record(plan, bundle.epoch_record, AUTHORITY).next_beacon
+    asked = read_manifest(bundle.manifest, NETWORK, DEFAULT_PARAMS)
+    state = StudyState(
+        verifier.digest("pnyx/study", bundle.manifest.body), bundle.manifest, asked, census
+    )
+    step = state.open(beacon)
+    for record in bundle.records:
+        found.append(list(step.committee))
+        _, step = state.accept(record, AUTHORITY, DEFAULT_PARAMS)
+    return found
+
+
+KINDS = ["trained", "evaluated", "below the floor"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_chain_that_nodes_made_is_believed(kind) -> None:
+    content, _ = lived(kind)
+    assert first_believes(content)
+    assert findings(content) == []
+
+
+def test_lived_chains_show_what_they_are_named_after() -> None:
+    last = {kind: read_body(read_bundle(lived(kind)[0]).records[-1]) for kind in KINDS}
+    assert [bool(last[kind].metrics) for kind in KINDS] == [False, True, False]
+    assert [last[kind].skipped for kind in KINDS] == [False, False, True]
+
+
+def test_unfinished_chain_is_believed() -> None:
+    bundle = read_bundle(lived("trained")[0])
+    for known in range(len(bundle.records)):
+        content = codec.encode(replace(bundle, records=bundle.records[:known], model=b""))
+        assert agree(content)
+        assert findings(content) == []
+
+
+def test_forged_chain_without_fault_is_believed() -> None:
+    assert agree(forged())
+    assert findings(forged()) == []
+
+
+@pytest.mark.parametrize("size", [committee_size(5, 1, 1), committee_size(11, 2, 1, 1)])
+def test_networks_of_other_sizes(size) -> None:
+    persons = folk(13, size)
+    content = forged(persons=persons, proposer=12)
+    assert agree(content, persons)
+    assert findings(content, persons) == []
+    assert not agree(content)  # under another census
+
+
+# --- one fault each -----------------------------------------------------------------------------
+
+
+def mutants(content: bytes, crews: list[list[int]], stride: int, resigned: bool):
+    """Every alternative for every place of a bundle, or each `stride`-th of them."""
+    tree = mutation.take_apart(content)
+    proposer = folk().census.node_ids.index(tree[1][1])
+    every = [
+        (path, value)
+        for path in mutation.paths(tree)
+        for value in mutation.alternatives(mutation.at(tree, path))
+    ]
+    for path, value in every[::stride]:
+        changed = mutation.replaced(tree, path, value)
+        if resigned:
+            changed = mutation.signed_again(changed, crews, proposer, sign)
+        mutant = mutation.encoded(changed)
+        if mutant != content:
+            yield mutant
+
+
+STRIDES = [7, pytest.param(1, marks=pytest.mark.full)]
+
+
+@pytest.mark.parametrize("resigned", [False, True])
+@pytest.mark.parametrize("stride", STRIDES)
+def test_single_changes(stride, resigned) -> None:
+    believed = [agree(mutant) for mutant in mutants(*made_up(), stride, resigned)]
+    assert len(believed) > 200
+    # Of what is not signed, a model may be left out, and the record of an evaluation. Signed again,
+    # more may stand: the last record's beacon, or the names of values that a bundle does not hold.
+    assert sum(believed) <= (0.1 * len(believed) if resigned else 3)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("resigned", [False, True])
+def test_single_changes_of_lived_chains(kind, resigned) -> None:
+    for mutant in mutants(*lived(kind), 1, resigned):
+        agree(mutant)
+
+
+def drawn_mutant(data: st.DataObject) -> bytes:
+    """A bundle with one to three changes anywhere, perhaps signed again."""
+    content, crews = made_up() if data.draw(st.booleans()) else lived("trained")
+    tree = mutation.take_apart(content)
+    proposer = folk().census.node_ids.index(tree[1][1])
+    for _ in range(data.draw(st.integers(1, 3))):
+        path = data.draw(st.sampled_from(list(mutation.paths(tree))))
+        spare = data.draw(st.binary(max_size=64))
+        value = data.draw(st.sampled_from(mutation.alternatives(mutation.at(tree, path), spare)))
+        tree = mutation.replaced(tree, path, value)
+        if not isinstance(tree, list) or not all(isinstance(each, list) for each in tree[1:4]):
+            break
+    if data.draw(st.booleans()):
+        tree = mutation.signed_again(tree, crews, proposer, sign)
+    return mutation.encoded(tree)
+
+
+@pytest.mark.parametrize("count", [150, pytest.param(10_000, marks=pytest.mark.full)])
+def test_several_changes(count) -> None:
+    @settings(max_examples=count, deadline=None)
+    @given(data=st.data())
+    def check(data) -> None:
+        agree(drawn_mutant(data))
+
+    check()
+
+
+@pytest.mark.parametrize("count", [150, pytest.param(10_000, marks=pytest.mark.full)])
+def test_changed_bytes(count) -> None:
+    """Below the level of records: other encodings, cut and spliced bytes."""
+    content, _ = made_up()
+    rng = np.random.default_rng(5)
+    for _ in range(count):
+        at, length = int(rng.integers(len(content))), int(rng.integers(0, 4))
+        content_changed = content[:at] + rng.bytes(int(rng.integers(0, 4))) + content[at + length :]
+        assert agree(content_changed) == (content_changed == content)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda b: b"",
+        lambda b: b"\xc0",
+        lambda b: b + b"\x00",
+        lambda b: b"\xdc\x00" + b"\x05" + b[1:],  # an array of five with a longer head
+        lambda b: b"\x91" * 5000,
+        lambda b: b"\xc1",
+        lambda b: b"\x81\x91\x01\x01",  # a map whose key is an array
+        lambda b: b"\xd6\xff\x00\x00\x00\x00",  # a timestamp
+    ],
+)
+def test_other_encodings(change) -> None:
+    assert not agree(change(made_up()[0]))
+
+
+# --- one rule each, in chains that are consistent otherwise ---------------------------------------
+
+FIELDS = {
+    "network": [bytes(32)],
+    "study": [bytes(32)],
+    "round_number": [0, 1, 2, 3, 4, 2**31 - 1, 2**31],
+    "attempt": [0, 2, 3],
+    "epoch": [1, 2**31],
+    "census_root": [bytes(32)],
+    "previous_record": [bytes(32)],
+    "context": [bytes(32)],
+    "open_value": [bytes(32), bytes(31)],
+    "accepted": [(), (0,), (0, 0), (8, 7, 6), tuple(range(9)), (9,), (2**32,)],
+    "skipped": [True, 1],
+    "model_hash": [b"x" * 32, b"x" * 33],
+    "metrics": [(), (5,), (5, -5), (5, 5, 5), (6, 0, 0), (0, 0, 2**62)],
+    "joins_root": [bytes(32)],
+    "next_beacon": [b"x" * 32],
+    "record_joins": [
+        (),
+        (0,),
+        (0, 1, 2),
+        (8, 0, 4, 5),
+        (1, 1, 2, 3, 4),
+        (0, 1, 2, 3, 9, 2**32 - 1),
+    ],
+    "signers": [
+        (),
+        (0, 1, 2, 3, 4),
+        (0, 1, 2, 3, 4, 4),
+        (0, 1, 2, 3, 5, 4),
+        (0, 1, 2, 3, 4, 5, 6),
+        (0, 1, 2, 3, 4, 7),
+        (-1, 0, 1, 2, 3, 4),
+    ],
+}
+RECORDS = [EPOCH, 0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_one_field_of_one_record(field) -> None:
+    for record in RECORDS:
+        for value in FIELDS[field]:
+            agree(forged({record: {field: value}}))
+
+
+TERMS = {
+    "network": [bytes(32)],
+    "proposer": [b"x" * 32],
+    "version": [0, 2, 2**16],
+    "epoch": [1],
+    "title": ["", "x" * 200, "é" * 200, "x" * 201, "\U0001f331" * 200],
+    "purpose": ["", "x" * 2000, "x" * 2001],
+    "columns": [(), ("a", ""), ("a",) * 4096, ("a",) * 4097],
+    "program": [bytes(32 * 1024), bytes(32 * 1024 + 1)],
+    "hyperparameters": [bytes(8 * 1024), bytes(8 * 1024 + 1)],
+    "initial_model": [b"x" * 32],
+    "cohort_min": [1, 2, 5, 6],
+    "noise_multiplier": [-0.0, 1e-300, 1.0],
+    "join_window_s": [0.0, 1e-300, 7 * 86400.0, 7 * 86400.1],
+    "phases": [(), (phase(9),) * 16, (phase(9),) * 17],
+}
+PHASE_TERMS = {
+    "kind": ["evaluate", "Train", "", "train "],
+    "rounds": [0, 3],
+    "vector_length": [0, 1, 20_000, 20_001],
+    "metrics_length": [1, 9, 10, 1025],
+    "entry_max": [0, 2**50, 2**53],
+    "target": [2, 3, 6, 7],
+    "drawn": [4, 5, 9, 10, 4096, 4097],
+    "deadline_s": [0.0, 7 * 86400.0, 1e9],
+}
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_one_term_of_the_manifest(term) -> None:
+    for value in TERMS[term]:
+        agree(forged(plan=three_rounds(**{term: value})))
+
+
+@pytest.mark.parametrize("term", PHASE_TERMS)
+def test_one_term_of_a_phase(term) -> None:
+    for value in PHASE_TERMS[term]:
+        agree(forged(plan=manifest(LENGTH, [phase(LENGTH), phase(LENGTH, **{term: value})])))
+
+
+def test_kind_with_a_line_break_is_no_kind() -> None:
+    """A program that shows the manifest would print "train"; nodes would evaluate."""
+    odd = manifest(LENGTH, [phase(LENGTH, kind="train\n")])
+    assert findings(forged(plan=odd)) != []
+
+
+def test_sums_that_just_fit() -> None:
+    most = verifier.SUM_MAX // 6
+    plans = [manifest(LENGTH, [phase(LENGTH, entry_max=each)]) for each in (most, most + 1)]
+    assert [agree(forged(plan=plan)) for plan in plans] == [True, False]
+
+
+def test_manifest_signed_by_a_stranger() -> None:
+    signed = read_bundle(forged()).manifest
+    assert not agree(forged(manifest=replace(signed, signer=b"x" * 32)))
+    body = codec.encode(three_rounds(proposer=b"x" * 32))
+    assert not agree(
+        forged(manifest=replace(signed, signer=b"x" * 32, body=body), records=(), model=b"")
+    )
+
+
+def test_study_of_a_later_epoch_is_not_proven() -> None:
+    assert agree(forged(records=(), model=b""))
+    assert not agree(forged(plan=three_rounds(epoch=1), records=(), model=b""))
+
+
+def test_manifest_signed_with_another_key() -> None:
+    signed = read_bundle(forged()).manifest
+    assert not agree(forged(manifest=replace(signed, signature=sign(1, signed.body))))
+
+
+def test_manifest_beyond_its_bytes() -> None:
+    columns = tuple(f"{at:0199}x" for at in range(320))
+    assert agree(forged(plan=three_rounds(columns=columns)))
+    assert not agree(forged(plan=three_rounds(columns=columns * 2)))
+
+
+def test_bundle_beyond_its_bytes() -> None:
+    most = BUNDLE_BYTES_MAX - len(forged(records=(), model=b""))
+    for length, believed in ((most - 8, True), (most + 8, False)):
+        model = bytes(length)
+        plan = three_rounds(initial_model=blob_name(model))
+        assert agree(forged(plan=plan, records=(), model=model)) == believed
+
+
+@pytest.mark.parametrize("round_number", [1, 3])
+@pytest.mark.parametrize(
+    "change", [{"accepted": "kept"}, {"metrics": (1, 1, 1)}, {"model_hash": b"x" * 32}, {}]
+)
+def test_skipped_round_that_changes_something(round_number, change) -> None:
+    records = read_bundle(forged()).records
+    before = read_body(records[round_number - 1])
+    quiet = {"skipped": True, "accepted": (), "metrics": (), "model_hash": before.model_hash}
+    if change.get("accepted"):
+        change = {"accepted": read_body(records[round_number]).accepted}
+    assert agree(forged({round_number: {**quiet, **change}}, model=b"")) == (not change)
+
+
+def test_models() -> None:
+    assert agree(forged(model=b""))
+    assert not agree(forged(model=b"x"))
+    assert not agree(forged(model=bytes(8 * LENGTH)))
+
+
+def test_records_in_other_orders_and_numbers() -> None:
+    records = read_bundle(forged()).records
+    for chosen in ((1, 2, 3), (0, 2, 3), (0, 0, 1), (0, 1, 2, 3, 3), (0, 2, 1, 3)):
+        assert not agree(forged(records=tuple(records[each] for each in chosen), model=b""))
+
+
+def test_records_of_another_study() -> None:
+    other = read_bundle(forged(plan=three_rounds(title="other")))
+    assert not agree(forged(records=other.records))
+    assert not agree(forged(epoch_record=other.records[0]))
+
+
+def test_signature_of_an_outsider_of_the_committee() -> None:
+    bundle = read_bundle(forged())
+    census = folk().census
+    for record in (bundle.epoch_record, *bundle.records):
+        certificate = record.certificate
+        outsider = next(i for i in range(9) if i not in genesis_plan(census).committee)
+        forged_one = (sign(outsider, record.body), *certificate.signatures[1:])
+        thin = Record(record.body, record.joins, QuorumCertificate(certificate.signers, forged_one))
+        if record is bundle.epoch_record:
+            assert not agree(codec.encode(replace(bundle, epoch_record=thin)))
+        elif record is bundle.records[-1]:
+            assert not agree(codec.encode(replace(bundle, records=(*bundle.records[:-1], thin))))
+
+
+# --- what signatures imply ----------------------------------------------------------------------
+
+IMPLIED = {
+    "accepted out of order": {1: {"accepted": "reversed"}},
+    "joins out of order": {0: {"record_joins": tuple(range(8, -1, -1))}},
+    "a stranger joined": {0: {"record_joins": (*range(9), 9)}},
+    "a round without contributions cannot be skipped": {0: {"skipped": True}},
+    "an outcome without contributions": {0: {"model_hash": b"x" * 32}},
+    "an evaluation changed the model": {3: {"model_hash": b"x" * 32}},
+    "number of metrics": {1: {"metrics": (1,)}},
+    "metrics beyond their bound": {3: {"metrics": (1, 2, 6)}},
+}
+
+
+@pytest.mark.parametrize("rule", IMPLIED)
+def test_second_verifier_knows_what_no_honest_member_signs(rule) -> None:
+    edits = {number: dict(edit) for number, edit in IMPLIED[rule].items()}
+    if edits.get(1, {}).get("accepted"):
+        census = folk().census
+        drawn = draw_contributors(b"n" * 32, census.node_ids, 6)
+        edits[1]["accepted"] = tuple(sorted(map(census.index_of, drawn), reverse=True))
+    found = findings(forged(edits, model=b""))
+    assert [(each.rule, each.implied) for each in found] == [(rule, True)]
+
+
+# --- independence -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["verifier.py", "shapes.py"])
+def test_second_verifier_shares_only_hashing_and_signatures(name) -> None:
+    tree = ast.parse((HERE / name).read_text(encoding="utf-8"))
+    shared = {
+        (node.module, each.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("pnyx")
+        for each in node.names
+    }
+    plain = {
+        each.name for node in ast.walk(tree) if isinstance(node, ast.Import) for each in node.names
+    }
+    assert shared <= {
+        ("pnyx.primitives.hashing", "digest"),
+        ("pnyx.primitives.signature", "verify"),
+    }
+    assert plain <= {"msgspec"}

@@ -1,0 +1,361 @@
+"""A second verifier of a study's records, written from docs/protocol.md, section 15.
+
+It shares only `digest` and Ed25519 with pnyx and derives everything else itself, plainly and
+slowly: the census and its Merkle root, the committees, the contributors, every context, link,
+certificate and model. `verify` returns what it found wrong, an empty list for a valid bundle. It
+carries on after a fault where the rest can still be judged, so one fault may give many findings.
+"""
+
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import msgspec
+from tests.independent import shapes
+from tests.independent.shapes import KI, MI, Unreadable, decode
+
+from pnyx.primitives.hashing import digest
+from pnyx.primitives.signature import verify as signature_valid
+
+VERSION = 1
+ZERO = bytes(32)
+SUM_MAX = (134176769 * 134111233 - 1) // 2
+VECTOR_LENGTH_MAX = 20_000
+
+
+class Finding(NamedTuple):
+    """A rule that does not hold.
+
+    implied: nodes do not check this rule again, since no honest member signs what breaks it.
+    """
+
+    where: str
+    rule: str
+    implied: bool = False
+
+
+class Census(NamedTuple):
+    """Who takes part. ids, keys: by census index."""
+
+    network: bytes
+    root: bytes
+    ids: list[bytes]
+    keys: list[bytes]
+    size: int
+    quorum: int
+
+
+class Round(NamedTuple):
+    """What is known of a round before its record: who acts, and from where it starts.
+
+    committee: census indices by member. phase: None when the round takes no contributions.
+    """
+
+    where: str
+    study: bytes
+    number: int
+    previous: bytes
+    model: bytes
+    committee: list[int]
+    contributors: list[int]
+    phase: Any = None
+    floor: int = 0
+
+
+# --- hashes and draws ---------------------------------------------------------------------------
+
+
+def _hashed(data: bytes) -> bytes:
+    return sha256(data).digest()
+
+
+def merkle_root(leaves: list[bytes]) -> bytes:
+    def top(part: list[bytes]) -> bytes:
+        if len(part) == 1:
+            return _hashed(b"\x00" + part[0])
+        split = 1
+        while 2 * split < len(part):
+            split *= 2
+        return _hashed(b"\x01" + top(part[:split]) + top(part[split:]))
+
+    return _hashed(b"\x02" + len(leaves).to_bytes(8, "big") + top(leaves))
+
+
+def statement(network: bytes, body: bytes) -> bytes:
+    """What is signed for a body."""
+    return b"pnyx/1/" + network + body
+
+
+def model_name(model: bytes) -> bytes:
+    return digest("pnyx/item", msgspec.msgpack.encode([40, model]))
+
+
+def record_name(body: bytes) -> bytes:
+    return digest("pnyx/record", body)
+
+
+def epoch_chain(network: bytes) -> bytes:
+    return digest("pnyx/epoch-chain", network)
+
+
+def context_of(census: Census, plan: Round) -> bytes:
+    attempt, epoch = 1, 0
+    return digest(
+        "pnyx/round",
+        VERSION.to_bytes(4, "big"),
+        census.network,
+        plan.study,
+        plan.number.to_bytes(4, "big"),
+        attempt.to_bytes(1, "big"),
+        epoch.to_bytes(4, "big"),
+        census.root,
+        plan.previous,
+        plan.model,
+    )
+
+
+def genesis_committee(census: Census) -> list[int]:
+    def rank(index: int) -> bytes:
+        return digest("pnyx/selection/genesis", census.root, census.ids[index])
+
+    return sorted(range(len(census.ids)), key=rank)[: census.size]
+
+
+def draw_committee(census: Census, beacon: bytes, study: bytes, number: int) -> list[int]:
+    drawn: list[int] = []
+    attempt = 0
+    while len(drawn) < census.size:
+        hashed = digest(
+            "pnyx/selection/census",
+            beacon,
+            study,
+            number.to_bytes(8, "big"),
+            b"committee",
+            attempt.to_bytes(8, "big"),
+        )
+        index = int.from_bytes(hashed, "big") % len(census.ids)
+        if index not in drawn:
+            drawn.append(index)
+        attempt += 1
+    return drawn
+
+
+def draw_contributors(census: Census, beacon: bytes, joins: list[int], count: int) -> list[int]:
+    def rank(index: int) -> bytes:
+        return digest("pnyx/selection/contributor", beacon, census.ids[index])
+
+    joined = {index for index in joins if index < len(census.ids)}
+    return sorted(joined, key=rank)[:count]
+
+
+# --- the verifier -------------------------------------------------------------------------------
+
+
+def verify_census(
+    content: bytes, network: bytes, authority_key: bytes, now: int
+) -> tuple[Census | None, list[Finding]]:
+    """Check an encoded signed census; None when it cannot be read. now: unix seconds."""
+    try:
+        signed = decode(content, shapes.SIGNED_CENSUS, "census", 256 * MI)
+        body = decode(signed.body, shapes.CENSUS_BODY, "census body", 4 * KI)
+    except Unreadable as unreadable:
+        return None, [Finding("census", str(unreadable))]
+    sizes = body.sizes
+    ids = [entry.node for entry in signed.entries]
+    leaves = [entry.node + entry.public_key for entry in signed.entries]
+    needed = 2 * (sizes.f + sizes.packing - 1) + 1 + 2 * sizes.f
+    rules = {
+        "another network": body.network == network,
+        "not signed by the authority": signature_valid(
+            authority_key, statement(network, signed.body), signed.signature
+        ),
+        "expired": now < body.valid_until,
+        "node count": len(ids) == body.node_count,
+        "order of nodes": sorted(set(ids)) == ids,
+        "nodes root": bool(leaves) and merkle_root(leaves) == body.nodes_root,
+        "committee larger than the network": sizes.k <= body.node_count,
+        "degree": sizes.degree == sizes.f + sizes.packing - 1,
+        "answers needed": sizes.answers_needed == needed <= sizes.k - sizes.absent,
+        "quorum": (sizes.k + sizes.f) // 2 < sizes.quorum <= sizes.k - sizes.f - sizes.absent,
+    }
+    findings = [Finding("census", rule) for rule, holds in rules.items() if not holds]
+    keys = [entry.public_key for entry in signed.entries]
+    root = digest("pnyx/census", signed.body)
+    return Census(body.network, root, ids, keys, sizes.k, sizes.quorum), findings
+
+
+def verify(
+    bundle: bytes, census: bytes, network: bytes, authority_key: bytes, now: int
+) -> list[Finding]:
+    """Check a bundle against the census of a network file. now: unix seconds."""
+    people, findings = verify_census(census, network, authority_key, now)
+    if people is None or findings:
+        return findings  # nothing can be believed under another census
+    try:
+        read = decode(bundle, shapes.BUNDLE, "bundle", 40 * MI)
+        manifest = decode(read.manifest.body, shapes.MANIFEST, "manifest", 64 * KI)
+        return _Chain(people, read, manifest).verify()
+    except Unreadable as unreadable:
+        return [Finding("bundle", str(unreadable))]
+
+
+class _Chain:
+    """The walk along one bundle."""
+
+    def __init__(self, census: Census, bundle: Any, manifest: Any) -> None:
+        self.census = census
+        self.bundle = bundle
+        self.manifest = manifest
+        self.study = digest("pnyx/study", bundle.manifest.body)
+        self.rounds = [phase for phase in manifest.phases for _ in range(phase.rounds)]
+        self.findings: list[Finding] = []
+
+    def check(self, holds: bool, where: str, rule: str, *, implied: bool = False) -> None:
+        if not holds:
+            self.findings.append(Finding(where, rule, implied))
+
+    def verify(self) -> list[Finding]:
+        self.check_manifest()
+        plan = self.genesis()
+        body = self.check_record(plan, self.bundle.epoch_record)
+        plan = self.first_round(body.next_beacon)
+        model = plan.model
+        for at, record in enumerate(self.bundle.records):
+            if at > len(self.rounds):
+                self.check(False, f"record {at}", "beyond the last round")
+                break
+            body = self.check_record(plan, record)
+            model = body.model_hash
+            if at < len(self.rounds):
+                plan = self.following(plan, record, body)
+        self.check(not self.bundle.model or model_name(self.bundle.model) == model, "model", "hash")
+        return self.findings
+
+    def check_manifest(self) -> None:
+        signed, manifest = self.bundle.manifest, self.manifest
+        where = "manifest"
+        self.check(signed.signer in self.census.ids, where, "signed by a stranger")
+        if signed.signer in self.census.ids:
+            key = self.census.keys[self.census.ids.index(signed.signer)]
+            signable = statement(self.census.network, signed.body)
+            self.check(signature_valid(key, signable, signed.signature), where, "signature")
+        self.check(manifest.network == self.census.network, where, "another network")
+        self.check(manifest.version == VERSION, where, "another version")
+        self.check(manifest.proposer == signed.signer, where, "signed by another than its proposer")
+        self.check(manifest.noise_multiplier == 0, where, "noise")
+        self.check(manifest.epoch == 0, where, "another epoch than 0")
+        for phase in manifest.phases:
+            self.check(phase.vector_length <= VECTOR_LENGTH_MAX, where, "vector too long")
+            self.check(phase.metrics_length <= phase.vector_length, where, "more metrics than sums")
+            ordered = manifest.cohort_min <= phase.target <= phase.drawn
+            self.check(ordered, where, "floor, target and drawn out of order")
+            self.check(phase.drawn * phase.entry_max <= SUM_MAX, where, "sums may wrap")
+
+    # --- rounds ---------------------------------------------------------------------------------
+
+    def genesis(self) -> Round:
+        return Round(
+            where="epoch record",
+            study=epoch_chain(self.census.network),
+            number=0,
+            previous=ZERO,
+            model=ZERO,
+            committee=genesis_committee(self.census),
+            contributors=[],
+        )
+
+    def first_round(self, epoch_beacon: bytes) -> Round:
+        chain = epoch_chain(self.census.network)
+        return Round(
+            where="round 0",
+            study=self.study,
+            number=0,
+            previous=self.study,
+            model=self.manifest.initial_model,
+            committee=draw_committee(self.census, epoch_beacon, chain, 0),
+            contributors=[],
+        )
+
+    def following(self, plan: Round, record: Any, body: Any) -> Round:
+        number, beacon = plan.number + 1, body.next_beacon
+        phase = self.rounds[plan.number]
+        return Round(
+            where=f"round {number}",
+            study=self.study,
+            number=number,
+            previous=record_name(record.body),
+            model=body.model_hash,
+            committee=draw_committee(self.census, beacon, self.study, number),
+            contributors=draw_contributors(self.census, beacon, record.joins, phase.drawn),
+            phase=phase,
+            floor=self.manifest.cohort_min,
+        )
+
+    def check_record(self, plan: Round, record: Any) -> Any:
+        """Check a record against its round; return its body. Raises Unreadable."""
+        body = decode(record.body, shapes.RECORD_BODY, plan.where, 4 * MI)
+        expected = {
+            "network": self.census.network,
+            "study": plan.study,
+            "round": plan.number,
+            "attempt": 1,
+            "epoch": 0,
+            "census_root": self.census.root,
+            "previous_record": plan.previous,
+            "context": context_of(self.census, plan),
+        }
+        for name, value in expected.items():
+            self.check(getattr(body, name) == value, plan.where, f"wrong {name}")
+        joined = b"".join(index.to_bytes(4, "big") for index in record.joins)
+        self.check(body.joins == digest("pnyx/joins", joined), plan.where, "joins")
+        self.check_outcome(plan, body)
+        self.check_implied(plan, record, body)
+        self.check_certificate(plan, record)
+        return body
+
+    def check_outcome(self, plan: Round, body: Any) -> None:
+        accepted = body.accepted
+        self.check(set(accepted) <= set(plan.contributors), plan.where, "accepted but not drawn")
+        self.check(len(set(accepted)) == len(accepted), plan.where, "accepted twice")
+        if body.skipped:
+            self.check(not accepted, plan.where, "skipped, but somebody is accepted")
+            self.check(not body.metrics, plan.where, "skipped, but there are metrics")
+            self.check(body.model_hash == plan.model, plan.where, "skipped, but the model changed")
+        else:
+            self.check(len(accepted) >= plan.floor, plan.where, "below the floor")
+
+    def check_implied(self, plan: Round, record: Any, body: Any) -> None:
+        """What every honest member's own computation would have given."""
+
+        def check(holds: bool, rule: str) -> None:
+            self.check(holds, plan.where, rule, implied=True)
+
+        same_model = body.model_hash == plan.model
+        check(sorted(set(body.accepted)) == body.accepted, "accepted out of order")
+        check(sorted(set(record.joins)) == record.joins, "joins out of order")
+        check(all(index < len(self.census.ids) for index in record.joins), "a stranger joined")
+        if plan.phase is None:
+            check(not body.skipped, "a round without contributions cannot be skipped")
+            check(not body.metrics and same_model, "an outcome without contributions")
+            return
+        phase = plan.phase
+        if phase.kind == "evaluate":
+            check(same_model, "an evaluation changed the model")
+        if not body.skipped:
+            withheld = not body.metrics and same_model
+            check(withheld or len(body.metrics) == phase.metrics_length, "number of metrics")
+            most = len(body.accepted) * phase.entry_max
+            check(all(abs(each) <= most for each in body.metrics), "metrics beyond their bound")
+
+    def check_certificate(self, plan: Round, record: Any) -> None:
+        signers, signatures = record.certificate.signers, record.certificate.signatures
+        self.check(len(signers) == len(signatures), plan.where, "a signature for each signer")
+        self.check(len(signers) >= self.census.quorum, plan.where, "below the quorum")
+        self.check(sorted(set(signers)) == signers, plan.where, "signers out of order")
+        signable = statement(self.census.network, record.body)
+        for member, signature in zip(signers, signatures, strict=False):
+            if not 0 <= member < len(plan.committee):
+                self.check(False, plan.where, "signed by nobody of the committee")
+                continue
+            key = self.census.keys[plan.committee[member]]
+            valid = signature_valid(key, signable, signature)
+            self.check(valid, plan.where, f"signature of member {member}")
