@@ -4,8 +4,7 @@ A corrupt node holds its own long-term key, so it signs whatever it likes; it ha
 Honest code contains no switches for tests: everything here works on events and effects alone.
 `BEHAVIOURS` names each kind; a scenario lists which node shows which.
 
-`over_scale` breaks the rule that an entry is at most `entry_max`. Until contributions are verified
-only an impossible sum shows it, so one node can count more than once; the checkers know that.
+`over scale` contributes more than the bounds allow; verification rejects and names it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +16,9 @@ from pnyx.errors import ProtocolError
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import merkle_proofs, merkle_root
 from pnyx.primitives.sampling import Sampler
-from pnyx.protocol.aggregation import direct
+from pnyx.protocol.aggregation.bounds import layout
+from pnyx.protocol.aggregation.encoding import FIELDS
+from pnyx.protocol.aggregation.verification import SALT_BYTES, prove, read_payload
 from pnyx.protocol.agreement import value_hash
 from pnyx.protocol.events import Effect, Event, MessageReceived, Send
 from pnyx.protocol.identity import Census, sign_body
@@ -48,7 +49,8 @@ from pnyx.protocol.messages import (
 )
 from pnyx.protocol.ports import Crypto, IntVector
 from pnyx.protocol.round.holdings import share_info
-from pnyx.protocol.round.values import AcceptValue, CloseValue, OpenValue
+from pnyx.protocol.round.values import AcceptValue, CloseValue, OpenValue, contribution_context
+from pnyx.simulator.population import unit_bounds
 
 _BYTES_MAX = 8 * 1024 * 1024
 _Change = Callable[[Send, RoundMessage], Iterable[Send]]
@@ -233,19 +235,20 @@ def _replaying(hands: Hands) -> Wrapper:
 
 
 class _Forger:
-    """Sends other contributions than its machine made: one per `variant` of a receiver."""
+    """Sends other contributions than its machine made: one per `variant` of a receiver.
+
+    alter: changes a member's payload after the proof was made.
+    """
 
     def __init__(
         self,
         hands: Hands,
-        variant: Callable[[int], int],
-        vector: IntVector,
-        spoiled: Callable[[int], bool],
+        variant: Callable[[int], int] = lambda _: 0,
+        alter: Callable[[int, bytes], bytes] = lambda _, payload: payload,
     ) -> None:
         self._hands = hands
         self._variant = variant
-        self._vector = vector
-        self._spoiled = spoiled
+        self._alter = alter
         self._values: dict[bytes, bytes] = {}
         self._made: dict[tuple[bytes, int], tuple[Signed, list[bytes]]] = {}
 
@@ -292,12 +295,16 @@ class _Forger:
         made = self._made.get((honest.context, variant))
         if made is None:
             size = self._hands.census.committee
-            payloads = direct.share_vector(self._vector, size, self._hands.sampler.bytes(32))
+            vector = self._hands.vector
+            context = contribution_context(honest.context, self._hands.index)
+            seed = self._hands.sampler.bytes(32)
+            proven = prove(vector, unit_bounds(len(vector)), size, seed, context)
             payloads = [
-                _off_by_one(payload) if self._spoiled(member) else payload
-                for member, payload in enumerate(payloads)
+                self._alter(member, payload) for member, payload in enumerate(proven.payloads)
             ]
-            body = msgspec.structs.replace(honest, shares_root=merkle_root(payloads))
+            body = msgspec.structs.replace(
+                honest, shares_root=merkle_root(payloads), published=proven.published
+            )
             made = self._hands.sign(body), payloads
             self._made[honest.context, variant] = made
         return made
@@ -305,19 +312,36 @@ class _Forger:
 
 def _two_headers(hands: Hands) -> Wrapper:
     """Shows one contribution to half of the members and another to the others."""
-    forger = _Forger(hands, lambda member: member % 2, hands.vector, lambda _: False)
+    forger = _Forger(hands, variant=lambda member: member % 2)
     return Wrapper(forger.change, forger.hear)
 
 
 def _off_polynomial(hands: Hands) -> Wrapper:
     """Deals shares that lie on no polynomial of the sharing's degree."""
-    forger = _Forger(hands, lambda _: 0, hands.vector, lambda member: member % 2 == 0)
+
+    def alter(member: int, payload: bytes) -> bytes:
+        return payload if member % 2 else _off_by_one(payload)
+
+    forger = _Forger(hands, alter=alter)
     return Wrapper(forger.change, forger.hear)
 
 
 def _over_scale(hands: Hands) -> Wrapper:
-    """Contributes its vector twice over: above `entry_max`, within what a sum may reach."""
-    forger = _Forger(hands, lambda _: 0, 2 * hands.vector, lambda _: False)
+    """Contributes its vector twice over, with the proof of the single one.
+
+    Shares are linear: doubling the columns of the update shares the doubled update.
+    """
+    bounds, size = unit_bounds(len(hands.vector)), hands.census.committee
+    update = layout(bounds, size).update
+
+    def alter(_member: int, payload: bytes) -> bytes:
+        salt, shares = payload[:SALT_BYTES], read_payload(payload, bounds, size)
+        doubled = [share.copy() for share in shares]
+        for field, share in zip(FIELDS, doubled, strict=True):
+            share[:update] = field.reduce(2 * share[:update])
+        return salt + b"".join(f.pack(s) for f, s in zip(FIELDS, doubled, strict=True))
+
+    forger = _Forger(hands, alter=alter)
     return Wrapper(forger.change, forger.hear)
 
 

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from pnyx.primitives.hashing import digest
+from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.events import (
     AskConsent,
     ConsentDeclined,
@@ -58,6 +59,11 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     rounds_paid_max: int = 1_000_000  # debits that the budget allows
 
 
+def unit_bounds(length: int) -> Bounds:
+    """What every simulated contribution of this length is proven to satisfy."""
+    return Bounds(length, length, 2, 0)
+
+
 class UnitVectors:
     """The oracle of every run: node i contributes its unit vector, once for model and metrics.
 
@@ -71,6 +77,11 @@ class UnitVectors:
     def __init__(self, nodes: int, length: int) -> None:
         self.nodes = nodes
         self.length = max(length, 2 * nodes)
+
+    @property
+    def bounds(self) -> Bounds:
+        """A unit vector for the model and one for the metrics: norm √2, within 2."""
+        return unit_bounds(self.length)
 
     @property
     def initial_model(self) -> bytes:

@@ -232,9 +232,8 @@ class Simulation:
                 StudyPhase(
                     kind="train",
                     rounds=scenario.rounds,
-                    vector_length=self.population.rule.length,
+                    bounds=self.population.rule.bounds,
                     metrics_length=scenario.nodes,
-                    entry_max=1,
                     target=max(scenario.cohort_min, scenario.nodes * 2 // 3),
                     drawn=drawn,
                     deadline_s=scenario.deadline_s,

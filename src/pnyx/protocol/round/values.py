@@ -19,6 +19,8 @@ from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.protocol import beacon
 from pnyx.protocol.aggregation import direct
+from pnyx.protocol.aggregation.verdicts import judge
+from pnyx.protocol.aggregation.verification import Claim, check_published, commit, read_answers
 from pnyx.protocol.messages import (
     CloseVote,
     ContributionHeader,
@@ -53,6 +55,11 @@ class AcceptValue(msgspec.Struct, frozen=True, array_like=True, tag=102):
     """Answers to the challenge in member order."""
 
     responses: SignedInputs
+
+
+def contribution_context(context: bytes, contributor: int) -> bytes:
+    """Binds a contribution's secrets and proof to its round, attempt and contributor."""
+    return digest("pnyx/contribution", context, contributor.to_bytes(4, "big"))
 
 
 def header_hash(signed: Signed) -> bytes:
@@ -94,7 +101,16 @@ class InputReader:
             raise RuleBroken("a contribution speaks for another node")
         if body.model_hash != plan.model_hash:
             raise RuleBroken("a contribution starts from another model")
+        if plan.phase is None:
+            raise RuleBroken("this round takes no contributions")
+        check_published(body.published, plan.phase.bounds)
         return body
+
+    def claim(self, signed: Signed) -> Claim:
+        """What a checked header claims, for judging and answering."""
+        header = self.header(signed)
+        context = contribution_context(self._plan.context, header.contributor)
+        return Claim(header.contributor, commit(context, header.shares_root), header.published)
 
     def _body(self, signed: Signed) -> RoundBody:
         known = self._verified.get(signed)
@@ -215,7 +231,12 @@ class InputReader:
             member: self.answers(response, closed, challenge)
             for member, response in self._votes(value.responses, VerifyResponse).items()
         }
-        return direct.judge(self._plan.size, closed.contributors, answers)
+        phase = self._plan.phase
+        if phase is None:
+            raise RuleBroken("this round takes no contributions")
+        claims = [self.claim(closed.headers[who]) for who in closed.contributors]
+        verdicts = judge(self._plan.size, phase.bounds, claims, challenge, answers)
+        return direct.settle(self._plan.size, verdicts, answers)
 
     def answers(
         self, response: VerifyResponse, closed: "ClosedList", challenge: bytes
@@ -227,7 +248,7 @@ class InputReader:
             raise RuleBroken("a member's answers are out of order")
         if any(who not in closed.headers for who in response.held):
             raise RuleBroken("a member answers for a contribution outside the closed list")
-        table = direct.read_values(response.values, len(response.held))
+        table = read_answers(response.values, len(response.held), self._plan.size)
         return dict(zip(response.held, table, strict=True))
 
 
