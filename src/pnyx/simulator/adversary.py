@@ -16,7 +16,7 @@ from pnyx.errors import ProtocolError
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import merkle_proofs, merkle_root
 from pnyx.primitives.sampling import Sampler
-from pnyx.protocol.aggregation.bounds import layout
+from pnyx.protocol.aggregation.bounds import Bounds, layout
 from pnyx.protocol.aggregation.encoding import FIELDS
 from pnyx.protocol.aggregation.verification import SALT_BYTES, prove, read_payload
 from pnyx.protocol.agreement import value_hash
@@ -27,6 +27,7 @@ from pnyx.protocol.messages import (
     Certificate,
     ChallengeReveal,
     CloseNow,
+    CloseVote,
     Contribution,
     ContributionHeader,
     Decision,
@@ -50,11 +51,18 @@ from pnyx.protocol.messages import (
 from pnyx.protocol.ports import Crypto, IntVector
 from pnyx.protocol.round.holdings import share_info
 from pnyx.protocol.round.values import AcceptValue, CloseValue, OpenValue, contribution_context
-from pnyx.simulator.population import unit_bounds
 
 _BYTES_MAX = 8 * 1024 * 1024
 _Change = Callable[[Send, RoundMessage], Iterable[Send]]
 _Hear = Callable[[MessageReceived, RoundMessage], bool]
+_Alter = Callable[[int, bytes, Bounds], bytes]
+
+
+class Own(msgspec.Struct, frozen=True):
+    """What a node contributes while it is honest, and the bounds that this is proven to keep."""
+
+    vector: IntVector
+    bounds: Bounds
 
 
 class Hands(msgspec.Struct, frozen=True):
@@ -65,7 +73,7 @@ class Hands(msgspec.Struct, frozen=True):
     crypto: Crypto
     census: Census
     sampler: Sampler
-    vector: IntVector  # what it would contribute if it were honest
+    contribution: Callable[[bytes], Own]  # by the context of the attempt
 
     def sign(self, body: msgspec.Struct) -> Signed:
         """Sign anything as this node."""
@@ -143,7 +151,11 @@ def _withheld_reveals(hands: Hands) -> Wrapper:
 
 
 def _liar(hands: Hands) -> Wrapper:
-    """Lies about released shares, check values and openings."""
+    """Lies about openings, and about either check values or released shares.
+
+    Whoever gives wrong check values is not asked for its share of the sum. So in every other round,
+    as the context has it, the liar answers truly first, and lies about its share of the sum.
+    """
 
     def change(send: Send, message: RoundMessage) -> list[Send]:
         if isinstance(message, Opening):
@@ -153,10 +165,11 @@ def _liar(hands: Hands) -> Wrapper:
             )
             return [_replaced(send, msgspec.structs.replace(message, openings=openings))]
         body = _input_body(message)
-        if isinstance(body, Release):
+        answers_truly = message.context[0] % 2 == 0
+        if isinstance(body, Release) and answers_truly:
             lie = msgspec.structs.replace(body, shares=_off_by_one(body.shares))
             return [_resigned(hands, send, message, lie)]
-        if isinstance(body, VerifyResponse):
+        if isinstance(body, VerifyResponse) and not answers_truly:
             answers = msgspec.structs.replace(body, values=_off_by_one(body.values))
             return [_resigned(hands, send, message, answers)]
         return [send]
@@ -234,23 +247,32 @@ def _replaying(hands: Hands) -> Wrapper:
 # --- corrupt contributors ------------------------------------------------------------------------
 
 
+class _Forged(msgspec.Struct, frozen=True):
+    """A header, and every member's payload with its proof."""
+
+    header: Signed
+    payloads: list[bytes]
+    proofs: list[tuple[bytes, ...]]
+
+
 class _Forger:
     """Sends other contributions than its machine made: one per `variant` of a receiver.
 
-    alter: changes a member's payload after the proof was made.
+    alter: changes a member's payload, within these bounds, after the proof was made. What its own
+    machine holds is honest, so its close vote keeps silent about it.
     """
 
     def __init__(
         self,
         hands: Hands,
         variant: Callable[[int], int] = lambda _: 0,
-        alter: Callable[[int, bytes], bytes] = lambda _, payload: payload,
+        alter: _Alter = lambda _member, payload, _bounds: payload,
     ) -> None:
         self._hands = hands
         self._variant = variant
         self._alter = alter
         self._values: dict[bytes, bytes] = {}
-        self._made: dict[tuple[bytes, int], tuple[Signed, list[bytes]]] = {}
+        self._made: dict[tuple[bytes, int], _Forged] = {}
 
     def hear(self, event: MessageReceived, message: RoundMessage) -> bool:
         """Learn the lists of round keys."""
@@ -267,6 +289,11 @@ class _Forger:
         self._learn(message)
         if isinstance(message, Relay) and message.header.signer == self._hands.node_id:
             return []
+        body = _input_body(message)
+        if isinstance(body, CloseVote):
+            held = tuple(each for each in body.held if each.contributor != self._hands.index)
+            vote = msgspec.structs.replace(body, held=held)
+            return [_resigned(self._hands, send, message, vote)]
         own = isinstance(message, Contribution) and message.header.signer == self._hands.node_id
         if not own or not isinstance(message, Contribution):
             return [send]
@@ -275,11 +302,12 @@ class _Forger:
         member = message.share.member
         if member not in keys:
             return [send]
-        header, payloads = self._forged(honest, self._variant(member))
+        forged = self._forged(honest, self._variant(member))
         info = share_info(message.context, self._hands.index, member)
-        sealed = self._hands.crypto.seal(keys[member].encryption_key, payloads[member], info)
-        share = SealedShare(member, sealed, tuple(merkle_proofs(payloads)[member]))
-        return [_replaced(send, Contribution(message.context, header, share))]
+        payload = forged.payloads[member]
+        sealed = self._hands.crypto.seal(keys[member].encryption_key, payload, info)
+        share = SealedShare(member, sealed, forged.proofs[member])
+        return [_replaced(send, Contribution(message.context, forged.header, share))]
 
     def _keys(self, opened: bytes) -> Mapping[int, RoundKey]:
         value = self._values.get(opened)
@@ -291,21 +319,22 @@ class _Forger:
         )
         return {body.member: body for body in bodies}
 
-    def _forged(self, honest: ContributionHeader, variant: int) -> tuple[Signed, list[bytes]]:
+    def _forged(self, honest: ContributionHeader, variant: int) -> _Forged:
         made = self._made.get((honest.context, variant))
         if made is None:
             size = self._hands.census.committee
-            vector = self._hands.vector
+            own = self._hands.contribution(honest.context)
             context = contribution_context(honest.context, self._hands.index)
             seed = self._hands.sampler.bytes(32)
-            proven = prove(vector, unit_bounds(len(vector)), size, seed, context)
+            proven = prove(own.vector, own.bounds, size, seed, context)
             payloads = [
-                self._alter(member, payload) for member, payload in enumerate(proven.payloads)
+                self._alter(member, payload, own.bounds)
+                for member, payload in enumerate(proven.payloads)
             ]
             body = msgspec.structs.replace(
                 honest, shares_root=merkle_root(payloads), published=proven.published
             )
-            made = self._hands.sign(body), payloads
+            made = _Forged(self._hands.sign(body), payloads, merkle_proofs(payloads))
             self._made[honest.context, variant] = made
         return made
 
@@ -319,7 +348,7 @@ def _two_headers(hands: Hands) -> Wrapper:
 def _off_polynomial(hands: Hands) -> Wrapper:
     """Deals shares that lie on no polynomial of the sharing's degree."""
 
-    def alter(member: int, payload: bytes) -> bytes:
+    def alter(member: int, payload: bytes, _bounds: Bounds) -> bytes:
         return payload if member % 2 else _off_by_one(payload)
 
     forger = _Forger(hands, alter=alter)
@@ -331,10 +360,10 @@ def _over_scale(hands: Hands) -> Wrapper:
 
     Shares are linear: doubling the columns of the update shares the doubled update.
     """
-    bounds, size = unit_bounds(len(hands.vector)), hands.census.committee
-    update = layout(bounds, size).update
+    size = hands.census.committee
 
-    def alter(_member: int, payload: bytes) -> bytes:
+    def alter(_member: int, payload: bytes, bounds: Bounds) -> bytes:
+        update = layout(bounds, size).update
         salt, shares = payload[:SALT_BYTES], read_payload(payload, bounds, size)
         doubled = [share.copy() for share in shares]
         for field, share in zip(FIELDS, doubled, strict=True):

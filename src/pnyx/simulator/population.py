@@ -59,11 +59,6 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     rounds_paid_max: int = 1_000_000  # debits that the budget allows
 
 
-def unit_bounds(length: int) -> Bounds:
-    """What every simulated contribution of this length is proven to satisfy."""
-    return Bounds(length, length, 2, 0)
-
-
 class UnitVectors:
     """The oracle of every run: node i contributes its unit vector, once for model and metrics.
 
@@ -81,7 +76,7 @@ class UnitVectors:
     @property
     def bounds(self) -> Bounds:
         """A unit vector for the model and one for the metrics: norm √2, within 2."""
-        return unit_bounds(self.length)
+        return Bounds(self.length, self.length, 2, 0)
 
     @property
     def initial_model(self) -> bytes:

@@ -32,7 +32,7 @@ from pnyx.protocol.aggregation.verification import (
 )
 from pnyx.protocol.aggregation.verification import answers as answer_challenge
 from pnyx.protocol.agreement import Agreement, value_hash
-from pnyx.protocol.events import PeerBlamed, StepReached
+from pnyx.protocol.events import ContributionsJudged, PeerBlamed, StepReached
 from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.identity import signing_input
 from pnyx.protocol.messages import (
@@ -665,9 +665,26 @@ class CommitteeMember:
                 self._blame(self.plan.census.node_ids[who], "showed two different contributions")
         elif self.closed is not None and self.challenge is not None:
             self.judgement = self.reader.accept_value(value, self.closed, self.challenge)
-            for who, rule in self.judgement.rejected.items():
-                if rule in (Rule.RANGE, Rule.BOUND):
-                    self._blame(self.plan.census.node_ids[who], rule.value)
+            self._tell_judgement(self.judgement)
+
+    def _tell_judgement(self, judgement: direct.Judgement) -> None:
+        node_ids = self.plan.census.node_ids
+        broken = {
+            node_ids[who]: rule
+            for who, rule in judgement.rejected.items()
+            if rule in (Rule.RANGE, Rule.BOUND)
+        }
+        for node, rule in broken.items():
+            self._blame(node, rule.value)
+        self.services.emit(
+            ContributionsJudged(
+                self.plan.study,
+                self.plan.round_number,
+                len(judgement.accepted),
+                tuple(broken),
+                len(judgement.rejected) - len(broken),
+            )
+        )
 
     def _validate_open(self, value: bytes) -> None:
         self.reader.open_value(value)
