@@ -221,7 +221,9 @@ def _live_as_node(cluster: Cluster, node: int, *, fresh: bool) -> NoReturn:
         os.dup2(log.fileno(), 2)
         with open(os.devnull) as null:  # noqa: PTH123
             os.dup2(null.fileno(), 0)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher decides
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # the launcher decides
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         _node_life(cluster, node, directory, fresh=fresh)
         status = 0
     except PnyxError as error:

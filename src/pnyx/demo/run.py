@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -42,6 +43,8 @@ def run_demo(
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
     _check(nodes, rounds, kill, corrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal must not leave nodes behind
+        signal.signal(number, signal.default_int_handler)
     from rich.console import Console
 
     console = Console(stderr=True)

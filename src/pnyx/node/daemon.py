@@ -250,8 +250,15 @@ class Daemon:
         """An error that nothing in the node handles ends it."""
         loop.default_exception_handler(context)
         error = context.get("exception")
-        if isinstance(error, Exception) and self._failure is None:
+        if isinstance(error, Exception):
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """End the node at once: nothing that waits to be sent leaves any more."""
+        if self._failure is None:
             self._failure = error
+            if self._postman is not None:
+                self._postman.silence()
             self.stop()
 
     def stop(self) -> None:
@@ -277,6 +284,8 @@ class Daemon:
         Events that arrive together share one flush to disk: nothing that any of them sends leaves
         before everything that they persist is durable.
         """
+        if self._failure is not None:
+            return  # what the machine believes to be durable may not be: say nothing more
         loop = asyncio.get_running_loop()
         self._pending += self.machine.handle(event, loop.time())
         if self._committed is None:
@@ -286,7 +295,10 @@ class Daemon:
     def _commit(self) -> None:
         committed, self._committed = self._committed, None
         effects, self._pending = self._pending, []
-        self._carry_out(effects)
+        try:
+            self._carry_out(effects)
+        except PnyxError as error:
+            self._fail(error)
         self._set_timer()
         if committed is not None and not committed.done():
             committed.set_result(None)

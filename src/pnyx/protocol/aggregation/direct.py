@@ -43,24 +43,26 @@ class Judgement(msgspec.Struct, frozen=True):
 
 
 def settle(size: CommitteeSize, verdicts: Mapping[int, Verdict], answers: Answers) -> Judgement:
-    """Choose the accepted set: valid contributions that a quorum of members holds together.
+    """Choose the accepted set: the valid contributions that a whole pool of members holds.
 
-    Contributions are taken in the order of how many members hold them well. A pure function: every
-    member that sees the same answers chooses the same set.
+    The members that lack most are left out first, as long as a quorum remains: so a few that claim
+    to hold nothing keep nobody's contribution out, nor does a contributor that deals to some only.
+    A pure function: every member that sees the same answers chooses the same set.
     """
     holders = {
         who: frozenset(m for m, given in answers.items() if who in given) - verdict.off
         for who, verdict in verdicts.items()
         if verdict.accepted
     }
-    pool = frozenset(answers)
-    accepted: list[int] = []
-    for who in sorted(holders, key=lambda who: (-len(holders[who]), who)):
-        smaller = pool & holders[who]
-        if len(smaller) >= size.quorum:
-            pool = smaller
-            accepted.append(who)
-    chosen = frozenset(accepted)
+    pool = set(answers)
+    lacking = {member: sum(member not in held for held in holders.values()) for member in pool}
+    while len(pool) > size.quorum:
+        worst = max(pool, key=lambda member: (lacking[member], member))
+        if not lacking[worst]:
+            break
+        pool.remove(worst)
+    enough = len(pool) >= size.quorum
+    chosen = {who for who, held in holders.items() if enough and pool <= held}
     return Judgement(
         accepted=tuple(sorted(chosen)),
         pool=tuple(sorted(pool)),

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-from pnyx.errors import DecodingError, MalformedMessage, ProtocolError
+from pnyx.errors import DecodingError, MalformedMessage, ProtocolError, RuleBroken
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.protocol import beacon
@@ -71,7 +71,12 @@ from pnyx.protocol.ports import IntVector
 from pnyx.protocol.round.holdings import Holdings, dealing_info
 from pnyx.protocol.round.leader import Leader
 from pnyx.protocol.round.services import RoundServices
-from pnyx.protocol.round.values import VALUE_BYTES_MAX, ClosedList, InputReader
+from pnyx.protocol.round.values import (
+    VALUE_BYTES_MAX,
+    ClosedList,
+    InputReader,
+    inputs_wanted,
+)
 from pnyx.protocol.round.views import Views
 
 NO_VALUE = bytes(32)
@@ -619,6 +624,10 @@ class CommitteeMember:
             self.services.send_member(member, Pull(self.plan.context, self.step))
             return
         self.views.wait(now)
+        if message.instance is not Instance.CLOSE:
+            wanted = inputs_wanted(self.plan.size, message.view)
+            if self.reader.count_inputs(message.instance, message.value) < wanted:
+                raise RuleBroken("a leader proposes with fewer inputs than it could have")
         vote = self.agreements[message.instance].on_proposal(message)
         if vote is not None:
             self.services.send_member(member, vote)
