@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-BENCHMARKS = ("primitives", "transport", "simulator", "demo_accuracy", "round")
+BENCHMARKS = ("primitives", "verification", "transport", "simulator", "demo_accuracy", "round")
 OUTPUT = Path("bench-out")
 
 

@@ -1,4 +1,7 @@
-"""What a round's elementary steps cost, each beside the cheapest pass over the same bytes."""
+"""What a round's elementary steps cost, each beside the cheapest pass over the same bytes.
+
+Sharing and checking contributions has its own benchmark, `verification`.
+"""
 
 import secrets
 import time
@@ -11,7 +14,8 @@ from pnyx.primitives.hashing import digest, merkle_proofs
 from pnyx.primitives.sampling import Sampler
 from pnyx.primitives.signature import SigningKey, verify
 from pnyx.protocol import beacon
-from pnyx.protocol.aggregation import direct
+from pnyx.protocol.aggregation import direct, verification
+from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.selection import choose_committee
 
 LENGTH = 3145  # the demonstration's vector
@@ -34,22 +38,26 @@ def run() -> dict[str, float]:
     """Microseconds for each step at the demonstration's sizes (36 nodes)."""
     size = choose_committee(36, rounds=22)
     seed = secrets.token_bytes(32)
-    vector = np.random.default_rng(1).integers(-100, 100, LENGTH)
-    payloads = direct.share_vector(vector, size, seed)
+    bounds = Bounds(LENGTH, LENGTH - 3, 4096, 1 << 20)
+    vector = np.concatenate(
+        [np.random.default_rng(1).integers(-50, 50, LENGTH - 3), np.array([30, 40, 90])]
+    )
+    proven = verification.prove(vector, bounds, size, seed, b"bench")
+    payloads = proven.payloads
     key = SigningKey(seed)
     signature = key.sign(b"x" * 200)
     envelope_key = envelope.EnvelopeKey(seed)
     sealed = envelope.seal(envelope_key.public_key, payloads[0], b"info")
-    shares = direct.read_payload(payloads[0], LENGTH, size.packing)
+    length = verification.summed_length(bounds, size)
     released = {
-        m: direct.read_released(
-            direct.add_shares(
-                [direct.read_payload(payloads[m], LENGTH, size.packing)], LENGTH, size.packing
+        member: direct.read_released(
+            verification.sum_share(
+                [verification.read_payload(payload, bounds, size)], bounds, size
             ),
-            LENGTH,
+            length,
             size.packing,
         )
-        for m in range(size.size)
+        for member, payload in enumerate(payloads)
     }
     dealt = beacon.deal(seed, 0, size)
     opened = dict(enumerate(dealt.shares))
@@ -65,10 +73,8 @@ def run() -> dict[str, float]:
             lambda: envelope.seal(envelope_key.public_key, payloads[0], b"info")
         ),
         "open_payload": microseconds(lambda: envelope.open_envelope(envelope_key, sealed, b"info")),
-        "share_vector": microseconds(lambda: direct.share_vector(vector, size, seed)),
         "merkle_proofs_24": microseconds(lambda: merkle_proofs(payloads)),
-        "check_values": microseconds(lambda: direct.check_values(shares, seed, 1)),
-        "decode_sum_24_answers": microseconds(lambda: direct.decode_sum(size, released, LENGTH)),
+        "decode_sum_24_answers": microseconds(lambda: direct.decode_sum(size, released, length)),
         "beacon_deal": microseconds(lambda: beacon.deal(seed, 0, size)),
         "beacon_recover": microseconds(lambda: beacon.recover(dealt.root, opened, size)),
     }

@@ -1,19 +1,12 @@
 """Cost of verified direct contributions.
 
-Run as `OPENBLAS_NUM_THREADS=1 python -m benchmarks.verification`.
-
 Times one contribution of the demonstration's size (3,142 bounded entries and three counts) for two
 committees: `prove` by the contributor, `answers` by one member (with the coefficients of the
-challenge, and once they are known), `judge` for thirty contributions at once, with nobody and with
-f members lying, and the same steps of `direct`, which checks degrees only. Medians and means in
-milliseconds of wall time on one thread; `prove` draws about three masks, so its mean counts.
-
-Prints one JSON object on stdout.
+challenge, and once they are known), and `judge` for thirty contributions at once, with nobody and
+with f members lying. Medians and means in milliseconds of wall time on one thread; `prove` draws
+about three masks, so its mean counts.
 """
 
-import argparse
-import json
-import platform
 import time
 from collections.abc import Callable
 from statistics import mean, median
@@ -21,7 +14,7 @@ from statistics import mean, median
 import numpy as np
 
 from pnyx.primitives.hashing import merkle_root
-from pnyx.protocol.aggregation import direct, verification
+from pnyx.protocol.aggregation import verification
 from pnyx.protocol.aggregation.bounds import Bounds, cheating_log2, repetitions
 from pnyx.protocol.aggregation.verdicts import judge
 from pnyx.protocol.selection import CommitteeSize, committee_size
@@ -86,8 +79,6 @@ def measure(size: CommitteeSize, seed: int, repeats: int) -> dict[str, object]:
             lies[member][who] = (lies[member][who] + 1 + who) % 1_000_003
     verdicts = judge(size, BOUNDS, claims, CHALLENGE, lies)
     assert all(verdict.accepted for verdict in verdicts.values())
-    plain = direct.share_vector(rows[0], size, bytes(32))
-    plain_share = direct.read_payload(plain[0], BOUNDS.length, size.packing)
 
     def fresh_challenge(repeat: int) -> object:
         challenge = repeat.to_bytes(32, "big")
@@ -103,7 +94,6 @@ def measure(size: CommitteeSize, seed: int, repeats: int) -> dict[str, object]:
         "repetitions": repetitions(size),
         "cheating_log2": round(cheating_log2(size, repetitions(size)), 1),
         "payload_bytes": verification.payload_bytes(BOUNDS, size),
-        "payload_bytes_unverified": direct.payload_bytes(BOUNDS.length, size.packing),
         "published_bytes": verification.PUBLISHED_BYTES,
         "answer_bytes": verification.ELEMENT_BYTES * verification.answer_count(size),
         "prove": timed(
@@ -114,33 +104,12 @@ def measure(size: CommitteeSize, seed: int, repeats: int) -> dict[str, object]:
         "answers_known_coefficients": timed(lambda _: answer(0, 0), repeats),
         "judge_thirty": timed(judged(answers), repeats),
         "judge_thirty_f_liars": timed(judged(lies), max(3, repeats // 10)),
-        "unverified_share": timed(
-            lambda at: direct.share_vector(rows[0], size, at.to_bytes(32, "big")), repeats
-        ),
-        "unverified_answers": timed(
-            lambda at: direct.check_values(plain_share, at.to_bytes(32, "big"), 0), repeats
-        ),
     }
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=60)
-    arguments = parser.parse_args()
-    report = {
-        "machine": platform.processor() or platform.machine(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "seed": arguments.seed,
+def run() -> dict[str, object]:
+    """Figures of both committees."""
+    return {
         "length": BOUNDS.length,
-        "committees": [measure(size, arguments.seed, arguments.repeats) for size in SIZES],
+        "committees": [measure(size, 1, 60) for size in SIZES],
     }
-    print(json.dumps(report, indent=2))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,11 +1,10 @@
 """A contributor commits twice, to be counted twice or to split the committee (THREATS A3, A9)."""
 
-import numpy as np
-from tests.support.town import NETWORK, SMALL, Town
+from tests.support.town import NETWORK, SMALL, Town, unit
 
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import merkle_proofs, merkle_root
-from pnyx.protocol.aggregation import direct
+from pnyx.protocol.aggregation.verification import prove
 from pnyx.protocol.identity import sign_body
 from pnyx.protocol.messages import (
     Contribution,
@@ -13,6 +12,7 @@ from pnyx.protocol.messages import (
     SealedShare,
 )
 from pnyx.protocol.round.holdings import share_info
+from pnyx.protocol.round.values import contribution_context
 
 
 def test_equivocating_contributor():
@@ -21,19 +21,26 @@ def test_equivocating_contributor():
     town.run(town.in_round(study, 1))
     plan = town.plan(study)
     traitor = next(i for i in plan.contributors if i != plan.committee[0])
-    second = direct.share_vector(np.ones(9, dtype=np.int64), SMALL, b"2" * 32)
+    context = contribution_context(plan.context, traitor)
+    proven = prove(unit(0, 9), plan.phase.bounds, SMALL, b"2" * 32, context)
+    second = proven.payloads
 
     def wire(sender, receiver, message):
         if sender != traitor or not isinstance(message, Contribution):
             return None
         if plan.member_of[receiver] % 2:
             return None
-        header = codec.decode(message.header.body, ContributionHeader, bytes_max=1000)
+        header = codec.decode(message.header.body, ContributionHeader, bytes_max=2000)
         member = message.share.member
         machine = town.machines[receiver]
         key = machine._rounds[plan.context].member.keys[member].encryption_key
         other = ContributionHeader(
-            header.context, traitor, header.open_value, header.model_hash, merkle_root(second)
+            header.context,
+            traitor,
+            header.open_value,
+            header.model_hash,
+            merkle_root(second),
+            proven.published,
         )
         signed = sign_body(town.cryptos[traitor], NETWORK, town.census.node_ids[traitor], other)
         sealed = town.cryptos[traitor].seal(

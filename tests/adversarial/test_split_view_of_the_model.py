@@ -23,7 +23,7 @@ def split_view() -> tuple[Town, bytes, int]:
     def wire(sender, receiver, message):
         if sender != victim or not isinstance(message, Contribution):
             return None
-        header = codec.decode(message.header.body, ContributionHeader, bytes_max=1000)
+        header = codec.decode(message.header.body, ContributionHeader, bytes_max=2000)
         other = replace(header, model_hash=b"x" * 32)
         signed = sign_body(town.cryptos[victim], NETWORK, town.census.node_ids[victim], other)
         return [replace(message, header=signed)]

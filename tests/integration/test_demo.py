@@ -1,4 +1,4 @@
-"""The demonstration with real processes: killed nodes, a refusing owner, a launcher that dies."""
+"""The demonstration with real processes: nodes killed, corrupt or refusing; no launcher."""
 
 import json
 import os
@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from pnyx.protocol.aggregation.verdicts import Rule
 
 NODES = 12
 REFUSING = NODES  # the last owner declines
@@ -67,13 +69,38 @@ def test_demo_survives_kills_and_trains_without_the_refusing_owner(kept: Path) -
     assert found["rounds_completed"] == 4
     assert found["processes_killed"] == 1
     assert found["contributors_min"] >= 5
-    assert found["contributions_verified"] is False
+    assert found["contributions_verified"] is True
+    assert found["contributions_rejected"] == 0
+    assert found["culprits"] == []
     assert found["exposure_probability"] <= 1
     assert 0.3 < found["accuracy_shared"] <= 1
     refusing = events(kept, REFUSING)
     assert not [line for line in refusing if line["event"] in ("sent", "acknowledged")]
     assert [line for line in refusing if line["event"] == "finished"]  # it follows, and serves
     assert [line for line in refusing if line["event"] == "step"]
+
+
+def test_over_scaled_contributions_are_rejected_and_their_sender_is_named(kept: Path) -> None:
+    options = ["--nodes", str(NODES), "--rounds", "6", "--kill", "0", "--corrupt", "1"]
+    run = start([*options, "--seed", "1", "--json", "--keep", str(kept)])
+    output, errors = run.communicate(timeout=TIMEOUT_S)
+    assert run.returncode == 0, errors
+    found = json.loads(output.splitlines()[-1])
+    assert found["rounds_completed"] == 6
+    assert found["contributions_verified"] is True
+    (corrupt,) = found["corrupt"]
+    assert corrupt["behaviour"] == "over scale"
+    assert corrupt["misbehaved"] > 0
+    assert 1 <= found["contributions_rejected"] <= 6
+    assert {culprit["node"] for culprit in found["culprits"]} == {corrupt["node"]}
+    assert Rule.RANGE in {culprit["rule"] for culprit in found["culprits"]}
+    assert all(culprit["witnesses"] >= 2 for culprit in found["culprits"])  # f + 1
+    assert found["contributors_min"] >= 5
+    assert 0.3 < found["accuracy_shared"] <= 1
+    for node in range(1, NODES + 1):  # what honest nodes wrote, whatever the launcher made of it
+        if node != corrupt["number"]:
+            blamed = [line["peer"] for line in events(kept, node) if line["event"] == "blamed"]
+            assert set(blamed) <= {corrupt["node"]}
 
 
 def test_study_finishes_after_the_launcher_is_killed(kept: Path) -> None:

@@ -3,13 +3,16 @@
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.shares import release, share_plain
 
 from pnyx.primitives.sharing import safe_radius
 from pnyx.protocol.aggregation import direct
 from pnyx.protocol.aggregation.encoding import FIELDS, SUM_MAX
+from pnyx.protocol.aggregation.verdicts import UNDECIDED, Rule, Verdict
 from pnyx.protocol.selection import CommitteeSize, committee_size
 
 SIZES = [committee_size(7, 1, 2), committee_size(11, 2, 2), committee_size(9, 2, 1)]
+ANSWER = np.zeros(1, dtype=np.int64)
 
 
 @st.composite
@@ -34,18 +37,8 @@ def sums(draw: st.DrawFn) -> tuple[CommitteeSize, np.ndarray, list[int], int]:
 def test_shared_sum_equals_plain_sum(case):
     size, rows, members, seed = case
     length = rows.shape[1]
-    shares = []
-    for who, row in enumerate(rows):
-        payloads = direct.share_vector(row, size, bytes((who,)) * 32)
-        shares.append([direct.read_payload(p, length, size.packing) for p in payloads])
-    released = {
-        m: direct.read_released(
-            direct.add_shares([share[m] for share in shares], length, size.packing),
-            length,
-            size.packing,
-        )
-        for m in members
-    }
+    shares = [share_plain(row, size, bytes((who,)) * 32) for who, row in enumerate(rows)]
+    released = release(shares, members)
     generator = np.random.Generator(np.random.PCG64(seed))
     radius = min(size.corrupt_max, safe_radius(len(members), size.degree, size.corrupt_max))
     liars = generator.choice(members, size=generator.integers(0, radius + 1), replace=False)
@@ -59,27 +52,33 @@ def test_shared_sum_equals_plain_sum(case):
     assert set(named) <= {int(liar) for liar in liars}
 
 
-@given(
-    st.sampled_from(SIZES),
-    st.dictionaries(st.integers(0, 10), st.sets(st.integers(0, 4)), min_size=1),
-    st.permutations(range(5)),
-)
-@settings(deadline=None, max_examples=40)
-def test_judgement_is_a_function_of_the_answers(size, held, order):
-    """Whatever is held by whom: same answers, same judgement, and a quorum can add it up."""
-    contributions = {}
-    for who in range(5):
-        payloads = direct.share_vector(np.array([who]), size, bytes((who,)) * 32)
-        contributions[who] = [direct.read_payload(p, 1, size.packing) for p in payloads]
-    answers = {
-        m: {w: direct.check_values(contributions[w][m], b"c" * 32, w) for w in sorted(whom)}
-        for m, whom in held.items()
-        if m < size.size
-    }
-    judged = direct.judge(size, range(5), answers)
+@st.composite
+def judged(draw: st.DrawFn):
+    """A size, verdicts on five contributions, and who answered for which."""
+    size = draw(st.sampled_from(SIZES))
+    member = st.integers(0, size.size - 1)
+    verdict = st.one_of(
+        st.frozensets(member, max_size=size.corrupt_max).map(lambda off: Verdict(True, None, off)),
+        st.sampled_from((UNDECIDED, Verdict(False, Rule.RANGE), Verdict(False, Rule.BOUND))),
+    )
+    verdicts = {who: draw(verdict) for who in range(5)}
+    answers = draw(st.dictionaries(member, st.frozensets(st.integers(0, 4), min_size=3)))
+    return size, verdicts, {m: dict.fromkeys(whom, ANSWER) for m, whom in answers.items()}
+
+
+@given(judged(), st.permutations(range(5)))
+@settings(deadline=None, max_examples=80)
+def test_the_accepted_set_is_a_function_of_verdicts_and_answers(case, order):
+    """Same answers, same set, in any order; a quorum holds a good share of all that is in it."""
+    size, verdicts, answers = case
+    found = direct.settle(size, verdicts, answers)
     shuffled = dict(reversed(answers.items()))
-    assert judged == direct.judge(size, order, shuffled)
-    assert sorted(judged.accepted + judged.rejected) == list(range(5))
-    if judged.accepted:
-        assert len(judged.pool) >= size.quorum
-        assert all(w in answers[m] for m in judged.pool for w in judged.accepted)
+    assert found == direct.settle(size, {who: verdicts[who] for who in order}, shuffled)
+    assert sorted([*found.accepted, *found.rejected]) == list(range(5))
+    assert all(verdicts[who].accepted for who in found.accepted)
+    assert all(found.rejected[who] is verdicts[who].rule for who in found.rejected)
+    if found.accepted:
+        assert len(found.pool) >= size.quorum
+    for member in found.pool:
+        assert all(who in answers[member] for who in found.accepted)
+        assert all(member not in verdicts[who].off for who in found.accepted)

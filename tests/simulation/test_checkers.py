@@ -2,10 +2,11 @@
 
 import pytest
 
-from pnyx.protocol.aggregation import direct
+from pnyx.protocol.aggregation.verification import sum_share
 from pnyx.protocol.events import DebitRecorded, Effect, Persist, RecordDebit
 from pnyx.protocol.machine import NodeMachine
 from pnyx.protocol.messages import Instance
+from pnyx.protocol.round import committee
 from pnyx.protocol.round.committee import CommitteeMember
 from pnyx.simulator import Crash, InvariantError, Owner, Scenario, run
 from pnyx.simulator.population import SimulatedNode
@@ -14,8 +15,10 @@ SMALL = Scenario(seed=5, nodes=8, limit_s=60.0)
 
 
 def test_sum_that_counts_somebody_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    share = direct.share_vector
-    monkeypatch.setattr(direct, "share_vector", lambda v, size, seed: share(2 * v, size, seed))
+    def first_twice(shares, bounds, size):
+        return sum_share([shares[0], *shares], bounds, size)
+
+    monkeypatch.setattr(committee, "sum_share", first_twice)
     with pytest.raises(InvariantError, match="sums to"):
         run(SMALL)
 

@@ -3,11 +3,14 @@
 import pytest
 
 from pnyx.primitives import codec
+from pnyx.protocol.aggregation import verdicts
+from pnyx.protocol.aggregation.verdicts import Rule, Verdict
 from pnyx.protocol.events import Effect, Send
 from pnyx.protocol.messages import Contribution
 from pnyx.simulator import (
     Crash,
     Cut,
+    InvariantError,
     Link,
     Outcome,
     Owner,
@@ -152,6 +155,22 @@ def test_shares_off_the_polynomial_are_rejected() -> None:
     for node in range(SMALL.nodes):
         outcome = run(with_(corrupt=((node, "off polynomial"),)))
         assert node not in outcome.records[1].accepted
+
+
+def test_over_scale_is_left_out_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verification rejects it; the checker compares every entry of the sum."""
+    named = []
+    for node in range(SMALL.nodes):
+        outcome = run(with_(corrupt=((node, "over scale"),)))
+        assert complete(outcome)
+        assert node not in outcome.records[1].accepted
+        rejected = outcome.rules.get(Rule.RANGE, 0) + outcome.rules.get(Rule.BOUND, 0)
+        if rejected:
+            named.append(node)
+    assert len(named) >= 2  # others were not drawn, or showed their honest contribution as well
+    monkeypatch.setattr(verdicts, "_verdict", lambda holds, off: Verdict(accepted=True, off=off))
+    with pytest.raises(InvariantError, match=r"names another model|sums to"):
+        run(with_(corrupt=((named[0], "over scale"),)))
 
 
 def test_restart_never_signs_twice() -> None:

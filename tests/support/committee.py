@@ -1,6 +1,6 @@
 """One round's plan with every key at hand, and roles of it without a machine around them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +10,9 @@ from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest, merkle_proofs, merkle_root
 from pnyx.primitives.sampling import Sampler
 from pnyx.protocol import beacon
-from pnyx.protocol.aggregation import direct
+from pnyx.protocol.aggregation import verification
+from pnyx.protocol.aggregation.bounds import Bounds, layout
+from pnyx.protocol.aggregation.encoding import FIELDS
 from pnyx.protocol.agreement import value_hash
 from pnyx.protocol.events import Effect
 from pnyx.protocol.identity import sign_body
@@ -34,10 +36,28 @@ from pnyx.protocol.round.values import (
     CloseValue,
     InputReader,
     OpenValue,
+    contribution_context,
     header_hash,
 )
+from pnyx.protocol.selection import CommitteeSize
 
 CHALLENGE = digest("test", b"challenge")
+Alter = Callable[[bytes], bytes]
+
+
+def over_scale(factor: int, bounds: Bounds, size: CommitteeSize) -> Alter:
+    """Multiplies the update in a member's payload, and nothing else: shares are linear."""
+    update = layout(bounds, size).update
+
+    def alter(payload: bytes) -> bytes:
+        shares = verification.read_payload(payload, bounds, size)
+        scaled = [share.copy() for share in shares]
+        for each, share in zip(FIELDS, scaled, strict=True):
+            share[:update] = each.multiply(share[:update], factor)
+        parts = (each.pack(share) for each, share in zip(FIELDS, scaled, strict=True))
+        return payload[: verification.SALT_BYTES] + b"".join(parts)
+
+    return alter
 
 
 @dataclass
@@ -89,11 +109,14 @@ class Committee:
             committee=tuple(range(size.size)),
             contributors=() if joining else tuple(contributors or range(2, 8)),
             aggregators=() if joining else (8, 0),
-            phase=None if joining else (phase_ or phase(length)),
+            phase=None if joining else (phase_ or phase(length, norm_max=4)),
             cohort_min=3,
         )
         self.size = size
         self.length = length
+        self.altered: dict[int, Alter] = {}  # contributor -> what it does to proven payloads
+        self._made: dict[tuple, verification.Proven] = {}
+        self._published: dict[bytes, bytes] = {}  # root of payloads -> v
         self.reader = InputReader(self.plan, self.folk.cryptos[0])
 
     # --- signing for anybody --------------------------------------------------------------------
@@ -152,16 +175,37 @@ class Committee:
         """The shares of one contribution."""
         if vector is None:
             vector = np.arange(self.length, dtype=np.int64) - 2
-        return direct.share_vector(vector, self.size, digest("seed", bytes((index, seed))))
+        made = self._prove(vector, digest("seed", bytes((index, seed))), index)
+        payloads = [self.altered.get(index, bytes)(payload) for payload in made.payloads]
+        self._published[merkle_root(payloads)] = made.published
+        return payloads
+
+    def _prove(self, vector: np.ndarray, seed: bytes, index: int) -> verification.Proven:
+        context = contribution_context(self.plan.context, index)
+        key = (vector.tobytes(), self.bounds, seed, context)
+        if key not in self._made:
+            self._made[key] = verification.prove(vector, self.bounds, self.size, seed, context)
+        return self._made[key]
+
+    @property
+    def bounds(self) -> Bounds:
+        """What contributions are proven to satisfy; a joining round proves nothing."""
+        return self.plan.phase.bounds if self.plan.phase else Bounds(self.length, self.length, 4, 0)
+
+    def shares(self, index: int, member: int):
+        """A member's share of one contribution."""
+        return verification.read_payload(self.payloads(index)[member], self.bounds, self.size)
 
     def header(self, index: int, payloads: Sequence[bytes] | None = None, **changes) -> Signed:
         """The signed header of one contribution."""
+        root = merkle_root(self.payloads(index) if payloads is None else payloads)
         terms = {
             "context": self.plan.context,
             "contributor": index,
             "open_value": self.opened,
             "model_hash": self.plan.model_hash,
-            "shares_root": merkle_root(self.payloads(index) if payloads is None else payloads),
+            "shares_root": root,
+            "published": self._published.get(root, bytes(verification.PUBLISHED_BYTES)),
             **changes,
         }
         return self.signed(index, ContributionHeader(**terms))
@@ -219,19 +263,26 @@ class Committee:
         headers = [self.header(index) for index in indices]
         return self.reader.close_value(self.close_value(headers), self.keys(), self.opened)
 
-    def response(self, member: int, indices: Sequence[int] = (2, 3, 4), **changes):
-        """A member's honest answers to the challenge."""
-        values = []
-        for index in indices:
-            payload = self.payloads(index)[member]
-            share = direct.read_payload(payload, self.length, self.size.packing)
-            values.append(direct.check_values(share, CHALLENGE, index))
+    def answer(self, index: int, member: int, challenge: bytes = CHALLENGE) -> np.ndarray:
+        """What an honest member answers for one contribution."""
+        share, claim = self.shares(index, member), self.reader.claim(self.header(index))
+        return verification.answers(share, member, claim, challenge, self.bounds, self.size)
+
+    def response(
+        self,
+        member: int,
+        indices: Sequence[int] = (2, 3, 4),
+        challenge: bytes = CHALLENGE,
+        **changes,
+    ):
+        """A member's honest answers to a challenge."""
+        values = [self.answer(index, member, challenge) for index in indices]
         terms = {
             "context": self.plan.context,
             "member": member,
-            "challenge": CHALLENGE,
+            "challenge": challenge,
             "held": tuple(indices),
-            "values": direct.pack_values(values),
+            "values": verification.pack_answers(values),
             **changes,
         }
         return VerifyResponse(**terms)

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from pnyx.primitives import codec
 from pnyx.primitives.signature import SigningKey
+from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.events import (
     AskConsent,
     ConsentDeclined,
@@ -117,15 +118,14 @@ def unit(index: int, length: int) -> np.ndarray:
     return vector
 
 
-def phase(length: int, **terms) -> StudyPhase:
-    """A training phase of unit vectors."""
+def phase(length: int, norm_max: int = 1, **terms) -> StudyPhase:
+    """A training phase of unit vectors, or of vectors up to another norm."""
     return StudyPhase(
         **{
             "kind": "train",
             "rounds": 1,
-            "vector_length": length,
+            "bounds": Bounds(length, length, norm_max, 0),
             "metrics_length": 0,
-            "entry_max": 1,
             "target": 5,
             "drawn": 6,
             "deadline_s": 8.0,
@@ -305,8 +305,8 @@ class Town:
         asked = replace(asked, proposer=self.machines[proposer].node_id)
         body = codec.encode(asked)
         study = study_id(body)
-        self.lengths[study] = asked.phases[0].vector_length
-        model = bytes(8 * asked.phases[0].vector_length)
+        self.lengths[study] = asked.phases[0].bounds.length
+        model = bytes(8 * self.lengths[study])
         self.push(proposer, StudyProposed(body, model), after=0.5)
         return study
 

@@ -1,7 +1,8 @@
 """Golden values of the protocol: what another implementation must compute, and must refuse.
 
 protocol.json holds hexadecimal inputs and outputs. Negative cases each hold one fault and name the
-error. The committee is k = 7, f = 1, l = 2.
+error. The committee is k = 7, f = 1, l = 2; contributions are three entries of norm 60 at most,
+and two counts up to 9. `python -m tests.vectors.test_protocol_vectors` writes the file anew.
 """
 
 import json
@@ -11,20 +12,45 @@ import numpy as np
 import pytest
 
 from pnyx import errors
-from pnyx.primitives.hashing import digest
+from pnyx.primitives.hashing import digest, merkle_root
 from pnyx.protocol import beacon
-from pnyx.protocol.aggregation import direct
+from pnyx.protocol.aggregation import direct, verification
+from pnyx.protocol.aggregation.bounds import Bounds
+from pnyx.protocol.aggregation.encoding import FIELDS
 from pnyx.protocol.agreement import value_hash, vote_statement
 from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.identity import network_id, node_id, signing_input
 from pnyx.protocol.messages import Instance, Phase
 from pnyx.protocol.round.committee import joins_root, receipt_statement
 from pnyx.protocol.round.holdings import dealing_info, share_info
+from pnyx.protocol.round.values import contribution_context
 from pnyx.protocol.selection import committee_size
 
-VECTORS = json.loads((Path(__file__).parent / "protocol.json").read_text(encoding="utf-8"))
+FILE = Path(__file__).with_name("protocol.json")
+VECTORS = json.loads(FILE.read_text(encoding="utf-8"))
 SIZE = committee_size(7, 1, 2)
+BOUNDS = Bounds(5, 3, 60, 9)
+VECTOR = np.array([1, -2, 3, 0, 9], dtype=np.int64)
 CONTEXT, SEED = bytes(range(32)), bytes(range(32, 64))
+
+
+def contribution() -> dict[str, bytes]:
+    """The golden contribution of node 9, and what member 4 makes of it."""
+    context = contribution_context(CONTEXT, 9)
+    proven = verification.prove(VECTOR, BOUNDS, SIZE, SEED, context)
+    commitment = verification.commit(context, merkle_root(proven.payloads))
+    claim = verification.Claim(9, commitment, proven.published)
+    share = verification.read_payload(proven.payloads[4], BOUNDS, SIZE)
+    answers = verification.answers(share, 4, claim, CONTEXT, BOUNDS, SIZE)
+    return {
+        "contribution_context": context,
+        "commitment": commitment,
+        "published": digest("vector", proven.published),
+        "payloads": digest("vector", *proven.payloads),
+        "payload_of_member_4": proven.payloads[4],
+        "answers_of_member_4": verification.pack_answers([answers]),
+        "released_by_member_4": verification.sum_share([share, share], BOUNDS, SIZE),
+    }
 
 
 def computed() -> dict[str, str]:
@@ -32,9 +58,6 @@ def computed() -> dict[str, str]:
     dealt = beacon.deal(SEED, 3, SIZE)
     secret = beacon.recover(dealt.root, dict(enumerate(dealt.shares)), SIZE)
     assert secret is not None
-    payloads = direct.share_vector(np.array([1, -2, 3], dtype=np.int64), SIZE, SEED)
-    share = direct.read_payload(payloads[4], 3, SIZE.packing)
-    answers = direct.pack_values([direct.check_values(share, CONTEXT, 9)])
     values = {
         "node_id": node_id(CONTEXT, bytes(16)),
         "network_id": network_id(CONTEXT, "town"),
@@ -49,10 +72,7 @@ def computed() -> dict[str, str]:
         "dealing_root": dealt.root,
         "dealing_secret": secret,
         "beacon": beacon.combine(CONTEXT, "next", {3: secret, 5: beacon.NO_SECRET}),
-        "payloads": digest("vector", *payloads),
-        "payload_of_member_4": payloads[4],
-        "check_values_of_member_4": answers,
-        "released_by_member_4": direct.add_shares([share, share], 3, SIZE.packing),
+        **contribution(),
     }
     return {name: value.hex() for name, value in values.items()}
 
@@ -70,9 +90,57 @@ def test_every_value_has_its_vector():
 def test_negative(case):
     data = bytes.fromhex(case["data"])
     readers = {
-        "payload": lambda: direct.read_payload(data, 3, SIZE.packing),
-        "check_values": lambda: direct.read_values(data, 1),
-        "released": lambda: direct.read_released(data, 3, SIZE.packing),
+        "payload": lambda: verification.read_payload(data, BOUNDS, SIZE),
+        "published": lambda: verification.check_published(data, BOUNDS),
+        "answers": lambda: verification.read_answers(data, 1, SIZE),
+        "released": lambda: direct.read_released(
+            data, verification.summed_length(BOUNDS, SIZE), SIZE.packing
+        ),
     }
     with pytest.raises(getattr(errors, case["error"])):
         readers[case["reader"]]()
+
+
+def negative() -> list[dict[str, str]]:
+    """Single faults in the golden contribution."""
+    good = contribution()
+    payload, answers = good["payload_of_member_4"], good["answers_of_member_4"]
+    released = good["released_by_member_4"]
+    first, second = (field.modulus.to_bytes(4, "little") for field in FIELDS)
+    long = np.zeros(256, dtype="<i4")
+    long[7] = -BOUNDS.published_max - 1
+    cases = [
+        ("a payload one byte short", "payload", payload[:-1], "MalformedMessage"),
+        ("a payload one element long", "payload", payload + bytes(4), "MalformedMessage"),
+        (
+            "an element of a payload equal to the first prime",
+            "payload",
+            payload[:16] + first + payload[20:],
+            "MalformedMessage",
+        ),
+        ("a published vector one entry short", "published", bytes(1020), "MalformedMessage"),
+        ("a published entry above its bound", "published", long.tobytes(), "RuleBroken"),
+        ("answers for two contributions", "answers", answers * 2, "MalformedMessage"),
+        (
+            "an answer equal to the second prime",
+            "answers",
+            answers[:-4] + second,
+            "MalformedMessage",
+        ),
+        ("a released share one byte long", "released", released + b"\0", "MalformedMessage"),
+        (
+            "a released element above its prime",
+            "released",
+            b"\xff" * 4 + released[4:],
+            "MalformedMessage",
+        ),
+    ]
+    return [
+        {"fault": fault, "reader": reader, "data": data.hex(), "error": error}
+        for fault, reader, data, error in cases
+    ]
+
+
+if __name__ == "__main__":
+    content = {"values": computed(), "negative": negative()}
+    FILE.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

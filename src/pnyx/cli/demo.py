@@ -12,8 +12,11 @@ def demo(
     nodes: Annotated[int, typer.Option(help="Personal clouds, 6 to 36.")] = 36,
     rounds: Annotated[int, typer.Option(help="Rounds of training.")] = 20,
     kill: Annotated[float, typer.Option(help="Share of the nodes killed on the way.")] = 0.1,
+    corrupt: Annotated[
+        int, typer.Option(help="Nodes that lie, withhold, equivocate or over-scale.")
+    ] = 0,
     seed: Annotated[
-        int | None, typer.Option(help="Fixes the initial model and who is killed.")
+        int | None, typer.Option(help="Fixes the initial model and who is killed or corrupt.")
     ] = None,
     keep: Annotated[
         Path | None, typer.Option(help="New directory in which to keep every node's files.")
@@ -22,10 +25,18 @@ def demo(
 ) -> None:
     """Let personal clouds on this machine train a model together, some of them killed on the way.
 
-    Example: pnyx demo --nodes 12 --rounds 5 --kill 0.2
+    Example: pnyx demo --nodes 12 --rounds 5 --kill 0.2 --corrupt 1
     """
     from pnyx.demo.run import run_demo
 
     raise typer.Exit(
-        run_demo(nodes=nodes, rounds=rounds, kill=kill, seed=seed, as_json=as_json, keep=keep)
+        run_demo(
+            nodes=nodes,
+            rounds=rounds,
+            kill=kill,
+            corrupt=corrupt,
+            seed=seed,
+            as_json=as_json,
+            keep=keep,
+        )
     )

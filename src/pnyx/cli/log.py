@@ -13,6 +13,7 @@ from pnyx.cli.common import plain
 from pnyx.protocol.events import (
     ContributionAcknowledged,
     ContributionSent,
+    ContributionsJudged,
     EpochOpened,
     MessageRejected,
     Notice,
@@ -65,6 +66,10 @@ class NoticeLog:
             case ContributionAcknowledged():
                 where = {"study": _short(notice.study), "round": notice.round_number}
                 log.info("contribution acknowledged", receipts=notice.receipts, **where)
+            case ContributionsJudged():
+                where = {"study": _short(notice.study), "round": notice.round_number}
+                judged = {"accepted": notice.accepted, "rejected": len(notice.rejected)}
+                log.info("contributions judged", **judged, left_out=notice.left_out, **where)
             case RoundCertified():
                 event = "round skipped" if notice.skipped else "round certified"
                 where = {"study": _short(notice.study), "round": notice.round_number}

@@ -86,7 +86,7 @@ def check(file: StudyFileArgument, as_json: Json = False) -> None:
         "parameters": len(proposal.model) // 4,
         "rounds": manifest.rounds,
         "cohort_min": manifest.cohort_min,
-        "vector_length": max(phase.vector_length for phase in manifest.phases),
+        "vector_length": max(phase.bounds.length for phase in manifest.phases),
     }
     if as_json:
         print_json(figures)

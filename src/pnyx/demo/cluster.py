@@ -14,7 +14,8 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -29,6 +30,7 @@ from pnyx.config import (
     write_toml,
 )
 from pnyx.demo.activity import CATEGORY, FEATURES, LABEL_COLUMN, LABELS, USER_COLUMN, windows_path
+from pnyx.demo.corrupt import CorruptMachine
 from pnyx.demo.journal import EventLog
 from pnyx.demo.study import PURPOSE_TERM, demo_study
 from pnyx.errors import PnyxError
@@ -39,13 +41,14 @@ from pnyx.node.certificates import (
     certificate_pem,
     create_authority,
 )
-from pnyx.node.daemon import Daemon
+from pnyx.node.daemon import Daemon, MachineFactory
 from pnyx.node.keystore import KeyFile, NodeLayout
 from pnyx.node.network import Contact, write_network
 from pnyx.node.runner import run_node
 from pnyx.primitives.signature import SigningKey
 from pnyx.protocol.events import EpochOpened, Notice, StudyProposed
 from pnyx.protocol.identity import CensusEntry, make_census, network_id, node_id
+from pnyx.protocol.machine import NodeMachine
 from pnyx.protocol.selection import CommitteeSize
 from pnyx.vault import Vault
 from pnyx.vault.importers import ImportMapping, import_file, parse_mapping
@@ -65,10 +68,16 @@ class _EnrolmentRequest(msgspec.Struct, frozen=True):
 
 
 class Cluster:
-    """The processes of a demonstration, by node number from 0."""
+    """The processes of a demonstration, by node number from 0.
 
-    def __init__(self, root: Path, nodes: int, rounds: int, seed: bytes) -> None:
+    corrupt: node -> kind, a key of `corrupt.SHOWN`.
+    """
+
+    def __init__(
+        self, root: Path, nodes: int, rounds: int, seed: bytes, corrupt: Mapping[int, str]
+    ) -> None:
         self.root = root
+        self.corrupt = corrupt
         self.nodes = nodes
         self._rounds = rounds
         self._seed = seed
@@ -212,7 +221,9 @@ def _live_as_node(cluster: Cluster, node: int, *, fresh: bool) -> NoReturn:
         os.dup2(log.fileno(), 2)
         with open(os.devnull) as null:  # noqa: PTH123
             os.dup2(null.fileno(), 0)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher decides
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # the launcher decides
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         _node_life(cluster, node, directory, fresh=fresh)
         status = 0
     except PnyxError as error:
@@ -239,7 +250,19 @@ def _node_life(cluster: Cluster, node: int, directory: Path, *, fresh: bool) -> 
             proposer.daemon = daemon
 
     observer: Callable[[Notice], None] = proposer if proposer is not None else events
-    run_node(layout, unlocking, observer=observer, on_started=on_started)
+    run_node(
+        layout,
+        unlocking,
+        observer=observer,
+        on_started=on_started,
+        machine_factory=_machine_factory(cluster.corrupt.get(node), events),
+    )
+
+
+def _machine_factory(kind: str | None, events: EventLog) -> MachineFactory:
+    if kind is None:
+        return NodeMachine
+    return partial(CorruptMachine, kind, lambda: events.note("misbehaved"))
 
 
 class _Proposer:
@@ -253,8 +276,8 @@ class _Proposer:
     def __call__(self, notice: Notice) -> None:
         self._events(notice)
         if isinstance(notice, EpochOpened) and self.daemon is not None:
-            machine = self.daemon.machine
-            manifest, model = self._cluster.study(machine.census.network, machine.node_id)
+            network = self.daemon.network.census.network
+            manifest, model = self._cluster.study(network, self.daemon.node_id)
             self.daemon.soon(StudyProposed(manifest, model))
 
 

@@ -15,6 +15,7 @@ from pnyx.node.transport.base import Traffic
 from pnyx.protocol.events import (
     ContributionAcknowledged,
     ContributionSent,
+    ContributionsJudged,
     EpochOpened,
     MessageRejected,
     Notice,
@@ -46,6 +47,14 @@ class EventLog:
                 self._write("sent", round=notice.round_number, bytes=notice.payload_bytes)
             case ContributionAcknowledged():
                 self._write("acknowledged", round=notice.round_number)
+            case ContributionsJudged():
+                self._write(
+                    "judged",
+                    round=notice.round_number,
+                    accepted=notice.accepted,
+                    rejected=[node.hex() for node in notice.rejected],
+                    left_out=notice.left_out,
+                )
             case RoundCertified():
                 self._write(
                     "round",

@@ -1,7 +1,8 @@
-"""`pnyx demo`: personal clouds on one machine train a model together, with some of them killed."""
+"""`pnyx demo`: personal clouds on one machine train together, some killed and some corrupt."""
 
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -26,25 +27,29 @@ def run_demo(
     nodes: int = 36,
     rounds: int = 20,
     kill: float = 0.1,
+    corrupt: int = 0,
     seed: int | None = None,
     as_json: bool = False,
     keep: Path | None = None,
 ) -> int:
     """Run the demonstration; return the exit status.
 
-    kill: share of the nodes that are killed mid-run. seed: fixes the initial model and who is
-    killed; the beacons stay random. keep: directory to keep, instead of a temporary one.
+    kill: share of the nodes that are killed mid-run. corrupt: nodes that misbehave. seed: fixes the
+    initial model and who is killed or corrupt; the beacons stay random. keep: directory to keep,
+    instead of a temporary one.
     Raises PnyxError, for instance ConfigError when an option is out of range.
     """
     # Many processes share few cores: threads inside the numeric libraries would only fight.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
-    _check(nodes, rounds, kill)
+    _check(nodes, rounds, kill, corrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal must not leave nodes behind
+        signal.signal(number, signal.default_int_handler)
     from rich.console import Console
 
     console = Console(stderr=True)
     with _directory(keep) as root:
-        demo = _Demo(root, nodes, rounds, kill, seed, console)
+        demo = _Demo(root, nodes, rounds, kill, corrupt, seed, console)
         found, corrupted = demo.run()
     if as_json:
         sys.stdout.write(json.dumps(found) + "\n")
@@ -55,8 +60,9 @@ def run_demo(
     return 0 if found["rounds_completed"] == rounds else 1
 
 
-def _check(nodes: int, rounds: int, kill: float) -> None:
+def _check(nodes: int, rounds: int, kill: float, corrupt: int) -> None:
     from pnyx.errors import ConfigError
+    from pnyx.protocol.selection import assess
 
     if not 6 <= nodes <= 36:
         raise ConfigError("--nodes must be from 6 to 36: one for each person of the shipped data.")
@@ -64,6 +70,13 @@ def _check(nodes: int, rounds: int, kill: float) -> None:
         raise ConfigError("--rounds must be from 1 to 1000.")
     if not 0 <= kill <= 0.5:
         raise ConfigError("--kill must be from 0 to 0.5: the share of nodes that are killed.")
+    size = assess(nodes, rounds=rounds + 2).committee
+    if not 0 <= corrupt <= size.corrupt_max:
+        raise ConfigError(
+            f"--corrupt must be from 0 to {size.corrupt_max}: among {nodes} nodes a committee has "
+            f"{size.size} members, and nothing is promised when more than {size.corrupt_max} of "
+            "them are corrupt."
+        )
 
 
 @contextmanager
@@ -89,10 +102,12 @@ class _Demo:
         nodes: int,
         rounds: int,
         kill: float,
+        corrupt: int,
         seed: int | None,
         console: "Console",
     ) -> None:
         from pnyx.demo.cluster import Cluster
+        from pnyx.demo.corrupt import choose_corrupt
         from pnyx.demo.display import Display
         from pnyx.demo.watch import Watch
         from pnyx.learning.training import warm_up
@@ -107,7 +122,10 @@ class _Demo:
         # The proposer's node may be killed like any other; the refusing owner's node as well.
         self._victims = sampler.sample(nodes, round(kill * nodes))
         self._kill_at = max(1, rounds // 4) if self._victims else rounds + 1
-        self._cluster = Cluster(root, nodes, rounds, seed_bytes)
+        # The first node proposes the study and the last refuses it: both stay honest.
+        spared = {0, nodes - 1, *self._victims}
+        self._corrupt = choose_corrupt(nodes, corrupt, spared, seed_bytes)
+        self._cluster = Cluster(root, nodes, rounds, seed_bytes, self._corrupt)
         self._watch = Watch(self._cluster)
         self._display = Display(console, nodes, rounds)
         self._killed = 0
@@ -122,6 +140,8 @@ class _Demo:
         try:
             with self._display:
                 self._display.say(f"Starting {self._nodes} personal clouds ...")
+                for node, behaviour in sorted(self._corrupt.items()):
+                    self._display.say(f"Node {node + 1} is corrupt: {behaviour}.")
                 self._cluster.launch(self._assessment.committee)
                 self._display.say("The nodes run; one proposes a study, the owners decide.")
                 self._follow()
@@ -134,6 +154,7 @@ class _Demo:
             rounds=self._rounds,
             killed=self._killed,
             refused=1,
+            corrupt=self._corrupt,
         )
         return found, self._assessment.corrupted
 

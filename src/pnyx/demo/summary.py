@@ -1,20 +1,30 @@
 """What a demonstration found, as one JSON object and as words for a person."""
 
 import statistics
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
+from pnyx.demo.culprits import agreed, all_verified, find_culprits
 from pnyx.demo.study import NORMAL_COHORT, demo_cohort
 from pnyx.demo.watch import Watch
 from pnyx.protocol.selection import Assessment
 
 
 def summarise(
-    watch: Watch, assessment: Assessment, *, nodes: int, rounds: int, killed: int, refused: int
+    watch: Watch,
+    assessment: Assessment,
+    *,
+    nodes: int,
+    rounds: int,
+    killed: int,
+    refused: int,
+    corrupt: Mapping[int, str],
 ) -> dict[str, Any]:
     """The object that `pnyx demo --json` prints."""
     training = [watch.rounds[n] for n in sorted(watch.rounds) if n <= rounds]
@@ -38,7 +48,7 @@ def summarise(
         "processes_killed": killed,
         "owners_refusing": refused,
         "contributors_min": min((f.contributors for f in training), default=0),
-        "contributions_verified": False,
+        **_verification(watch, nodes, corrupt, size.corrupt_max + 1),
         "committee": {
             "size": size.size,
             "corrupt_max": size.corrupt_max,
@@ -53,6 +63,30 @@ def summarise(
             _share(f.metrics[0], f.metrics[1]) if f.metrics else None for f in training
         ],
         "messages_rejected": dict(watch.rejected),
+    }
+
+
+def _verification(
+    watch: Watch, nodes: int, corrupt: Mapping[int, str], needed: int
+) -> dict[str, Any]:
+    """What the honest nodes agree on: what was verified, what was rejected, and who is to blame."""
+    honest = frozenset(range(nodes)) - frozenset(corrupt)
+    completed = {n: f.contributors for n, f in watch.rounds.items() if n > 0 and not f.skipped}
+    judged = [agreed(said, honest, needed) for said in watch.judged.values()]
+    return {
+        "contributions_verified": all_verified(watch.judged, completed, honest, needed),
+        "contributions_rejected": sum(len(each.rejected) for each in judged if each is not None),
+        "contributions_left_out": sum(each.left_out for each in judged if each is not None),
+        "corrupt": [
+            {
+                "node": watch.node_ids.get(node, ""),
+                "number": node + 1,
+                "behaviour": behaviour,
+                "misbehaved": watch.misbehaved[node],
+            }
+            for node, behaviour in sorted(corrupt.items())
+        ],
+        "culprits": msgspec.to_builtins(find_culprits(watch.blamed, honest, needed)),
     }
 
 
@@ -101,9 +135,50 @@ def show(console: Console, found: Mapping[str, Any], corrupted: int) -> None:
         f"[yellow]floor of {cohort} contributors[/], below the normal {NORMAL_COHORT}; "
         f"the smallest round had {found['contributors_min']}"
     )
+    _show_verification(console, found)
+    if found["corrupt"] or found["culprits"]:
+        _show_culprits(console, found)
+
+
+def _show_verification(console: Console, found: Mapping[str, Any]) -> None:
+    counts = f"{found['contributions_rejected']} rejected"
+    if found["contributions_left_out"]:
+        counts += f", {found['contributions_left_out']} that too few members held left out"
+    if found["contributions_verified"]:
+        console.print(
+            "[bold green]contributions verified[/]: in every round each contribution that counts "
+            "was proven to have a bounded norm and counts in their range, before its sum was "
+            f"opened; {counts}"
+        )
+    else:
+        console.print(
+            "[bold red]contributions not verified[/]: too few nodes confirm for every round that "
+            f"just the contributions that passed were summed; {counts}"
+        )
+
+
+def _show_culprits(console: Console, found: Mapping[str, Any]) -> None:
+    named: defaultdict[str, list[str]] = defaultdict(list)
+    for culprit in found["culprits"]:
+        named[culprit["node"]].append(
+            f"[bold red]named[/] by {culprit['witnesses']} honest nodes: {culprit['rule']}"
+        )
+    table = Table(title="Corrupt nodes", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for heading in ("node", "behaviour", "acted", "outcome"):
+        table.add_column(heading)
+    for each in found["corrupt"]:
+        acted = each["misbehaved"]
+        unnamed = ["tolerated, not attributed" if acted else "had no occasion"]
+        outcome = named.pop(each["node"], unnamed)
+        table.add_row(str(each["number"]), each["behaviour"], f"{acted} x", "\n".join(outcome))
+    for node, accusations in named.items():
+        table.add_row(node[:12], "[bold red]honest[/]", "", "\n".join(accusations))
+    console.print(table)
+    needed = found["committee"]["corrupt_max"] + 1
     console.print(
-        "[yellow]contributions not verified[/]: that shares lie on one polynomial is tested, "
-        "that an update has a bounded norm is not yet"
+        f"A node is named when at least {needed} honest nodes blame it for the same rule. Withheld "
+        "openings, leaders that equivocate and wrong answers to a challenge are tolerated, not "
+        "attributed: no evidence of them is kept yet."
     )
 
 

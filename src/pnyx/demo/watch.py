@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from pnyx.demo.cluster import Cluster
+from pnyx.demo.culprits import Judged
 from pnyx.demo.journal import EventReader
 
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
@@ -38,7 +39,9 @@ class Watch:
         self.joined_at: float | None = None
         self.epoch_at: float | None = None
         self.steps: dict[tuple[int, str], list[float]] = {}
-        self.blamed: Counter[tuple[str, str]] = Counter()
+        self.blamed: dict[tuple[str, str], set[int]] = {}  # (node id, rule) -> who says so
+        self.judged: dict[int, dict[int, Judged]] = {}  # round -> node -> what it says
+        self.misbehaved: Counter[int] = Counter()  # corrupt node -> how often it acted
         self.rejected: Counter[str] = Counter()
         self.bytes_sent: dict[int, list[tuple[int, int]]] = {}  # node -> (round, total sent)
         self.node_ids: dict[int, str] = {}
@@ -64,10 +67,16 @@ class Watch:
             case "sent":
                 self.contributed[node] += 1
             case "blamed":
-                self.blamed[line["peer"], line["rule"]] += 1
+                self.blamed.setdefault((line["peer"], line["rule"]), set()).add(node)
+            case "judged":
+                judged = Judged(line["accepted"], frozenset(line["rejected"]), line["left_out"])
+                self.judged.setdefault(line["round"], {})[node] = judged
+            case "misbehaved":
+                self.misbehaved[node] += 1
             case "finished":
                 self.finished.add(node)
-                self.rejected.update(line["rejected"])
+                if node not in self._cluster.corrupt:
+                    self.rejected.update(line["rejected"])
             case "round":
                 self._take_round(node, line)
             case _:

@@ -9,8 +9,8 @@ import asyncio
 import math
 import secrets
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, Literal
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -53,12 +53,44 @@ from pnyx.protocol.events import (
 )
 from pnyx.protocol.machine import NodeMachine
 from pnyx.protocol.manifest import Manifest
+from pnyx.protocol.messages import Record
 from pnyx.protocol.params import DEFAULT_PARAMS, ProtocolParams
+from pnyx.protocol.study import StudyState
 from pnyx.vault import RoundStore, StudyRequest, Vault, evaluate_policy
 
 CONSENT_SECONDS = 365 * 86_400.0
 
 Observer = Callable[[Notice], None]
+
+
+class Machine(Protocol):
+    """What a daemon drives, and what it tells the owner about. `NodeMachine` is one."""
+
+    @property
+    def studies(self) -> Mapping[bytes, StudyState]:
+        """Studies known, by id."""
+        ...
+
+    @property
+    def epoch_beacons(self) -> Mapping[int, bytes]:
+        """The network's beacons, by epoch."""
+        ...
+
+    @property
+    def epoch_record(self) -> Record | None:
+        """The certified record of the first beacon."""
+        ...
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """Process an event; return what is to be done, in order."""
+        ...
+
+    def next_deadline(self) -> float | None:
+        """When to wake it with TimerExpired."""
+        ...
+
+
+MachineFactory = Callable[..., Machine]  # takes what NodeMachine takes
 
 
 def wall_clock() -> float:
@@ -97,11 +129,13 @@ class Daemon:
         worker: TrainingWorker,
         observer: Observer,
         params: ProtocolParams = DEFAULT_PARAMS,
+        machine_factory: MachineFactory = NodeMachine,
     ) -> None:
         self._config = config
         self._network = network
         self._observer = observer
         self._params = params
+        self._machine_factory = machine_factory
         self._trainer = Trainer(worker)
         signing_key = SigningKey(keys.signing_seed)
         self._crypto = NodeCrypto(signing_key)
@@ -110,7 +144,7 @@ class Daemon:
             layout.vault, keys.vault_key, epsilon_total_max=config.limits.epsilon_total_max
         )
         self._rounds = RoundStore(layout.rounds, keys.rounds_key)
-        self._machine: NodeMachine | None = None
+        self._machine: Machine | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._stopping = asyncio.Event()
@@ -152,7 +186,7 @@ class Daemon:
     # --- life -----------------------------------------------------------------------------------
 
     @property
-    def machine(self) -> NodeMachine:
+    def machine(self) -> Machine:
         """The protocol's machine, once the node runs."""
         if self._machine is None:
             raise RuntimeError("the node is not running yet")
@@ -179,7 +213,7 @@ class Daemon:
         contacts = [c for c in self._network.contacts if c.node_id != self.node_id]
         for contact in contacts:
             self._transport.learn_address(contact.node_id, contact.host, contact.port)
-        self._machine = NodeMachine(
+        self._machine = self._machine_factory(
             node_id=self.node_id,
             census=self._network.census,
             crypto=self._crypto,
@@ -216,8 +250,15 @@ class Daemon:
         """An error that nothing in the node handles ends it."""
         loop.default_exception_handler(context)
         error = context.get("exception")
-        if isinstance(error, Exception) and self._failure is None:
+        if isinstance(error, Exception):
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """End the node at once: nothing that waits to be sent leaves any more."""
+        if self._failure is None:
             self._failure = error
+            if self._postman is not None:
+                self._postman.silence()
             self.stop()
 
     def stop(self) -> None:
@@ -243,6 +284,8 @@ class Daemon:
         Events that arrive together share one flush to disk: nothing that any of them sends leaves
         before everything that they persist is durable.
         """
+        if self._failure is not None:
+            return  # what the machine believes to be durable may not be: say nothing more
         loop = asyncio.get_running_loop()
         self._pending += self.machine.handle(event, loop.time())
         if self._committed is None:
@@ -252,7 +295,10 @@ class Daemon:
     def _commit(self) -> None:
         committed, self._committed = self._committed, None
         effects, self._pending = self._pending, []
-        self._carry_out(effects)
+        try:
+            self._carry_out(effects)
+        except PnyxError as error:
+            self._fail(error)
         self._set_timer()
         if committed is not None and not committed.done():
             committed.set_result(None)

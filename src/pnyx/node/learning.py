@@ -10,10 +10,11 @@ import numpy as np
 from pnyx.errors import ConsentError, TrainingError
 from pnyx.learning.program import MlpProgram
 from pnyx.learning.server_optimizer import apply_update
-from pnyx.learning.task import Hyperparameters, TaskKind, TrainingTask
-from pnyx.learning.update import EVALUATE_COUNTS, TRAIN_COUNTS, contribution_bounds
+from pnyx.learning.task import EXAMPLES_MAX, Hyperparameters, TaskKind, TrainingTask
+from pnyx.learning.update import EVALUATE_COUNTS, TRAIN_COUNTS, norm_max
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
+from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, StudyPhase
 from pnyx.protocol.ports import IntVector
 from pnyx.vault import Vault
@@ -58,13 +59,20 @@ def check_study(manifest: Manifest) -> None:
     if declared.program.input_width != len(manifest.columns):
         raise TrainingError("The study's program does not match the columns that it asks for.")
     for phase in manifest.phases:
-        bounds = contribution_bounds(declared.program, declared.hyperparameters, _kind(phase))
-        if bounds.length != phase.vector_length or int(bounds.max_abs.max()) > phase.entry_max:
+        if phase.bounds != bounds_for(declared.program, declared.hyperparameters, _kind(phase)):
             raise TrainingError("The study's vector does not match its program.")
 
 
 def _kind(phase: StudyPhase) -> TaskKind:
     return "train" if phase.kind == "train" else "evaluate"
+
+
+def bounds_for(program: MlpProgram, hyperparameters: Hyperparameters, kind: TaskKind) -> Bounds:
+    """What the committee verifies of a contribution: the update's norm, the range of counts."""
+    if kind == "evaluate":
+        return Bounds(EVALUATE_COUNTS, 0, 0, EXAMPLES_MAX)
+    count = program.parameter_count
+    return Bounds(count + TRAIN_COUNTS, count, norm_max(hyperparameters), EXAMPLES_MAX)
 
 
 def phase_for(
@@ -78,13 +86,11 @@ def phase_for(
     deadline_s: float,
 ) -> StudyPhase:
     """Build a phase whose vector fits the program."""
-    bounds = contribution_bounds(program, hyperparameters, kind)
     return StudyPhase(
         kind=kind,
         rounds=rounds,
-        vector_length=bounds.length,
+        bounds=bounds_for(program, hyperparameters, kind),
         metrics_length=TRAIN_COUNTS if kind == "train" else EVALUATE_COUNTS,
-        entry_max=int(bounds.max_abs.max()),
         target=target,
         drawn=drawn,
         deadline_s=deadline_s,

@@ -13,6 +13,7 @@ from pnyx.node.transport.base import Transport
 
 _LENGTH_BYTES = 4
 _BATCH_BYTES_MAX = 4 * 1024 * 1024
+_BATCH_MESSAGES_MAX = 4096
 
 
 def pack(messages: list[bytes]) -> bytes:
@@ -33,6 +34,8 @@ def unpack(body: bytes) -> list[bytes]:
         end = start + int.from_bytes(body[at:start], "big")
         if start > len(body) or end > len(body):
             raise MalformedMessage("a batch of messages is cut short")
+        if start == end or len(messages) == _BATCH_MESSAGES_MAX:
+            raise MalformedMessage("a batch holds an empty message, or too many")
         messages.append(body[start:end])
         at = end
     return messages
@@ -51,11 +54,14 @@ class Postman:
         self._on_message = on_message
         self._on_reachable = on_reachable
         self._waiting: dict[bytes, list[bytes]] = {}
+        self._silent = False
         self._running: dict[bytes, asyncio.Task[None]] = {}
         self._wake: dict[bytes, asyncio.Handle] = {}
 
     def post(self, peer: bytes, message: bytes) -> None:
         """Queue a message; it leaves with the next turn of the event loop."""
+        if self._silent:
+            return
         queue = self._waiting.setdefault(peer, [])
         queue.append(message)
         if peer not in self._running and peer not in self._wake:
@@ -65,9 +71,14 @@ class Postman:
         """Take what waits for a peer, as the response to its request."""
         return pack(self._take(peer)) if peer in self._waiting else b""
 
+    def silence(self) -> None:
+        """Drop everything that waits, and take nothing more."""
+        self._silent = True
+        self._waiting.clear()
+
     async def stop(self) -> None:
         """Drop everything that waits."""
-        self._waiting.clear()
+        self.silence()
         for handle in self._wake.values():
             handle.cancel()
         tasks = list(self._running.values())
@@ -80,7 +91,7 @@ class Postman:
         size = 0
         for count, message in enumerate(queue):
             size += len(message) + _LENGTH_BYTES
-            if size > _BATCH_BYTES_MAX and count:
+            if count == _BATCH_MESSAGES_MAX or (size > _BATCH_BYTES_MAX and count):
                 self._waiting[peer] = queue[count:]
                 return queue[:count]
         return queue

@@ -22,10 +22,11 @@ from pnyx.learning.worker import TrainingWorker
 from pnyx.node.answers import Answers
 from pnyx.node.control import ControlServer
 from pnyx.node.crypto import NodeCrypto
-from pnyx.node.daemon import Daemon, Observer, wall_clock
+from pnyx.node.daemon import Daemon, MachineFactory, Observer, wall_clock
 from pnyx.node.keystore import NodeLayout, Unlocking, open_keys
 from pnyx.node.network import read_network
 from pnyx.primitives.signature import SigningKey
+from pnyx.protocol.machine import NodeMachine
 from pnyx.vault.files import FILE_MODE, describe
 
 LOCK_NAME = "node.lock"
@@ -38,13 +39,15 @@ def run_node(
     observer: Observer,
     on_started: Callable[[Daemon], None] | None = None,
     worker: TrainingWorker | None = None,
+    machine_factory: MachineFactory = NodeMachine,
 ) -> None:
     """Run the node of a directory until SIGTERM, SIGINT or the owner's stop; then close it.
 
     Call it from the main thread of a process without other threads. observer: told of every notice.
     on_started: called once, inside the event loop, when the port is open. worker: one that is
-    started already; without it this function forks its own. Raises PnyxError when the node cannot
-    start: the directory is in use, the key wrong, the network file invalid, the port taken.
+    started already; without it this function forks its own. machine_factory: makes the protocol's
+    machine. Raises PnyxError when the node cannot start: the directory is in use, the key wrong,
+    the network file invalid, the port taken.
     """
     config = read_config(layout.config)
     answers = Answers(observer)
@@ -69,6 +72,7 @@ def run_node(
                     network=network,
                     worker=trainer,
                     observer=answers.observe,
+                    machine_factory=machine_factory,
                 )
                 answers.attach(daemon)
                 runner.run(_live(daemon, control, on_started))

@@ -180,6 +180,20 @@ class ContributionAcknowledged(Notice, frozen=True):
     receipts: int
 
 
+class ContributionsJudged(Notice, frozen=True):
+    """A committee's answers decided which contributions of the closed list count.
+
+    rejected: node ids of contributors whose proof failed; `PeerBlamed` tells the rule. left_out:
+    contributions that too few members hold well, or whose answers decide nothing.
+    """
+
+    study: bytes
+    round_number: int
+    accepted: int
+    rejected: tuple[bytes, ...]
+    left_out: int
+
+
 class RoundCertified(Notice, frozen=True):
     """A record was verified and accepted."""
 

@@ -12,6 +12,7 @@ from msgspec import Meta
 from pnyx.errors import RuleBroken, WrongContext
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
+from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import SUM_MAX
 from pnyx.protocol.messages import Digest, NodeId, RoundNumber, Signed
 from pnyx.protocol.params import PROTOCOL_VERSION, ProtocolParams
@@ -24,16 +25,14 @@ Text = Annotated[str, Meta(min_length=1, max_length=2000)]
 class StudyPhase(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """A number of rounds of one kind.
 
-    The summed vector has `vector_length` integers, each contributor's at most `entry_max` in
-    absolute value; its last `metrics_length` entries are published in the record, the others feed
-    the model rule.
+    Every contribution is proven to lie within `bounds` before it counts. The last `metrics_length`
+    entries of the sum are published in the record, the others feed the model rule.
     """
 
     kind: Annotated[str, Meta(pattern="^(train|evaluate)$")]
     rounds: Annotated[int, Meta(ge=1, le=10_000)]
-    vector_length: Annotated[int, Meta(ge=1, le=1_000_000)]
+    bounds: Bounds
     metrics_length: Annotated[int, Meta(ge=0, le=1024)]
-    entry_max: Annotated[int, Meta(ge=1, lt=2**53)]
     target: Annotated[int, Meta(ge=1, le=4096)]  # contributors at which a round closes
     drawn: Annotated[int, Meta(ge=1, le=4096)]  # contributors drawn, above the target
     deadline_s: Annotated[float, Meta(gt=0, le=7 * 86_400)]
@@ -102,14 +101,15 @@ def read_manifest(signed: Signed, network: bytes, params: ProtocolParams) -> Man
 
 def check_phase(manifest: Manifest, phase: StudyPhase, params: ProtocolParams) -> None:
     """Refuse phases that could overflow, never close, or promise less than the floor."""
-    if phase.vector_length > params.vector_length_max:
+    bounds = phase.bounds
+    if bounds.length > params.vector_length_max:
         raise RuleBroken(
-            f"vector_length {phase.vector_length} is above {params.vector_length_max}; "
+            f"a vector of {bounds.length} entries is above {params.vector_length_max}; "
             "direct aggregation carries small vectors only"
         )
-    if phase.metrics_length > phase.vector_length:
-        raise RuleBroken("metrics_length is above vector_length")
+    if phase.metrics_length > bounds.length:
+        raise RuleBroken("metrics_length is above the length of the vector")
     if not manifest.cohort_min <= phase.target <= phase.drawn:
         raise RuleBroken("a phase needs cohort_min <= target <= drawn")
-    if phase.drawn * phase.entry_max > SUM_MAX:
-        raise RuleBroken("drawn x entry_max exceeds the capacity of the two fields")
+    if phase.drawn * bounds.entry_max > SUM_MAX:
+        raise RuleBroken("drawn x the largest entry exceeds the capacity of the two fields")

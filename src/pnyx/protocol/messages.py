@@ -105,7 +105,7 @@ class VerifyResponse(msgspec.Struct, frozen=True, array_like=True, tag=12):
     member: Member
     challenge: Digest
     held: Indices  # contributors of the closed list whose share it holds, ascending
-    values: SharePayload  # packed field elements, see aggregation.direct.CheckValues
+    values: SharePayload  # packed answers, see aggregation.verification
 
 
 class OpenedShare(msgspec.Struct, frozen=True, array_like=True):
@@ -165,6 +165,7 @@ class ContributionHeader(msgspec.Struct, frozen=True, array_like=True, tag=20):
     open_value: Digest  # the list of round keys that the shares were sealed to
     model_hash: Digest  # the model it trained from: a split view of models shows here
     shares_root: Digest
+    published: Annotated[bytes, Meta(max_length=1024)]  # v, which vouches for short shares
 
 
 class Join(msgspec.Struct, frozen=True, array_like=True, tag=21):

@@ -50,7 +50,7 @@ class ModelRule(Protocol):
     ) -> bytes | None:
         """Return the model after this round, from the sum over `count` contributors.
 
-        total: [vector_length], metrics included. None when no valid contributions can add up to
+        total: [vector length], metrics included. None when no valid contributions can add up to
         it: the model then stays as it is.
         """
         ...

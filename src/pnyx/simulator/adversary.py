@@ -4,8 +4,7 @@ A corrupt node holds its own long-term key, so it signs whatever it likes; it ha
 Honest code contains no switches for tests: everything here works on events and effects alone.
 `BEHAVIOURS` names each kind; a scenario lists which node shows which.
 
-`over_scale` breaks the rule that an entry is at most `entry_max`. Until contributions are verified
-only an impossible sum shows it, so one node can count more than once; the checkers know that.
+`over scale` contributes more than the bounds allow; verification rejects and names it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +16,9 @@ from pnyx.errors import ProtocolError
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import merkle_proofs, merkle_root
 from pnyx.primitives.sampling import Sampler
-from pnyx.protocol.aggregation import direct
+from pnyx.protocol.aggregation.bounds import Bounds, layout
+from pnyx.protocol.aggregation.encoding import FIELDS
+from pnyx.protocol.aggregation.verification import SALT_BYTES, prove, read_payload
 from pnyx.protocol.agreement import value_hash
 from pnyx.protocol.events import Effect, Event, MessageReceived, Send
 from pnyx.protocol.identity import Census, sign_body
@@ -26,6 +27,7 @@ from pnyx.protocol.messages import (
     Certificate,
     ChallengeReveal,
     CloseNow,
+    CloseVote,
     Contribution,
     ContributionHeader,
     Decision,
@@ -48,11 +50,19 @@ from pnyx.protocol.messages import (
 )
 from pnyx.protocol.ports import Crypto, IntVector
 from pnyx.protocol.round.holdings import share_info
-from pnyx.protocol.round.values import AcceptValue, CloseValue, OpenValue
+from pnyx.protocol.round.values import AcceptValue, CloseValue, OpenValue, contribution_context
 
 _BYTES_MAX = 8 * 1024 * 1024
 _Change = Callable[[Send, RoundMessage], Iterable[Send]]
 _Hear = Callable[[MessageReceived, RoundMessage], bool]
+_Alter = Callable[[int, bytes, Bounds], bytes]
+
+
+class Own(msgspec.Struct, frozen=True):
+    """What a node contributes while it is honest, and the bounds that this is proven to keep."""
+
+    vector: IntVector
+    bounds: Bounds
 
 
 class Hands(msgspec.Struct, frozen=True):
@@ -63,7 +73,7 @@ class Hands(msgspec.Struct, frozen=True):
     crypto: Crypto
     census: Census
     sampler: Sampler
-    vector: IntVector  # what it would contribute if it were honest
+    contribution: Callable[[bytes], Own]  # by the context of the attempt
 
     def sign(self, body: msgspec.Struct) -> Signed:
         """Sign anything as this node."""
@@ -141,7 +151,11 @@ def _withheld_reveals(hands: Hands) -> Wrapper:
 
 
 def _liar(hands: Hands) -> Wrapper:
-    """Lies about released shares, check values and openings."""
+    """Lies about openings, and about either check values or released shares.
+
+    Whoever gives wrong check values is not asked for its share of the sum. So in every other round,
+    as the context has it, the liar answers truly first, and lies about its share of the sum.
+    """
 
     def change(send: Send, message: RoundMessage) -> list[Send]:
         if isinstance(message, Opening):
@@ -151,10 +165,11 @@ def _liar(hands: Hands) -> Wrapper:
             )
             return [_replaced(send, msgspec.structs.replace(message, openings=openings))]
         body = _input_body(message)
-        if isinstance(body, Release):
+        answers_truly = message.context[0] % 2 == 0
+        if isinstance(body, Release) and answers_truly:
             lie = msgspec.structs.replace(body, shares=_off_by_one(body.shares))
             return [_resigned(hands, send, message, lie)]
-        if isinstance(body, VerifyResponse):
+        if isinstance(body, VerifyResponse) and not answers_truly:
             answers = msgspec.structs.replace(body, values=_off_by_one(body.values))
             return [_resigned(hands, send, message, answers)]
         return [send]
@@ -232,22 +247,32 @@ def _replaying(hands: Hands) -> Wrapper:
 # --- corrupt contributors ------------------------------------------------------------------------
 
 
+class _Forged(msgspec.Struct, frozen=True):
+    """A header, and every member's payload with its proof."""
+
+    header: Signed
+    payloads: list[bytes]
+    proofs: list[tuple[bytes, ...]]
+
+
 class _Forger:
-    """Sends other contributions than its machine made: one per `variant` of a receiver."""
+    """Sends other contributions than its machine made: one per `variant` of a receiver.
+
+    alter: changes a member's payload, within these bounds, after the proof was made. What its own
+    machine holds is honest, so its close vote keeps silent about it.
+    """
 
     def __init__(
         self,
         hands: Hands,
-        variant: Callable[[int], int],
-        vector: IntVector,
-        spoiled: Callable[[int], bool],
+        variant: Callable[[int], int] = lambda _: 0,
+        alter: _Alter = lambda _member, payload, _bounds: payload,
     ) -> None:
         self._hands = hands
         self._variant = variant
-        self._vector = vector
-        self._spoiled = spoiled
+        self._alter = alter
         self._values: dict[bytes, bytes] = {}
-        self._made: dict[tuple[bytes, int], tuple[Signed, list[bytes]]] = {}
+        self._made: dict[tuple[bytes, int], _Forged] = {}
 
     def hear(self, event: MessageReceived, message: RoundMessage) -> bool:
         """Learn the lists of round keys."""
@@ -264,6 +289,11 @@ class _Forger:
         self._learn(message)
         if isinstance(message, Relay) and message.header.signer == self._hands.node_id:
             return []
+        body = _input_body(message)
+        if isinstance(body, CloseVote):
+            held = tuple(each for each in body.held if each.contributor != self._hands.index)
+            vote = msgspec.structs.replace(body, held=held)
+            return [_resigned(self._hands, send, message, vote)]
         own = isinstance(message, Contribution) and message.header.signer == self._hands.node_id
         if not own or not isinstance(message, Contribution):
             return [send]
@@ -272,11 +302,12 @@ class _Forger:
         member = message.share.member
         if member not in keys:
             return [send]
-        header, payloads = self._forged(honest, self._variant(member))
+        forged = self._forged(honest, self._variant(member))
         info = share_info(message.context, self._hands.index, member)
-        sealed = self._hands.crypto.seal(keys[member].encryption_key, payloads[member], info)
-        share = SealedShare(member, sealed, tuple(merkle_proofs(payloads)[member]))
-        return [_replaced(send, Contribution(message.context, header, share))]
+        payload = forged.payloads[member]
+        sealed = self._hands.crypto.seal(keys[member].encryption_key, payload, info)
+        share = SealedShare(member, sealed, forged.proofs[member])
+        return [_replaced(send, Contribution(message.context, forged.header, share))]
 
     def _keys(self, opened: bytes) -> Mapping[int, RoundKey]:
         value = self._values.get(opened)
@@ -288,36 +319,58 @@ class _Forger:
         )
         return {body.member: body for body in bodies}
 
-    def _forged(self, honest: ContributionHeader, variant: int) -> tuple[Signed, list[bytes]]:
+    def _forged(self, honest: ContributionHeader, variant: int) -> _Forged:
         made = self._made.get((honest.context, variant))
         if made is None:
             size = self._hands.census.committee
-            payloads = direct.share_vector(self._vector, size, self._hands.sampler.bytes(32))
+            own = self._hands.contribution(honest.context)
+            context = contribution_context(honest.context, self._hands.index)
+            seed = self._hands.sampler.bytes(32)
+            proven = prove(own.vector, own.bounds, size, seed, context)
             payloads = [
-                _off_by_one(payload) if self._spoiled(member) else payload
-                for member, payload in enumerate(payloads)
+                self._alter(member, payload, own.bounds)
+                for member, payload in enumerate(proven.payloads)
             ]
-            body = msgspec.structs.replace(honest, shares_root=merkle_root(payloads))
-            made = self._hands.sign(body), payloads
+            body = msgspec.structs.replace(
+                honest, shares_root=merkle_root(payloads), published=proven.published
+            )
+            made = _Forged(self._hands.sign(body), payloads, merkle_proofs(payloads))
             self._made[honest.context, variant] = made
         return made
 
 
 def _two_headers(hands: Hands) -> Wrapper:
     """Shows one contribution to half of the members and another to the others."""
-    forger = _Forger(hands, lambda member: member % 2, hands.vector, lambda _: False)
+    forger = _Forger(hands, variant=lambda member: member % 2)
     return Wrapper(forger.change, forger.hear)
 
 
 def _off_polynomial(hands: Hands) -> Wrapper:
     """Deals shares that lie on no polynomial of the sharing's degree."""
-    forger = _Forger(hands, lambda _: 0, hands.vector, lambda member: member % 2 == 0)
+
+    def alter(member: int, payload: bytes, _bounds: Bounds) -> bytes:
+        return payload if member % 2 else _off_by_one(payload)
+
+    forger = _Forger(hands, alter=alter)
     return Wrapper(forger.change, forger.hear)
 
 
 def _over_scale(hands: Hands) -> Wrapper:
-    """Contributes its vector twice over: above `entry_max`, within what a sum may reach."""
-    forger = _Forger(hands, lambda _: 0, 2 * hands.vector, lambda _: False)
+    """Contributes its vector twice over, with the proof of the single one.
+
+    Shares are linear: doubling the columns of the update shares the doubled update.
+    """
+    size = hands.census.committee
+
+    def alter(_member: int, payload: bytes, bounds: Bounds) -> bytes:
+        update = layout(bounds, size).update
+        salt, shares = payload[:SALT_BYTES], read_payload(payload, bounds, size)
+        doubled = [share.copy() for share in shares]
+        for field, share in zip(FIELDS, doubled, strict=True):
+            share[:update] = field.reduce(2 * share[:update])
+        return salt + b"".join(f.pack(s) for f, s in zip(FIELDS, doubled, strict=True))
+
+    forger = _Forger(hands, alter=alter)
     return Wrapper(forger.change, forger.hear)
 
 

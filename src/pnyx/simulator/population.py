@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from pnyx.primitives.hashing import digest
+from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.events import (
     AskConsent,
     ConsentDeclined,
@@ -71,6 +72,11 @@ class UnitVectors:
     def __init__(self, nodes: int, length: int) -> None:
         self.nodes = nodes
         self.length = max(length, 2 * nodes)
+
+    @property
+    def bounds(self) -> Bounds:
+        """A unit vector for the model and one for the metrics: norm √2, within 2."""
+        return Bounds(self.length, self.length, 2, 0)
 
     @property
     def initial_model(self) -> bytes:

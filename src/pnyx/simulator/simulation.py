@@ -29,7 +29,7 @@ from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.manifest import Manifest, StudyPhase, study_id
 from pnyx.protocol.messages import RecordBody
 from pnyx.protocol.params import PROTOCOL_VERSION
-from pnyx.simulator.adversary import BEHAVIOURS, Hands
+from pnyx.simulator.adversary import BEHAVIOURS, Hands, Own
 from pnyx.simulator.crypto import IdealCrypto
 from pnyx.simulator.invariants import Checker
 from pnyx.simulator.network import Network
@@ -89,18 +89,20 @@ class Simulation:
         self._gone: set[int] = set()
         for index, kind in scenario.corrupt:
             node = self.nodes[index]
-            sampler = Sampler(digest("pnyx/simulator/corrupt", seed, node.node_id), "corrupt")
-            node.adversary = BEHAVIOURS[kind](
-                Hands(
-                    index,
-                    node.node_id,
-                    node.crypto,
-                    self.population.census,
-                    sampler,
-                    self.population.rule.vector(index),
-                )
-            )
+            node.adversary = BEHAVIOURS[kind](self._hands(node, seed))
         self._schedule()
+
+    def _hands(self, node: SimulatedNode, seed: bytes) -> Hands:
+        rule = self.population.rule
+        own = Own(rule.vector(node.index), rule.bounds)
+        return Hands(
+            index=node.index,
+            node_id=node.node_id,
+            crypto=node.crypto,
+            census=self.population.census,
+            sampler=Sampler(digest("pnyx/simulator/corrupt", seed, node.node_id), "corrupt"),
+            contribution=lambda _: own,
+        )
 
     def _schedule(self) -> None:
         scenario, at = self.scenario, self.scheduler.call_at
@@ -232,9 +234,8 @@ class Simulation:
                 StudyPhase(
                     kind="train",
                     rounds=scenario.rounds,
-                    vector_length=self.population.rule.length,
+                    bounds=self.population.rule.bounds,
                     metrics_length=scenario.nodes,
-                    entry_max=1,
                     target=max(scenario.cohort_min, scenario.nodes * 2 // 3),
                     drawn=drawn,
                     deadline_s=scenario.deadline_s,

@@ -6,6 +6,7 @@ from pnyx.cli.log import NoticeLog, node_logger
 from pnyx.protocol.events import (
     ContributionAcknowledged,
     ContributionSent,
+    ContributionsJudged,
     EpochOpened,
     MessageRejected,
     PeerBlamed,
@@ -21,6 +22,7 @@ NOTICES = {
     "committee step": StepReached(STUDY, 1, "open"),
     "contribution sent": ContributionSent(STUDY, 1, 1000),
     "contribution acknowledged": ContributionAcknowledged(STUDY, 1, 1, 16),
+    "contributions judged": ContributionsJudged(STUDY, 1, 22, (PEER,), 1),
     "round certified": RoundCertified(STUDY, 1, 24, (1, 2), b"model", False),
     "round skipped": RoundCertified(STUDY, 1, 0, (), b"model", True),
     "study finished": StudyFinished(STUDY, b"model"),

@@ -5,6 +5,7 @@ from tests.support.town import NETWORK, manifest, phase
 
 from pnyx.errors import MalformedMessage, RuleBroken, WrongContext
 from pnyx.primitives import codec
+from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import SUM_MAX
 from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, read_manifest, study_id
 from pnyx.protocol.messages import Signed
@@ -48,10 +49,10 @@ def test_a_study_that_is_not_for_us(terms, error, rule):
 @pytest.mark.parametrize(
     ("terms", "rule"),
     [
-        ({"vector_length": 20_001}, "above 20000"),
+        ({"bounds": Bounds(20_001, 20_001, 1, 0)}, "above 20000"),
         ({"metrics_length": 10}, "metrics_length is above"),
         ({"target": 7}, "cohort_min <= target <= drawn"),
-        ({"entry_max": SUM_MAX // 6 + 1}, "capacity"),
+        ({"bounds": Bounds(9, 0, 0, SUM_MAX // 6 + 1)}, "capacity"),
     ],
 )
 def test_a_phase_that_cannot_work(terms, rule):
@@ -62,9 +63,10 @@ def test_a_phase_that_cannot_work(terms, rule):
 def test_the_capacity_of_the_fields_is_exact():
     entry = SUM_MAX // 4096
     terms = {"drawn": 4096, "target": 4096}
-    read(manifest(9, [phase(9, entry_max=entry, **terms)]))
-    with pytest.raises(RuleBroken, match="capacity"):
-        read(manifest(9, [phase(9, entry_max=entry + 1, **terms)]))
+    for bounded in (0, 5):
+        read(manifest(9, [phase(9, bounds=Bounds(9, bounded, 4096, entry), **terms)]))
+        with pytest.raises(RuleBroken, match="capacity"):
+            read(manifest(9, [phase(9, bounds=Bounds(9, bounded, 4096, entry + 1), **terms)]))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +76,11 @@ def test_the_capacity_of_the_fields_is_exact():
         {"deadline_s": float("inf")},
         {"deadline_s": 0.0},
         {"kind": "poll"},
-        {"entry_max": 2**53},
+        {"bounds": (9, 9, 20_000, 0)},  # a norm that cannot be proven
+        {"bounds": (9, 10, 1, 0)},
+        {"bounds": (9, 5, 1, 2**53)},
+        {"bounds": (0, 0, 0, 0)},
+        {"bounds": (9, 9, 0, 0)},
         {"rounds": 0},
     ],
 )

@@ -99,6 +99,11 @@ class Bounds(msgspec.Struct, frozen=True, array_like=True):
         return self.length - self.bounded
 
     @property
+    def entry_max(self) -> int:
+        """The largest entry of a contribution, in absolute value."""
+        return max(self.norm_max if self.bounded else 0, self.count_max if self.counts else 0)
+
+    @property
     def norm_squared(self) -> int:
         """T, the largest sum of squares of an update."""
         return self.norm_max**2 if self.bounded else 0

@@ -7,8 +7,8 @@ verdicts. For one contribution, with N answers, at most
 
 members may be off *all its polynomials together*, V, L and Q in either field and every repetition.
 Within that radius at least 2D + 1 honest members lie on every decoded polynomial, so that liars
-choose none of them (erasing a member for V and then decoding Q with its own radius would count
-twice: tests/adversarial/test_colluding_dealer_steers_verification.py). Beyond it the contribution is
+choose none of them (erasing a member for V and then decoding Q with its own radius counts twice:
+tests/adversarial/test_colluding_dealer_steers_verification.py). Beyond it the contribution is
 *undecided*: a dispute, nobody's guilt. A verdict against the contributor (`Rule.RANGE`,
 `Rule.BOUND`) is given only on decoded polynomials, which no f members can bring about.
 

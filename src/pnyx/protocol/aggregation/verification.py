@@ -133,6 +133,20 @@ def prove(
             return Proven(payloads, masked.astype("<i4").tobytes())
 
 
+def within(vector: IntVector, bounds: Bounds) -> bool:
+    """Whether a vector satisfies its bounds, so that `prove` takes it."""
+    if vector.shape != (bounds.length,):
+        return False
+    update, counts = vector[: bounds.bounded], vector[bounds.bounded :]
+    # Entries first: squares of larger ones could wrap.
+    limit = bounds.norm_max
+    if not bool(((-limit <= update) & (update <= limit)).all()):
+        return False
+    return int(update @ update) <= bounds.norm_squared and bool(
+        ((counts >= 0) & (counts <= bounds.count_max)).all()
+    )
+
+
 def _short_integers(vector: IntVector, bounds: Bounds, size: CommitteeSize) -> IntVector:
     """X as slots [packing, short]. Raises ValueError when the vector is out of bounds."""
     if vector.shape != (bounds.length,):

@@ -17,13 +17,22 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-from pnyx.errors import DecodingError, MalformedMessage, ProtocolError
+from pnyx.errors import DecodingError, MalformedMessage, ProtocolError, RuleBroken
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.protocol import beacon
 from pnyx.protocol.aggregation import direct
+from pnyx.protocol.aggregation.verdicts import Rule
+from pnyx.protocol.aggregation.verification import (
+    FieldShares,
+    pack_answers,
+    sum_share,
+    summed_length,
+    summed_vector,
+)
+from pnyx.protocol.aggregation.verification import answers as answer_challenge
 from pnyx.protocol.agreement import Agreement, value_hash
-from pnyx.protocol.events import PeerBlamed, StepReached
+from pnyx.protocol.events import ContributionsJudged, PeerBlamed, StepReached
 from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.identity import signing_input
 from pnyx.protocol.messages import (
@@ -62,7 +71,12 @@ from pnyx.protocol.ports import IntVector
 from pnyx.protocol.round.holdings import Holdings, dealing_info
 from pnyx.protocol.round.leader import Leader
 from pnyx.protocol.round.services import RoundServices
-from pnyx.protocol.round.values import VALUE_BYTES_MAX, ClosedList, InputReader
+from pnyx.protocol.round.values import (
+    VALUE_BYTES_MAX,
+    ClosedList,
+    InputReader,
+    inputs_wanted,
+)
 from pnyx.protocol.round.views import Views
 
 NO_VALUE = bytes(32)
@@ -497,15 +511,24 @@ class CommitteeMember:
         for who, header in sorted(self.closed.headers.items()):
             share = self.holdings.share_of(header)
             if share is not None:
-                answers.append((who, direct.check_values(share, self.challenge, who)))
+                answers.append((who, self._answer(share, header)))
         body = VerifyResponse(
             self.plan.context,
             self.member,
             self.challenge,
             tuple(who for who, _ in answers),
-            direct.pack_values([values for _, values in answers]),
+            pack_answers([values for _, values in answers]),
         )
         return MemberInput(self.plan.context, self.services.sign_once("response", body))
+
+    def _answer(self, share: FieldShares, header: Signed) -> IntVector:
+        phase, challenge = self.plan.phase, self.challenge
+        if phase is None or challenge is None:
+            raise ValueError(
+                "a contribution is checked in a round that takes some, once challenged"
+            )
+        claim = self.reader.claim(header)
+        return answer_challenge(share, self.member, claim, challenge, phase.bounds, self.plan.size)
 
     def _release(self, now: float) -> RoundMessage | None:
         """Release once; then round key and shares are erased."""
@@ -538,7 +561,7 @@ class CommitteeMember:
         present = [share for share in shares if share is not None]
         if len(present) < len(shares):
             return b""
-        return direct.add_shares(present, phase.vector_length, self.plan.size.packing)
+        return sum_share(present, phase.bounds, self.plan.size)
 
     def _record_vote(self, now: float) -> RoundMessage | None:
         del now
@@ -601,6 +624,10 @@ class CommitteeMember:
             self.services.send_member(member, Pull(self.plan.context, self.step))
             return
         self.views.wait(now)
+        if message.instance is not Instance.CLOSE:
+            wanted = inputs_wanted(self.plan.size, message.view)
+            if self.reader.count_inputs(message.instance, message.value) < wanted:
+                raise RuleBroken("a leader proposes with fewer inputs than it could have")
         vote = self.agreements[message.instance].on_proposal(message)
         if vote is not None:
             self.services.send_member(member, vote)
@@ -647,6 +674,26 @@ class CommitteeMember:
                 self._blame(self.plan.census.node_ids[who], "showed two different contributions")
         elif self.closed is not None and self.challenge is not None:
             self.judgement = self.reader.accept_value(value, self.closed, self.challenge)
+            self._tell_judgement(self.judgement)
+
+    def _tell_judgement(self, judgement: direct.Judgement) -> None:
+        node_ids = self.plan.census.node_ids
+        broken = {
+            node_ids[who]: rule
+            for who, rule in judgement.rejected.items()
+            if rule in (Rule.RANGE, Rule.BOUND)
+        }
+        for node, rule in broken.items():
+            self._blame(node, rule.value)
+        self.services.emit(
+            ContributionsJudged(
+                self.plan.study,
+                self.plan.round_number,
+                len(judgement.accepted),
+                tuple(broken),
+                len(judgement.rejected) - len(broken),
+            )
+        )
 
     def _validate_open(self, value: bytes) -> None:
         self.reader.open_value(value)
@@ -756,23 +803,22 @@ class CommitteeMember:
         phase, judgement = self.plan.phase, self.judgement
         if phase is None or judgement is None or self.skipped:
             return self.plan.model_hash, ()
-        shares: dict[int, direct.FieldShares] = {}
+        length = summed_length(phase.bounds, self.plan.size)
+        shares: dict[int, FieldShares] = {}
         for member, release in releases.items():
             if member in judgement.pool and release.shares:
                 try:
                     shares[member] = direct.read_released(
-                        release.shares, phase.vector_length, self.plan.size.packing
+                        release.shares, length, self.plan.size.packing
                     )
                 except ProtocolError as error:
                     self._blame(self._node_of(member), str(error))
-        total, liars = direct.decode_sum(self.plan.size, shares, phase.vector_length)
+        decoded, liars = direct.decode_sum(self.plan.size, shares, length)
         for member in liars:
             self._blame(self._node_of(member), "released a wrong share")
         count = len(judgement.accepted)
-        if int(abs(total).max()) > count * phase.entry_max:
-            # Some contribution was out of bounds: the sum means nothing and changes nothing.
-            return self.plan.model_hash, ()
-        split = phase.vector_length - phase.metrics_length
+        total = summed_vector(decoded, phase.bounds, self.plan.size)
+        split = phase.bounds.length - phase.metrics_length
         metrics = tuple(int(value) for value in total[split:])
         if phase.kind != "train":
             return self.plan.model_hash, metrics

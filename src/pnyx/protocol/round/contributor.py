@@ -17,7 +17,7 @@ import numpy as np
 from pnyx.errors import InvalidSignature, MalformedMessage
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import merkle_proofs, merkle_root
-from pnyx.protocol.aggregation import direct
+from pnyx.protocol.aggregation.verification import payload_bytes, prove, within
 from pnyx.protocol.agreement import check_decision, value_hash
 from pnyx.protocol.events import (
     ContributionAcknowledged,
@@ -43,7 +43,7 @@ from pnyx.protocol.ports import IntVector
 from pnyx.protocol.round.committee import receipt_statement
 from pnyx.protocol.round.holdings import share_info
 from pnyx.protocol.round.services import RoundServices
-from pnyx.protocol.round.values import InputReader, header_hash
+from pnyx.protocol.round.values import InputReader, contribution_context, header_hash
 
 _STORED_BYTES_MAX = 64 * 1024 * 1024
 
@@ -163,15 +163,11 @@ class Contributor:
                 return
 
     def on_trained(self, vector: IntVector, now: float) -> None:
-        """Take the vector; refuse one that the protocol could not add up."""
+        """Take the vector; refuse one that the committee would reject."""
         phase = self._plan.phase
         if self.stage is not Stage.TRAINING or phase is None:
             return
-        limit = phase.entry_max
-        if (
-            vector.shape != (phase.vector_length,)
-            or not (-limit <= vector).all() & (vector <= limit).all()
-        ):
+        if not within(vector, phase.bounds):
             self.withhold()
             return
         self._vector = vector
@@ -208,7 +204,7 @@ class Contributor:
         if phase is None:
             return
         self.stage = Stage.DEBITING
-        size = direct.payload_bytes(phase.vector_length, self._plan.size.packing)
+        size = payload_bytes(phase.bounds, self._plan.size)
         self._services.emit(
             RecordDebit(
                 self._plan.context,
@@ -228,13 +224,19 @@ class Contributor:
             seed = self._services.sampler.bytes(32)
             self._stored = _Stored(seed, self._vector.astype("<i8").tobytes(), self._opened)
             self._services.persist_secret("contribution", codec.encode(self._stored))
-        payloads = direct.share_vector(self._vector, self._plan.size, self._stored.seed)
+        phase = self._plan.phase
+        if phase is None:
+            return
+        context = contribution_context(self._plan.context, self._index)
+        proven = prove(self._vector, phase.bounds, self._plan.size, self._stored.seed, context)
+        payloads = proven.payloads
         header = ContributionHeader(
             self._plan.context,
             self._index,
             self._opened,
             self._plan.model_hash,
             merkle_root(payloads),
+            proven.published,
         )
         self._header = self._services.sign_once("header", header)
         proofs = merkle_proofs(payloads)

@@ -9,7 +9,7 @@ from pnyx.errors import RuleBroken
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import verify_merkle_proof
 from pnyx.protocol import beacon
-from pnyx.protocol.aggregation import direct
+from pnyx.protocol.aggregation.verification import FieldShares, read_payload
 from pnyx.protocol.messages import (
     Contribution,
     Dealing,
@@ -47,7 +47,7 @@ class Holdings:
         self._plan: RoundPlan = services.plan
         self._member = member
         self._private_key = private_key
-        self.shares: dict[bytes, direct.FieldShares] = {}  # header hash -> this member's share
+        self.shares: dict[bytes, FieldShares] = {}  # header hash -> this member's share
         self.headers: dict[int, Signed] = {}  # contributor -> first header seen
         self.receipted: dict[int, bytes] = {}  # contributor -> header hash
         self.next_shares: dict[int, OpenedShare] = {}
@@ -90,9 +90,7 @@ class Holdings:
             phase = self._plan.phase
             if phase is None:
                 raise RuleBroken("this round takes no contributions")
-            self.shares[name] = direct.read_payload(
-                payload, phase.vector_length, self._plan.size.packing
-            )
+            self.shares[name] = read_payload(payload, phase.bounds, self._plan.size)
         if receipt and who not in self.receipted:
             stored = f"envelope/{who}"
             if stored not in self._services.restored:
@@ -137,6 +135,6 @@ class Holdings:
         """Receipted contributions, for the close vote."""
         return tuple(HeldContribution(who, name) for who, name in sorted(self.receipted.items()))
 
-    def share_of(self, header: Signed) -> direct.FieldShares | None:
+    def share_of(self, header: Signed) -> FieldShares | None:
         """This member's share of a contribution on the closed list."""
         return self.shares.get(header_hash(header))

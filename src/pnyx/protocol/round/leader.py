@@ -47,6 +47,7 @@ from pnyx.protocol.round.values import (
     InputReader,
     OpenValue,
     header_hash,
+    inputs_wanted,
 )
 from pnyx.protocol.round.views import Views
 
@@ -210,6 +211,10 @@ class Leader:
                 if certificate is not None:
                     self._m.services.send_member(member, certificate)
 
+    def _answers_wanted(self) -> int:
+        """Inputs that a proposal needs in this view; see `values.inputs_wanted`."""
+        return inputs_wanted(self._m.plan.size, self._m.views.current)
+
     def _ready(
         self, have: Collection[int], expected: Collection[int], minimum: int, now: float
     ) -> bool:
@@ -254,7 +259,7 @@ class Leader:
         expected = [
             member for member, index in enumerate(plan.committee) if not self._m.unreachable(index)
         ]
-        if not self._ready(self._keys, expected, plan.size.quorum, now):
+        if not self._ready(self._keys, expected, self._answers_wanted(), now):
             return None
         return codec.encode(OpenValue(tuple(self._keys[m] for m in sorted(self._keys))))
 
@@ -321,7 +326,7 @@ class Leader:
             except ProtocolError:
                 continue  # an answer that would make the proposal invalid
             good[member] = signed
-        if not self._ready(good, self._m.listed(), self._m.plan.size.quorum, now):
+        if not self._ready(good, self._m.listed(), self._answers_wanted(), now):
             return None
         return codec.encode(AcceptValue(tuple(good[m] for m in sorted(good))))
 

@@ -7,7 +7,7 @@ when it comes and on request, so that the contributor need not stay.
 
 from pnyx.errors import RuleBroken
 from pnyx.primitives.envelope import ENVELOPE_OVERHEAD_BYTES
-from pnyx.protocol.aggregation import direct
+from pnyx.protocol.aggregation.verification import payload_bytes
 from pnyx.protocol.messages import (
     Contribution,
     Relay,
@@ -28,9 +28,9 @@ class EnvelopeRelay:
         self._plan = services.plan
         self._reader = InputReader(self._plan, services.crypto)
         self._kept: dict[int, tuple[Signed, dict[int, SealedShare]]] = {}
-        length = self._plan.phase.vector_length if self._plan.phase is not None else 0
-        self._sealed_bytes = ENVELOPE_OVERHEAD_BYTES + direct.payload_bytes(
-            length, self._plan.size.packing
+        phase = self._plan.phase
+        self._sealed_bytes = ENVELOPE_OVERHEAD_BYTES + (
+            payload_bytes(phase.bounds, self._plan.size) if phase is not None else 0
         )
 
     def handle(self, sender: int, message: RoundMessage) -> None:

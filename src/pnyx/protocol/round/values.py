@@ -6,7 +6,7 @@ Each value carries the signed inputs that justify it, so every member can check 
     ACCEPT  a quorum of signed answers to the challenge
 """
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from itertools import islice, pairwise
 from typing import Annotated, TypeVar
@@ -19,9 +19,12 @@ from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.protocol import beacon
 from pnyx.protocol.aggregation import direct
+from pnyx.protocol.aggregation.verdicts import judge
+from pnyx.protocol.aggregation.verification import Claim, check_published, commit, read_answers
 from pnyx.protocol.messages import (
     CloseVote,
     ContributionHeader,
+    Instance,
     MemberBody,
     RoundBody,
     RoundKey,
@@ -30,8 +33,10 @@ from pnyx.protocol.messages import (
 )
 from pnyx.protocol.ports import Crypto, IntVector
 from pnyx.protocol.round.plan import RoundPlan
+from pnyx.protocol.selection.security import CommitteeSize
 
 T = TypeVar("T", RoundKey, CloseVote, VerifyResponse)
+_VERIFIED_PER_NODE = 8
 VALUE_BYTES_MAX = 4 * 1024 * 1024
 SignedInputs = Annotated[tuple[Signed, ...], Meta(max_length=1024)]
 
@@ -55,6 +60,22 @@ class AcceptValue(msgspec.Struct, frozen=True, array_like=True, tag=102):
     responses: SignedInputs
 
 
+def inputs_wanted(size: CommitteeSize, view: int) -> int:
+    """Round keys, and answers to the challenge, that a proposal must carry.
+
+    One leader must not choose who of a committee counts: with q inputs of its choice it could list
+    members that then fall silent, or leave contributions out. So q + f are asked for, which is all
+    but the planned absences. Once f + 1 leaders have failed to find as many, one of them honest,
+    there are not as many: then a quorum will do.
+    """
+    return size.quorum + size.corrupt_max if view <= size.corrupt_max else size.quorum
+
+
+def contribution_context(context: bytes, contributor: int) -> bytes:
+    """Binds a contribution's secrets and proof to its round, attempt and contributor."""
+    return digest("pnyx/contribution", context, contributor.to_bytes(4, "big"))
+
+
 def header_hash(signed: Signed) -> bytes:
     """Names a contribution: its header and signature, as received."""
     return digest("pnyx/header", signed.signer, signed.body, signed.signature)
@@ -66,7 +87,8 @@ class InputReader:
     def __init__(self, plan: RoundPlan, crypto: Crypto) -> None:
         self._plan = plan
         self._crypto = crypto
-        self._verified: dict[Signed, RoundBody] = {}
+        self._verified: OrderedDict[Signed, RoundBody] = OrderedDict()
+        self._verified_max = _VERIFIED_PER_NODE * (len(plan.committee) + len(plan.contributors) + 1)
         self._closed: dict[tuple[bytes, bytes], ClosedList] = {}
         self._judged: dict[tuple[bytes, bytes], direct.Judgement] = {}
 
@@ -94,7 +116,16 @@ class InputReader:
             raise RuleBroken("a contribution speaks for another node")
         if body.model_hash != plan.model_hash:
             raise RuleBroken("a contribution starts from another model")
+        if plan.phase is None:
+            raise RuleBroken("this round takes no contributions")
+        check_published(body.published, plan.phase.bounds)
         return body
+
+    def claim(self, signed: Signed) -> Claim:
+        """What a checked header claims, for judging and answering."""
+        header = self.header(signed)
+        context = contribution_context(self._plan.context, header.contributor)
+        return Claim(header.contributor, commit(context, header.shares_root), header.published)
 
     def _body(self, signed: Signed) -> RoundBody:
         known = self._verified.get(signed)
@@ -103,8 +134,18 @@ class InputReader:
             if known.context != self._plan.context:
                 raise WrongContext("a signed input belongs to another round")
             self._plan.census.check(self._crypto, signed)
+            if isinstance(known, CloseVote):
+                self._check_size(known)
             self._verified[signed] = known
+            if len(self._verified) > self._verified_max:
+                self._verified.popitem(last=False)
         return known
+
+    def _check_size(self, vote: CloseVote) -> None:
+        """A close vote lists nobody twice, so there is a bound to what is kept of it."""
+        plan = self._plan
+        if len(vote.joined) > len(plan.census) or len(vote.held) > len(plan.contributors):
+            raise RuleBroken("a close vote lists more than there can be")
 
     def _votes(self, inputs: tuple[Signed, ...], kind: type[T]) -> dict[int, T]:
         """Read inputs of one kind from a quorum of members, in member order."""
@@ -121,6 +162,12 @@ class InputReader:
         if len(read) < self._plan.size.quorum:
             raise RuleBroken("a value carries inputs of fewer members than a quorum")
         return read
+
+    def count_inputs(self, instance: Instance, data: bytes) -> int:
+        """How many members' inputs a proposed OPEN or ACCEPT value carries."""
+        if instance is Instance.OPEN:
+            return len(codec.decode(data, OpenValue, bytes_max=VALUE_BYTES_MAX).keys)
+        return len(codec.decode(data, AcceptValue, bytes_max=VALUE_BYTES_MAX).responses)
 
     def open_value(self, data: bytes) -> dict[int, RoundKey]:
         """Read and check an OPEN value: the present members' round keys."""
@@ -215,7 +262,12 @@ class InputReader:
             member: self.answers(response, closed, challenge)
             for member, response in self._votes(value.responses, VerifyResponse).items()
         }
-        return direct.judge(self._plan.size, closed.contributors, answers)
+        phase = self._plan.phase
+        if phase is None:
+            raise RuleBroken("this round takes no contributions")
+        claims = [self.claim(closed.headers[who]) for who in closed.contributors]
+        verdicts = judge(self._plan.size, phase.bounds, claims, challenge, answers)
+        return direct.settle(self._plan.size, verdicts, answers)
 
     def answers(
         self, response: VerifyResponse, closed: "ClosedList", challenge: bytes
@@ -227,7 +279,7 @@ class InputReader:
             raise RuleBroken("a member's answers are out of order")
         if any(who not in closed.headers for who in response.held):
             raise RuleBroken("a member answers for a contribution outside the closed list")
-        table = direct.read_values(response.values, len(response.held))
+        table = read_answers(response.values, len(response.held), self._plan.size)
         return dict(zip(response.held, table, strict=True))
 
 

@@ -1,46 +1,36 @@
-"""Sharing, checking, judging and decoding in direct mode."""
+"""The accepted set follows from verdicts, and the sum from released shares."""
 
 import numpy as np
 import pytest
+from tests.support.shares import release, share_plain
 
 from pnyx.errors import DecodingError, MalformedMessage
 from pnyx.protocol.aggregation import direct
 from pnyx.protocol.aggregation.encoding import FIELDS, SUM_MAX, from_slots, slot_width, to_slots
+from pnyx.protocol.aggregation.verdicts import UNDECIDED, Rule, Verdict
 from pnyx.protocol.selection import committee_size
 
 SIZE = committee_size(11, 2, 2)  # D 3
 LENGTH = 5
-CHALLENGE = b"c" * 32
+EVERYBODY = tuple(range(SIZE.size))
+GOOD = Verdict(accepted=True)
+ANSWER = np.zeros(1, dtype=np.int64)  # `settle` looks at who answered, not at what
 
 
 def contribution(who: int, vector: np.ndarray | None = None) -> list[direct.FieldShares]:
     """Every member's share of one contribution."""
     chosen = np.arange(LENGTH) - who if vector is None else vector
-    payloads = direct.share_vector(chosen.astype(np.int64), SIZE, bytes((who,)) * 32)
-    return [direct.read_payload(p, len(chosen), SIZE.packing) for p in payloads]
+    return share_plain(chosen.astype(np.int64), SIZE, bytes((who,)) * 32)
 
 
-def released(contributions, members=range(SIZE.size)):
+def released(contributions, members=EVERYBODY):
     """What members release of a sum."""
-    return {
-        m: direct.read_released(
-            direct.add_shares([c[m] for c in contributions], LENGTH, SIZE.packing),
-            LENGTH,
-            SIZE.packing,
-        )
-        for m in members
-    }
+    return release(contributions, members)
 
 
-def answers(contributions, members=range(SIZE.size)):
-    """Honest answers to the challenge."""
-    return {
-        m: {
-            who: direct.check_values(shares[m], CHALLENGE, who)
-            for who, shares in contributions.items()
-        }
-        for m in members
-    }
+def answers(*contributors):
+    """Everybody answers for these contributors."""
+    return {m: dict.fromkeys(contributors, ANSWER) for m in EVERYBODY}
 
 
 def test_slots_and_back():
@@ -61,100 +51,97 @@ def test_the_sum_decodes_and_wraps_only_above_its_capacity():
     assert (total == -SUM_MAX).all(), "so manifests that could reach it are refused"
 
 
-def test_a_payload_is_salted_and_exactly_sized():
-    first = direct.share_vector(np.zeros(LENGTH, dtype=np.int64), SIZE, b"1" * 32)
-    second = direct.share_vector(np.zeros(LENGTH, dtype=np.int64), SIZE, b"2" * 32)
-    assert all(len(p) == direct.payload_bytes(LENGTH, SIZE.packing) for p in first)
-    assert len({p[: direct.SALT_BYTES] for p in first + second}) == 2 * SIZE.size
-    for wrong in (first[0][:-1], first[0] + b"\0", b""):
-        with pytest.raises(MalformedMessage, match="wrong size"):
-            direct.read_payload(wrong, LENGTH, SIZE.packing)
-    with pytest.raises(MalformedMessage):
-        direct.read_payload(first[0][:16] + b"\xff" * (len(first[0]) - 16), LENGTH, SIZE.packing)
-
-
-def test_check_values_are_parsed_strictly():
-    given = answers({1: contribution(1)})[0][1]
-    data = direct.pack_values([given, given])
-    assert direct.read_values(data, 2).tolist() == [given.tolist(), given.tolist()]
-    with pytest.raises(MalformedMessage, match="wrong size"):
-        direct.read_values(data, 1)
-    for at in range(direct.CHECKS):
-        field = FIELDS[at // direct.REPETITIONS]
-        wrong = given.copy()
-        wrong[at] = field.modulus
-        with pytest.raises(MalformedMessage, match="not an element"):
-            direct.read_values(direct.pack_values([wrong]), 1)
-
-
 def test_a_released_share_is_parsed_strictly():
-    good = direct.add_shares([contribution(1)[0]], LENGTH, SIZE.packing)
+    share = released([contribution(1)])[0]
+    good = b"".join(field.pack(part) for field, part in zip(FIELDS, share, strict=True))
+    read = direct.read_released(good, LENGTH, SIZE.packing)
+    assert [part.tolist() for part in read] == [part.tolist() for part in share]
     with pytest.raises(MalformedMessage, match="wrong size"):
         direct.read_released(good + b"\0", LENGTH, SIZE.packing)
     with pytest.raises(MalformedMessage):
         direct.read_released(b"\xff" * len(good), LENGTH, SIZE.packing)
 
 
-def test_answers_depend_on_challenge_and_contributor():
-    share = contribution(1)[0]
-    base = direct.check_values(share, CHALLENGE, 1)
-    assert (direct.check_values(share, b"d" * 32, 1) != base).any()
-    assert (direct.check_values(share, CHALLENGE, 2) != base).any()
+# --- which contributions count -------------------------------------------------------------------
 
 
 def test_everybody_honest_is_accepted():
-    contributions = {who: contribution(who) for who in (4, 2, 9)}
-    judged = direct.judge(SIZE, (2, 4, 9), answers(contributions))
-    assert judged == direct.Judgement((2, 4, 9), tuple(range(SIZE.size)), ())
+    judged = direct.settle(SIZE, dict.fromkeys((2, 4, 9), GOOD), answers(4, 2, 9))
+    assert judged == direct.Judgement((2, 4, 9), EVERYBODY, {})
 
 
-def test_judge_does_not_depend_on_order():
-    contributions = {who: contribution(who) for who in (2, 4, 9)}
-    given = answers(contributions)
-    given[3][4] = given[3][4] + 1
+def test_whom_verification_rejects_does_not_count_and_costs_nobody_the_pool():
+    verdicts = {
+        2: GOOD,
+        4: Verdict(accepted=False, rule=Rule.BOUND, off=frozenset((1, 2))),
+        5: Verdict(accepted=False, rule=Rule.RANGE),
+        9: UNDECIDED,
+    }
+    judged = direct.settle(SIZE, verdicts, answers(2, 4, 5, 9))
+    rejected = {4: Rule.BOUND, 5: Rule.RANGE, 9: Rule.UNDECIDED}
+    assert judged == direct.Judgement((2,), EVERYBODY, rejected)
+
+
+def test_members_off_an_accepted_contribution_leave_the_pool():
+    verdicts = {2: GOOD, 4: Verdict(accepted=True, off=frozenset((3,)))}
+    judged = direct.settle(SIZE, verdicts, answers(2, 4))
+    assert judged.accepted == (2, 4)
+    assert judged.pool == tuple(m for m in EVERYBODY if m != 3)
+
+
+def test_settling_does_not_depend_on_order():
+    verdicts = {2: GOOD, 4: Verdict(accepted=True, off=frozenset((3,))), 9: GOOD}
+    given = answers(2, 4, 9)
     del given[5][9]
     shuffled = {
         m: {who: given[m][who] for who in sorted(given[m], reverse=True)}
         for m in sorted(given, reverse=True)
     }
-    first = direct.judge(SIZE, (2, 4, 9), given)
-    assert first == direct.judge(SIZE, (9, 2, 4), shuffled)
+    first = direct.settle(SIZE, verdicts, given)
+    assert first == direct.settle(SIZE, dict(reversed(verdicts.items())), shuffled)
     assert first.pool == (0, 1, 2, 4, 6, 7, 8, 9, 10)
     assert first.accepted == (2, 4, 9)
 
 
-def test_a_contribution_that_too_few_hold_is_rejected():
-    contributions = {who: contribution(who) for who in (2, 4)}
-    given = answers(contributions)
+def test_a_contribution_that_too_few_hold_is_left_out():
+    given = answers(2, 4)
     for member in range(SIZE.size - SIZE.quorum + 1):
         del given[member][4]
-    assert direct.judge(SIZE, (2, 4), given) == direct.Judgement(
-        (2,), tuple(range(SIZE.size)), (4,)
-    )
+    judged = direct.settle(SIZE, {2: GOOD, 4: GOOD}, given)
+    assert judged.accepted == (2,)
+    assert judged.rejected == {4: None}, "no rule was broken"
+    assert len(judged.pool) >= SIZE.quorum
+
+
+def test_members_that_claim_to_hold_nothing_keep_no_contribution_out():
+    given = answers(2, 4)
+    liars = EVERYBODY[: SIZE.size - SIZE.quorum]
+    for member in liars:
+        given[member] = {}
+    judged = direct.settle(SIZE, {2: GOOD, 4: GOOD}, given)
+    assert judged == direct.Judgement((2, 4), EVERYBODY[len(liars) :], {})
 
 
 def test_the_pool_keeps_a_quorum():
-    """Two contributions, each held by a quorum, but not both by one: the earlier one stays."""
-    contributions = {who: contribution(who) for who in (2, 4)}
-    given = answers(contributions)
+    """Two contributions, each held by a quorum, but not both by one: either can count."""
+    given = answers(2, 4)
     spare = SIZE.size - SIZE.quorum
     for member in range(spare):
         del given[member][2]
         del given[SIZE.size - 1 - member][4]
-    judged = direct.judge(SIZE, (2, 4), given)
-    assert judged.accepted == (2,)
-    assert judged.rejected == (4,)
+    judged = direct.settle(SIZE, {2: GOOD, 4: GOOD}, given)
+    assert len(judged.accepted) == 1
+    assert sorted([*judged.accepted, *judged.rejected]) == [2, 4]
+    assert list(judged.rejected.values()) == [None]
     assert len(judged.pool) == SIZE.quorum
 
 
-def test_too_few_answers_name_no_polynomial():
-    """With so many corrupt members that honest answers alone fix nothing, nothing is accepted."""
-    sizes = committee_size(5, 1, 1)
-    assert direct._suspects(SIZE, 2, {}) is None
-    contributions = {2: contribution(2)}
-    given = answers(contributions, range(SIZE.quorum - 1))
-    assert direct._suspects(SIZE, 2, given) is None
-    assert sizes.quorum == 4
+def test_nothing_to_settle():
+    assert direct.settle(SIZE, {}, answers()) == direct.Judgement((), EVERYBODY, {})
+    assert direct.settle(SIZE, {2: UNDECIDED}, {}) == direct.Judgement((), (), {2: Rule.UNDECIDED})
+
+
+# --- liars about the sum -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("liars", [(0,), (3, 8), (0, 10)])

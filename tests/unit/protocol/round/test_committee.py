@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 from msgspec.structs import replace
-from tests.support.committee import Committee
+from tests.support.committee import Committee, over_scale
 from tests.support.town import phase
 
 from pnyx.errors import RuleBroken
 from pnyx.primitives import codec
 from pnyx.primitives.signature import QuorumCertificate
-from pnyx.protocol.aggregation import direct
+from pnyx.protocol.aggregation.verdicts import Rule
+from pnyx.protocol.aggregation.verification import sum_share
 from pnyx.protocol.agreement import value_hash, vote_statement
 from pnyx.protocol.events import Forget, PeerBlamed, Persist
 from pnyx.protocol.identity import signing_input
@@ -32,11 +33,13 @@ from pnyx.protocol.messages import (
     ReleaseBundle,
     ShareRequest,
     Step,
+    VerifyResponse,
     ViewChange,
     Vote,
 )
 from pnyx.protocol.round.committee import CommitteeMember
 from pnyx.protocol.round.leader import Leader
+from pnyx.protocol.round.services import RoundServices
 
 VECTOR = np.arange(5, dtype=np.int64) - 2
 CONTRIBUTORS = (2, 3, 4)
@@ -64,7 +67,8 @@ class Walk:
     """Crafts what ends each step, with every key of the committee."""
 
     def __init__(self, member: int = 1, *, listed=range(7), study=None, restored=None, **terms):
-        self.c = Committee(phase_=phase(5, entry_max=2, **terms))
+        self.c = Committee(phase_=phase(5, norm_max=4, **terms))
+        self.contributors = CONTRIBUTORS
         self.listed = tuple(listed)
         self.open_value = self.c.open_value(self.listed)
         self.opened = value_hash(self.open_value)
@@ -104,7 +108,7 @@ class Walk:
         return Certificate(self.context, instance, phase_, view, value_hash(value), signed)
 
     def close_value(self):
-        headers = [self.c.header(i, open_value=self.opened) for i in CONTRIBUTORS]
+        headers = [self.c.header(i, open_value=self.opened) for i in self.contributors]
         votes = [self.c.member_signed(m, self.c.close_vote(m, headers)) for m in self.listed]
         return self.c.close_value(headers, votes)
 
@@ -118,19 +122,15 @@ class Walk:
         return self.c.accept_value(responses)
 
     def response(self, member, challenge):
-        values = []
-        for index in CONTRIBUTORS:
-            share = direct.read_payload(self.c.payloads(index)[member], 5, 2)
-            values.append(direct.check_values(share, challenge, index))
-        return self.c.response(member, challenge=challenge, values=direct.pack_values(values))
+        return self.c.response(member, self.contributors, challenge)
 
     def release(self, member, **changes):
-        shares = [direct.read_payload(self.c.payloads(i)[member], 5, 2) for i in CONTRIBUTORS]
+        shares = [self.c.shares(i, member) for i in self.member.judgement.accepted]
         terms = {
             "context": self.context,
             "member": member,
             "accepted": self.member.decided(Instance.ACCEPT),
-            "shares": direct.add_shares(shares, 5, 2),
+            "shares": sum_share(shares, self.c.bounds, self.c.size),
             "openings": tuple(self.c.dealt(d, "next").shares[member] for d in range(4)),
             **changes,
         }
@@ -364,12 +364,38 @@ def test_a_bundle_that_does_not_suffice(spoil, blamed):
     assert len(walk.box.of(PeerBlamed)) == blamed
 
 
-def test_a_sum_out_of_bounds_changes_nothing():
-    """Contributions of 2 under a bound of 1: verification of size is yet to come."""
+def test_a_contributor_beyond_its_bound_is_left_out_and_blamed():
     walk = Walk()
-    walk.c.plan.phase = phase(5, entry_max=1)
+    walk.contributors = (2, 3, 4, 5)
+    walk.c.altered[5] = over_scale(2, walk.c.bounds, walk.c.size)
     walk.to(Step.CERTIFY)
     body = codec.decode(walk.member.body, RecordBody, bytes_max=10**6)
+    assert body.accepted == (2, 3, 4)
+    assert walk.study.totals == [(3 * VECTOR).tolist()]
+    node = walk.c.plan.census.node_ids[5]
+    assert walk.box.of(PeerBlamed) == [PeerBlamed(node, walk.member.judgement.rejected[5].value)]
+    assert walk.member.judgement.rejected[5] in (Rule.RANGE, Rule.BOUND)
+
+
+def test_a_contribution_that_decides_nothing_blames_nobody():
+    """Three members got shares of something else: a dispute, until shares are opened."""
+    walk = Walk()
+    walk.contributors = (2, 3, 4, 5)
+    honest = walk.c.payloads(5)
+    spoilt = {honest[member] for member in (0, 1, 2)}
+    walk.c.altered[5] = lambda p: p[:-4] + bytes((p[-4] ^ 1,)) + p[-3:] if p in spoilt else p
+    walk.to(Step.CERTIFY)
+    assert walk.member.judgement.rejected == {5: Rule.UNDECIDED}
+    assert walk.box.of(PeerBlamed) == []
+
+
+def test_a_round_that_verification_brings_below_its_floor_opens_nothing():
+    walk = Walk()
+    walk.c.altered[4] = over_scale(3, walk.c.bounds, walk.c.size)
+    walk.to(Step.CERTIFY)
+    body = codec.decode(walk.member.body, RecordBody, bytes_max=10**6)
+    assert body.skipped
+    assert body.accepted == ()
     assert body.model_hash == walk.c.plan.model_hash
     assert walk.study.totals == []
 
@@ -472,6 +498,48 @@ def test_a_restart_opens_the_same_challenge():
     walk.hear(0, walk.decision(Instance.CLOSE, walk.close_value()))
     assert walk.member.step is Step.ACCEPT
     assert walk.member.challenge == first.member.challenge
+
+
+def responses(walk) -> list:
+    return [
+        m.signed
+        for m in walk.box.of(MemberInput)
+        if isinstance(walk.member.reader.member_body(m.signed), VerifyResponse)
+    ]
+
+
+def test_a_member_answers_one_challenge_only(monkeypatch):
+    """Answers to a second one would open new functionals of the contributors' secrets."""
+    first = Walk().to(Step.CLOSE)
+    first.member.holdings._private_key = first.c.private_key(1)
+    for who in CONTRIBUTORS:
+        first.hear(who, first.c.contribution(who, 1, header=first.c.header(who)))
+    first.to(Step.ACCEPT)
+    (given,) = responses(first)
+    assert first.member.reader.member_body(given).held == CONTRIBUTORS
+    kept = {
+        e.key.rsplit("/1/", 1)[1]: e.value
+        for e in first.box.of(Persist)
+        if not e.key.endswith("/secret")
+    }
+
+    def answered_after_a_restart(challenge):
+        walk = Walk(restored=dict(kept))
+        walk.member.holdings._private_key = walk.c.private_key(1)
+        walk.to(Step.ACCEPT)
+        walk.member.challenge = challenge
+        return responses(walk)[0], walk.member._response(1.0).signed
+
+    assert answered_after_a_restart(first.member.challenge) == (given, given)
+    assert answered_after_a_restart(bytes(32)) == (given, given)
+    once = RoundServices.sign_once
+    monkeypatch.setattr(
+        RoundServices,
+        "sign_once",
+        lambda self, slot, body: self.sign(body) if slot == "response" else once(self, slot, body),
+    )
+    _, second = answered_after_a_restart(bytes(32))
+    assert second != given, "the slot on the disk is the defence"
 
 
 def test_a_leader_waits_for_dealers():

@@ -1,5 +1,6 @@
 """Every rule by which the three values of a committee are read."""
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 from tests.support.committee import CHALLENGE, Committee
@@ -72,6 +73,37 @@ def test_a_header_by_the_wrong_node():
 def test_a_header_from_another_model():
     with pytest.raises(RuleBroken, match="another model"):
         C.reader.header(C.header(2, model_hash=b"x" * 32))
+
+
+def test_a_header_whose_published_vector_no_honest_mask_gives():
+    longest = np.full(256, C.bounds.published_max, dtype="<i4")
+    assert C.reader.header(C.header(2, published=longest.tobytes()))
+    longest[255] = -longest[255] - 1
+    with pytest.raises(RuleBroken, match="too long"):
+        C.reader.header(C.header(2, published=longest.tobytes()))
+    with pytest.raises(MalformedMessage, match="1024 bytes"):
+        C.reader.header(C.header(2, published=bytes(1020)))
+    with pytest.raises(MalformedMessage):
+        C.reader.header(C.header(2, published=bytes(1028)))
+
+
+def test_a_header_in_a_round_that_takes_no_contributions():
+    joining = Committee(folk=C.folk, joining=True)
+    joining.plan.__dict__["contributor_set"] = frozenset(range(9))
+    with pytest.raises(RuleBroken, match="takes no contributions"):
+        joining.reader.header(joining.header(2))
+
+
+def test_a_claim_is_bound_to_round_and_contributor():
+    claim = C.reader.claim(HEADERS[0])
+    assert claim.contributor == 2
+    assert claim.published == C.reader.header(HEADERS[0]).published
+    other = Committee(folk=C.folk, round_number=2)
+    elsewhere = [
+        other.reader.claim(other.header(2, C.payloads(2))),
+        C.reader.claim(C.header(3, C.payloads(2))),
+    ]
+    assert len({claim.commitment, *(each.commitment for each in elsewhere)}) == 3
 
 
 # --- OPEN ----------------------------------------------------------------------------------------
@@ -233,7 +265,7 @@ def test_accept():
         ({"held": (2, 2, 4)}, RuleBroken, "out of order"),
         ({"held": (2, 3, 5)}, RuleBroken, "outside the closed list"),
         ({"held": (2, 3)}, MalformedMessage, "wrong size"),
-        ({"values": b"\xff" * 48}, MalformedMessage, "not an element"),
+        ({"values": b"\xff" * 144}, MalformedMessage, "not an element"),
     ],
 )
 def test_answers_that_cannot_be_read(changes, error, rule):
@@ -266,10 +298,10 @@ def test_a_signature_is_verified_once():
 def test_a_value_is_read_once(monkeypatch):
     committee = Committee()
     closed = committee.closed()
-    judged = committee.reader.accept_value(committee.accept_value(), closed, CHALLENGE)
-    monkeypatch.setattr(committee.reader, "_body", None)
+    accept = committee.accept_value()
+    judged = committee.reader.accept_value(accept, closed, CHALLENGE)
     headers = [committee.header(index) for index in (2, 3, 4)]
     value = committee.close_value(headers)
+    monkeypatch.setattr(committee.reader, "_body", None)
     assert committee.reader.close_value(value, committee.keys(), committee.opened) is closed
-    again = committee.reader.accept_value(committee.accept_value(), closed, CHALLENGE)
-    assert again is judged
+    assert committee.reader.accept_value(accept, closed, CHALLENGE) is judged

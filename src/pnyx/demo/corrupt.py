@@ -1,0 +1,124 @@
+"""Corrupt processes of the demonstration.
+
+A corrupt node is a real one in everything: process, key, certificate, vault, training. Only what
+its machine hears and says passes through wrappers of `simulator.adversary`, those that the
+simulator uses. They are put in by the node's own process, where the daemon makes its machine.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from pnyx.node.learning import read_manifest_body
+from pnyx.primitives.hashing import digest
+from pnyx.primitives.sampling import Sampler
+from pnyx.protocol.aggregation.bounds import Bounds
+from pnyx.protocol.events import Effect, Event, RecordDebit, StartTraining, TrainingFinished
+from pnyx.protocol.machine import NodeMachine
+from pnyx.protocol.messages import Record
+from pnyx.protocol.ports import IntVector
+from pnyx.protocol.study import StudyState
+from pnyx.simulator.adversary import BEHAVIOURS, Hands, Own
+
+# Kind -> keys of `adversary.BEHAVIOURS`. A node leads so seldom that an equivocator must show its
+# two faces as a contributor too.
+SHOWN = {
+    "over scale": ("over scale",),
+    "liar": ("liar",),
+    "equivocator": ("equivocating leader", "two headers"),
+    "withheld reveals": ("withheld reveals",),
+}
+
+
+def choose_corrupt(nodes: int, count: int, spared: Collection[int], seed: bytes) -> dict[int, str]:
+    """Draw `count` corrupt nodes that are not spared: node -> kind, each kind in turn."""
+    kinds = tuple(SHOWN)
+    free = [node for node in range(nodes) if node not in spared]
+    chosen = Sampler(seed, "pnyx/demo/corrupt").sample(len(free), count)
+    return {free[place]: kinds[nth % len(kinds)] for nth, place in enumerate(chosen)}
+
+
+class OwnContributions:
+    """What the machine inside contributes, learned from what passes in and out of it."""
+
+    def __init__(self) -> None:
+        self._vectors: dict[tuple[bytes, int], IntVector] = {}
+        self._bounds: dict[tuple[bytes, int], Bounds] = {}
+        self._rounds: dict[bytes, tuple[bytes, int]] = {}
+
+    def hear(self, event: Event) -> None:
+        """Learn a trained vector."""
+        if isinstance(event, TrainingFinished):
+            self._vectors[event.study, event.round_number] = event.vector
+
+    def see(self, effects: list[Effect]) -> None:
+        """Learn a round's bounds before training, and its context before anything is sent."""
+        for effect in effects:
+            match effect:
+                case StartTraining():
+                    phase = read_manifest_body(effect.manifest).phase_of(effect.round_number)
+                    self._bounds[effect.study, effect.round_number] = phase.bounds
+                case RecordDebit():
+                    self._rounds[effect.context] = effect.study, effect.round_number
+                case _:
+                    pass
+
+    def of(self, context: bytes) -> Own:
+        """The contribution of the attempt with this context; its debit came before it."""
+        at = self._rounds[context]
+        return Own(self._vectors[at], self._bounds[at])
+
+
+class CorruptMachine:
+    """An honest machine behind wrappers; implements `node.daemon.Machine`.
+
+    kind: a key of SHOWN. on_misbehaviour: called whenever a wrapper changed what was heard or said.
+    settings: what `NodeMachine` takes.
+    """
+
+    def __init__(self, kind: str, on_misbehaviour: Callable[[], None], **settings: Any) -> None:
+        self._machine = NodeMachine(**settings)
+        self._own = OwnContributions()
+        self._on_misbehaviour = on_misbehaviour
+        hands = Hands(
+            index=self._machine.index,
+            node_id=self._machine.node_id,
+            crypto=settings["crypto"],
+            census=self._machine.census,
+            sampler=Sampler(digest("pnyx/demo/corrupt", settings["seed"]), "corrupt"),
+            contribution=self._own.of,
+        )
+        self._wrappers = [BEHAVIOURS[name](hands) for name in SHOWN[kind]]
+
+    @property
+    def studies(self) -> Mapping[bytes, StudyState]:
+        """Studies known, by id."""
+        return self._machine.studies
+
+    @property
+    def epoch_beacons(self) -> Mapping[int, bytes]:
+        """The network's beacons, by epoch."""
+        return self._machine.epoch_beacons
+
+    @property
+    def epoch_record(self) -> Record | None:
+        """The certified record of the first beacon."""
+        return self._machine.epoch_record
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """Let the machine hear what the wrappers let through, and say what they make of it."""
+        self._own.hear(event)
+        heard: Event | None = event
+        for wrapper in self._wrappers:
+            heard = wrapper.receive(heard, now) if heard is not None else None
+        effects = self._machine.handle(heard, now) if heard is not None else []
+        self._own.see(effects)
+        said = effects
+        for wrapper in self._wrappers:
+            said = wrapper.emit(said, now)
+        if heard is not event or said != effects:
+            self._on_misbehaviour()
+        return said
+
+    def next_deadline(self) -> float | None:
+        """When to wake it with TimerExpired."""
+        return self._machine.next_deadline()

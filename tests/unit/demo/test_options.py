@@ -1,0 +1,25 @@
+"""Options of `pnyx demo` that are refused before anything starts."""
+
+from pathlib import Path
+
+import pytest
+
+from pnyx.demo.run import run_demo
+from pnyx.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"nodes": 5}, "--nodes must be from 6 to 36"),
+        ({"rounds": 0}, "--rounds must be"),
+        ({"kill": 0.6}, "--kill must be"),
+        ({"corrupt": -1}, "--corrupt must be from 0 to 4"),
+        ({"corrupt": 5}, "nothing is promised when more than 4 of them are corrupt"),
+        ({"nodes": 12, "corrupt": 2}, "--corrupt must be from 0 to 1: among 12 nodes"),
+    ],
+)
+def test_out_of_range(options: dict, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=said):
+        run_demo(keep=tmp_path / "unused", **options)
+    assert not (tmp_path / "unused").exists()
