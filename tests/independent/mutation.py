@@ -111,6 +111,6 @@ def signed_again(tree: list, committees: list[list[int]], proposer: int, sign: S
             body, signers = put_together(record[1]), record[3][0]
             for place, member in enumerate(signers):
                 record[3][1][place] = sign(committee[member], body)
-    except (TypeError, ValueError, IndexError, AttributeError):
+    except (TypeError, ValueError, LookupError, AttributeError):
         return changed  # too broken to be signed
     return changed

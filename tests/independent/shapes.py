@@ -141,12 +141,17 @@ RECORD_BODY = array(
     joins=B32,
     next_beacon=B32,
 )
+BOUNDS = array(
+    length=integer(0, 10**6),
+    bounded=integer(0, 10**6),
+    norm_max=integer(0, 2**53 - 1),
+    count_max=integer(0, 2**53 - 1),
+)
 PHASE = array(
     kind=one_of("train", "evaluate"),
     rounds=integer(1, 10_000),
-    vector_length=integer(1, 10**6),
+    bounds=BOUNDS,
     metrics_length=integer(0, 1024),
-    entry_max=integer(1, 2**53 - 1),
     target=integer(1, 4096),
     drawn=integer(1, 4096),
     deadline=SECONDS,

@@ -8,6 +8,7 @@ together forged, and thousands of copies with something wrong.
 import ast
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from tests.support.town import NETWORK, Town, manifest, phase, real
 from pnyx.node.bundle import BUNDLE_BYTES_MAX, make_bundle, read_bundle
 from pnyx.primitives import codec
 from pnyx.primitives.signature import QuorumCertificate
+from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.manifest import read_manifest
 from pnyx.protocol.messages import Record
@@ -280,9 +282,13 @@ TERMS = {
 PHASE_TERMS = {
     "kind": ["evaluate", "Train", "", "train "],
     "rounds": [0, 3],
-    "vector_length": [0, 1, 20_000, 20_001],
+    "bounds": [
+        *[(length, length, 1, 0) for length in (0, 1, 20_000, 20_001, 10**6, 10**6 + 1)],
+        *[(9, bounded, 1, 1) for bounded in (0, 5, 9, 10)],
+        *[(9, 9, norm_max, 0) for norm_max in (0, 4096, 19_000, 20_000, 2**52)],
+        *[(9, 0, 0, count_max) for count_max in (0, 2**20, 2**50, 2**53)],
+    ],
     "metrics_length": [1, 9, 10, 1025],
-    "entry_max": [0, 2**50, 2**53],
     "target": [2, 3, 6, 7],
     "drawn": [4, 5, 9, 10, 4096, 4097],
     "deadline_s": [0.0, 7 * 86400.0, 1e9],
@@ -309,8 +315,26 @@ def test_kind_with_a_line_break_is_no_kind() -> None:
 
 def test_sums_that_just_fit() -> None:
     most = verifier.SUM_MAX // 6
-    plans = [manifest(LENGTH, [phase(LENGTH, entry_max=each)]) for each in (most, most + 1)]
+    bounds = [(LENGTH, 0, 0, each) for each in (most, most + 1)]
+    plans = [manifest(LENGTH, [phase(LENGTH, bounds=each)]) for each in bounds]
     assert [agree(forged(plan=plan)) for plan in plans] == [True, False]
+
+
+@given(
+    length=st.integers(0, 30),
+    bounded=st.integers(0, 30),
+    norm_max=st.integers(0, 3) | st.integers(19_560, 19_590) | st.integers(0, 2**53 - 1),
+    count_max=st.integers(0, 3) | st.integers(0, 2**53 - 1),
+)
+@settings(max_examples=300, deadline=None)
+def test_bounds_that_can_be_proven(length, bounded, norm_max, count_max) -> None:
+    asked = SimpleNamespace(length=length, bounded=bounded, norm_max=norm_max, count_max=count_max)
+    try:
+        Bounds(**vars(asked))
+        believed = True
+    except ValueError:
+        believed = False
+    assert verifier.provable(asked) == believed
 
 
 def test_manifest_signed_by_a_stranger() -> None:
@@ -414,6 +438,14 @@ def test_second_verifier_knows_what_no_honest_member_signs(rule) -> None:
         edits[1]["accepted"] = tuple(sorted(map(census.index_of, drawn), reverse=True))
     found = findings(forged(edits, model=b""))
     assert [(each.rule, each.implied) for each in found] == [(rule, True)]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "possible"), [((5, 0, 5), True), ((0, -1, 0), False), ((0, 6, 0), False)]
+)
+def test_published_counts_lie_between_none_and_all(metrics, possible) -> None:
+    plan = manifest(LENGTH, [phase(LENGTH, bounds=(LENGTH, 6, 1, 1), metrics_length=3)])
+    assert (findings(forged({1: {"metrics": metrics}}, plan)) == []) == possible
 
 
 # --- independence -------------------------------------------------------------------------------

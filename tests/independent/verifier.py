@@ -7,6 +7,7 @@ carries on after a fault where the rest can still be judged, so one fault may gi
 """
 
 from hashlib import sha256
+from math import isqrt
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,7 +19,8 @@ from pnyx.primitives.signature import verify as signature_valid
 
 VERSION = 1
 ZERO = bytes(32)
-SUM_MAX = (134176769 * 134111233 - 1) // 2
+MODULUS = 134176769 * 134111233
+SUM_MAX = (MODULUS - 1) // 2
 VECTOR_LENGTH_MAX = 20_000
 
 
@@ -147,6 +149,42 @@ def draw_contributors(census: Census, beacon: bytes, joins: list[int], count: in
     return sorted(joined, key=rank)[:count]
 
 
+# --- bounds of a contribution -------------------------------------------------------------------
+
+
+def provable(bounds: Any) -> bool:
+    """Whether a contribution within these bounds can be proven without wrapping."""
+    counts = bounds.length - bounds.bounded
+    if bounds.length < 1 or counts < 0:
+        return False
+    if bounds.bounded and bounds.norm_max < 1:
+        return False
+    if counts and not 1 <= bounds.count_max <= SUM_MAX:
+        return False
+    squared = bounds.norm_max**2 if bounds.bounded else 0
+    bits = squared.bit_length() + counts * bounds.count_max.bit_length()
+    published_max = 6 * (isqrt(11**2 * 337 * (squared + bits)) + 1)
+    return 32 * published_max**2 + 24576 * published_max + squared < MODULUS
+
+
+def largest_entry(bounds: Any) -> int:
+    update = bounds.norm_max if bounds.bounded else 0
+    return max(update, bounds.count_max if bounds.length > bounds.bounded else 0)
+
+
+def metrics_possible(phase: Any, accepted: int, metrics: list[int]) -> bool:
+    """Whether these may be the last entries of a sum of that many contributions."""
+    bounds = phase.bounds
+    for entry, metric in enumerate(metrics, start=bounds.length - len(metrics)):
+        if entry < bounds.bounded:
+            possible = abs(metric) <= accepted * bounds.norm_max
+        else:
+            possible = 0 <= metric <= accepted * bounds.count_max
+        if not possible:
+            return False
+    return True
+
+
 # --- the verifier -------------------------------------------------------------------------------
 
 
@@ -244,11 +282,14 @@ class _Chain:
         self.check(manifest.noise_multiplier == 0, where, "noise")
         self.check(manifest.epoch == 0, where, "another epoch than 0")
         for phase in manifest.phases:
-            self.check(phase.vector_length <= VECTOR_LENGTH_MAX, where, "vector too long")
-            self.check(phase.metrics_length <= phase.vector_length, where, "more metrics than sums")
+            length = phase.bounds.length
+            self.check(provable(phase.bounds), where, "bounds that cannot be proven")
+            self.check(length <= VECTOR_LENGTH_MAX, where, "vector too long")
+            self.check(phase.metrics_length <= length, where, "more metrics than sums")
             ordered = manifest.cohort_min <= phase.target <= phase.drawn
             self.check(ordered, where, "floor, target and drawn out of order")
-            self.check(phase.drawn * phase.entry_max <= SUM_MAX, where, "sums may wrap")
+            fits = phase.drawn * largest_entry(phase.bounds) <= SUM_MAX
+            self.check(fits, where, "sums may wrap")
 
     # --- rounds ---------------------------------------------------------------------------------
 
@@ -343,8 +384,8 @@ class _Chain:
         if not body.skipped:
             withheld = not body.metrics and same_model
             check(withheld or len(body.metrics) == phase.metrics_length, "number of metrics")
-            most = len(body.accepted) * phase.entry_max
-            check(all(abs(each) <= most for each in body.metrics), "metrics beyond their bound")
+            possible = metrics_possible(phase, len(body.accepted), body.metrics)
+            check(possible, "metrics beyond their bound")
 
     def check_certificate(self, plan: Round, record: Any) -> None:
         signers, signatures = record.certificate.signers, record.certificate.signatures
