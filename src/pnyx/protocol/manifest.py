@@ -4,7 +4,7 @@ The study id is the hash of the signed manifest's body, so that every message of
 to every word of it. Phases run in order; each is a number of rounds of one kind.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -29,7 +29,7 @@ class StudyPhase(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     entries of the sum are published in the record, the others feed the model rule.
     """
 
-    kind: Annotated[str, Meta(pattern="^(train|evaluate)$")]
+    kind: Literal["train", "evaluate"]
     rounds: Annotated[int, Meta(ge=1, le=10_000)]
     bounds: Bounds
     metrics_length: Annotated[int, Meta(ge=0, le=1024)]
