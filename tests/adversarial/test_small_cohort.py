@@ -1,7 +1,7 @@
 """Fewer contributions than the floor are never opened (THREATS A2, A4)."""
 
 import pytest
-from tests.support.town import Town, manifest
+from tests.support.town import Town, manifest, phase
 
 from pnyx.primitives import codec
 from pnyx.protocol.messages import Contribution, MemberInput, Release, RoundBody
@@ -20,7 +20,7 @@ def releases(town: Town, context: bytes) -> list[Release]:
 def small_round(arriving: int) -> tuple[Town, bytes, bytes]:
     """A round with a floor of four, in which so many contributions arrive."""
     town = Town()
-    study = town.propose(plan=manifest(9, cohort_min=4))
+    study = town.propose(plan=manifest(9, [phase(9, cohort_min=4)]))
     town.run(town.in_round(study, 1))
     plan = town.plan(study)
     silent = set(plan.contributors[arriving:])

@@ -146,15 +146,25 @@ BOUNDS = array(
     bounded=integer(0, 10**6),
     norm_max=integer(0, 2**53 - 1),
     count_max=integer(0, 2**53 - 1),
+    count_scale=integer(1, 2**32 - 1),
+    noise_max=integer(0, 2**53 - 1),
+)
+NOISE = array(
+    update_width=integer(0, 2**26 - 1),
+    count_width=integer(0, 2**26 - 1),
+    honest_min=integer(1, 4096),
 )
 PHASE = array(
-    kind=one_of("train", "evaluate"),
+    kind=one_of("statistics", "train", "evaluate", "poll"),
     rounds=integer(1, 10_000),
     bounds=BOUNDS,
     metrics_length=integer(0, 1024),
+    cohort_min=integer(2, 4096),
     target=integer(1, 4096),
     drawn=integer(1, 4096),
     deadline=SECONDS,
+    clip=integer(0, 2**53 - 1),
+    noise=NOISE,
 )
 MANIFEST = array(
     90,
@@ -172,8 +182,6 @@ MANIFEST = array(
     hyperparameters=raw(0, 8 * KI),
     initial_model=B32,
     phases=many(PHASE, 1, 16),
-    cohort_min=integer(2, 4096),
-    noise_multiplier=floating(0, 10**6),
     join_window=SECONDS,
     nonce=B32,
 )

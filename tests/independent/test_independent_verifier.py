@@ -274,8 +274,6 @@ TERMS = {
     "program": [bytes(32 * 1024), bytes(32 * 1024 + 1)],
     "hyperparameters": [bytes(8 * 1024), bytes(8 * 1024 + 1)],
     "initial_model": [b"x" * 32],
-    "cohort_min": [1, 2, 5, 6],
-    "noise_multiplier": [-0.0, 1e-300, 1.0],
     "join_window_s": [0.0, 1e-300, 7 * 86400.0, 7 * 86400.1],
     "phases": [(), (phase(9),) * 16, (phase(9),) * 17],
 }
@@ -283,12 +281,20 @@ PHASE_TERMS = {
     "kind": ["evaluate", "Train", "", "train "],
     "rounds": [0, 3],
     "bounds": [
-        *[(length, length, 1, 0) for length in (0, 1, 20_000, 20_001, 10**6, 10**6 + 1)],
-        *[(9, bounded, 1, 1) for bounded in (0, 5, 9, 10)],
-        *[(9, 9, norm_max, 0) for norm_max in (0, 4096, 19_000, 20_000, 2**52)],
-        *[(9, 0, 0, count_max) for count_max in (0, 2**20, 2**50, 2**53)],
+        *[(length, length, 1, 0, 1, 0) for length in (0, 1, 20_000, 20_001, 10**6, 10**6 + 1)],
+        *[(9, bounded, 1, 1, 1, 0) for bounded in (0, 5, 9, 10)],
+        *[(9, 9, norm_max, 0, 1, 0) for norm_max in (0, 4096, 19_000, 20_000, 2**52)],
+        *[(9, 0, 0, count_max, 1, 0) for count_max in (0, 2**20, 2**50, 2**53)],
+        *[(9, 0, 0, 1, scale, noise) for scale, noise in ((0, 0), (2, 0), (1, 1), (2**32, 0))],
     ],
     "metrics_length": [1, 9, 10, 1025],
+    "cohort_min": [1, 2, 5, 6],
+    "clip": [1, 2, 2**53],
+    "noise": [
+        *[(width, 0, 1) for width in (1, 2**26)],
+        *[(0, width, 1) for width in (1, 2**26)],
+        *[(0, 0, honest) for honest in (0, 2, 4097)],
+    ],
     "target": [2, 3, 6, 7],
     "drawn": [4, 5, 9, 10, 4096, 4097],
     "deadline_s": [0.0, 7 * 86400.0, 1e9],
@@ -315,7 +321,7 @@ def test_kind_with_a_line_break_is_no_kind() -> None:
 
 def test_sums_that_just_fit() -> None:
     most = verifier.SUM_MAX // 6
-    bounds = [(LENGTH, 0, 0, each) for each in (most, most + 1)]
+    bounds = [(LENGTH, 0, 0, each, 1, 0) for each in (most, most + 1)]
     plans = [manifest(LENGTH, [phase(LENGTH, bounds=each)]) for each in bounds]
     assert [agree(forged(plan=plan)) for plan in plans] == [True, False]
 
@@ -328,7 +334,14 @@ def test_sums_that_just_fit() -> None:
 )
 @settings(max_examples=300, deadline=None)
 def test_bounds_that_can_be_proven(length, bounded, norm_max, count_max) -> None:
-    asked = SimpleNamespace(length=length, bounded=bounded, norm_max=norm_max, count_max=count_max)
+    asked = SimpleNamespace(
+        length=length,
+        bounded=bounded,
+        norm_max=norm_max,
+        count_max=count_max,
+        count_scale=1,
+        noise_max=0,
+    )
     try:
         Bounds(**vars(asked))
         believed = True
@@ -444,7 +457,7 @@ def test_second_verifier_knows_what_no_honest_member_signs(rule) -> None:
     ("metrics", "possible"), [((5, 0, 5), True), ((0, -1, 0), False), ((0, 6, 0), False)]
 )
 def test_published_counts_lie_between_none_and_all(metrics, possible) -> None:
-    plan = manifest(LENGTH, [phase(LENGTH, bounds=(LENGTH, 6, 1, 1), metrics_length=3)])
+    plan = manifest(LENGTH, [phase(LENGTH, bounds=(LENGTH, 6, 1, 1, 1, 0), metrics_length=3)])
     assert (findings(forged({1: {"metrics": metrics}}, plan)) == []) == possible
 
 

@@ -161,6 +161,8 @@ def provable(bounds: Any) -> bool:
         return False
     if counts and not 1 <= bounds.count_max <= SUM_MAX:
         return False
+    if bounds.count_scale != 1 or bounds.noise_max:
+        return False
     squared = bounds.norm_max**2 if bounds.bounded else 0
     bits = squared.bit_length() + counts * bounds.count_max.bit_length()
     published_max = 6 * (isqrt(11**2 * 337 * (squared + bits)) + 1)
@@ -279,14 +281,17 @@ class _Chain:
         self.check(manifest.network == self.census.network, where, "another network")
         self.check(manifest.version == VERSION, where, "another version")
         self.check(manifest.proposer == signed.signer, where, "signed by another than its proposer")
-        self.check(manifest.noise_multiplier == 0, where, "noise")
         self.check(manifest.epoch == 0, where, "another epoch than 0")
         for phase in manifest.phases:
             length = phase.bounds.length
             self.check(provable(phase.bounds), where, "bounds that cannot be proven")
             self.check(length <= VECTOR_LENGTH_MAX, where, "vector too long")
             self.check(phase.metrics_length <= length, where, "more metrics than sums")
-            ordered = manifest.cohort_min <= phase.target <= phase.drawn
+            noise = phase.noise
+            silent = not noise.update_width and not noise.count_width and noise.honest_min == 1
+            self.check(silent, where, "noise")
+            self.check(phase.clip <= phase.bounds.norm_max, where, "clips above the norm")
+            ordered = phase.cohort_min <= phase.target <= phase.drawn
             self.check(ordered, where, "floor, target and drawn out of order")
             fits = phase.drawn * largest_entry(phase.bounds) <= SUM_MAX
             self.check(fits, where, "sums may wrap")
@@ -328,7 +333,7 @@ class _Chain:
             committee=draw_committee(self.census, beacon, self.study, number),
             contributors=draw_contributors(self.census, beacon, record.joins, phase.drawn),
             phase=phase,
-            floor=self.manifest.cohort_min,
+            floor=phase.cohort_min,
         )
 
     def check_record(self, plan: Round, record: Any) -> Any:

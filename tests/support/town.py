@@ -46,7 +46,7 @@ from pnyx.protocol.identity import (
     verify_census,
 )
 from pnyx.protocol.machine import NodeMachine
-from pnyx.protocol.manifest import Manifest, StudyPhase
+from pnyx.protocol.manifest import NO_NOISE, Manifest, StudyPhase
 from pnyx.protocol.messages import Message
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto
@@ -129,6 +129,9 @@ def phase(length: int, norm_max: int = 1, **terms) -> StudyPhase:
             "target": 5,
             "drawn": 6,
             "deadline_s": 8.0,
+            "cohort_min": 3,
+            "clip": 0,
+            "noise": NO_NOISE,
             **terms,
         }
     )
@@ -152,8 +155,6 @@ def manifest(length: int, phases: Sequence[StudyPhase] | None = None, **terms) -
             "hyperparameters": b"",
             "initial_model": blob_name(bytes(8 * length)),
             "phases": tuple(phases or (phase(length),)),
-            "cohort_min": 3,
-            "noise_multiplier": 0.0,
             "join_window_s": 2.0,
             "nonce": bytes(32),
             **terms,

@@ -15,7 +15,7 @@ from pnyx.learning.update import EVALUATE_COUNTS, TRAIN_COUNTS, norm_max
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.bounds import Bounds
-from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, StudyPhase
+from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, NO_NOISE, Manifest, StudyPhase
 from pnyx.protocol.ports import IntVector
 from pnyx.vault import Vault
 
@@ -81,19 +81,24 @@ def phase_for(
     kind: TaskKind,
     *,
     rounds: int,
+    cohort_min: int,
     target: int,
     drawn: int,
     deadline_s: float,
 ) -> StudyPhase:
     """Build a phase whose vector fits the program."""
+    bounds = bounds_for(program, hyperparameters, kind)
     return StudyPhase(
         kind=kind,
         rounds=rounds,
-        bounds=bounds_for(program, hyperparameters, kind),
+        bounds=bounds,
         metrics_length=TRAIN_COUNTS if kind == "train" else EVALUATE_COUNTS,
+        cohort_min=cohort_min,
         target=target,
         drawn=drawn,
         deadline_s=deadline_s,
+        clip=bounds.norm_max,
+        noise=NO_NOISE,
     )
 
 

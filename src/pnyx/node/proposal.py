@@ -132,6 +132,7 @@ def make_proposal(
             hyperparameters,
             phase.kind,
             rounds=phase.rounds,
+            cohort_min=study.cohort_min,
             target=phase.target,
             drawn=phase.drawn,
             deadline_s=phase.deadline_s,
@@ -153,8 +154,6 @@ def make_proposal(
         hyperparameters=encode_hyperparameters(hyperparameters),
         initial_model=blob_name(model),
         phases=phases,
-        cohort_min=study.cohort_min,
-        noise_multiplier=0.0,
         join_window_s=float(study.join_window_s),
         nonce=nonce,
     )
@@ -192,7 +191,7 @@ def _encode_checked(manifest: Manifest, source: str) -> bytes:
     try:
         for number, phase in enumerate(manifest.phases):
             where = f"{source}: phases[{number}]"
-            check_phase(manifest, phase, DEFAULT_PARAMS)
+            check_phase(phase, DEFAULT_PARAMS)
         where = source
         check_study(manifest)
         encoded = codec.encode(manifest)

@@ -22,20 +22,40 @@ ShortText = Annotated[str, Meta(min_length=1, max_length=200)]
 Text = Annotated[str, Meta(min_length=1, max_length=2000)]
 
 
+class Noise(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """Discrete Gaussian noise that every contributor adds to its own contribution.
+
+    Widths are the σ of one contributor's noise, 0 for none: on each entry of the update, and on
+    each count, there in units of 1/`Bounds.count_scale`. The stated privacy cost relies on the
+    noise of `honest_min` accepted contributors only.
+    """
+
+    update_width: Annotated[int, Meta(ge=0, lt=2**26)] = 0
+    count_width: Annotated[int, Meta(ge=0, lt=2**26)] = 0
+    honest_min: Annotated[int, Meta(ge=1, le=4096)] = 1
+
+
+NO_NOISE = Noise()
+
+
 class StudyPhase(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """A number of rounds of one kind.
 
     Every contribution is proven to lie within `bounds` before it counts. The last `metrics_length`
-    entries of the sum are published in the record, the others feed the model rule.
+    entries of the sum are published in the record, the others feed the model rule. `clip` is the
+    largest norm of an honest update before noise; `bounds.norm_max` covers clip plus noise.
     """
 
-    kind: Literal["train", "evaluate"]
+    kind: Literal["statistics", "train", "evaluate", "poll"]
     rounds: Annotated[int, Meta(ge=1, le=10_000)]
     bounds: Bounds
     metrics_length: Annotated[int, Meta(ge=0, le=1024)]
+    cohort_min: Annotated[int, Meta(ge=2, le=4096)]  # a sum over one is that one
     target: Annotated[int, Meta(ge=1, le=4096)]  # contributors at which a round closes
     drawn: Annotated[int, Meta(ge=1, le=4096)]  # contributors drawn, above the target
     deadline_s: Annotated[float, Meta(gt=0, le=7 * 86_400)]
+    clip: Annotated[int, Meta(ge=0, lt=2**53)]
+    noise: Noise
 
 
 class Manifest(msgspec.Struct, frozen=True, array_like=True, tag=90, kw_only=True):
@@ -55,8 +75,6 @@ class Manifest(msgspec.Struct, frozen=True, array_like=True, tag=90, kw_only=Tru
     hyperparameters: Annotated[bytes, Meta(max_length=8 * 1024)]
     initial_model: Digest
     phases: Annotated[tuple[StudyPhase, ...], Meta(min_length=1, max_length=16)]
-    cohort_min: Annotated[int, Meta(ge=2, le=4096)]  # a sum over one is that one
-    noise_multiplier: Annotated[float, Meta(ge=0, le=1e6)]
     join_window_s: Annotated[float, Meta(gt=0, le=7 * 86_400)]
     nonce: Digest
 
@@ -64,6 +82,11 @@ class Manifest(msgspec.Struct, frozen=True, array_like=True, tag=90, kw_only=Tru
     def rounds(self) -> int:
         """Rounds that take contributions; they are numbered from 1."""
         return sum(phase.rounds for phase in self.phases)
+
+    @property
+    def cohort_min(self) -> int:
+        """The smallest floor of any phase."""
+        return min(phase.cohort_min for phase in self.phases)
 
     def phase_of(self, round_number: int) -> StudyPhase:
         """The phase of a round numbered from 1."""
@@ -92,14 +115,12 @@ def read_manifest(signed: Signed, network: bytes, params: ProtocolParams) -> Man
         raise WrongContext(f"this study needs protocol version {manifest.version}")
     if manifest.proposer != signed.signer:
         raise RuleBroken("a study is signed by another node than its proposer")
-    if manifest.noise_multiplier != 0:
-        raise RuleBroken("this version adds no noise, so it joins no study that relies on noise")
     for phase in manifest.phases:
-        check_phase(manifest, phase, params)
+        check_phase(phase, params)
     return manifest
 
 
-def check_phase(manifest: Manifest, phase: StudyPhase, params: ProtocolParams) -> None:
+def check_phase(phase: StudyPhase, params: ProtocolParams) -> None:
     """Refuse phases that could overflow, never close, or promise less than the floor."""
     bounds = phase.bounds
     if bounds.length > params.vector_length_max:
@@ -109,7 +130,11 @@ def check_phase(manifest: Manifest, phase: StudyPhase, params: ProtocolParams) -
         )
     if phase.metrics_length > bounds.length:
         raise RuleBroken("metrics_length is above the length of the vector")
-    if not manifest.cohort_min <= phase.target <= phase.drawn:
+    if phase.noise != NO_NOISE:
+        raise RuleBroken("this version adds no noise, so it joins no study that relies on noise")
+    if phase.clip > bounds.norm_max:
+        raise RuleBroken("a phase clips updates to more than the norm it admits")
+    if not phase.cohort_min <= phase.target <= phase.drawn:
         raise RuleBroken("a phase needs cohort_min <= target <= drawn")
     if phase.drawn * bounds.entry_max > SUM_MAX:
         raise RuleBroken("drawn x the largest entry exceeds the capacity of the two fields")

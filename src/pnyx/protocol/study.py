@@ -108,7 +108,7 @@ def next_plan(
             len(census),
         ),
         phase=phase,
-        cohort_min=manifest.cohort_min,
+        cohort_min=phase.cohort_min,
     )
 
 

@@ -248,7 +248,7 @@ class Checker:
     def _check_accepted(self, body: RecordBody) -> None:
         manifest = self._manifests[body.study]
         number = body.round_number
-        if not body.skipped and len(body.accepted) < manifest.cohort_min:
+        if not body.skipped and len(body.accepted) < manifest.phase_of(number).cohort_min:
             self.fail(f"round {number} opens fewer contributions than the floor")
         if len(set(body.accepted)) != len(body.accepted):
             self.fail(f"round {number} counts somebody twice")

@@ -26,7 +26,7 @@ from pnyx.protocol.events import (
     StudyProposed,
 )
 from pnyx.protocol.gossip import blob_name
-from pnyx.protocol.manifest import Manifest, StudyPhase, study_id
+from pnyx.protocol.manifest import NO_NOISE, Manifest, StudyPhase, study_id
 from pnyx.protocol.messages import RecordBody
 from pnyx.protocol.params import PROTOCOL_VERSION
 from pnyx.simulator.adversary import BEHAVIOURS, Hands, Own
@@ -236,13 +236,14 @@ class Simulation:
                     rounds=scenario.rounds,
                     bounds=self.population.rule.bounds,
                     metrics_length=scenario.nodes,
+                    cohort_min=scenario.cohort_min,
                     target=max(scenario.cohort_min, scenario.nodes * 2 // 3),
                     drawn=drawn,
                     deadline_s=scenario.deadline_s,
+                    clip=self.population.rule.bounds.norm_max,
+                    noise=NO_NOISE,
                 ),
             ),
-            cohort_min=scenario.cohort_min,
-            noise_multiplier=0.0,
             join_window_s=scenario.join_window_s,
             nonce=digest("pnyx/simulator/study", bytes([number])),
         )

@@ -7,6 +7,7 @@ from pnyx.node.learning import check_study, read_manifest_body
 from pnyx.node.proposal import StudyFile, make_proposal, read_proposal, template
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.gossip import blob_name
+from pnyx.protocol.manifest import NO_NOISE
 
 NETWORK = b"n" * 32
 NODE = b"p" * 32
@@ -27,7 +28,7 @@ def test_template_is_a_valid_study(tmp_path) -> None:
     assert manifest.columns == ("a", "b")
     assert manifest.initial_model == blob_name(proposal.model)
     assert [phase.kind for phase in manifest.phases] == ["train", "evaluate"]
-    assert manifest.noise_multiplier == 0
+    assert all(phase.noise == NO_NOISE for phase in manifest.phases)
 
 
 def test_column_names_are_quoted_in_the_template(tmp_path) -> None:

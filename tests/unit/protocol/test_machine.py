@@ -34,7 +34,7 @@ from pnyx.protocol.events import (
 from pnyx.protocol.gossip import item_id
 from pnyx.protocol.identity import sign_body
 from pnyx.protocol.machine import NodeMachine, _StudyView
-from pnyx.protocol.manifest import study_id
+from pnyx.protocol.manifest import Noise, study_id
 from pnyx.protocol.messages import (
     Announce,
     Blob,
@@ -299,7 +299,9 @@ def test_a_proposal_that_contradicts_itself():
         (StudyProposed(b"junk", b""), "Cannot decode"),
         (StudyProposed(codec.encode(manifest(9)), bytes(72)), "another node"),
         (
-            StudyProposed(codec.encode(manifest(9, noise_multiplier=1.0, **own)), bytes(72)),
+            StudyProposed(
+                codec.encode(manifest(9, [phase(9, noise=Noise(update_width=1))], **own)), bytes(72)
+            ),
             "no noise",
         ),
     ):

@@ -7,7 +7,7 @@ from pnyx.errors import MalformedMessage, RuleBroken, WrongContext
 from pnyx.primitives import codec
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import SUM_MAX
-from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, read_manifest, study_id
+from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, Noise, read_manifest, study_id
 from pnyx.protocol.messages import Signed
 from pnyx.protocol.params import ProtocolParams
 
@@ -37,8 +37,6 @@ def test_phases_are_numbered_from_one():
         ({"network": b"x" * 32}, WrongContext, "another network"),
         ({"version": 2}, WrongContext, "version 2"),
         ({"proposer": b"x" * 32}, RuleBroken, "another node than its proposer"),
-        ({"noise_multiplier": 1.0}, RuleBroken, "adds no noise"),
-        ({"cohort_min": 6}, RuleBroken, "cohort_min <= target <= drawn"),
     ],
 )
 def test_a_study_that_is_not_for_us(terms, error, rule):
@@ -51,6 +49,9 @@ def test_a_study_that_is_not_for_us(terms, error, rule):
     [
         ({"bounds": Bounds(20_001, 20_001, 1, 0)}, "above 20000"),
         ({"metrics_length": 10}, "metrics_length is above"),
+        ({"noise": Noise(count_width=1)}, "adds no noise"),
+        ({"clip": 2}, "clips updates to more"),
+        ({"cohort_min": 6}, "cohort_min <= target <= drawn"),
         ({"target": 7}, "cohort_min <= target <= drawn"),
         ({"bounds": Bounds(9, 0, 0, SUM_MAX // 6 + 1)}, "capacity"),
     ],
@@ -75,13 +76,15 @@ def test_the_capacity_of_the_fields_is_exact():
         {"deadline_s": float("nan")},
         {"deadline_s": float("inf")},
         {"deadline_s": 0.0},
-        {"kind": "poll"},
-        {"bounds": (9, 9, 20_000, 0)},  # a norm that cannot be proven
-        {"bounds": (9, 10, 1, 0)},
-        {"bounds": (9, 5, 1, 2**53)},
-        {"bounds": (0, 0, 0, 0)},
-        {"bounds": (9, 9, 0, 0)},
+        {"kind": "vote"},
+        {"bounds": (9, 9, 20_000, 0, 1, 0)},  # a norm that cannot be proven
+        {"bounds": (9, 10, 1, 0, 1, 0)},
+        {"bounds": (9, 5, 1, 2**53, 1, 0)},
+        {"bounds": (0, 0, 0, 0, 1, 0)},
+        {"bounds": (9, 9, 0, 0, 1, 0)},
+        {"bounds": (9, 9, 1, 0, 2, 0)},  # no noise yet
         {"rounds": 0},
+        {"cohort_min": 1},
     ],
 )
 def test_a_phase_beyond_its_types(terms):
@@ -91,7 +94,7 @@ def test_a_phase_beyond_its_types(terms):
 
 @pytest.mark.parametrize(
     "terms",
-    [{"join_window_s": float("nan")}, {"cohort_min": 0}, {"columns": ()}, {"title": ""}],
+    [{"join_window_s": float("nan")}, {"version": 0}, {"columns": ()}, {"title": ""}],
 )
 def test_a_manifest_beyond_its_types(terms):
     with pytest.raises(MalformedMessage):

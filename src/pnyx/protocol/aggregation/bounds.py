@@ -73,14 +73,18 @@ _Value = Annotated[int, Meta(ge=0, lt=2**53)]
 class Bounds(msgspec.Struct, frozen=True, array_like=True):
     """The bounds that every contribution of a phase is proven to satisfy.
 
-    length: entries of the vector, of which the first `bounded` are the update. Bounds that cannot
-    be proven raise ValueError, which decoders report as a malformed message.
+    length: entries of the sum, of which the first `bounded` are the update, the others counts.
+    count_scale: counts are added up in units of 1/count_scale. noise_max: with noise, every count
+    comes with an integer of at most this absolute value, in those units, which is added to it.
+    Bounds that cannot be proven raise ValueError, which decoders report as a malformed message.
     """
 
     length: _Length
     bounded: _Length
     norm_max: _Value
     count_max: _Value
+    count_scale: Annotated[int, Meta(ge=1, lt=2**32)] = 1
+    noise_max: _Value = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.bounded <= self.length or self.length < 1:
@@ -89,6 +93,8 @@ class Bounds(msgspec.Struct, frozen=True, array_like=True):
             raise ValueError("norm_max must be at least 1")
         if self.counts and not 1 <= self.count_max <= SUM_MAX:
             raise ValueError("count_max must be at least 1, and fit into the two fields")
+        if self.count_scale != 1 or self.noise_max:
+            raise ValueError("this version adds no noise to counts")
         largest = _NORM_PER_BOUND_SQUARED * self.published_max**2
         if largest + _COUNT_SLACK * self.published_max + self.norm_squared >= PRIMES[0] * PRIMES[1]:
             raise ValueError("norm_max is too large to be proven: choose coarser units")
