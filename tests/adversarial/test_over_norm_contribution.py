@@ -6,6 +6,7 @@ stops it is replaced by nothing.
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from tests.support.forger import (
     PRODUCT,
     Forger,
@@ -20,7 +21,8 @@ from pnyx.errors import RuleBroken
 from pnyx.primitives.field import PRIMES
 from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.aggregation import direct, verdicts, verification
-from pnyx.protocol.aggregation.bounds import ROWS, Bounds, bit_weights
+from pnyx.protocol.aggregation.ballots import bit_weights
+from pnyx.protocol.aggregation.bounds import ROWS, Bounds
 from pnyx.protocol.aggregation.encoding import to_slots
 from pnyx.protocol.aggregation.verdicts import Rule
 from pnyx.protocol.selection import committee_size
@@ -279,8 +281,8 @@ def test_non_zero_zero_blind(monkeypatch):
     weights = verification.weights
 
     def constant(*args):
-        rho, taus, stream = weights(*args)
-        return rho, np.ones_like(taus), stream
+        drawn = weights(*args)
+        return replace(drawn, taus=np.ones_like(drawn.taus))
 
     monkeypatch.setattr(verification, "weights", constant)
     monkeypatch.setattr(verdicts, "weights", constant)

@@ -96,6 +96,13 @@ def array(tag: int | None = None, **fields: Shape) -> Shape:
     return read
 
 
+def optional(shape: Shape) -> Shape:
+    def read(value: Any, where: str) -> Any:
+        return None if value is None else shape(value, where)
+
+    return read
+
+
 def decode(data: bytes, shape: Shape, where: str, bytes_max: int) -> Any:
     """Read the one encoding of a record. Raises Unreadable."""
     expect(len(data) <= bytes_max, where, f"at most {bytes_max} bytes long")
@@ -141,6 +148,11 @@ RECORD_BODY = array(
     joins=B32,
     next_beacon=B32,
 )
+BALLOT = array(
+    kind=one_of("choice", "approval", "ranking"),
+    options=integer(2, 4096),
+    chosen_max=integer(0, 4096),
+)
 BOUNDS = array(
     length=integer(0, 10**6),
     bounded=integer(0, 10**6),
@@ -148,6 +160,7 @@ BOUNDS = array(
     count_max=integer(0, 2**53 - 1),
     count_scale=integer(1, 2**32 - 1),
     noise_max=integer(0, 2**53 - 1),
+    ballot=optional(BALLOT),
 )
 NOISE = array(
     update_width=integer(0, 2**26 - 1),

@@ -30,6 +30,7 @@ from tests.support.town import NETWORK, Town, manifest, phase, real
 from pnyx.node.bundle import BUNDLE_BYTES_MAX, make_bundle, read_bundle
 from pnyx.primitives import codec
 from pnyx.primitives.signature import QuorumCertificate
+from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.manifest import read_manifest
@@ -281,11 +282,21 @@ PHASE_TERMS = {
     "kind": ["evaluate", "Train", "", "train "],
     "rounds": [0, 3],
     "bounds": [
-        *[(length, length, 1, 0, 1, 0) for length in (0, 1, 20_000, 20_001, 10**6, 10**6 + 1)],
-        *[(9, bounded, 1, 1, 1, 0) for bounded in (0, 5, 9, 10)],
-        *[(9, 9, norm_max, 0, 1, 0) for norm_max in (0, 4096, 19_000, 20_000, 2**52)],
-        *[(9, 0, 0, count_max, 1, 0) for count_max in (0, 2**20, 2**50, 2**53)],
-        *[(9, 0, 0, 1, scale, noise) for scale, noise in ((0, 0), (2, 0), (1, 1), (2**32, 0))],
+        *[
+            (length, length, 1, 0, 1, 0, None)
+            for length in (0, 1, 20_000, 20_001, 10**6, 10**6 + 1)
+        ],
+        *[(9, bounded, 1, 1, 1, 0, None) for bounded in (0, 5, 9, 10)],
+        *[(9, 9, norm_max, 0, 1, 0, None) for norm_max in (0, 4096, 19_000, 20_000, 2**52)],
+        *[(9, 0, 0, count_max, 1, 0, None) for count_max in (0, 2**20, 2**50, 2**53)],
+        *[(9, 0, 0, 1, s, noise, None) for s, noise in ((0, 0), (2, 0), (1, 1), (2**32, 0))],
+        *[(9, 0, 0, 2**30, scale, 2**50, None) for scale in (2**22, 2**23, 2**24)],
+        *[(9, 0, 0, 1, 1, 0, ("choice", options, 0)) for options in (1, 2, 3, 9)],
+        *[(9, 0, 0, 1, 1, 0, ("approval", 3, most)) for most in (0, 1, 3, 4)],
+        *[(6, 0, 0, most, 1, 0, ("ranking", 4, 0)) for most in (1, 2)],
+        *[(9, 9, 1, 0, s, noise, None) for s, noise in ((1, 0), (2, 0), (1, 1))],
+        (9, 9, 1, 0, 1, 0, ("choice", 3, 0)),
+        (9, 0, 0, 1, 1, 0, ("ballot", 3, 0)),
     ],
     "metrics_length": [1, 9, 10, 1025],
     "cohort_min": [1, 2, 5, 6],
@@ -321,9 +332,16 @@ def test_kind_with_a_line_break_is_no_kind() -> None:
 
 def test_sums_that_just_fit() -> None:
     most = verifier.SUM_MAX // 6
-    bounds = [(LENGTH, 0, 0, each, 1, 0) for each in (most, most + 1)]
+    bounds = [(LENGTH, 0, 0, each, 1, 0, None) for each in (most, most + 1)]
     plans = [manifest(LENGTH, [phase(LENGTH, bounds=each)]) for each in bounds]
     assert [agree(forged(plan=plan)) for plan in plans] == [True, False]
+
+
+BALLOTS = (
+    st.builds(lambda options: ("choice", options, 0), st.integers(2, 5))
+    | st.builds(lambda options, most: ("approval", options, most), st.just(5), st.integers(0, 6))
+    | st.builds(lambda options: ("ranking", options, 0), st.integers(2, 8))
+)
 
 
 @given(
@@ -331,22 +349,19 @@ def test_sums_that_just_fit() -> None:
     bounded=st.integers(0, 30),
     norm_max=st.integers(0, 3) | st.integers(19_560, 19_590) | st.integers(0, 2**53 - 1),
     count_max=st.integers(0, 3) | st.integers(0, 2**53 - 1),
+    count_scale=st.just(1) | st.integers(1, 2**32 - 1),
+    noise_max=st.just(0) | st.integers(0, 2**53 - 1),
+    ballot=st.none() | BALLOTS,
 )
-@settings(max_examples=300, deadline=None)
-def test_bounds_that_can_be_proven(length, bounded, norm_max, count_max) -> None:
-    asked = SimpleNamespace(
-        length=length,
-        bounded=bounded,
-        norm_max=norm_max,
-        count_max=count_max,
-        count_scale=1,
-        noise_max=0,
-    )
+@settings(max_examples=500, deadline=None)
+def test_bounds_that_can_be_proven(ballot, **terms) -> None:
     try:
-        Bounds(**vars(asked))
+        Bounds(**terms, ballot=None if ballot is None else Ballot(*ballot))
         believed = True
     except ValueError:
         believed = False
+    named = ballot and dict(zip(("kind", "options", "chosen_max"), ballot, strict=True))
+    asked = SimpleNamespace(**terms, ballot=named and SimpleNamespace(**named))
     assert verifier.provable(asked) == believed
 
 
@@ -457,7 +472,7 @@ def test_second_verifier_knows_what_no_honest_member_signs(rule) -> None:
     ("metrics", "possible"), [((5, 0, 5), True), ((0, -1, 0), False), ((0, 6, 0), False)]
 )
 def test_published_counts_lie_between_none_and_all(metrics, possible) -> None:
-    plan = manifest(LENGTH, [phase(LENGTH, bounds=(LENGTH, 6, 1, 1, 1, 0), metrics_length=3)])
+    plan = manifest(LENGTH, [phase(LENGTH, bounds=(LENGTH, 6, 1, 1, 1, 0, None), metrics_length=3)])
     assert (findings(forged({1: {"metrics": metrics}}, plan)) == []) == possible
 
 

@@ -7,7 +7,7 @@ carries on after a fault where the rest can still be judged, so one fault may gi
 """
 
 from hashlib import sha256
-from math import isqrt
+from math import comb, isqrt
 from typing import Any, NamedTuple
 
 import msgspec
@@ -161,17 +161,42 @@ def provable(bounds: Any) -> bool:
         return False
     if counts and not 1 <= bounds.count_max <= SUM_MAX:
         return False
-    if bounds.count_scale != 1 or bounds.noise_max:
+    if not counts and (bounds.count_scale != 1 or bounds.noise_max):
         return False
+    if largest_entry(bounds) > SUM_MAX:
+        return False
+    slack = 0
+    if bounds.ballot is not None:
+        slack = ballot_slack(bounds.ballot, counts)
+        if slack is None or bounds.count_max != 1:
+            return False
     squared = bounds.norm_max**2 if bounds.bounded else 0
-    bits = squared.bit_length() + counts * bounds.count_max.bit_length()
+    each = bounds.count_max.bit_length() + (2 * bounds.noise_max).bit_length()
+    bits = squared.bit_length() + counts * each + slack
     published_max = 6 * (isqrt(11**2 * 337 * (squared + bits)) + 1)
     return 32 * published_max**2 + 24576 * published_max + squared < MODULUS
 
 
+def ballot_slack(ballot: Any, counts: int) -> int | None:
+    """Slack bits of a ballot of so many counts; None where there is no such ballot."""
+    options, chosen_max = ballot.options, ballot.chosen_max
+    if ballot.kind == "ranking":
+        if chosen_max or not 3 <= options <= 24 or counts != comb(options, 2):
+            return None
+        return comb(options, 3)
+    if counts == 0 or counts % options:
+        return None
+    if ballot.kind == "choice":
+        return None if chosen_max else 0
+    if not 1 <= chosen_max <= options:
+        return None
+    return counts // options * len(f"{chosen_max:b}")
+
+
 def largest_entry(bounds: Any) -> int:
     update = bounds.norm_max if bounds.bounded else 0
-    return max(update, bounds.count_max if bounds.length > bounds.bounded else 0)
+    count = bounds.count_scale * bounds.count_max + bounds.noise_max
+    return max(update, count if bounds.length > bounds.bounded else 0)
 
 
 def metrics_possible(phase: Any, accepted: int, metrics: list[int]) -> bool:
@@ -181,7 +206,9 @@ def metrics_possible(phase: Any, accepted: int, metrics: list[int]) -> bool:
         if entry < bounds.bounded:
             possible = abs(metric) <= accepted * bounds.norm_max
         else:
-            possible = 0 <= metric <= accepted * bounds.count_max
+            noise = accepted * bounds.noise_max
+            counted = accepted * bounds.count_scale * bounds.count_max
+            possible = -noise <= metric <= counted + noise
         if not possible:
             return False
     return True

@@ -8,31 +8,64 @@ from tests.support.forger import Forger, parts, slack_of
 
 from pnyx.primitives.hashing import merkle_root
 from pnyx.protocol.aggregation import direct, verification
-from pnyx.protocol.aggregation.bounds import Bounds, bit_weights, to_bits
+from pnyx.protocol.aggregation.ballots import Ballot, bit_weights, to_bits
+from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.verdicts import Verdict, judge
 from pnyx.protocol.selection import committee_size
 
 SIZES = [committee_size(7, 1, 2), committee_size(11, 2, 2), committee_size(9, 2, 1)]
 
 
+BALLOTS = [
+    (Ballot("choice", 3), 6, [1, 0, 0, 0, 0, 1]),
+    (Ballot("approval", 4, 3), 4, [1, 0, 1, 1]),
+    (Ballot("approval", 2, 1), 4, [0, 0, 0, 1]),
+    (Ballot("ranking", 3), 3, [1, 1, 0]),
+]
+
+
+def update_within(draw: st.DrawFn, bounded: int, norm_max: int) -> list[int]:
+    left, update = norm_max**2, []
+    for _ in range(bounded):
+        most = int(left**0.5)
+        most -= most * most > left
+        update.append(draw(st.integers(-most, most)))
+        left -= update[-1] ** 2
+    return draw(st.permutations(update))
+
+
 @st.composite
 def cases(draw: st.DrawFn):
+    """Bounds, a committee, and vectors (update, counts, noise of the counts) within the bounds."""
     bounded, counts = draw(st.integers(0, 6)), draw(st.integers(0, 4))
-    if bounded + counts == 0:
-        bounded = 1
     norm_max, count_max = draw(st.integers(1, 16_000)), draw(st.integers(1, 2**40))
-    bounds = Bounds(bounded + counts, bounded, norm_max, count_max)
+    ballot, valid = None, []
+    if draw(st.booleans()):
+        ballot, counts, valid = draw(st.sampled_from(BALLOTS))
+        count_max = 1
+    elif bounded + counts == 0:
+        bounded = 1
+    scale, noise_max = 1, 0
+    if counts:
+        scale, noise_max = draw(st.integers(1, 64)), draw(st.integers(0, 500))
+    bounds = Bounds(bounded + counts, bounded, norm_max, count_max, scale, noise_max, ballot)
     vectors = []
     for _ in range(draw(st.integers(1, 3))):
-        left, update = norm_max**2, []
-        for _ in range(bounded):
-            most = int(left**0.5)
-            most -= most * most > left
-            update.append(draw(st.integers(-most, most)))
-            left -= update[-1] ** 2
-        shuffled = draw(st.permutations(update))
-        vectors.append([*shuffled, *(draw(st.integers(0, count_max)) for _ in range(counts))])
+        vector = update_within(draw, bounded, norm_max)
+        vector += valid or [draw(st.integers(0, count_max)) for _ in range(counts)]
+        if noise_max:
+            vector += [draw(st.integers(-noise_max, noise_max)) for _ in range(counts)]
+        vectors.append(vector)
     return bounds, draw(st.sampled_from(SIZES)), np.array(vectors, dtype=np.int64)
+
+
+def summand(vector: np.ndarray, bounds: Bounds) -> np.ndarray:
+    """What a vector adds to the sum: scaled counts with their noise."""
+    added = vector[: bounds.length].copy()
+    added[bounds.bounded :] *= bounds.count_scale
+    if bounds.noise_max:
+        added[bounds.bounded :] += vector[bounds.length :]
+    return added
 
 
 @given(cases(), st.binary(min_size=32, max_size=32))
@@ -63,7 +96,7 @@ def test_vectors_within_the_bounds_are_accepted_and_added(case, challenge):
     }
     decoded, _ = direct.decode_sum(size, released, length)
     summed = verification.summed_vector(decoded, bounds, size)
-    assert summed.tolist() == vectors.sum(axis=0).tolist()
+    assert summed.tolist() == sum(summand(vector, bounds) for vector in vectors).tolist()
 
 
 @given(st.lists(st.integers(-2000, 2000), min_size=3, max_size=3), st.integers(0, 2**32 - 1))
@@ -75,7 +108,7 @@ def test_an_update_is_accepted_exactly_when_it_is_within_the_bound(update, seed)
     within = int(vector @ vector) <= bounds.norm_squared
     assert Forger(bounds, size, with_slack, seed=seed).judged(bytes(32)).accepted == within
     if not within:
-        with pytest.raises(ValueError, match="norm"):
+        with pytest.raises(ValueError, match="not within"):
             verification.prove(vector, bounds, size, bytes(32), b"")
 
 

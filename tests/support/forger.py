@@ -14,7 +14,8 @@ from pnyx.primitives.field import PRIMES
 from pnyx.primitives.hashing import digest, merkle_root
 from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.aggregation import verdicts, verification
-from pnyx.protocol.aggregation.bounds import ROWS, Bounds, bit_weights, layout, to_bits
+from pnyx.protocol.aggregation.ballots import bit_weights, to_bits
+from pnyx.protocol.aggregation.bounds import ROWS, Bounds, layout
 from pnyx.protocol.aggregation.encoding import FIELDS, to_slots
 from pnyx.protocol.aggregation.gaussian import discrete_gaussian
 from pnyx.protocol.selection import CommitteeSize

@@ -77,12 +77,13 @@ def test_the_capacity_of_the_fields_is_exact():
         {"deadline_s": float("inf")},
         {"deadline_s": 0.0},
         {"kind": "vote"},
-        {"bounds": (9, 9, 20_000, 0, 1, 0)},  # a norm that cannot be proven
-        {"bounds": (9, 10, 1, 0, 1, 0)},
-        {"bounds": (9, 5, 1, 2**53, 1, 0)},
-        {"bounds": (0, 0, 0, 0, 1, 0)},
-        {"bounds": (9, 9, 0, 0, 1, 0)},
-        {"bounds": (9, 9, 1, 0, 2, 0)},  # no noise yet
+        {"bounds": (9, 9, 20_000, 0, 1, 0, None)},  # a norm that cannot be proven
+        {"bounds": (9, 10, 1, 0, 1, 0, None)},
+        {"bounds": (9, 5, 1, 2**53, 1, 0, None)},
+        {"bounds": (0, 0, 0, 0, 1, 0, None)},
+        {"bounds": (9, 9, 0, 0, 1, 0, None)},
+        {"bounds": (9, 9, 1, 0, 2, 0, None)},  # a scale of no counts
+        {"bounds": (9, 0, 0, 1, 1, 0, ("choice", 2, 0))},
         {"rounds": 0},
         {"cohort_min": 1},
     ],

@@ -1,14 +1,19 @@
 """What a verified contribution must satisfy, how its shares are laid out, and why nothing wraps.
 
 A contribution is a vector of integers: `bounded` entries of an update u with ‖u‖₂ <= norm_max,
-then counts, each in 0..count_max. Both guarantees are exact, not up to a factor. Counts travel as
-bits, which the members recombine by themselves, so no share of any other value exists; the weights
-of `bit_weights` have the subset sums 0..limit and no others.
+then counts, each in 0..count_max, which may have to be a valid ballot together (`ballots`), then,
+with `noise_max`, one integer in -noise_max..noise_max for each count. All guarantees are exact, not
+up to a factor. Counts and noise travel as bits, which the members recombine by themselves, so no
+share of any other value exists; the weights of `bit_weights` have the subset sums 0..limit and no
+others. What is summed is count_scale·count + noise: noise is apart from what it hides, so that
+hiding a ballot does not loosen the rules that it keeps.
 
 The slots of one contribution, per field, in columns of `packing` slots:
 
-    update | slack bits of T - Σu² | count bits, one block per weight | mask g | V, L, Q blinds
-    `------------------ X, short integers ----------------------´
+    update | slack of T - Σu² | count bits | noise bits | ballot slack | mask g | V, L, Q blinds
+    `------------------ X, short integers -----------------------´
+
+Count and noise bits come one block per weight.
 
 **Why nothing wraps.** Let M = p₁p₂ ≈ 2^54, σ the width of the mask and b = 6σ the largest entry
 of v that is accepted. X and g are fixed in both fields before R' (256 rows of independent trits,
@@ -24,7 +29,10 @@ of v that is accepted. X and g are fixed in both fields before R' (256 rows of i
    probability at most 0.7070, and all 256 do with at most 2^-128.04;
 4. Σ(β² - β) over the bits lies in 0..32b² + √32·2^12·b < M, so being 0 modulo M it is 0, and
    each term, never negative, is 0: bits are bits;
-5. Σu² + slack - T then lies in -T..32b² < M, so it is 0: Σu² <= T = norm_max².
+5. Σu² + slack - T then lies in -T..32b² < M, so it is 0: Σu² <= T = norm_max²;
+6. a ballot's equation over bits stays below 2^24 in absolute value, far from either prime, so it
+   holds over the integers too. Its random weight is its own: equations cannot cancel each other.
+   Bits need no weight each, because the terms of 4 are never negative.
 
 Numbers for norm_max = 4096 with three counts up to 2^20: σ = 827,121 (2^19.7), b = 2^22.2,
 32b² = 2^49.5 against M = 2^54.0. The largest norm_max that passes the inequality is about 19,500;
@@ -43,11 +51,11 @@ from math import comb, isqrt, log2
 from typing import Annotated
 
 import msgspec
-import numpy as np
 from msgspec import Meta
 
 from pnyx.primitives.field import PRIMES
-from pnyx.protocol.aggregation.encoding import SUM_MAX, IntVector, slot_width
+from pnyx.protocol.aggregation.ballots import Ballot, bit_weights
+from pnyx.protocol.aggregation.encoding import SUM_MAX, slot_width
 from pnyx.protocol.selection.security import CommitteeSize
 
 ROWS = 256  # of R', and entries of the published vector v
@@ -76,7 +84,8 @@ class Bounds(msgspec.Struct, frozen=True, array_like=True):
     length: entries of the sum, of which the first `bounded` are the update, the others counts.
     count_scale: counts are added up in units of 1/count_scale. noise_max: with noise, every count
     comes with an integer of at most this absolute value, in those units, which is added to it.
-    Bounds that cannot be proven raise ValueError, which decoders report as a malformed message.
+    ballot: the rule that the counts keep together. Bounds that cannot be proven raise ValueError,
+    which decoders report as a malformed message.
     """
 
     length: _Length
@@ -85,6 +94,7 @@ class Bounds(msgspec.Struct, frozen=True, array_like=True):
     count_max: _Value
     count_scale: Annotated[int, Meta(ge=1, lt=2**32)] = 1
     noise_max: _Value = 0
+    ballot: Ballot | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.bounded <= self.length or self.length < 1:
@@ -93,8 +103,12 @@ class Bounds(msgspec.Struct, frozen=True, array_like=True):
             raise ValueError("norm_max must be at least 1")
         if self.counts and not 1 <= self.count_max <= SUM_MAX:
             raise ValueError("count_max must be at least 1, and fit into the two fields")
-        if self.count_scale != 1 or self.noise_max:
-            raise ValueError("this version adds no noise to counts")
+        if not self.counts and (self.count_scale != 1 or self.noise_max):
+            raise ValueError("scale and noise are those of counts, and there are none")
+        if self.entry_max > SUM_MAX:
+            raise ValueError("a scaled count with its noise must fit into the two fields")
+        if self.ballot is not None and not (self.count_max == 1 and self.ballot.fits(self.counts)):
+            raise ValueError("the counts cannot be a ballot of this kind")
         largest = _NORM_PER_BOUND_SQUARED * self.published_max**2
         if largest + _COUNT_SLACK * self.published_max + self.norm_squared >= PRIMES[0] * PRIMES[1]:
             raise ValueError("norm_max is too large to be proven: choose coarser units")
@@ -105,9 +119,26 @@ class Bounds(msgspec.Struct, frozen=True, array_like=True):
         return self.length - self.bounded
 
     @property
+    def given_length(self) -> int:
+        """Entries of the vector that a contributor gives: update, counts, noise of the counts."""
+        return self.length + (self.counts if self.noise_max else 0)
+
+    @property
     def entry_max(self) -> int:
-        """The largest entry of a contribution, in absolute value."""
-        return max(self.norm_max if self.bounded else 0, self.count_max if self.counts else 0)
+        """The largest entry that a contribution adds to the sum, in absolute value."""
+        count = self.count_scale * self.count_max + self.noise_max
+        return max(self.norm_max if self.bounded else 0, count if self.counts else 0)
+
+    @property
+    def bits(self) -> int:
+        """Entries of X that are bits, padding aside."""
+        each = self.count_max.bit_length() + (2 * self.noise_max).bit_length()
+        return self.norm_squared.bit_length() + self.counts * each + self.ballot_slack
+
+    @property
+    def ballot_slack(self) -> int:
+        """Slack bits of the ballot."""
+        return 0 if self.ballot is None else self.ballot.slack_bits(self.counts)
 
     @property
     def norm_squared(self) -> int:
@@ -117,8 +148,7 @@ class Bounds(msgspec.Struct, frozen=True, array_like=True):
     @property
     def mask_width(self) -> int:
         """σ of the discrete Gaussian that hides R'X."""
-        bits = self.norm_squared.bit_length() + self.counts * self.count_max.bit_length()
-        longest = self.norm_squared + bits  # the largest ‖X‖² of an honest contributor
+        longest = self.norm_squared + self.bits  # the largest ‖X‖² of an honest contributor
         return isqrt(_MASK_RATIO**2 * _PROJECTION_SQUARED * longest) + 1
 
     @property
@@ -140,13 +170,30 @@ class Layout(msgspec.Struct, frozen=True):
     slack: int
     count_bits: int  # blocks of `counts` columns
     counts: int
+    noise_bits: int  # likewise
+    ballot: int
     mask: int
     repetitions: int
 
     @property
     def short(self) -> int:
         """Columns of X, which the range step proves to be short integers."""
-        return self.update + self.slack + self.count_bits * self.counts
+        return self.ballot_start + self.ballot
+
+    @property
+    def counts_start(self) -> int:
+        """First column of the count bits."""
+        return self.update + self.slack
+
+    @property
+    def noise_start(self) -> int:
+        """First column of the noise bits."""
+        return self.counts_start + self.count_bits * self.counts
+
+    @property
+    def ballot_start(self) -> int:
+        """First column of the ballot's slack bits."""
+        return self.noise_start + self.noise_bits * self.counts
 
     @property
     def data(self) -> int:
@@ -179,27 +226,14 @@ def layout(bounds: Bounds, size: CommitteeSize) -> Layout:
         slack=slot_width(len(bit_weights(bounds.norm_squared)), packing),
         count_bits=bounds.count_max.bit_length() if bounds.counts else 0,
         counts=slot_width(bounds.counts, packing),
+        noise_bits=(2 * bounds.noise_max).bit_length(),
+        ballot=slot_width(bounds.ballot_slack, packing),
         mask=slot_width(ROWS, packing),
         repetitions=repetitions(size),
     )
     if plan.dimension > _DIMENSION_MAX:
         raise ValueError("a contribution has too many entries and bits to be proven")
     return plan
-
-
-def bit_weights(limit: int) -> tuple[int, ...]:
-    """Weights whose subset sums are exactly 0..limit: powers of two, the last one cut to fit."""
-    bits = limit.bit_length()
-    powers = [1 << bit for bit in range(bits - 1)]
-    return (*powers, limit - sum(powers)) if bits else ()
-
-
-def to_bits(values: IntVector, limit: int) -> IntVector:
-    """Bits [weights, n] with bit_weights(limit) @ bits = values, each of which is in 0..limit."""
-    weights = bit_weights(limit)
-    last = values >> (len(weights) - 1)  # below 2: a value has no more bits than the limit
-    rest = values - last * weights[-1]
-    return np.stack([*((rest >> bit) & 1 for bit in range(len(weights) - 1)), last])
 
 
 def steered_words(size: CommitteeSize) -> int:

@@ -27,7 +27,13 @@ from pnyx.errors import DecodingError, ProtocolError
 from pnyx.primitives.sharing import is_codeword, locate_errors, safe_radius
 from pnyx.protocol.aggregation.bounds import CHECKS, Bounds, layout
 from pnyx.protocol.aggregation.encoding import FIELDS, IntVector
-from pnyx.protocol.aggregation.verification import Claim, check_published, codes, weights
+from pnyx.protocol.aggregation.verification import (
+    Claim,
+    ballot_wanted,
+    check_published,
+    codes,
+    weights,
+)
 from pnyx.protocol.selection.security import CommitteeSize
 
 Answers = Mapping[int, Mapping[int, IntVector]]  # member -> contributor -> [answers]
@@ -36,7 +42,9 @@ Answers = Mapping[int, Mapping[int, IntVector]]  # member -> contributor -> [ans
 class Rule(StrEnum):
     """Why a contribution does not count."""
 
-    RANGE = "its shares are not the short integers that its published vector vouches for"
+    RANGE = (
+        "its shares are not the short integers that its published vector vouches for, or no ballot"
+    )
     BOUND = "its update is above the norm bound, or a bit of it is not a bit"
     UNDECIDED = "its answers lie on no common polynomials: open the shares before blaming anyone"
 
@@ -151,10 +159,14 @@ def _verdict(holds: NDArray[np.bool_], off: frozenset[int]) -> Verdict:
 def _wanted(size: CommitteeSize, bounds: Bounds, claim: Claim, challenge: bytes) -> IntVector:
     """What the slots of L and Q must sum to: [fields, 2, repetitions]."""
     count = layout(bounds, size).repetitions
-    rho, taus, _ = weights(claim, challenge, count)
-    products = rho @ check_published(claim.published, bounds)  # below 2^(27 + 25 + 8)
-    norms = taus[0] * bounds.norm_squared  # below 2^(27 + 30)
-    return np.stack([field.reduce(np.stack([products, norms])) for field in FIELDS])
+    drawn = weights(claim, challenge, bounds, count)
+    products = drawn.rho @ check_published(claim.published, bounds)  # below 2^(27 + 25 + 8)
+    norms = drawn.taus[0] * bounds.norm_squared  # below 2^(27 + 30)
+    wanted = []
+    for field in FIELDS:
+        linear = products + ballot_wanted(drawn.theta, bounds, field)
+        wanted.append(field.reduce(np.stack([linear, norms])))
+    return np.stack(wanted)
 
 
 def _on_polynomials(

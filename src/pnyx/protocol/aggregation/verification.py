@@ -14,13 +14,15 @@ Members check payloads against the root and sign the list of headers; only then 
 challenge, from which (with contributor, C and v) all random coefficients come. A member answers,
 per field and repetition, three elements that are values at its point of three polynomials:
     V  degree D        random combination of the columns X | g, plus the V blind
-    L  degree D+l-1    Σ ρ·(R'X + g), slot by slot, plus the L blind, whose slots sum to zero
+    L  degree D+l-1    Σ ρ·(R'X + g) + Σ θ·(rules of the ballot), slot by slot, plus the L blind,
+                       whose slots sum to zero
     Q  degree 2D       τ₁(Σu² + slack) + τ₂Σ(β² - β) plus the Q blind, whose slots sum to zero
-Then V lies on a polynomial of degree D iff the shares do, the slots of L sum to ρ·v iff
-R'X + g = v, and those of Q to τ₁T iff bits are bits and the norm is within its bound (`bounds`
-says why that holds over the integers). Every secret sum carries a random factor, τ₁ as well: a
-blind whose slots secretly sum to something else cannot make up for a difference that the
-challenge multiplies. `verdicts` decodes the answers and judges.
+Then V lies on a polynomial of degree D iff the shares do, the slots of L sum to ρ·v + θ·b iff
+R'X + g = v and every rule Σ a·x = b of the ballot holds (`ballots`), and those of Q to τ₁T iff bits
+are bits and the norm is within its bound (`bounds` says why that holds over the integers). Every
+secret sum carries a random factor, τ₁ as well: a blind whose slots secretly sum to something else
+cannot make up for a difference that the challenge multiplies. `verdicts` decodes the answers and
+judges.
 
 **One challenge only.** V, L and Q blinds hide the shares from whoever sees all answers to one
 challenge. Answering a second one for the same contribution opens new functionals of its secrets.
@@ -40,16 +42,14 @@ from pnyx.primitives.field import PRIMES, PrimeField
 from pnyx.primitives.hashing import digest, merkle_root
 from pnyx.primitives.sampling import Sampler
 from pnyx.primitives.sharing import PackedSharing
-from pnyx.protocol.aggregation.bounds import (
-    CHECKS,
-    ROWS,
-    Bounds,
-    Layout,
+from pnyx.protocol.aggregation.ballots import (
     bit_weights,
-    layout,
-    repetitions,
+    equations,
+    is_valid,
+    slack_of,
     to_bits,
 )
+from pnyx.protocol.aggregation.bounds import CHECKS, ROWS, Bounds, Layout, layout, repetitions
 from pnyx.protocol.aggregation.encoding import FIELDS, IntVector, to_slots
 from pnyx.protocol.aggregation.gaussian import discrete_gaussian, hides
 from pnyx.protocol.aggregation.ranges import combine, project
@@ -107,8 +107,9 @@ def prove(
 ) -> Proven:
     """Share a vector with a proof that it is within its bounds.
 
-    vector: [length] integers. seed: secret, fresh for this contribution. context: names network,
-    study, round, attempt and contributor. Raises ValueError when the vector is out of bounds.
+    vector: [given_length] integers, see `Bounds`. seed: secret, fresh for this contribution.
+    context: names network, study, round, attempt and contributor. Raises ValueError when the
+    vector is out of bounds.
     """
     short = _short_integers(vector, bounds, size)
     plan = layout(bounds, size)
@@ -135,36 +136,47 @@ def prove(
 
 def within(vector: IntVector, bounds: Bounds) -> bool:
     """Whether a vector satisfies its bounds, so that `prove` takes it."""
-    if vector.shape != (bounds.length,):
+    if vector.shape != (bounds.given_length,):
         return False
-    update, counts = vector[: bounds.bounded], vector[bounds.bounded :]
+    update, counts, noise = _parts(vector, bounds)
     # Entries first: squares of larger ones could wrap.
     limit = bounds.norm_max
     if not bool(((-limit <= update) & (update <= limit)).all()):
         return False
-    return int(update @ update) <= bounds.norm_squared and bool(
-        ((counts >= 0) & (counts <= bounds.count_max)).all()
+    if int(update @ update) > bounds.norm_squared:
+        return False
+    if not bool(((counts >= 0) & (counts <= bounds.count_max)).all()):
+        return False
+    if not bool(((-bounds.noise_max <= noise) & (noise <= bounds.noise_max)).all()):
+        return False
+    return bounds.ballot is None or is_valid(bounds.ballot, counts)
+
+
+def _parts(vector: IntVector, bounds: Bounds) -> tuple[IntVector, IntVector, IntVector]:
+    """Update [bounded], counts [counts] and their noise [counts, or 0 without noise]."""
+    return (
+        vector[: bounds.bounded],
+        vector[bounds.bounded : bounds.length],
+        vector[bounds.length :],
     )
 
 
 def _short_integers(vector: IntVector, bounds: Bounds, size: CommitteeSize) -> IntVector:
     """X as slots [packing, short]. Raises ValueError when the vector is out of bounds."""
-    if vector.shape != (bounds.length,):
-        raise ValueError("the vector has not the length that its bounds state")
-    update, counts = vector[: bounds.bounded], vector[bounds.bounded :]
-    if len(update) and int(np.abs(update).max()) > bounds.norm_max:
-        raise ValueError("the update is above the norm bound")
-    slack = bounds.norm_squared - int(update @ update)
-    if slack < 0:
-        raise ValueError("the update is above the norm bound")
-    if len(counts) and not 0 <= int(counts.min()) <= int(counts.max()) <= bounds.count_max:
-        raise ValueError("a count is out of its range")
+    if not within(vector, bounds):
+        raise ValueError("the vector is not within the bounds of its phase")
+    update, counts, noise = _parts(vector, bounds)
     pieces = [to_slots(update, size.packing)]
     if len(update):
-        bits = to_bits(np.array([slack]), bounds.norm_squared)[:, 0]
-        pieces.append(to_slots(bits, size.packing))
+        slack = np.array([bounds.norm_squared - int(update @ update)])
+        pieces.append(to_slots(to_bits(slack, bounds.norm_squared)[:, 0], size.packing))
     if len(counts):
         pieces += [to_slots(bits, size.packing) for bits in to_bits(counts, bounds.count_max)]
+    if len(noise):
+        shifted = to_bits(noise + bounds.noise_max, 2 * bounds.noise_max)
+        pieces += [to_slots(bits, size.packing) for bits in shifted]
+    if bounds.ballot is not None:
+        pieces.append(to_slots(slack_of(bounds.ballot, counts), size.packing))
     return np.concatenate(pieces, axis=1)
 
 
@@ -309,14 +321,18 @@ def sum_share(shares: Sequence[FieldShares], bounds: Bounds, size: CommitteeSize
     `summed_vector` then puts the entries in their order.
     """
     plan = layout(bounds, size)
-    powers = np.array(bit_weights(bounds.count_max), dtype=np.int64)[np.newaxis]
+    powers = [bounds.count_scale * weight for weight in bit_weights(bounds.count_max)]
+    powers += bit_weights(2 * bounds.noise_max)
     parts = []
     for at, field in enumerate(FIELDS):
         total = field.reduce(np.sum([share[at][: plan.short] for share in shares], axis=0))
         parts.append(field.pack(total[: plan.update]))
         if plan.counts:
-            bits = total[plan.update + plan.slack :].reshape(plan.count_bits, plan.counts)
-            parts.append(field.pack(field.matmul(field.reduce(powers), bits)[0]))
+            bits = total[plan.counts_start : plan.ballot_start].reshape(-1, plan.counts)
+            weights = field.reduce(np.array([powers], dtype=np.int64))
+            # every slot of a column is shifted alike, and so is every share of it
+            shift = len(shares) * bounds.noise_max % field.modulus
+            parts.append(field.pack(field.subtract(field.matmul(weights, bits)[0], shift)))
     return b"".join(parts)
 
 
@@ -336,12 +352,23 @@ def summed_vector(decoded: IntVector, bounds: Bounds, size: CommitteeSize) -> In
 # --- public coefficients ------------------------------------------------------------------------
 
 
-def weights(claim: Claim, challenge: bytes, count: int) -> tuple[IntVector, IntVector, Sampler]:
-    """ρ [repetitions, 256] and τ [2, repetitions] of a challenge; the stream goes on for V.
+class Weights(msgspec.Struct, frozen=True):
+    """Random weights of a challenge, for each repetition; the stream goes on for V.
 
-    The same integers serve both fields: a linear relation that fails in a field holds for at most
-    one value of each coefficient.
+    rho: [repetitions, 256], of the rows of the projection. taus: [2, repetitions]. theta:
+    [repetitions, equations], of the ballot's rules. All are below the smaller prime, and the same
+    integers serve both fields: a linear relation that fails in a field holds for at most one value
+    of each weight.
     """
+
+    rho: IntVector
+    taus: IntVector
+    theta: IntVector
+    sampler: Sampler
+
+
+def weights(claim: Claim, challenge: bytes, bounds: Bounds, count: int) -> Weights:
+    """Expand a challenge into the weights of `count` repetitions."""
     seed = digest(
         "pnyx/verify/challenge",
         challenge,
@@ -350,8 +377,38 @@ def weights(claim: Claim, challenge: bytes, count: int) -> tuple[IntVector, IntV
         claim.published,
     )
     sampler = Sampler(seed, "pnyx/verify/coefficients")
-    rho = sampler.field_elements(_CHALLENGE_MODULUS, (count, ROWS))
-    return rho, sampler.field_elements(_CHALLENGE_MODULUS, (2, count)), sampler
+    rules = 0
+    if bounds.ballot is not None:
+        rules = len(equations(bounds.ballot, bounds.counts).wanted)
+    return Weights(
+        sampler.field_elements(_CHALLENGE_MODULUS, (count, ROWS)),
+        sampler.field_elements(_CHALLENGE_MODULUS, (2, count)),
+        sampler.field_elements(_CHALLENGE_MODULUS, (count, rules)),
+        sampler,
+    )
+
+
+def ballot_wanted(theta: IntVector, bounds: Bounds, field: PrimeField) -> IntVector:
+    """What the rules of the ballot must add up to: [repetitions], reduced."""
+    if bounds.ballot is None:
+        return np.zeros(len(theta), dtype=np.int64)
+    wanted = equations(bounds.ballot, bounds.counts).wanted
+    return field.matmul(theta, wanted[:, np.newaxis])[:, 0]
+
+
+def _ballot_rows(theta: IntVector, bounds: Bounds, size: CommitteeSize) -> IntVector:
+    """The weighted rules as rows over count bits and ballot slack, below 2^53 in absolute value.
+
+    [repetitions, packing, counts + ballot columns]
+    """
+    plan = layout(bounds, size)
+    rows = np.zeros((len(theta), size.packing, plan.counts + plan.ballot), dtype=np.int64)
+    if bounds.ballot is not None:
+        rules = equations(bounds.ballot, bounds.counts)
+        for at, weighted in enumerate(theta):
+            rows[at, :, : plan.counts] = to_slots(weighted @ rules.entries, size.packing)
+            rows[at, :, plan.counts :] = to_slots(weighted @ rules.slack, size.packing)
+    return rows
 
 
 @lru_cache(maxsize=_COEFFICIENTS_CACHED)
@@ -363,18 +420,23 @@ def _coefficients(
     Rows, for each repetition: one for V, then one per slot for L; [rows, data] field elements.
     """
     plan = layout(bounds, size)
-    rho, taus, sampler = weights(claim, challenge, plan.repetitions)
+    drawn = weights(claim, challenge, bounds, plan.repetitions)
     linear = np.empty((plan.repetitions, size.packing, plan.data), dtype=np.int64)
-    on_short = combine(claim.commitment, rho, plan.dimension)
+    on_short = combine(claim.commitment, drawn.rho, plan.dimension)
     linear[:, :, : plan.short] = on_short.reshape(plan.repetitions, size.packing, plan.short)
+    if bounds.ballot is not None:
+        on_ballot = _ballot_rows(drawn.theta, bounds, size)
+        ends = plan.counts_start + plan.counts
+        linear[:, :, plan.counts_start : ends] += on_ballot[:, :, : plan.counts]
+        linear[:, :, plan.ballot_start : plan.short] += on_ballot[:, :, plan.counts :]
     for repetition in range(plan.repetitions):
-        linear[repetition, :, plan.short :] = to_slots(rho[repetition], size.packing)
+        linear[repetition, :, plan.short :] = to_slots(drawn.rho[repetition], size.packing)
     per_field = []
     for field in FIELDS:
-        degree_test = sampler.field_elements(field.modulus, (plan.repetitions, 1, plan.data))
+        degree_test = drawn.sampler.field_elements(field.modulus, (plan.repetitions, 1, plan.data))
         rows = np.concatenate([degree_test, field.reduce(linear)], axis=1)
         per_field.append(rows.reshape(-1, plan.data))
-    return tuple(per_field), taus
+    return tuple(per_field), drawn.taus
 
 
 @lru_cache(maxsize=64)
