@@ -1,6 +1,6 @@
 """A contributor commits twice, to be counted twice or to split the committee (THREATS A3, A9)."""
 
-from tests.support.town import NETWORK, SMALL, Town, unit
+from tests.support.town import NETWORK, SMALL, Town, manifest, phase, unit
 
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import merkle_proofs, merkle_root
@@ -17,7 +17,7 @@ from pnyx.protocol.round.values import contribution_context
 
 def test_equivocating_contributor():
     town = Town()
-    study = town.propose()
+    study = town.propose(plan=manifest(9, [phase(9, target=6)]))  # everybody who is drawn
     town.run(town.in_round(study, 1))
     plan = town.plan(study)
     traitor = next(i for i in plan.contributors if i != plan.committee[0])

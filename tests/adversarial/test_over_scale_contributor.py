@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.support.committee import over_scale
 from tests.support.forger import Forger, parts
-from tests.support.town import NETWORK, SMALL, Town, unit
+from tests.support.town import NETWORK, SMALL, Town, manifest, phase, unit
 
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import merkle_proofs, merkle_root
@@ -43,10 +43,11 @@ def forged(vector: np.ndarray, bounds, context: bytes) -> tuple[list[bytes], byt
 def attacked(make) -> tuple[Town, bytes, int, tuple[int, ...]]:
     """A town after round 1, in which one contributor sends what `make` makes."""
     town = Town()
-    study = town.propose()
+    study = town.propose(plan=manifest(9, [phase(9, target=6)]))  # everybody who is drawn
     town.run(town.in_round(study, 1))
     plan = town.plan(study)
-    traitor = next(i for i in plan.contributors if i != plan.committee[0])
+    # outside the committee: a member delivers to itself what its machine made
+    traitor = next(i for i in plan.contributors if i not in plan.committee)
     context = contribution_context(plan.context, traitor)
     payloads, published = make(unit(traitor, town.count), plan.phase.bounds, context)
     crypto, node = town.cryptos[traitor], town.census.node_ids[traitor]
