@@ -32,6 +32,7 @@ from pnyx.demo.activity import (
 )
 from pnyx.learning import Hyperparameters, TrainingTask, apply_update, initial_model
 from pnyx.learning.training import run_task, warm_up
+from pnyx.learning.update import norm_max
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -103,7 +104,7 @@ def simulate(
     for round_number in range(rounds):
         drawn = draws.generator.permutation(members)[:contributors]
         total = sum(contribute("train", int(user), model, round_number) for user in drawn)
-        model = apply_update(model, total, len(drawn), hyperparameters)
+        model = apply_update(model, total, len(drawn), hyperparameters, norm_max(hyperparameters))
     counts = sum(contribute("evaluate", int(user), model, rounds) for user in members)
     alone, shared, personalised, held_out = (int(count) for count in counts)
     return Result(

@@ -151,6 +151,8 @@ def convert_settings(value: object, kind: type[T], source: str, error_kind: type
 def _problem(value: object, expected: inspect.Type, name: str) -> str:
     """Say what is wrong with a value, or nothing: ''. `name` is its dotted setting."""
     match expected:
+        case inspect.UnionType():  # of something and nothing, which a file states by leaving it out
+            return _problem(value, _stated(expected), name)
         case inspect.StructType():
             return _struct_problem(value, expected, name)
         case inspect.DictType():
@@ -160,6 +162,12 @@ def _problem(value: object, expected: inspect.Type, name: str) -> str:
     if _accepted(value, expected):
         return ""
     return f"{name} is {_shown(value)}; it must be {_range(expected)}"
+
+
+def _stated(expected: inspect.UnionType) -> inspect.Type:
+    """What an optional setting holds when it is there."""
+    (stated,) = (kind for kind in expected.types if not isinstance(kind, inspect.NoneType))
+    return stated
 
 
 def _struct_problem(value: object, expected: inspect.StructType, name: str) -> str:

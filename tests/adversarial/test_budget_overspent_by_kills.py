@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 
 from pnyx.errors import ConsentError
+from pnyx.protocol.privacy import epsilon
 from pnyx.vault import Debit, StudyRequest, Vault
 
 KEY = bytes(range(32))
-EPSILON, EPSILON_MAX = 0.1, 0.7
+RHO, RHO_MAX = 0.1, 0.7
 SECONDS_ALIVE_MAX = 0.05
 RECORD_BYTES = 40
 
@@ -51,7 +52,7 @@ def node(directory, acknowledged):
                     0,
                     phase="train",
                     bytes_planned=1,
-                    epsilon=EPSILON,
+                    rho=RHO,
                     now=1.0,
                 )
             except ConsentError:
@@ -61,7 +62,7 @@ def node(directory, acknowledged):
                         study=study.to_bytes(32, "big"),
                         purpose="dpv:AcademicResearch",
                         columns={"a": ("x",)},
-                        epsilon=EPSILON_MAX,
+                        epsilon=epsilon(RHO_MAX),
                         rounds=1_000,
                     ),
                     accepted=True,
@@ -106,12 +107,12 @@ def drive(directory, kills):
     with Vault.open(directory, KEY) as vault:
         vault.ledger.verify_chain()
         stored = [(e.study, e.round_number) for e in vault.ledger.entries() if isinstance(e, Debit)]
-        spent = [vault.ledger.spent(study).epsilon for study in {study for study, _ in stored}]
+        spent = [vault.ledger.spent(study).rho for study in {study for study, _ in stored}]
     return {
         "acknowledged": len(heard),
         "forgotten": len(heard - set(stored)),
         "unacknowledged": len(set(stored) - heard),
-        "overspent": sum(epsilon > EPSILON_MAX * (1 + 1e-9) for epsilon in spent),
+        "overspent": sum(rho > RHO_MAX * (1 + 1e-9) for rho in spent),
         "repeated": len(stored) - len(set(stored)),
     }
 

@@ -12,25 +12,30 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from pnyx.errors import ConsentError
+from pnyx.protocol.privacy import epsilon
 from pnyx.vault import StudyRequest, Vault
 from pnyx.vault.collections import Column, SourceFile
 
 KEY = bytes(range(32))
 studies = st.sampled_from([b"a" * 32, b"b" * 32])
 COSTS = (0.25, 0.5)
-EPSILON_TOTAL_MAX = 0.75
+RHO_TOTAL_MAX = 0.75
 
 
 class OwnerAndNode(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.vault = Vault.open(Path(self.folder.name), KEY, epsilon_total_max=EPSILON_TOTAL_MAX)
+        self.vault = self.opened()
         self.now = 0.0
         self.decisions = []
         self.accepted = {}
         self.debits = {}
         self.aborted = set()
+
+    def opened(self):
+        folder = Path(self.folder.name)
+        return Vault.open(folder, KEY, epsilon_total_max=epsilon(RHO_TOTAL_MAX))
 
     @initialize()
     def data(self):
@@ -47,12 +52,12 @@ class OwnerAndNode(RuleBasedStateMachine):
         yes=st.sampled_from([True, True, False]),
         by=st.sampled_from(["owner", "owner", "policy"]),
         lasting=st.sampled_from([2.0, 100.0, 100.0]),
-        epsilon=st.sampled_from([0.5, 1.0]),
+        budget=st.sampled_from([0.5, 1.0]),
         rounds=st.integers(1, 2),
     )
-    def decide(self, study, yes, by, lasting, epsilon, rounds):
+    def decide(self, study, yes, by, lasting, budget, rounds):
         request = StudyRequest(
-            study=study, purpose="p", columns={"c": ("x",)}, epsilon=epsilon, rounds=rounds
+            study=study, purpose="p", columns={"c": ("x",)}, epsilon=epsilon(budget), rounds=rounds
         )
         already = any(decided == study for decided, _ in self.decisions)
 
@@ -69,7 +74,7 @@ class OwnerAndNode(RuleBasedStateMachine):
         self.decisions.append((study, "accepted" if yes else "declined"))
         self.accepted.pop(study, None)
         if yes:
-            self.accepted[study] = (self.now + lasting, epsilon, rounds)
+            self.accepted[study] = (self.now + lasting, budget, rounds)
 
     @rule(study=studies)
     def withdraw(self, study):
@@ -85,17 +90,17 @@ class OwnerAndNode(RuleBasedStateMachine):
         study=studies,
         number=st.integers(1, 4),
         attempt=st.integers(0, 1),
-        epsilon=st.sampled_from(COSTS),
+        rho=st.sampled_from(COSTS),
     )
-    def debit(self, study, number, attempt, epsilon):
+    def debit(self, study, number, attempt, rho):
         def act():
             return self.vault.ledger.debit(
-                study, number, attempt, phase="p", bytes_planned=1, epsilon=epsilon, now=self.now
+                study, number, attempt, phase="p", bytes_planned=1, rho=rho, now=self.now
             )
 
-        if self.may_debit(study, number, attempt, epsilon):
+        if self.may_debit(study, number, attempt, rho):
             act()
-            self.debits[study, number, attempt] = epsilon
+            self.debits[study, number, attempt] = rho
         else:
             with pytest.raises(ConsentError):
                 act()
@@ -109,27 +114,27 @@ class OwnerAndNode(RuleBasedStateMachine):
     @rule()
     def restart(self):
         self.vault.close()
-        self.vault = Vault.open(Path(self.folder.name), KEY, epsilon_total_max=EPSILON_TOTAL_MAX)
+        self.vault = self.opened()
 
     def holds(self, study):
         return study in self.accepted and self.now < self.accepted[study][0]
 
     def spent(self, study=None):
         return sum(
-            epsilon
-            for debit, epsilon in self.debits.items()
+            rho
+            for debit, rho in self.debits.items()
             if debit not in self.aborted and study in (None, debit[0])
         )
 
-    def may_debit(self, study, number, attempt, epsilon):
+    def may_debit(self, study, number, attempt, rho):
         if not self.holds(study) or (study, number, attempt) in self.debits:
             return False
-        _, epsilon_max, rounds_max = self.accepted[study]
+        _, budget, rounds_max = self.accepted[study]
         rounds = {debit[1] for debit in self.debits if debit[0] == study} | {number}
         return (
-            self.spent(study) + epsilon <= epsilon_max
+            self.spent(study) + rho <= budget
             and len(rounds) <= rounds_max
-            and self.spent() + epsilon <= EPSILON_TOTAL_MAX
+            and self.spent() + rho <= RHO_TOTAL_MAX
         )
 
     @invariant()
@@ -149,7 +154,7 @@ class OwnerAndNode(RuleBasedStateMachine):
     def histories_are_complete(self):
         history = [(c.study, c.decision) for c in self.vault.consents.history()]
         assert history == self.decisions
-        assert self.vault.ledger.spent().epsilon == self.spent()
+        assert self.vault.ledger.spent().rho == self.spent()
         self.vault.consents.verify_chain()
         self.vault.ledger.verify_chain()
 
@@ -180,7 +185,7 @@ def test_withdrawal_racing_with_debits(tmp_path):
                 number += 1
                 try:
                     vault.ledger.debit(
-                        study, number, 0, phase="p", bytes_planned=1, epsilon=0.0, now=1.0
+                        study, number, 0, phase="p", bytes_planned=1, rho=0.0, now=1.0
                     )
                 except ConsentError:
                     refused.set()

@@ -26,7 +26,7 @@ def fill(vault):
     columns = (Column("x", "float"), Column("t", "text"))
     vault.collections.add("a", columns, SourceFile("f", "csv", bytes(32), 1), rows, 0.0)
     for round_number in range(6):
-        vault.ledger.debit(STUDY, round_number, 0, phase="p", bytes_planned=1, epsilon=0.1, now=1.0)
+        vault.ledger.debit(STUDY, round_number, 0, phase="p", bytes_planned=1, rho=0.1, now=1.0)
     vault.consents.withdraw(STUDY, 2.0)
 
 

@@ -44,7 +44,7 @@ def live(root, unlocking):
         rounds=99,
     )
     vault.consents.record(request, accepted=True, decided_by="owner", now=0.0, expires=9.0)
-    vault.ledger.debit(STUDY, 1, 0, phase="canary-name", bytes_planned=1, epsilon=0.1, now=1.0)
+    vault.ledger.debit(STUDY, 1, 0, phase="canary-name", bytes_planned=1, rho=0.1, now=1.0)
     store = RoundStore(layout.rounds, keys.rounds_key)
     store.apply([("round/ab/1/canary-name", b"canary-value" * 10), ("chain/canary-name", b"x")])
     return layout, keys, vault, store

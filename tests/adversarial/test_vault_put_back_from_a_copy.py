@@ -13,13 +13,13 @@ STUDY = b"s" * 32
 
 def accepted_vault(directory):
     vault = Vault.open(directory, KEY)
-    request = StudyRequest(study=STUDY, purpose="p", columns={"a": ("x",)}, epsilon=0.1, rounds=1)
+    request = StudyRequest(study=STUDY, purpose="p", columns={"a": ("x",)}, epsilon=9.0, rounds=1)
     vault.consents.record(request, accepted=True, decided_by="owner", now=0.0, expires=9.0)
     return vault
 
 
 def debit(vault, now=1.0):
-    vault.ledger.debit(STUDY, 1, 0, phase="p", bytes_planned=1, epsilon=0.1, now=now)
+    vault.ledger.debit(STUDY, 1, 0, phase="p", bytes_planned=1, rho=0.1, now=now)
 
 
 @pytest.mark.parametrize("happened", ["debit", "withdrawal"])

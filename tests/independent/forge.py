@@ -6,19 +6,21 @@ the record as it is. Honest by default; `edits` changes fields of one record's b
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
 from msgspec.structs import replace
+from tests.support.records import spent
 from tests.support.town import NETWORK, SMALL, People, manifest, people, phase, real
 
-from pnyx.errors import ProtocolError
+from pnyx.errors import MalformedMessage, ProtocolError
 from pnyx.node.bundle import Bundle
 from pnyx.primitives import codec
 from pnyx.primitives.signature import QuorumCertificate
 from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.identity import CensusEntry, make_census, sign_body, signing_input
-from pnyx.protocol.manifest import Manifest, study_id
+from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, study_id
 from pnyx.protocol.messages import Record, RecordBody
 from pnyx.protocol.params import DEFAULT_PARAMS
 from pnyx.protocol.round.committee import joins_root
@@ -81,7 +83,10 @@ def forged(
     beacon = edits.get(EPOCH, {}).get("next_beacon", b"n" * 32)
     model = bytes(8 * LENGTH)
     records: list[Record] = []
-    step: RoundPlan | None = joining_plan(persons.census, study, asked, beacon)
+    step: RoundPlan | None = None
+    with suppress(MalformedMessage):  # nobody reads records behind a manifest that nobody can read
+        asked = codec.decode(signed.body, Manifest, bytes_max=MANIFEST_BYTES_MAX)
+        step = joining_plan(persons.census, study, asked, beacon)
     while step is not None:
         number = step.round_number
         edit = edits.get(len(records), {})
@@ -123,6 +128,7 @@ def _record(
         "metrics": (1,) * plan.phase.metrics_length if counting else (),
         "joins_root": joins_root(joins),
         "next_beacon": b"n" * 32,
+        "privacy_spent": spent(plan, skipped=bool(edit.get("skipped", False))),
     }
     changed = {name: value for name, value in edit.items() if name in terms}
     body = codec.encode(RecordBody(**{**terms, **changed}))

@@ -147,6 +147,7 @@ RECORD_BODY = array(
     metrics=many(integer(-(2**62), 2**62 - 1), high=1024),
     joins=B32,
     next_beacon=B32,
+    privacy_spent=optional(integer(0, 2**62 - 1)),
 )
 BALLOT = array(
     kind=one_of("choice", "approval", "ranking"),
@@ -163,8 +164,8 @@ BOUNDS = array(
     ballot=optional(BALLOT),
 )
 NOISE = array(
-    update_width=integer(0, 2**26 - 1),
-    count_width=integer(0, 2**26 - 1),
+    update_width=integer(0, 2**26),
+    count_width=integer(0, 2**26),
     honest_min=integer(1, 4096),
 )
 PHASE = array(

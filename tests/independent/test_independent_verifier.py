@@ -236,6 +236,7 @@ FIELDS = {
     "metrics": [(), (5,), (5, -5), (5, 5, 5), (6, 0, 0), (0, 0, 2**62)],
     "joins_root": [bytes(32)],
     "next_beacon": [b"x" * 32],
+    "privacy_spent": [None, 0, 1, 2**62],
     "record_joins": [
         (),
         (0,),
@@ -302,9 +303,9 @@ PHASE_TERMS = {
     "cohort_min": [1, 2, 5, 6],
     "clip": [1, 2, 2**53],
     "noise": [
-        *[(width, 0, 1) for width in (1, 2**26)],
-        *[(0, width, 1) for width in (1, 2**26)],
-        *[(0, 0, honest) for honest in (0, 2, 4097)],
+        *[(width, 0, 1) for width in (1, 4, 2**26)],
+        *[(0, width, 1) for width in (1, 4, 2**26 + 1)],
+        *[(0, 0, honest) for honest in (0, 2, 4, 4097)],
     ],
     "target": [2, 3, 6, 7],
     "drawn": [4, 5, 9, 10, 4096, 4097],
@@ -328,6 +329,32 @@ def test_kind_with_a_line_break_is_no_kind() -> None:
     """A program that shows the manifest would print "train"; nodes would evaluate."""
     odd = manifest(LENGTH, [phase(LENGTH, kind="train\n")])
     assert not agree(forged(plan=odd)), "both verifiers refuse it"
+
+
+NOISY = {"clip": 10, "noise": (4, 4, 2), "bounds": (LENGTH, 6, 55, 9, 2, 40, None)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "fine"),
+    [
+        ({}, True),
+        ({"clip": 11}, False),
+        ({"noise": (5, 4, 2)}, False),
+        ({"noise": (4, 5, 2)}, False),
+        ({"noise": (3, 4, 2)}, False),
+        ({"noise": (4, 4, 4)}, False),
+        ({"bounds": (LENGTH, 6, 54, 9, 2, 40, None)}, False),
+        ({"bounds": (LENGTH, 6, 55, 9, 2, 41, None)}, False),
+        ({"bounds": (LENGTH, LENGTH, 66, 0, 1, 0, None)}, False),
+        ({"noise": (4, 0, 2), "bounds": (LENGTH, 6, 55, 9, 2, 0, None)}, True),
+        ({"noise": (0, 4, 2)}, True),
+    ],
+)
+def test_noise_and_what_it_costs(changes, fine) -> None:
+    plan = manifest(LENGTH, [phase(LENGTH, **{**NOISY, **changes}), phase(LENGTH)])
+    assert agree(forged(plan=plan)) == fine
+    for spent in (None, 0, 1):
+        agree(forged({1: {"privacy_spent": spent}}, plan=plan))
 
 
 def test_sums_that_just_fit() -> None:

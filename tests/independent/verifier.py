@@ -6,8 +6,9 @@ certificate and model. `verify` returns what it found wrong, an empty list for a
 carries on after a fault where the rest can still be judged, so one fault may give many findings.
 """
 
+from fractions import Fraction
 from hashlib import sha256
-from math import comb, isqrt
+from math import ceil, comb, isqrt
 from typing import Any, NamedTuple
 
 import msgspec
@@ -61,6 +62,7 @@ class Round(NamedTuple):
     contributors: list[int]
     phase: Any = None
     floor: int = 0
+    spent: int | None = 0  # by the rounds before
 
 
 # --- hashes and draws ---------------------------------------------------------------------------
@@ -199,6 +201,46 @@ def largest_entry(bounds: Any) -> int:
     return max(update, count if bounds.length > bounds.bounded else 0)
 
 
+def noise_covered(phase: Any) -> bool:
+    """Whether every honest contribution, noise included, keeps the bounds of its phase."""
+    bounds, noise = phase.bounds, phase.noise
+    counts = bounds.length - bounds.bounded
+    if noise.honest_min > phase.cohort_min:
+        return False
+    if noise.update_width and (noise.update_width < 4 or not bounds.bounded):
+        return False
+    if noise.count_width and (noise.count_width < 4 or not counts):
+        return False
+    norm = 0
+    if noise.update_width:
+        entries = bounds.bounded
+        tail = entries + isqrt(4 * entries * 42) + 1 + 2 * 42
+        norm = isqrt(noise.update_width**2 * tail) + 1
+    return phase.clip + norm <= bounds.norm_max and bounds.noise_max == 10 * noise.count_width
+
+
+def cost(phase: Any) -> int | None:
+    """What a round costs in privacy, in units of ρ/2^30, rounded up; None is without bound."""
+    bounds, noise = phase.bounds, phase.noise
+    counts = bounds.length - bounds.bounded
+    total = Fraction(0)
+    if bounds.bounded:
+        if not noise.update_width:
+            return None
+        total += Fraction(phase.clip**2, 2 * noise.honest_min * noise.update_width**2)
+    if counts:
+        if not noise.count_width:
+            return None
+        squared = counts * bounds.count_max**2
+        if bounds.ballot is not None:
+            ballot = bounds.ballot
+            each = 1 if ballot.kind == "choice" else ballot.chosen_max
+            squared = counts if ballot.kind == "ranking" else counts // ballot.options * each
+        moved = bounds.count_scale**2 * squared
+        total += Fraction(moved, 2 * noise.honest_min * noise.count_width**2)
+    return ceil(total * 2**30)
+
+
 def metrics_possible(phase: Any, accepted: int, metrics: list[int]) -> bool:
     """Whether these may be the last entries of a sum of that many contributions."""
     bounds = phase.bounds
@@ -314,10 +356,7 @@ class _Chain:
             self.check(provable(phase.bounds), where, "bounds that cannot be proven")
             self.check(length <= VECTOR_LENGTH_MAX, where, "vector too long")
             self.check(phase.metrics_length <= length, where, "more metrics than sums")
-            noise = phase.noise
-            silent = not noise.update_width and not noise.count_width and noise.honest_min == 1
-            self.check(silent, where, "noise")
-            self.check(phase.clip <= phase.bounds.norm_max, where, "clips above the norm")
+            self.check(noise_covered(phase), where, "noise that its bounds do not cover")
             ordered = phase.cohort_min <= phase.target <= phase.drawn
             self.check(ordered, where, "floor, target and drawn out of order")
             fits = phase.drawn * largest_entry(phase.bounds) <= SUM_MAX
@@ -361,6 +400,7 @@ class _Chain:
             contributors=draw_contributors(self.census, beacon, record.joins, phase.drawn),
             phase=phase,
             floor=phase.cohort_min,
+            spent=body.privacy_spent,
         )
 
     def check_record(self, plan: Round, record: Any) -> Any:
@@ -395,6 +435,11 @@ class _Chain:
             self.check(body.model_hash == plan.model, plan.where, "skipped, but the model changed")
         else:
             self.check(len(accepted) >= plan.floor, plan.where, "below the floor")
+        spent = plan.spent
+        if plan.phase is not None and not body.skipped and spent is not None:
+            added = cost(plan.phase)
+            spent = None if added is None else spent + added
+        self.check(body.privacy_spent == spent, plan.where, "another privacy cost")
 
     def check_implied(self, plan: Round, record: Any, body: Any) -> None:
         """What every honest member's own computation would have given."""

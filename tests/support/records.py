@@ -8,6 +8,7 @@ from pnyx.primitives import codec
 from pnyx.primitives.signature import QuorumCertificate
 from pnyx.protocol.identity import signing_input
 from pnyx.protocol.messages import Record, RecordBody
+from pnyx.protocol.privacy import spent_after
 from pnyx.protocol.round.committee import joins_root
 from pnyx.protocol.round.plan import RoundPlan
 
@@ -39,6 +40,13 @@ def certify(folk: People, plan: RoundPlan, body: bytes, signers: Sequence[int] |
     return QuorumCertificate(chosen, signatures)
 
 
+def spent(plan: RoundPlan, *, skipped: bool) -> int | None:
+    """What a study has cost after this round."""
+    return spent_after(
+        plan.privacy_spent, plan.phase, opened=plan.phase is not None and not skipped
+    )
+
+
 def record(folk: People, plan: RoundPlan, joins: tuple[int, ...] = (), **changes) -> Record:
     """A record of this round that a quorum signed."""
     terms = {
@@ -61,5 +69,6 @@ def record(folk: People, plan: RoundPlan, joins: tuple[int, ...] = (), **changes
         "next_beacon": b"n" * 32,
         **changes,
     }
+    terms.setdefault("privacy_spent", spent(plan, skipped=terms["skipped"]))
     body = codec.encode(RecordBody(**terms))
     return Record(body, joins, certify(folk, plan, body))

@@ -46,8 +46,9 @@ from pnyx.protocol.identity import (
     verify_census,
 )
 from pnyx.protocol.machine import NodeMachine
-from pnyx.protocol.manifest import NO_NOISE, Manifest, StudyPhase
+from pnyx.protocol.manifest import Manifest, StudyPhase
 from pnyx.protocol.messages import Message
+from pnyx.protocol.noise import NO_NOISE
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.selection import CommitteeSize, committee_size

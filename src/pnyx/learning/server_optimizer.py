@@ -13,18 +13,23 @@ from numpy.typing import NDArray
 from pnyx.errors import TrainingError
 from pnyx.learning.program import PARAMETER_DTYPE
 from pnyx.learning.task import Hyperparameters
-from pnyx.learning.update import TRAIN_COUNTS, norm_max
+from pnyx.learning.update import TRAIN_COUNTS
 
 CONTRIBUTORS_MAX = 1 << 20
 
 
 def apply_update(
-    model: bytes, total: NDArray[np.int64], count: int, hyperparameters: Hyperparameters
+    model: bytes,
+    total: NDArray[np.int64],
+    count: int,
+    hyperparameters: Hyperparameters,
+    norm_max: int,
 ) -> bytes:
     """Move the model by server_learning_rate times the mean update.
 
     model: flat float32 parameters. total: sum of `count` train contributions, counts included,
-    [parameter_count + 3] int64. Returns the next model, float32 little-endian.
+    [parameter_count + 3] int64. norm_max: of one contribution, its noise included. Returns the next
+    model, float32 little-endian.
     Raises TrainingError when the sum cannot come from `count` valid contributions, or when the next
     model is not finite.
     """
@@ -39,7 +44,7 @@ def apply_update(
     if not 1 <= count <= CONTRIBUTORS_MAX:
         raise TrainingError(f"A sum over {count} contributors gives no model: refuse this round.")
     update = total[: parameters.size]
-    limit = count * norm_max(hyperparameters)
+    limit = count * norm_max
     if (update > limit).any() or (update < -limit).any():
         raise TrainingError(
             f"The decoded sum exceeds what {count} contributions can add up to: refuse this round."

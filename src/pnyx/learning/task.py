@@ -48,6 +48,7 @@ class Hyperparameters(
 
     clip_norm: largest L2 norm of an update, after quantisation too.
     fraction_bits: an update x is sent as the integer round(x · 2**fraction_bits).
+    count_max: rows that one owner counts for; more are counted in proportion.
     server_learning_rate: the shared model moves by this multiple of the mean update.
     fine_tune_*: personalisation of the shared model at home. alone_*: the model that the owner
     would have trained without the others, the yardstick of the evaluation.
@@ -62,6 +63,7 @@ class Hyperparameters(
     weight_decay: float = 0.0
     clip_norm: float
     fraction_bits: int
+    count_max: int = EXAMPLES_MAX
     server_learning_rate: float = 1.0
     fine_tune_epochs: int
     fine_tune_learning_rate: float
@@ -76,6 +78,7 @@ class Hyperparameters(
             _require(name, getattr(self, name), 1, EPOCHS_MAX)
         _require("batch_size", self.batch_size, 1, BATCH_SIZE_MAX)
         _require("fraction_bits", self.fraction_bits, 0, FRACTION_BITS_MAX)
+        _require("count_max", self.count_max, 1, EXAMPLES_MAX)
         _require("momentum", self.momentum, 0.0, 0.999)
         _require("weight_decay", self.weight_decay, 0.0, 1.0)
         _require("clip_norm", self.clip_norm, 2.0**-20, CLIP_NORM_MAX)

@@ -28,6 +28,7 @@ from pnyx.learning.update import (
     VECTOR_DTYPE,
     check_contribution,
     contribution_bounds,
+    limit_counts,
     norm_max,
     quantise,
 )
@@ -121,14 +122,15 @@ def _contribute(
     )
     update = trained.astype(np.float64) - shared.astype(np.float64)
     quantised = quantise(update, hyperparameters)
-    counts = (correct, len(held_out.labels), len(training.labels))
+    rows = (correct, len(held_out.labels), len(training.labels))
+    counts = limit_counts(rows, hyperparameters.count_max)
     norm = float(np.linalg.norm(update))
     metrics = {
         "held_out_accuracy": correct / len(held_out.labels),
         "update_norm": norm,
         "clipped": float(norm * 2.0**hyperparameters.fraction_bits > norm_max(hyperparameters)),
     }
-    return np.concatenate([quantised, np.array(counts, dtype=np.int64)]), metrics
+    return np.concatenate([quantised, counts]), metrics
 
 
 def _evaluate(
@@ -158,7 +160,7 @@ def _evaluate(
         "shared_accuracy": correct[1] / total,
         "personalised_accuracy": correct[2] / total,
     }
-    return np.array([*correct, total], dtype=np.int64), metrics
+    return limit_counts((*correct, total), hyperparameters.count_max), metrics
 
 
 def personalise(

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from pnyx.errors import TrainingError
 from pnyx.learning.program import MlpProgram
-from pnyx.learning.task import EXAMPLES_MAX, Hyperparameters, TaskKind
+from pnyx.learning.task import Hyperparameters, TaskKind
 
 TRAIN_COUNTS = 3  # correct, held-out, examples
 EVALUATE_COUNTS = 4  # alone, shared, personalised correct, held-out
@@ -61,10 +61,11 @@ def contribution_bounds(
     """Length of a contribution and the largest absolute value of each of its entries."""
     if kind == "evaluate":
         return ContributionBounds(
-            EVALUATE_COUNTS, np.full(EVALUATE_COUNTS, EXAMPLES_MAX, dtype=np.int64)
+            EVALUATE_COUNTS,
+            np.full(EVALUATE_COUNTS, hyperparameters.count_max, dtype=np.int64),
         )
     length = program.parameter_count + TRAIN_COUNTS
-    max_abs = np.full(length, EXAMPLES_MAX, dtype=np.int64)
+    max_abs = np.full(length, hyperparameters.count_max, dtype=np.int64)
     max_abs[: program.parameter_count] = norm_max(hyperparameters)
     return ContributionBounds(length, max_abs)
 
@@ -72,6 +73,18 @@ def contribution_bounds(
 def norm_max(hyperparameters: Hyperparameters) -> int:
     """Largest L2 norm of an integer update, in steps of 2**-fraction_bits."""
     return int(hyperparameters.clip_norm * 2.0**hyperparameters.fraction_bits)
+
+
+def limit_counts(counts: tuple[int, ...], count_max: int) -> NDArray[np.int64]:
+    """Counts of one owner, in proportion, such that none exceeds count_max.
+
+    What one owner can change is what noise must hide, so a study that adds noise lets each count
+    for few rows.
+    """
+    largest = max(counts)
+    if largest <= count_max:
+        return np.array(counts, dtype=np.int64)
+    return np.rint(np.array(counts) * (count_max / largest)).astype(np.int64)
 
 
 def clip(update: NDArray[np.float64], norm: float) -> NDArray[np.float64]:

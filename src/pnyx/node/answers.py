@@ -33,6 +33,7 @@ from pnyx.node.control import (
 from pnyx.node.daemon import Daemon, Observer
 from pnyx.protocol.events import Notice, RequestRefused, StudyProposed
 from pnyx.protocol.manifest import study_id
+from pnyx.protocol.privacy import epsilon
 from pnyx.protocol.study import StudyState, read_body
 from pnyx.vault import Aborted, Acknowledged, Debit, Vault
 
@@ -198,7 +199,7 @@ def ledger_lines(vault: Vault) -> list[LedgerLine]:
                     attempt=entry.attempt,
                     phase=entry.phase,
                     bytes_planned=entry.bytes_planned,
-                    epsilon=entry.epsilon if math.isfinite(entry.epsilon) else None,
+                    epsilon=epsilon(entry.rho) if math.isfinite(entry.rho) else None,
                     at=entry.at,
                     state="debited",
                 )

@@ -6,7 +6,6 @@ the protocol.
 """
 
 import asyncio
-import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -52,9 +51,9 @@ from pnyx.protocol.events import (
     TrainingFinished,
 )
 from pnyx.protocol.machine import NodeMachine
-from pnyx.protocol.manifest import NO_NOISE, Manifest
 from pnyx.protocol.messages import Record
 from pnyx.protocol.params import DEFAULT_PARAMS, ProtocolParams
+from pnyx.protocol.privacy import epsilon, phase_rho, study_rho
 from pnyx.protocol.study import StudyState
 from pnyx.vault import RoundStore, StudyRequest, Vault, evaluate_policy
 
@@ -105,15 +104,9 @@ def study_request(study: bytes, manifest_body: bytes) -> StudyRequest:
         study=study,
         purpose=manifest.purpose_term,
         columns={manifest.category: (*manifest.columns, manifest.label)},
-        epsilon=privacy_cost(manifest),
+        epsilon=epsilon(study_rho(manifest)),
         rounds=manifest.rounds,
     )
-
-
-def privacy_cost(manifest: Manifest) -> float:
-    """Epsilon of a study, or of one of its rounds; without noise no finite figure can be stated."""
-    assert all(phase.noise == NO_NOISE for phase in manifest.phases), "noise is refused so far"
-    return math.inf
 
 
 class Daemon:
@@ -482,6 +475,7 @@ class Daemon:
         self.deliver(TrainingFinished(effect.study, effect.round_number, vector))
 
     def _debit(self, effect: RecordDebit) -> None:
+        phase = self.machine.studies[effect.study].manifest.phase_of(effect.round_number)
         try:
             self.vault.ledger.debit(
                 effect.study,
@@ -489,7 +483,7 @@ class Daemon:
                 effect.attempt,
                 phase=effect.phase,
                 bytes_planned=effect.payload_bytes,
-                epsilon=math.inf,
+                rho=phase_rho(phase),
                 now=wall_clock(),
             )
         except PnyxError as error:

@@ -10,14 +10,24 @@ import numpy as np
 from pnyx.errors import ConsentError, TrainingError
 from pnyx.learning.program import MlpProgram
 from pnyx.learning.server_optimizer import apply_update
-from pnyx.learning.task import EXAMPLES_MAX, Hyperparameters, TaskKind, TrainingTask
+from pnyx.learning.task import Hyperparameters, TaskKind, TrainingTask
 from pnyx.learning.update import EVALUATE_COUNTS, TRAIN_COUNTS, norm_max
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.bounds import Bounds
-from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, NO_NOISE, Manifest, StudyPhase
+from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, StudyPhase
+from pnyx.protocol.noise import NO_NOISE, Chosen, choose_noise, covering
 from pnyx.protocol.ports import IntVector
 from pnyx.vault import Vault
+
+COUNTS_BESIDE_AN_UPDATE = 2.0  # noise on the counts of a training round, relative to its update's
+
+
+class PrivacyTerms(msgspec.Struct, frozen=True):
+    """Noise of every phase: its multiplier, and on how many honest contributors it relies."""
+
+    multiplier: float
+    honest_min: int
 
 
 class _Declared(msgspec.Struct, frozen=True):
@@ -59,7 +69,9 @@ def check_study(manifest: Manifest) -> None:
     if declared.program.input_width != len(manifest.columns):
         raise TrainingError("The study's program does not match the columns that it asks for.")
     for phase in manifest.phases:
-        if phase.bounds != bounds_for(declared.program, declared.hyperparameters, _kind(phase)):
+        plain = bounds_for(declared.program, declared.hyperparameters, _kind(phase))
+        covered = covering(plain, plain.norm_max, phase.noise, phase.bounds.count_scale)
+        if phase.bounds != covered or phase.clip != plain.norm_max:
             raise TrainingError("The study's vector does not match its program.")
 
 
@@ -68,11 +80,12 @@ def _kind(phase: StudyPhase) -> TaskKind:
 
 
 def bounds_for(program: MlpProgram, hyperparameters: Hyperparameters, kind: TaskKind) -> Bounds:
-    """What the committee verifies of a contribution: the update's norm, the range of counts."""
+    """What the committee verifies of a contribution without noise: norm and range of counts."""
     if kind == "evaluate":
-        return Bounds(EVALUATE_COUNTS, 0, 0, EXAMPLES_MAX)
+        return Bounds(EVALUATE_COUNTS, 0, 0, hyperparameters.count_max)
     count = program.parameter_count
-    return Bounds(count + TRAIN_COUNTS, count, norm_max(hyperparameters), EXAMPLES_MAX)
+    largest = norm_max(hyperparameters)
+    return Bounds(count + TRAIN_COUNTS, count, largest, hyperparameters.count_max)
 
 
 def phase_for(
@@ -85,20 +98,31 @@ def phase_for(
     target: int,
     drawn: int,
     deadline_s: float,
+    privacy: PrivacyTerms | None = None,
 ) -> StudyPhase:
-    """Build a phase whose vector fits the program."""
-    bounds = bounds_for(program, hyperparameters, kind)
+    """Build a phase whose vector fits the program, with noise or without.
+
+    Raises ValueError when the noise cannot be covered by bounds that can be proven.
+    """
+    plain = bounds_for(program, hyperparameters, kind)
+    chosen = Chosen(plain, NO_NOISE)
+    if privacy is not None:
+        # what is trained matters more than the counts that come with it
+        on_counts = privacy.multiplier * (COUNTS_BESIDE_AN_UPDATE if plain.bounded else 1)
+        chosen = choose_noise(
+            plain, plain.norm_max, privacy.honest_min, privacy.multiplier, on_counts
+        )
     return StudyPhase(
         kind=kind,
         rounds=rounds,
-        bounds=bounds,
+        bounds=chosen.bounds,
         metrics_length=TRAIN_COUNTS if kind == "train" else EVALUATE_COUNTS,
         cohort_min=cohort_min,
         target=target,
         drawn=drawn,
         deadline_s=deadline_s,
-        clip=bounds.norm_max,
-        noise=NO_NOISE,
+        clip=plain.norm_max,
+        noise=chosen.noise,
     )
 
 
@@ -109,10 +133,10 @@ class LearningRule:
         self, manifest: bytes, round_number: int, model: bytes, total: IntVector, count: int
     ) -> bytes | None:
         """The model after a round; None when the sum cannot come from valid contributions."""
-        del round_number
         try:
-            declared = _declared(read_manifest_body(manifest))
-            return apply_update(model, total, count, declared.hyperparameters)
+            study = read_manifest_body(manifest)
+            limit = study.phase_of(round_number).bounds.norm_max
+            return apply_update(model, total, count, _declared(study).hyperparameters, limit)
         except TrainingError:
             return None
 

@@ -20,21 +20,33 @@ from pnyx.learning.task import (
     BATCH_SIZE_MAX,
     CLIP_NORM_MAX,
     EPOCHS_MAX,
+    EXAMPLES_MAX,
     FRACTION_BITS_MAX,
     LEARNING_RATE_MAX,
     Hyperparameters,
 )
 from pnyx.learning.update import TRAIN_COUNTS, norm_max
-from pnyx.node.learning import check_study, encode_hyperparameters, encode_program, phase_for
+from pnyx.node.learning import (
+    PrivacyTerms,
+    check_study,
+    encode_hyperparameters,
+    encode_program,
+    phase_for,
+)
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
+from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.gossip import blob_name
-from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, check_phase
+from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, StudyPhase, check_phase
+from pnyx.protocol.noise import choose_noise
 from pnyx.protocol.params import DEFAULT_PARAMS, PROTOCOL_VERSION
 from pnyx.vault.files import describe
 
 STUDY_FILE_BYTES_MAX = 256 * 1024
 EPOCH = 0  # this version knows one epoch per census
+NOISE_MULTIPLIER = 5.0  # epsilon of about 5 for twenty rounds: docs/adr/0016
+COUNT_MAX_WITH_NOISE = 64
+FINEST_BITS = 11
 _RATE_MIN = 2.0**-20
 
 _ShortText = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -65,12 +77,25 @@ class TrainingTable(_Table, frozen=True, kw_only=True):
     momentum: Annotated[float, Meta(ge=0, le=0.999)] = 0.0
     weight_decay: Annotated[float, Meta(ge=0, le=1)] = 0.0
     clip_norm: Annotated[float, Meta(ge=_RATE_MIN, le=CLIP_NORM_MAX)] = 2.0
-    fraction_bits: Annotated[int, Meta(ge=0, le=FRACTION_BITS_MAX)] = 11
+    fraction_bits: Annotated[int, Meta(ge=0, le=FRACTION_BITS_MAX)] | None = None
     server_learning_rate: _Rate = 1.0
     fine_tune_epochs: _Epochs = 10
     fine_tune_learning_rate: _Rate = 0.2
     alone_epochs: _Epochs = 40
     alone_learning_rate: _Rate = 0.3
+
+
+class PrivacyTable(_Table, frozen=True, kw_only=True):
+    """Noise that every owner adds; see `protocol.privacy`.
+
+    noise_multiplier: noise of the whole sum, relative to what one owner can move; 0 for none.
+    honest_min: owners whose noise is relied upon, half of the floor unless stated. count_max: rows
+    that one owner counts for in published counts.
+    """
+
+    noise_multiplier: Annotated[float, Meta(ge=0, le=1000)] = NOISE_MULTIPLIER
+    honest_min: _Contributors | None = None
+    count_max: Annotated[int, Meta(ge=1, le=EXAMPLES_MAX)] | None = None
 
 
 class PhaseTable(_Table, frozen=True, kw_only=True):
@@ -96,6 +121,7 @@ class StudyFile(_Table, frozen=True, kw_only=True):
     join_window_s: _Seconds
     model: ModelTable
     training: TrainingTable = TrainingTable()
+    privacy: PrivacyTable = PrivacyTable()
     phases: Annotated[tuple[PhaseTable, ...], Meta(min_length=1, max_length=16)]
 
 
@@ -127,17 +153,8 @@ def make_proposal(
     hyperparameters = _hyperparameters(study, program, source)
     model = initial_model(program, digest("pnyx/proposal/model", nonce))
     phases = tuple(
-        phase_for(
-            program,
-            hyperparameters,
-            phase.kind,
-            rounds=phase.rounds,
-            cohort_min=study.cohort_min,
-            target=phase.target,
-            drawn=phase.drawn,
-            deadline_s=phase.deadline_s,
-        )
-        for phase in study.phases
+        _phase(study, phase, program, hyperparameters, f"{source}: phases[{number}]")
+        for number, phase in enumerate(study.phases)
     )
     manifest = Manifest(
         network=network,
@@ -176,12 +193,69 @@ def _program(study: StudyFile, source: str) -> MlpProgram:
     return program
 
 
+def _phase(
+    study: StudyFile,
+    phase: PhaseTable,
+    program: MlpProgram,
+    hyperparameters: Hyperparameters,
+    where: str,
+) -> StudyPhase:
+    try:
+        return phase_for(
+            program,
+            hyperparameters,
+            phase.kind,
+            rounds=phase.rounds,
+            cohort_min=study.cohort_min,
+            target=phase.target,
+            drawn=phase.drawn,
+            deadline_s=phase.deadline_s,
+            privacy=_privacy(study),
+        )
+    except ValueError as error:
+        raise ConfigError(
+            f"{where}: {error}; lower privacy.noise_multiplier, training.fraction_bits or the "
+            "number of parameters."
+        ) from error
+
+
+def _privacy(study: StudyFile) -> PrivacyTerms | None:
+    table = study.privacy
+    if not table.noise_multiplier:
+        return None
+    honest_min = table.honest_min or max(1, study.cohort_min // 2)
+    return PrivacyTerms(table.noise_multiplier, honest_min)
+
+
+def _fraction_bits(study: StudyFile, program: MlpProgram) -> int:
+    """The finest rounding whose clipped updates, with their noise, can still be proven."""
+    if study.training.fraction_bits is not None:
+        return study.training.fraction_bits
+    privacy = _privacy(study)
+    bits = FINEST_BITS
+    while privacy is not None and bits > 0:
+        clip = int(study.training.clip_norm * 2.0**bits)
+        plain = Bounds(program.parameter_count, program.parameter_count, max(clip, 1), 0)
+        try:
+            choose_noise(plain, clip, privacy.honest_min, privacy.multiplier, 1.0)
+            break
+        except ValueError:
+            bits -= 1
+    return bits
+
+
 def _hyperparameters(study: StudyFile, program: MlpProgram, source: str) -> Hyperparameters:
-    hyperparameters = Hyperparameters(**msgspec.structs.asdict(study.training))
+    count_max = study.privacy.count_max
+    if count_max is None:
+        count_max = COUNT_MAX_WITH_NOISE if study.privacy.noise_multiplier else EXAMPLES_MAX
+    hyperparameters = Hyperparameters(
+        **msgspec.structs.asdict(study.training)
+        | {"fraction_bits": _fraction_bits(study, program), "count_max": count_max}
+    )
     if norm_max(hyperparameters) <= 0.5 * math.sqrt(program.parameter_count):
         raise ConfigError(
             f"{source}: training.fraction_bits is {hyperparameters.fraction_bits}, too coarse for "
-            f"training.clip_norm {hyperparameters.clip_norm:g}; raise it."
+            f"training.clip_norm {hyperparameters.clip_norm:g}; raise it, or ask for less noise."
         )
     return hyperparameters
 
@@ -238,7 +312,12 @@ batch_size = 16
 learning_rate = 0.3
 weight_decay = 0.001
 clip_norm = 2.0      # largest norm of one owner's update
-fraction_bits = 11   # updates are rounded to multiples of 2^-11
+
+[privacy]
+# Noise of a whole sum, relative to what one owner can change. 5 costs an epsilon of about 5 in
+# twenty rounds, and asks for about a thousand contributors. 0 switches noise off: then sums over
+# tens of people can reveal something about one of them, and owners see that the cost has no bound.
+noise_multiplier = 5.0
 
 # Phases run in order. In each round `drawn` owners are drawn among those who joined; the round
 # closes when `target` of them have contributed, or after `deadline_s` seconds.

@@ -15,27 +15,12 @@ from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import SUM_MAX
 from pnyx.protocol.messages import Digest, NodeId, RoundNumber, Signed
+from pnyx.protocol.noise import Noise, check_noise
 from pnyx.protocol.params import PROTOCOL_VERSION, ProtocolParams
 
 MANIFEST_BYTES_MAX = 64 * 1024
 ShortText = Annotated[str, Meta(min_length=1, max_length=200)]
 Text = Annotated[str, Meta(min_length=1, max_length=2000)]
-
-
-class Noise(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
-    """Discrete Gaussian noise that every contributor adds to its own contribution.
-
-    Widths are the σ of one contributor's noise, 0 for none: on each entry of the update, and on
-    each count, there in units of 1/`Bounds.count_scale`. The stated privacy cost relies on the
-    noise of `honest_min` accepted contributors only.
-    """
-
-    update_width: Annotated[int, Meta(ge=0, lt=2**26)] = 0
-    count_width: Annotated[int, Meta(ge=0, lt=2**26)] = 0
-    honest_min: Annotated[int, Meta(ge=1, le=4096)] = 1
-
-
-NO_NOISE = Noise()
 
 
 class StudyPhase(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
@@ -130,10 +115,7 @@ def check_phase(phase: StudyPhase, params: ProtocolParams) -> None:
         )
     if phase.metrics_length > bounds.length:
         raise RuleBroken("metrics_length is above the length of the vector")
-    if phase.noise != NO_NOISE:
-        raise RuleBroken("this version adds no noise, so it joins no study that relies on noise")
-    if phase.clip > bounds.norm_max:
-        raise RuleBroken("a phase clips updates to more than the norm it admits")
+    check_noise(bounds, phase.clip, phase.noise, phase.cohort_min)
     if not phase.cohort_min <= phase.target <= phase.drawn:
         raise RuleBroken("a phase needs cohort_min <= target <= drawn")
     if phase.drawn * bounds.entry_max > SUM_MAX:

@@ -152,6 +152,8 @@ class RecordBody(msgspec.Struct, frozen=True, array_like=True, tag=14, kw_only=T
     ]
     joins_root: Digest
     next_beacon: Digest
+    # What the study has cost each owner so far, see `privacy`; None once a sum had no noise.
+    privacy_spent: Annotated[int, Meta(ge=0, lt=2**62)] | None
 
 
 # --- bodies signed by other roles ---------------------------------------------------------------

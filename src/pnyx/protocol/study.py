@@ -13,6 +13,7 @@ from pnyx.protocol.manifest import Manifest
 from pnyx.protocol.messages import Record, RecordBody, Signed
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto
+from pnyx.protocol.privacy import spent_after
 from pnyx.protocol.round.committee import joins_root
 from pnyx.protocol.round.plan import NO_MODEL, NO_RECORD, RoundPlan
 from pnyx.protocol.selection import draw_contributors, genesis_committee, select_census
@@ -109,6 +110,7 @@ def next_plan(
         ),
         phase=phase,
         cohort_min=phase.cohort_min,
+        privacy_spent=body.privacy_spent,
     )
 
 
@@ -147,6 +149,9 @@ def verify_record(plan: RoundPlan, record: Record, crypto: Crypto) -> RecordBody
         raise RuleBroken("a record counts nodes that were not drawn, or one of them twice")
     if body.skipped and (body.accepted or body.metrics or body.model_hash != plan.model_hash):
         raise RuleBroken("a skipped round cannot change anything")
+    opened = plan.phase is not None and not body.skipped
+    if body.privacy_spent != spent_after(plan.privacy_spent, plan.phase, opened=opened):
+        raise RuleBroken("a record states another privacy cost than its rounds have")
     if not body.skipped and len(body.accepted) < plan.cohort_min:
         raise RuleBroken("a record opens fewer contributions than the study's floor")
     check_quorum(

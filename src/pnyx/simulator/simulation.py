@@ -26,8 +26,9 @@ from pnyx.protocol.events import (
     StudyProposed,
 )
 from pnyx.protocol.gossip import blob_name
-from pnyx.protocol.manifest import NO_NOISE, Manifest, StudyPhase, study_id
+from pnyx.protocol.manifest import Manifest, StudyPhase, study_id
 from pnyx.protocol.messages import RecordBody
+from pnyx.protocol.noise import NO_NOISE
 from pnyx.protocol.params import PROTOCOL_VERSION
 from pnyx.simulator.adversary import BEHAVIOURS, Hands, Own
 from pnyx.simulator.crypto import IdealCrypto

@@ -9,7 +9,8 @@ therefore waste budget, and never overspend it.
                   └──▶ aborted (a certificate proves that nothing was or will be opened)
 
 An abort certificate gives the privacy cost back, since nobody can ever read the contribution; a
-missing answer does not. Costs add up plainly (basic composition), per study and for the owner.
+missing answer does not. Costs are in ρ (zero-concentrated differential privacy) and add up, per
+study and for the owner; budgets are in the ε that such a sum amounts to (`protocol.privacy`).
 The entries form a hash chain, like the consents.
 """
 
@@ -19,25 +20,26 @@ import msgspec
 
 from pnyx.errors import ConsentError
 from pnyx.primitives.hashing import HASH_BYTES
+from pnyx.protocol.privacy import epsilon
 from pnyx.vault.chain import HashChain
 from pnyx.vault.consents import Consents
 from pnyx.vault.database import Database
 
-# Costs such as 0.1 are not exact in binary: n equal debits may exceed n times the cost by an ulp.
+# Costs are not exact in binary: n equal debits may exceed n times the cost by an ulp.
 _ROUNDING = 1e-9
 
 AttemptId = tuple[bytes, int, int]  # study, round, attempt
 
 
 class Debit(msgspec.Struct, frozen=True, array_like=True, tag="debit", kw_only=True):
-    """One contribution that may leave: `bytes_planned` of it, at a privacy cost of `epsilon`."""
+    """One contribution that may leave: `bytes_planned` of it, at a privacy cost of `rho`."""
 
     study: bytes
     round_number: int
     attempt: int
     phase: str
     bytes_planned: int
-    epsilon: float
+    rho: float
     at: float
 
 
@@ -70,10 +72,15 @@ class Spending(msgspec.Struct, frozen=True, kw_only=True):
     `bytes_planned` counts aborted ones too, since they did leave.
     """
 
-    epsilon: float
+    rho: float
     rounds: int
     contributions: int
     bytes_planned: int
+
+    @property
+    def epsilon(self) -> float:
+        """The ε of all of it together, at the δ of `protocol.privacy`."""
+        return epsilon(self.rho)
 
 
 class Ledger:
@@ -98,14 +105,14 @@ class Ledger:
         *,
         phase: str,
         bytes_planned: int,
-        epsilon: float,
+        rho: float,
         now: float,
     ) -> Debit:
         """Check consent and budget, and record durably that a contribution may leave now.
 
         Raises ConsentError, having changed nothing, when it may not.
         """
-        if not epsilon >= 0 or bytes_planned < 0 or round_number < 0 or attempt < 0:
+        if not rho >= 0 or bytes_planned < 0 or round_number < 0 or attempt < 0:
             raise ValueError("costs, sizes and numbers of a debit are at least 0")
         entry = Debit(
             study=study,
@@ -113,7 +120,7 @@ class Ledger:
             attempt=attempt,
             phase=phase,
             bytes_planned=bytes_planned,
-            epsilon=epsilon,
+            rho=rho,
             at=now,
         )
         with self._database.lock:
@@ -148,7 +155,7 @@ class Ledger:
             debits = [d for d in self._debits.values() if study is None or d.study == study]
             counted = [d for d in debits if not self._was_aborted(d)]
         return Spending(
-            epsilon=math.fsum(d.epsilon for d in counted),
+            rho=math.fsum(d.rho for d in counted),
             rounds=len({(d.study, d.round_number) for d in counted}),
             contributions=len(counted),
             bytes_planned=sum(d.bytes_planned for d in debits),
@@ -178,10 +185,10 @@ class Ledger:
     def _check_budget(self, entry: Debit, now: float) -> None:
         consent = self._consents.require(entry.study, now)
         name = entry.study.hex()
-        spent = self.spent(entry.study)
-        if spent.epsilon + entry.epsilon > consent.epsilon_max * (1 + _ROUNDING):
+        cost = epsilon(self.spent(entry.study).rho + entry.rho)
+        if cost > consent.epsilon_max * (1 + _ROUNDING):
             raise ConsentError(
-                f"Study {name} would cost epsilon {spent.epsilon + entry.epsilon:.4g}, above the "
+                f"Study {name} would cost epsilon {cost:.4g}, above the "
                 f"{consent.epsilon_max:.4g} consented to; ask the owner for a new consent."
             )
         if self._rounds_with(entry) > consent.rounds_max:
@@ -189,7 +196,7 @@ class Ledger:
                 f"Study {name} would take a round beyond the {consent.rounds_max} consented to; "
                 "ask the owner for a new consent."
             )
-        total = self.spent().epsilon + entry.epsilon
+        total = epsilon(self.spent().rho + entry.rho)
         if total > self._epsilon_total_max * (1 + _ROUNDING):
             raise ConsentError(
                 f"All studies together would cost epsilon {total:.4g}, above the owner's limit of "

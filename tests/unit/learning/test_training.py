@@ -8,6 +8,7 @@ from pnyx.learning import apply_update, contribution_bounds, evaluate_totals, tr
 from pnyx.learning.features import Examples
 from pnyx.learning.program import MlpProgram, forward, initial_model, read_model, unflatten
 from pnyx.learning.training import run_task, train, warm_up
+from pnyx.learning.update import norm_max
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +51,9 @@ def test_rounds_learn(training_task):
     task = training_task()
     first = train_totals(vector_of(task)).correct
     for _ in range(15):
-        model = apply_update(task.model, vector_of(task), 1, task.hyperparameters)
+        model = apply_update(
+            task.model, vector_of(task), 1, task.hyperparameters, norm_max(task.hyperparameters)
+        )
         task = msgspec.structs.replace(task, model=model)
     last = train_totals(vector_of(task)).correct
     assert last > first

@@ -107,7 +107,7 @@ def debit(ask: Asked, round_number: int) -> None:
         1,
         phase="train",
         bytes_planned=100,
-        epsilon=float("inf"),
+        rho=float("inf"),
         now=NOW,
     )
 

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from pnyx.config import parse_toml
@@ -7,7 +9,8 @@ from pnyx.node.learning import check_study, read_manifest_body
 from pnyx.node.proposal import StudyFile, make_proposal, read_proposal, template
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.gossip import blob_name
-from pnyx.protocol.manifest import NO_NOISE
+from pnyx.protocol.noise import NO_NOISE
+from pnyx.protocol.privacy import epsilon, study_rho
 
 NETWORK = b"n" * 32
 NODE = b"p" * 32
@@ -28,7 +31,20 @@ def test_template_is_a_valid_study(tmp_path) -> None:
     assert manifest.columns == ("a", "b")
     assert manifest.initial_model == blob_name(proposal.model)
     assert [phase.kind for phase in manifest.phases] == ["train", "evaluate"]
+    assert all(phase.noise != NO_NOISE for phase in manifest.phases), "noise is on by default"
+    assert 5 < epsilon(study_rho(manifest)) < 6
+    assert [phase.noise.honest_min for phase in manifest.phases] == [16, 16]
+
+
+def test_noise_is_off_when_the_proposer_says_so(tmp_path) -> None:
+    manifest = read_manifest_body(read(tmp_path, without_noise(VALID)).manifest)
     assert all(phase.noise == NO_NOISE for phase in manifest.phases)
+    assert study_rho(manifest) == math.inf
+    check_study(manifest)
+
+
+def without_noise(text: str) -> str:
+    return text.replace("noise_multiplier = 5.0", "noise_multiplier = 0")
 
 
 def test_column_names_are_quoted_in_the_template(tmp_path) -> None:
@@ -54,7 +70,11 @@ def test_one_file_proposed_twice_is_two_studies(tmp_path) -> None:
         ('kind = "train"', 'kind = "poll"', "one of evaluate, train"),
         ("rounds = 20", "rounds = 1.5", "phases[0].rounds is 1.5"),
         ("learning_rate = 0.3", "learning_rate = nan", "training.learning_rate is nan"),
-        ("fraction_bits = 11", "fraction_bits = 1", "training.fraction_bits is 1, too coarse"),
+        ("clip_norm = 2.0", "clip_norm = 2.0\nfraction_bits = 1", "is 1, too coarse"),
+        ("clip_norm = 2.0", "clip_norm = 2.0\nfraction_bits = 11", "phases[0]: norm_max is too"),
+        ("noise_multiplier = 5.0", "noise_multiplier = 1000", "or ask for less noise"),
+        ("noise_multiplier = 5.0", "noise_multiplier = -1", "privacy.noise_multiplier is -1"),
+        ("noise_multiplier = 5.0", "honest_min = 33", "relies on more contributors than"),
         ("hidden = [64]", "hidden = [4096]", "parameters, above"),
         ("hidden = [64]", "hidden = [0]", "model.hidden[0] is 0"),
         ("hidden = [64]", "hidden = [1,1,1,1,1,1,1,1]", "model.hidden has 8 entries"),

@@ -34,7 +34,7 @@ from pnyx.protocol.events import (
 from pnyx.protocol.gossip import item_id
 from pnyx.protocol.identity import sign_body
 from pnyx.protocol.machine import NodeMachine, _StudyView
-from pnyx.protocol.manifest import Noise, study_id
+from pnyx.protocol.manifest import study_id
 from pnyx.protocol.messages import (
     Announce,
     Blob,
@@ -57,6 +57,7 @@ from pnyx.protocol.messages import (
     Step,
     Vote,
 )
+from pnyx.protocol.noise import Noise
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.round.active import ActiveRound
 from pnyx.protocol.study import genesis_plan
@@ -300,7 +301,7 @@ def test_a_proposal_that_contradicts_itself():
         (StudyProposed(codec.encode(manifest(9)), bytes(72)), "another node"),
         (
             StudyProposed(
-                codec.encode(manifest(9, [phase(9, noise=Noise(update_width=1))], **own)), bytes(72)
+                codec.encode(manifest(9, [phase(9, noise=Noise(update_width=3))], **own)), bytes(72)
             ),
             "no noise",
         ),

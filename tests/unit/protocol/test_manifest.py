@@ -7,8 +7,9 @@ from pnyx.errors import MalformedMessage, RuleBroken, WrongContext
 from pnyx.primitives import codec
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import SUM_MAX
-from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, Noise, read_manifest, study_id
+from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, read_manifest, study_id
 from pnyx.protocol.messages import Signed
+from pnyx.protocol.noise import Noise
 from pnyx.protocol.params import ProtocolParams
 
 
@@ -49,8 +50,12 @@ def test_a_study_that_is_not_for_us(terms, error, rule):
     [
         ({"bounds": Bounds(20_001, 20_001, 1, 0)}, "above 20000"),
         ({"metrics_length": 10}, "metrics_length is above"),
-        ({"noise": Noise(count_width=1)}, "adds no noise"),
-        ({"clip": 2}, "clips updates to more"),
+        ({"noise": Noise(count_width=4)}, "noise on counts"),
+        ({"noise": Noise(update_width=3)}, "noise on updates has a width of at least 4"),
+        ({"noise": Noise(update_width=4)}, "clips updates, and adds noise, to more"),
+        ({"noise": Noise(honest_min=4)}, "relies on more contributors than the floor"),
+        ({"bounds": Bounds(9, 5, 1, 5, 1, 7)}, "other noise on counts"),
+        ({"clip": 2}, "clips updates, and adds noise, to more"),
         ({"cohort_min": 6}, "cohort_min <= target <= drawn"),
         ({"target": 7}, "cohort_min <= target <= drawn"),
         ({"bounds": Bounds(9, 0, 0, SUM_MAX // 6 + 1)}, "capacity"),

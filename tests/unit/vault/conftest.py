@@ -43,7 +43,7 @@ def accept(request_study):
 
     def accepted(vault, study=STUDY, now=0.0, expires=1e9, **changes):
         return vault.consents.record(
-            request_study(study, **changes),
+            request_study(study, **{"epsilon": 100.0, **changes}),
             accepted=True,
             decided_by="owner",
             now=now,

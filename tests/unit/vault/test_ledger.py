@@ -4,17 +4,18 @@ import msgspec
 import pytest
 
 from pnyx.errors import ConsentError, VaultError
+from pnyx.protocol.privacy import epsilon
 from pnyx.vault import Aborted, Acknowledged, Debit, Vault
 
 
-def debit(vault, study, round_number=1, attempt=0, epsilon=0.1, now=1.0):
+def debit(vault, study, round_number=1, attempt=0, rho=0.1, now=1.0):
     return vault.ledger.debit(
         study,
         round_number,
         attempt,
         phase="train",
         bytes_planned=1000,
-        epsilon=epsilon,
+        rho=rho,
         now=now,
     )
 
@@ -32,7 +33,7 @@ def test_a_debit_is_kept(tmp_path, vault, accept, study, key):
 
 def debit_many(vault, study, count):
     for round_number in range(count):
-        debit(vault, study, round_number, epsilon=0.0)
+        debit(vault, study, round_number, rho=0.0)
 
 
 @pytest.mark.parametrize("how", ["never asked", "withdrawn", "expired", "other study"])
@@ -57,12 +58,13 @@ def test_an_attempt_is_debited_once(vault, accept, study):
 
 
 def test_the_privacy_budget_is_kept(vault, accept, study):
-    accept(vault, epsilon=0.3, rounds=100)
+    accept(vault, epsilon=epsilon(0.3), rounds=100)
     for round_number in range(3):
         debit(vault, study, round_number)
-    with pytest.raises(ConsentError, match=r"would cost epsilon 0\.4, above the 0\.3"):
+    with pytest.raises(ConsentError, match=r"would cost epsilon 4\.604, above the 3\.92"):
         debit(vault, study, 3)
-    assert vault.ledger.spent(study).epsilon == pytest.approx(0.3)
+    assert vault.ledger.spent(study).rho == pytest.approx(0.3)
+    assert vault.ledger.spent(study).epsilon == pytest.approx(epsilon(0.3))
 
 
 def test_the_number_of_rounds_is_kept(vault, accept, study):
@@ -76,29 +78,29 @@ def test_the_number_of_rounds_is_kept(vault, accept, study):
 
 def test_the_owners_total_is_kept(tmp_path, accept, study, key):
     other = b"o" * 32
-    with Vault.open(tmp_path / "v", key, epsilon_total_max=0.2) as vault:
+    with Vault.open(tmp_path / "v", key, epsilon_total_max=epsilon(0.2)) as vault:
         accept(vault)
         accept(vault, other)
         debit(vault, study)
         debit(vault, other)
-        with pytest.raises(ConsentError, match=r"All studies together would cost epsilon 0\.3"):
+        with pytest.raises(ConsentError, match=r"All studies together would cost epsilon 3\.92"):
             debit(vault, study, 2)
 
 
 def test_a_study_without_noise_needs_a_boundless_consent(vault, accept, study):
     accept(vault, epsilon=1.0)
     with pytest.raises(ConsentError, match="would cost epsilon inf"):
-        debit(vault, study, epsilon=math.inf)
+        debit(vault, study, rho=math.inf)
     accept(vault, epsilon=math.inf)
-    debit(vault, study, epsilon=math.inf)
-    debit(vault, study, 2, epsilon=math.inf)
+    debit(vault, study, rho=math.inf)
+    debit(vault, study, 2, rho=math.inf)
 
 
 def test_an_abort_certificate_gives_the_cost_back(tmp_path, vault, accept, study, key):
-    accept(vault, epsilon=0.1)
+    accept(vault, epsilon=epsilon(0.1))
     debit(vault, study)
     vault.ledger.acknowledge(study, 1, 0, receipts=16, now=2.0)
-    with pytest.raises(ConsentError, match=r"above the 0\.1"):
+    with pytest.raises(ConsentError, match=r"above the 2\.142"):
         debit(vault, study, attempt=1)
     vault.ledger.abort(study, 1, 0, certificate=b"c" * 32, now=3.0)
     vault.ledger.abort(study, 1, 0, certificate=b"c" * 32, now=4.0)
@@ -108,13 +110,13 @@ def test_an_abort_certificate_gives_the_cost_back(tmp_path, vault, accept, study
     with Vault.open(tmp_path / "vault", key) as again:
         kinds = [type(entry) for entry in again.ledger.entries()]
         assert kinds == [Debit, Acknowledged, Aborted, Debit]
-        assert again.ledger.spent().epsilon == pytest.approx(0.1)
+        assert again.ledger.spent().rho == pytest.approx(0.1)
         assert again.ledger.spent().bytes_planned == 2000
 
 
 def test_whole_numbers_are_times_and_costs_too(tmp_path, vault, accept, study, key):
-    accept(vault, now=0, expires=9, epsilon=3)
-    debit(vault, study, epsilon=1, now=2)
+    accept(vault, now=0, expires=9, epsilon=30)
+    debit(vault, study, rho=1, now=2)
     vault.close()
     with Vault.open(tmp_path / "vault", key) as again:
         assert again.ledger.entries()[0].at == 2.0
@@ -123,7 +125,7 @@ def test_whole_numbers_are_times_and_costs_too(tmp_path, vault, accept, study, k
 def test_what_could_not_be_read_back_is_never_written(tmp_path, vault, accept, study, key):
     accept(vault)
     with pytest.raises(msgspec.ValidationError):
-        vault.ledger.debit(study, 1, 0, phase=b"not text", bytes_planned=1, epsilon=0.1, now=1.0)
+        vault.ledger.debit(study, 1, 0, phase=b"not text", bytes_planned=1, rho=0.1, now=1.0)
     vault.close()
     Vault.open(tmp_path / "vault", key).close()
 
@@ -137,9 +139,9 @@ def test_only_debits_can_be_closed(vault, study):
 
 def test_impossible_entries_are_bugs(vault, accept, study):
     accept(vault)
-    for epsilon in (math.nan, -0.1):
+    for rho in (math.nan, -0.1):
         with pytest.raises(ValueError, match="at least 0"):
-            debit(vault, study, epsilon=epsilon)
+            debit(vault, study, rho=rho)
     with pytest.raises(ValueError, match="32-byte hash"):
         vault.ledger.abort(study, 1, 0, certificate=b"", now=0.0)
 

@@ -26,6 +26,7 @@ WIDTH_MAX = 1 << 26  # so that squares of candidates stay below 2^59
 REJECTION_FACTOR = 3  # exp(12/11 + 1/242) = 2.99
 
 _CANDIDATES_PER_VALUE = 10  # one in eight is kept
+_CANDIDATES_MAX = 1 << 13  # at a time, so that all of a step stays in the cache
 _COIN_BYTES = 16
 _COIN_RANGE = 1 << (8 * _COIN_BYTES)
 _DOUBTFUL = 2.0**-40  # far above the error of a float64 exponential, about 2^-50
@@ -37,14 +38,18 @@ def discrete_gaussian(sampler: Sampler, width: int, count: int) -> IntVector:
     if not 1 <= width <= WIDTH_MAX:
         raise ValueError("the width of a discrete Gaussian must lie between 1 and 2**26")
     reach = REACH * width
-    kept = np.empty(0, dtype=np.int64)
-    while len(kept) < count:
-        batch = _CANDIDATES_PER_VALUE * (count - len(kept)) + 16
+    kept = np.empty(count, dtype=np.int64)
+    filled = 0
+    while filled < count:
+        batch = min(_CANDIDATES_PER_VALUE * (count - filled) + 16, _CANDIDATES_MAX)
         candidates = sampler.field_elements(2 * reach + 1, batch) - reach
         coins = sampler.bytes(_COIN_BYTES * batch)
-        accepted = below_exponential(coins, candidates * candidates, 2 * width * width)
-        kept = np.concatenate([kept, candidates[accepted]])
-    return kept[:count]
+        accepted = candidates[below_exponential(coins, candidates * candidates, 2 * width * width)][
+            : count - filled
+        ]
+        kept[filled : filled + len(accepted)] = accepted
+        filled += len(accepted)
+    return kept
 
 
 def below_exponential(coins: bytes, numerators: IntVector, denominator: int) -> NDArray[np.bool_]:

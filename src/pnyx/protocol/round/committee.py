@@ -68,6 +68,7 @@ from pnyx.protocol.messages import (
     Vote,
 )
 from pnyx.protocol.ports import IntVector
+from pnyx.protocol.privacy import spent_after
 from pnyx.protocol.round.holdings import Holdings, dealing_info
 from pnyx.protocol.round.leader import Leader
 from pnyx.protocol.round.services import RoundServices
@@ -795,6 +796,9 @@ class CommitteeMember:
                 metrics=metrics,
                 joins_root=joins_root(closed.joined),
                 next_beacon=beacon.combine(self.plan.context, "next", secrets),
+                privacy_spent=spent_after(
+                    self.plan.privacy_spent, self.plan.phase, opened=not self.skipped
+                ),
             )
         )
 

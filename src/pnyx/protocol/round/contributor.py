@@ -39,6 +39,7 @@ from pnyx.protocol.messages import (
     Signed,
     Step,
 )
+from pnyx.protocol.noise import noised
 from pnyx.protocol.ports import IntVector
 from pnyx.protocol.round.committee import receipt_statement
 from pnyx.protocol.round.holdings import share_info
@@ -163,14 +164,18 @@ class Contributor:
                 return
 
     def on_trained(self, vector: IntVector, now: float) -> None:
-        """Take the vector; refuse one that the committee would reject."""
+        """Take the vector and add noise; refuse one that the committee would reject."""
         phase = self._plan.phase
         if self.stage is not Stage.TRAINING or phase is None:
             return
-        if not within(vector, phase.bounds):
+        if vector.shape != (phase.bounds.length,):
             self.withhold()
             return
-        self._vector = vector
+        given = noised(vector, phase.bounds, phase.noise, self._services.sampler)
+        if not within(given, phase.bounds):
+            self.withhold()
+            return
+        self._vector = given
         self.stage = Stage.WAITING
         self._debit(now)
 

@@ -20,7 +20,7 @@ class RoundPlan:
 
     phase: None when the round takes no contributions (an epoch's beacon; round 0 of a study, which
     collects joins). committee, contributors, aggregators: census indices in actor order; a *member*
-    is a place in `committee`.
+    is a place in `committee`. privacy_spent: by the rounds before.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class RoundPlan:
         cohort_min: int = 0,
         join_window_s: float = 0.0,
         attempt: int = 1,
+        privacy_spent: int | None = 0,
     ) -> None:
         self.census = census
         self.study = study
@@ -53,6 +54,7 @@ class RoundPlan:
         self.phase = phase
         self.cohort_min = cohort_min
         self.join_window_s = join_window_s
+        self.privacy_spent = privacy_spent
         self.size = census.committee
 
     @cached_property
