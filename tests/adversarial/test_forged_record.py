@@ -27,7 +27,7 @@ GOOD = record(FOLK, PLAN, accepted=(2, 3, 4), joins=(1, 5), metrics=(7,))
 BODY = codec.decode(GOOD.body, RecordBody, bytes_max=10**6)
 PINNED = {
     "network", "study", "round_number", "attempt", "epoch", "census_root", "previous_record",
-    "context", "joins_root",
+    "context", "joins_root", "privacy_spent",
 }  # fmt: skip
 FIELDS = [field.name for field in msgspec.structs.fields(RecordBody)]
 
@@ -35,6 +35,8 @@ FIELDS = [field.name for field in msgspec.structs.fields(RecordBody)]
 def changed(name: str):
     value = getattr(BODY, name)
     match value:
+        case None:
+            return 0
         case bool():
             return not value
         case bytes():

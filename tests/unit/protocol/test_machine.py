@@ -303,7 +303,7 @@ def test_a_proposal_that_contradicts_itself():
             StudyProposed(
                 codec.encode(manifest(9, [phase(9, noise=Noise(update_width=3))], **own)), bytes(72)
             ),
-            "no noise",
+            "noise on updates",
         ),
     ):
         (effect,) = town.handle(0, event)
