@@ -107,6 +107,7 @@ class Leader:
         self._close_votes: dict[int, tuple[Signed, CloseVote]] = {}
         self._headers: dict[bytes, Signed] = {}
         self._responses: dict[int, Signed] = {}
+        self._good_responses: dict[int, Signed] = {}  # those whose answers can be read
         self._openings: dict[int, Opening] = {}
         self._releases: dict[int, Signed] = {}
         self._record_votes: dict[int, RecordVote] = {}
@@ -274,6 +275,8 @@ class Leader:
         self._m.services.send_members(CloseNow(self._m.plan.context, votes))
 
     def _close_value(self, now: float) -> bytes | None:
+        if len(self._close_votes) < self._m.plan.size.quorum:
+            return None  # before the work that follows, which would be repeated with every vote
         opened = self._m.decided(Instance.OPEN)
         good = {
             HeldContribution(header.contributor, name)
@@ -316,8 +319,10 @@ class Leader:
         closed, challenge = self._m.closed, self._m.challenge
         if closed is None or challenge is None:
             return None
-        good: dict[int, Signed] = {}
+        good = self._good_responses  # list and challenge are fixed: what was good stays good
         for member, signed in self._responses.items():
+            if good.get(member) == signed:
+                continue
             body = self._m.reader.member_body(signed)
             if member not in self._m.keys or not isinstance(body, VerifyResponse):
                 continue
