@@ -185,9 +185,14 @@ class Contributor:
             public_keys=self._plan.public_keys,
             verify=self._services.crypto.verify,
         )
-        self._keys = self._reader.open_value(decision.value)
-        self._opened = value_hash(decision.value)
-        self._debit(now)
+        self.take_open(decision.value, self._reader.open_value(decision.value), now)
+
+    def take_open(self, value: bytes, keys: dict[int, RoundKey], now: float) -> None:
+        """Take an open list that is fixed, as this node's own committee member has verified it."""
+        if self._keys is None:
+            self._keys = keys
+            self._opened = value_hash(value)
+            self._debit(now)
 
     def _debit(self, now: float) -> None:
         """With vector and open certificate at hand, ask for the durable debit."""
