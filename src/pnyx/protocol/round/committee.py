@@ -142,6 +142,7 @@ class CommitteeMember:
         self.challenge: bytes | None = None
         self.judgement: direct.Judgement | None = None
         self.bundle: ReleaseBundle | None = None
+        self.wrong_releases: set[int] = set()  # members seen to release what cannot be right
         self.reveal: ChallengeReveal | None = None
         self.body: bytes | None = None
         self.record: Record | None = None
@@ -812,10 +813,10 @@ class CommitteeMember:
                         release.shares, length, self.plan.size.packing
                     )
                 except ProtocolError as error:
-                    self._blame(self._node_of(member), str(error))
+                    self._blame_release(member, str(error))
         decoded, liars = direct.decode_sum(self.plan.size, shares, length)
         for member in liars:
-            self._blame(self._node_of(member), "released a wrong share")
+            self._blame_release(member, "released a wrong share")
         count = len(judgement.accepted)
         total = summed_vector(decoded, phase.bounds, self.plan.size)
         split = phase.bounds.length - phase.metrics_length
@@ -830,6 +831,10 @@ class CommitteeMember:
         # Before the vote that could certify it: a certified model must exist somewhere.
         self.services.persist("model", self.computed_model)
         return blob_name(self.computed_model), metrics
+
+    def _blame_release(self, member: int, rule: str) -> None:
+        self.wrong_releases.add(member)
+        self._blame(self._node_of(member), rule)
 
     def _node_of(self, member: int) -> bytes:
         return self.plan.census.node_ids[self.plan.committee[member]]

@@ -65,6 +65,7 @@ class LedMember(Protocol):
     closed: ClosedList | None
     challenge: bytes | None
     body: bytes | None
+    wrong_releases: set[int]
 
     @property
     def step(self) -> Step:
@@ -87,6 +88,10 @@ class LedMember(Protocol):
         self, openings: list[tuple[int, tuple[OpenedShare, ...]]]
     ) -> bytes | None:
         """The challenge beacon from members' openings."""
+        ...
+
+    def read_release(self, signed: Signed) -> Release | None:
+        """A release of this round and of the set that is fixed."""
         ...
 
     def record_from(self, bundle: ReleaseBundle) -> bytes | None:
@@ -343,9 +348,26 @@ class Leader:
         bundle = ReleaseBundle(
             self._m.plan.context, tuple(self._releases[m] for m in sorted(self._releases))
         )
-        if self._m.record_from(bundle) is not None:
+        body = self._m.record_from(bundle)
+        if body is not None:
             self._deadline = None
-            self._m.services.send_members(bundle)
+            self._m.services.send_members(self._fewest(bundle, body, minimum))
+
+    def _fewest(self, bundle: ReleaseBundle, body: bytes, minimum: int) -> ReleaseBundle:
+        """The releases that the members need: D + 1 + f when nobody lies, else all.
+
+        That many right shares prove the sum, as D + 1 of them are honest members'. With a wrong one
+        every member needs the others as well, to see for itself who lies.
+        """
+        if self._m.wrong_releases:
+            return bundle
+        with_share = [
+            signed
+            for signed in bundle.releases
+            if (release := self._m.read_release(signed)) is not None and release.shares
+        ]
+        fewer = ReleaseBundle(bundle.context, tuple(with_share[:minimum]))
+        return fewer if self._m.record_from(fewer) == body else bundle
 
     def _lead_record(self) -> None:
         body, closed = self._m.body, self._m.closed
