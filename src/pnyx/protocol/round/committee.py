@@ -156,6 +156,7 @@ class CommitteeMember:
         self._entered: Step | None = None
         self._input_due: float | None = None
         self._dealt: dict[int, Dealing] = {}
+        self._secrets_dealt: tuple[beacon.DealtSecret, beacon.DealtSecret] | None = None
         self.stopped = "stopped" in services.restored
         self._close_forced = False
         self.leader = Leader(self)
@@ -383,12 +384,12 @@ class CommitteeMember:
     # --- inputs, step by step ------------------------------------------------------------------
 
     def _dealings(self) -> tuple[beacon.DealtSecret, beacon.DealtSecret] | None:
-        if not self._secret:
-            return None
-        return (
-            beacon.deal(self._secret[32:64], self.member, self.plan.size),
-            beacon.deal(self._secret[64:96], self.member, self.plan.size),
-        )
+        if self._secret and self._secrets_dealt is None:
+            self._secrets_dealt = (
+                beacon.deal(self._secret[32:64], self.member, self.plan.size),
+                beacon.deal(self._secret[64:96], self.member, self.plan.size),
+            )
+        return self._secrets_dealt
 
     def _round_key(self, now: float) -> RoundMessage | None:
         del now
@@ -419,6 +420,7 @@ class CommitteeMember:
                 continue  # the member published no usable key: it harms itself only
             self._dealt[member] = Dealing(self.plan.context, self.member, sealed)
             self.services.send_member(member, self._dealt[member])
+        self._secrets_dealt = None  # dealt once: nothing asks for them again
 
     def _missing_dealers(self) -> list[int]:
         return [
@@ -548,6 +550,7 @@ class CommitteeMember:
         if self.reveal is not None:  # should every member be killed now, nobody could open again
             self.services.persist("reveal", codec.encode(self.reveal))
         self._secret = b""
+        self._secrets_dealt = None
         self.holdings.erase()
         self.services.erase_secrets()
         return MemberInput(self.plan.context, signed)
