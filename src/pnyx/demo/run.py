@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _DEFAULT_TIMEOUT_S = 900.0
 _POLL_S = 0.1
 _MEMORY_EVERY_S = 3.0
+_MEMORY_SHARE_MAX = 0.02  # of the launcher's time: reading it stops a node and costs the kernel
 _AWAY_ROUNDS = 3
 _AWAY_SECONDS_MAX = 15.0
 _LAST_NODES_S = 10.0
@@ -169,7 +170,9 @@ class _Demo:
             self._watch.poll()
             if now >= next_memory:
                 self._watch.sample_memory()
-                next_memory = now + _MEMORY_EVERY_S
+                next_memory = now + max(
+                    _MEMORY_EVERY_S, (time.monotonic() - now) / _MEMORY_SHARE_MAX
+                )
             alive = [self._cluster.alive(node) for node in range(self._nodes)]
             self._display.update(self._watch, alive, self._stage())
             self._kill_and_restart(now)

@@ -12,7 +12,7 @@ the number of leaves: without it a proof for (index, count) can be replayed unde
     leaf = H(0x00 | bytes)    node = H(0x01 | left | right)    root = H(0x02 | count | top node)
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from hashlib import sha256
 
@@ -32,6 +32,17 @@ def digest(domain: str, *parts: bytes) -> bytes:
     return sha256(b"".join(pieces)).digest()
 
 
+def digests(domain: str, first: bytes, lasts: Iterable[bytes]) -> list[bytes]:
+    """Return digest(domain, first, last) for every last; what they share is hashed once."""
+    start = sha256(_prefixed_domain(domain) + len(first).to_bytes(_LENGTH_BYTES, "big") + first)
+    found = []
+    for last in lasts:
+        state = start.copy()
+        state.update(len(last).to_bytes(_LENGTH_BYTES, "big") + last)
+        found.append(state.digest())
+    return found
+
+
 def merkle_root(leaves: Sequence[bytes]) -> bytes:
     """Commit to a non-empty list of byte strings, their order and their number."""
     return _root(len(leaves), _levels(leaves)[-1][0])
@@ -39,8 +50,14 @@ def merkle_root(leaves: Sequence[bytes]) -> bytes:
 
 def merkle_proofs(leaves: Sequence[bytes]) -> list[tuple[bytes, ...]]:
     """Return one proof per leaf: the siblings on its way to the top, lowest first."""
+    return merkle_commit(leaves)[1]
+
+
+def merkle_commit(leaves: Sequence[bytes]) -> tuple[bytes, list[tuple[bytes, ...]]]:
+    """Root and proofs, from one tree."""
     levels = _levels(leaves)
-    return [_siblings(levels, index) for index in range(len(leaves))]
+    proofs = [_siblings(levels, index) for index in range(len(leaves))]
+    return _root(len(leaves), levels[-1][0]), proofs
 
 
 def verify_merkle_proof(

@@ -16,7 +16,14 @@ import msgspec
 import numpy as np
 
 from pnyx.errors import MalformedMessage
-from pnyx.primitives.hashing import digest, merkle_proofs, merkle_root, verify_merkle_proof
+from pnyx.primitives.field import Vector
+from pnyx.primitives.hashing import (
+    digest,
+    digests,
+    merkle_commit,
+    merkle_root,
+    verify_merkle_proof,
+)
 from pnyx.primitives.sampling import Sampler
 from pnyx.primitives.sharing import PackedSharing, interpolate_all
 from pnyx.protocol.aggregation.encoding import FIELDS
@@ -55,9 +62,18 @@ def _sharing(size: CommitteeSize) -> PackedSharing:
     return PackedSharing(FIELD, size.size, size.corrupt_max, 1)
 
 
-def _salt(secret: bytes, member: int) -> bytes:
-    """Salts follow from the secret, so that whoever opens it can recompute the commitment."""
-    return digest("pnyx/beacon/salt", secret, member.to_bytes(4, "big"))[:SALT_BYTES]
+def _salted(secret: bytes, rows: Vector) -> list[tuple[bytes, bytes]]:
+    """Every member's packed share and its salt, from all shares [k, SECRET_ELEMENTS].
+
+    Salts follow from the secret, so that whoever opens it can recompute the commitment.
+    """
+    members = (member.to_bytes(4, "big") for member in range(len(rows)))
+    salts = digests("pnyx/beacon/salt", secret, members)
+    packed = FIELD.pack(rows)
+    return [
+        (packed[SHARE_BYTES * at : SHARE_BYTES * (at + 1)], salt[:SALT_BYTES])
+        for at, salt in enumerate(salts)
+    ]
 
 
 class DealtSecret(msgspec.Struct, frozen=True):
@@ -75,16 +91,13 @@ def deal(seed: bytes, dealer: int, size: CommitteeSize) -> DealtSecret:
     sampler = Sampler(seed, "pnyx/beacon/dealing")
     secret = sampler.field_elements(FIELD.modulus, (1, SECRET_ELEMENTS))
     noise = sampler.field_elements(FIELD.modulus, (size.corrupt_max, SECRET_ELEMENTS))
-    rows = [FIELD.pack(row) for row in _sharing(size).share(secret, noise)]
-    packed_secret = FIELD.pack(secret[0])
-    salts = [_salt(packed_secret, member) for member in range(size.size)]
-    leaves = [row + salt for row, salt in zip(rows, salts, strict=True)]
-    proofs = merkle_proofs(leaves)
+    salted = _salted(FIELD.pack(secret[0]), _sharing(size).share(secret, noise))
+    root, proofs = merkle_commit([row + salt for row, salt in salted])
     return DealtSecret(
-        merkle_root(leaves),
+        root,
         tuple(
             OpenedShare(dealer, row, salt, proof)
-            for row, salt, proof in zip(rows, salts, proofs, strict=True)
+            for (row, salt), proof in zip(salted, proofs, strict=True)
         ),
     )
 
@@ -113,7 +126,7 @@ def recover(root: bytes, shares: Mapping[int, OpenedShare], size: CommitteeSize)
         return NO_SECRET
     secret = FIELD.pack(_sharing(size).reconstruct(members, rows)[0])
     everyone = interpolate_all(FIELD, size.size, members, rows, size.corrupt_max)
-    leaves = [FIELD.pack(row) + _salt(secret, member) for member, row in enumerate(everyone)]
+    leaves = [row + salt for row, salt in _salted(secret, everyone)]
     return secret if merkle_root(leaves) == root else NO_SECRET
 
 

@@ -527,7 +527,7 @@ class NodeMachine:
         if computed is not None and blob_name(computed) == state.model_hash:
             state.model = computed
             self._persist(f"chain/study/{state.study.hex()}/model", computed)
-            self._gossip.add(codec.encode(Blob(computed)))
+            self._gossip.add(codec.encode(Blob(computed)), informed=self._members(plan))
         elif state.model is None and peer is not None:
             self._gossip.ask(state.model_hash, peer, self._now)
 

@@ -7,6 +7,8 @@ import pytest
 from pnyx.primitives.hashing import (
     HASH_BYTES,
     digest,
+    digests,
+    merkle_commit,
     merkle_proofs,
     merkle_root,
     verify_merkle_proof,
@@ -76,3 +78,14 @@ def test_proofs_of_a_wrong_form_are_refused() -> None:
     assert not verify_merkle_proof(root, leaf, 1, 1 << 64, proof)
     assert not verify_merkle_proof(root, leaf + b"\x00", 1, 5, proof)
     assert not verify_merkle_proof(root[:-1] + b"\x00", leaf, 1, 5, proof)
+
+
+def test_many_digests_at_once():
+    lasts = [b"", b"a", b"ab" * 40]
+    assert digests("d", b"first", lasts) == [digest("d", b"first", last) for last in lasts]
+    assert digests("d", b"first", []) == []
+
+
+def test_root_and_proofs_from_one_tree():
+    leaves = [bytes((at,)) for at in range(11)]
+    assert merkle_commit(leaves) == (merkle_root(leaves), merkle_proofs(leaves))

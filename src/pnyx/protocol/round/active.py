@@ -50,11 +50,11 @@ class ActiveRound:
         self._share_open_certificate(now)
 
     def _share_open_certificate(self, now: float) -> None:
-        """A member that contributes need not be told twice."""
+        """A member that contributes need not be told twice, nor verify everything again."""
         if self.member is not None and self.contributor is not None:
             decision = self.member.agreements[Instance.OPEN].decision
             if decision is not None:
-                self.contributor.on_open(decision, now)
+                self.contributor.take_open(decision.value, self.member.keys, now)
 
     def tick(self, now: float) -> None:
         """Let every role do what time asks for."""

@@ -143,6 +143,7 @@ class CommitteeMember:
         self.challenge: bytes | None = None
         self.judgement: direct.Judgement | None = None
         self.bundle: ReleaseBundle | None = None
+        self.wrong_releases: set[int] = set()  # members seen to release what cannot be right
         self.reveal: ChallengeReveal | None = None
         self.body: bytes | None = None
         self.record: Record | None = None
@@ -156,6 +157,7 @@ class CommitteeMember:
         self._entered: Step | None = None
         self._input_due: float | None = None
         self._dealt: dict[int, Dealing] = {}
+        self._secrets_dealt: tuple[beacon.DealtSecret, beacon.DealtSecret] | None = None
         self.stopped = "stopped" in services.restored
         self._close_forced = False
         self.leader = Leader(self)
@@ -383,12 +385,12 @@ class CommitteeMember:
     # --- inputs, step by step ------------------------------------------------------------------
 
     def _dealings(self) -> tuple[beacon.DealtSecret, beacon.DealtSecret] | None:
-        if not self._secret:
-            return None
-        return (
-            beacon.deal(self._secret[32:64], self.member, self.plan.size),
-            beacon.deal(self._secret[64:96], self.member, self.plan.size),
-        )
+        if self._secret and self._secrets_dealt is None:
+            self._secrets_dealt = (
+                beacon.deal(self._secret[32:64], self.member, self.plan.size),
+                beacon.deal(self._secret[64:96], self.member, self.plan.size),
+            )
+        return self._secrets_dealt
 
     def _round_key(self, now: float) -> RoundMessage | None:
         del now
@@ -419,6 +421,7 @@ class CommitteeMember:
                 continue  # the member published no usable key: it harms itself only
             self._dealt[member] = Dealing(self.plan.context, self.member, sealed)
             self.services.send_member(member, self._dealt[member])
+        self._secrets_dealt = None  # dealt once: nothing asks for them again
 
     def _missing_dealers(self) -> list[int]:
         return [
@@ -548,6 +551,7 @@ class CommitteeMember:
         if self.reveal is not None:  # should every member be killed now, nobody could open again
             self.services.persist("reveal", codec.encode(self.reveal))
         self._secret = b""
+        self._secrets_dealt = None
         self.holdings.erase()
         self.services.erase_secrets()
         return MemberInput(self.plan.context, signed)
@@ -816,10 +820,10 @@ class CommitteeMember:
                         release.shares, length, self.plan.size.packing
                     )
                 except ProtocolError as error:
-                    self._blame(self._node_of(member), str(error))
+                    self._blame_release(member, str(error))
         decoded, liars = direct.decode_sum(self.plan.size, shares, length)
         for member in liars:
-            self._blame(self._node_of(member), "released a wrong share")
+            self._blame_release(member, "released a wrong share")
         count = len(judgement.accepted)
         total = summed_vector(decoded, phase.bounds, self.plan.size)
         split = phase.bounds.length - phase.metrics_length
@@ -834,6 +838,10 @@ class CommitteeMember:
         # Before the vote that could certify it: a certified model must exist somewhere.
         self.services.persist("model", self.computed_model)
         return blob_name(self.computed_model), metrics
+
+    def _blame_release(self, member: int, rule: str) -> None:
+        self.wrong_releases.add(member)
+        self._blame(self._node_of(member), rule)
 
     def _node_of(self, member: int) -> bytes:
         return self.plan.census.node_ids[self.plan.committee[member]]

@@ -16,7 +16,7 @@ import numpy as np
 
 from pnyx.errors import InvalidSignature, MalformedMessage
 from pnyx.primitives import codec
-from pnyx.primitives.hashing import merkle_proofs, merkle_root
+from pnyx.primitives.hashing import merkle_commit
 from pnyx.protocol.aggregation.verification import payload_bytes, prove, within
 from pnyx.protocol.agreement import check_decision, value_hash
 from pnyx.protocol.events import (
@@ -190,9 +190,14 @@ class Contributor:
             public_keys=self._plan.public_keys,
             verify=self._services.crypto.verify,
         )
-        self._keys = self._reader.open_value(decision.value)
-        self._opened = value_hash(decision.value)
-        self._debit(now)
+        self.take_open(decision.value, self._reader.open_value(decision.value), now)
+
+    def take_open(self, value: bytes, keys: dict[int, RoundKey], now: float) -> None:
+        """Take an open list that is fixed, as this node's own committee member has verified it."""
+        if self._keys is None:
+            self._keys = keys
+            self._opened = value_hash(value)
+            self._debit(now)
 
     def _debit(self, now: float) -> None:
         """With vector and open certificate at hand, ask for the durable debit."""
@@ -235,23 +240,23 @@ class Contributor:
         context = contribution_context(self._plan.context, self._index)
         proven = prove(self._vector, phase.bounds, self._plan.size, self._stored.seed, context)
         payloads = proven.payloads
+        root, proofs = merkle_commit(payloads)
         header = ContributionHeader(
             self._plan.context,
             self._index,
             self._opened,
             self._plan.model_hash,
-            merkle_root(payloads),
+            root,
             proven.published,
         )
         self._header = self._services.sign_once("header", header)
-        proofs = merkle_proofs(payloads)
         for member, key in self._keys.items():
             info = share_info(self._plan.context, self._index, member)
             try:
                 sealed = self._services.crypto.seal(key.encryption_key, payloads[member], info)
             except MalformedMessage:
                 continue  # the member published no usable key: it harms itself only
-            self._shares[member] = SealedShare(member, sealed, tuple(proofs[member]))
+            self._shares[member] = SealedShare(member, sealed, proofs[member])
         self.stage = Stage.SENDING
         self._resend_at = now + self._params.retransmit_s
         self._relay_at = now + self._params.receipt_timeout_s

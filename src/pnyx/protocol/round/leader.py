@@ -65,6 +65,7 @@ class LedMember(Protocol):
     closed: ClosedList | None
     challenge: bytes | None
     body: bytes | None
+    wrong_releases: set[int]
 
     @property
     def step(self) -> Step:
@@ -89,6 +90,10 @@ class LedMember(Protocol):
         """The challenge beacon from members' openings."""
         ...
 
+    def read_release(self, signed: Signed) -> Release | None:
+        """A release of this round and of the set that is fixed."""
+        ...
+
     def record_from(self, bundle: ReleaseBundle) -> bytes | None:
         """The record body from released shares."""
         ...
@@ -107,6 +112,7 @@ class Leader:
         self._close_votes: dict[int, tuple[Signed, CloseVote]] = {}
         self._headers: dict[bytes, Signed] = {}
         self._responses: dict[int, Signed] = {}
+        self._good_responses: dict[int, Signed] = {}  # those whose answers can be read
         self._openings: dict[int, Opening] = {}
         self._releases: dict[int, Signed] = {}
         self._record_votes: dict[int, RecordVote] = {}
@@ -274,6 +280,8 @@ class Leader:
         self._m.services.send_members(CloseNow(self._m.plan.context, votes))
 
     def _close_value(self, now: float) -> bytes | None:
+        if len(self._close_votes) < self._m.plan.size.quorum:
+            return None  # before the work that follows, which would be repeated with every vote
         opened = self._m.decided(Instance.OPEN)
         good = {
             HeldContribution(header.contributor, name)
@@ -316,8 +324,10 @@ class Leader:
         closed, challenge = self._m.closed, self._m.challenge
         if closed is None or challenge is None:
             return None
-        good: dict[int, Signed] = {}
+        good = self._good_responses  # list and challenge are fixed: what was good stays good
         for member, signed in self._responses.items():
+            if good.get(member) == signed:
+                continue
             body = self._m.reader.member_body(signed)
             if member not in self._m.keys or not isinstance(body, VerifyResponse):
                 continue
@@ -338,9 +348,26 @@ class Leader:
         bundle = ReleaseBundle(
             self._m.plan.context, tuple(self._releases[m] for m in sorted(self._releases))
         )
-        if self._m.record_from(bundle) is not None:
+        body = self._m.record_from(bundle)
+        if body is not None:
             self._deadline = None
-            self._m.services.send_members(bundle)
+            self._m.services.send_members(self._fewest(bundle, body, minimum))
+
+    def _fewest(self, bundle: ReleaseBundle, body: bytes, minimum: int) -> ReleaseBundle:
+        """The releases that the members need: D + 1 + f when nobody lies, else all.
+
+        That many right shares prove the sum, as D + 1 of them are honest members'. With a wrong one
+        every member needs the others as well, to see for itself who lies.
+        """
+        if self._m.wrong_releases:
+            return bundle
+        with_share = [
+            signed
+            for signed in bundle.releases
+            if (release := self._m.read_release(signed)) is not None and release.shares
+        ]
+        fewer = ReleaseBundle(bundle.context, tuple(with_share[:minimum]))
+        return fewer if self._m.record_from(fewer) == body else bundle
 
     def _lead_record(self) -> None:
         body, closed = self._m.body, self._m.closed

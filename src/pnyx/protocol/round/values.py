@@ -82,7 +82,7 @@ def header_hash(signed: Signed) -> bytes:
 
 
 class InputReader:
-    """Verifies signed inputs of one round, each signature and each value once."""
+    """Verifies signed inputs of one round: each input, each signature and each value once."""
 
     def __init__(self, plan: RoundPlan, crypto: Crypto) -> None:
         self._plan = plan
@@ -97,11 +97,6 @@ class InputReader:
         body = self._body(signed)
         if isinstance(body, ContributionHeader):
             raise RuleBroken("a contribution header is not a member's input")
-        plan = self._plan
-        if body.member >= len(plan.committee):
-            raise RuleBroken("a signed input names a member that does not exist")
-        if plan.census.node_ids[plan.committee[body.member]] != signed.signer:
-            raise RuleBroken("a signed input speaks for another member")
         return body
 
     def header(self, signed: Signed) -> ContributionHeader:
@@ -109,16 +104,6 @@ class InputReader:
         body = self._body(signed)
         if not isinstance(body, ContributionHeader):
             raise RuleBroken("this signed body is not a contribution header")
-        plan = self._plan
-        if body.contributor not in plan.contributor_set:
-            raise RuleBroken("a contribution comes from a node that was not drawn")
-        if plan.census.node_ids[body.contributor] != signed.signer:
-            raise RuleBroken("a contribution speaks for another node")
-        if body.model_hash != plan.model_hash:
-            raise RuleBroken("a contribution starts from another model")
-        if plan.phase is None:
-            raise RuleBroken("this round takes no contributions")
-        check_published(body.published, plan.phase.bounds)
         return body
 
     def claim(self, signed: Signed) -> Claim:
@@ -134,12 +119,35 @@ class InputReader:
             if known.context != self._plan.context:
                 raise WrongContext("a signed input belongs to another round")
             self._plan.census.check(self._crypto, signed)
-            if isinstance(known, CloseVote):
-                self._check_size(known)
+            if isinstance(known, ContributionHeader):
+                self._check_header(signed, known)
+            else:
+                self._check_member(signed, known)
             self._verified[signed] = known
             if len(self._verified) > self._verified_max:
                 self._verified.popitem(last=False)
         return known
+
+    def _check_header(self, signed: Signed, header: ContributionHeader) -> None:
+        plan = self._plan
+        if header.contributor not in plan.contributor_set:
+            raise RuleBroken("a contribution comes from a node that was not drawn")
+        if plan.census.node_ids[header.contributor] != signed.signer:
+            raise RuleBroken("a contribution speaks for another node")
+        if header.model_hash != plan.model_hash:
+            raise RuleBroken("a contribution starts from another model")
+        if plan.phase is None:
+            raise RuleBroken("this round takes no contributions")
+        check_published(header.published, plan.phase.bounds)
+
+    def _check_member(self, signed: Signed, body: MemberBody) -> None:
+        plan = self._plan
+        if body.member >= len(plan.committee):
+            raise RuleBroken("a signed input names a member that does not exist")
+        if plan.census.node_ids[plan.committee[body.member]] != signed.signer:
+            raise RuleBroken("a signed input speaks for another member")
+        if isinstance(body, CloseVote):
+            self._check_size(body)
 
     def _check_size(self, vote: CloseVote) -> None:
         """A close vote lists nobody twice, so there is a bound to what is kept of it."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 from tests.support.committee import Committee, over_scale
-from tests.support.town import phase
+from tests.support.town import SMALL, phase
 
 from pnyx.errors import RuleBroken
 from pnyx.primitives import codec
@@ -489,6 +489,40 @@ def test_a_leader_reveals_more_when_the_first_openings_do_not_suffice():
     reveals = walk.box.of(ChallengeReveal)[before:]
     assert reveals
     assert len(reveals[0].openings) >= 6
+
+
+def led_bundle(odd=(), **changes) -> ReleaseBundle:
+    """What a leader spreads when the odd members change what they release."""
+    walk = Walk(0).to(Step.RELEASE)
+    for member in range(7):
+        signed = walk.release(member, **(changes if member in odd else {}))
+        walk.hear(member, MemberInput(walk.context, signed))
+    return walk.box.of(ReleaseBundle)[-1]
+
+
+def test_a_leader_spreads_no_more_releases_than_prove_the_sum():
+    bundle = led_bundle()
+    size = SMALL
+    assert len(bundle.releases) == size.degree + 1 + size.corrupt_max < size.size
+    walk = Walk().to(Step.RELEASE)
+    walk.hear(0, bundle)
+    assert walk.study.totals == [(3 * VECTOR).tolist()]
+
+
+@pytest.mark.parametrize("alter", [lambda right: b"1234", lambda right: right[4:] + right[:4]])
+def test_with_a_wrong_release_the_members_see_them_all(alter):
+    walk = Walk(0).to(Step.RELEASE)
+    right = walk.member.reader.member_body(walk.release(6)).shares
+    bundle = led_bundle({6}, shares=alter(right))
+    assert len(bundle.releases) == SMALL.size
+    walk = Walk().to(Step.RELEASE)
+    walk.hear(0, bundle)
+    (blame,) = walk.box.of(PeerBlamed)
+    assert blame.peer == walk.c.plan.census.node_ids[6]
+
+
+def test_a_leader_spreads_all_releases_when_the_first_do_not_open_the_beacon():
+    assert len(led_bundle({0, 1, 2, 3}, openings=()).releases) == SMALL.size
 
 
 def test_a_restart_opens_the_same_challenge():

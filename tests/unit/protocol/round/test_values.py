@@ -9,6 +9,7 @@ from pnyx.errors import InvalidSignature, MalformedMessage, RuleBroken, WrongCon
 from pnyx.primitives import codec
 from pnyx.protocol import beacon
 from pnyx.protocol.messages import HeldContribution, Join, RoundKey
+from pnyx.protocol.round import values
 from pnyx.protocol.round.values import CloseValue, InputReader, OpenValue, header_hash
 
 C = Committee()
@@ -305,3 +306,29 @@ def test_a_value_is_read_once(monkeypatch):
     monkeypatch.setattr(committee.reader, "_body", None)
     assert committee.reader.close_value(value, committee.keys(), committee.opened) is closed
     assert committee.reader.accept_value(accept, closed, CHALLENGE) is judged
+
+
+def test_nothing_is_checked_twice(monkeypatch):
+    """A header is read many times a round; its signature and its vector are checked once."""
+    verified, published = [], []
+    crypto, check = C.folk.cryptos[0], values.check_published
+
+    class Counting:
+        def verify(self, *what):
+            verified.append(what)
+            return crypto.verify(*what)
+
+    def counted(*what):
+        published.append(what)
+        return check(*what)
+
+    monkeypatch.setattr(values, "check_published", counted)
+    reader = InputReader(C.plan, Counting())
+    for _ in range(3):
+        assert reader.header(HEADERS[0]) is reader.header(HEADERS[0])
+        reader.claim(HEADERS[0])
+    assert len(verified) == len(published) == 1
+    bad = C.signed(2, replace(reader.header(HEADERS[0]), published=b""))
+    for _ in range(2):  # what is refused once is refused again
+        with pytest.raises(MalformedMessage):
+            reader.header(bad)
