@@ -70,7 +70,13 @@ class Simulation:
         given = dict(scenario.owners)
         owners = {node: given.get(node, Owner()) for node in range(scenario.nodes)}
         self.population = Population(
-            self, owners, scenario.params, seed, crypto, scenario.vector_length
+            self,
+            owners,
+            scenario.params,
+            seed,
+            crypto,
+            scenario.vector_length,
+            dict(scenario.clocks),
         )
         self.nodes = self.population.nodes
         self.corrupt = frozenset(node for node, _ in scenario.corrupt)
@@ -298,6 +304,8 @@ class Simulation:
         finished = self.scheduler.run(self.scenario.limit_s, self.done)
         if not finished:
             self.checker.fail("the study has not ended: " + self._standing())
+        if self.scenario.lingers_s:
+            self.scheduler.run(self.scheduler.now + self.scenario.lingers_s, lambda: False)
         for node in self.nodes:
             self.checker.check_disk(node)
         return self.outcome(finished=finished)
