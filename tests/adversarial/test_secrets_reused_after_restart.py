@@ -88,6 +88,9 @@ class Anew:
     def bytes(self, count: int) -> bytes:
         return bytes(count)
 
+    def below(self, bound: int) -> int:
+        return 0
+
 
 def test_a_generator_that_starts_anew_would_show(monkeypatch: pytest.MonkeyPatch) -> None:
     stuck = property(lambda services: Anew(), lambda services, given: None)
