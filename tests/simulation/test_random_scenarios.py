@@ -23,6 +23,7 @@ REGRESSIONS = {
     321: "the same, in a second round",
     341: "the same, with a kill",
 }
+SHORT_REGRESSIONS = {1418: "the simulator waited for a study whose proposer died before it sent it"}
 
 
 def survives(seed: int, *, short: bool = False) -> None:
@@ -49,6 +50,11 @@ def test_mixed_faults(first: int) -> None:
 @pytest.mark.parametrize("seed", list(REGRESSIONS))
 def test_regressions(seed: int) -> None:
     survives(seed)
+
+
+@pytest.mark.parametrize("seed", list(SHORT_REGRESSIONS))
+def test_short_regressions(seed: int) -> None:
+    survives(seed, short=True)
 
 
 @pytest.mark.full

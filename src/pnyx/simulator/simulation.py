@@ -262,8 +262,9 @@ class Simulation:
         self.scheduler.call_at(self.scheduler.now + 2.0, self._propose_again, number, study)
 
     def _propose_again(self, number: int, study: bytes) -> None:
-        """A proposer killed before anybody heard of the study proposes it once more."""
+        """A proposer killed before anybody heard of the study: somebody proposes one once more."""
         if not any(f"chain/manifest/{study.hex()}" in node.disk for node in self.nodes):
+            self._studies.remove(study)  # another proposer makes another study
             self._propose(number)
 
     def done(self) -> bool:
