@@ -89,7 +89,7 @@ class Network:
             return ()
         if link.loss and self.uniform() < link.loss:
             return ()
-        arrivals = (self._arrival(sender, receiver, leaves),)
+        arrivals: tuple[float, ...] = (self._arrival(sender, receiver, leaves),)
         if link.duplication and self.uniform() < link.duplication:
             arrivals += (self._arrival(sender, receiver, leaves),)
         if link.late and self.uniform() < link.late:
