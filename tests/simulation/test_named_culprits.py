@@ -10,7 +10,6 @@ from pnyx.simulator import Scenario
 from pnyx.simulator.population import SimulatedNode
 from pnyx.simulator.simulation import Simulation
 
-
 # A liar chooses its lie by the context of a round, so two rounds may show but one of them.
 SEEDS = (7, 8, 9)
 
