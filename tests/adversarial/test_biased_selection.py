@@ -37,15 +37,15 @@ def test_a_reduction_of_too_few_hash_bits_would_favour_low_positions(monkeypatch
     assert chi_square(first_actors(30_000)) > CHI_SQUARE_35
 
 
+@pytest.mark.parametrize("draws", [4_000, pytest.param(100_000, marks=pytest.mark.full)])
 @pytest.mark.parametrize("place", ["first", "last", "spread"])
-def test_a_coalition_gets_its_share_of_committees_and_no_more(place):
+def test_a_coalition_gets_its_share_of_committees_and_no_more(place, draws):
     """Corrupted share of the seats within 3 sigma of C/N, wherever the coalition sits."""
     coalition = {
         "first": set(range(CORRUPTED)),
         "last": set(range(NODES - CORRUPTED, NODES)),
         "spread": set(range(0, NODES, NODES // CORRUPTED)),
     }[place]
-    draws = 4000
     seats = sum(
         len(coalition.intersection(select_census(beacon(n), STUDY, n, "committee", SIZE, NODES)))
         for n in range(draws)

@@ -2,14 +2,16 @@
 
 Random bytes, and every message of a whole study with bytes flipped, cut or fields replaced, are
 given to machines in the middle of a round. Nothing but MessageRejected may name the sender, and
-the round afterwards still ends with an exact sum.
+the round afterwards still ends with an exact sum. The full count also watches resident memory.
 """
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.town import Town
+from tests.support.town import Town, manifest
+from tests.transport_kit import resident_bytes
 
 from pnyx.primitives import codec
 from pnyx.protocol.events import MessageRejected, Send
@@ -31,6 +33,12 @@ def corpus() -> dict[str, list[bytes]]:
 
 
 CORPUS = corpus()
+ROUND_MESSAGES = [
+    message
+    for payloads in CORPUS.values()
+    for message in (codec.decode(each, Message, bytes_max=2**24) for each in payloads)
+    if hasattr(message, "context")
+]
 
 
 def middle(step: float) -> tuple[Town, bytes]:
@@ -51,31 +59,45 @@ def test_random_bytes(payload):
 TOWN, _ = middle(0.1)
 
 
+COUNTS = [300, pytest.param(1_000_000, marks=pytest.mark.full)]
+ROUND_OF_MESSAGES = 10_000  # then another study begins: a round hears no more than this
+RSS_GROWTH_BYTES_MAX = 64 * 1024 * 1024
+
+
+@pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("kind", sorted(CORPUS))
-def test_mutated_message(kind):
+def test_mutated_message(kind, count):
     generator = np.random.Generator(np.random.PCG64(len(kind)))
-    town, study = middle(float(generator.uniform(0.0, 0.4)))
-    for _ in range(40):
-        payload = bytearray(CORPUS[kind][int(generator.integers(len(CORPUS[kind])))])
-        for _ in range(int(generator.integers(1, 4))):
-            match int(generator.integers(3)):
-                case 0:
-                    payload[int(generator.integers(len(payload)))] ^= int(
-                        generator.integers(1, 256)
-                    )
-                case 1:
-                    del payload[int(generator.integers(1, len(payload) + 1)) :]
-                case _:
-                    at = int(generator.integers(len(payload) + 1))
-                    payload[at:at] = generator.bytes(int(generator.integers(1, 5)))
-            if not payload:
-                payload = bytearray(b"\x90")
-        receiver = int(generator.integers(town.count))
-        sender = (receiver + 1) % town.count
-        town.inject(sender, receiver, bytes(payload))
-    assert town.run(town.finished(study), seconds=120.0)
-    assert sum(town.model(study)) == town.certified()[0].contributors
-    assert max(town.model(study)) == 1
+    town_bytes = 0
+    for first in range(0, count, ROUND_OF_MESSAGES):
+        town, study = middle(float(generator.uniform(0.0, 0.4)))
+        for at in range(min(count - first, ROUND_OF_MESSAGES)):
+            payload = CORPUS[kind][int(generator.integers(len(CORPUS[kind])))]
+            receiver = int(generator.integers(town.count))
+            town.inject((receiver + 1) % town.count, receiver, mutated(payload, generator))
+            if at % 1_000 == 0:
+                del town.log[:-1_000]  # the harness's own memory
+        assert town.run(town.finished(study), seconds=120.0)
+        assert sum(town.model(study)) == town.certified()[0].contributors
+        assert max(town.model(study)) == 1
+        grown = resident_bytes()
+        town_bytes = town_bytes or grown
+        assert grown - town_bytes < RSS_GROWTH_BYTES_MAX
+
+
+def mutated(payload: bytes, generator: np.random.Generator) -> bytes:
+    """One to three changes: a byte flipped, the end cut off, bytes put in."""
+    changed = bytearray(payload)
+    for _ in range(int(generator.integers(1, 4))):
+        match int(generator.integers(3)):
+            case 0 if changed:
+                changed[int(generator.integers(len(changed)))] ^= int(generator.integers(1, 256))
+            case 1 if changed:
+                del changed[int(generator.integers(1, len(changed) + 1)) :]
+            case _:
+                at = int(generator.integers(len(changed) + 1))
+                changed[at:at] = generator.bytes(int(generator.integers(1, 5)))
+    return bytes(changed)
 
 
 @pytest.mark.parametrize("kind", sorted(CORPUS))
@@ -88,3 +110,30 @@ def test_replayed_message(kind):
     assert town.run(town.finished(study), seconds=120.0)
     assert sum(town.model(study)) == town.certified()[0].contributors
     assert max(town.model(study)) == 1
+
+
+REPLAYS = [400, pytest.param(100_000, marks=pytest.mark.full)]
+
+
+@pytest.mark.parametrize("count", REPLAYS)
+def test_replayed_into_another_study(count):
+    """Everything that one study said, given to the next one as it is and with its context."""
+    generator = np.random.Generator(np.random.PCG64(1))
+    for first in range(0, count, ROUND_OF_MESSAGES):
+        town = Town()
+        study = town.propose(plan=manifest(town.count, nonce=b"another study".ljust(32)))
+        town.run(town.in_round(study, 1))
+        context = town.plan(study).context
+        for _ in range(min(count - first, ROUND_OF_MESSAGES)):
+            message = ROUND_MESSAGES[int(generator.integers(len(ROUND_MESSAGES)))]
+            if generator.integers(2):
+                message = msgspec.structs.replace(message, context=context)
+            receiver = int(generator.integers(town.count))
+            sender = int(generator.integers(town.count))
+            if sender != receiver:
+                town.inject(sender, receiver, message)
+        assert town.run(town.finished(study), seconds=300.0)
+        (certified,) = town.certified(0)
+        assert sum(town.model(study)) == certified.contributors
+        assert max(town.model(study)) <= 1
+        assert town.blamed() == set()

@@ -9,41 +9,86 @@ import pytest
 from tests.support.town import Town
 
 from pnyx.primitives import codec
+from pnyx.primitives.hashing import digest
 from pnyx.protocol.messages import MemberBody, MemberInput, Signed, VerifyResponse
+from pnyx.protocol.round.committee import CommitteeMember
+from pnyx.protocol.round.services import RoundServices
+
+KILLS = 3
 
 
-@pytest.mark.parametrize("place", range(1, 7))  # what a leader answers itself never travels
-def test_second_challenge(place):
+class Attack:
     """The answers of one member are swallowed and it is killed, three times."""
-    town = Town()
-    study = town.propose()
-    town.run(town.in_round(study, 1))
-    plan = town.plan(study)
-    victim = plan.committee[place]
-    answered: dict[int, list[Signed]] = {}
-    kills = 0
 
-    def wire(sender, receiver, message):
-        nonlocal kills
-        if not isinstance(message, MemberInput) or message.context != plan.context:
+    def __init__(self, place: int) -> None:
+        self.town = Town()
+        self.study = self.town.propose()
+        self.town.run(self.town.in_round(self.study, 1))
+        self.plan = self.town.plan(self.study)
+        self.victim = self.plan.committee[place]
+        self.answered: dict[int, list[Signed]] = {}
+        self.kills = 0
+        self.town.wire = self.wire
+
+    def wire(self, sender: int, receiver: int, message: object) -> list[object] | None:
+        if not isinstance(message, MemberInput) or message.context != self.plan.context:
             return None
         body = codec.decode(message.signed.body, MemberBody, bytes_max=10**7)
         if not isinstance(body, VerifyResponse):
             return None
-        answered.setdefault(sender, []).append(message.signed)
-        if sender != victim or kills == 3:
+        self.answered.setdefault(sender, []).append(message.signed)
+        if sender != self.victim or self.kills == KILLS:
             return None
-        kills += 1
-        town.crash(victim)
+        self.kills += 1
+        self.town.crash(self.victim)
         return []
 
-    town.wire = wire
-    finished = town.finished(study)
-    while not finished():
-        assert town.run(lambda: not town.alive[victim] or finished())
-        if not town.alive[victim]:
-            town.restart(victim)
-    assert len(answered[victim]) >= 2
-    assert all(len(set(signed)) == 1 for signed in answered.values())
+    def run(self, until) -> None:
+        while not until():
+            assert self.town.run(lambda: not self.town.alive[self.victim] or until())
+            if not self.town.alive[self.victim]:
+                self.town.restart(self.victim)
+
+    def answers(self) -> set[Signed]:
+        """What the victim answered in four lives."""
+        self.run(lambda: len(self.answered.get(self.victim, [])) > KILLS)
+        return set(self.answered[self.victim])
+
+
+@pytest.mark.parametrize("place", range(1, 7))  # what a leader answers itself never travels
+def test_second_challenge(place):
+    attack = Attack(place)
+    town, study = attack.town, attack.study
+    attack.run(town.finished(study))
+    assert len(attack.answered[attack.victim]) >= 2
+    assert all(len(set(signed)) == 1 for signed in attack.answered.values())
     assert sum(town.model(study)) == town.certified()[0].contributors
     assert town.blamed() == set()
+
+
+@pytest.fixture
+def attack(monkeypatch):
+    """Each life of the victim is shown another challenge: more dealers lie than f."""
+    attack = Attack(1)
+    recover = CommitteeMember.recover_challenge
+
+    def bent(member, openings):
+        challenge = recover(member, openings)
+        lives = attack.town.starts[attack.victim]
+        if member.services.node_id != attack.town.census.node_ids[attack.victim]:
+            return challenge
+        return challenge and digest("test", challenge, bytes([lives]))
+
+    monkeypatch.setattr(CommitteeMember, "recover_challenge", bent)
+    return attack
+
+
+def test_another_challenge_after_a_restart_gets_the_first_answers(attack):
+    assert len(attack.answers()) == 1
+
+
+def test_the_durable_answer_is_the_defence(attack, monkeypatch):
+    monkeypatch.setattr(
+        RoundServices, "sign_once", lambda services, slot, body: services.sign(body)
+    )
+    assert len(attack.answers()) > 1

@@ -12,9 +12,12 @@ import pytest
 from pnyx.primitives.hashing import merkle_proofs, merkle_root
 from pnyx.protocol import beacon
 from pnyx.protocol.messages import OpenedShare
-from pnyx.protocol.selection import committee_size
+from pnyx.protocol.selection import committee_size, select_census
 
 SIZE = committee_size(11, 2, 2)
+LARGE = committee_size(40, 8, 2)  # it tolerates the eight traitors
+NODES, SEATS = 400, 10
+COLLUDERS = frozenset(range(0, NODES, 10))
 DEALERS = {dealer: beacon.deal(bytes((dealer,)) * 32, dealer, SIZE) for dealer in range(4)}
 ROOTS = {dealer: dealt.root for dealer, dealt in DEALERS.items()}
 TRAITORS = (0, 1)
@@ -90,3 +93,39 @@ def test_every_secret_moves_the_beacon(dealer):
     """One honest dealer suffices: whatever the others chose, its secret makes the value."""
     secrets = beacon.recover_all(ROOTS, openings(range(SIZE.size)), SIZE)
     assert value({**secrets, dealer: beacon.NO_SECRET}) != value(secrets)
+
+
+def corrupted_seats(made):
+    """Seats among the next actors that one beacon gives to a tenth of the network."""
+    return len(COLLUDERS.intersection(select_census(made, b"study", 1, "actors", SEATS, NODES)))
+
+
+def shown(dealt, members):
+    """What these members show of every dealing."""
+    return [(member, [each.shares[member] for each in dealt.values()]) for member in members]
+
+
+@pytest.mark.parametrize("draws", [12, pytest.param(100, marks=pytest.mark.full)])
+def test_eight_that_may_withhold_bias_the_draw_by_nothing(draws):
+    """R2: within 1.05 of what an untouched draw gives; commit-reveal gives them over three times.
+
+    The draw of ten out of a network with a tenth of colluders has 1 of them on average.
+    """
+    untouched = chosen = plain = 0
+    subsets = [frozenset(d for d in range(8) if bits >> d & 1) for bits in range(1 << 8)]
+    for draw in range(draws):
+        dealt = {d: beacon.deal(bytes((draw, d)) * 16, d, LARGE) for d in range(9)}
+        roots = {dealer: each.root for dealer, each in dealt.items()}
+        secrets = beacon.recover_all(roots, shown(dealt, range(LARGE.size)), LARGE)
+        plain += max(
+            corrupted_seats(value({d: s for d, s in secrets.items() if d not in withheld}))
+            for withheld in subsets
+        )
+        made = {
+            value(beacon.recover_all(roots, shown(dealt, set(range(LARGE.size)) - absent), LARGE))
+            for absent in subsets[::85]
+        }
+        untouched += corrupted_seats(value(secrets))
+        chosen += max(map(corrupted_seats, made))
+    assert chosen <= 1.05 * untouched
+    assert plain > 3 * draws * SEATS * len(COLLUDERS) / NODES

@@ -9,11 +9,12 @@
 from pnyx.simulator.crypto import IdealCrypto
 from pnyx.simulator.invariants import InvariantError
 from pnyx.simulator.network import Cut, Link, Partition
-from pnyx.simulator.population import Owner
+from pnyx.simulator.population import Clock, Owner
 from pnyx.simulator.scenario import Crash, Scenario, random_scenario
 from pnyx.simulator.simulation import Outcome, Simulation, run
 
 __all__ = [
+    "Clock",
     "Crash",
     "Cut",
     "IdealCrypto",

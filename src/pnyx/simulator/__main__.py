@@ -1,4 +1,4 @@
-"""Replay one random scenario and print its trace: `python -m pnyx.simulator SEED`."""
+"""Replay one random scenario and print its trace: `python -m pnyx.simulator [--short] SEED`."""
 
 import sys
 
@@ -11,10 +11,12 @@ from pnyx.simulator.simulation import Outcome, run
 
 def main(arguments: list[str]) -> int:
     """Replay the scenario of a seed; return 1 when it breaks an invariant."""
-    if len(arguments) != 1 or not arguments[0].isdigit():
-        sys.stderr.write("usage: python -m pnyx.simulator SEED (a whole number)\n")
+    short = arguments[:1] == ["--short"]
+    seeds = arguments[short:]
+    if len(seeds) != 1 or not seeds[0].isdigit():
+        sys.stderr.write("usage: python -m pnyx.simulator [--short] SEED (a whole number)\n")
         return 2
-    scenario = random_scenario(int(arguments[0]))
+    scenario = random_scenario(int(seeds[0]), short=short)
     _say(str(scenario))
     try:
         outcome = run(scenario, say=_say)

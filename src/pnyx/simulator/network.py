@@ -27,6 +27,8 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     reordering: bool = False
     hint: float = 1.0  # chance that a sender is told that its peer cannot be reached
     hint_delay_s: float = 0.2
+    late: float = 0.0  # chance that a further copy arrives `late_s` after the first
+    late_s: float = 0.0
 
 
 class Partition(msgspec.Struct, frozen=True):
@@ -77,7 +79,7 @@ class Network:
         return cut is not None and cut[0] <= now < cut[1]
 
     def arrivals(self, sender: int, receiver: int, size: int, now: float) -> tuple[float, ...]:
-        """When a message of `size` bytes arrives: once, twice, or never."""
+        """When each copy of a message of `size` bytes arrives; none of a lost one does."""
         self.messages += 1
         self.bytes_sent += size
         link = self.link
@@ -87,10 +89,12 @@ class Network:
             return ()
         if link.loss and self.uniform() < link.loss:
             return ()
-        first = self._arrival(sender, receiver, leaves)
+        arrivals: tuple[float, ...] = (self._arrival(sender, receiver, leaves),)
         if link.duplication and self.uniform() < link.duplication:
-            return first, self._arrival(sender, receiver, leaves)
-        return (first,)
+            arrivals += (self._arrival(sender, receiver, leaves),)
+        if link.late and self.uniform() < link.late:
+            arrivals += (arrivals[0] + link.late_s,)
+        return arrivals
 
     def _arrival(self, sender: int, receiver: int, leaves: float) -> float:
         link = self.link

@@ -59,6 +59,27 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     rounds_paid_max: int = 1_000_000  # debits that the budget allows
 
 
+class Clock(msgspec.Struct, frozen=True):
+    """A node's own clock: what it shows at true time t is ahead_s + rate * t, in seconds."""
+
+    ahead_s: float = 0.0
+    rate: float = 1.0
+
+    def shows(self, time_s: float) -> float:
+        """The reading at a true time."""
+        return self.ahead_s + self.rate * time_s
+
+    def time_of(self, reading_s: float) -> float:
+        """A true time at which the clock shows no less than this."""
+        if self == RIGHT:
+            return reading_s
+        return (reading_s - self.ahead_s) / self.rate + _CLOCK_TICK_S
+
+
+_CLOCK_TICK_S = 1e-9  # above the rounding of an hour in seconds
+RIGHT = Clock()
+
+
 class UnitVectors:
     """The oracle of every run: node i contributes its unit vector, once for model and metrics.
 
@@ -141,6 +162,7 @@ class SimulatedNode:
         owner: Owner,
         params: ProtocolParams,
         seed: bytes,
+        clock: Clock = RIGHT,
     ) -> None:
         self.index = index
         self.node_id = census.node_ids[index]
@@ -159,6 +181,11 @@ class SimulatedNode:
         self._rule = rule
         self._params = params
         self._seed = seed
+        self._clock = clock
+
+    @property
+    def _now(self) -> float:
+        return self._clock.shows(self._world.scheduler.now)
 
     @property
     def up(self) -> bool:
@@ -183,7 +210,7 @@ class SimulatedNode:
             address_sequence=self.starts,
             contacts=self._census.node_ids,
             restored=self.disk,
-            now=self._world.scheduler.now,
+            now=self._now,
         )
         self.handle(TimerExpired())
 
@@ -201,7 +228,7 @@ class SimulatedNode:
 
     def handle(self, event: Event) -> None:
         """Let the machine process an event, and do what it asks."""
-        machine, now = self.machine, self._world.scheduler.now
+        machine, now = self.machine, self._now
         if machine is None:
             return
         heard = event if self.adversary is None else self.adversary.receive(event, now)
@@ -220,17 +247,17 @@ class SimulatedNode:
         if deadline is not None:
             if deadline <= now and isinstance(event, TimerExpired):
                 raise RuntimeError(f"node {self.index} asks to be woken at once, again and again")
-            self._world.scheduler.arm(self.index, deadline, self._wake)
+            self._world.scheduler.arm(self.index, self._clock.time_of(deadline), self._wake)
 
     def _wake(self) -> None:
         machine, scheduler = self.machine, self._world.scheduler
         deadline = machine.next_deadline() if machine is not None else None
         if deadline is None:
             return
-        if deadline <= scheduler.now:
+        if deadline <= self._now:
             self.handle(TimerExpired())
         else:
-            scheduler.arm(self.index, deadline, self._wake)
+            scheduler.arm(self.index, self._clock.time_of(deadline), self._wake)
 
     def _carry_out(self, effect: Effect) -> None:
         self._world.observe(self, effect)
@@ -294,7 +321,9 @@ class Population:
         seed: bytes,
         crypto: CryptoFactory,
         vector_length: int = 0,
+        clocks: Mapping[int, Clock] | None = None,
     ) -> None:
+        wrong = clocks or {}
         authority = crypto(digest("pnyx/simulator/authority", seed))
         self.network = network_id(authority.public_key, "simulated")
         cryptos = {
@@ -324,7 +353,15 @@ class Population:
         self.rule = UnitVectors(len(owners), vector_length)
         self.nodes = tuple(
             SimulatedNode(
-                world, self.census, index, cryptos[each], self.rule, owners[index], params, seed
+                world,
+                self.census,
+                index,
+                cryptos[each],
+                self.rule,
+                owners[index],
+                params,
+                seed,
+                wrong.get(index, RIGHT),
             )
             for index, each in enumerate(self.census.node_ids)
         )

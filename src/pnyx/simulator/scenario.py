@@ -2,7 +2,8 @@
 
 `random_scenario(seed)` mixes faults within what the protocol promises to survive: as many corrupt
 nodes as one committee tolerates, kills anywhere, loss, duplication, reordering, partitions and cut
-links that heal. Every round of such a scenario must end. `simulation` drives it.
+links that heal, copies of messages that come long after their round, clocks that are an hour off.
+Every round of such a scenario must end. `simulation` drives it.
 """
 
 import msgspec
@@ -13,7 +14,7 @@ from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.selection import choose_committee
 from pnyx.simulator.adversary import BEHAVIOURS
 from pnyx.simulator.network import Cut, Link, Partition
-from pnyx.simulator.population import Owner
+from pnyx.simulator.population import Clock, Owner
 
 
 class Crash(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,14 +42,19 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     crashes: tuple[Crash, ...] = ()
     corrupt: tuple[tuple[int, str], ...] = ()  # node -> key of adversary.BEHAVIOURS
     owners: tuple[tuple[int, Owner], ...] = ()  # those that are not the default
+    clocks: tuple[tuple[int, Clock], ...] = ()  # those that are not right
     studies: int = 1
     proposed_s: float = 1.0
     limit_s: float = 300.0  # by when every live honest node must have finished
+    lingers_s: float = 0.0  # afterwards, for messages that are still on their way
     params: ProtocolParams = ProtocolParams()
 
 
-def random_scenario(seed: int) -> Scenario:
-    """Draw a scenario whose rounds must all end."""
+def random_scenario(seed: int, *, short: bool = False) -> Scenario:
+    """Draw a scenario whose rounds must all end.
+
+    short: among the smallest networks and mostly of one round, to run thousands of them.
+    """
     draw = Sampler(digest("pnyx/simulator/scenario", seed.to_bytes(8, "big")), "scenario")
 
     def chance(percent: int) -> bool:
@@ -57,7 +63,7 @@ def random_scenario(seed: int) -> Scenario:
     def between(low: float, high: float) -> float:
         return low + (high - low) * draw.below(10_000) / 10_000
 
-    nodes = 8 + draw.below(7)
+    nodes = 6 + draw.below(3) if short else 8 + draw.below(7)
     size = choose_committee(nodes)
     order = draw.sample(nodes, nodes)
     corrupt = order[: size.corrupt_max] if chance(60) else []
@@ -96,14 +102,26 @@ def random_scenario(seed: int) -> Scenario:
         owners.append((honest[3], Owner(training_fails=True)))
     if chance(10):
         owners.append((honest[4], Owner(rounds_paid_max=1)))
+    rounds = 1 + (draw.below(8) // 7 if short else draw.below(2))
+    kinds_of = tuple((node, kinds[draw.below(len(kinds))]) for node in corrupt)
+    late = chance(20)
+    link = msgspec.structs.replace(
+        link, late=between(0.0, 0.1) if late else 0.0, late_s=between(1.0, 20.0)
+    )
+    clocks = tuple(
+        (node, Clock(between(-3600.0, 3600.0), between(0.95, 1.05)))
+        for node in (honest if chance(20) else [])
+    )
     return Scenario(
         seed=seed,
         nodes=nodes,
-        rounds=1 + draw.below(2),
+        rounds=rounds,
         link=link,
         partitions=partitions,
         cuts=cuts,
         crashes=crashes,
-        corrupt=tuple((node, kinds[draw.below(len(kinds))]) for node in corrupt),
+        corrupt=kinds_of,
         owners=tuple(owners),
+        clocks=clocks,
+        lingers_s=link.late_s if late else 0.0,
     )

@@ -71,7 +71,13 @@ class Simulation:
         given = dict(scenario.owners)
         owners = {node: given.get(node, Owner()) for node in range(scenario.nodes)}
         self.population = Population(
-            self, owners, scenario.params, seed, crypto, scenario.vector_length
+            self,
+            owners,
+            scenario.params,
+            seed,
+            crypto,
+            scenario.vector_length,
+            dict(scenario.clocks),
         )
         self.nodes = self.population.nodes
         self.corrupt = frozenset(node for node, _ in scenario.corrupt)
@@ -257,8 +263,9 @@ class Simulation:
         self.scheduler.call_at(self.scheduler.now + 2.0, self._propose_again, number, study)
 
     def _propose_again(self, number: int, study: bytes) -> None:
-        """A proposer killed before anybody heard of the study proposes it once more."""
+        """A proposer killed before anybody heard of the study: somebody proposes one once more."""
         if not any(f"chain/manifest/{study.hex()}" in node.disk for node in self.nodes):
+            self._studies.remove(study)  # another proposer makes another study
             self._propose(number)
 
     def done(self) -> bool:
@@ -299,6 +306,8 @@ class Simulation:
         finished = self.scheduler.run(self.scenario.limit_s, self.done)
         if not finished:
             self.checker.fail("the study has not ended: " + self._standing())
+        if self.scenario.lingers_s:
+            self.scheduler.run(self.scheduler.now + self.scenario.lingers_s, lambda: False)
         for node in self.nodes:
             self.checker.check_disk(node)
         return self.outcome(finished=finished)

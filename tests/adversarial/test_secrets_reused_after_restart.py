@@ -1,0 +1,100 @@
+"""A node that is killed and started again makes new secrets, and never shows old ones anew (A6).
+
+Whole rounds run while processes die; then everything that stands for a secret is compared: round
+keys, dealings, commitments to shares and masks, and the seeds on the disk. Each belongs to one node
+in one round: it may be
+sent again in that round, as the same bytes, and never in another.
+"""
+
+import pytest
+
+from pnyx.primitives import codec
+from pnyx.protocol.events import Effect, Persist, Send
+from pnyx.protocol.messages import (
+    Contribution,
+    ContributionHeader,
+    MemberBody,
+    MemberInput,
+    RoundKey,
+)
+from pnyx.protocol.round.services import RoundServices
+from pnyx.simulator import Crash, Scenario, Simulation
+from pnyx.simulator.adversary import read
+from pnyx.simulator.population import SimulatedNode
+
+RUNS = [8, pytest.param(10_000, marks=pytest.mark.full)]
+_BYTES_MAX = 8 * 1024 * 1024
+
+
+class Secrets(Simulation):
+    """A run that notes to whom, and to which round, each trace of a secret belongs."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.owners: dict[bytes, set[tuple[int, bytes]]] = {}
+        super().__init__(scenario)
+
+    def observe(self, node: SimulatedNode, effect: Effect) -> None:
+        super().observe(node, effect)
+        if isinstance(effect, Persist) and effect.key.startswith("secret/"):
+            self._note(node, effect.key.encode(), effect.value)
+        if not isinstance(effect, Send):
+            return
+        message = read(effect.payload)
+        if isinstance(message, Contribution) and message.header.signer == node.node_id:
+            header = codec.decode(message.header.body, ContributionHeader, bytes_max=_BYTES_MAX)
+            self._note(node, header.context, header.shares_root, header.published)
+        if isinstance(message, MemberInput) and message.signed.signer == node.node_id:
+            body = codec.decode(message.signed.body, MemberBody, bytes_max=_BYTES_MAX)
+            if isinstance(body, RoundKey):
+                dealings = (body.next_dealing, body.challenge_dealing)
+                self._note(node, body.context, body.encryption_key, *filter(any, dealings))
+
+    def _note(self, node: SimulatedNode, context: bytes, *shown: bytes) -> None:
+        for each in shown:
+            self.owners.setdefault(each, set()).add((node.index, context))
+
+    @property
+    def reused(self) -> int:
+        """Traces of secrets that belong to more than one node or round."""
+        return sum(len(owners) > 1 for owners in self.owners.values())
+
+
+def killed(seed: int) -> Secrets:
+    """Three nodes die again and again in two rounds."""
+    crashes = tuple(
+        Crash(node=(seed + which) % 6, at_s=at_s + 0.37 * (seed % 7), away_s=0.2)
+        for which in range(3)
+        for at_s in (0.9, 3.9, 4.3)
+    )
+    simulation = Secrets(Scenario(seed=seed, nodes=6, rounds=2, crashes=crashes))
+    assert simulation.run().kills > 3
+    return simulation
+
+
+@pytest.mark.parametrize("runs", RUNS)
+def test_secrets_reused_after_restart(runs: int) -> None:
+    """At least a hundred secrets a run: a million in the full count."""
+    compared = 0
+    for seed in range(runs):
+        simulation = killed(seed)
+        assert simulation.reused == 0
+        compared += len(simulation.owners)
+    assert compared > 30 * runs
+
+
+class Anew:
+    """The weak generator: every draw is the start of one stream."""
+
+    def bytes(self, count: int) -> bytes:
+        return bytes(count)
+
+    def below(self, bound: int) -> int:
+        return 0
+
+
+def test_a_generator_that_starts_anew_would_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck = property(lambda services: Anew(), lambda services, given: None)
+    monkeypatch.setattr(RoundServices, "sampler", stuck, raising=False)
+    simulation = Secrets(Scenario(seed=0, nodes=6))
+    simulation.run()
+    assert simulation.reused

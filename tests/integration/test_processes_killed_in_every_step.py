@@ -1,0 +1,166 @@
+"""S1: real processes are killed in each step of each role, and come back.
+
+This file is also the program under attack: run as a script it launches a network of processes and
+follows what each says about itself. Whoever reaches the step that is to be hit next is killed with
+SIGKILL at once, and started again soon after. Random kills fall in between.
+
+Every study must end at every node, with one sum a round. Nothing that an owner decided and no
+debit may be lost or doubled, and nothing was sent that was not debited.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+NODES, ROUNDS = 12, 5
+STUDY_S_MAX = 240.0
+AWAY_S = 0.4
+POLL_S = 0.005
+MEMBER_STEPS = ("open", "close", "challenge", "accept", "release", "certify")
+TARGETS = [
+    *(("step", step) for step in MEMBER_STEPS),
+    ("sent", None),
+    ("acknowledged", None),
+    ("round", None),
+    ("random", None),
+    ("random", None),
+]
+# In the full run every step of every role is hit a hundred times, and two hundred kills are random.
+KILLS = [11, pytest.param(1_100, marks=pytest.mark.full)]
+
+
+@pytest.mark.parametrize("kills", KILLS)
+def test_processes_killed_in_every_step(tmp_path: Path, kills: int) -> None:
+    arguments = [sys.executable, __file__, str(tmp_path), str(kills)]
+    run = subprocess.run(arguments, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    found = json.loads(run.stdout.splitlines()[-1])
+    assert found["kills"] >= kills
+    assert found["wrong"] == []
+
+
+class Attack:
+    """One study under kills."""
+
+    def __init__(self, root: Path, first_target: int, seed: int) -> None:
+        from pnyx.demo.cluster import Cluster
+        from pnyx.demo.journal import EventReader
+        from pnyx.protocol.selection import assess
+
+        root.mkdir()
+        self.cluster = Cluster(root, NODES, ROUNDS, bytes(32), {})
+        self.committee = assess(NODES, rounds=ROUNDS + 2).committee
+        self.readers = [EventReader(self.cluster.directory(node)) for node in range(NODES)]
+        self.events: list[list[dict]] = [[] for _ in range(NODES)]
+        self.target = first_target
+        self.kills = 0
+        self.random = np.random.default_rng(seed)
+        self.away: tuple[int, float] | None = None
+        self.next_random = 0.0
+
+    def run(self) -> list[str]:
+        """Attack until every node has finished; say what went wrong."""
+        try:
+            self.cluster.launch(self.committee)
+            limit = time.monotonic() + STUDY_S_MAX
+            while not all(self.finished(node) for node in range(NODES)):
+                self.step(time.monotonic())
+                if time.monotonic() > limit:
+                    return [f"not ended: {[len(each) for each in self.events]}"]
+                time.sleep(POLL_S)
+        finally:
+            self.cluster.stop()
+        return [*self.sums(), *(fault for node in range(NODES) for fault in self.vault(node))]
+
+    def finished(self, node: int) -> bool:
+        return any(event["event"] == "finished" for event in self.events[node])
+
+    def step(self, now: float) -> None:
+        if self.away is not None and now > self.away[1] + AWAY_S:
+            self.cluster.restart(self.away[0])
+            self.away = None
+        for node, reader in enumerate(self.readers):
+            fresh = reader.read()
+            self.events[node] += fresh
+            if any(self.hit(event) for event in fresh):
+                self.kill(node, now)
+        # The study is on its way once somebody contributed; before, its only copy may be in memory.
+        begun = any(event["event"] == "sent" for each in self.events for event in each)
+        if TARGETS[self.target][0] == "random" and begun and now > self.next_random:
+            self.kill(int(self.random.integers(NODES)), now)
+
+    def hit(self, event: dict) -> bool:
+        kind, step = TARGETS[self.target]
+        return event.get("round", 0) > 0 and (event["event"], event.get("step")) == (kind, step)
+
+    def kill(self, node: int, now: float) -> None:
+        if self.away is None and not self.finished(node):
+            self.cluster.kill(node)
+            self.away = node, now
+            self.kills += 1
+            self.target = (self.target + 1) % len(TARGETS)
+            self.next_random = now + AWAY_S + float(self.random.uniform(0.0, 0.6))
+
+    def sums(self) -> list[str]:
+        """All nodes certified the same, and nobody blamed anybody."""
+        wrong = []
+        seen: dict[int, set[tuple]] = {}
+        for node, events in enumerate(self.events):
+            wrong += [f"node {node} blames" for event in events if event["event"] == "blamed"]
+            for event in events:
+                if event["event"] == "round":
+                    said = event["contributors"], tuple(event["metrics"]), event["skipped"]
+                    seen.setdefault(event["round"], set()).add(said)
+        return wrong + [f"round {number}: {said}" for number, said in seen.items() if len(said) > 1]
+
+    def vault(self, node: int) -> list[str]:
+        """What the owner's vault says, against what the node said that it sent."""
+        from pnyx.node import keystore
+        from pnyx.node.keystore import KeyFile, NodeLayout
+        from pnyx.vault import Debit, Vault
+
+        directory = self.cluster.directory(node)
+        layout = NodeLayout(directory)
+        keys = keystore.open_keys(layout, KeyFile(directory / "unlock.key"))
+        with Vault.open(layout.vault, keys.vault_key) as vault:
+            vault.ledger.verify_chain()
+            vault.consents.verify_chain()
+            decisions = [each.decision for each in vault.consents.history()]
+            debits = Counter(
+                (each.round_number, each.attempt)
+                for each in vault.ledger.entries()
+                if isinstance(each, Debit)
+            )
+        events = self.events[node]
+        sent = {event["round"] for event in events if event["event"] in ("sent", "acknowledged")}
+        wrong = []
+        if len(decisions) != 1:
+            wrong.append(f"node {node} decided {decisions}")
+        if any(count > 1 for count in debits.values()):
+            wrong.append(f"node {node} paid twice")
+        if not sent <= {number for number, _ in debits}:
+            wrong.append(f"node {node} sent in {sent}, and paid for {sorted(debits)}")
+        return wrong
+
+
+def drive(root: Path, kills: int) -> dict[str, object]:
+    from pnyx.learning.training import warm_up
+
+    warm_up()
+    done, studies, wrong = 0, 0, []
+    while done < kills and not wrong:
+        attack = Attack(root / f"study-{studies}", done % len(TARGETS), studies)
+        wrong += attack.run()
+        done += attack.kills
+        studies += 1
+    return {"kills": done, "studies": studies, "wrong": wrong}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(drive(Path(sys.argv[1]), int(sys.argv[2]))) + "\n")
