@@ -511,13 +511,15 @@ class NodeMachine:
         name = self._keep_record(plan, record)
         if record.abort is not None:
             self.emit(Forget(_abort_key(plan)))  # the record carries it
-            self._tell_aborted(opened, 1, abort_hash(record.abort))
+            if opened != plan:
+                self._tell_aborted(opened, opened.attempt, abort_hash(record.abort))
             if without_outcome(accepted):
                 self._tell_aborted(opened, plan.attempt, record_hash(record))
         self._finish(plan, name)
         active = self._close_round(opened)
-        if opened != plan:  # it missed the second attempt
+        if opened != plan:  # this node, or this life of it, did not see the second attempt
             self._finish(opened, name)
+            self._close_round(plan)
         self._take_model(state, plan, active, peer)
         if plan.round_number > 0:
             self._effects.append(
