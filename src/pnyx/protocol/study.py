@@ -143,6 +143,10 @@ def verify_record(plan: RoundPlan, record: Record, crypto: Crypto) -> RecordBody
     )
     if not pinned:
         raise RuleBroken("a record does not continue this chain")
+    if plan.abort != record.abort:
+        raise RuleBroken(
+            "a record of a second attempt, and no other, carries the abort of the first"
+        )
     if body.joins_root != joins_root(record.joins):
         raise RuleBroken("a record's joins are not those it commits to")
     if not set(body.accepted) <= plan.contributor_set or len(set(body.accepted)) != len(
