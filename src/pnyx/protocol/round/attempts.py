@@ -125,9 +125,10 @@ def _with_stand_ins(plan: RoundPlan, there: set[int]) -> tuple[int, ...]:
         plan.study,
         plan.round_number,
         "committee",
-        size,
+        0,
         min(len(absent), population - size),
         population,
+        exclude=frozenset(plan.committee),
     )
     replaced = dict(zip(absent, drawn, strict=False))
     return tuple(replaced.get(member, index) for member, index in enumerate(plan.committee))
