@@ -62,4 +62,4 @@ def record(folk: People, plan: RoundPlan, joins: tuple[int, ...] = (), **changes
         **changes,
     }
     body = codec.encode(RecordBody(**terms))
-    return Record(body, joins, certify(folk, plan, body))
+    return Record(body, joins, certify(folk, plan, body), plan.abort)

@@ -39,7 +39,7 @@ from pnyx.protocol.events import (
     TrainingFailed,
     TrainingFinished,
 )
-from pnyx.protocol.gossip import Gossip, blob_name
+from pnyx.protocol.gossip import Gossip, blob_name, item_id
 from pnyx.protocol.identity import Census, sign_body
 from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, read_manifest, study_id
 from pnyx.protocol.messages import (
@@ -509,17 +509,10 @@ class NodeMachine:
         opened, plan = state.plan, state.plan_of(record, self._crypto)
         accepted, following = state.accept(record, self._crypto, self.params)
         name = self._keep_record(plan, record)
-        if record.abort is not None:
-            self.emit(Forget(_abort_key(plan)))  # the record carries it
-            if opened != plan:
-                self._tell_aborted(opened, opened.attempt, abort_hash(record.abort))
-            if without_outcome(accepted):
-                self._tell_aborted(opened, plan.attempt, record_hash(record))
-        self._finish(plan, name)
+        self._finish(plan.context, name)
         active = self._close_round(opened)
-        if opened != plan:  # this node, or this life of it, did not see the second attempt
-            self._finish(opened, name)
-            self._close_round(plan)
+        if record.abort is not None:
+            self._settle_attempts(opened, plan, record, record.abort)
         self._take_model(state, plan, active, peer)
         if plan.round_number > 0:
             self._effects.append(
@@ -537,9 +530,22 @@ class NodeMachine:
         elif state.model is not None:
             self._effects.append(StudyFinished(state.study, state.model))
 
-    def _finish(self, plan: RoundPlan, name: bytes) -> None:
+    def _settle_attempts(
+        self, opened: RoundPlan, plan: RoundPlan, record: Record, abort: AbortCertificate
+    ) -> None:
+        """After the record of a second attempt: it tells how both ended, and carries the abort."""
+        self.emit(Forget(_abort_key(plan)))
+        if opened != plan:  # this node, or this life of it, did not see the second attempt
+            self._tell_aborted(opened, opened.attempt, abort_hash(abort))
+            self._close_round(plan)
+        if without_outcome(read_body(record)):
+            self._tell_aborted(plan, plan.attempt, record_hash(record))
+        self._gossip.drop((item_id(codec.encode(abort)),))
+        self._finish(abort.aborted.context, self._finished[plan.context])
+
+    def _finish(self, context: bytes, name: bytes) -> None:
         """Remember which item answers late questions about an attempt."""
-        self._finished[plan.context] = name
+        self._finished[context] = name
         while len(self._finished) > _FINISHED_MAX:
             self._finished.popitem(last=False)
 
@@ -561,7 +567,8 @@ class NodeMachine:
         encoded = codec.encode(certificate)
         self._persist(_abort_key(aborted), encoded)
         self._tell_aborted(aborted, aborted.attempt, abort_hash(certificate))
-        self._finish(aborted, self._gossip.add(encoded, informed=self._members(aborted)))
+        name = self._gossip.add(encoded, informed=self._members(aborted))
+        self._finish(aborted.context, name)
         active = self._close_round(aborted)
         if active is not None and active.contributor is not None:
             active.contributor.withhold()
