@@ -12,7 +12,7 @@ from pnyx.primitives import codec
 from pnyx.protocol.aggregation.direct import settle
 from pnyx.protocol.aggregation.verdicts import Verdict
 from pnyx.protocol.messages import Instance, MemberBody, MemberInput, Proposal, RoundKey
-from pnyx.protocol.round import committee, leader
+from pnyx.protocol.round import leader, values
 from pnyx.protocol.round.values import OpenValue, inputs_wanted
 from pnyx.protocol.selection import choose_committee
 
@@ -47,7 +47,7 @@ def finishes_in_spite_of_a_stingy_leader(monkeypatch) -> bool:
     with monkeypatch.context() as patch:
         patch.setattr(leader.Leader, "_open_value", stingy)
         town.wire = wire
-        return town.run(town.finished(study), 600.0)
+        return town.run(town.finished(study), 250.0)  # less than the patience that aborts it
 
 
 def test_list_of_round_keys_cut_down_to_a_quorum(monkeypatch):
@@ -55,7 +55,7 @@ def test_list_of_round_keys_cut_down_to_a_quorum(monkeypatch):
 
 
 def test_without_the_minimum_one_leader_stops_a_study(monkeypatch):
-    for module in (committee, leader):
+    for module in (values, leader):
         monkeypatch.setattr(module, "inputs_wanted", lambda size, view: size.quorum)
     assert not finishes_in_spite_of_a_stingy_leader(monkeypatch)
 

@@ -2,7 +2,7 @@
 
 A single rule can be broken this way, everything after it being consistent: later rounds build on
 the record as it is. Honest by default; `edits` changes fields of one record's body, or its
-`record_joins` and `signers`, before it is signed.
+`record_joins` and `signers`, before it is signed. `aborted` tells why a round has a second attempt.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from msgspec.structs import replace
+from tests.support.aborts import abort_of
 from tests.support.records import spent
 from tests.support.town import NETWORK, SMALL, People, manifest, people, phase, real
 
@@ -18,11 +19,13 @@ from pnyx.errors import MalformedMessage, ProtocolError
 from pnyx.node.bundle import Bundle
 from pnyx.primitives import codec
 from pnyx.primitives.signature import QuorumCertificate
+from pnyx.protocol import beacon
 from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.identity import CensusEntry, make_census, sign_body, signing_input
 from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, study_id
 from pnyx.protocol.messages import Record, RecordBody
 from pnyx.protocol.params import DEFAULT_PARAMS
+from pnyx.protocol.round.attempts import NO_VALUE, second_attempt
 from pnyx.protocol.round.committee import joins_root
 from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.selection import CommitteeSize
@@ -80,17 +83,21 @@ def forged(
     edits = edits or {}
     everybody = tuple(range(len(persons.census)))
     epoch = _record(persons, genesis_plan(persons.census), (), edits.get(EPOCH, {}))
-    beacon = edits.get(EPOCH, {}).get("next_beacon", b"n" * 32)
+    first = edits.get(EPOCH, {}).get("next_beacon", b"n" * 32)
     model = bytes(8 * LENGTH)
     records: list[Record] = []
     step: RoundPlan | None = None
     with suppress(MalformedMessage):  # nobody reads records behind a manifest that nobody can read
         asked = codec.decode(signed.body, Manifest, bytes_max=MANIFEST_BYTES_MAX)
-        step = joining_plan(persons.census, study, asked, beacon)
+        step = joining_plan(persons.census, study, asked, first)
     while step is not None:
         number = step.round_number
         edit = edits.get(len(records), {})
-        if step.phase is not None and step.phase.kind == "train":
+        if "aborted" in edit:
+            step = second_attempt(step, abort_of(persons, step, **edit["aborted"]), AUTHORITY)
+        if edit.get("skip"):
+            edit = {**skip(step), "joins_root": joins_root(step.joins), **edit}
+        elif step.phase is not None and step.phase.kind == "train":
             model = number.to_bytes(8 * LENGTH, "little")
             edit = {"model_hash": blob_name(model), **edit}
         record = _record(persons, step, everybody, edit)
@@ -101,6 +108,19 @@ def forged(
             break  # nobody could read what was put into this record
     parts = {"manifest": signed, "epoch_record": epoch, "records": tuple(records), "model": model}
     return codec.encode(Bundle(**{**parts, **bundle}))
+
+
+def skip(step: RoundPlan) -> dict[str, Any]:
+    """What the record of a plan's round says after its second attempt was aborted."""
+    return {
+        "closed_value": NO_VALUE,
+        "accepted": (),
+        "skipped": True,
+        "model_hash": step.model_hash,
+        "metrics": (),
+        "record_joins": step.joins,
+        "next_beacon": beacon.skipped(step.context),
+    }
 
 
 def _record(
@@ -138,4 +158,5 @@ def _record(
         persons.cryptos[plan.committee[member % plan.size.size]].sign(signable)
         for member in signers
     )
-    return Record(body, joins, QuorumCertificate(signers, signatures))
+    abort = edit.get("record_abort", plan.abort)
+    return Record(body, joins, QuorumCertificate(signers, signatures), abort)

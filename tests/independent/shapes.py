@@ -81,6 +81,13 @@ def many(shape: Shape, low: int = 0, high: int | None = None) -> Shape:
     return read
 
 
+def optional(shape: Shape) -> Shape:
+    def read(value: Any, where: str) -> Any:
+        return None if value is None else shape(value, where)
+
+    return read
+
+
 def array(tag: int | None = None, **fields: Shape) -> Shape:
     def read(value: Any, where: str) -> SimpleNamespace:
         expect(type(value) is list, where, "an array")
@@ -92,13 +99,6 @@ def array(tag: int | None = None, **fields: Shape) -> Shape:
         return SimpleNamespace(
             **{name: shape(each, f"{where}.{name}") for (name, shape), each in named}
         )
-
-    return read
-
-
-def optional(shape: Shape) -> Shape:
-    def read(value: Any, where: str) -> Any:
-        return None if value is None else shape(value, where)
 
     return read
 
@@ -124,7 +124,23 @@ SECONDS = floating(0, 604_800, above=True)
 
 SIGNED = array(1, signer=B32, body=raw(0, 4 * MI), signature=B64)
 CERTIFICATE = array(signers=many(integer(-(2**63), 2**64 - 1)), signatures=many(raw()))
-RECORD = array(41, body=raw(0, 4 * MI), joins=INDICES, certificate=CERTIFICATE)
+DECISION = array(
+    60,
+    context=B32,
+    instance=integer(0, 2),
+    view=ROUND,
+    value=raw(0, 4 * MI),
+    certificate=CERTIFICATE,
+)
+ABORT = array(42, study=B32, round=ROUND, opened=DECISION, aborted=DECISION)
+RECORD = array(
+    41, body=raw(0, 4 * MI), joins=INDICES, certificate=CERTIFICATE, abort=optional(ABORT)
+)
+OPEN_VALUE = array(100, keys=many(SIGNED, high=1024))
+ABORT_VALUE = array(103, give_ups=many(SIGNED, high=1024))
+MEMBER = integer(0, 1023)
+ROUND_KEY = array(10, context=B32, member=MEMBER, key=B32, following=B32, challenge=B32)
+GIVE_UP = array(15, context=B32, member=MEMBER)
 BUNDLE = array(
     111, manifest=SIGNED, epoch_record=RECORD, records=many(RECORD, high=10_001), model=raw()
 )

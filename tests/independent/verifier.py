@@ -51,6 +51,8 @@ class Round(NamedTuple):
     """What is known of a round before its record: who acts, and from where it starts.
 
     committee: census indices by member. phase: None when the round takes no contributions.
+    beacon, joins: what actors and contributors were drawn by. aborted: names the abort of the first
+    attempt, and is empty in it.
     """
 
     where: str
@@ -63,6 +65,9 @@ class Round(NamedTuple):
     phase: Any = None
     floor: int = 0
     spent: int | None = 0  # by the rounds before
+    beacon: bytes = b""
+    joins: tuple[int, ...] = ()
+    aborted: bytes = b""
 
 
 # --- hashes and draws ---------------------------------------------------------------------------
@@ -102,7 +107,7 @@ def epoch_chain(network: bytes) -> bytes:
 
 
 def context_of(census: Census, plan: Round) -> bytes:
-    attempt, epoch = 1, 0
+    attempt, epoch = (2, 0) if plan.aborted else (1, 0)
     return digest(
         "pnyx/round",
         VERSION.to_bytes(4, "big"),
@@ -114,6 +119,7 @@ def context_of(census: Census, plan: Round) -> bytes:
         census.root,
         plan.previous,
         plan.model,
+        *([plan.aborted] if plan.aborted else []),
     )
 
 
@@ -124,10 +130,21 @@ def genesis_committee(census: Census) -> list[int]:
     return sorted(range(len(census.ids)), key=rank)[: census.size]
 
 
-def draw_committee(census: Census, beacon: bytes, study: bytes, number: int) -> list[int]:
+def vote(context: bytes, instance: int, view: int, value: bytes) -> bytes:
+    """What a member signs to lock a value: phase 1."""
+    name = digest("pnyx/agreement/value", value)
+    kind = bytes([instance, 1])
+    return b"pnyx/vote/" + digest(
+        "pnyx/agreement/vote", context, kind, view.to_bytes(4, "big"), name
+    )
+
+
+def draw_committee(
+    census: Census, beacon: bytes, study: bytes, number: int, stand_ins: int = 0
+) -> list[int]:
     drawn: list[int] = []
     attempt = 0
-    while len(drawn) < census.size:
+    while len(drawn) < census.size + stand_ins:
         hashed = digest(
             "pnyx/selection/census",
             beacon,
@@ -397,6 +414,8 @@ class _Chain:
             previous=record_name(record.body),
             model=body.model_hash,
             committee=draw_committee(self.census, beacon, self.study, number),
+            beacon=beacon,
+            joins=tuple(record.joins),
             contributors=draw_contributors(self.census, beacon, record.joins, phase.drawn),
             phase=phase,
             floor=phase.cohort_min,
@@ -406,11 +425,13 @@ class _Chain:
     def check_record(self, plan: Round, record: Any) -> Any:
         """Check a record against its round; return its body. Raises Unreadable."""
         body = decode(record.body, shapes.RECORD_BODY, plan.where, 4 * MI)
+        if record.abort is not None:
+            plan = self.second_attempt(plan, record.abort)
         expected = {
             "network": self.census.network,
             "study": plan.study,
             "round": plan.number,
-            "attempt": 1,
+            "attempt": 2 if plan.aborted else 1,
             "epoch": 0,
             "census_root": self.census.root,
             "previous_record": plan.previous,
@@ -421,9 +442,67 @@ class _Chain:
         joined = b"".join(index.to_bytes(4, "big") for index in record.joins)
         self.check(body.joins == digest("pnyx/joins", joined), plan.where, "joins")
         self.check_outcome(plan, body)
+        self.check_without_outcome(plan, body)
         self.check_implied(plan, record, body)
         self.check_certificate(plan, record)
         return body
+
+    def second_attempt(self, plan: Round, abort: Any) -> Round:
+        """Check the end of the first attempt; return the plan of the second. Raises Unreadable."""
+        where = f"abort of {plan.where}"
+        self.check(plan.phase is not None, where, "of a round that cannot be aborted")
+        self.check(abort.study == plan.study, where, "of another study")
+        self.check(abort.round == plan.number, where, "of another round")
+        context = context_of(self.census, plan)
+        for decision, instance in ((abort.opened, 0), (abort.aborted, 2)):
+            self.check(decision.context == context, where, "of another context")
+            self.check(decision.instance == instance, where, "of another agreement")
+            signable = vote(context, instance, decision.view, decision.value)
+            self.check_quorum(where, plan.committee, signable, decision.certificate)
+        keys = decode(abort.opened.value, shapes.OPEN_VALUE, where, 4 * MI).keys
+        words = decode(abort.aborted.value, shapes.ABORT_VALUE, where, 4 * MI).give_ups
+        there = self.members(plan, where, keys, shapes.ROUND_KEY)
+        there |= self.members(plan, where, words, shapes.GIVE_UP)
+        absent = [member for member in range(self.census.size) if member not in there]
+        spare = min(len(absent), len(self.census.ids) - self.census.size)
+        drawn = draw_committee(self.census, plan.beacon, plan.study, plan.number, spare)
+        committee = drawn[: self.census.size]
+        for member, index in zip(absent, drawn[self.census.size :], strict=False):
+            committee[member] = index
+        name = digest("pnyx/agreement/value", abort.aborted.value)
+        return plan._replace(committee=committee, aborted=name)
+
+    def members(self, plan: Round, where: str, inputs: list[Any], shape: shapes.Shape) -> set[int]:
+        """Who signed these inputs: a quorum of members, in order. Raises Unreadable."""
+        context, last = context_of(self.census, plan), -1
+        found: set[int] = set()
+        for signed in inputs:
+            body = decode(signed.body, shape, where, 4 * MI)
+            self.check(body.context == context, where, "an input of another context")
+            self.check(body.member > last, where, "members out of order")
+            last = body.member
+            if body.member >= len(plan.committee):
+                self.check(False, where, "an input of nobody")
+                continue
+            index = plan.committee[body.member]
+            self.check(signed.signer == self.census.ids[index], where, "an input of somebody else")
+            signable = statement(self.census.network, signed.body)
+            valid = signature_valid(self.census.keys[index], signable, signed.signature)
+            self.check(valid, where, f"signature of member {body.member}")
+            found.add(body.member)
+        self.check(len(found) >= self.census.quorum, where, "inputs of fewer than a quorum")
+        return found
+
+    def check_without_outcome(self, plan: Round, body: Any) -> None:
+        """A round without a closed list: its second attempt was aborted, too."""
+        if plan.phase is None or body.closed_value != ZERO:
+            return
+        joined = b"".join(index.to_bytes(4, "big") for index in plan.joins)
+        beacon = digest("pnyx/beacon/skipped", context_of(self.census, plan))
+        self.check(bool(plan.aborted), plan.where, "no closed list in a first attempt")
+        self.check(body.skipped, plan.where, "no closed list, but not skipped")
+        self.check(body.joins == digest("pnyx/joins", joined), plan.where, "joins did not stay")
+        self.check(body.next_beacon == beacon, plan.where, "another beacon after a skip")
 
     def check_outcome(self, plan: Round, body: Any) -> None:
         accepted = body.accepted
@@ -465,15 +544,20 @@ class _Chain:
             check(possible, "metrics beyond their bound")
 
     def check_certificate(self, plan: Round, record: Any) -> None:
-        signers, signatures = record.certificate.signers, record.certificate.signatures
-        self.check(len(signers) == len(signatures), plan.where, "a signature for each signer")
-        self.check(len(signers) >= self.census.quorum, plan.where, "below the quorum")
-        self.check(sorted(set(signers)) == signers, plan.where, "signers out of order")
         signable = statement(self.census.network, record.body)
+        self.check_quorum(plan.where, plan.committee, signable, record.certificate)
+
+    def check_quorum(
+        self, where: str, committee: list[int], signable: bytes, certificate: Any
+    ) -> None:
+        signers, signatures = certificate.signers, certificate.signatures
+        self.check(len(signers) == len(signatures), where, "a signature for each signer")
+        self.check(len(signers) >= self.census.quorum, where, "below the quorum")
+        self.check(sorted(set(signers)) == signers, where, "signers out of order")
         for member, signature in zip(signers, signatures, strict=False):
-            if not 0 <= member < len(plan.committee):
-                self.check(False, plan.where, "signed by nobody of the committee")
+            if not 0 <= member < len(committee):
+                self.check(False, where, "signed by nobody of the committee")
                 continue
-            key = self.census.keys[plan.committee[member]]
+            key = self.census.keys[committee[member]]
             valid = signature_valid(key, signable, signature)
-            self.check(valid, plan.where, f"signature of member {member}")
+            self.check(valid, where, f"signature of member {member}")

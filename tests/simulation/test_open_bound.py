@@ -1,5 +1,8 @@
 """The bound on opening two sets is real: 2q - k corrupt members succeed, one fewer cannot.
 
+The same holds for a set and an abort, which is a value of the same agreement: so a first attempt is
+not released and aborted, with a second set to follow.
+
 Drives `Agreement` objects of the honest members; the coalition signs whatever it likes.
 """
 
@@ -8,14 +11,19 @@ from hashlib import sha256
 import pytest
 
 from pnyx.errors import ProtocolError
+from pnyx.primitives import codec
 from pnyx.primitives.signature import QuorumCertificate
 from pnyx.protocol.agreement import Agreement, value_hash, vote_statement
 from pnyx.protocol.messages import Certificate, Decision, Instance, Phase, Proposal, Vote
+from pnyx.protocol.round.values import AbortValue, is_abort
 from pnyx.protocol.selection import choose_committee
 from pnyx.simulator import IdealCrypto
 
 CONTEXT = sha256(b"round").digest()
 FIRST, SECOND = b"one set", b"another set"
+ABORT = codec.encode(AbortValue(()))
+assert is_abort(ABORT)
+OTHERS = pytest.mark.parametrize("other", [SECOND, ABORT], ids=["another set", "abort"])
 
 
 class Committee:
@@ -81,9 +89,10 @@ def test_bound_exceeds_what_a_committee_tolerates(sizes) -> None:
     assert sizes.two_sets_min > sizes.corrupt_max
 
 
+@OTHERS
 @pytest.mark.parametrize("second_view", [0, 1])
 @pytest.mark.parametrize("sizes", SIZES)
-def test_one_fewer_than_the_bound_certifies_one_set(sizes, second_view: int) -> None:
+def test_one_fewer_than_the_bound_certifies_one_set(sizes, second_view: int, other) -> None:
     corrupt = sizes.two_sets_min - 1
     honest = sizes.size - corrupt
     certified = 0
@@ -92,24 +101,25 @@ def test_one_fewer_than_the_bound_certifies_one_set(sizes, second_view: int) -> 
         # In the same view the halves must be disjoint; in a later one everybody may be asked.
         others = list(range(told_first if second_view == 0 else 0, honest))
         first = committee.certify(0, FIRST, list(range(told_first)))
-        second = committee.certify(second_view, SECOND, others)
+        second = committee.certify(second_view, other, others)
         assert first is None or second is None
         certified += first is not None or second is not None
     assert certified > 0
 
 
+@OTHERS
 @pytest.mark.parametrize("second_view", [0, 1])
 @pytest.mark.parametrize("sizes", SIZES)
-def test_the_bound_itself_certifies_two_sets(sizes, second_view: int) -> None:
+def test_the_bound_itself_certifies_two_sets(sizes, second_view: int, other) -> None:
     corrupt = sizes.two_sets_min
     honest = sizes.size - corrupt
     committee = Committee(sizes.size, sizes.quorum, corrupt)
     half = sizes.quorum - corrupt
     first = committee.certify(0, FIRST, list(range(half)))
-    second = committee.certify(second_view, SECOND, list(range(half, honest)))
+    second = committee.certify(second_view, other, list(range(half, honest)))
     assert first is not None
     assert second is not None
-    for member, lock, value in ((0, first, FIRST), (honest - 1, second, SECOND)):
+    for member, lock, value in ((0, first, FIRST), (honest - 1, second, other)):
         decision = committee.honest[member].on_certificate(lock, lock.view)
         assert isinstance(decision, Decision)
         assert decision.value == value

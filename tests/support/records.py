@@ -71,4 +71,4 @@ def record(folk: People, plan: RoundPlan, joins: tuple[int, ...] = (), **changes
     }
     terms.setdefault("privacy_spent", spent(plan, skipped=terms["skipped"]))
     body = codec.encode(RecordBody(**terms))
-    return Record(body, joins, certify(folk, plan, body))
+    return Record(body, joins, certify(folk, plan, body), plan.abort)

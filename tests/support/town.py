@@ -275,7 +275,9 @@ class Town:
             case StartTraining():
                 vector = self.vector(index, effect.round_number, self.lengths[effect.study])
                 self.push(
-                    index, TrainingFinished(effect.study, effect.round_number, vector), after=0.1
+                    index,
+                    TrainingFinished(effect.study, effect.round_number, vector, effect.attempt),
+                    after=0.1,
                 )
             case RecordDebit():
                 answer = (

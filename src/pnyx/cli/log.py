@@ -11,6 +11,7 @@ import structlog
 
 from pnyx.cli.common import plain
 from pnyx.protocol.events import (
+    AttemptAborted,
     ContributionAcknowledged,
     ContributionSent,
     ContributionsJudged,
@@ -66,6 +67,9 @@ class NoticeLog:
             case ContributionAcknowledged():
                 where = {"study": _short(notice.study), "round": notice.round_number}
                 log.info("contribution acknowledged", receipts=notice.receipts, **where)
+            case AttemptAborted():
+                where = {"study": _short(notice.study), "round": notice.round_number}
+                log.warning("attempt aborted", attempt=notice.attempt, **where)
             case ContributionsJudged():
                 where = {"study": _short(notice.study), "round": notice.round_number}
                 judged = {"accepted": notice.accepted, "rejected": len(notice.rejected)}

@@ -29,6 +29,7 @@ from pnyx.node.transport.tls import TlsTransport
 from pnyx.primitives.signature import SigningKey
 from pnyx.protocol.events import (
     AskConsent,
+    AttemptAborted,
     ConsentDeclined,
     ConsentGiven,
     ContributionAcknowledged,
@@ -387,6 +388,9 @@ class Daemon:
                     now=wall_clock(),
                 )
                 self._observer(effect)
+            case AttemptAborted():
+                self._give_back(effect)
+                self._observer(effect)
             case Notice():
                 self._observer(effect)
             case _:
@@ -463,16 +467,26 @@ class Daemon:
                 now=wall_clock(),
             )
         except PnyxError as error:
-            self.deliver(TrainingFailed(effect.study, effect.round_number, str(error)))
+            self.deliver(
+                TrainingFailed(effect.study, effect.round_number, str(error), effect.attempt)
+            )
             return
         self._trainer.submit(Job(task, lambda outcome: self._on_trained(effect, outcome)))
 
     def _on_trained(self, effect: StartTraining, outcome: TrainingOutcome | TrainingError) -> None:
         if isinstance(outcome, TrainingError):
-            self.deliver(TrainingFailed(effect.study, effect.round_number, str(outcome)))
+            self.deliver(
+                TrainingFailed(effect.study, effect.round_number, str(outcome), effect.attempt)
+            )
             return
         vector = np.frombuffer(outcome.vector, dtype="<i8").astype(np.int64)
-        self.deliver(TrainingFinished(effect.study, effect.round_number, vector))
+        self.deliver(TrainingFinished(effect.study, effect.round_number, vector, effect.attempt))
+
+    def _give_back(self, effect: AttemptAborted) -> None:
+        """Nobody can ever read what left in an aborted attempt: it costs no privacy."""
+        ledger, attempt = self.vault.ledger, (effect.study, effect.round_number, effect.attempt)
+        if ledger.debited(*attempt) is not None:
+            ledger.abort(*attempt, certificate=effect.certificate, now=wall_clock())
 
     def _debit(self, effect: RecordDebit) -> None:
         phase = self.machine.studies[effect.study].manifest.phase_of(effect.round_number)

@@ -110,6 +110,10 @@ class Agreement:
             return None
         return lock, self._values[lock.value_hash]
 
+    def value_of(self, hash_: bytes) -> bytes | None:
+        """A value that this member has seen, by its hash."""
+        return self._values.get(hash_)
+
     def on_proposal(self, proposal: Proposal) -> Vote | None:
         """Echo a leader's proposal, or None when the rules forbid it.
 

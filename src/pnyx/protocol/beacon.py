@@ -150,6 +150,15 @@ def recover_all(
     return secrets
 
 
+def skipped(context: bytes) -> bytes:
+    """The beacon after a round whose attempts both failed: nobody bends it, everybody foresees it.
+
+    `context` is that of the last attempt. No secret enters, for members may differ in which
+    dealings they hold to be fixed, and must sign one record.
+    """
+    return digest("pnyx/beacon/skipped", context)
+
+
 def combine(context: bytes, purpose: str, secrets: Mapping[int, bytes]) -> bytes:
     """The beacon: a hash over every dealer's secret, bound to the round and to its purpose."""
     parts = [

@@ -62,6 +62,7 @@ class TrainingFinished(Event, frozen=True):
     study: bytes
     round_number: int
     vector: IntVector
+    attempt: int = 1
 
 
 class TrainingFailed(Event, frozen=True):
@@ -70,6 +71,7 @@ class TrainingFailed(Event, frozen=True):
     study: bytes
     round_number: int
     reason: str
+    attempt: int = 1
 
 
 class DebitRecorded(Event, frozen=True):
@@ -131,6 +133,7 @@ class StartTraining(Effect, frozen=True):
     round_number: int
     manifest: bytes
     model: bytes
+    attempt: int = 1
 
 
 class RecordDebit(Effect, frozen=True):
@@ -178,6 +181,19 @@ class ContributionAcknowledged(Notice, frozen=True):
     round_number: int
     attempt: int
     receipts: int
+
+
+class AttemptAborted(Notice, frozen=True):
+    """Verified: nothing of this attempt was or will be released; its cost is given back.
+
+    certificate: 32-byte hash of what proves it: the abort, or the record of a skipped round. The
+    machine says so before it asks for any debit of a later attempt, and says it again if in doubt.
+    """
+
+    study: bytes
+    round_number: int
+    attempt: int
+    certificate: bytes
 
 
 class ContributionsJudged(Notice, frozen=True):

@@ -15,6 +15,7 @@ from pnyx.primitives import codec
 from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.events import (
     AskConsent,
+    AttemptAborted,
     ConsentDeclined,
     ConsentGiven,
     DebitRecorded,
@@ -38,10 +39,11 @@ from pnyx.protocol.events import (
     TrainingFailed,
     TrainingFinished,
 )
-from pnyx.protocol.gossip import Gossip, blob_name
+from pnyx.protocol.gossip import Gossip, blob_name, item_id
 from pnyx.protocol.identity import Census, sign_body
 from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, read_manifest, study_id
 from pnyx.protocol.messages import (
+    AbortCertificate,
     Announce,
     Blob,
     GossipItem,
@@ -60,15 +62,28 @@ from pnyx.protocol.messages import (
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto, IntVector, ModelRule
 from pnyx.protocol.round.active import ActiveRound
+from pnyx.protocol.round.attempts import abort_hash, without_outcome
 from pnyx.protocol.round.committee import CommitteeMember
 from pnyx.protocol.round.contributor import Contributor
 from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.round.relay import EnvelopeRelay
 from pnyx.protocol.round.services import RoundServices
-from pnyx.protocol.study import StudyState, epoch_chain_id, genesis_plan, read_body, verify_record
+from pnyx.protocol.study import (
+    StudyState,
+    epoch_chain_id,
+    genesis_plan,
+    read_body,
+    record_hash,
+    verify_record,
+)
 
 PublicBody = Manifest | Join | NodeRecord
 _FINISHED_MAX = 256
+
+
+def _abort_key(plan: RoundPlan) -> str:
+    """Where an abort is stored until the round's record is in."""
+    return f"chain/study/{plan.study.hex()}/abort/{plan.round_number:06d}"
 
 
 class _StudyView:
@@ -200,9 +215,9 @@ class NodeMachine:
             case PeerReachable():
                 self._unreachable.discard(event.peer)
             case TrainingFinished():
-                self._on_trained(event.study, event.round_number, event.vector)
+                self._on_trained(event, event.vector)
             case TrainingFailed():
-                self._on_trained(event.study, event.round_number, None)
+                self._on_trained(event, None)
             case DebitRecorded():
                 self._on_debit(event.context, granted=True)
             case DebitRefused():
@@ -258,9 +273,14 @@ class NodeMachine:
             self._on_public(codec.decode(join, Signed, bytes_max=MANIFEST_BYTES_MAX))
         self._on_public(signed)
         number = 0
+        bytes_max = self.params.item_bytes_max
         while (stored := self._restored.get(f"{prefix}/record/{number:06d}")) is not None:
-            self._on_record(codec.decode(stored, Record, bytes_max=self.params.item_bytes_max))
+            self._on_record(codec.decode(stored, Record, bytes_max=bytes_max))
             number += 1
+        plan = self.studies[study].plan
+        aborted = self._restored.get(_abort_key(plan)) if plan is not None else None
+        if aborted is not None:
+            self._on_abort(codec.decode(aborted, AbortCertificate, bytes_max=bytes_max))
         model = self._restored.get(f"{prefix}/model")
         if model is not None:
             self._on_blob(model)
@@ -370,6 +390,8 @@ class NodeMachine:
                     self._on_blob(decoded.content)
                 case Record():
                     self._on_record(decoded, peer)
+                case AbortCertificate():
+                    self._on_abort(decoded)
         except ProtocolError:
             self._gossip.refuse(item)
             raise
@@ -484,13 +506,13 @@ class NodeMachine:
             return
         if state.plan is None or body.round_number != state.plan.round_number:
             return  # of a future that an earlier record must open
-        plan = state.plan
+        opened, plan = state.plan, state.plan_of(record, self._crypto)
         accepted, following = state.accept(record, self._crypto, self.params)
         name = self._keep_record(plan, record)
-        self._finished[plan.context] = name
-        while len(self._finished) > _FINISHED_MAX:
-            self._finished.popitem(last=False)
-        active = self._close_round(plan)
+        self._finish(plan.context, name)
+        active = self._close_round(opened)
+        if record.abort is not None:
+            self._settle_attempts(opened, plan, record, record.abort)
         self._take_model(state, plan, active, peer)
         if plan.round_number > 0:
             self._effects.append(
@@ -507,6 +529,50 @@ class NodeMachine:
             self._open_round(following, state)
         elif state.model is not None:
             self._effects.append(StudyFinished(state.study, state.model))
+
+    def _settle_attempts(
+        self, opened: RoundPlan, plan: RoundPlan, record: Record, abort: AbortCertificate
+    ) -> None:
+        """After the record of a second attempt: it tells how both ended, and carries the abort."""
+        self.emit(Forget(_abort_key(plan)))
+        if opened != plan:  # this node, or this life of it, did not see the second attempt
+            self._tell_aborted(opened, opened.attempt, abort_hash(abort))
+            self._close_round(plan)
+        if without_outcome(read_body(record)):
+            self._tell_aborted(plan, plan.attempt, record_hash(record))
+        self._gossip.drop((item_id(codec.encode(abort)),))
+        self._finish(abort.aborted.context, self._finished[plan.context])
+
+    def _finish(self, context: bytes, name: bytes) -> None:
+        """Remember which item answers late questions about an attempt."""
+        self._finished[context] = name
+        while len(self._finished) > _FINISHED_MAX:
+            self._finished.popitem(last=False)
+
+    def _tell_aborted(self, plan: RoundPlan, attempt: int, certificate: bytes) -> None:
+        self._effects.append(AttemptAborted(plan.study, plan.round_number, attempt, certificate))
+
+    def _on_abort(self, certificate: AbortCertificate) -> None:
+        """The first attempt of a round ended unopened: erase it, and open the second."""
+        state = self.studies.get(certificate.study)
+        if state is None or state.plan is None:
+            return
+        aborted, number = state.plan, certificate.round_number
+        if number > aborted.round_number:
+            return  # of a future that an earlier record must open
+        if number < aborted.round_number or aborted.attempt > 1:
+            self._gossip.refuse(codec.encode(certificate))
+            return
+        following = state.abort(certificate, self._crypto)
+        encoded = codec.encode(certificate)
+        self._persist(_abort_key(aborted), encoded)
+        self._tell_aborted(aborted, aborted.attempt, abort_hash(certificate))
+        name = self._gossip.add(encoded, informed=self._members(aborted))
+        self._finish(aborted.context, name)
+        active = self._close_round(aborted)
+        if active is not None and active.contributor is not None:
+            active.contributor.withhold()
+        self._open_round(following, state)
 
     def _keep_record(self, plan: RoundPlan, record: Record) -> bytes:
         encoded = codec.encode(record)
@@ -564,6 +630,7 @@ class NodeMachine:
                 _StudyView(self, state),
                 lambda index: plan.census.node_ids[index] in self._unreachable,
                 lambda record: self._on_own_record(plan, record),
+                lambda certificate: self._guard(self.node_id, lambda: self._on_abort(certificate)),
                 self._now,
             )
             if member is not None
@@ -587,7 +654,7 @@ class NodeMachine:
 
     def _services(self, plan: RoundPlan) -> RoundServices:
         def stored(scope: str) -> dict[str, bytes]:
-            prefix = f"{scope}/{plan.attempt}/"
+            prefix = f"{scope}/"
             return {
                 key[len(prefix) :]: value
                 for key, value in self._restored.items()
@@ -637,10 +704,15 @@ class NodeMachine:
         for peer in sorted(self._members(plan) - {self.node_id}):
             self._send(peer, push)
 
-    def _on_trained(self, study: bytes, round_number: int, vector: IntVector | None) -> None:
-        state = self.studies.get(study)
-        if state is None or state.plan is None or state.plan.round_number != round_number:
+    def _on_trained(
+        self, event: TrainingFinished | TrainingFailed, vector: IntVector | None
+    ) -> None:
+        state = self.studies.get(event.study)
+        if state is None or state.plan is None:
             return
+        attempt = state.plan.round_number, state.plan.attempt
+        if attempt != (event.round_number, event.attempt):
+            return  # a second attempt uses nothing of the first, its training included
         active = self._rounds.get(state.plan.context)
         if active is None or active.contributor is None:
             return

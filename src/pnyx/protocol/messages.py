@@ -156,6 +156,13 @@ class RecordBody(msgspec.Struct, frozen=True, array_like=True, tag=14, kw_only=T
     privacy_spent: Annotated[int, Meta(ge=0, lt=2**62)] | None
 
 
+class GiveUp(msgspec.Struct, frozen=True, array_like=True, tag=15):
+    """A member saw no progress for long: it gives no more receipts or answers in this attempt."""
+
+    context: Digest
+    member: Member
+
+
 # --- bodies signed by other roles ---------------------------------------------------------------
 
 
@@ -218,16 +225,6 @@ class Blob(msgspec.Struct, frozen=True, array_like=True, tag=40):
 
     content: Annotated[bytes, Meta(max_length=4 * 1024 * 1024)]
 
-
-class Record(msgspec.Struct, frozen=True, array_like=True, tag=41):
-    """A record's body, the list of joins it commits to, and the committee's quorum."""
-
-    body: Annotated[bytes, Meta(max_length=4 * 1024 * 1024)]
-    joins: Indices
-    certificate: QuorumCertificate
-
-
-GossipItem = Signed | Blob | Record
 
 # --- between a committee's members --------------------------------------------------------------
 
@@ -339,6 +336,33 @@ class Decision(msgspec.Struct, frozen=True, array_like=True, tag=60):
     certificate: QuorumCertificate
 
 
+class AbortCertificate(msgspec.Struct, frozen=True, array_like=True, tag=42):
+    """The first attempt of a round ended unopened, and nothing of it can ever be released.
+
+    opened: who had a round key. aborted: the agreement on the accepted set fixed an abort instead.
+    """
+
+    study: Digest
+    round_number: RoundNumber
+    opened: Decision
+    aborted: Decision
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True, tag=41):
+    """A record's body, the list of joins it commits to, and the committee's quorum.
+
+    abort: why the record is one of a second attempt, so that anyone can derive that attempt's plan.
+    """
+
+    body: Annotated[bytes, Meta(max_length=4 * 1024 * 1024)]
+    joins: Indices
+    certificate: QuorumCertificate
+    abort: AbortCertificate | None = None
+
+
+GossipItem = Signed | Blob | Record | AbortCertificate
+
+
 class ViewChange(msgspec.Struct, frozen=True, array_like=True, tag=61):
     """A member gives up on the leader of an earlier view."""
 
@@ -358,7 +382,7 @@ class Pull(msgspec.Struct, frozen=True, array_like=True, tag=62):
 
 
 class CloseNow(msgspec.Struct, frozen=True, array_like=True, tag=63):
-    """The leader holds f + 1 close votes: at least one honest member has stopped."""
+    """f + 1 close votes, or f + 1 members that gave up: at least one honest member has stopped."""
 
     context: Digest
     votes: Annotated[tuple[Signed, ...], Meta(max_length=1024)]
@@ -428,5 +452,5 @@ RoundMessage = (
 )
 GossipMessage = Announce | Request | Items
 Message = GossipMessage | RoundMessage
-MemberBody = RoundKey | CloseVote | VerifyResponse | Release
+MemberBody = RoundKey | CloseVote | VerifyResponse | Release | GiveUp
 RoundBody = MemberBody | ContributionHeader

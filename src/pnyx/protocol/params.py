@@ -26,6 +26,11 @@ class ProtocolParams(msgspec.Struct, frozen=True, kw_only=True):
     # Members wait this long for the dealings of silent dealers before they stop receiving.
     dealing_deadline_s: float = 3.0
 
+    # A member that saw no step end for this long gives up the attempt. Five times the longest
+    # patience with one leader: f + 1 leaders in a row may fail before anybody gives up. It does not
+    # grow in the second attempt: time was not what the first one lacked.
+    attempt_timeout_s: float = 300.0
+
     # Aggregators keep envelopes for absent members; three survive two absences.
     aggregator_count: int = 3
 

@@ -1,7 +1,8 @@
 """A study as one node knows it: the manifest, the verified chain of records, the current model.
 
 Record r fixes everything about round r + 1: beacon, committee, contributors, model. So any node
-opens the next round by itself, and a newcomer verifies the chain forward from the manifest.
+opens the next round by itself, and a newcomer verifies the chain forward from the manifest. The
+plan of a second attempt follows from the abort certificate of the first, which its record carries.
 """
 
 from pnyx.errors import InvalidCertificate, RuleBroken
@@ -10,10 +11,11 @@ from pnyx.primitives.hashing import digest
 from pnyx.primitives.signature import check_quorum
 from pnyx.protocol.identity import Census, signing_input
 from pnyx.protocol.manifest import Manifest
-from pnyx.protocol.messages import Record, RecordBody, Signed
+from pnyx.protocol.messages import AbortCertificate, Record, RecordBody, Signed
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.privacy import spent_after
+from pnyx.protocol.round.attempts import check_skip, second_attempt, without_outcome
 from pnyx.protocol.round.committee import joins_root
 from pnyx.protocol.round.plan import NO_MODEL, NO_RECORD, RoundPlan
 from pnyx.protocol.selection import draw_contributors, genesis_committee, select_census
@@ -111,6 +113,8 @@ def next_plan(
         phase=phase,
         cohort_min=phase.cohort_min,
         privacy_spent=body.privacy_spent,
+        beacon=beacon,
+        joins=record.joins,
     )
 
 
@@ -141,6 +145,10 @@ def verify_record(plan: RoundPlan, record: Record, crypto: Crypto) -> RecordBody
     )
     if not pinned:
         raise RuleBroken("a record does not continue this chain")
+    if plan.abort != record.abort:
+        raise RuleBroken(
+            "a record of a second attempt, and no other, carries the abort of the first"
+        )
     if body.joins_root != joins_root(record.joins):
         raise RuleBroken("a record's joins are not those it commits to")
     if not set(body.accepted) <= plan.contributor_set or len(set(body.accepted)) != len(
@@ -152,6 +160,8 @@ def verify_record(plan: RoundPlan, record: Record, crypto: Crypto) -> RecordBody
     opened = plan.phase is not None and not body.skipped
     if body.privacy_spent != spent_after(plan.privacy_spent, plan.phase, opened=opened):
         raise RuleBroken("a record states another privacy cost than its rounds have")
+    if plan.phase is not None and without_outcome(body):
+        check_skip(plan, body, joins_root(plan.joins))
     if not body.skipped and len(body.accepted) < plan.cohort_min:
         raise RuleBroken("a record opens fewer contributions than the study's floor")
     check_quorum(
@@ -172,7 +182,8 @@ class StudyState:
         self.signed = signed
         self.manifest = manifest
         self.census = census
-        self.plan: RoundPlan | None = None
+        self.plan: RoundPlan | None = None  # of the attempt that is open
+        self._first: RoundPlan | None = None  # of the open round's first attempt
         self.records: list[Record] = []
         self.model_hash = manifest.initial_model
         self.model: bytes | None = None
@@ -180,8 +191,29 @@ class StudyState:
 
     def open(self, epoch_beacon: bytes) -> RoundPlan:
         """Start round 0."""
-        self.plan = joining_plan(self.census, self.study, self.manifest, epoch_beacon)
+        self._first = joining_plan(self.census, self.study, self.manifest, epoch_beacon)
+        self.plan = self._first
         return self.plan
+
+    def abort(self, certificate: AbortCertificate, crypto: Crypto) -> RoundPlan:
+        """Open the second attempt of the round. Raises ProtocolError."""
+        if self._first is None or self.plan is not self._first:
+            raise RuleBroken("no first attempt of this study is open")
+        self.plan = second_attempt(self._first, certificate, crypto)
+        return self.plan
+
+    def plan_of(self, record: Record, crypto: Crypto) -> RoundPlan:
+        """The plan of the attempt that a record of the open round is of. Raises ProtocolError.
+
+        An abort that comes with a record is verified even if one is known: the record is passed on.
+        """
+        if self.plan is None or self._first is None:
+            raise RuleBroken("no round of this study is open")
+        if record.abort is not None:
+            return second_attempt(self._first, record.abort, crypto)
+        if self.plan is not self._first:
+            raise RuleBroken("a record is of an attempt that was aborted")
+        return self._first
 
     def accept(
         self, record: Record, crypto: Crypto, params: ProtocolParams
@@ -190,13 +222,12 @@ class StudyState:
 
         Raises ProtocolError.
         """
-        if self.plan is None:
-            raise RuleBroken("no round of this study is open")
-        body = verify_record(self.plan, record, crypto)
+        body = verify_record(self.plan_of(record, crypto), record, crypto)
         self.records.append(record)
         if body.model_hash != self.model_hash:
             self.model_hash = body.model_hash
             self.model = None
-        self.plan = next_plan(self.census, self.study, self.manifest, record, params)
+        self._first = next_plan(self.census, self.study, self.manifest, record, params)
+        self.plan = self._first
         self.finished = self.plan is None
         return body, self.plan

@@ -10,7 +10,7 @@ from pnyx.simulator.crypto import IdealCrypto
 from pnyx.simulator.invariants import InvariantError
 from pnyx.simulator.network import Cut, Link, Partition
 from pnyx.simulator.population import Clock, Owner
-from pnyx.simulator.scenario import Crash, Scenario, random_scenario
+from pnyx.simulator.scenario import Crash, Scenario, outlasting_scenario, random_scenario
 from pnyx.simulator.simulation import Outcome, Simulation, run
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Partition",
     "Scenario",
     "Simulation",
+    "outlasting_scenario",
     "random_scenario",
     "run",
 ]

@@ -1,22 +1,32 @@
-"""Replay one random scenario and print its trace: `python -m pnyx.simulator [--short] SEED`."""
+"""Replay a random scenario and print its trace: `python -m pnyx.simulator [OPTION] SEED`.
+
+With `--short` it is one of the many small ones, with `--outlasting` one whose attempts are aborted.
+"""
 
 import sys
+from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
 from pnyx.simulator.invariants import InvariantError
-from pnyx.simulator.scenario import random_scenario
+from pnyx.simulator.scenario import Scenario, outlasting_scenario, random_scenario
 from pnyx.simulator.simulation import Outcome, run
 
 
 def main(arguments: list[str]) -> int:
     """Replay the scenario of a seed; return 1 when it breaks an invariant."""
-    short = arguments[:1] == ["--short"]
-    seeds = arguments[short:]
+    draws: dict[str, Callable[[int], Scenario]] = {
+        "--outlasting": outlasting_scenario,
+        "--short": partial(random_scenario, short=True),
+    }
+    option = arguments[0] if arguments[:1] and arguments[0] in draws else ""
+    seeds = arguments[1:] if option else arguments
     if len(seeds) != 1 or not seeds[0].isdigit():
-        sys.stderr.write("usage: python -m pnyx.simulator [--short] SEED (a whole number)\n")
+        usage = "usage: python -m pnyx.simulator [--short | --outlasting] SEED (a whole number)\n"
+        sys.stderr.write(usage)
         return 2
-    scenario = random_scenario(int(seeds[0]), short=short)
+    scenario = draws.get(option, random_scenario)(int(seeds[0]))
     _say(str(scenario))
     try:
         outcome = run(scenario, say=_say)

@@ -5,11 +5,14 @@
    being drawn, consenting and debited.
 2. A record that opens anything counts at least the study's floor.
 3. Honest nodes hold the same record for a round: never two that a quorum signed.
-4. One accepted set is released for a round, and only after a quorum's lock certificate on it.
+4. One accepted set is released for a round, in whichever attempt, and only after a quorum's lock
+   certificate on it; never in an attempt with a certificate of abort.
 5. A node signs one value for one slot, whatever happens to its process.
 6. Nothing of an owner leaves before consent and ledger entry are durable, or after withdrawal.
-7. An acknowledged contribution stands on the closed list.
-8. Once a round's record is in, no round key, share or contribution of it is left on the disk.
+7. An acknowledged contribution stands on the closed list, or its attempt is certified as aborted,
+   or its round as skipped.
+8. Once a round's record is in, or an attempt aborted, no round key, share or contribution of it is
+   left on the disk; and a second attempt repeats nothing of the first.
 
 That every round ends is checked by the scenario, which knows when the faults are over.
 The checkers see what an outside observer of all disks and links would; corrupt nodes owe nothing.
@@ -37,6 +40,7 @@ from pnyx.protocol.messages import (
     Contribution,
     ContributionHeader,
     Decision,
+    GiveUp,
     Instance,
     MemberBody,
     MemberInput,
@@ -50,7 +54,8 @@ from pnyx.protocol.messages import (
     VerifyResponse,
     Vote,
 )
-from pnyx.protocol.round.values import CloseValue, header_hash
+from pnyx.protocol.round.attempts import without_outcome
+from pnyx.protocol.round.values import CloseValue, header_hash, is_abort
 from pnyx.protocol.study import read_body
 from pnyx.simulator.population import SimulatedNode, UnitVectors
 
@@ -72,6 +77,7 @@ class _Round:
         self.locked: set[tuple[Instance, bytes]] = set()
         self.released: set[bytes] = set()
         self.closed: dict[bytes, frozenset[int]] = {}  # hash of a CLOSE value -> contributors
+        self.aborts: set[bytes] = set()  # hashes of values that are aborts
 
 
 class Checker:
@@ -92,7 +98,10 @@ class Checker:
         self._rounds: dict[bytes, _Round] = {}
         self._signed: dict[tuple[object, ...], bytes] = {}
         self._contributed: set[tuple[bytes, int]] = set()  # (context, node)
-        self._acknowledged: dict[tuple[bytes, int], set[int]] = {}
+        self._acknowledged: dict[tuple[bytes, int], set[tuple[int, int]]] = {}  # attempt, node
+        self._named: dict[bytes, tuple[bytes, int]] = {}  # context -> study, round
+        self._released: dict[tuple[bytes, int], set[tuple[bytes, bytes]]] = {}
+        self._once: dict[bytes, bytes] = {}  # what may stand in one attempt only -> its context
         self._last_payload = b""
         self._manifests: dict[bytes, Manifest] = {}
         self.records: dict[bytes, dict[int, tuple[RecordBody, Record]]] = {}
@@ -113,7 +122,7 @@ class Checker:
                 self._on_record(node, effect.value)
             case ContributionAcknowledged() if honest:
                 slot = effect.study, effect.round_number
-                self._acknowledged.setdefault(slot, set()).add(node.index)
+                self._acknowledged.setdefault(slot, set()).add((effect.attempt, node.index))
                 self._check_acknowledged(*slot)
             case RoundCertified() if honest and effect.model:
                 self._on_model(node, effect)
@@ -139,9 +148,9 @@ class Checker:
         seen = self._rounds.setdefault(message.context, _Round())
         match message:
             case Proposal() if not broadcast:
-                self._learn_closed(seen, message.instance, message.value)
+                self._learn_value(seen, message.instance, message.value)
             case Decision() if not broadcast:
-                self._learn_closed(seen, message.instance, message.value)
+                self._learn_value(seen, message.instance, message.value)
             case Certificate() if not broadcast:
                 self._learn_lock(node, seen, message)
             case _ if not honest or broadcast:
@@ -167,15 +176,26 @@ class Checker:
 
     def _on_input(self, node: SimulatedNode, seen: _Round, message: MemberInput) -> None:
         body = codec.decode(message.signed.body, MemberBody, bytes_max=_BYTES_MAX)
-        if isinstance(body, RoundKey | VerifyResponse | Release):
+        if isinstance(body, RoundKey | VerifyResponse | Release | GiveUp):
             slot = (type(body).__name__,)
             self._sign_once(node, message.context, slot, message.signed.body)
+        if isinstance(body, RoundKey):
+            self._fresh(node, message.context, body.encryption_key)
         if isinstance(body, Release) and any(body.accepted):
             seen.released.add(body.accepted)
             if (Instance.ACCEPT, body.accepted) not in seen.locked:
                 self.fail("released a share without a lock certificate", node)
-            if len(seen.released) > 1:
+            if body.accepted in seen.aborts:
+                self.fail("released a share in an aborted attempt", node)
+            released = self._released.setdefault(self._named[message.context], set())
+            released.add((message.context, body.accepted))
+            if len(released) > 1:
                 self.fail("a second accepted set is released", node)
+
+    def _fresh(self, node: SimulatedNode, context: bytes, drawn: bytes) -> None:
+        """What is drawn for one attempt is never seen in another."""
+        if self._once.setdefault(drawn, context) != context:
+            self.fail("uses in one attempt what it drew for another", node)
 
     def _on_contribution(self, node: SimulatedNode, message: Contribution) -> None:
         context = message.context
@@ -187,9 +207,12 @@ class Checker:
         header = codec.decode(message.header.body, ContributionHeader, bytes_max=_BYTES_MAX)
         if header.contributor != node.index:
             self.fail("a contribution names another node", node)
+        self._fresh(node, context, header.shares_root)
         self._contributed.add((context, node.index))
 
-    def _learn_closed(self, seen: _Round, instance: Instance, value: bytes) -> None:
+    def _learn_value(self, seen: _Round, instance: Instance, value: bytes) -> None:
+        if instance is Instance.ACCEPT and is_abort(value):
+            seen.aborts.add(value_hash(value))
         if instance is not Instance.CLOSE or value_hash(value) in seen.closed:
             return
         try:
@@ -225,6 +248,7 @@ class Checker:
             for state in holder.machine.studies.values() if holder.machine is not None else ():
                 if state.plan is not None and state.plan.context == context:
                     plan = state.plan
+                    self._named[context] = plan.study, plan.round_number
                     return plan.public_keys, plan.size.quorum, node.crypto.verify
         return None
 
@@ -283,10 +307,13 @@ class Checker:
         known = self.records.get(study, {}).get(number)
         if known is None:
             return
-        body = known[0]
+        body, record = known
+        if without_outcome(body):
+            return
         closed = self._rounds[body.context].closed[body.closed_value]
-        for who in self._acknowledged.get((study, number), ()):
-            if who not in closed:
+        for attempt, who in self._acknowledged.get((study, number), ()):
+            aborted = attempt < body.attempt and record.abort is not None
+            if who not in closed and not aborted:
                 self.fail(f"round {number} lost the acknowledged contribution of node {who}")
 
     def _on_model(self, node: SimulatedNode, effect: RoundCertified) -> None:
@@ -296,7 +323,7 @@ class Checker:
     # --- disks ----------------------------------------------------------------------------------
 
     def check_disk(self, node: SimulatedNode) -> None:
-        """No secret of a round outlives its record; call it between a live node's events."""
+        """No secret outlives its attempt or record; call it between a live node's events."""
         if node.index in self._corrupt or node.machine is None:
             return
         open_scopes = {

@@ -295,10 +295,10 @@ class SimulatedNode:
 
     def _trained(self, task: StartTraining) -> None:
         if self.owner.training_fails:
-            self.handle(TrainingFailed(task.study, task.round_number, "scripted"))
+            self.handle(TrainingFailed(task.study, task.round_number, "scripted", task.attempt))
         else:
             vector = self._rule.vector(self.index)
-            self.handle(TrainingFinished(task.study, task.round_number, vector))
+            self.handle(TrainingFinished(task.study, task.round_number, vector, task.attempt))
 
     def _debit(self, effect: RecordDebit) -> None:
         """Check consent and budget and write the ledger, durably, before answering."""

@@ -3,7 +3,9 @@
 `random_scenario(seed)` mixes faults within what the protocol promises to survive: as many corrupt
 nodes as one committee tolerates, kills anywhere, loss, duplication, reordering, partitions and cut
 links that heal, copies of messages that come long after their round, clocks that are an hour off.
-Every round of such a scenario must end. `simulation` drives it.
+Every round of such a scenario must end. `outlasting_scenario(seed)` adds to it what an attempt does
+not survive: divisions that outlast the patience of its committee, and members that leave for good
+in the middle. `simulation` drives both.
 """
 
 import msgspec
@@ -124,4 +126,49 @@ def random_scenario(seed: int, *, short: bool = False) -> Scenario:
         owners=tuple(owners),
         clocks=clocks,
         lingers_s=link.late_s if late else 0.0,
+    )
+
+
+def outlasting_scenario(seed: int) -> Scenario:
+    """Draw a scenario in which many attempts must be aborted; its rounds must all end, too.
+
+    Patience is short in it, so that a run stays short. The divisions follow each other closely
+    enough to catch first and second attempts, as training takes a while; those who leave for good
+    are the planned absences.
+    """
+    base = random_scenario(seed)
+    draw = Sampler(digest("pnyx/simulator/outlasting", seed.to_bytes(8, "big")), "scenario")
+    size = choose_committee(base.nodes)
+
+    def between(low: float, high: float) -> float:
+        return low + (high - low) * draw.below(10_000) / 10_000
+
+    patience_s = 12.0
+    divisions: list[Partition] = []
+    training_s = between(2.0, 5.0)
+    begins = between(5.2, 5.2 + training_s)
+    for _ in range(1 + draw.below(3)):
+        ends = begins + patience_s + base.deadline_s + between(5.0, 15.0)
+        for _ in range(2):  # into four parts, so that none holds a quorum
+            side = draw.sample(base.nodes, base.nodes // 2)
+            divisions.append(Partition(tuple(side), begins, ends))
+        begins = ends + between(2.0, 8.0)
+    slow = {node: Owner(training_s=training_s) for node in range(base.nodes)}
+    slow |= {n: msgspec.structs.replace(o, training_s=training_s) for n, o in base.owners}
+    corrupt = {node for node, _ in base.corrupt}
+    leavers = [node for node in draw.sample(base.nodes, base.nodes) if node not in corrupt]
+    leaving = tuple(
+        Crash(node=node, at_s=between(4.8, begins), away_s=None)
+        for node in leavers[: draw.below(size.absent_max + 1)]
+    )
+    stays = tuple(crash for crash in base.crashes if crash.node not in {c.node for c in leaving})
+    return msgspec.structs.replace(
+        base,
+        partitions=base.partitions + tuple(divisions),
+        crashes=stays + leaving,
+        owners=tuple(slow.items()),
+        limit_s=900.0,
+        params=ProtocolParams(
+            attempt_timeout_s=patience_s, view_timeout_s=2.0, view_timeout_s_max=8.0
+        ),
     )

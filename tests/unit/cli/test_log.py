@@ -4,6 +4,7 @@ import pytest
 
 from pnyx.cli.log import NoticeLog, node_logger
 from pnyx.protocol.events import (
+    AttemptAborted,
     ContributionAcknowledged,
     ContributionSent,
     ContributionsJudged,
@@ -22,6 +23,7 @@ NOTICES = {
     "committee step": StepReached(STUDY, 1, "open"),
     "contribution sent": ContributionSent(STUDY, 1, 1000),
     "contribution acknowledged": ContributionAcknowledged(STUDY, 1, 1, 16),
+    "attempt aborted": AttemptAborted(STUDY, 1, 1, bytes(32)),
     "contributions judged": ContributionsJudged(STUDY, 1, 22, (PEER,), 1),
     "round certified": RoundCertified(STUDY, 1, 24, (1, 2), b"model", False),
     "round skipped": RoundCertified(STUDY, 1, 0, (), b"model", True),

@@ -25,4 +25,4 @@ def test_tells_which_invariant_broke(
 @pytest.mark.parametrize("arguments", [[], ["x"], ["1", "2"], ["-1"], ["--short"]])
 def test_explains_its_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
-    assert "usage: python -m pnyx.simulator [--short] SEED" in capsys.readouterr().err
+    assert "usage: python -m pnyx.simulator" in capsys.readouterr().err

@@ -9,8 +9,9 @@
 
 In every step the member gives one input to its leader and gets back something that proves itself:
 a certificate, openings, or signed shares. So a leader can only delay, and then views.py replaces
-it. `leader.py` is what a member does when it leads. Nothing is signed twice for one slot, and what
-must survive a kill is persisted before the message that depends on it leaves.
+it. `leader.py` is what a member does when it leads. A member that waits in vain between OPEN and
+ACCEPT gives up the attempt (attempts.py). Nothing is signed twice for one slot, and what must
+survive a kill is persisted before the message that depends on it leaves.
 """
 
 from collections.abc import Callable
@@ -36,6 +37,7 @@ from pnyx.protocol.events import ContributionsJudged, PeerBlamed, StepReached
 from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.identity import signing_input
 from pnyx.protocol.messages import (
+    AbortCertificate,
     Certificate,
     ChallengeReveal,
     CloseNow,
@@ -44,6 +46,7 @@ from pnyx.protocol.messages import (
     Dealing,
     DealingShares,
     Decision,
+    GiveUp,
     Indices,
     Instance,
     MemberInput,
@@ -69,18 +72,19 @@ from pnyx.protocol.messages import (
 )
 from pnyx.protocol.ports import IntVector
 from pnyx.protocol.privacy import spent_after
+from pnyx.protocol.round.attempts import ABORTABLE, NO_VALUE, Patience, skip_body
 from pnyx.protocol.round.holdings import Holdings, dealing_info
 from pnyx.protocol.round.leader import Leader
+from pnyx.protocol.round.plan import ATTEMPTS_MAX
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.values import (
     VALUE_BYTES_MAX,
     ClosedList,
     InputReader,
-    inputs_wanted,
+    is_abort,
 )
 from pnyx.protocol.round.views import Views
 
-NO_VALUE = bytes(32)
 _SECRET_BYTES = 96
 
 
@@ -120,6 +124,7 @@ class CommitteeMember:
         study: StudyView,
         unreachable: Callable[[int], bool],
         on_record: Callable[[Record], None],
+        on_abort: Callable[[AbortCertificate], None],
         now: float,
     ) -> None:
         self.services = services
@@ -129,6 +134,7 @@ class CommitteeMember:
         self.study = study
         self.unreachable = unreachable  # census index -> bool; a hint
         self.on_record = on_record
+        self.on_abort = on_abort
         self.reader = InputReader(self.plan, services.crypto)
         self.views = Views(self.plan, self.params, member)
         self.agreements = {instance: self._agreement(instance) for instance in Instance}
@@ -147,6 +153,8 @@ class CommitteeMember:
         self.reveal: ChallengeReveal | None = None
         self.body: bytes | None = None
         self.record: Record | None = None
+        self.aborted: AbortCertificate | None = None
+        self.patience = Patience(services, member)
         self.computed_model: bytes | None = services.restored.get("model")
         self._early_contributions: dict[int, tuple[int, Contribution]] = {}
         self._early_dealings: dict[int, Dealing] = {}
@@ -186,10 +194,12 @@ class CommitteeMember:
     @property
     def step(self) -> Step:
         """The first step whose outcome this member does not have."""
-        if self.record is not None:
+        if self._over:
             return Step.DONE
         if not self.keys:
             return Step.OPEN
+        if self.aborted is not None:
+            return Step.CERTIFY
         if self.closed is None:
             return Step.CLOSE
         if self.plan.phase is not None:
@@ -198,6 +208,17 @@ class CommitteeMember:
             if self.judgement is None:
                 return Step.ACCEPT
         return Step.RELEASE if self.body is None else Step.CERTIFY
+
+    @property
+    def _over(self) -> bool:
+        """Whether this attempt ended: by its record, or by an abort that a second one follows."""
+        again = self.aborted is not None and self.plan.attempt < ATTEMPTS_MAX
+        return self.record is not None or again
+
+    @property
+    def joined(self) -> Indices:
+        """Joins of the next round: those of the closed list; after an abort they stay."""
+        return self.plan.joins if self.closed is None or self.aborted else self.closed.joined
 
     @property
     def skipped(self) -> bool:
@@ -223,19 +244,35 @@ class CommitteeMember:
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do."""
-        if self.record is not None:
+        if self._over:
             return None
         times = [self._resend_at, self.leader.next_deadline(), self._input_due]
+        times.append(self._patience_ends())
         times.append(self.views.deadline(self._leader_unreachable()))
         return min(time for time in times if time is not None)
+
+    def _patience_ends(self) -> float | None:
+        """When this member gives up the attempt. CLOSE takes its time: count from its deadline."""
+        step = self.step
+        begins = self._close_deadline() if step is Step.CLOSE else self._step_at
+        return self.patience.deadline(step, begins)
+
+    def _give_up(self) -> None:
+        """Give no more receipts or answers; from now on the leader gets this member's word."""
+        self._stop()
+        self.patience.give_up()
+        self._inputs.pop(self.step, None)
 
     def _leader_unreachable(self) -> bool:
         return self.unreachable(self.plan.committee[self.views.leader])
 
     def tick(self, now: float) -> None:
-        """Do what time asks for: resend, close, replace a silent leader."""
-        if self.record is not None:
+        """Do what time asks for: resend, close, replace a silent leader, give up."""
+        if self._over:
             return
+        patience_ends = self._patience_ends()
+        if patience_ends is not None and now >= patience_ends:
+            self._give_up()
         view_deadline = self.views.deadline(self._leader_unreachable())
         if view_deadline is not None and now >= view_deadline:
             self.views.advance(now)
@@ -247,7 +284,7 @@ class CommitteeMember:
 
     def handle(self, sender: int, message: RoundMessage, now: float) -> None:
         """Process one message from the node with this census index. Raises ProtocolError."""
-        if self.record is not None:
+        if self._over:
             return
         if not self._handle_open_to_all(sender, message):
             member = self.plan.member_of.get(sender)
@@ -349,7 +386,8 @@ class CommitteeMember:
             Step.RELEASE: self._release,
             Step.CERTIFY: self._record_vote,
         }
-        message = makers[step](now)
+        left = self.patience.gave_up and step in ABORTABLE
+        message = self.patience.word() if left else makers[step](now)
         if message is not None:
             self._inputs[step] = message
             self.services.send_member(self.views.leader, message)
@@ -373,7 +411,7 @@ class CommitteeMember:
         if step is Step.CLOSE:
             for dealer in self._missing_dealers():
                 self.services.send_member(dealer, Pull(self.plan.context, Step.CLOSE))
-            if step in self._inputs and self.closed is None:
+            if step in self._inputs and not self.patience.gave_up:
                 self._inputs[step] = self._signed_close_vote()
         if step in self._inputs:
             self.services.send_member(self.views.leader, self._inputs[step])
@@ -464,10 +502,14 @@ class CommitteeMember:
         due = self._close_forced or self.stopped or now >= self._close_deadline()
         if not (enough and dealt and (due or self._enough_contributions())):
             return None
+        self._stop()
+        return self._signed_close_vote()
+
+    def _stop(self) -> None:
+        """Give no new receipts from now on, restarts included."""
         if not self.stopped:
             self.stopped = True
             self.services.persist("stopped", b"1")
-        return self._signed_close_vote()
 
     def _signed_close_vote(self) -> RoundMessage:
         """The close vote; signed anew when more dealings came, never with fewer contributions."""
@@ -550,11 +592,14 @@ class CommitteeMember:
         signed = self.services.sign_once("release", body)
         if self.reveal is not None:  # should every member be killed now, nobody could open again
             self.services.persist("reveal", codec.encode(self.reveal))
+        self._erase()
+        return MemberInput(self.plan.context, signed)
+
+    def _erase(self) -> None:
         self._secret = b""
         self._secrets_dealt = None
         self.holdings.erase()
         self.services.erase_secrets()
-        return MemberInput(self.plan.context, signed)
 
     def _sum_share(self) -> bytes:
         judgement, closed, phase = self.judgement, self.closed, self.plan.phase
@@ -572,11 +617,15 @@ class CommitteeMember:
         del now
         if self.body is None:
             return None
+        hash_ = value_hash(self.body)
+        if self.services.restored.get("record", hash_) != hash_:
+            return None  # a member signs one record of a round, whatever it computes later
+        self.services.persist("record", hash_)
         statement = signing_input(self.plan.census.network, self.body)
         return RecordVote(
             self.plan.context,
             self.member,
-            value_hash(self.body),
+            hash_,
             self.services.crypto.sign(statement),
         )
 
@@ -625,23 +674,21 @@ class CommitteeMember:
             return  # a view is reached by f + 1 members, not by a leader's word
         if message.view < self.views.current:
             return
-        if not self._can_judge(message.instance):
+        if not self.can_judge(message.instance, message.value):
             self.services.send_member(member, Pull(self.plan.context, self.step))
             return
         self.views.wait(now)
-        if message.instance is not Instance.CLOSE:
-            wanted = inputs_wanted(self.plan.size, message.view)
-            if self.reader.count_inputs(message.instance, message.value) < wanted:
-                raise RuleBroken("a leader proposes with fewer inputs than it could have")
+        if not self.reader.enough_inputs(message.instance, message.value, message.view):
+            raise RuleBroken("a leader proposes with fewer inputs than it could have")
         vote = self.agreements[message.instance].on_proposal(message)
         if vote is not None:
             self.services.send_member(member, vote)
 
-    def _can_judge(self, instance: Instance) -> bool:
+    def can_judge(self, instance: Instance, value: bytes | None) -> bool:
         """Whether this member has what the validity of the instance's value depends on."""
         if instance is Instance.OPEN:
             return True
-        if instance is Instance.CLOSE:
+        if instance is Instance.CLOSE or (value is not None and is_abort(value)):
             return bool(self.keys)
         return self.closed is not None and self.challenge is not None
 
@@ -649,7 +696,7 @@ class CommitteeMember:
         agreement = self.agreements[message.instance]
         if agreement.decision is not None:
             return
-        if not self._can_judge(message.instance):
+        if not self.can_judge(message.instance, agreement.value_of(message.value_hash)):
             self.services.send_member(
                 self.plan.leader(message.view), Pull(self.plan.context, self.step)
             )
@@ -666,7 +713,7 @@ class CommitteeMember:
 
     def _on_decision(self, message: Decision) -> None:
         agreement = self.agreements[message.instance]
-        if self._can_judge(message.instance) and agreement.on_decision(message):
+        if self.can_judge(message.instance, message.value) and agreement.on_decision(message):
             self._apply(message.instance, message.value)
 
     def _apply(self, instance: Instance, value: bytes) -> None:
@@ -677,9 +724,26 @@ class CommitteeMember:
             self.closed = self.reader.close_value(value, self.keys, self.decided(Instance.OPEN))
             for who in self.closed.equivocators:
                 self._blame(self.plan.census.node_ids[who], "showed two different contributions")
+        elif is_abort(value):
+            self._abort()
         elif self.closed is not None and self.challenge is not None:
             self.judgement = self.reader.accept_value(value, self.closed, self.challenge)
             self._tell_judgement(self.judgement)
+
+    def _abort(self) -> None:
+        """Nothing of this attempt was or will be released: erase it; then try again, or skip."""
+        opened = self.agreements[Instance.OPEN].decision
+        aborted = self.agreements[Instance.ACCEPT].decision
+        if opened is None or aborted is None:
+            raise ValueError("an abort is decided after the list of round keys")
+        self._erase()
+        self.aborted = AbortCertificate(self.plan.study, self.plan.round_number, opened, aborted)
+        if self._over:
+            self.on_abort(self.aborted)
+            return
+        opened_hash, aborted_hash = self.decided(Instance.OPEN), self.decided(Instance.ACCEPT)
+        root = joins_root(self.joined)
+        self.body = codec.encode(skip_body(self.plan, opened_hash, aborted_hash, root))
 
     def _tell_judgement(self, judgement: direct.Judgement) -> None:
         node_ids = self.plan.census.node_ids
@@ -707,17 +771,19 @@ class CommitteeMember:
         self.reader.close_value(value, self.keys, self.decided(Instance.OPEN))
 
     def _validate_accept(self, value: bytes) -> None:
-        if self.closed is not None and self.challenge is not None:
+        if is_abort(value):
+            self.reader.abort_value(value)
+        elif self.closed is not None and self.challenge is not None:
             self.reader.accept_value(value, self.closed, self.challenge)
 
     def _on_close_now(self, message: CloseNow) -> None:
-        voters = {
-            body.member
-            for body in map(self.reader.member_body, message.votes)
-            if isinstance(body, CloseVote)
-        }
+        bodies = [self.reader.member_body(signed) for signed in message.votes]
+        voters = {body.member for body in bodies if isinstance(body, CloseVote)}
+        left = {body.member for body in bodies if isinstance(body, GiveUp)}
         if len(voters) > self.plan.size.corrupt_max:
             self._close_forced = True
+        if len(left) > self.plan.size.corrupt_max:
+            self.patience.others_left()
 
     def recover_challenge(
         self, openings: list[tuple[int, tuple[OpenedShare, ...]]]
@@ -857,7 +923,8 @@ class CommitteeMember:
         step = self.step
         if step is Step.OPEN:
             return Instance.OPEN
-        return Instance.CLOSE if step is Step.CLOSE else Instance.ACCEPT
+        leaving = self.patience.gave_up or self.agreements[Instance.ACCEPT].highest is not None
+        return Instance.CLOSE if step is Step.CLOSE and not leaving else Instance.ACCEPT
 
     def _announce_view(self) -> None:
         instance = self._current_instance()

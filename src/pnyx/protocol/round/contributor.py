@@ -116,7 +116,13 @@ class Contributor:
             self.withhold()  # its secrets are erased: a second contribution would contradict it
             return
         self._services.emit(
-            StartTraining(self._plan.study, self._plan.round_number, self._manifest, model)
+            StartTraining(
+                self._plan.study,
+                self._plan.round_number,
+                self._manifest,
+                model,
+                self._plan.attempt,
+            )
         )
 
     def withhold(self) -> None:

@@ -21,7 +21,9 @@ from pnyx.protocol.messages import (
     CloseVote,
     Decision,
     EchoProof,
+    GiveUp,
     HeldContribution,
+    Indices,
     Instance,
     MemberInput,
     OpenedShare,
@@ -38,9 +40,11 @@ from pnyx.protocol.messages import (
     Vote,
 )
 from pnyx.protocol.params import ProtocolParams
+from pnyx.protocol.round.attempts import ABORTABLE
 from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.values import (
+    AbortValue,
     AcceptValue,
     ClosedList,
     CloseValue,
@@ -68,6 +72,11 @@ class LedMember(Protocol):
     wrong_releases: set[int]
 
     @property
+    def joined(self) -> Indices:
+        """Joins of the next round."""
+        ...
+
+    @property
     def step(self) -> Step:
         """The first step whose outcome the member does not have."""
         ...
@@ -82,6 +91,10 @@ class LedMember(Protocol):
 
     def decided(self, instance: Instance) -> bytes:
         """Hash of a fixed value."""
+        ...
+
+    def can_judge(self, instance: Instance, value: bytes | None) -> bool:
+        """Whether the member has what the validity of a value depends on."""
         ...
 
     def recover_challenge(
@@ -118,7 +131,8 @@ class Leader:
         self._record_votes: dict[int, RecordVote] = {}
         self._first_ready: dict[tuple[Step, int], float] = {}
         self._deadline: float | None = None
-        self._called_close: set[int] = set()
+        self._give_ups: dict[int, Signed] = {}
+        self._called: set[tuple[type, int]] = set()
 
     def next_deadline(self) -> float | None:
         """When the grace for stragglers ends."""
@@ -141,6 +155,8 @@ class Leader:
                 self._responses[body.member] = message.signed
             case Release():
                 self._releases[body.member] = message.signed
+            case GiveUp():
+                self._give_ups[body.member] = message.signed
 
     def on_opening(self, member: int, message: Opening) -> None:
         """Keep a member's shares of the challenge secrets."""
@@ -186,16 +202,22 @@ class Leader:
         self._deadline = None
         if not self._m.views.leading:
             return
+        if self._m.step in ABORTABLE:
+            self._lead_abort(now)
         match self._m.step:
             case Step.OPEN:
                 self._lead_agreement(Instance.OPEN, self._open_value, now)
             case Step.CLOSE:
-                self._call_close()
+                self._call(CloseVote, [signed for signed, _ in self._close_votes.values()])
                 self._lead_agreement(Instance.CLOSE, self._close_value, now)
             case Step.CHALLENGE:
                 self._lead_challenge(now)
             case Step.ACCEPT:
-                self._lead_agreement(Instance.ACCEPT, self._accept_value, now)
+                self._lead_agreement(
+                    Instance.ACCEPT,
+                    lambda at: self._accept_value(at) or self._abort_value(at),
+                    now,
+                )
             case Step.RELEASE:
                 self._lead_release(now)
             case Step.CERTIFY:
@@ -231,7 +253,8 @@ class Leader:
             return True
         first = self._first_ready.setdefault((self._m.step, self._m.views.current), now)
         ends = first + self._m.params.grace_s
-        self._deadline = ends if now < ends else None  # what is late is waited for, not polled
+        if now < ends:  # what is late is waited for, not polled
+            self._deadline = ends if self._deadline is None else min(self._deadline, ends)
         return now >= ends
 
     def _lead_agreement(
@@ -269,15 +292,35 @@ class Leader:
             return None
         return codec.encode(OpenValue(tuple(self._keys[m] for m in sorted(self._keys))))
 
-    def _call_close(self) -> None:
-        """With f + 1 close votes at hand, call on the others to stop as well."""
-        view = self._m.views.current
+    def _call(self, kind: type, votes: list[Signed]) -> None:
+        """With f + 1 close votes, or words of giving up, call on the others to stop as well."""
+        slot = kind, self._m.views.current
         needed = self._m.plan.size.corrupt_max + 1
-        if view in self._called_close or len(self._close_votes) < needed:
+        if slot in self._called or len(votes) < needed:
             return
-        self._called_close.add(view)
-        votes = tuple(signed for signed, _ in list(self._close_votes.values())[:needed])
-        self._m.services.send_members(CloseNow(self._m.plan.context, votes))
+        self._called.add(slot)
+        self._m.services.send_members(CloseNow(self._m.plan.context, tuple(votes[:needed])))
+
+    def _lead_abort(self, now: float) -> None:
+        """End an attempt that a quorum gave up; or whatever the agreement ACCEPT has come to.
+
+        A value that a quorum may have locked goes first, once this leader can judge it.
+        """
+        self._call(GiveUp, list(self._give_ups.values()))
+        highest = self._highest(Instance.ACCEPT)
+        if highest is not None:
+            ready = self._m.can_judge(Instance.ACCEPT, highest[1])
+        else:
+            ready = self._m.step is not Step.ACCEPT
+        if ready:
+            self._lead_agreement(Instance.ACCEPT, self._abort_value, now)
+
+    def _abort_value(self, now: float) -> bytes | None:
+        plan = self._m.plan
+        reachable = [m for m, index in enumerate(plan.committee) if not self._m.unreachable(index)]
+        if not self._ready(self._give_ups, reachable, plan.size.quorum, now):
+            return None
+        return codec.encode(AbortValue(tuple(self._give_ups[m] for m in sorted(self._give_ups))))
 
     def _close_value(self, now: float) -> bytes | None:
         if len(self._close_votes) < self._m.plan.size.quorum:
@@ -370,8 +413,8 @@ class Leader:
         return fewer if self._m.record_from(fewer) == body else bundle
 
     def _lead_record(self) -> None:
-        body, closed = self._m.body, self._m.closed
-        if body is None or closed is None:
+        body = self._m.body
+        if body is None:
             return
         plan = self._m.plan
         hash_ = value_hash(body)
@@ -393,4 +436,4 @@ class Leader:
             return
         signers = tuple(sorted(good))
         certificate = QuorumCertificate(signers, tuple(good[m] for m in signers))
-        self._m.certified(Record(body, closed.joined, certificate))
+        self._m.certified(Record(body, self._m.joined, certificate, plan.abort))

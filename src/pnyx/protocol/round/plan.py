@@ -7,12 +7,16 @@ from functools import cached_property
 from typing import Any
 
 from pnyx.primitives.hashing import digest
+from pnyx.protocol.agreement import value_hash
 from pnyx.protocol.identity import Census
 from pnyx.protocol.manifest import StudyPhase
+from pnyx.protocol.messages import AbortCertificate, Indices
 from pnyx.protocol.params import PROTOCOL_VERSION
 
 NO_RECORD = bytes(32)
 NO_MODEL = bytes(32)
+NO_BEACON = bytes(32)
+ATTEMPTS_MAX = 2
 
 
 class RoundPlan:
@@ -20,7 +24,8 @@ class RoundPlan:
 
     phase: None when the round takes no contributions (an epoch's beacon; round 0 of a study, which
     collects joins). committee, contributors, aggregators: census indices in actor order; a *member*
-    is a place in `committee`. privacy_spent: by the rounds before.
+    is a place in `committee`. privacy_spent: by the rounds before. beacon, joins: what actors were
+    drawn by and contributors drawn from. abort: in the second attempt, what ended the first.
     """
 
     def __init__(
@@ -38,13 +43,15 @@ class RoundPlan:
         phase: StudyPhase | None = None,
         cohort_min: int = 0,
         join_window_s: float = 0.0,
-        attempt: int = 1,
+        beacon: bytes = NO_BEACON,
+        joins: Indices = (),
+        abort: AbortCertificate | None = None,
         privacy_spent: int | None = 0,
     ) -> None:
         self.census = census
         self.study = study
         self.round_number = round_number
-        self.attempt = attempt
+        self.attempt = 1 if abort is None else ATTEMPTS_MAX
         self.epoch = epoch
         self.previous_record = previous_record
         self.model_hash = model_hash
@@ -55,11 +62,15 @@ class RoundPlan:
         self.cohort_min = cohort_min
         self.join_window_s = join_window_s
         self.privacy_spent = privacy_spent
+        self.beacon = beacon
+        self.joins = joins
+        self.abort = abort
         self.size = census.committee
 
     @cached_property
     def context(self) -> bytes:
         """Binds every message of this attempt; see docs/protocol.md, section 2."""
+        aborted = () if self.abort is None else (value_hash(self.abort.aborted.value),)
         return digest(
             "pnyx/round",
             PROTOCOL_VERSION.to_bytes(4, "big"),
@@ -71,6 +82,7 @@ class RoundPlan:
             self.census.root,
             self.previous_record,
             self.model_hash,
+            *aborted,
         )
 
     @cached_property
@@ -90,20 +102,27 @@ class RoundPlan:
 
     @property
     def scope(self) -> str:
-        """Prefix of what this round signed; forgotten when its record is in."""
-        return f"round/{self.study.hex()}/{self.round_number}"
+        """Prefix of what this attempt signed; forgotten when it is aborted or its record is in."""
+        return f"round/{self._name}"
 
     @property
     def secret_scope(self) -> str:
-        """Prefix of round keys and shares; erased as soon as they are released."""
-        return f"secret/{self.study.hex()}/{self.round_number}"
+        """Prefix of this attempt's round keys and shares; erased once released or aborted.
+
+        One key encrypts one scope, so what the first attempt stored is gone when the second opens.
+        """
+        return f"secret/{self._name}"
+
+    @property
+    def _name(self) -> str:
+        return f"{self.study.hex()}/{self.round_number}-{self.attempt}"
 
     def leader(self, view: int) -> int:
         """The member that leads a view."""
         return view % len(self.committee)
 
     def __repr__(self) -> str:
-        return f"RoundPlan({self.study.hex()[:8]}, round {self.round_number})"
+        return f"RoundPlan({self.study.hex()[:8]}, round {self.round_number}.{self.attempt})"
 
     def __eq__(self, other: Any) -> bool:
         return isinstance(other, RoundPlan) and other.context == self.context

@@ -77,13 +77,13 @@ class RoundServices:
     def persist(self, name: str, value: bytes) -> None:
         """Store durably before whatever is sent next; kept until the round's record is in."""
         self.restored[name] = value
-        self._mailbox.emit(Persist(f"{self.plan.scope}/{self.plan.attempt}/{name}", value))
+        self._mailbox.emit(Persist(f"{self.plan.scope}/{name}", value))
 
     def persist_secret(self, name: str, value: bytes) -> None:
         """Store durably, apart from the rest, until `erase_secrets`."""
         self.restored[name] = value
         self._secret_names.add(name)
-        self._mailbox.emit(Persist(f"{self.plan.secret_scope}/{self.plan.attempt}/{name}", value))
+        self._mailbox.emit(Persist(f"{self.plan.secret_scope}/{name}", value))
 
     def erase_secrets(self) -> None:
         """Erase round key and shares beyond recovery; what was signed stays."""

@@ -3,7 +3,10 @@
 Each value carries the signed inputs that justify it, so every member can check it by itself:
     OPEN    the signed round keys of the members that are present
     CLOSE   a quorum of signed close votes, with the signed header of every contribution they name
-    ACCEPT  a quorum of signed answers to the challenge
+    ACCEPT  a quorum of signed answers to the challenge, or a quorum that gave up (an abort)
+
+As one agreement fixes either an accepted set or an abort, never both, an attempt is released or
+aborted, never both; `attempts` tells what follows from an abort.
 """
 
 from collections import Counter, OrderedDict
@@ -14,7 +17,7 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta
 
-from pnyx.errors import RuleBroken, WrongContext
+from pnyx.errors import MalformedMessage, RuleBroken, WrongContext
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.protocol import beacon
@@ -24,6 +27,7 @@ from pnyx.protocol.aggregation.verification import Claim, check_published, commi
 from pnyx.protocol.messages import (
     CloseVote,
     ContributionHeader,
+    GiveUp,
     Instance,
     MemberBody,
     RoundBody,
@@ -35,7 +39,7 @@ from pnyx.protocol.ports import Crypto, IntVector
 from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.selection.security import CommitteeSize
 
-T = TypeVar("T", RoundKey, CloseVote, VerifyResponse)
+T = TypeVar("T", RoundKey, CloseVote, VerifyResponse, GiveUp)
 _VERIFIED_PER_NODE = 8
 VALUE_BYTES_MAX = 4 * 1024 * 1024
 SignedInputs = Annotated[tuple[Signed, ...], Meta(max_length=1024)]
@@ -58,6 +62,21 @@ class AcceptValue(msgspec.Struct, frozen=True, array_like=True, tag=102):
     """Answers to the challenge in member order."""
 
     responses: SignedInputs
+
+
+class AbortValue(msgspec.Struct, frozen=True, array_like=True, tag=103):
+    """Members that gave up, in member order: the attempt ends unopened."""
+
+    give_ups: SignedInputs
+
+
+def is_abort(data: bytes) -> bool:
+    """Whether a value of the agreement ACCEPT is an abort; anything unreadable is not."""
+    try:
+        codec.decode(data, AbortValue, bytes_max=VALUE_BYTES_MAX)
+    except MalformedMessage:
+        return False
+    return True
 
 
 def inputs_wanted(size: CommitteeSize, view: int) -> int:
@@ -171,11 +190,23 @@ class InputReader:
             raise RuleBroken("a value carries inputs of fewer members than a quorum")
         return read
 
-    def count_inputs(self, instance: Instance, data: bytes) -> int:
-        """How many members' inputs a proposed OPEN or ACCEPT value carries."""
+    def enough_inputs(self, instance: Instance, data: bytes, view: int) -> bool:
+        """Whether a proposed value carries as many inputs as its view asks for.
+
+        A closed list and an abort need a quorum in any view; reading them checks that.
+        """
+        if instance is Instance.CLOSE or (instance is Instance.ACCEPT and is_abort(data)):
+            return True
         if instance is Instance.OPEN:
-            return len(codec.decode(data, OpenValue, bytes_max=VALUE_BYTES_MAX).keys)
-        return len(codec.decode(data, AcceptValue, bytes_max=VALUE_BYTES_MAX).responses)
+            count = len(codec.decode(data, OpenValue, bytes_max=VALUE_BYTES_MAX).keys)
+        else:
+            count = len(codec.decode(data, AcceptValue, bytes_max=VALUE_BYTES_MAX).responses)
+        return count >= inputs_wanted(self._plan.size, view)
+
+    def abort_value(self, data: bytes) -> frozenset[int]:
+        """Read and check an abort: the members that gave up. Raises ProtocolError."""
+        value = codec.decode(data, AbortValue, bytes_max=VALUE_BYTES_MAX)
+        return frozenset(self._votes(value.give_ups, GiveUp))
 
     def open_value(self, data: bytes) -> dict[int, RoundKey]:
         """Read and check an OPEN value: the present members' round keys."""

@@ -21,7 +21,7 @@ class Views:
         self._member = member
         self.current = 0
         self._reached: dict[int, int] = {member: 0}
-        self._changes: dict[int, ViewChange] = {}
+        self._changes: dict[tuple[int, Instance], ViewChange] = {}
         self._waiting_since: float | None = None
         self._failures = 0
 
@@ -77,7 +77,7 @@ class Views:
             return False
         if change.view >= self._reached.get(member, 0):
             self._reached[member] = change.view
-            self._changes[member] = change
+            self._changes[member, change.instance] = change
         ahead = sorted((view for view in self._reached.values()), reverse=True)
         needed = self._plan.size.corrupt_max
         if len(ahead) > needed and ahead[needed] > self.current:
@@ -89,6 +89,6 @@ class Views:
         """Reports of members that reached the current view, for one agreement."""
         return {
             member: change
-            for member, change in self._changes.items()
-            if change.view >= self.current and change.instance == instance
+            for (member, about), change in self._changes.items()
+            if change.view >= self.current and about is instance
         }

@@ -75,9 +75,16 @@ class Walk:
         self.study = study or StudyStub()
         services, self.box = self.c.services(member, restored)
         self.records = []
+        self.aborts = []
         self.away: set[int] = set()
         self.member = CommitteeMember(
-            services, member, self.study, self.away.__contains__, self.records.append, 0.0
+            services,
+            member,
+            self.study,
+            self.away.__contains__,
+            self.records.append,
+            self.aborts.append,
+            0.0,
         )
         self.member.start(0.0)
 
@@ -246,7 +253,7 @@ def test_a_restored_close_slot_does_not_strand_the_member():
     value = first.close_value()
     first.hear(0, Proposal(first.context, Instance.CLOSE, 0, value, None))
     kept = {
-        e.key.rsplit("/1/", 1)[1]: e.value
+        e.key.rsplit("/1-1/", 1)[1]: e.value
         for e in first.box.of(Persist)
         if e.key.startswith("round/")
     }
@@ -552,7 +559,7 @@ def test_a_member_answers_one_challenge_only(monkeypatch):
     (given,) = responses(first)
     assert first.member.reader.member_body(given).held == CONTRIBUTORS
     kept = {
-        e.key.rsplit("/1/", 1)[1]: e.value
+        e.key.rsplit("/1-1/", 1)[1]: e.value
         for e in first.box.of(Persist)
         if not e.key.endswith("/secret")
     }

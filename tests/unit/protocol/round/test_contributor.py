@@ -75,7 +75,7 @@ def stored(outbox):
     """What survives a kill: (kept, secret), without their prefixes."""
     kept, secret = {}, {}
     for effect in outbox.of(Persist):
-        name = effect.key.rsplit("/1/", 1)[1]
+        name = effect.key.rsplit("/1-1/", 1)[1]
         (secret if effect.key.startswith("secret/") else kept)[name] = effect.value
     return kept, secret
 

@@ -58,7 +58,7 @@ def test_a_restart_reads_everything_back():
     held, outbox = holdings()
     held.add_contribution(C.contribution(2, MEMBER), C.opened, receipt=True)
     held.add_dealing(dealing(0), C.keys())
-    stored = {e.key.rsplit("/1/", 1)[1]: e.value for e in outbox.of(Persist)}
+    stored = {e.key.rsplit("/1-1/", 1)[1]: e.value for e in outbox.of(Persist)}
     again, outbox = holdings(secrets={**stored, "other": b""})
     again.restore(C.opened, C.keys())
     assert again.receipted == held.receipted

@@ -1,0 +1,177 @@
+"""What becomes of a round whose attempt cannot go on: a second attempt, and then a skip.
+
+A committee that has lost too many of its listed members can neither close nor accept. A member
+that saw no step end for `attempt_timeout_s` signs, once, that it gives up (`GiveUp`): it gives no
+more receipts or answers in this attempt. With a quorum of these a leader proposes an *abort* as the
+value of the agreement ACCEPT. That agreement fixes an accepted set or an abort and never both,
+whatever the network does, as 2q - k > f; and no share leaves without its lock certificate on a
+set. So the lock certificate on an abort proves that nothing of the attempt was or will be released.
+It is the *abort certificate*.
+
+    attempt 1 -> released -> record
+              -> aborted  -> attempt 2 -> released -> record
+                                       -> aborted  -> skipped: a record that changes nothing
+
+Attempt 2 keeps beacon, contributors, aggregators and committee, but that the draw's stand-ins
+replace members that were away all along: without a round key, and without having given up. Its
+context is new, so nothing of attempt 1 means anything in it.
+"""
+
+from pnyx.errors import RuleBroken
+from pnyx.protocol import beacon
+from pnyx.protocol.agreement import check_decision, value_hash
+from pnyx.protocol.messages import (
+    AbortCertificate,
+    Decision,
+    GiveUp,
+    Instance,
+    MemberInput,
+    RecordBody,
+    Step,
+)
+from pnyx.protocol.ports import Crypto
+from pnyx.protocol.round.plan import ATTEMPTS_MAX, RoundPlan
+from pnyx.protocol.round.services import RoundServices
+from pnyx.protocol.round.values import InputReader
+from pnyx.protocol.selection import stand_ins
+
+NO_VALUE = bytes(32)
+ABORTABLE = (Step.CLOSE, Step.CHALLENGE, Step.ACCEPT)
+
+
+class Patience:
+    """One member's patience with an attempt, and its durable word that it gave up."""
+
+    def __init__(self, services: RoundServices, member: int) -> None:
+        self._services = services
+        self._member = member
+        self._others_left = False
+        self.gave_up = "give-up" in services.restored
+
+    def others_left(self) -> None:
+        """f + 1 members gave up, so an honest one did: half the time is enough then.
+
+        Not at once: f corrupt members and a single slow one could otherwise end any attempt.
+        """
+        self._others_left = True
+
+    def deadline(self, step: Step, begins: float) -> float | None:
+        """When this member gives up, if the step began to take long at `begins`."""
+        if self.gave_up or self._services.plan.phase is None or step not in ABORTABLE:
+            return None  # without contributions there is nothing to release, and so to abort
+        timeout = self._services.params.attempt_timeout_s
+        return begins + (timeout / 2 if self._others_left else timeout)
+
+    def give_up(self) -> None:
+        """Say so, durably: no receipt or answer from now on."""
+        self.gave_up = True
+        self.word()
+
+    def word(self) -> MemberInput:
+        """What the leader gets instead of this member's input."""
+        context = self._services.plan.context
+        body = GiveUp(context, self._member)
+        return MemberInput(context, self._services.sign_once("give-up", body))
+
+
+def second_attempt(plan: RoundPlan, certificate: AbortCertificate, crypto: Crypto) -> RoundPlan:
+    """The plan that follows from the abort of a first attempt. Raises ProtocolError."""
+    if plan.attempt == ATTEMPTS_MAX or plan.phase is None:
+        raise RuleBroken("this attempt has no second one")
+    if certificate.study != plan.study or certificate.round_number != plan.round_number:
+        raise RuleBroken("an abort certificate belongs to another round")
+    reader = InputReader(plan, crypto)
+    _check(plan, certificate.opened, Instance.OPEN, crypto)
+    _check(plan, certificate.aborted, Instance.ACCEPT, crypto)
+    there = reader.open_value(certificate.opened.value).keys() | reader.abort_value(
+        certificate.aborted.value
+    )
+    return RoundPlan(
+        census=plan.census,
+        study=plan.study,
+        round_number=plan.round_number,
+        epoch=plan.epoch,
+        previous_record=plan.previous_record,
+        model_hash=plan.model_hash,
+        committee=_with_stand_ins(plan, there),
+        contributors=plan.contributors,
+        aggregators=plan.aggregators,
+        phase=plan.phase,
+        cohort_min=plan.cohort_min,
+        beacon=plan.beacon,
+        joins=plan.joins,
+        abort=certificate,
+        privacy_spent=plan.privacy_spent,
+    )
+
+
+def _check(plan: RoundPlan, decision: Decision, instance: Instance, crypto: Crypto) -> None:
+    if decision.instance is not instance or decision.context != plan.context:
+        raise RuleBroken("an abort certificate carries a decision on something else")
+    check_decision(
+        decision,
+        context=plan.context,
+        quorum=plan.size.quorum,
+        public_keys=plan.public_keys,
+        verify=crypto.verify,
+    )
+
+
+def _with_stand_ins(plan: RoundPlan, there: set[int]) -> tuple[int, ...]:
+    """The committee, absent members replaced in order; as many as the census has people for."""
+    size, population = plan.size.size, len(plan.census)
+    absent = [member for member in range(size) if member not in there]
+    drawn = stand_ins(
+        plan.beacon,
+        plan.study,
+        plan.round_number,
+        "committee",
+        0,
+        min(len(absent), population - size),
+        population,
+        exclude=frozenset(plan.committee),
+    )
+    replaced = dict(zip(absent, drawn, strict=False))
+    return tuple(replaced.get(member, index) for member, index in enumerate(plan.committee))
+
+
+def skip_body(plan: RoundPlan, opened: bytes, aborted: bytes, joins_root: bytes) -> RecordBody:
+    """The record of a round whose last attempt was aborted: nothing changes but the beacon."""
+    return RecordBody(
+        network=plan.census.network,
+        study=plan.study,
+        round_number=plan.round_number,
+        attempt=plan.attempt,
+        epoch=plan.epoch,
+        census_root=plan.census.root,
+        previous_record=plan.previous_record,
+        context=plan.context,
+        open_value=opened,
+        closed_value=NO_VALUE,
+        accepted_value=aborted,
+        accepted=(),
+        skipped=True,
+        model_hash=plan.model_hash,
+        metrics=(),
+        joins_root=joins_root,
+        next_beacon=beacon.skipped(plan.context),
+        privacy_spent=plan.privacy_spent,
+    )
+
+
+def without_outcome(body: RecordBody) -> bool:
+    """Whether a round of contributions ended by the abort of its last attempt."""
+    return body.closed_value == NO_VALUE
+
+
+def check_skip(plan: RoundPlan, body: RecordBody, joins_root: bytes) -> None:
+    """Check what a record without a closed list says. Raises RuleBroken."""
+    if plan.attempt != ATTEMPTS_MAX:
+        raise RuleBroken("a first attempt ends with a closed list, or with a second attempt")
+    if body != skip_body(plan, body.open_value, body.accepted_value, joins_root):
+        raise RuleBroken("a round without a closed list cannot change anything")
+
+
+def abort_hash(certificate: AbortCertificate) -> bytes:
+    """Names an abort, whichever quorum signed it."""
+    return value_hash(certificate.aborted.value)

@@ -1,0 +1,76 @@
+"""Abort certificates that a quorum signed."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec.structs import replace
+from tests.support.town import People
+
+from pnyx.primitives import codec
+from pnyx.primitives.signature import QuorumCertificate
+from pnyx.protocol.agreement import value_hash, vote_statement
+from pnyx.protocol.identity import sign_body
+from pnyx.protocol.messages import (
+    AbortCertificate,
+    Decision,
+    GiveUp,
+    Instance,
+    Phase,
+    RoundKey,
+    Signed,
+)
+from pnyx.protocol.round.plan import RoundPlan
+from pnyx.protocol.round.values import AbortValue, OpenValue
+
+
+def signed(folk: People, plan: RoundPlan, member: int, body: Any) -> Signed:
+    """A body signed by a member."""
+    index = plan.committee[member]
+    return sign_body(folk.cryptos[index], plan.census.network, plan.census.node_ids[index], body)
+
+
+def open_value(folk: People, plan: RoundPlan, members: Sequence[int]) -> bytes:
+    """Round keys of these members."""
+    keys = (RoundKey(plan.context, m, b"k" * 32, bytes(32), bytes(32)) for m in members)
+    return codec.encode(OpenValue(tuple(signed(folk, plan, key.member, key) for key in keys)))
+
+
+def abort_value(folk: People, plan: RoundPlan, members: Sequence[int]) -> bytes:
+    """The words of these members that they gave up."""
+    words = (signed(folk, plan, m, GiveUp(plan.context, m)) for m in members)
+    return codec.encode(AbortValue(tuple(words)))
+
+
+def decided(
+    folk: People,
+    plan: RoundPlan,
+    instance: Instance,
+    value: bytes,
+    phase: Phase = Phase.LOCK,
+    signers: Sequence[int] | None = None,
+) -> Decision:
+    """This value with the locks of a quorum, or of these members."""
+    chosen = tuple(range(plan.size.quorum)) if signers is None else tuple(signers)
+    statement = vote_statement(plan.context, instance, phase, 0, value_hash(value))
+    signatures = tuple(folk.cryptos[plan.committee[m]].sign(statement) for m in chosen)
+    return Decision(plan.context, instance, 0, value, QuorumCertificate(chosen, signatures))
+
+
+def abort_of(
+    folk: People,
+    plan: RoundPlan,
+    listed: Sequence[int] | None = None,
+    left: Sequence[int] | None = None,
+    **changes: Any,
+) -> AbortCertificate:
+    """The abort of a plan. listed, left: members with a key, and that gave up; else a quorum."""
+    quorum = range(plan.size.quorum)
+    opened = open_value(folk, plan, quorum if listed is None else listed)
+    aborted = abort_value(folk, plan, quorum if left is None else left)
+    certificate = AbortCertificate(
+        plan.study,
+        plan.round_number,
+        decided(folk, plan, Instance.OPEN, opened),
+        decided(folk, plan, Instance.ACCEPT, aborted),
+    )
+    return replace(certificate, **changes)

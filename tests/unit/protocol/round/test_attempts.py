@@ -1,0 +1,259 @@
+"""What follows when members give up: their word, the abort, stand-ins, the skip."""
+
+import pytest
+from tests.support.aborts import abort_of, abort_value, decided, signed
+from tests.support.committee import Committee
+from tests.support.town import ideal, people
+from tests.unit.protocol.round.test_committee import Walk
+
+from pnyx.errors import ProtocolError, RuleBroken
+from pnyx.primitives import codec
+from pnyx.protocol import beacon
+from pnyx.protocol.agreement import value_hash
+from pnyx.protocol.events import Forget, Persist
+from pnyx.protocol.messages import (
+    CloseNow,
+    CloseVote,
+    EchoProof,
+    GiveUp,
+    Instance,
+    MemberInput,
+    Phase,
+    Proposal,
+    Pull,
+    RecordBody,
+    RecordVote,
+    RoundKey,
+    Step,
+    ViewChange,
+    Vote,
+)
+from pnyx.protocol.params import DEFAULT_PARAMS
+from pnyx.protocol.round.attempts import abort_hash, second_attempt
+from pnyx.protocol.round.values import is_abort
+
+PATIENCE = DEFAULT_PARAMS.attempt_timeout_s
+LATE = 2 * PATIENCE
+C = Committee()
+CRYPTO = C.folk.cryptos[0]
+
+
+def wait(walk: Walk, now: float = LATE) -> list:
+    """Let a member's time run out; returns what it sends."""
+    before = len(walk.box.sent)
+    walk.member.tick(now)
+    return [m for _, m in walk.box.sent[before:]]
+
+
+def words(walk: Walk, members) -> list[MemberInput]:
+    plan = walk.c.plan
+    return [
+        MemberInput(plan.context, signed(walk.c.folk, plan, m, GiveUp(plan.context, m)))
+        for m in members
+    ]
+
+
+def abort_decision(walk: Walk):
+    value = abort_value(walk.c.folk, walk.c.plan, range(walk.c.size.quorum))
+    return decided(walk.c.folk, walk.c.plan, Instance.ACCEPT, value)
+
+
+@pytest.mark.parametrize("step", [Step.CLOSE, Step.CHALLENGE, Step.ACCEPT])
+def test_a_member_gives_up_after_waiting_in_vain(step):
+    walk = Walk().to(step)
+    begins = walk.member._close_deadline() if step is Step.CLOSE else 1.0
+    assert not [m for m in wait(walk, begins + PATIENCE - 1) if isinstance(m, GiveUp)]
+    assert walk.own_inputs(GiveUp) == []
+    wait(walk, begins + PATIENCE)
+    assert walk.own_inputs(GiveUp)[0] == GiveUp(walk.context, 1)
+    assert walk.member.stopped
+
+
+@pytest.mark.parametrize("step", [Step.OPEN, Step.RELEASE, Step.CERTIFY])
+def test_no_member_gives_up_before_keys_or_after_the_set(step):
+    walk = Walk().to(step)
+    wait(walk)
+    assert walk.own_inputs(GiveUp) == []
+
+
+def test_no_member_gives_up_a_round_without_contributions():
+    joining = Committee(joining=True)
+    walk = Walk()
+    walk.member.patience._services = joining.services(1)[0]
+    assert walk.member.patience.deadline(Step.CLOSE, 0.0) is None
+
+
+def test_a_word_survives_a_restart_and_replaces_every_input():
+    first = Walk().to(Step.CLOSE)
+    wait(first)
+    (stored,) = [e for e in first.box.of(Persist) if e.key.endswith("/give-up")]
+    again = Walk(restored={"give-up": stored.value}).to(Step.ACCEPT)
+    assert again.member.patience.gave_up
+    kinds = {type(body) for body in map(again.member.reader.member_body, sent_by(again))}
+    assert kinds == {RoundKey, GiveUp}
+
+
+def sent_by(walk: Walk):
+    return [message.signed for message in walk.box.of(MemberInput)]
+
+
+def test_a_member_that_gave_up_resends_its_word_and_no_close_vote():
+    walk = Walk().to(Step.CLOSE)
+    wait(walk)
+    before = len(walk.own_inputs(CloseVote))
+    wait(walk, LATE + 10 * DEFAULT_PARAMS.retransmit_s)
+    assert len(walk.own_inputs(GiveUp)) > 1
+    assert len(walk.own_inputs(CloseVote)) == before
+
+
+def test_an_abort_erases_the_attempt_and_is_handed_over():
+    walk = Walk().to(Step.CHALLENGE)
+    decision = abort_decision(walk)
+    walk.hear(0, decision)
+    (certificate,) = walk.aborts
+    assert certificate.aborted == decision
+    assert certificate.opened == walk.member.agreements[Instance.OPEN].decision
+    assert Forget(f"{walk.c.plan.secret_scope}/") in walk.box.of(Forget)
+    assert walk.member.step is Step.DONE
+    assert walk.member.next_deadline() is None
+    assert wait(walk) == []
+    assert walk.hear(0, Pull(walk.context, Step.OPEN)) == []
+
+
+def test_an_abort_means_nothing_to_a_member_without_the_list_of_keys():
+    walk = Walk()
+    walk.hear(0, abort_decision(walk))
+    assert walk.member.step is Step.OPEN
+
+
+def test_an_abort_is_followed_by_certificates_alone():
+    walk = Walk().to(Step.CLOSE)
+    value = abort_value(walk.c.folk, walk.c.plan, range(walk.c.size.quorum))
+    (echo,) = walk.hear(0, Proposal(walk.context, Instance.ACCEPT, 0, value, None))
+    assert isinstance(echo, Vote)
+    (lock,) = walk.hear(0, walk.certificate(Instance.ACCEPT, Phase.ECHO, value))
+    assert lock.phase is Phase.LOCK
+    wait(walk, 50.0)  # its leader is silent: it tells the others what it is locked on
+    reports = [m for m in walk.box.of(ViewChange) if m.value is not None]
+    assert reports
+    assert reports[0].instance is Instance.ACCEPT
+    assert reports[0].value == value
+    walk.hear(0, walk.certificate(Instance.ACCEPT, Phase.LOCK, value))
+    assert walk.aborts
+
+
+def test_a_leader_calls_on_others_and_proposes_the_abort():
+    walk = Walk(0).to(Step.CLOSE)
+    size = walk.c.size
+    wait(walk, 50.0)  # for the close votes' sake; nobody has given up
+    assert walk.box.of(Proposal) == []
+    for message in words(walk, range(1, size.corrupt_max + 2)):
+        walk.hear(1, message, 51.0)
+    (call,) = set(walk.box.of(CloseNow))
+    assert len(call.votes) == size.corrupt_max + 1
+    for message in words(walk, range(size.quorum)):
+        walk.hear(1, message, 51.0)
+    assert walk.box.of(Proposal) == []  # the grace for others is not over
+    assert walk.member.next_deadline() <= 51.0 + DEFAULT_PARAMS.grace_s
+    wait(walk, 51.0 + DEFAULT_PARAMS.grace_s)
+    (proposal,) = set(walk.box.of(Proposal))
+    assert proposal.instance is Instance.ACCEPT
+    assert walk.member.reader.abort_value(proposal.value) == frozenset(range(size.quorum))
+
+
+def test_a_leader_that_cannot_judge_what_is_locked_learns_first():
+    """It re-proposes an accepted set only once it knows list and challenge."""
+    ahead = Walk(1).to(Step.ACCEPT)
+    value = ahead.accept_value()
+    walk = Walk(0).to(Step.CLOSE)
+    signatures = walk.signatures(Instance.ACCEPT, Phase.ECHO, value)
+    proof = EchoProof(0, value_hash(value), signatures)
+    change = ViewChange(walk.context, 0, Step.ACCEPT, Instance.ACCEPT, proof, value)
+    walk.hear(2, change)
+    assert walk.box.of(Proposal) == []
+
+
+def second() -> Committee:
+    """The second attempt of the same round."""
+    again = Committee()
+    again.plan = second_attempt(C.plan, abort_of(C.folk, C.plan), CRYPTO)
+    again.reader = type(C.reader)(again.plan, again.folk.cryptos[0])
+    return again
+
+
+def test_a_second_abort_is_a_skip(monkeypatch):
+    monkeypatch.setattr("tests.unit.protocol.round.test_committee.Committee", lambda **_: second())
+    walk = Walk()
+    walk.hear(0, walk.decision(Instance.OPEN, walk.open_value))
+    walk.hear(0, abort_decision(walk))
+    assert walk.aborts == []
+    body = codec.decode(walk.member.body, RecordBody, bytes_max=10**6)
+    assert (body.attempt, body.skipped, body.accepted, body.metrics) == (2, True, (), ())
+    assert body.next_beacon == beacon.skipped(walk.context)
+    assert [vote.body_hash for vote in walk.box.of(RecordVote)]
+    decision = walk.member.agreements[Instance.ACCEPT].decision
+    assert decision in walk.hear(3, Pull(walk.context, Step.CLOSE))
+
+
+def test_a_member_signs_one_record_of_an_attempt():
+    walk = Walk(restored={"record": b"another".ljust(32)}).to(Step.CERTIFY)
+    assert walk.box.of(RecordVote) == []
+    honest = Walk().to(Step.CERTIFY)
+    assert honest.box.of(RecordVote)
+    assert [e for e in honest.box.of(Persist) if e.key.endswith("/record")]
+
+
+def test_stand_ins_replace_members_that_were_away_all_along():
+    quorum = C.size.quorum
+    for listed, left, absent in (
+        (range(quorum), range(quorum), [6]),
+        (range(1, 7), range(1, 7), [0]),
+        (range(quorum), range(1, 7), []),
+    ):
+        plan = second_attempt(C.plan, abort_of(C.folk, C.plan, listed, left), CRYPTO)
+        pairs = enumerate(zip(plan.committee, C.plan.committee, strict=True))
+        assert [m for m, (new, old) in pairs if new != old] == absent
+        assert len(set(plan.committee)) == C.size.size
+
+
+def test_without_spare_people_the_committee_stays():
+    small = Committee(count=7, folk=people(7, C.size, ideal), contributors=range(2, 7))
+    plan = second_attempt(small.plan, abort_of(small.folk, small.plan), small.folk.cryptos[0])
+    assert plan.committee == small.plan.committee
+    assert plan.context != small.plan.context
+
+
+def test_the_context_of_a_second_attempt_names_the_abort():
+    one = abort_of(C.folk, C.plan)
+    other = abort_of(C.folk, C.plan, left=range(1, 7))
+    contexts = {second_attempt(C.plan, each, CRYPTO).context for each in (one, other)}
+    assert len({*contexts, C.plan.context}) == 3
+    assert abort_hash(one) != abort_hash(other)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"study": b"x" * 32},
+        {"round_number": 9},
+        {"opened": decided(C.folk, C.plan, Instance.OPEN, b"no list")},
+        {"aborted": decided(C.folk, C.plan, Instance.ACCEPT, b"a set")},
+        {"aborted": abort_of(C.folk, C.plan).opened},
+        {"aborted": abort_of(C.folk, Committee(round_number=2).plan).aborted},
+    ],
+)
+def test_a_certificate_of_something_else_opens_nothing(changes):
+    with pytest.raises(ProtocolError):
+        second_attempt(C.plan, abort_of(C.folk, C.plan, **changes), CRYPTO)
+
+
+def test_a_round_without_contributions_has_no_second_attempt():
+    plan = Committee(joining=True).plan
+    with pytest.raises(RuleBroken):
+        second_attempt(plan, abort_of(C.folk, plan), CRYPTO)
+
+
+def test_what_is_no_abort():
+    assert not is_abort(b"")
+    assert not is_abort(C.open_value())
+    assert is_abort(abort_value(C.folk, C.plan, ()))
