@@ -2,13 +2,15 @@
 
 import pytest
 
+from pnyx.protocol.aggregation.direct import Judgement
 from pnyx.protocol.aggregation.verification import sum_share
 from pnyx.protocol.events import DebitRecorded, Effect, Persist, RecordDebit
 from pnyx.protocol.machine import NodeMachine
 from pnyx.protocol.messages import Instance
+from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.round import committee
 from pnyx.protocol.round.committee import CommitteeMember
-from pnyx.simulator import Crash, InvariantError, Owner, Scenario, run
+from pnyx.simulator import Crash, InvariantError, Owner, Partition, Scenario, run
 from pnyx.simulator.population import SimulatedNode
 
 SMALL = Scenario(seed=5, nodes=8, limit_s=60.0)
@@ -103,3 +105,21 @@ def test_round_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CommitteeMember, "_record_vote", lambda member, now: None)
     with pytest.raises(InvariantError, match="has not ended"):
         run(SMALL)
+
+
+def test_release_in_an_aborted_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Members that take an abort for an accepted set go on to release."""
+
+    def careless(member: CommitteeMember) -> None:
+        member.judgement = Judgement((), (), {})
+
+    monkeypatch.setattr(CommitteeMember, "_abort", careless)
+    divided = Scenario(
+        seed=5,
+        nodes=8,
+        params=ProtocolParams(attempt_timeout_s=15.0),
+        partitions=(Partition((0, 1, 2, 3), 5.1, 40.0),),
+        limit_s=100.0,
+    )
+    with pytest.raises(InvariantError, match="in an aborted attempt"):
+        run(divided)

@@ -56,7 +56,7 @@ def test_level_decides_what_is_told(capsys) -> None:
     informed = logged(capsys, "info")
     assert not [event for event in DEBUG if event in informed]
     warned = logged(capsys, "warning").splitlines()
-    assert len(warned) == 2
+    assert len(warned) == 3
     assert logged(capsys, "error") == ""
 
 
