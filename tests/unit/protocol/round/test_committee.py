@@ -40,6 +40,7 @@ from pnyx.protocol.messages import (
 from pnyx.protocol.round.committee import CommitteeMember
 from pnyx.protocol.round.leader import Leader
 from pnyx.protocol.round.services import RoundServices
+from pnyx.protocol.round.values import header_hash, headers_root
 
 VECTOR = np.arange(5, dtype=np.int64) - 2
 CONTRIBUTORS = (2, 3, 4)
@@ -54,6 +55,9 @@ class StudyStub:
 
     def joined(self):
         return (1, 2)
+
+    def culprits(self):
+        return ()
 
     def model(self):
         return self._model
@@ -129,7 +133,8 @@ class Walk:
         return self.c.accept_value(responses)
 
     def response(self, member, challenge):
-        return self.c.response(member, self.contributors, challenge)
+        names = [header_hash(self.c.header(i, open_value=self.opened)) for i in self.contributors]
+        return self.c.response(member, self.contributors, challenge, headers=headers_root(names))
 
     def release(self, member, **changes):
         shares = [self.c.shares(i, member) for i in self.member.judgement.accepted]
