@@ -13,6 +13,7 @@ from pnyx.protocol.aggregation.verdicts import Rule
 from pnyx.protocol.aggregation.verification import sum_share
 from pnyx.protocol.agreement import value_hash, vote_statement
 from pnyx.protocol.events import Forget, PeerBlamed, Persist
+from pnyx.protocol.evidence.proofs import check_evidence, offence_of
 from pnyx.protocol.identity import signing_input
 from pnyx.protocol.messages import (
     Certificate,
@@ -365,7 +366,7 @@ def test_calls_to_close():
             id="another kind of input",
         ),
         pytest.param(
-            lambda walk: [walk.release(m, shares=b"1234") for m in range(7)], 7, id="wrong size"
+            lambda walk: [walk.release(m, shares=b"1234") for m in range(7)], 0, id="wrong size"
         ),
     ],
 )
@@ -384,8 +385,11 @@ def test_a_contributor_beyond_its_bound_is_left_out_and_blamed():
     body = codec.decode(walk.member.body, RecordBody, bytes_max=10**6)
     assert body.accepted == (2, 3, 4)
     assert walk.study.totals == [(3 * VECTOR).tolist()]
-    node = walk.c.plan.census.node_ids[5]
-    assert walk.box.of(PeerBlamed) == [PeerBlamed(node, walk.member.judgement.rejected[5].value)]
+    (evidence,) = walk.box.accused
+    assert evidence.culprit == 5
+    assert offence_of(evidence.proof) == walk.member.judgement.rejected[5].value
+    check_evidence(evidence, walk.c.plan, walk.c.folk.cryptos[8])
+    assert codec.decode(walk.member.body, RecordBody, bytes_max=10**6).excluded == (5,)
     assert walk.member.judgement.rejected[5] in (Rule.RANGE, Rule.BOUND)
 
 
@@ -529,8 +533,9 @@ def test_with_a_wrong_release_the_members_see_them_all(alter):
     assert len(bundle.releases) == SMALL.size
     walk = Walk().to(Step.RELEASE)
     walk.hear(0, bundle)
-    (blame,) = walk.box.of(PeerBlamed)
-    assert blame.peer == walk.c.plan.census.node_ids[6]
+    (evidence,) = walk.box.accused
+    assert evidence.culprit == 6
+    check_evidence(evidence, walk.c.plan, walk.c.folk.cryptos[8])
 
 
 def test_a_leader_spreads_all_releases_when_the_first_do_not_open_the_beacon():
