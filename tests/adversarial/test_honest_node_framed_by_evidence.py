@@ -17,7 +17,9 @@ from tests.support.evidence import (
 )
 
 from pnyx.primitives import codec
+from pnyx.protocol.aggregation import direct
 from pnyx.protocol.aggregation.encoding import FIELDS
+from pnyx.protocol.aggregation.verification import summed_length
 from pnyx.protocol.evidence import proofs
 from pnyx.protocol.messages import (
     BadDealing,
@@ -106,8 +108,8 @@ def test_releases_of_two_sums_are_put_together():
     signed += [S.release(m, summed=(2, 3), accepted=b"b" * 32) for m in (4, 5)]
     assert not S.convicts(S.evidence(LIAR, WrongRelease(tuple(signed))))
     bodies = [codec.decode(each.body, Release, bytes_max=10**6) for each in signed]
-    unchecked = {body.member: body for body in bodies}
-    assert LIAR in proofs.wrong_releases(S.size, S.bounds, unchecked)
+    unchecked = {body.member: body.shares for body in bodies}
+    assert LIAR in direct.wrong_shares(S.size, unchecked, summed_length(S.bounds, S.size))
 
 
 def test_close_votes_that_were_signed_anew(monkeypatch):

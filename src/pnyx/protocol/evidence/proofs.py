@@ -27,7 +27,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from pnyx.errors import DecodingError, MalformedMessage, RuleBroken
+from pnyx.errors import MalformedMessage, RuleBroken
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import verify_merkle_proof
 from pnyx.protocol import beacon
@@ -221,8 +221,9 @@ class _Court:
         releases = self._releases(proof.releases)
         if member is None or member not in releases:
             raise RuleBroken("the culprit released no share here")
-        liars = wrong_releases(self._size, self._bounds, releases)
-        if member not in liars:
+        released = {each: release.shares for each, release in releases.items()}
+        length = summed_length(self._bounds, self._size)
+        if member not in direct.wrong_shares(self._size, released, length):
             raise RuleBroken("the released share lies on the polynomial of the sum")
         return self._plan.census.node_ids[culprit]
 
@@ -299,30 +300,6 @@ class _Court:
         if len({release.accepted for release in releases.values()}) > 1:
             raise RuleBroken("shares of different sums were released")
         return releases
-
-
-def wrong_releases(
-    size: CommitteeSize, bounds: Bounds, releases: Mapping[int, Release]
-) -> frozenset[int]:
-    """Members whose released share is of the wrong form or, if the others suffice, wrong.
-
-    releases: member -> its release, all for one accepted set.
-    """
-    length = summed_length(bounds, size)
-    wrong: set[int] = set()
-    shares: dict[int, FieldShares] = {}
-    for member, release in releases.items():
-        if not release.shares:
-            continue  # not of the pool, or silent: no offence
-        try:
-            shares[member] = direct.read_released(release.shares, length, size.packing)
-        except MalformedMessage:
-            wrong.add(member)
-    try:
-        _, liars = direct.decode_sum(size, shares, length)
-    except DecodingError:
-        return frozenset(wrong)
-    return frozenset(wrong.union(liars))
 
 
 def _ascending(numbers: Sequence[int]) -> bool:
