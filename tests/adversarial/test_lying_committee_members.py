@@ -53,7 +53,11 @@ def wrong_answers(body):
 
 
 def no_answers(body):
-    return replace(body, held=(), values=b"") if isinstance(body, VerifyResponse) else body
+    return (
+        replace(body, held=(), headers=bytes(32), values=b"")
+        if isinstance(body, VerifyResponse)
+        else body
+    )
 
 
 def answers_to_another_challenge(body):
