@@ -54,7 +54,7 @@ from pnyx.protocol.events import (
 from pnyx.protocol.machine import NodeMachine
 from pnyx.protocol.messages import Record
 from pnyx.protocol.params import DEFAULT_PARAMS, ProtocolParams
-from pnyx.protocol.privacy import epsilon, phase_rho, study_rho
+from pnyx.protocol.privacy import epsilon, study_rho
 from pnyx.protocol.study import StudyState
 from pnyx.vault import RoundStore, StudyRequest, Vault, evaluate_policy
 
@@ -489,7 +489,6 @@ class Daemon:
             ledger.abort(*attempt, certificate=effect.certificate, now=wall_clock())
 
     def _debit(self, effect: RecordDebit) -> None:
-        phase = self.machine.studies[effect.study].manifest.phase_of(effect.round_number)
         try:
             self.vault.ledger.debit(
                 effect.study,
@@ -497,7 +496,7 @@ class Daemon:
                 effect.attempt,
                 phase=effect.phase,
                 bytes_planned=effect.payload_bytes,
-                rho=phase_rho(phase),
+                rho=effect.rho,
                 now=wall_clock(),
             )
         except PnyxError as error:

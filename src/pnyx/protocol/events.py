@@ -145,6 +145,7 @@ class RecordDebit(Effect, frozen=True):
     attempt: int
     phase: str
     payload_bytes: int
+    rho: float  # the privacy cost, see `privacy`
 
 
 class Notice(Effect, frozen=True):

@@ -41,6 +41,7 @@ from pnyx.protocol.messages import (
 )
 from pnyx.protocol.noise import noised
 from pnyx.protocol.ports import IntVector
+from pnyx.protocol.privacy import phase_rho
 from pnyx.protocol.round.committee import receipt_statement
 from pnyx.protocol.round.holdings import share_info
 from pnyx.protocol.round.services import RoundServices
@@ -229,6 +230,7 @@ class Contributor:
                 self._plan.attempt,
                 phase.kind,
                 size * len(self._keys),
+                phase_rho(phase),
             )
         )
 
