@@ -227,8 +227,7 @@ class CommitteeMember:
 
     def decided(self, instance: Instance) -> bytes:
         """Hash of a fixed value, zero when the round has none."""
-        decision = self.agreements[instance].decision
-        return value_hash(decision.value) if decision is not None else NO_VALUE
+        return self.agreements[instance].decided_hash or NO_VALUE
 
     def listed(self) -> list[int]:
         """Members of the open list that are not known to be unreachable."""

@@ -73,7 +73,7 @@ class Holdings:
             raise RuleBroken("a contribution was sealed to another list of round keys")
         name = header_hash(message.header)
         who = header.contributor
-        if header_hash(self.headers.setdefault(who, message.header)) != name:
+        if self.headers.setdefault(who, message.header) != message.header:
             raise RuleBroken("a contributor showed two different contributions")
         if name not in self.shares:
             if message.share.member != self._member:
