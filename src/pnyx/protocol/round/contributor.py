@@ -22,6 +22,7 @@ from pnyx.protocol.agreement import check_decision, value_hash
 from pnyx.protocol.events import (
     ContributionAcknowledged,
     ContributionSent,
+    PublishedSum,
     RecordDebit,
     StartTraining,
 )
@@ -105,7 +106,7 @@ class Contributor:
 
     # --- driving --------------------------------------------------------------------------------
 
-    def start(self, model: bytes) -> None:
+    def start(self, model: bytes, statistics: PublishedSum | None = None) -> None:
         """Ask for training; after a restart, take up the stored contribution instead."""
         self.started = True
         if self._stored is not None:
@@ -123,6 +124,7 @@ class Contributor:
                 self._manifest,
                 model,
                 self._plan.attempt,
+                statistics,
             )
         )
 
