@@ -7,6 +7,7 @@ from tests.support.town import ideal, real
 from pnyx.errors import MalformedMessage, ProtocolError, WrongContext
 from pnyx.protocol.messages import Contribution, SealedShare
 from pnyx.protocol.round import holdings as module
+from pnyx.protocol.round.dispute import Disputes
 from pnyx.protocol.round.holdings import Holdings
 
 MEMBER = 1
@@ -14,7 +15,8 @@ MEMBER = 1
 
 def hold(committee: Committee) -> Holdings:
     services, _ = committee.services(MEMBER)
-    return Holdings(services, committee.reader, MEMBER, committee.private_key(MEMBER))
+    unreadable = Disputes(services, MEMBER).unreadable
+    return Holdings(services, committee.reader, MEMBER, committee.private_key(MEMBER), unreadable)
 
 
 def copied(committee: Committee, thief: int = 3) -> Contribution:

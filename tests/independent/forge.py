@@ -148,6 +148,7 @@ def _record(
         "metrics": (1,) * plan.phase.metrics_length if counting else (),
         "joins_root": joins_root(joins),
         "next_beacon": b"n" * 32,
+        "excluded": plan.excluded,
         "privacy_spent": spent(plan, skipped=bool(edit.get("skipped", False))),
     }
     changed = {name: value for name, value in edit.items() if name in terms}

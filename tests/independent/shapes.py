@@ -166,6 +166,7 @@ RECORD_BODY = array(
     joins=B32,
     next_beacon=B32,
     privacy_spent=optional(integer(0, 2**62 - 1)),
+    excluded=INDICES,
 )
 BALLOT = array(
     kind=one_of("choice", "approval", "ranking"),

@@ -68,6 +68,7 @@ class Round(NamedTuple):
     beacon: bytes = b""
     joins: tuple[int, ...] = ()
     aborted: bytes = b""
+    excluded: tuple[int, ...] = ()
 
 
 # --- hashes and draws ---------------------------------------------------------------------------
@@ -140,7 +141,12 @@ def vote(context: bytes, instance: int, view: int, value: bytes) -> bytes:
 
 
 def draw_committee(
-    census: Census, beacon: bytes, study: bytes, number: int, stand_ins: int = 0
+    census: Census,
+    beacon: bytes,
+    study: bytes,
+    number: int,
+    excluded: tuple[int, ...] = (),
+    stand_ins: int = 0,
 ) -> list[int]:
     drawn: list[int] = []
     attempt = 0
@@ -154,17 +160,19 @@ def draw_committee(
             attempt.to_bytes(8, "big"),
         )
         index = int.from_bytes(hashed, "big") % len(census.ids)
-        if index not in drawn:
+        if index not in drawn and index not in excluded:
             drawn.append(index)
         attempt += 1
     return drawn
 
 
-def draw_contributors(census: Census, beacon: bytes, joins: list[int], count: int) -> list[int]:
+def draw_contributors(
+    census: Census, beacon: bytes, joins: list[int], excluded: list[int], count: int
+) -> list[int]:
     def rank(index: int) -> bytes:
         return digest("pnyx/selection/contributor", beacon, census.ids[index])
 
-    joined = {index for index in joins if index < len(census.ids)}
+    joined = {index for index in joins if index < len(census.ids) and index not in excluded}
     return sorted(joined, key=rank)[:count]
 
 
@@ -420,13 +428,16 @@ class _Chain:
             number=number,
             previous=record_name(record.body),
             model=body.model_hash,
-            committee=draw_committee(self.census, beacon, self.study, number),
+            committee=draw_committee(self.census, beacon, self.study, number, tuple(body.excluded)),
             beacon=beacon,
             joins=tuple(record.joins),
-            contributors=draw_contributors(self.census, beacon, record.joins, phase.drawn),
+            contributors=draw_contributors(
+                self.census, beacon, record.joins, body.excluded, phase.drawn
+            ),
             phase=phase,
             floor=phase.cohort_min,
             spent=body.privacy_spent,
+            excluded=tuple(body.excluded),
         )
 
     def check_record(self, plan: Round, record: Any) -> Any:
@@ -449,6 +460,7 @@ class _Chain:
         joined = b"".join(index.to_bytes(4, "big") for index in record.joins)
         self.check(body.joins == digest("pnyx/joins", joined), plan.where, "joins")
         self.check_outcome(plan, body)
+        self.check_excluded(plan, body)
         self.check_without_outcome(plan, body)
         self.check_implied(plan, record, body)
         self.check_certificate(plan, record)
@@ -471,8 +483,15 @@ class _Chain:
         there = self.members(plan, where, keys, shapes.ROUND_KEY)
         there |= self.members(plan, where, words, shapes.GIVE_UP)
         absent = [member for member in range(self.census.size) if member not in there]
-        spare = min(len(absent), len(self.census.ids) - self.census.size)
-        drawn = draw_committee(self.census, plan.beacon, plan.study, plan.number, spare)
+        left = len(self.census.ids) - self.census.size - len(plan.excluded)
+        drawn = draw_committee(
+            self.census,
+            plan.beacon,
+            plan.study,
+            plan.number,
+            plan.excluded,
+            min(len(absent), left),
+        )
         committee = drawn[: self.census.size]
         for member, index in zip(absent, drawn[self.census.size :], strict=False):
             committee[member] = index
@@ -510,6 +529,18 @@ class _Chain:
         self.check(body.skipped, plan.where, "no closed list, but not skipped")
         self.check(body.joins == digest("pnyx/joins", joined), plan.where, "joins did not stay")
         self.check(body.next_beacon == beacon, plan.where, "another beacon after a skip")
+        self.check(
+            tuple(body.excluded) == plan.excluded, plan.where, "exclusions without a closed list"
+        )
+
+    def check_excluded(self, plan: Round, body: Any) -> None:
+        """Exclusions only grow, and leave a whole committee to be drawn."""
+        excluded, where = body.excluded, plan.where
+        self.check(sorted(set(excluded)) == excluded, where, "exclusions out of order")
+        self.check(all(i < len(self.census.ids) for i in excluded), where, "excludes a stranger")
+        self.check(set(plan.excluded) <= set(excluded), where, "an exclusion was taken back")
+        most = len(self.census.ids) - self.census.size
+        self.check(len(excluded) <= most, where, "excludes too many")
 
     def check_outcome(self, plan: Round, body: Any) -> None:
         accepted = body.accepted

@@ -111,7 +111,7 @@ def test_release_in_an_aborted_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Members that take an abort for an accepted set go on to release."""
 
     def careless(member: CommitteeMember) -> None:
-        member.judgement = Judgement((), (), {})
+        member.judgement = Judgement((), (), {}, {})
 
     monkeypatch.setattr(CommitteeMember, "_abort", careless)
     divided = Scenario(

@@ -21,6 +21,7 @@ from pnyx.protocol.messages import (
     CloseVote,
     Contribution,
     ContributionHeader,
+    Evidence,
     HeldContribution,
     RoundKey,
     SealedShare,
@@ -38,6 +39,7 @@ from pnyx.protocol.round.values import (
     OpenValue,
     contribution_context,
     header_hash,
+    headers_root,
 )
 from pnyx.protocol.selection import CommitteeSize
 
@@ -66,6 +68,10 @@ class Outbox:
 
     sent: list[tuple[int, object]] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
+    accused: list[Evidence] = field(default_factory=list)
+
+    def accuse(self, plan: RoundPlan, evidence: Evidence) -> None:
+        self.accused.append(evidence)
 
     def post(self, node_index: int, plan: RoundPlan, message) -> None:
         self.sent.append((node_index, message))
@@ -244,6 +250,7 @@ class Committee:
             "joined": (1, 2),
             "next_dealers": dealers,
             "challenge_dealers": dealers,
+            "culprits": (),
             **changes,
         }
         return CloseVote(**terms)
@@ -282,6 +289,7 @@ class Committee:
             "member": member,
             "challenge": challenge,
             "held": tuple(indices),
+            "headers": headers_root([header_hash(self.header(index)) for index in indices]),
             "values": verification.pack_answers(values),
             **changes,
         }

@@ -67,6 +67,7 @@ def record(folk: People, plan: RoundPlan, joins: tuple[int, ...] = (), **changes
         "metrics": (),
         "joins_root": joins_root(joins),
         "next_beacon": b"n" * 32,
+        "excluded": plan.excluded,
         **changes,
     }
     terms.setdefault("privacy_spent", spent(plan, skipped=terms["skipped"]))

@@ -245,10 +245,14 @@ class MessageRejected(Notice, frozen=True):
 
 
 class PeerBlamed(Notice, frozen=True):
-    """A peer broke a rule; `rule` names it."""
+    """A peer broke a rule; `rule` names it.
+
+    evidence: hash of what proves it to anybody; empty when this node has only seen it.
+    """
 
     peer: bytes
     rule: str
+    evidence: bytes = b""
 
 
 class RequestRefused(Notice, frozen=True):

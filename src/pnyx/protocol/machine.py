@@ -27,6 +27,7 @@ from pnyx.protocol.events import (
     LearnAddress,
     MessageReceived,
     MessageRejected,
+    PeerBlamed,
     PeerReachable,
     PeerUnreachable,
     Persist,
@@ -39,6 +40,9 @@ from pnyx.protocol.events import (
     TrainingFailed,
     TrainingFinished,
 )
+from pnyx.protocol.evidence.docket import PREFIX as EVIDENCE
+from pnyx.protocol.evidence.docket import Docket
+from pnyx.protocol.evidence.proofs import offence_of
 from pnyx.protocol.gossip import Gossip, blob_name, item_id
 from pnyx.protocol.identity import Census, sign_body
 from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, read_manifest, study_id
@@ -46,6 +50,7 @@ from pnyx.protocol.messages import (
     AbortCertificate,
     Announce,
     Blob,
+    Evidence,
     GossipItem,
     GossipMessage,
     Indices,
@@ -96,6 +101,10 @@ class _StudyView:
     def joined(self) -> Indices:
         """Census indices whose join is known."""
         return () if self._state is None else self._machine.joined(self._state.study)
+
+    def culprits(self) -> Indices:
+        """Census indices of nodes that are convicted by evidence."""
+        return self._machine.docket.culprits
 
     def model(self) -> bytes | None:
         """The model that the round starts from."""
@@ -164,6 +173,7 @@ class NodeMachine:
         self._early_bytes = 0
         self._early_next = 0
         self._restored = dict(restored)
+        self.docket = Docket(census, crypto, params)
         self.epoch_record: Record | None = None  # proves the first beacon, for who verifies later
         self._gossip = Gossip(
             params,
@@ -253,6 +263,9 @@ class NodeMachine:
                 self.census.network, self._address_sequence, self._address[0], self._address[1]
             )
             self._publish(sign_body(self._crypto, self.census.network, self.node_id, record))
+        evidence = sorted(name for name in self._restored if name.startswith(EVIDENCE))
+        for item in self.docket.restore(self._restored[name] for name in evidence):
+            self._gossip.add(item)
         chain = sorted(name for name in self._restored if name.startswith("chain/"))
         epoch = self._restored.get("chain/epoch/0")
         if epoch is not None:
@@ -392,6 +405,8 @@ class NodeMachine:
                     self._on_record(decoded, peer)
                 case AbortCertificate():
                     self._on_abort(decoded)
+                case Evidence():
+                    self._on_evidence(decoded, item, peer)
         except ProtocolError:
             self._gossip.refuse(item)
             raise
@@ -490,6 +505,51 @@ class NodeMachine:
                 active.tick(self._now)
             if state.finished:
                 self._effects.append(StudyFinished(state.study, content))
+
+    # --- evidence -------------------------------------------------------------------------------
+
+    def accuse(self, plan: RoundPlan, evidence: Evidence) -> None:
+        """Take evidence that this node found itself; what cannot be passed on is told only."""
+        if not self.docket.wants(evidence, self.node_id):
+            return
+        if self.docket.fits(evidence):
+            self._guard(self.node_id, lambda: self._take_evidence(plan, evidence))
+        else:
+            node = self.census.node_ids[evidence.culprit]
+            self._effects.append(PeerBlamed(node, offence_of(evidence.proof).value))
+
+    def _on_evidence(self, evidence: Evidence, item: bytes, peer: bytes) -> None:
+        if not self.docket.wants(evidence, peer):
+            self._gossip.refuse(item)
+            return
+        plan = self._plan_at(evidence)
+        if plan is None:
+            return  # of a study or an attempt that this node does not know yet
+        try:
+            self._take_evidence(plan, evidence)
+        except ProtocolError:
+            self.docket.failed(peer)
+            raise
+
+    def _take_evidence(self, plan: RoundPlan, evidence: Evidence) -> None:
+        key, item, offence = self.docket.admit(evidence, plan)
+        self._persist(key, item)
+        name = self._gossip.add(item)
+        node = self.census.node_ids[evidence.culprit]
+        self._effects.append(PeerBlamed(node, offence.value, name))
+
+    def _plan_at(self, evidence: Evidence) -> RoundPlan | None:
+        """The plan of the attempt that evidence is about."""
+        if evidence.study == epoch_chain_id(self.census.network):
+            return genesis_plan(self.census)
+        state = self.studies.get(evidence.study)
+        if state is None:
+            return None
+        return state.plan_at(evidence.round_number, evidence.attempt, self.params)
+
+    def _away(self, index: int) -> bool:
+        """Whether a node need not be waited for: unreachable, or convicted by evidence."""
+        return self.census.node_ids[index] in self._unreachable or self.docket.convicted(index)
 
     # --- records --------------------------------------------------------------------------------
 
@@ -628,7 +688,7 @@ class NodeMachine:
                 services,
                 member,
                 _StudyView(self, state),
-                lambda index: plan.census.node_ids[index] in self._unreachable,
+                self._away,
                 lambda record: self._on_own_record(plan, record),
                 lambda certificate: self._guard(self.node_id, lambda: self._on_abort(certificate)),
                 self._now,
@@ -677,7 +737,7 @@ class NodeMachine:
             services,
             state.signed.body,
             self.index,
-            lambda index: self.census.node_ids[index] in self._unreachable,
+            self._away,
             self._now,
         )
 

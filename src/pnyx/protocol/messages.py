@@ -10,7 +10,7 @@ each message with the step it belongs to and what its checks prevent.
 """
 
 from enum import IntEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -96,6 +96,7 @@ class CloseVote(msgspec.Struct, frozen=True, array_like=True, tag=11):
     joined: Indices  # census indices of the owners whose join it knows
     next_dealers: Members  # dealers of whom it holds a valid share
     challenge_dealers: Members
+    culprits: Indices  # census indices of the nodes against which it holds evidence
 
 
 class VerifyResponse(msgspec.Struct, frozen=True, array_like=True, tag=12):
@@ -105,6 +106,7 @@ class VerifyResponse(msgspec.Struct, frozen=True, array_like=True, tag=12):
     member: Member
     challenge: Digest
     held: Indices  # contributors of the closed list whose share it holds, ascending
+    headers: Digest  # Merkle root over the hashes of their headers, in order; zero when none
     values: SharePayload  # packed answers, see aggregation.verification
 
 
@@ -154,6 +156,7 @@ class RecordBody(msgspec.Struct, frozen=True, array_like=True, tag=14, kw_only=T
     next_beacon: Digest
     # What the study has cost each owner so far, see `privacy`; None once a sum had no noise.
     privacy_spent: Annotated[int, Meta(ge=0, lt=2**62)] | None
+    excluded: Indices  # census indices that no later round of the study draws, ascending
 
 
 class GiveUp(msgspec.Struct, frozen=True, array_like=True, tag=15):
@@ -360,7 +363,78 @@ class Record(msgspec.Struct, frozen=True, array_like=True, tag=41):
     abort: AbortCertificate | None = None
 
 
-GossipItem = Signed | Blob | Record | AbortCertificate
+# --- evidence -----------------------------------------------------------------------------------
+
+
+class OpenedPayload(msgspec.Struct, frozen=True, array_like=True):
+    """One member's share of a contribution in the clear, with its proof under the header."""
+
+    member: Member
+    payload: SharePayload
+    proof: MerkleProof
+
+
+class TwoBodies(msgspec.Struct, frozen=True, array_like=True, tag=120):
+    """Two bodies by one signer for one slot, of which an honest node signs one."""
+
+    first: Signed
+    second: Signed
+
+
+class WrongAnswer(msgspec.Struct, frozen=True, array_like=True, tag=121):
+    """A member's signed answers, and the share that one of them contradicts."""
+
+    header: Signed
+    opened: OpenedPayload
+    response: Signed
+    named: MerkleProof  # that the response answers for this header
+
+
+class WrongShare(msgspec.Struct, frozen=True, array_like=True, tag=122):
+    """A committed share that cannot be read, or (with the answers) lies off the polynomials."""
+
+    header: Signed
+    opened: OpenedPayload
+    responses: Annotated[tuple[Signed, ...], Meta(max_length=1024)]
+
+
+class BadContribution(msgspec.Struct, frozen=True, array_like=True, tag=123):
+    """A contribution whose answers show that it breaks its bounds."""
+
+    rule: Literal["range", "bound"]
+    header: Signed
+    responses: Annotated[tuple[Signed, ...], Meta(max_length=1024)]
+
+
+class WrongRelease(msgspec.Struct, frozen=True, array_like=True, tag=124):
+    """Signed shares of one sum, enough to tell that the culprit's is none."""
+
+    releases: Annotated[tuple[Signed, ...], Meta(max_length=1024)]
+
+
+class BadDealing(msgspec.Struct, frozen=True, array_like=True, tag=125):
+    """A dealer's commitment and f + 1 members' shares under it, which recompute to another one."""
+
+    key: Signed
+    challenge: bool  # which of the two dealings
+    members: Members
+    shares: OpenedShares
+
+
+Proof = TwoBodies | WrongAnswer | WrongShare | BadContribution | WrongRelease | BadDealing
+
+
+class Evidence(msgspec.Struct, frozen=True, array_like=True, tag=43):
+    """What convinces whoever knows the plan of one attempt that the culprit broke a rule."""
+
+    study: Digest
+    round_number: RoundNumber
+    attempt: Annotated[int, Meta(ge=1, le=2)]
+    culprit: Index  # census index
+    proof: Proof
+
+
+GossipItem = Signed | Blob | Record | AbortCertificate | Evidence
 
 
 class ViewChange(msgspec.Struct, frozen=True, array_like=True, tag=61):
@@ -431,6 +505,18 @@ class ShareRequest(msgspec.Struct, frozen=True, array_like=True, tag=73):
     contributors: Indices
 
 
+class Dispute(msgspec.Struct, frozen=True, array_like=True, tag=74):
+    """A member shows a contributor the answers that its contribution was judged by.
+
+    closed: all contributions of the closed list, so that the contributor can tell which header a
+    member answered for.
+    """
+
+    context: Digest
+    accepted: Decision
+    closed: Annotated[tuple[HeldContribution, ...], Meta(max_length=4096)]
+
+
 RoundMessage = (
     MemberInput
     | Dealing
@@ -449,6 +535,7 @@ RoundMessage = (
     | Receipt
     | Relay
     | ShareRequest
+    | Dispute
 )
 GossipMessage = Announce | Request | Items
 Message = GossipMessage | RoundMessage

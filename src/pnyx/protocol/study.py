@@ -18,6 +18,7 @@ from pnyx.protocol.ports import Crypto
 from pnyx.protocol.privacy import spent_after
 from pnyx.protocol.round.attempts import check_skip, second_attempt, without_outcome
 from pnyx.protocol.round.committee import joins_root
+from pnyx.protocol.round.exclusions import check_excluded
 from pnyx.protocol.round.plan import NO_MODEL, NO_RECORD, RoundPlan
 from pnyx.protocol.selection import draw_contributors, genesis_committee, select_census
 
@@ -90,7 +91,10 @@ def next_plan(
         return None
     phase = manifest.phase_of(number)
     beacon = body.next_beacon
-    joined = [census.node_ids[index] for index in record.joins if index < len(census)]
+    out = frozenset(body.excluded)
+    joined = [
+        census.node_ids[index] for index in record.joins if index < len(census) and index not in out
+    ]
     drawn = draw_contributors(beacon, joined, phase.drawn)
     return RoundPlan(
         census=census,
@@ -100,7 +104,7 @@ def next_plan(
         previous_record=record_hash(record),
         model_hash=body.model_hash,
         committee=select_census(
-            beacon, study, number, "committee", census.committee.size, len(census)
+            beacon, study, number, "committee", census.committee.size, len(census), exclude=out
         ),
         contributors=tuple(_index(census, node) for node in drawn),
         aggregators=select_census(
@@ -108,14 +112,16 @@ def next_plan(
             study,
             number,
             "aggregator",
-            min(params.aggregator_count, len(census)),
+            min(params.aggregator_count, len(census) - len(out)),
             len(census),
+            exclude=out,
         ),
         phase=phase,
         cohort_min=phase.cohort_min,
         privacy_spent=body.privacy_spent,
         beacon=beacon,
         joins=record.joins,
+        excluded=body.excluded,
     )
 
 
@@ -161,6 +167,7 @@ def verify_record(plan: RoundPlan, record: Record, crypto: Crypto) -> RecordBody
     opened = plan.phase is not None and not body.skipped
     if body.privacy_spent != spent_after(plan.privacy_spent, plan.phase, opened=opened):
         raise RuleBroken("a record states another privacy cost than its rounds have")
+    check_excluded(plan, body.excluded)
     if plan.phase is not None and without_outcome(body):
         check_skip(plan, body, joins_root(plan.joins))
     if not body.skipped and len(body.accepted) < plan.cohort_min:
@@ -185,6 +192,8 @@ class StudyState:
         self.census = census
         self.plan: RoundPlan | None = None  # of the attempt that is open
         self._first: RoundPlan | None = None  # of the open round's first attempt
+        self._opening: RoundPlan | None = None  # of round 0
+        self._attempts: dict[int, RoundPlan] = {}  # round -> its second attempt, where one was made
         self.records: list[Record] = []
         self.model_hash = manifest.initial_model
         self.model: bytes | None = None
@@ -194,8 +203,23 @@ class StudyState:
     def open(self, epoch_beacon: bytes) -> RoundPlan:
         """Start round 0."""
         self._first = joining_plan(self.census, self.study, self.manifest, epoch_beacon)
+        self._opening = self._first
         self.plan = self._first
         return self.plan
+
+    def plan_at(self, number: int, attempt: int, params: ProtocolParams) -> RoundPlan | None:
+        """The plan of an attempt of this round or of one before; None if this node knows none."""
+        if self._opening is None or number > len(self.records):
+            return None
+        first: RoundPlan | None = self._opening
+        if number > 0:
+            before = self.records[number - 1]
+            first = next_plan(self.census, self.study, self.manifest, before, params)
+        if first is None or attempt == 1:
+            return first
+        if number == len(self.records):
+            return None if self.plan is self._first else self.plan
+        return self._attempts.get(number)
 
     def abort(self, certificate: AbortCertificate, crypto: Crypto) -> RoundPlan:
         """Open the second attempt of the round. Raises ProtocolError."""
@@ -224,7 +248,10 @@ class StudyState:
 
         Raises ProtocolError.
         """
-        body = verify_record(self.plan_of(record, crypto), record, crypto)
+        plan = self.plan_of(record, crypto)
+        body = verify_record(plan, record, crypto)
+        if plan.abort is not None:
+            self._attempts[plan.round_number] = plan
         self.records.append(record)
         self._keep_statistics(body)
         if body.model_hash != self.model_hash:

@@ -35,11 +35,13 @@ class Judgement(msgspec.Struct, frozen=True):
     """Which contributions of a closed list count, and who can add them up.
 
     rejected: contributor -> the rule that it broke, None when too few members hold a good share.
+    off: contributor -> members whose answers lie off its polynomials, where there are any.
     """
 
     accepted: tuple[int, ...]  # contributors, ascending
     pool: tuple[int, ...]  # members that hold a good share of every accepted contribution
     rejected: dict[int, Rule | None]
+    off: dict[int, frozenset[int]]
 
 
 def settle(size: CommitteeSize, verdicts: Mapping[int, Verdict], answers: Answers) -> Judgement:
@@ -67,6 +69,7 @@ def settle(size: CommitteeSize, verdicts: Mapping[int, Verdict], answers: Answer
         accepted=tuple(sorted(chosen)),
         pool=tuple(sorted(pool)),
         rejected={who: verdicts[who].rule for who in sorted(verdicts) if who not in chosen},
+        off={who: verdicts[who].off for who in sorted(verdicts) if verdicts[who].off},
     )
 
 

@@ -229,6 +229,11 @@ def read_payload(payload: bytes, bounds: Bounds, size: CommitteeSize) -> FieldSh
     )
 
 
+def pack_payload(salt: bytes, shares: FieldShares) -> bytes:
+    """The payload that `read_payload` parsed."""
+    return salt + b"".join(f.pack(s) for f, s in zip(FIELDS, shares, strict=True))
+
+
 def check_published(published: bytes, bounds: Bounds) -> IntVector:
     """Read v [256]: the local test that comes before any other.
 

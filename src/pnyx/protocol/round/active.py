@@ -3,6 +3,7 @@
 from pnyx.protocol.messages import (
     Contribution,
     Decision,
+    Dispute,
     Instance,
     Receipt,
     Relay,
@@ -36,7 +37,7 @@ class ActiveRound:
             case Relay() | ShareRequest():
                 if self.relay is not None:
                     self.relay.handle(sender, message)
-            case Receipt():
+            case Receipt() | Dispute():
                 if self.contributor is not None:
                     self.contributor.handle(message, now)
             case Decision() if self.member is None:

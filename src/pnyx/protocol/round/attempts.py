@@ -102,6 +102,7 @@ def second_attempt(plan: RoundPlan, certificate: AbortCertificate, crypto: Crypt
         joins=plan.joins,
         abort=certificate,
         privacy_spent=plan.privacy_spent,
+        excluded=plan.excluded,
     )
 
 
@@ -127,9 +128,9 @@ def _with_stand_ins(plan: RoundPlan, there: set[int]) -> tuple[int, ...]:
         plan.round_number,
         "committee",
         0,
-        min(len(absent), population - size),
+        min(len(absent), population - size - len(plan.excluded)),
         population,
-        exclude=frozenset(plan.committee),
+        exclude=frozenset(plan.committee).union(plan.excluded),
     )
     replaced = dict(zip(absent, drawn, strict=False))
     return tuple(replaced.get(member, index) for member, index in enumerate(plan.committee))
@@ -156,6 +157,7 @@ def skip_body(plan: RoundPlan, opened: bytes, aborted: bytes, joins_root: bytes)
         joins_root=joins_root,
         next_beacon=beacon.skipped(plan.context),
         privacy_spent=plan.privacy_spent,
+        excluded=plan.excluded,
     )
 
 

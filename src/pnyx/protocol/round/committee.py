@@ -73,6 +73,8 @@ from pnyx.protocol.messages import (
 from pnyx.protocol.ports import IntVector
 from pnyx.protocol.privacy import spent_after
 from pnyx.protocol.round.attempts import ABORTABLE, NO_VALUE, Patience, skip_body
+from pnyx.protocol.round.dispute import Disputes
+from pnyx.protocol.round.exclusions import excluded_after
 from pnyx.protocol.round.holdings import Holdings, dealing_info
 from pnyx.protocol.round.leader import Leader
 from pnyx.protocol.round.plan import ATTEMPTS_MAX
@@ -81,6 +83,8 @@ from pnyx.protocol.round.values import (
     VALUE_BYTES_MAX,
     ClosedList,
     InputReader,
+    header_hash,
+    headers_root,
     is_abort,
 )
 from pnyx.protocol.round.views import Views
@@ -103,6 +107,10 @@ class StudyView(Protocol):
 
     def joined(self) -> Indices:
         """Census indices whose join this node knows, ascending."""
+        ...
+
+    def culprits(self) -> Indices:
+        """Census indices against which this node holds evidence, ascending."""
         ...
 
     def model(self) -> bytes | None:
@@ -135,7 +143,8 @@ class CommitteeMember:
         self.unreachable = unreachable  # census index -> bool; a hint
         self.on_record = on_record
         self.on_abort = on_abort
-        self.reader = InputReader(self.plan, services.crypto)
+        self.disputes = Disputes(services, member)
+        self.reader = InputReader(self.plan, services.crypto, self.disputes.contradiction)
         self.views = Views(self.plan, self.params, member)
         self.agreements = {instance: self._agreement(instance) for instance in Instance}
         secret = services.restored.get("secret")
@@ -143,7 +152,9 @@ class CommitteeMember:
             secret = services.sampler.bytes(_SECRET_BYTES)
             services.persist_secret("secret", secret)
         self._secret = secret or b""
-        self.holdings = Holdings(services, self.reader, member, self._secret[:32])
+        self.holdings = Holdings(
+            services, self.reader, member, self._secret[:32], self.disputes.unreadable
+        )
         self.keys: dict[int, RoundKey] = {}
         self.closed: ClosedList | None = None
         self.challenge: bytes | None = None
@@ -519,6 +530,7 @@ class CommitteeMember:
             self.study.joined(),
             tuple(sorted(self.holdings.next_shares)),
             tuple(sorted(self.holdings.challenge_shares)),
+            self.study.culprits(),
         )
         headers = tuple(self.holdings.headers[who] for who in sorted(self.holdings.receipted))
         return MemberInput(self.plan.context, self.services.sign(body), headers)
@@ -562,6 +574,7 @@ class CommitteeMember:
             self.member,
             self.challenge,
             tuple(who for who, _ in answers),
+            headers_root([header_hash(self.closed.headers[who]) for who, _ in answers]),
             pack_answers([values for _, values in answers]),
         )
         return MemberInput(self.plan.context, self.services.sign_once("response", body))
@@ -638,7 +651,8 @@ class CommitteeMember:
             return
         if self.member not in self.keys or self.step > Step.ACCEPT or not self._secret:
             return
-        receipt = not self.stopped
+        signer = self.plan.census.index_of(message.header.signer)
+        receipt = not self.stopped and signer not in self.study.culprits()
         try:
             name = self.holdings.add_contribution(
                 message, self.decided(Instance.OPEN), receipt=receipt
@@ -721,13 +735,15 @@ class CommitteeMember:
             self.keys = self.reader.open_value(value)
         elif instance is Instance.CLOSE:
             self.closed = self.reader.close_value(value, self.keys, self.decided(Instance.OPEN))
-            for who in self.closed.equivocators:
-                self._blame(self.plan.census.node_ids[who], "showed two different contributions")
         elif is_abort(value):
             self._abort()
         elif self.closed is not None and self.challenge is not None:
             self.judgement = self.reader.accept_value(value, self.closed, self.challenge)
             self._tell_judgement(self.judgement)
+            decision = self.agreements[instance].decision
+            if decision is not None:
+                opened = self.holdings.opened
+                self.disputes.judged(self.closed, self.judgement, decision, opened)
 
     def _abort(self) -> None:
         """Nothing of this attempt was or will be released: erase it; then try again, or skip."""
@@ -746,13 +762,11 @@ class CommitteeMember:
 
     def _tell_judgement(self, judgement: direct.Judgement) -> None:
         node_ids = self.plan.census.node_ids
-        broken = {
-            node_ids[who]: rule
+        broken = [
+            node_ids[who]
             for who, rule in judgement.rejected.items()
             if rule in (Rule.RANGE, Rule.BOUND)
-        }
-        for node, rule in broken.items():
-            self._blame(node, rule.value)
+        ]
         self.services.emit(
             ContributionsJudged(
                 self.plan.study,
@@ -793,6 +807,8 @@ class CommitteeMember:
         secrets = beacon.recover_all(self.closed.challenge_dealers, openings, self.plan.size)
         if secrets is None:
             return None
+        opened = self.agreements[Instance.OPEN].decision
+        self.disputes.opened_secrets(opened, secrets, openings, challenge=True)
         purpose = f"challenge/{self.decided(Instance.CLOSE).hex()}"
         return beacon.combine(self.plan.context, purpose, secrets)
 
@@ -827,21 +843,23 @@ class CommitteeMember:
         if closed is None:
             return None
         releases: dict[int, Release] = {}
+        signed_by: dict[int, Signed] = {}
         for signed in bundle.releases:
             release = self.read_release(signed)
             if release is not None:
-                releases[release.member] = release
-        secrets = beacon.recover_all(
-            closed.next_dealers,
-            [(member, release.openings) for member, release in releases.items()],
-            self.plan.size,
-        )
+                releases[release.member], signed_by[release.member] = release, signed
+        openings = [(member, release.openings) for member, release in releases.items()]
+        secrets = beacon.recover_all(closed.next_dealers, openings, self.plan.size)
         if secrets is None:
             return None
+        opened = self.agreements[Instance.OPEN].decision
+        self.disputes.opened_secrets(opened, secrets, openings, challenge=False)
         try:
             outcome = self._outcome(releases)
         except DecodingError:
             return None
+        if self.wrong_releases:
+            self.disputes.released(signed_by, releases)
         if outcome is None:
             return None
         model_hash, metrics = outcome
@@ -868,6 +886,7 @@ class CommitteeMember:
                 privacy_spent=spent_after(
                     self.plan.privacy_spent, self.plan.phase, opened=not self.skipped
                 ),
+                excluded=excluded_after(self.plan, closed, self.judgement),
             )
         )
 
@@ -884,11 +903,10 @@ class CommitteeMember:
                     shares[member] = direct.read_released(
                         release.shares, length, self.plan.size.packing
                     )
-                except ProtocolError as error:
-                    self._blame_release(member, str(error))
+                except MalformedMessage:
+                    self.wrong_releases.add(member)
         decoded, liars = direct.decode_sum(self.plan.size, shares, length)
-        for member in liars:
-            self._blame_release(member, "released a wrong share")
+        self.wrong_releases.update(liars)
         count = len(judgement.accepted)
         total = summed_vector(decoded, phase.bounds, self.plan.size)
         split = phase.bounds.length - phase.metrics_length
@@ -903,13 +921,6 @@ class CommitteeMember:
         # Before the vote that could certify it: a certified model must exist somewhere.
         self.services.persist("model", self.computed_model)
         return blob_name(self.computed_model), metrics
-
-    def _blame_release(self, member: int, rule: str) -> None:
-        self.wrong_releases.add(member)
-        self._blame(self._node_of(member), rule)
-
-    def _node_of(self, member: int) -> bytes:
-        return self.plan.census.node_ids[self.plan.committee[member]]
 
     def certified(self, record: Record) -> None:
         """The record is complete: hand it over."""

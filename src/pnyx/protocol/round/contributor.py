@@ -30,6 +30,7 @@ from pnyx.protocol.messages import (
     Contribution,
     ContributionHeader,
     Decision,
+    Dispute,
     Instance,
     Pull,
     Receipt,
@@ -44,6 +45,7 @@ from pnyx.protocol.noise import noised
 from pnyx.protocol.ports import IntVector
 from pnyx.protocol.privacy import phase_rho
 from pnyx.protocol.round.committee import receipt_statement
+from pnyx.protocol.round.dispute import wrong_answers
 from pnyx.protocol.round.holdings import share_info
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.values import InputReader, contribution_context, header_hash
@@ -99,6 +101,7 @@ class Contributor:
         self._relayed: set[int] = set()
         self._resend_at = now + self._params.retransmit_s
         self._relay_at: float | None = None
+        self._disputed = False
         stored = services.restored.get("contribution")
         self._stored = (
             codec.decode(stored, _Stored, bytes_max=_STORED_BYTES_MAX) if stored else None
@@ -169,6 +172,8 @@ class Contributor:
                 self.on_open(message, now)
             case Receipt():
                 self._on_receipt(message)
+            case Dispute():
+                self._on_dispute(message)
             case _:
                 return
 
@@ -319,6 +324,30 @@ class Contributor:
             )
         if len(self._receipts) >= self._plan.size.quorum and self._receipts >= self._awaited():
             self.stage = Stage.ACKNOWLEDGED
+
+    def _on_dispute(self, message: Dispute) -> None:
+        """Open, once, the shares of members that answered otherwise than dealt.
+
+        Costs a second proof, so only a certified accepted set makes this node do it.
+        """
+        phase, stored = self._plan.phase, self._stored
+        if self._header is None or self._vector is None or phase is None or stored is None:
+            return
+        if self._disputed or message.accepted.instance is not Instance.ACCEPT:
+            return
+        check_decision(
+            message.accepted,
+            context=self._plan.context,
+            quorum=self._plan.size.quorum,
+            public_keys=self._plan.public_keys,
+            verify=self._services.crypto.verify,
+        )
+        self._disputed = True
+        context = contribution_context(self._plan.context, self._index)
+        proven = prove(self._vector, phase.bounds, self._plan.size, stored.seed, context)
+        found = wrong_answers(self._services, self._reader, self._header, proven.payloads, message)
+        for culprit, proof in found:
+            self._services.accuse(culprit, proof)
 
     def _awaited(self) -> set[int]:
         """Members whose receipt is worth waiting for: neither away nor served by a relay."""

@@ -5,16 +5,25 @@ stored durably. After the member has stopped (its close vote), further contribut
 without a receipt: they count only if other members' votes put them on the closed list.
 """
 
-from pnyx.errors import RuleBroken
+from collections.abc import Callable
+
+from pnyx.errors import MalformedMessage, RuleBroken
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import verify_merkle_proof
 from pnyx.protocol import beacon
-from pnyx.protocol.aggregation.verification import FieldShares, read_payload
+from pnyx.protocol.aggregation.verification import (
+    SALT_BYTES,
+    FieldShares,
+    pack_payload,
+    read_payload,
+)
 from pnyx.protocol.messages import (
     Contribution,
     Dealing,
     DealingShares,
     HeldContribution,
+    MerkleProof,
+    OpenedPayload,
     OpenedShare,
     RoundKey,
     Signed,
@@ -40,7 +49,12 @@ class Holdings:
     """Shares held by one member, checked on arrival and durable before they are receipted."""
 
     def __init__(
-        self, services: RoundServices, reader: InputReader, member: int, private_key: bytes
+        self,
+        services: RoundServices,
+        reader: InputReader,
+        member: int,
+        private_key: bytes,
+        on_unreadable: Callable[[int, Signed, OpenedPayload], None],
     ) -> None:
         self._services = services
         self._reader = reader
@@ -48,6 +62,8 @@ class Holdings:
         self._member = member
         self._private_key = private_key
         self.shares: dict[bytes, FieldShares] = {}  # header hash -> this member's share
+        self._salts: dict[bytes, tuple[bytes, MerkleProof]] = {}  # what a share is opened with
+        self._on_unreadable = on_unreadable
         self.headers: dict[int, Signed] = {}  # contributor -> first header seen
         self.receipted: dict[int, bytes] = {}  # contributor -> header hash
         self.next_shares: dict[int, OpenedShare] = {}
@@ -90,7 +106,13 @@ class Holdings:
             phase = self._plan.phase
             if phase is None:
                 raise RuleBroken("this round takes no contributions")
-            self.shares[name] = read_payload(payload, phase.bounds, self._plan.size)
+            try:
+                self.shares[name] = read_payload(payload, phase.bounds, self._plan.size)
+            except MalformedMessage:
+                in_clear = OpenedPayload(self._member, payload, message.share.proof)
+                self._on_unreadable(who, message.header, in_clear)
+                raise
+            self._salts[name] = payload[:SALT_BYTES], message.share.proof
         if receipt and who not in self.receipted:
             stored = f"envelope/{who}"
             if stored not in self._services.restored:
@@ -128,12 +150,22 @@ class Holdings:
         """Forget the round key and every share, once this member has released."""
         self._private_key = b""
         self.shares.clear()
+        self._salts.clear()
         self.next_shares.clear()
         self.challenge_shares.clear()
 
     def held(self) -> tuple[HeldContribution, ...]:
         """Receipted contributions, for the close vote."""
         return tuple(HeldContribution(who, name) for who, name in sorted(self.receipted.items()))
+
+    def opened(self, header: Signed) -> OpenedPayload | None:
+        """This member's share in the clear, as evidence; None if it holds none."""
+        name = header_hash(header)
+        share = self.shares.get(name)
+        if share is None:
+            return None
+        salt, proof = self._salts[name]
+        return OpenedPayload(self._member, pack_payload(salt, share), proof)
 
     def share_of(self, header: Signed) -> FieldShares | None:
         """This member's share of a contribution on the closed list."""

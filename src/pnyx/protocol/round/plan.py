@@ -26,6 +26,7 @@ class RoundPlan:
     collects joins). committee, contributors, aggregators: census indices in actor order; a *member*
     is a place in `committee`. privacy_spent: by the rounds before. beacon, joins: what actors were
     drawn by and contributors drawn from. abort: in the second attempt, what ended the first.
+    excluded: census indices that are drawn for nothing any more.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class RoundPlan:
         joins: Indices = (),
         abort: AbortCertificate | None = None,
         privacy_spent: int | None = 0,
+        excluded: Indices = (),
     ) -> None:
         self.census = census
         self.study = study
@@ -62,6 +64,7 @@ class RoundPlan:
         self.cohort_min = cohort_min
         self.join_window_s = join_window_s
         self.privacy_spent = privacy_spent
+        self.excluded = excluded
         self.beacon = beacon
         self.joins = joins
         self.abort = abort

@@ -9,7 +9,7 @@ from pnyx.primitives import codec
 from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.events import Effect, Forget, Persist
 from pnyx.protocol.identity import sign_body
-from pnyx.protocol.messages import RoundMessage, Signed
+from pnyx.protocol.messages import Evidence, Proof, RoundMessage, Signed
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.round.plan import RoundPlan
@@ -26,6 +26,10 @@ class Mailbox(Protocol):
 
     def emit(self, effect: Effect) -> None:
         """Ask the shell for anything else."""
+        ...
+
+    def accuse(self, plan: RoundPlan, evidence: Evidence) -> None:
+        """Verify evidence against a node; then keep it, tell it, and spread it."""
         ...
 
 
@@ -73,6 +77,12 @@ class RoundServices:
     def emit(self, effect: Effect) -> None:
         """Pass an effect on to the shell."""
         self._mailbox.emit(effect)
+
+    def accuse(self, culprit: int, proof: Proof) -> None:
+        """Prove that the node with this census index broke a rule in this attempt."""
+        plan = self.plan
+        evidence = Evidence(plan.study, plan.round_number, plan.attempt, culprit, proof)
+        self._mailbox.accuse(plan, evidence)
 
     def persist(self, name: str, value: bytes) -> None:
         """Store durably before whatever is sent next; kept until the round's record is in."""

@@ -10,7 +10,7 @@ aborted, never both; `attempts` tells what follows from an abort.
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice, pairwise
 from typing import Annotated, TypeVar
 
@@ -19,7 +19,7 @@ from msgspec import Meta
 
 from pnyx.errors import MalformedMessage, RuleBroken, WrongContext
 from pnyx.primitives import codec
-from pnyx.primitives.hashing import digest
+from pnyx.primitives.hashing import digest, merkle_root
 from pnyx.protocol import beacon
 from pnyx.protocol.aggregation import direct
 from pnyx.protocol.aggregation.verdicts import judge
@@ -41,6 +41,7 @@ from pnyx.protocol.selection.security import CommitteeSize
 
 T = TypeVar("T", RoundKey, CloseVote, VerifyResponse, GiveUp)
 _VERIFIED_PER_NODE = 8
+NO_HEADERS = bytes(32)
 VALUE_BYTES_MAX = 4 * 1024 * 1024
 SignedInputs = Annotated[tuple[Signed, ...], Meta(max_length=1024)]
 
@@ -100,12 +101,41 @@ def header_hash(signed: Signed) -> bytes:
     return digest("pnyx/header", signed.signer, signed.body, signed.signature)
 
 
-class InputReader:
-    """Verifies signed inputs of one round: each input, each signature and each value once."""
+def headers_root(names: Sequence[bytes]) -> bytes:
+    """What a response commits to: the headers that it answers for, by their hashes, in order."""
+    return merkle_root(names) if names else NO_HEADERS
 
-    def __init__(self, plan: RoundPlan, crypto: Crypto) -> None:
+
+def contradict(first: RoundBody, second: RoundBody) -> bool:
+    """Whether no honest node signs both in one attempt.
+
+    A close vote may be signed anew with more dealers and joins, never with fewer contributions: two
+    of which neither covers the other contradict.
+    """
+    if type(first) is not type(second) or first == second or isinstance(first, GiveUp):
+        return False
+    if isinstance(first, CloseVote) and isinstance(second, CloseVote):
+        one, other = set(first.held), set(second.held)
+        return not (one <= other or other <= one)
+    return True
+
+
+class InputReader:
+    """Verifies signed inputs of one round: each input, each signature and each value once.
+
+    on_conflict: told of two verified bodies by one signer that contradict each other.
+    """
+
+    def __init__(
+        self,
+        plan: RoundPlan,
+        crypto: Crypto,
+        on_conflict: Callable[[Signed, Signed], None] | None = None,
+    ) -> None:
         self._plan = plan
         self._crypto = crypto
+        self._on_conflict = on_conflict
+        self._first: dict[tuple[bytes, type], Signed] = {}
         self._verified: OrderedDict[Signed, RoundBody] = OrderedDict()
         self._verified_max = _VERIFIED_PER_NODE * (len(plan.committee) + len(plan.contributors) + 1)
         self._closed: dict[tuple[bytes, bytes], ClosedList] = {}
@@ -113,14 +143,14 @@ class InputReader:
 
     def member_body(self, signed: Signed) -> MemberBody:
         """Check a member's signed body. Raises ProtocolError."""
-        body = self._body(signed)
+        body = self.body(signed)
         if isinstance(body, ContributionHeader):
             raise RuleBroken("a contribution header is not a member's input")
         return body
 
     def header(self, signed: Signed) -> ContributionHeader:
         """Check a contributor's signed header. Raises ProtocolError."""
-        body = self._body(signed)
+        body = self.body(signed)
         if not isinstance(body, ContributionHeader):
             raise RuleBroken("this signed body is not a contribution header")
         return body
@@ -131,7 +161,8 @@ class InputReader:
         context = contribution_context(self._plan.context, header.contributor)
         return Claim(header.contributor, commit(context, header.shares_root), header.published)
 
-    def _body(self, signed: Signed) -> RoundBody:
+    def body(self, signed: Signed) -> RoundBody:
+        """Check anything that is signed in this round. Raises ProtocolError."""
         known = self._verified.get(signed)
         if known is None:
             known = codec.decode(signed.body, RoundBody, bytes_max=VALUE_BYTES_MAX)
@@ -142,10 +173,21 @@ class InputReader:
                 self._check_header(signed, known)
             else:
                 self._check_member(signed, known)
+            self._compare(signed, known)
             self._verified[signed] = known
             if len(self._verified) > self._verified_max:
                 self._verified.popitem(last=False)
         return known
+
+    def _compare(self, signed: Signed, body: RoundBody) -> None:
+        """Tell if the signer said something else before."""
+        if self._on_conflict is None:
+            return
+        first = self._first.setdefault((signed.signer, type(body)), signed)
+        if first.body != signed.body:
+            before: RoundBody = codec.decode(first.body, RoundBody, bytes_max=VALUE_BYTES_MAX)
+            if contradict(before, body):
+                self._on_conflict(first, signed)
 
     def _check_header(self, signed: Signed, header: ContributionHeader) -> None:
         plan = self._plan
@@ -171,7 +213,8 @@ class InputReader:
     def _check_size(self, vote: CloseVote) -> None:
         """A close vote lists nobody twice, so there is a bound to what is kept of it."""
         plan = self._plan
-        if len(vote.joined) > len(plan.census) or len(vote.held) > len(plan.contributors):
+        listed = max(len(vote.joined), len(vote.culprits))
+        if listed > len(plan.census) or len(vote.held) > len(plan.contributors):
             raise RuleBroken("a close vote lists more than there can be")
 
     def _votes(self, inputs: tuple[Signed, ...], kind: type[T]) -> dict[int, T]:
@@ -249,16 +292,17 @@ class InputReader:
         return ClosedList(
             headers={who: headers[min(names)] for who, names in named.items() if len(names) == 1},
             equivocators=tuple(sorted(who for who, names in named.items() if len(names) > 1)),
-            joined=self._joined(votes),
+            joined=self._known_to_enough(vote.joined for vote in votes.values()),
+            culprits=self._known_to_enough(vote.culprits for vote in votes.values()),
             next_dealers=self._dealers(votes, keys, "next"),
             challenge_dealers=(
                 self._dealers(votes, keys, "challenge") if self._plan.phase is not None else {}
             ),
         )
 
-    def _joined(self, votes: Mapping[int, CloseVote]) -> tuple[int, ...]:
-        """Joins that f + 1 voters know: at least one honest member has verified each."""
-        counts = Counter(index for vote in votes.values() for index in set(vote.joined))
+    def _known_to_enough(self, lists: Iterable[Iterable[int]]) -> tuple[int, ...]:
+        """Census indices that f + 1 voters list: at least one honest member has verified each."""
+        counts = Counter(index for listed in lists for index in set(listed))
         enough = self._plan.size.corrupt_max + 1
         known = range(len(self._plan.census))
         return tuple(sorted(i for i, count in counts.items() if count >= enough and i in known))
@@ -318,6 +362,9 @@ class InputReader:
             raise RuleBroken("a member's answers are out of order")
         if any(who not in closed.headers for who in response.held):
             raise RuleBroken("a member answers for a contribution outside the closed list")
+        names = [header_hash(closed.headers[who]) for who in response.held]
+        if response.headers != headers_root(names):
+            raise RuleBroken("a member answers for other headers than those of the closed list")
         table = read_answers(response.values, len(response.held), self._plan.size)
         return dict(zip(response.held, table, strict=True))
 
@@ -325,12 +372,13 @@ class InputReader:
 class ClosedList(msgspec.Struct, frozen=True):
     """What a CLOSE value fixes.
 
-    headers: contributor -> its signed header. joined: census indices for the next round.
+    headers: contributor -> its signed header. joined, culprits: census indices for the next round.
     """
 
     headers: dict[int, Signed]
     equivocators: tuple[int, ...]
     joined: tuple[int, ...]
+    culprits: tuple[int, ...]
     next_dealers: dict[int, bytes]
     challenge_dealers: dict[int, bytes]
 

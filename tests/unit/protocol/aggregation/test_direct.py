@@ -67,7 +67,7 @@ def test_a_released_share_is_parsed_strictly():
 
 def test_everybody_honest_is_accepted():
     judged = direct.settle(SIZE, dict.fromkeys((2, 4, 9), GOOD), answers(4, 2, 9))
-    assert judged == direct.Judgement((2, 4, 9), EVERYBODY, {})
+    assert judged == direct.Judgement((2, 4, 9), EVERYBODY, {}, {})
 
 
 def test_whom_verification_rejects_does_not_count_and_costs_nobody_the_pool():
@@ -79,7 +79,7 @@ def test_whom_verification_rejects_does_not_count_and_costs_nobody_the_pool():
     }
     judged = direct.settle(SIZE, verdicts, answers(2, 4, 5, 9))
     rejected = {4: Rule.BOUND, 5: Rule.RANGE, 9: Rule.UNDECIDED}
-    assert judged == direct.Judgement((2,), EVERYBODY, rejected)
+    assert judged == direct.Judgement((2,), EVERYBODY, rejected, {4: frozenset((1, 2))})
 
 
 def test_members_off_an_accepted_contribution_leave_the_pool():
@@ -119,7 +119,7 @@ def test_members_that_claim_to_hold_nothing_keep_no_contribution_out():
     for member in liars:
         given[member] = {}
     judged = direct.settle(SIZE, {2: GOOD, 4: GOOD}, given)
-    assert judged == direct.Judgement((2, 4), EVERYBODY[len(liars) :], {})
+    assert judged == direct.Judgement((2, 4), EVERYBODY[len(liars) :], {}, {})
 
 
 def test_the_pool_keeps_a_quorum():
@@ -137,8 +137,9 @@ def test_the_pool_keeps_a_quorum():
 
 
 def test_nothing_to_settle():
-    assert direct.settle(SIZE, {}, answers()) == direct.Judgement((), EVERYBODY, {})
-    assert direct.settle(SIZE, {2: UNDECIDED}, {}) == direct.Judgement((), (), {2: Rule.UNDECIDED})
+    assert direct.settle(SIZE, {}, answers()) == direct.Judgement((), EVERYBODY, {}, {})
+    undecided = direct.Judgement((), (), {2: Rule.UNDECIDED}, {})
+    assert direct.settle(SIZE, {2: UNDECIDED}, {}) == undecided
 
 
 # --- liars about the sum -------------------------------------------------------------------------

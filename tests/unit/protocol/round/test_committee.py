@@ -13,6 +13,7 @@ from pnyx.protocol.aggregation.verdicts import Rule
 from pnyx.protocol.aggregation.verification import sum_share
 from pnyx.protocol.agreement import value_hash, vote_statement
 from pnyx.protocol.events import Forget, PeerBlamed, Persist
+from pnyx.protocol.evidence.proofs import check_evidence, offence_of
 from pnyx.protocol.identity import signing_input
 from pnyx.protocol.messages import (
     Certificate,
@@ -40,6 +41,7 @@ from pnyx.protocol.messages import (
 from pnyx.protocol.round.committee import CommitteeMember
 from pnyx.protocol.round.leader import Leader
 from pnyx.protocol.round.services import RoundServices
+from pnyx.protocol.round.values import header_hash, headers_root
 
 VECTOR = np.arange(5, dtype=np.int64) - 2
 CONTRIBUTORS = (2, 3, 4)
@@ -54,6 +56,9 @@ class StudyStub:
 
     def joined(self):
         return (1, 2)
+
+    def culprits(self):
+        return ()
 
     def model(self):
         return self._model
@@ -129,7 +134,8 @@ class Walk:
         return self.c.accept_value(responses)
 
     def response(self, member, challenge):
-        return self.c.response(member, self.contributors, challenge)
+        names = [header_hash(self.c.header(i, open_value=self.opened)) for i in self.contributors]
+        return self.c.response(member, self.contributors, challenge, headers=headers_root(names))
 
     def release(self, member, **changes):
         shares = [self.c.shares(i, member) for i in self.member.judgement.accepted]
@@ -360,7 +366,7 @@ def test_calls_to_close():
             id="another kind of input",
         ),
         pytest.param(
-            lambda walk: [walk.release(m, shares=b"1234") for m in range(7)], 7, id="wrong size"
+            lambda walk: [walk.release(m, shares=b"1234") for m in range(7)], 0, id="wrong size"
         ),
     ],
 )
@@ -379,8 +385,11 @@ def test_a_contributor_beyond_its_bound_is_left_out_and_blamed():
     body = codec.decode(walk.member.body, RecordBody, bytes_max=10**6)
     assert body.accepted == (2, 3, 4)
     assert walk.study.totals == [(3 * VECTOR).tolist()]
-    node = walk.c.plan.census.node_ids[5]
-    assert walk.box.of(PeerBlamed) == [PeerBlamed(node, walk.member.judgement.rejected[5].value)]
+    (evidence,) = walk.box.accused
+    assert evidence.culprit == 5
+    assert offence_of(evidence.proof) == walk.member.judgement.rejected[5].value
+    check_evidence(evidence, walk.c.plan, walk.c.folk.cryptos[8])
+    assert codec.decode(walk.member.body, RecordBody, bytes_max=10**6).excluded == (5,)
     assert walk.member.judgement.rejected[5] in (Rule.RANGE, Rule.BOUND)
 
 
@@ -524,8 +533,9 @@ def test_with_a_wrong_release_the_members_see_them_all(alter):
     assert len(bundle.releases) == SMALL.size
     walk = Walk().to(Step.RELEASE)
     walk.hear(0, bundle)
-    (blame,) = walk.box.of(PeerBlamed)
-    assert blame.peer == walk.c.plan.census.node_ids[6]
+    (evidence,) = walk.box.accused
+    assert evidence.culprit == 6
+    check_evidence(evidence, walk.c.plan, walk.c.folk.cryptos[8])
 
 
 def test_a_leader_spreads_all_releases_when_the_first_do_not_open_the_beacon():

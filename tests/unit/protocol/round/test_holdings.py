@@ -8,6 +8,7 @@ from pnyx.primitives import codec
 from pnyx.protocol import beacon
 from pnyx.protocol.events import Persist
 from pnyx.protocol.messages import Contribution, Dealing, DealingShares, SealedShare
+from pnyx.protocol.round.dispute import Disputes
 from pnyx.protocol.round.holdings import Holdings, dealing_info
 from pnyx.protocol.round.values import header_hash
 
@@ -17,7 +18,8 @@ MEMBER = 1
 
 def holdings(committee: Committee = C, member: int = MEMBER, secrets=None):
     services, outbox = committee.services(member, secrets=secrets)
-    held = Holdings(services, committee.reader, member, committee.private_key(member))
+    unreadable = Disputes(services, member).unreadable
+    held = Holdings(services, committee.reader, member, committee.private_key(member), unreadable)
     return held, outbox
 
 

@@ -265,7 +265,9 @@ def test_accept():
         ({"held": (3, 2, 4)}, RuleBroken, "out of order"),
         ({"held": (2, 2, 4)}, RuleBroken, "out of order"),
         ({"held": (2, 3, 5)}, RuleBroken, "outside the closed list"),
-        ({"held": (2, 3)}, MalformedMessage, "wrong size"),
+        ({"held": (2, 3)}, RuleBroken, "other headers"),
+        ({"headers": bytes(32)}, RuleBroken, "other headers"),
+        ({"values": b""}, MalformedMessage, "wrong size"),
         ({"values": b"\xff" * 144}, MalformedMessage, "not an element"),
     ],
 )
@@ -303,7 +305,7 @@ def test_a_value_is_read_once(monkeypatch):
     judged = committee.reader.accept_value(accept, closed, CHALLENGE)
     headers = [committee.header(index) for index in (2, 3, 4)]
     value = committee.close_value(headers)
-    monkeypatch.setattr(committee.reader, "_body", None)
+    monkeypatch.setattr(committee.reader, "body", None)
     assert committee.reader.close_value(value, committee.keys(), committee.opened) is closed
     assert committee.reader.accept_value(accept, closed, CHALLENGE) is judged
 

@@ -1,0 +1,229 @@
+"""The dispute: what a round's own messages prove against somebody, turned into evidence.
+
+It runs beside the RELEASE step and delays nothing. After the ACCEPT decision every member knows
+from the verdicts which members are *off* which contribution, and cannot tell the liar from the
+victim of a dealer:
+
+    a member that is off opens its committed share: it answered by it, which convicts the dealer;
+    a contributor is shown the answers by f + 1 members, once, and opens the committed shares of
+    those that answered otherwise than it dealt. That convicts these members.
+
+**What is opened.** An honest member is never off an honest contribution, so it opens shares of
+corrupt dealers only. An honest contributor opens the shares of members that lied, at most f of
+them: a coalition has these shares anyway, and f shares tell nothing. Whoever is silent stays left
+out, as it is without a dispute. A contribution that is undecided is nobody's guilt.
+
+Shares that are not opened here are erased at release like all others.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from pnyx.errors import RuleBroken
+from pnyx.primitives import codec
+from pnyx.primitives.hashing import merkle_proofs
+from pnyx.protocol import beacon
+from pnyx.protocol.aggregation import direct
+from pnyx.protocol.aggregation.verdicts import Rule
+from pnyx.protocol.aggregation.verification import answers, read_answers, read_payload
+from pnyx.protocol.evidence.proofs import wrong_releases
+from pnyx.protocol.messages import (
+    BadContribution,
+    BadDealing,
+    Decision,
+    Dispute,
+    HeldContribution,
+    OpenedPayload,
+    OpenedShare,
+    Proof,
+    Release,
+    RoundKey,
+    Signed,
+    TwoBodies,
+    VerifyResponse,
+    WrongAnswer,
+    WrongRelease,
+    WrongShare,
+)
+from pnyx.protocol.round.services import RoundServices
+from pnyx.protocol.round.values import (
+    VALUE_BYTES_MAX,
+    AcceptValue,
+    ClosedList,
+    InputReader,
+    OpenValue,
+    header_hash,
+    headers_root,
+)
+
+Openings = Sequence[tuple[int, tuple[OpenedShare, ...]]]
+
+
+class Disputes:
+    """What one member can prove against others in one attempt; each thing is said once."""
+
+    def __init__(self, services: RoundServices, member: int) -> None:
+        self._services = services
+        self._plan = services.plan
+        self._member = member
+        self._said: set[tuple[int, type]] = set()
+
+    def _accuse(self, culprit: int, proof: Proof) -> None:
+        self._said.add((culprit, type(proof)))
+        self._services.accuse(culprit, proof)
+
+    def contradiction(self, first: Signed, second: Signed) -> None:
+        """Somebody signed two bodies for one slot."""
+        culprit = self._plan.census.index_of(first.signer)
+        if culprit is not None and (culprit, TwoBodies) not in self._said:
+            self._accuse(culprit, TwoBodies(first, second))
+
+    def unreadable(self, contributor: int, header: Signed, opened: OpenedPayload) -> None:
+        """A contributor committed to a share for this member that is none."""
+        if (contributor, WrongShare) not in self._said:
+            self._accuse(contributor, WrongShare(header, opened, ()))
+
+    # --- after the ACCEPT decision ---------------------------------------------------------------
+
+    def judged(
+        self,
+        closed: ClosedList,
+        judgement: direct.Judgement,
+        accepted: Decision,
+        opened: Callable[[Signed], OpenedPayload | None],
+    ) -> None:
+        """Accuse whom the answers convict, open own shares that are off, call contributors.
+
+        opened: this member's share of a contribution, while it has it.
+        """
+        value = codec.decode(accepted.value, AcceptValue, bytes_max=VALUE_BYTES_MAX)
+        for who, rule in judgement.rejected.items():
+            header = closed.headers[who]
+            if rule is Rule.RANGE:
+                self._accuse(who, BadContribution("range", header, value.responses))
+            elif rule is Rule.BOUND:
+                self._accuse(who, BadContribution("bound", header, value.responses))
+        for who, off in judgement.off.items():
+            mine = opened(closed.headers[who]) if self._member in off else None
+            if mine is not None:
+                self._accuse(who, WrongShare(closed.headers[who], mine, value.responses))
+        doubtful = {who for who, rule in judgement.rejected.items() if rule is Rule.UNDECIDED}
+        self._call(sorted(doubtful.union(judgement.off)), closed, accepted)
+
+    def _call(self, contributors: Sequence[int], closed: ClosedList, accepted: Decision) -> None:
+        """Show contributors the answers; f + 1 members do, so that an honest one does."""
+        names = tuple(
+            HeldContribution(who, header_hash(header))
+            for who, header in sorted(closed.headers.items())
+        )
+        for who in contributors:
+            if (self._member - who) % self._plan.size.size <= self._plan.size.corrupt_max:
+                self._services.send(who, Dispute(self._plan.context, accepted, names))
+
+    # --- beacons and sums ------------------------------------------------------------------------
+
+    def opened_secrets(
+        self,
+        opened: Decision | None,
+        secrets: Mapping[int, bytes],
+        openings: Openings,
+        *,
+        challenge: bool,
+    ) -> None:
+        """Accuse dealers whose commitment was no polynomial; `opened` lists their round keys."""
+        for dealer, secret in secrets.items():
+            culprit = self._plan.committee[dealer]
+            if secret != beacon.NO_SECRET or opened is None or (culprit, BadDealing) in self._said:
+                continue
+            value = codec.decode(opened.value, OpenValue, bytes_max=VALUE_BYTES_MAX)
+            node = self._plan.census.node_ids[culprit]
+            key = next(signed for signed in value.keys if signed.signer == node)
+            self._accuse(culprit, self._bad_dealing(key, dealer, openings, challenge=challenge))
+
+    def _bad_dealing(
+        self, signed: Signed, dealer: int, openings: Openings, *, challenge: bool
+    ) -> BadDealing:
+        size = self._plan.size
+        key = codec.decode(signed.body, RoundKey, bytes_max=VALUE_BYTES_MAX)
+        root = key.challenge_dealing if challenge else key.next_dealing
+        shares = {
+            member: share
+            for member, opened in openings
+            for share in opened
+            if share.dealer == dealer and beacon.share_matches(root, share, member, size)
+        }
+        members = tuple(sorted(shares)[: beacon.dealers_needed(size)])
+        return BadDealing(signed, challenge, members, tuple(shares[m] for m in members))
+
+    def released(self, signed: Mapping[int, Signed], releases: Mapping[int, Release]) -> None:
+        """Accuse members whose share of the sum is wrong, with just enough shares to tell."""
+        phase, size = self._plan.phase, self._plan.size
+        if phase is None:
+            return
+        wrong = wrong_releases(size, phase.bounds, releases)
+        good = [m for m in sorted(releases) if releases[m].shares and m not in wrong]
+        for member in sorted(wrong):
+            culprit = self._plan.committee[member]
+            if (culprit, WrongRelease) in self._said:
+                continue
+            alone = wrong_releases(size, phase.bounds, {member: releases[member]})
+            others = [] if alone else good[: size.degree + size.corrupt_max + 1]
+            chosen = sorted([*others, member])
+            self._accuse(culprit, WrongRelease(tuple(signed[m] for m in chosen)))
+
+
+# --- the contributor -----------------------------------------------------------------------------
+
+
+def wrong_answers(
+    services: RoundServices,
+    reader: InputReader,
+    header: Signed,
+    payloads: Sequence[bytes],
+    dispute: Dispute,
+) -> list[tuple[int, WrongAnswer]]:
+    """Members that answered for this contribution otherwise than by the shares it dealt.
+
+    payloads: what this contributor committed to, by member. Returns (census index, proof), at most
+    f of them: more shares must never be opened. The decision was checked. Raises ProtocolError.
+    """
+    plan = services.plan
+    if plan.phase is None:
+        raise RuleBroken("this round takes no contributions")
+    contributor = reader.header(header).contributor
+    names = {held.contributor: held.header_hash for held in dispute.closed}
+    proofs = merkle_proofs(payloads)
+    claim = reader.claim(header)
+    found: list[tuple[int, WrongAnswer]] = []
+    value = codec.decode(dispute.accepted.value, AcceptValue, bytes_max=VALUE_BYTES_MAX)
+    for signed in value.responses:
+        response = reader.member_body(signed)
+        if not isinstance(response, VerifyResponse):
+            raise RuleBroken("a signed body is not an answer to a challenge")
+        named = _named(response, names, contributor, header_hash(header))
+        if named is None:
+            continue
+        place = response.held.index(contributor)
+        given = read_answers(response.values, len(response.held), plan.size)[place]
+        member = response.member
+        share = read_payload(payloads[member], plan.phase.bounds, plan.size)
+        right = answers(share, member, claim, response.challenge, plan.phase.bounds, plan.size)
+        if not np.array_equal(given, right):
+            opened = OpenedPayload(member, payloads[member], tuple(proofs[member]))
+            proof = WrongAnswer(header, opened, signed, named)
+            found.append((plan.committee[member], proof))
+    return found[: plan.size.corrupt_max]
+
+
+def _named(
+    response: VerifyResponse, names: Mapping[int, bytes], contributor: int, name: bytes
+) -> tuple[bytes, ...] | None:
+    """Proof that a response answers for this header; None if it does not."""
+    if contributor not in response.held or not set(response.held) <= set(names):
+        return None
+    listed = [names[who] for who in response.held]
+    place = response.held.index(contributor)
+    if listed[place] != name or headers_root(listed) != response.headers:
+        return None
+    return merkle_proofs(listed)[place]
