@@ -27,11 +27,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from pnyx.errors import DecodingError, MalformedMessage, RuleBroken
+from pnyx.errors import MalformedMessage, RuleBroken
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import verify_merkle_proof
 from pnyx.protocol import beacon
-from pnyx.protocol.aggregation import direct
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import IntVector
 from pnyx.protocol.aggregation.verdicts import Rule, judge_one
@@ -40,7 +39,6 @@ from pnyx.protocol.aggregation.verification import (
     answers,
     read_answers,
     read_payload,
-    summed_length,
 )
 from pnyx.protocol.messages import (
     BadContribution,
@@ -62,6 +60,7 @@ from pnyx.protocol.messages import (
 )
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.round.plan import RoundPlan
+from pnyx.protocol.round.releases import wrong_releases
 from pnyx.protocol.round.values import VALUE_BYTES_MAX, InputReader, contradict, header_hash
 from pnyx.protocol.selection.security import CommitteeSize
 
@@ -299,30 +298,6 @@ class _Court:
         if len({release.accepted for release in releases.values()}) > 1:
             raise RuleBroken("shares of different sums were released")
         return releases
-
-
-def wrong_releases(
-    size: CommitteeSize, bounds: Bounds, releases: Mapping[int, Release]
-) -> frozenset[int]:
-    """Members whose released share is of the wrong form or, if the others suffice, wrong.
-
-    releases: member -> its release, all for one accepted set.
-    """
-    length = summed_length(bounds, size)
-    wrong: set[int] = set()
-    shares: dict[int, FieldShares] = {}
-    for member, release in releases.items():
-        if not release.shares:
-            continue  # not of the pool, or silent: no offence
-        try:
-            shares[member] = direct.read_released(release.shares, length, size.packing)
-        except MalformedMessage:
-            wrong.add(member)
-    try:
-        _, liars = direct.decode_sum(size, shares, length)
-    except DecodingError:
-        return frozenset(wrong)
-    return frozenset(wrong.union(liars))
 
 
 def _ascending(numbers: Sequence[int]) -> bool:

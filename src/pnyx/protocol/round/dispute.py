@@ -27,7 +27,6 @@ from pnyx.protocol import beacon
 from pnyx.protocol.aggregation import direct
 from pnyx.protocol.aggregation.verdicts import Rule
 from pnyx.protocol.aggregation.verification import answers, read_answers, read_payload
-from pnyx.protocol.evidence.proofs import wrong_releases
 from pnyx.protocol.messages import (
     BadContribution,
     BadDealing,
@@ -46,6 +45,7 @@ from pnyx.protocol.messages import (
     WrongRelease,
     WrongShare,
 )
+from pnyx.protocol.round.releases import wrong_releases
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.values import (
     VALUE_BYTES_MAX,
