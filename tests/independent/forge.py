@@ -104,8 +104,8 @@ def forged(
         records.append(record)
         try:
             step = next_plan(persons.census, study, asked, record, DEFAULT_PARAMS)
-        except ProtocolError:
-            break  # nobody could read what was put into this record
+        except (ProtocolError, ValueError):
+            break  # nobody could read this record, or draw a committee by it
     parts = {"manifest": signed, "epoch_record": epoch, "records": tuple(records), "model": model}
     return codec.encode(Bundle(**{**parts, **bundle}))
 

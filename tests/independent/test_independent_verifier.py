@@ -237,6 +237,7 @@ FIELDS = {
     "joins_root": [bytes(32)],
     "next_beacon": [b"x" * 32],
     "privacy_spent": [None, 0, 1, 2**62],
+    "excluded": [(), (0,), (8,), (3, 5), (5, 3), (3, 3), (3, 4, 5), (9,), (2**32,)],
     "record_joins": [
         (),
         (0,),
@@ -263,6 +264,16 @@ def test_one_field_of_one_record(field) -> None:
     for record in RECORDS:
         for value in FIELDS[field]:
             agree(forged({record: {field: value}}))
+
+
+def test_exclusions_change_who_is_drawn_and_are_never_taken_back() -> None:
+    kept = {number: {"excluded": (3,)} for number in RECORDS[1:]}
+    content = forged(kept)
+    assert agree(content)
+    assert findings(content) == []
+    assert all(3 not in committee for committee in committees(content)[2:])
+    assert any(3 in committee for committee in committees(forged())[2:])
+    assert not agree(forged({**kept, 2: {"excluded": ()}}))
 
 
 TERMS = {

@@ -148,6 +148,8 @@ def draw_committee(
     excluded: tuple[int, ...] = (),
     stand_ins: int = 0,
 ) -> list[int]:
+    eligible = len(set(range(len(census.ids))) - set(excluded))
+    shapes.expect(eligible >= census.size + stand_ins, "the census", "large enough to draw from")
     drawn: list[int] = []
     attempt = 0
     while len(drawn) < census.size + stand_ins:

@@ -83,7 +83,10 @@ class NoticeLog:
             case MessageRejected():
                 log.debug("message rejected", peer=_short(notice.peer), rule=plain(notice.rule))
             case PeerBlamed():
-                log.warning("peer broke a rule", peer=_short(notice.peer), rule=plain(notice.rule))
+                proof = {"evidence": _short(notice.evidence)} if notice.evidence else {}
+                log.warning(
+                    "peer broke a rule", peer=_short(notice.peer), rule=plain(notice.rule), **proof
+                )
             case RequestRefused():
                 log.warning("request refused", reason=plain(notice.reason))
 

@@ -1,9 +1,10 @@
 """What the honest nodes' own journals say about corrupt ones, and about what was verified.
 
-The launcher knows which processes it corrupted, and asks only the others. It believes what at least
-`needed` of them say alike: with f + 1 at least one is honest even where f are not, so that nobody
-is listed on the word of liars. Who is accused is not looked at: an honest node that enough others
-blamed would be listed, and a test would fail.
+The launcher knows which processes it corrupted, and asks only the others. A culprit that one of
+them holds evidence against is listed: the node verified it, as anybody can. Otherwise the launcher
+believes what at least `needed` of them say alike: with f + 1 at least one is honest even where f
+are not, so that nobody is listed on the word of liars. Who is accused is not looked at: an honest
+node that enough others blamed would be listed, and a test would fail.
 """
 
 from collections import Counter
@@ -13,11 +14,15 @@ import msgspec
 
 
 class Culprit(msgspec.Struct, frozen=True):
-    """A node, by its id in hexadecimal, that enough honest nodes blame for the same rule."""
+    """A node, by its id in hexadecimal, that broke a rule before enough witnesses.
+
+    evidence: hash of what proves it to anybody, in hexadecimal; empty if it was only seen.
+    """
 
     node: str
     rule: str
     witnesses: int
+    evidence: str
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -31,18 +36,21 @@ class Judged(msgspec.Struct, frozen=True):
 Judgements = Mapping[int, Mapping[int, Judged]]  # round -> node -> judged
 
 
-def find_culprits(
-    blamed: Mapping[tuple[str, str], Collection[int]], honest: Collection[int], needed: int
-) -> list[Culprit]:
-    """List culprits, in order of node and rule. blamed: (node id, rule) -> nodes that say so."""
-    counted = {
-        accused: len(set(honest).intersection(witnesses)) for accused, witnesses in blamed.items()
-    }
-    return [
-        Culprit(node, rule, count)
-        for (node, rule), count in sorted(counted.items())
-        if count >= needed
-    ]
+Accusations = Mapping[tuple[str, str], Mapping[int, str]]  # (node id, rule) -> who says so
+
+
+def find_culprits(blamed: Accusations, honest: Collection[int], needed: int) -> list[Culprit]:
+    """List culprits, in order of node and rule.
+
+    blamed: (node id, rule) -> node that says so -> hash of its evidence, empty without.
+    """
+    culprits = []
+    for (node, rule), said in sorted(blamed.items()):
+        witnesses = {who: evidence for who, evidence in said.items() if who in honest}
+        evidence = min(filter(None, witnesses.values()), default="")
+        if evidence or len(witnesses) >= needed:
+            culprits.append(Culprit(node, rule, len(witnesses), evidence))
+    return culprits
 
 
 def agreed(said: Mapping[int, Judged], honest: Collection[int], needed: int) -> Judged | None:

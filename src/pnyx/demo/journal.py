@@ -66,7 +66,12 @@ class EventLog:
             case StudyFinished():
                 self._write("finished", rejected=self._rejected)
             case PeerBlamed():
-                self._write("blamed", peer=notice.peer.hex(), rule=notice.rule)
+                self._write(
+                    "blamed",
+                    peer=notice.peer.hex(),
+                    rule=notice.rule,
+                    evidence=notice.evidence.hex(),
+                )
             case MessageRejected():
                 self._rejected[notice.rule] = self._rejected.get(notice.rule, 0) + 1
             case _:

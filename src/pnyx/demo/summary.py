@@ -188,7 +188,8 @@ def _show_culprits(console: Console, found: Mapping[str, Any]) -> None:
     named: defaultdict[str, list[str]] = defaultdict(list)
     for culprit in found["culprits"]:
         named[culprit["node"]].append(
-            f"[bold red]named[/] by {culprit['witnesses']} honest nodes: {culprit['rule']}"
+            f"[bold red]{'proven' if culprit['evidence'] else 'named'}[/], "
+            f"say {culprit['witnesses']} honest nodes: {culprit['rule']}"
         )
     table = Table(title="Corrupt nodes", title_justify="left", box=None, padding=(0, 2, 0, 0))
     for heading in ("node", "behaviour", "acted", "outcome"):
@@ -203,9 +204,9 @@ def _show_culprits(console: Console, found: Mapping[str, Any]) -> None:
     console.print(table)
     needed = found["committee"]["corrupt_max"] + 1
     console.print(
-        f"A node is named when at least {needed} honest nodes blame it for the same rule. Withheld "
-        "openings, leaders that equivocate and wrong answers to a challenge are tolerated, not "
-        "attributed: no evidence of them is kept yet."
+        "A node is proven to have broken a rule when there is evidence that anybody can verify, "
+        f"and named when at least {needed} honest nodes blame it alike. Withheld openings and "
+        "leaders that equivocate are tolerated, not attributed: they leave no evidence."
     )
 
 

@@ -39,7 +39,8 @@ class Watch:
         self.joined_at: float | None = None
         self.epoch_at: float | None = None
         self.steps: dict[tuple[int, str], list[float]] = {}
-        self.blamed: dict[tuple[str, str], set[int]] = {}  # (node id, rule) -> who says so
+        # (node id, rule) -> who says so -> hash of its evidence
+        self.blamed: dict[tuple[str, str], dict[int, str]] = {}
         self.judged: dict[int, dict[int, Judged]] = {}  # round -> node -> what it says
         self.misbehaved: Counter[int] = Counter()  # corrupt node -> how often it acted
         self.rejected: Counter[str] = Counter()
@@ -67,7 +68,8 @@ class Watch:
             case "sent":
                 self.contributed[node] += 1
             case "blamed":
-                self.blamed.setdefault((line["peer"], line["rule"]), set()).add(node)
+                said = self.blamed.setdefault((line["peer"], line["rule"]), {})
+                said[node] = line["evidence"] or said.get(node, "")
             case "judged":
                 judged = Judged(line["accepted"], frozenset(line["rejected"]), line["left_out"])
                 self.judged.setdefault(line["round"], {})[node] = judged

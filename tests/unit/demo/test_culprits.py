@@ -4,27 +4,43 @@ from pnyx.demo.culprits import Culprit, Judged, agreed, all_verified, find_culpr
 
 HONEST = frozenset(range(8))  # nodes 8 and 9 are corrupt
 NEEDED = 3
+
+
+def seen(*nodes: int) -> dict[int, str]:
+    """These nodes blame somebody, without evidence."""
+    return dict.fromkeys(nodes, "")
+
+
 RULE, OTHER = "released a wrong share", "showed two different contributions"
 
 
 def test_culprit_is_listed_with_the_honest_nodes_that_blame_it() -> None:
-    blamed = {("ff", RULE): {0, 1, 2, 3, 9}, ("ee", OTHER): {4, 5, 6}}
+    blamed = {("ff", RULE): seen(0, 1, 2, 3, 9), ("ee", OTHER): seen(4, 5, 6)}
     assert find_culprits(blamed, HONEST, NEEDED) == [
-        Culprit("ee", OTHER, 3),
-        Culprit("ff", RULE, 4),
+        Culprit("ee", OTHER, 3, ""),
+        Culprit("ff", RULE, 4, ""),
     ]
 
 
+def test_culprit_with_evidence_needs_one_honest_node() -> None:
+    assert find_culprits({("ff", RULE): {1: "ab"}}, HONEST, NEEDED) == [
+        Culprit("ff", RULE, 1, "ab")
+    ]
+    assert find_culprits({("ff", RULE): {9: "ab"}}, HONEST, NEEDED) == []
+
+
 def test_fewer_honest_nodes_than_needed_list_nobody() -> None:
-    assert find_culprits({("ff", RULE): {0, 1}}, HONEST, NEEDED) == []
+    assert find_culprits({("ff", RULE): seen(0, 1)}, HONEST, NEEDED) == []
 
 
 def test_corrupt_nodes_accuse_in_vain() -> None:
-    assert find_culprits({("ff", RULE): {0, 1, 8, 9}}, HONEST, NEEDED) == []
+    assert find_culprits({("ff", RULE): seen(0, 1, 8, 9)}, HONEST, NEEDED) == []
 
 
 def test_different_rules_do_not_add_up() -> None:
-    assert find_culprits({("ff", RULE): {0, 1}, ("ff", OTHER): {2, 3}}, HONEST, NEEDED) == []
+    assert (
+        find_culprits({("ff", RULE): seen(0, 1), ("ff", OTHER): seen(2, 3)}, HONEST, NEEDED) == []
+    )
 
 
 GOOD = Judged(5, frozenset({"ff"}), 0)

@@ -232,8 +232,8 @@ class _Court:
         root = key.challenge_dealing if proof.challenge else key.next_dealing
         if len(proof.members) != len(proof.shares) or not _ascending(proof.members):
             raise RuleBroken("a dealing is opened out of order")
-        if len(proof.members) > self._size.size:
-            raise RuleBroken("a dealing is opened by more members than there are")
+        if any(share.dealer != key.member for share in proof.shares):
+            raise RuleBroken("an opened share is another dealer's")
         shares = dict(zip(proof.members, proof.shares, strict=True))
         if beacon.recover(root, shares, self._size) != beacon.NO_SECRET:
             raise RuleBroken("the opened dealing is one, or too little of it is opened")
