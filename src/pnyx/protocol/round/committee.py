@@ -568,6 +568,7 @@ class CommitteeMember:
         for who, header in sorted(self.closed.headers.items()):
             share = self.holdings.share_of(header)
             if share is not None:
+                self.holdings.store_late(who, header)
                 answers.append((who, self._answer(share, header)))
         body = VerifyResponse(
             self.plan.context,
