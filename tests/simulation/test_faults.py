@@ -19,7 +19,8 @@ from pnyx.simulator import (
     Simulation,
     run,
 )
-from pnyx.simulator.adversary import BEHAVIOURS, read
+from pnyx.simulator.adversary import read
+from pnyx.simulator.behaviours import BEHAVIOURS
 from pnyx.simulator.population import SimulatedNode
 
 SMALL = Scenario(seed=5, nodes=8)

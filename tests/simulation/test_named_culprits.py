@@ -6,6 +6,7 @@ import pytest
 
 from pnyx.protocol.aggregation.verdicts import Rule
 from pnyx.protocol.events import ContributionsJudged, Effect, PeerBlamed
+from pnyx.protocol.evidence.proofs import Offence
 from pnyx.simulator import Scenario
 from pnyx.simulator.population import SimulatedNode
 from pnyx.simulator.simulation import Simulation
@@ -65,8 +66,8 @@ def test_over_scale_is_named_by_its_proof() -> None:
         assert contributed == any(rule == Rule.RANGE for _, rule in run.blamed)
 
 
-def test_wrong_share_of_the_sum_is_named() -> None:
-    assert rules("liar") == {"released a wrong share"}
+def test_liar_is_named_for_either_lie() -> None:
+    assert rules("liar") == {Offence.WRONG_RELEASE, Offence.WRONG_ANSWER}
 
 
 @pytest.mark.parametrize("kind", ["equivocating leader", "withheld reveals"])

@@ -48,8 +48,8 @@ def flipped(data: bytes) -> bytes:
 class Scene:
     """Messages of one round, and a judge that took no part in it."""
 
-    def __init__(self) -> None:
-        self.c = Committee()
+    def __init__(self, committee: Committee | None = None) -> None:
+        self.c = committee or Committee()
         self.size, self.bounds = self.c.size, self.c.bounds
 
     def evidence(self, culprit: int, proof: Proof) -> Evidence:
@@ -113,9 +113,15 @@ class Scene:
         )
         return self.c.member_signed(member, response)
 
-    def release(self, member: int, alter: Callable[[bytes], bytes] = bytes, **changes) -> Signed:
-        """A share of the sum of the contributions 2, 3 and 4."""
-        shares = [self.c.shares(index, member) for index in (2, 3, 4)]
+    def release(
+        self,
+        member: int,
+        alter: Callable[[bytes], bytes] = bytes,
+        summed: Sequence[int] = (2, 3, 4),
+        **changes,
+    ) -> Signed:
+        """A share of the sum of some contributions."""
+        shares = [self.c.shares(index, member) for index in summed]
         terms = {"accepted": b"a" * 32, "shares": alter(sum_share(shares, self.bounds, self.size))}
         body = Release(self.c.plan.context, member, **{**terms, "openings": (), **changes})
         return self.c.member_signed(member, body)

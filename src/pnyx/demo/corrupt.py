@@ -17,9 +17,10 @@ from pnyx.protocol.machine import NodeMachine
 from pnyx.protocol.messages import Record
 from pnyx.protocol.ports import IntVector
 from pnyx.protocol.study import StudyState
-from pnyx.simulator.adversary import BEHAVIOURS, Hands, Own
+from pnyx.simulator.adversary import Hands, Own
+from pnyx.simulator.behaviours import BEHAVIOURS
 
-# Kind -> keys of `adversary.BEHAVIOURS`. A node leads so seldom that an equivocator must show its
+# Kind -> keys of `behaviours.BEHAVIOURS`. A node leads so seldom that an equivocator must show its
 # two faces as a contributor too.
 SHOWN = {
     "over scale": ("over scale",),

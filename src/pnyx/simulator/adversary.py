@@ -2,7 +2,7 @@
 
 A corrupt node holds its own long-term key, so it signs whatever it likes; it has no other node's.
 Honest code contains no switches for tests: everything here works on events and effects alone.
-`BEHAVIOURS` names each kind; a scenario lists which node shows which.
+`behaviours.BEHAVIOURS` names each kind; a scenario lists which node shows which.
 
 `over scale` contributes more than the bounds allow; verification rejects and names it.
 """
@@ -142,9 +142,9 @@ def _withheld_reveals(hands: Hands) -> Wrapper:
     def change(send: Send, message: RoundMessage) -> list[Send]:
         if isinstance(message, Opening):
             return []
-        body = _input_body(message)
+        body = input_body(message)
         if isinstance(body, Release):
-            return [_resigned(hands, send, message, msgspec.structs.replace(body, openings=()))]
+            return [resigned(hands, send, message, msgspec.structs.replace(body, openings=()))]
         return [send]
 
     return Wrapper(change)
@@ -160,18 +160,18 @@ def _liar(hands: Hands) -> Wrapper:
     def change(send: Send, message: RoundMessage) -> list[Send]:
         if isinstance(message, Opening):
             openings = tuple(
-                msgspec.structs.replace(opened, share=_off_by_one(opened.share))
+                msgspec.structs.replace(opened, share=off_by_one(opened.share))
                 for opened in message.openings
             )
             return [_replaced(send, msgspec.structs.replace(message, openings=openings))]
-        body = _input_body(message)
+        body = input_body(message)
         answers_truly = message.context[0] % 2 == 0
         if isinstance(body, Release) and answers_truly:
-            lie = msgspec.structs.replace(body, shares=_off_by_one(body.shares))
-            return [_resigned(hands, send, message, lie)]
+            lie = msgspec.structs.replace(body, shares=off_by_one(body.shares))
+            return [resigned(hands, send, message, lie)]
         if isinstance(body, VerifyResponse) and not answers_truly:
-            answers = msgspec.structs.replace(body, values=_off_by_one(body.values))
-            return [_resigned(hands, send, message, answers)]
+            answers = msgspec.structs.replace(body, values=off_by_one(body.values))
+            return [resigned(hands, send, message, answers)]
         return [send]
 
     return Wrapper(change)
@@ -289,11 +289,11 @@ class _Forger:
         self._learn(message)
         if isinstance(message, Relay) and message.header.signer == self._hands.node_id:
             return []
-        body = _input_body(message)
+        body = input_body(message)
         if isinstance(body, CloseVote):
             held = tuple(each for each in body.held if each.contributor != self._hands.index)
             vote = msgspec.structs.replace(body, held=held)
-            return [_resigned(self._hands, send, message, vote)]
+            return [resigned(self._hands, send, message, vote)]
         own = isinstance(message, Contribution) and message.header.signer == self._hands.node_id
         if not own or not isinstance(message, Contribution):
             return [send]
@@ -349,7 +349,17 @@ def _off_polynomial(hands: Hands) -> Wrapper:
     """Deals shares that lie on no polynomial of the sharing's degree."""
 
     def alter(member: int, payload: bytes, _bounds: Bounds) -> bytes:
-        return payload if member % 2 else _off_by_one(payload)
+        return payload if member % 2 else off_by_one(payload)
+
+    forger = _Forger(hands, alter=alter)
+    return Wrapper(forger.change, forger.hear)
+
+
+def _bad_share(hands: Hands) -> Wrapper:
+    """Deals one member a share that is another's, and everybody else what it should."""
+
+    def alter(member: int, payload: bytes, _bounds: Bounds) -> bytes:
+        return off_by_one(payload) if member == 1 else payload
 
     forger = _Forger(hands, alter=alter)
     return Wrapper(forger.change, forger.hear)
@@ -379,7 +389,8 @@ def _over_scale(hands: Hands) -> Wrapper:
 # --- helpers -------------------------------------------------------------------------------------
 
 
-def _input_body(message: RoundMessage) -> MemberBody | None:
+def input_body(message: RoundMessage) -> MemberBody | None:
+    """What a member signed for its leader, if this message is that."""
     if not isinstance(message, MemberInput):
         return None
     body: MemberBody = codec.decode(message.signed.body, MemberBody, bytes_max=_BYTES_MAX)
@@ -390,12 +401,13 @@ def _replaced(send: Send, message: RoundMessage) -> Send:
     return Send(send.peer, codec.encode(message))
 
 
-def _resigned(hands: Hands, send: Send, message: RoundMessage, body: msgspec.Struct) -> Send:
+def resigned(hands: Hands, send: Send, message: RoundMessage, body: msgspec.Struct) -> Send:
+    """The same message with another body, signed by this node."""
     assert isinstance(message, MemberInput)
     return _replaced(send, msgspec.structs.replace(message, signed=hands.sign(body)))
 
 
-def _off_by_one(data: bytes) -> bytes:
+def off_by_one(data: bytes) -> bytes:
     """Packed elements with the lowest bit of the last one flipped, still within their field."""
     if not data:
         return data
@@ -404,7 +416,7 @@ def _off_by_one(data: bytes) -> bytes:
     return words.tobytes()
 
 
-BEHAVIOURS: dict[str, Callable[[Hands], Wrapper]] = {
+ALONE: dict[str, Callable[[Hands], Wrapper]] = {
     "silent leader": _silent_leader,
     "censoring leader": _censoring_leader,
     "withheld reveals": _withheld_reveals,
@@ -412,6 +424,7 @@ BEHAVIOURS: dict[str, Callable[[Hands], Wrapper]] = {
     "equivocating leader": _equivocating_leader,
     "two headers": _two_headers,
     "off polynomial": _off_polynomial,
+    "bad share": _bad_share,
     "over scale": _over_scale,
     "duplicating": _duplicating,
     "garbage": _garbage,

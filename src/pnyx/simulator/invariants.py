@@ -13,6 +13,7 @@
    or its round as skipped.
 8. Once a round's record is in, or an attempt aborted, no round key, share or contribution of it is
    left on the disk; and a second attempt repeats nothing of the first.
+9. There is no evidence against an honest node, and no record excludes one.
 
 That every round ends is checked by the scenario, which knows when the faults are over.
 The checkers see what an outside observer of all disks and links would; corrupt nodes owe nothing.
@@ -29,6 +30,7 @@ from pnyx.protocol.agreement import value_hash, vote_statement
 from pnyx.protocol.events import (
     ContributionAcknowledged,
     Effect,
+    PeerBlamed,
     Persist,
     RoundCertified,
     Send,
@@ -124,6 +126,10 @@ class Checker:
                 slot = effect.study, effect.round_number
                 self._acknowledged.setdefault(slot, set()).add((effect.attempt, node.index))
                 self._check_acknowledged(*slot)
+            case PeerBlamed() if honest and effect.evidence:
+                accused = self._index[effect.peer]
+                if accused not in self._corrupt:
+                    self.fail(f"has evidence against the honest node {accused}", node)
             case RoundCertified() if honest and effect.model:
                 self._on_model(node, effect)
             case _:
@@ -267,6 +273,8 @@ class Checker:
                 self.fail(f"holds another record of round {body.round_number}", node)
             return
         chain[body.round_number] = body, record
+        if not self._corrupt.issuperset(body.excluded):
+            self.fail(f"round {body.round_number} excludes an honest node")
         if body.round_number > 0:
             self._check_accepted(body)
             self._check_sum(body)

@@ -14,7 +14,7 @@ from pnyx.primitives.hashing import digest
 from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.selection import choose_committee
-from pnyx.simulator.adversary import BEHAVIOURS
+from pnyx.simulator.behaviours import BEHAVIOURS
 from pnyx.simulator.network import Cut, Link, Partition
 from pnyx.simulator.population import Clock, Owner
 
@@ -42,7 +42,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     partitions: tuple[Partition, ...] = ()
     cuts: tuple[Cut, ...] = ()
     crashes: tuple[Crash, ...] = ()
-    corrupt: tuple[tuple[int, str], ...] = ()  # node -> key of adversary.BEHAVIOURS
+    corrupt: tuple[tuple[int, str], ...] = ()  # node -> key of behaviours.BEHAVIOURS
     owners: tuple[tuple[int, Owner], ...] = ()  # those that are not the default
     clocks: tuple[tuple[int, Clock], ...] = ()  # those that are not right
     studies: int = 1

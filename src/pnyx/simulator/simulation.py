@@ -30,7 +30,8 @@ from pnyx.protocol.manifest import Manifest, StudyPhase, study_id
 from pnyx.protocol.messages import RecordBody
 from pnyx.protocol.noise import NO_NOISE
 from pnyx.protocol.params import PROTOCOL_VERSION
-from pnyx.simulator.adversary import BEHAVIOURS, Hands, Own
+from pnyx.simulator.adversary import Hands, Own
+from pnyx.simulator.behaviours import BEHAVIOURS
 from pnyx.simulator.crypto import IdealCrypto
 from pnyx.simulator.invariants import Checker
 from pnyx.simulator.network import Network

@@ -7,7 +7,7 @@ from pnyx.demo.corrupt import SHOWN, OwnContributions, choose_corrupt
 from pnyx.demo.study import demo_study
 from pnyx.node.learning import read_manifest_body
 from pnyx.protocol.events import RecordDebit, StartTraining, TrainingFinished
-from pnyx.simulator.adversary import BEHAVIOURS
+from pnyx.simulator.behaviours import BEHAVIOURS
 
 SEED = bytes(32)
 STUDY, CONTEXT = b"s" * 32, b"c" * 32

@@ -110,3 +110,23 @@ def decode_sum(
                 raise DecodingError("more released shares are wrong than the committee tolerates")
         residues.append(sharing.reconstruct(honest, table))
     return from_slots(tuple(residues), length), tuple(sorted(liars))
+
+
+def wrong_shares(size: CommitteeSize, released: Mapping[int, bytes], length: int) -> frozenset[int]:
+    """Members whose released share has the wrong form or, if all together decode, is wrong.
+
+    released: member -> packed share; whoever released nothing did nothing wrong.
+    """
+    malformed: set[int] = set()
+    shares: dict[int, FieldShares] = {}
+    for member, data in released.items():
+        try:
+            if data:
+                shares[member] = read_released(data, length, size.packing)
+        except MalformedMessage:
+            malformed.add(member)
+    try:
+        _, liars = decode_sum(size, shares, length)
+    except DecodingError:
+        return frozenset(malformed)
+    return frozenset(malformed.union(liars))

@@ -32,6 +32,9 @@ class Docket:
         self._culprits: set[int] = set()
         self._failures: Counter[bytes] = Counter()
 
+    def __len__(self) -> int:
+        return len(self._held)
+
     @property
     def culprits(self) -> tuple[int, ...]:
         """Census indices of convicted nodes, ascending."""

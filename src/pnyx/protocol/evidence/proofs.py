@@ -31,6 +31,7 @@ from pnyx.errors import MalformedMessage, RuleBroken
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import verify_merkle_proof
 from pnyx.protocol import beacon
+from pnyx.protocol.aggregation import direct
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import IntVector
 from pnyx.protocol.aggregation.verdicts import Rule, judge_one
@@ -39,6 +40,7 @@ from pnyx.protocol.aggregation.verification import (
     answers,
     read_answers,
     read_payload,
+    summed_length,
 )
 from pnyx.protocol.messages import (
     BadContribution,
@@ -60,7 +62,6 @@ from pnyx.protocol.messages import (
 )
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.round.plan import RoundPlan
-from pnyx.protocol.round.releases import wrong_releases
 from pnyx.protocol.round.values import VALUE_BYTES_MAX, InputReader, contradict, header_hash
 from pnyx.protocol.selection.security import CommitteeSize
 
@@ -220,8 +221,9 @@ class _Court:
         releases = self._releases(proof.releases)
         if member is None or member not in releases:
             raise RuleBroken("the culprit released no share here")
-        liars = wrong_releases(self._size, self._bounds, releases)
-        if member not in liars:
+        released = {each: release.shares for each, release in releases.items()}
+        length = summed_length(self._bounds, self._size)
+        if member not in direct.wrong_shares(self._size, released, length):
             raise RuleBroken("the released share lies on the polynomial of the sum")
         return self._plan.census.node_ids[culprit]
 

@@ -26,7 +26,12 @@ from pnyx.primitives.hashing import merkle_proofs
 from pnyx.protocol import beacon
 from pnyx.protocol.aggregation import direct
 from pnyx.protocol.aggregation.verdicts import Rule
-from pnyx.protocol.aggregation.verification import answers, read_answers, read_payload
+from pnyx.protocol.aggregation.verification import (
+    answers,
+    read_answers,
+    read_payload,
+    summed_length,
+)
 from pnyx.protocol.messages import (
     BadContribution,
     BadDealing,
@@ -45,7 +50,6 @@ from pnyx.protocol.messages import (
     WrongRelease,
     WrongShare,
 )
-from pnyx.protocol.round.releases import wrong_releases
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.values import (
     VALUE_BYTES_MAX,
@@ -161,13 +165,15 @@ class Disputes:
         phase, size = self._plan.phase, self._plan.size
         if phase is None:
             return
-        wrong = wrong_releases(size, phase.bounds, releases)
-        good = [m for m in sorted(releases) if releases[m].shares and m not in wrong]
+        released = {member: release.shares for member, release in releases.items()}
+        length = summed_length(phase.bounds, size)
+        wrong = direct.wrong_shares(size, released, length)
+        good = [m for m in sorted(released) if released[m] and m not in wrong]
         for member in sorted(wrong):
             culprit = self._plan.committee[member]
             if (culprit, WrongRelease) in self._said:
                 continue
-            alone = wrong_releases(size, phase.bounds, {member: releases[member]})
+            alone = direct.wrong_shares(size, {member: released[member]}, length)
             others = [] if alone else good[: size.degree + size.corrupt_max + 1]
             chosen = sorted([*others, member])
             self._accuse(culprit, WrongRelease(tuple(signed[m] for m in chosen)))

@@ -1,0 +1,163 @@
+"""Corrupt nodes sign what they like, to have evidence convict an honest node (THREATS A8, A9).
+
+Each attempt is believed once its defence is taken away, so each shows that its defence is needed.
+"""
+
+import pytest
+from msgspec.structs import replace
+from tests.support.committee import Committee
+from tests.support.evidence import (
+    DEALER,
+    LIAR,
+    Scene,
+    flipped,
+    scene,
+    wrong_answer,
+    wrong_share,
+)
+
+from pnyx.primitives import codec
+from pnyx.protocol.aggregation import direct
+from pnyx.protocol.aggregation.encoding import FIELDS
+from pnyx.protocol.aggregation.verification import summed_length
+from pnyx.protocol.evidence import proofs
+from pnyx.protocol.messages import (
+    BadDealing,
+    CloseVote,
+    Release,
+    TwoBodies,
+    WrongAnswer,
+    WrongRelease,
+    WrongShare,
+)
+from pnyx.protocol.round.values import header_hash, headers_root
+from pnyx.protocol.selection import committee_size
+
+S = scene()
+
+
+def test_dealer_shows_a_member_one_header_and_the_judge_another(monkeypatch):
+    """The member answered for the first header; the second commits to another share for it."""
+    first = S.c.payloads(DEALER)
+    second = S.c.payloads(DEALER, seed=1)
+    shown, kept = S.c.header(DEALER, first), S.c.header(DEALER, second)
+    answer = S.c.member_signed(LIAR, S.response(LIAR, DEALER, first, shown))
+    framed = S.evidence(LIAR, WrongAnswer(kept, S.opened(second, LIAR), answer, ()))
+    assert not S.convicts(framed)
+    check = proofs.verify_merkle_proof
+
+    def without_headers(root, leaf, index, count, proof):
+        """The response commits to no headers: any header would do."""
+        return leaf == header_hash(kept) or check(root, leaf, index, count, proof)
+
+    monkeypatch.setattr(proofs, "verify_merkle_proof", without_headers)
+    assert S.convicts(framed)
+
+
+def test_dealer_opens_another_share_than_it_committed_to(monkeypatch):
+    payloads, header = S.c.payloads(DEALER), S.c.header(DEALER)
+    answer = S.c.member_signed(LIAR, S.response(LIAR, DEALER, payloads, header))
+    opened = replace(S.opened(payloads, LIAR), payload=flipped(payloads[LIAR]))
+    framed = S.evidence(LIAR, WrongAnswer(header, opened, answer, ()))
+    assert not S.convicts(framed)
+    monkeypatch.setattr(proofs, "verify_merkle_proof", lambda *_: True)
+    assert S.convicts(framed)
+
+
+def test_member_lies_and_opens_its_share_to_convict_the_dealer(monkeypatch):
+    """Off the polynomials by its own lie, it opens an honest dealer's share."""
+    payloads, header = S.c.payloads(2), S.c.header(2)
+    responses = S.responses(2, payloads, header)
+    responses[LIAR] = S.lie(LIAR, 2)
+    framed = S.evidence(2, WrongShare(header, S.opened(payloads, LIAR), tuple(responses)))
+    assert not S.convicts(framed)
+    monkeypatch.setattr(proofs.np, "array_equal", lambda *_: True)
+    assert S.convicts(framed)
+
+
+def test_colluding_members_steer_the_decoder_to_a_sum_of_their_own(monkeypatch):
+    """Two liars of eleven move to a parabola through two honest shares: a third lies off it."""
+    size = committee_size(11, 2, 1, 1)
+    large = Scene(Committee(count=13, size=size))
+    first = FIELDS[0].modulus
+
+    def moved(member: int):
+        """The released share with its first element moved by (x - 1)(x - 2)."""
+
+        def alter(data: bytes) -> bytes:
+            value = int.from_bytes(data[:4], "little") + member * (member - 1)
+            return (value % first).to_bytes(4, "little") + data[4:]
+
+        return alter
+
+    honest, liars = (0, 1, LIAR), (5, 6)
+    signed = {m: large.release(m) for m in honest} | {m: large.release(m, moved(m)) for m in liars}
+    framed = large.evidence(LIAR, WrongRelease(tuple(signed[m] for m in sorted(signed))))
+    assert not large.convicts(framed)
+    monkeypatch.setattr(
+        "pnyx.protocol.aggregation.direct.safe_radius",
+        lambda answers, degree, _: (answers - degree - 1) // 2,
+    )
+    assert large.convicts(framed)
+
+
+def test_releases_of_two_sums_are_put_together():
+    """An honest member released its share of the fixed set; the others sign shares of another."""
+    signed = [S.release(m, summed=(2, 3), accepted=b"b" * 32) for m in (0, 1, 2)]
+    signed.append(S.release(LIAR))
+    signed += [S.release(m, summed=(2, 3), accepted=b"b" * 32) for m in (4, 5)]
+    assert not S.convicts(S.evidence(LIAR, WrongRelease(tuple(signed))))
+    bodies = [codec.decode(each.body, Release, bytes_max=10**6) for each in signed]
+    unchecked = {body.member: body.shares for body in bodies}
+    assert LIAR in direct.wrong_shares(S.size, unchecked, summed_length(S.bounds, S.size))
+
+
+def test_close_votes_that_were_signed_anew(monkeypatch):
+    """An honest member signs again with more dealers; once with more contributions, never fewer."""
+    c = S.c
+    few = c.close_vote(LIAR, [c.header(2)], next_dealers=(0, 1))
+    more = c.close_vote(LIAR, [c.header(2), c.header(3)])
+    pair = TwoBodies(c.member_signed(LIAR, few), c.member_signed(LIAR, more))
+    framed = S.evidence(LIAR, pair)
+    assert not S.convicts(framed)
+    monkeypatch.setattr(
+        proofs, "contradict", lambda one, other: isinstance(one, CloseVote) and one != other
+    )
+    assert S.convicts(framed)
+
+
+def test_dealing_spoilt_by_the_members_that_open_it(monkeypatch):
+    """Members open other shares than the dealer dealt them, so that they recompute to no root."""
+    honest = S.c.dealt(LIAR, "next").shares
+    spoilt = replace(honest[0], share=flipped(honest[0].share))
+    key = S.c.member_signed(LIAR, S.c.round_key(LIAR))
+    framed = S.evidence(LIAR, BadDealing(key, False, (0, 1), (spoilt, honest[1])))
+    assert not S.convicts(framed)
+    monkeypatch.setattr("pnyx.protocol.beacon.share_matches", lambda *_: True)
+    assert S.convicts(framed)
+
+
+def test_words_of_another_round():
+    """An honest member's answers in another round do not fit the shares of this one."""
+    proof = wrong_answer(S).proof
+    elsewhere = S.response(LIAR, 3, S.c.payloads(3), S.c.header(3))
+    named = headers_root([header_hash(S.c.header(2))])
+    here = replace(elsewhere, held=(2,), headers=named)
+    earlier = replace(here, context=b"e" * 32)
+    for answer, convicted in ((earlier, False), (here, True)):
+        framed = replace(proof, response=S.c.member_signed(LIAR, answer))
+        assert S.convicts(S.evidence(LIAR, framed)) == convicted
+
+
+@pytest.mark.parametrize("member", range(7))
+def test_honest_members_and_dealers_of_a_spoilt_round(member):
+    """A bad dealer's round convicts nobody that answered by its share, whoever opens it."""
+    payloads, header = S.dealt(DEALER, lambda m, p: flipped(p) if m == 1 else p)
+    responses = tuple(S.responses(DEALER, payloads, header))
+    opened = S.opened(payloads, member)
+    for culprit in range(9):
+        answer = S.evidence(culprit, WrongAnswer(header, opened, responses[member], ()))
+        assert not S.convicts(answer)
+        share = S.evidence(culprit, WrongShare(header, opened, responses))
+        assert S.convicts(share) == (member == 1 and culprit == DEALER)
+    assert S.convicts(wrong_share(S))
