@@ -23,7 +23,8 @@ demo: setup
 	$(BIN)/pnyx demo
 
 test: setup
-	$(BIN)/python -m pytest -n auto -m "not full" --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n auto -m "not full" --ignore tests/simulation --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n auto -m "not full" tests/simulation  # thousands of runs: not traced
 
 test-full: setup
 	$(BIN)/python -m pytest -n auto

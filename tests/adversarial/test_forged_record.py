@@ -43,6 +43,8 @@ def changed(name: str):
             return bytes((value[0] ^ 1,)) + value[1:]
         case int():
             return 2 if name == "attempt" else value + 1
+        case ():
+            return (1,)
         case tuple():
             return (*value[:-1], value[-1] + 1)
     raise AssertionError(name)

@@ -53,11 +53,8 @@ def wrong_answers(body):
 
 
 def no_answers(body):
-    return (
-        replace(body, held=(), headers=bytes(32), values=b"")
-        if isinstance(body, VerifyResponse)
-        else body
-    )
+    nothing = {"held": (), "headers": bytes(32), "values": b""}
+    return replace(body, **nothing) if isinstance(body, VerifyResponse) else body
 
 
 def answers_to_another_challenge(body):

@@ -18,7 +18,7 @@ from pnyx.protocol.messages import (
     RoundKey,
 )
 from pnyx.protocol.round.services import RoundServices
-from pnyx.simulator import Crash, Scenario, Simulation
+from pnyx.simulator import Crash, InvariantError, Scenario, Simulation
 from pnyx.simulator.adversary import read
 from pnyx.simulator.population import SimulatedNode
 
@@ -96,5 +96,5 @@ def test_a_generator_that_starts_anew_would_show(monkeypatch: pytest.MonkeyPatch
     stuck = property(lambda services: Anew(), lambda services, given: None)
     monkeypatch.setattr(RoundServices, "sampler", stuck, raising=False)
     simulation = Secrets(Scenario(seed=0, nodes=6))
-    simulation.run()
-    assert simulation.reused
+    with pytest.raises(InvariantError, match="what it drew for another"):
+        simulation.run()

@@ -5,6 +5,7 @@ fields. Nothing here knows how pnyx declares its records: both were written from
 """
 
 from collections.abc import Callable
+from math import inf
 from types import SimpleNamespace
 from typing import Any
 
@@ -55,9 +56,10 @@ def raw(low: int = 0, high: int | None = None) -> Shape:
     return read
 
 
-def text(high: int = 200) -> Shape:
+def text(high: int = 200, low: int = 1) -> Shape:
     def read(value: Any, where: str) -> str:
-        expect(type(value) is str and 1 <= len(value) <= high, where, f"1 to {high} characters")
+        fits = type(value) is str and low <= len(value) <= high
+        expect(fits, where, f"{low} to {high} characters")
         return value
 
     return read
@@ -208,7 +210,8 @@ MANIFEST = array(
     purpose_term=text(),
     category=text(),
     columns=many(text(), 1, 4096),
-    label=text(),
+    ranges=many(array(low=floating(-inf, inf), high=floating(-inf, inf)), high=4096),
+    label=text(low=0),
     program=raw(0, 32 * KI),
     hyperparameters=raw(0, 8 * KI),
     initial_model=B32,

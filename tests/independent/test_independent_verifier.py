@@ -284,6 +284,17 @@ TERMS = {
     "title": ["", "x" * 200, "é" * 200, "x" * 201, "\U0001f331" * 200],
     "purpose": ["", "x" * 2000, "x" * 2001],
     "columns": [(), ("a", ""), ("a",) * 4096, ("a",) * 4097],
+    "ranges": [
+        ((0.0, 1.0),),
+        ((0.0, 1.0), (0.0, 1.0)),
+        ((1.0, 1.0),),
+        ((1.0, 0.0),),
+        ((float("nan"), 1.0),),
+        ((0.0, float("inf")),),
+        ((-1.7e308, 1.7e308),),
+        ((0, 1.0),),
+    ],
+    "label": ["", "x" * 200, "x" * 201],
     "program": [bytes(32 * 1024), bytes(32 * 1024 + 1)],
     "hyperparameters": [bytes(8 * 1024), bytes(8 * 1024 + 1)],
     "initial_model": [b"x" * 32],
@@ -291,7 +302,7 @@ TERMS = {
     "phases": [(), (phase(9),) * 16, (phase(9),) * 17],
 }
 PHASE_TERMS = {
-    "kind": ["evaluate", "Train", "", "train "],
+    "kind": ["evaluate", "statistics", "poll", "Train", "", "train "],
     "rounds": [0, 3],
     "bounds": [
         *[

@@ -8,7 +8,7 @@ carries on after a fault where the rest can still be judged, so one fault may gi
 
 from fractions import Fraction
 from hashlib import sha256
-from math import ceil, comb, isqrt
+from math import ceil, comb, isfinite, isqrt
 from typing import Any, NamedTuple
 
 import msgspec
@@ -378,7 +378,14 @@ class _Chain:
         self.check(manifest.version == VERSION, where, "another version")
         self.check(manifest.proposer == signed.signer, where, "signed by another than its proposer")
         self.check(manifest.epoch == 0, where, "another epoch than 0")
+        for each in manifest.ranges:
+            finite = isfinite(each.low) and isfinite(each.high - each.low)
+            self.check(finite and each.low < each.high, where, "a range that is none")
+        named = len(manifest.ranges) in (0, len(manifest.columns))
+        self.check(named, where, "ranges of some columns only")
         for phase in manifest.phases:
+            counts = phase.kind == "statistics"
+            self.check(manifest.ranges or not counts, where, "statistics without ranges")
             length = phase.bounds.length
             self.check(provable(phase.bounds), where, "bounds that cannot be proven")
             self.check(length <= VECTOR_LENGTH_MAX, where, "vector too long")

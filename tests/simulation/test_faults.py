@@ -230,12 +230,19 @@ def test_refusing_owner_sends_nothing() -> None:
 
 def test_withdrawal_takes_effect_before_the_next_message() -> None:
     """The owner withdraws at some moment of the round; nothing leaves from then on."""
+    undisturbed = Recorded(with_(rounds=2))
+    undisturbed.run()
+    owner, first = next(
+        (node, sent[0][0])
+        for node in range(SMALL.nodes)
+        if (sent := undisturbed.contributions(node))
+    )
     left = []
     for step in range(12):
-        withdraws_s = 4.0 + 0.1 * step
-        simulation = Recorded(with_(owners=((2, Owner(withdraws_s=withdraws_s)),), rounds=2))
+        withdraws_s = first - 0.55 + 0.1 * step
+        simulation = Recorded(with_(owners=((owner, Owner(withdraws_s=withdraws_s)),), rounds=2))
         simulation.run()
-        times = [time for time, _ in simulation.contributions(2)]
+        times = [time for time, _ in simulation.contributions(owner)]
         assert all(time < withdraws_s for time in times)
         left.append(bool(times))
     assert True in left

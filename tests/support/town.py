@@ -151,6 +151,7 @@ def manifest(length: int, phases: Sequence[StudyPhase] | None = None, **terms) -
             "purpose_term": "x",
             "category": "c",
             "columns": ("a",),
+            "ranges": (),
             "label": "l",
             "program": b"",
             "hyperparameters": b"",

@@ -23,7 +23,7 @@ from pnyx.cli.common import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pnyx.node.control import StudySummary
+    from pnyx.node.control import PhaseSummary, StudySummary
     from pnyx.vault import Consent
 
 app = typer.Typer(no_args_is_help=True, help="Decide which studies may use your data.")
@@ -171,6 +171,30 @@ def _one(consents: "tuple[Consent, ...]", digits: str) -> "Consent":
     return found[0]
 
 
+def _class(study: "StudySummary") -> str:
+    return f"; class: {plain(study.label)}" if study.label else ""
+
+
+def _phase(phase: "PhaseSummary") -> str:
+    rounds = "one round" if phase.rounds == 1 else f"{phase.rounds} rounds"
+    vote = f" by {phase.ballot}" if phase.ballot else ""
+    return f"{rounds} to {_PHASE_VERBS[phase.kind]}{vote}"
+
+
+_PHASE_VERBS = {
+    "statistics": "count means and deviations",
+    "train": "train",
+    "evaluate": "evaluate",
+    "poll": "vote",
+}
+
+
+def _cost(study: "StudySummary") -> str:
+    if study.epsilon is None:
+        return "no bound can be stated: this study adds no noise to its sums"
+    return f"epsilon {study.epsilon:.3g} at delta 1e-6, if your node takes part in every round"
+
+
 def _terms(study: "StudySummary") -> list[str]:
     """What an owner must know before saying yes."""
     columns = ", ".join(plain(name) for name in study.columns)
@@ -179,12 +203,13 @@ def _terms(study: "StudySummary") -> list[str]:
         f"  Purpose      {plain(study.purpose)} ({plain(study.purpose_term)})",
         f"  Who asks     node {study.proposer}",
         "  Who gets it  every node of the network reads the resulting model and its accuracy",
-        f"  Data         {plain(study.category)}: {columns}; class: {plain(study.label)}",
+        f"  Data         {plain(study.category)}: {columns}{_class(study)}",
         "  What leaves  in each round in which your node is drawn, secret shares of one update",
-        "               of the model and of a few counts; your rows never leave",
+        "               of the model or of a few counts; your rows never leave",
+        f"  Phases       {', then '.join(_phase(phase) for phase in study.phases)}",
         f"  With whom    no sum over fewer than {study.cohort_min} owners is opened",
         "  Who computes a committee of nodes drawn by lot; `pnyx security` states the risk",
-        "  Privacy cost no bound can be stated: this version adds no noise to the sums",
+        f"  Privacy cost {_cost(study)}",
         f"  Duration     {study.rounds} rounds; your acceptance lasts a year at most",
         "  Withdrawing  stops what is still to come; a model cannot forget what it was given",
     ]

@@ -1,5 +1,6 @@
 """`pnyx study`: propose studies, follow them, and check their results."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -77,6 +78,7 @@ def check(file: StudyFileArgument, as_json: Json = False) -> None:
     """
     from pnyx.node.learning import read_manifest_body
     from pnyx.node.proposal import read_proposal
+    from pnyx.protocol.privacy import epsilon, study_rho
 
     proposal = read_proposal(file, _NO_NETWORK, _NO_NODE)
     manifest = read_manifest_body(proposal.manifest)
@@ -87,6 +89,8 @@ def check(file: StudyFileArgument, as_json: Json = False) -> None:
         "rounds": manifest.rounds,
         "cohort_min": manifest.cohort_min,
         "vector_length": max(phase.bounds.length for phase in manifest.phases),
+        "phases": [phase.kind for phase in manifest.phases],
+        "epsilon": None if math.isinf(cost := epsilon(study_rho(manifest))) else round(cost, 4),
     }
     if as_json:
         print_json(figures)
@@ -94,7 +98,12 @@ def check(file: StudyFileArgument, as_json: Json = False) -> None:
     say(
         f"{file} is a valid study: {figures['columns']} columns, {figures['parameters']} "
         f"parameters, {figures['rounds']} rounds, sums over at least {figures['cohort_min']} "
-        "owners."
+        "owners, "
+        + (
+            "no bound on the privacy cost: noise is off."
+            if figures["epsilon"] is None
+            else f"epsilon {figures['epsilon']:.3g} for an owner who takes part in every round."
+        )
     )
 
 
@@ -198,6 +207,14 @@ def result(
         return
     say(f"{plain(found.summary.title)}: {_state(found.summary)}.")
     print_table(("", ""), [("model", found.model_hash), *_last_outcomes(found.rounds)])
+    if found.statistics:
+        print_table(
+            ("COLUMN", "OWNERS", "MEAN", "DEVIATION"),
+            [
+                (plain(c.name), f"{c.owners:.0f}", _number(c.mean), _number(c.deviation))
+                for c in found.statistics
+            ],
+        )
 
 
 @app.command()
@@ -268,7 +285,15 @@ def _outcome(round_summary: "RoundSummary") -> str:
     if round_summary.kind == "evaluate" and len(counts) == EVALUATE_COUNTS and counts[3] > 0:
         alone, shared, personalised = (count / counts[3] for count in counts[:3])
         return f"alone {alone:.1%}, shared {shared:.1%}, fine-tuned at home {personalised:.1%}"
+    if round_summary.kind == "statistics" and counts:
+        return "means and deviations: `pnyx study result` shows them"
+    if round_summary.kind == "poll" and counts:
+        return "sums " + " ".join(str(count) for count in counts)
     return "no result"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
 
 
 def _last_outcomes(rounds: "tuple[RoundSummary, ...]") -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pnyx.learning import Hyperparameters, MlpProgram
+from pnyx.protocol.manifest import Range
 
 CATEGORY = "activity.windows"
 USERS = range(1, 37)
@@ -23,6 +24,18 @@ FEATURES = (
     *("yavg", "zavg", "xpeak", "ypeak", "zpeak"),
     *("xabsoldev", "yabsoldev", "zabsoldev", "xstanddev", "ystanddev", "zstanddev"),
     "resultant",
+)
+
+
+# Bins are shares of a window; averages, deviations and the resultant are in units of 10 g at most;
+# peaks are times between them in milliseconds.
+RANGES = tuple(
+    Range(0.0, 1.0)
+    if name[1:].isdigit()
+    else Range(0.0, 5000.0)
+    if name.endswith("peak")
+    else Range(-20.0, 20.0)
+    for name in FEATURES
 )
 
 

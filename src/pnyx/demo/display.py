@@ -5,6 +5,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
+from pnyx.demo.study import STATISTICS_ROUNDS
 from pnyx.demo.watch import Watch
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -44,6 +45,9 @@ class Display:
 
     def _line(self, watch: Watch, number: int) -> str:
         figures = watch.rounds[number]
+        number -= STATISTICS_ROUNDS
+        if number < 1:
+            return f"statistics: {figures.contributors} owners"
         if number > self._rounds:
             return f"evaluation: {figures.contributors} owners"
         accuracy = _accuracy(figures.metrics)
@@ -52,17 +56,17 @@ class Display:
         return f"round {number} of {self._rounds}: {outcome}{shown}"
 
     def _picture(self, watch: Watch, alive: list[bool], stage: str) -> Group:
-        done = min(max(watch.rounds, default=0), self._rounds)
+        trained = [n for n in sorted(watch.rounds) if n > STATISTICS_ROUNDS][: self._rounds]
         nodes = Text("nodes   ")
         for up in alive:
             nodes.append("●" if up else "✗", style="green" if up else "bold red")
-        curve = [_accuracy(watch.rounds[n].metrics) for n in sorted(watch.rounds)][: self._rounds]
+        curve = [_accuracy(watch.rounds[n].metrics) for n in trained]
         accuracies = [value for value in curve if value is not None]
         chart = Text("shared  ")
         chart.append("".join(_BARS[min(7, int(value * 8))] for value in accuracies), style="cyan")
         if accuracies:
             chart.append(f"  {100 * accuracies[-1]:.1f} %")
-        bar = ProgressBar(total=self._rounds, completed=done, width=40)
+        bar = ProgressBar(total=self._rounds, completed=len(trained), width=40)
         latest = self._line(watch, max(watch.rounds)) if watch.rounds else stage
         return Group(nodes, chart, bar, Text(latest, style="dim"))
 

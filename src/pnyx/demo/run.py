@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
+EXTRA_ROUNDS = 3  # joins, statistics, evaluation
 _DEFAULT_TIMEOUT_S = 900.0
 _POLL_S = 0.1
 _MEMORY_EVERY_S = 3.0
@@ -71,7 +72,7 @@ def _check(nodes: int, rounds: int, kill: float, corrupt: int) -> None:
         raise ConfigError("--rounds must be from 1 to 1000.")
     if not 0 <= kill <= 0.5:
         raise ConfigError("--kill must be from 0 to 0.5: the share of nodes that are killed.")
-    size = assess(nodes, rounds=rounds + 2).committee
+    size = assess(nodes, rounds=rounds + EXTRA_ROUNDS).committee
     if not 0 <= corrupt <= size.corrupt_max:
         raise ConfigError(
             f"--corrupt must be from 0 to {size.corrupt_max}: among {nodes} nodes a committee has "
@@ -118,7 +119,7 @@ class _Demo:
         self._rounds = rounds
         self._nodes = nodes
         seed_bytes = os.urandom(32) if seed is None else (seed % 2**64).to_bytes(32, "big")
-        self._assessment = assess(nodes, rounds=rounds + 2)
+        self._assessment = assess(nodes, rounds=rounds + EXTRA_ROUNDS)
         sampler = Sampler(seed_bytes, "pnyx/demo/victims")
         # The proposer's node may be killed like any other; the refusing owner's node as well.
         self._victims = sampler.sample(nodes, round(kill * nodes))
@@ -194,7 +195,9 @@ class _Demo:
         return "collecting joins"
 
     def _kill_and_restart(self, now: float) -> None:
-        reached = max(self._watch.rounds, default=0)
+        from pnyx.demo.study import STATISTICS_ROUNDS
+
+        reached = max(self._watch.rounds, default=0) - STATISTICS_ROUNDS
         if self._victims and not self._killed and reached >= self._kill_at:
             for node in self._victims:
                 self._cluster.kill(node)

@@ -6,19 +6,29 @@ from pnyx.demo.activity import (
     CATEGORY,
     FEATURES,
     LABEL_COLUMN,
+    RANGES,
     demo_hyperparameters,
     demo_program,
 )
 from pnyx.learning.program import initial_model
-from pnyx.node.learning import encode_hyperparameters, encode_program, phase_for
+from pnyx.node.learning import (
+    PhaseKind,
+    bounds_for,
+    encode_hyperparameters,
+    encode_program,
+    phase_for,
+    statistics_bounds,
+)
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
+from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.gossip import blob_name
-from pnyx.protocol.manifest import Manifest
+from pnyx.protocol.manifest import Manifest, StudyPhase
 from pnyx.protocol.params import PROTOCOL_VERSION
 
 PURPOSE_TERM = "dpv:ResearchAndDevelopment"
 NORMAL_COHORT = 32
+STATISTICS_ROUNDS = 1  # before training; the evaluation comes after it
 JOIN_WINDOW_S = 3.0
 ROUND_DEADLINE_S = 30.0
 
@@ -39,25 +49,26 @@ def demo_study(
     """The encoded manifest and the initial model; `seed` determines the model."""
     program, hyperparameters = demo_program(), demo_hyperparameters()
     model = initial_model(program, digest("pnyx/demo/model", seed))
-    train = phase_for(
-        program,
-        hyperparameters,
-        "train",
-        rounds=rounds,
-        cohort_min=demo_cohort(nodes),
-        target=target(nodes),
-        drawn=max(target(nodes), round(nodes * 5 / 6)),
-        deadline_s=ROUND_DEADLINE_S,
-    )
-    evaluate = phase_for(
-        program,
-        hyperparameters,
-        "evaluate",
-        rounds=1,
-        cohort_min=demo_cohort(nodes),
-        target=nodes,
-        drawn=nodes,
-        deadline_s=ROUND_DEADLINE_S,
+
+    def phase(kind: PhaseKind, plain: Bounds, rounds: int, wanted: int, drawn: int) -> StudyPhase:
+        return phase_for(
+            kind,
+            plain,
+            rounds=rounds,
+            cohort_min=demo_cohort(nodes),
+            target=wanted,
+            drawn=drawn,
+            deadline_s=ROUND_DEADLINE_S,
+        )
+
+    drawn = max(target(nodes), round(nodes * 5 / 6))
+    updates = bounds_for(program, hyperparameters, "train")
+    counts = bounds_for(program, hyperparameters, "evaluate")
+    columns = statistics_bounds(len(FEATURES))
+    phases = (
+        phase("statistics", columns, STATISTICS_ROUNDS, nodes, nodes),
+        phase("train", updates, rounds, target(nodes), drawn),
+        phase("evaluate", counts, 1, nodes, nodes),
     )
     manifest = Manifest(
         network=network,
@@ -69,11 +80,12 @@ def demo_study(
         purpose_term=PURPOSE_TERM,
         category=CATEGORY,
         columns=FEATURES,
+        ranges=RANGES,
         label=LABEL_COLUMN,
         program=encode_program(program),
         hyperparameters=encode_hyperparameters(hyperparameters),
         initial_model=blob_name(model),
-        phases=(train, evaluate),
+        phases=phases,
         join_window_s=JOIN_WINDOW_S,
         nonce=secrets.token_bytes(32),
     )

@@ -10,9 +10,11 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
+from pnyx.demo.activity import FEATURES, RANGES
 from pnyx.demo.culprits import agreed, all_verified, find_culprits
-from pnyx.demo.study import NORMAL_COHORT, demo_cohort
+from pnyx.demo.study import NORMAL_COHORT, STATISTICS_ROUNDS, demo_cohort
 from pnyx.demo.watch import Watch
+from pnyx.learning.statistics import column_statistics
 from pnyx.protocol.selection import Assessment
 
 
@@ -27,8 +29,9 @@ def summarise(
     corrupt: Mapping[int, str],
 ) -> dict[str, Any]:
     """The object that `pnyx demo --json` prints."""
-    training = [watch.rounds[n] for n in sorted(watch.rounds) if n <= rounds]
-    evaluation = watch.rounds.get(rounds + 1)
+    last = STATISTICS_ROUNDS + rounds
+    training = [watch.rounds[n] for n in sorted(watch.rounds) if STATISTICS_ROUNDS < n <= last]
+    evaluation = watch.rounds.get(last + 1)
     alone, shared, personalised, held_out = (
         evaluation.metrics if evaluation and evaluation.metrics else [0, 0, 0, 0]
     )
@@ -38,6 +41,7 @@ def summarise(
         "nodes": nodes,
         "rounds": rounds,
         "rounds_completed": sum(not figures.skipped for figures in training),
+        "statistics": _statistics(watch),
         "accuracy_alone": _share(alone, held_out),
         "accuracy_shared": _share(shared, held_out),
         "accuracy_personalised": _share(personalised, held_out),
@@ -64,6 +68,28 @@ def summarise(
         ],
         "messages_rejected": dict(watch.rejected),
     }
+
+
+def _statistics(watch: Watch) -> dict[str, Any] | None:
+    """What the statistics round published; None when it was skipped."""
+    found = watch.rounds.get(STATISTICS_ROUNDS)
+    if found is None or not found.metrics:
+        return None
+    columns = column_statistics(
+        found.metrics, 1, [each.low for each in RANGES], [each.high for each in RANGES]
+    )
+    named = zip(FEATURES, columns, strict=True)
+    return {
+        "owners": found.contributors,
+        "columns": {
+            name: {"mean": _rounded(each.mean), "deviation": _rounded(each.deviation)}
+            for name, each in named
+        },
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
 
 
 def _verification(
@@ -103,6 +129,7 @@ def show(console: Console, found: Mapping[str, Any], corrupted: int) -> None:
         ("personal clouds", f"{found['nodes']}, of which {found['owners_refusing']} refused"),
         ("rounds completed", f"{found['rounds_completed']} of {found['rounds']}"),
         ("killed and back", f"{found['processes_killed']} processes (SIGKILL)"),
+        ("statistics", _statistics_words(found["statistics"])),
         ("accuracy alone", _percent(found["accuracy_alone"]) + "  each owner trains by itself"),
         ("accuracy shared", _percent(found["accuracy_shared"]) + "  the model trained together"),
         (
@@ -180,6 +207,16 @@ def _show_culprits(console: Console, found: Mapping[str, Any]) -> None:
         "A node is proven to have broken a rule when there is evidence that anybody can verify, "
         f"and named when at least {needed} honest nodes blame it alike. Withheld openings and "
         "leaders that equivocate are tolerated, not attributed: they leave no evidence."
+    )
+
+
+def _statistics_words(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return "the round was skipped"
+    shown = found["columns"]["yavg"]
+    return (
+        f"means and deviations of {len(found['columns'])} columns over {found['owners']} owners, "
+        f"such as yavg {shown['mean']:.1f} ± {shown['deviation']:.1f}"
     )
 
 

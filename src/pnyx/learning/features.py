@@ -1,17 +1,18 @@
 """An owner's rows made ready for training: split in two, then standardised.
 
-Everything here is local and deterministic; no statistic leaves the node.
+Everything here is local and deterministic. Statistics leave the node in a statistics round only
+(`statistics`), and a study may standardise by what that published.
 
 **Split.** About 30 % of the rows are held out and never trained on. Rows are ordered by label,
 then by a keyed hash of their content, and taken systematically: every class is held out in
 proportion (to within one row), and neither the order in which the vault returns rows nor the
 round matters.
 
-**Standardisation.** Each column is centred on its median and divided by its mean absolute
-deviation, both over training rows, then limited to ±3. People spend their time differently: a
-mean moves with the mix of activities, while the median stays near each person's own walking. In
-our trials that alone raised the shared model from 0.80 to 0.83. A missing value becomes 0, the
-median.
+**Standardisation.** Unless the study brings its own, each column is centred on its median and
+divided by its mean absolute deviation, both over training rows. Rows are then limited to ±3. People
+spend their time differently: a mean moves with the mix of activities, while the median stays near
+each person's own walking. In our trials that alone raised the shared model from 0.80 to 0.83. A
+missing value becomes 0, the centre.
 """
 
 import hashlib
@@ -74,6 +75,16 @@ def read_rows(
     return table, classed
 
 
+def read_standard(standard: bytes, width: int) -> NDArray[np.float64] | None:
+    """Means and deviations [2, width] of a task; None when it states none."""
+    if not standard:
+        return None
+    table = np.frombuffer(standard, "<f8")
+    if table.size != 2 * width or not np.isfinite(table).all() or (table[width:] <= 0).any():
+        raise TrainingError("The statistics of the study do not fit its columns.")
+    return table.reshape(2, width)
+
+
 def split(
     features: NDArray[np.float32], labels: NDArray[np.int64], seed: bytes
 ) -> NDArray[np.bool_]:
@@ -89,16 +100,18 @@ def split(
 
 
 def standardise(
-    training: NDArray[np.float32], others: NDArray[np.float32]
+    training: NDArray[np.float32],
+    others: NDArray[np.float32],
+    standard: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Standardise training rows and others alike, by statistics of the training rows only."""
-    present = np.maximum((~np.isnan(training)).sum(axis=0), 1)
-    ordered = np.sort(training, axis=0)  # NaN sorts last
-    columns = np.arange(training.shape[1])
-    median = (ordered[(present - 1) // 2, columns] + ordered[present // 2, columns]) / 2
-    median = np.where(np.isnan(median), np.float32(0), median)  # a column that is never present
-    deviation = np.nansum(np.abs(training - median), axis=0) / present
-    scale = np.where(deviation > _DEVIATION_MIN, deviation, 1.0).astype(np.float32)
+    """Standardise training rows and others alike, by statistics of the training rows only.
+
+    standard: means and deviations [2, width] to standardise by instead.
+    """
+    if standard is None:
+        median, scale = _own_standard(training)
+    else:
+        median, scale = standard.astype(np.float32)
 
     def apply(rows: NDArray[np.float32]) -> NDArray[np.float32]:
         standardised = np.nan_to_num((rows - median) / scale, nan=0.0)
@@ -108,10 +121,27 @@ def standardise(
     return apply(training), apply(others)
 
 
+def _own_standard(
+    training: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Median and mean absolute deviation of each column: [width] each."""
+    present = np.maximum((~np.isnan(training)).sum(axis=0), 1)
+    ordered = np.sort(training, axis=0)  # NaN sorts last
+    columns = np.arange(training.shape[1])
+    median = (ordered[(present - 1) // 2, columns] + ordered[present // 2, columns]) / 2
+    median = np.where(np.isnan(median), np.float32(0), median)  # a column that is never present
+    deviation = np.nansum(np.abs(training - median), axis=0) / present
+    scale = np.where(deviation > _DEVIATION_MIN, deviation, 1.0).astype(np.float32)
+    return median, scale
+
+
 def prepare(
-    features: NDArray[np.float32], labels: NDArray[np.int64], split_seed: bytes
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    split_seed: bytes,
+    standard: NDArray[np.float64] | None = None,
 ) -> tuple[Examples, Examples]:
     """Split and standardise an owner's rows into (training, held-out) examples."""
     held_out = split(features, labels, split_seed)
-    training, others = standardise(features[~held_out], features[held_out])
+    training, others = standardise(features[~held_out], features[held_out], standard)
     return Examples(training, labels[~held_out]), Examples(others, labels[held_out])

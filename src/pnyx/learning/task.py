@@ -29,6 +29,7 @@ CLIP_NORM_MAX = 1024.0
 LEARNING_RATE_MAX = 100.0
 
 TaskKind = Literal["train", "evaluate"]
+Standard = Literal["owner", "study"]
 
 _FLOAT_FIELDS = (
     "learning_rate",
@@ -48,6 +49,7 @@ class Hyperparameters(
 
     clip_norm: largest L2 norm of an update, after quantisation too.
     fraction_bits: an update x is sent as the integer round(x · 2**fraction_bits).
+    standardise: columns by each owner's own statistics, or by those of a statistics round.
     count_max: rows that one owner counts for; more are counted in proportion.
     server_learning_rate: the shared model moves by this multiple of the mean update.
     fine_tune_*: personalisation of the shared model at home. alone_*: the model that the owner
@@ -64,6 +66,7 @@ class Hyperparameters(
     clip_norm: float
     fraction_bits: int
     count_max: int = EXAMPLES_MAX
+    standardise: Standard = "owner"
     server_learning_rate: float = 1.0
     fine_tune_epochs: int
     fine_tune_learning_rate: float
@@ -99,7 +102,8 @@ class TrainingTask(msgspec.Struct, frozen=True, array_like=True, tag="task"):
     little-endian, NaN where missing, not standardised. labels: [rows] int64 little-endian.
     seed: 32 bytes, fresh for each task, orders the mini-batches. split_seed: 32 bytes, the same for
     all tasks of one study at one node, else held-out examples of one round would train the next; it
-    is no secret, and the default suits any study.
+    is no secret, and the default suits any study. standard: means and deviations [2, input_width]
+    float64 little-endian of a statistics round; empty for the owner's own.
     """
 
     kind: TaskKind
@@ -111,6 +115,7 @@ class TrainingTask(msgspec.Struct, frozen=True, array_like=True, tag="task"):
     rows: int
     seed: bytes
     split_seed: bytes = bytes(SEED_BYTES)
+    standard: bytes = b""
 
 
 class TrainingOutcome(msgspec.Struct, frozen=True, array_like=True, tag="outcome"):

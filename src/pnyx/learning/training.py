@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
 from pnyx.errors import TrainingError
-from pnyx.learning.features import Examples, prepare, read_rows
+from pnyx.learning.features import Examples, prepare, read_rows, read_standard
 from pnyx.learning.program import (
     SEED_BYTES,
     MlpProgram,
@@ -49,7 +49,8 @@ def run_task(task: TrainingTask) -> TrainingOutcome:
     table, labels = read_rows(
         task.features, task.labels, task.rows, program.input_width, program.output_width
     )
-    training, held_out = prepare(table, labels, task.split_seed)
+    standard = read_standard(task.standard, program.input_width)
+    training, held_out = prepare(table, labels, task.split_seed, standard)
     if task.kind == "train":
         vector, metrics = _contribute(task, shared, training, held_out)
     else:

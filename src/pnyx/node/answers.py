@@ -13,12 +13,14 @@ import msgspec
 from pnyx.errors import ConsentError, PnyxError
 from pnyx.node.bundle import BUNDLE_BYTES_MAX, make_bundle
 from pnyx.node.control import (
+    ColumnSummary,
     Decide,
     Export,
     ExportedBundle,
     Ledger,
     LedgerLine,
     NodeStatus,
+    PhaseSummary,
     Propose,
     Request,
     Result,
@@ -31,9 +33,10 @@ from pnyx.node.control import (
     StudySummary,
 )
 from pnyx.node.daemon import Daemon, Observer
+from pnyx.node.learning import published_statistics
 from pnyx.protocol.events import Notice, RequestRefused, StudyProposed
-from pnyx.protocol.manifest import study_id
-from pnyx.protocol.privacy import epsilon
+from pnyx.protocol.manifest import StudyPhase, study_id
+from pnyx.protocol.privacy import epsilon, phase_rho, study_rho
 from pnyx.protocol.study import StudyState, read_body
 from pnyx.vault import Aborted, Acknowledged, Debit, Vault
 
@@ -146,6 +149,8 @@ class Answers:
             columns=manifest.columns,
             label=manifest.label,
             cohort_min=manifest.cohort_min,
+            phases=tuple(_phase_summary(phase) for phase in manifest.phases),
+            epsilon=_finite(epsilon(study_rho(manifest))),
             proposer=state.signed.signer.hex(),
             rounds=manifest.rounds,
             rounds_certified=max(0, len(state.records) - 1),  # round 0 collects the joins
@@ -169,6 +174,7 @@ class Answers:
                 )
                 for body in bodies
             ),
+            statistics=_statistics(state),
             model_hash=state.model_hash.hex(),
             model=state.model or b"",
         )
@@ -186,6 +192,31 @@ class Answers:
         return ExportedBundle(content)
 
 
+def _phase_summary(phase: StudyPhase) -> PhaseSummary:
+    return PhaseSummary(
+        kind=phase.kind,
+        rounds=phase.rounds,
+        cohort_min=phase.cohort_min,
+        epsilon=_finite(epsilon(phase.rounds * phase_rho(phase))),
+        ballot="" if phase.bounds.ballot is None else phase.bounds.ballot.kind,
+    )
+
+
+def _statistics(state: StudyState) -> tuple[ColumnSummary, ...]:
+    """Each column's statistics, once a statistics round published them."""
+    if state.statistics is None:
+        return ()
+    found = published_statistics(state.manifest, state.statistics.entries)
+    return tuple(
+        ColumnSummary(name, each.owners, each.mean, each.deviation)
+        for name, each in zip(state.manifest.columns, found, strict=True)
+    )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
 def ledger_lines(vault: Vault) -> list[LedgerLine]:
     """Everything that left, oldest first, each contribution with what became of it."""
     lines: dict[tuple[bytes, int, int], LedgerLine] = {}
@@ -199,7 +230,7 @@ def ledger_lines(vault: Vault) -> list[LedgerLine]:
                     attempt=entry.attempt,
                     phase=entry.phase,
                     bytes_planned=entry.bytes_planned,
-                    epsilon=epsilon(entry.rho) if math.isfinite(entry.rho) else None,
+                    epsilon=_finite(epsilon(entry.rho)),
                     at=entry.at,
                     state="debited",
                 )

@@ -108,6 +108,25 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     contributions_sent: int
 
 
+class PhaseSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One phase. An infinite epsilon, of sums without noise, is `None`: no bound."""
+
+    kind: str
+    rounds: int
+    cohort_min: int
+    epsilon: float | None
+    ballot: str  # choice, approval, ranking or nothing
+
+
+class ColumnSummary(msgspec.Struct, frozen=True):
+    """What a statistics round published of a column, in its own unit."""
+
+    name: str
+    owners: float
+    mean: float | None
+    deviation: float | None
+
+
 class StudySummary(msgspec.Struct, frozen=True, kw_only=True):
     """A study as its manifest describes it, and where it stands at this node."""
 
@@ -119,6 +138,8 @@ class StudySummary(msgspec.Struct, frozen=True, kw_only=True):
     columns: tuple[str, ...]
     label: str
     cohort_min: int
+    phases: tuple[PhaseSummary, ...]
+    epsilon: float | None  # of the whole study, for an owner that contributes to every round
     proposer: str
     rounds: int
     rounds_certified: int
@@ -143,6 +164,7 @@ class StudyResult(msgspec.Struct, frozen=True, kw_only=True):
 
     summary: StudySummary
     rounds: tuple[RoundSummary, ...]
+    statistics: tuple[ColumnSummary, ...]
     model_hash: str
     model: bytes
 

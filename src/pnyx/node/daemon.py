@@ -19,7 +19,14 @@ from pnyx.learning.task import TrainingOutcome
 from pnyx.learning.worker import TrainingWorker
 from pnyx.node.crypto import NodeCrypto
 from pnyx.node.keystore import Keys, NodeLayout
-from pnyx.node.learning import LearningRule, check_study, read_manifest_body, training_task
+from pnyx.node.learning import (
+    LEARNT,
+    LearningRule,
+    check_study,
+    counted_vector,
+    read_manifest_body,
+    training_task,
+)
 from pnyx.node.network import Network
 from pnyx.node.postman import Postman, unpack
 from pnyx.node.trainer import Job, Trainer
@@ -54,7 +61,7 @@ from pnyx.protocol.events import (
 from pnyx.protocol.machine import NodeMachine
 from pnyx.protocol.messages import Record
 from pnyx.protocol.params import DEFAULT_PARAMS, ProtocolParams
-from pnyx.protocol.privacy import epsilon, phase_rho, study_rho
+from pnyx.protocol.privacy import epsilon, study_rho
 from pnyx.protocol.study import StudyState
 from pnyx.vault import RoundStore, StudyRequest, Vault, evaluate_policy
 
@@ -104,7 +111,7 @@ def study_request(study: bytes, manifest_body: bytes) -> StudyRequest:
     return StudyRequest(
         study=study,
         purpose=manifest.purpose_term,
-        columns={manifest.category: (*manifest.columns, manifest.label)},
+        columns={manifest.category: (*manifest.columns, *filter(None, [manifest.label]))},
         epsilon=epsilon(study_rho(manifest)),
         rounds=manifest.rounds,
     )
@@ -455,6 +462,10 @@ class Daemon:
         self.deliver(ConsentDeclined(study))
 
     def _train(self, effect: StartTraining) -> None:
+        phase = read_manifest_body(effect.manifest).phase_of(effect.round_number)
+        if phase.kind not in LEARNT:
+            self._count(effect)
+            return
         try:
             task = training_task(
                 self.vault,
@@ -463,6 +474,7 @@ class Daemon:
                 round_number=effect.round_number,
                 model=effect.model,
                 node_id=self.node_id,
+                statistics=effect.statistics,
                 seed=secrets.token_bytes(32),
                 now=wall_clock(),
             )
@@ -472,6 +484,23 @@ class Daemon:
             )
             return
         self._trainer.submit(Job(task, lambda outcome: self._on_trained(effect, outcome)))
+
+    def _count(self, effect: StartTraining) -> None:
+        """A statistics round or a poll asks for what is quickly counted, without a worker."""
+        try:
+            vector = counted_vector(
+                self.vault,
+                study=effect.study,
+                manifest_body=effect.manifest,
+                round_number=effect.round_number,
+                now=wall_clock(),
+            )
+        except PnyxError as error:
+            self.deliver(
+                TrainingFailed(effect.study, effect.round_number, str(error), effect.attempt)
+            )
+            return
+        self.deliver(TrainingFinished(effect.study, effect.round_number, vector, effect.attempt))
 
     def _on_trained(self, effect: StartTraining, outcome: TrainingOutcome | TrainingError) -> None:
         if isinstance(outcome, TrainingError):
@@ -489,7 +518,6 @@ class Daemon:
             ledger.abort(*attempt, certificate=effect.certificate, now=wall_clock())
 
     def _debit(self, effect: RecordDebit) -> None:
-        phase = self.machine.studies[effect.study].manifest.phase_of(effect.round_number)
         try:
             self.vault.ledger.debit(
                 effect.study,
@@ -497,7 +525,7 @@ class Daemon:
                 effect.attempt,
                 phase=effect.phase,
                 bytes_planned=effect.payload_bytes,
-                rho=phase_rho(phase),
+                rho=effect.rho,
                 now=wall_clock(),
             )
         except PnyxError as error:

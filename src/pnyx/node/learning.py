@@ -4,23 +4,41 @@ The protocol sees vectors of integers; learning sees programs, models and rows. 
 the only place where the two meet, on the node's side of the vault.
 """
 
+from collections.abc import Sequence
+from typing import Literal
+
 import msgspec
 import numpy as np
 
 from pnyx.errors import ConsentError, TrainingError
 from pnyx.learning.program import MlpProgram
 from pnyx.learning.server_optimizer import apply_update
+from pnyx.learning.statistics import (
+    RESOLUTION,
+    ColumnStatistics,
+    column_statistics,
+    owner_statistics,
+    standardisation,
+    statistics_length,
+)
 from pnyx.learning.task import Hyperparameters, TaskKind, TrainingTask
 from pnyx.learning.update import EVALUATE_COUNTS, TRAIN_COUNTS, norm_max
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
+from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.aggregation.bounds import Bounds
+from pnyx.protocol.aggregation.verification import within
+from pnyx.protocol.events import PublishedSum
 from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, StudyPhase
 from pnyx.protocol.noise import NO_NOISE, Chosen, choose_noise, covering
 from pnyx.protocol.ports import IntVector
 from pnyx.vault import Vault
 
 COUNTS_BESIDE_AN_UPDATE = 2.0  # noise on the counts of a training round, relative to its update's
+
+
+LEARNT = ("train", "evaluate")  # phases that take a training worker
+PhaseKind = Literal["statistics", "train", "evaluate", "poll"]
 
 
 class PrivacyTerms(msgspec.Struct, frozen=True):
@@ -65,14 +83,29 @@ def _declared(manifest: Manifest) -> _Declared:
 
 def check_study(manifest: Manifest) -> None:
     """Check that program, phases and columns fit together. Raises TrainingError."""
-    declared = _declared(manifest)
-    if declared.program.input_width != len(manifest.columns):
-        raise TrainingError("The study's program does not match the columns that it asks for.")
+    if any(phase.kind in LEARNT for phase in manifest.phases):
+        declared = _declared(manifest)
+        if declared.program.input_width != len(manifest.columns):
+            raise TrainingError("The study's program does not match the columns that it asks for.")
+        if not manifest.label:
+            raise TrainingError("The study names no column that holds the class.")
+        if declared.hyperparameters.standardise == "study" and not manifest.ranges:
+            raise TrainingError("The study standardises by statistics that it does not collect.")
     for phase in manifest.phases:
-        plain = bounds_for(declared.program, declared.hyperparameters, _kind(phase))
+        plain = _plain_bounds(manifest, phase)
         covered = covering(plain, plain.norm_max, phase.noise, phase.bounds.count_scale)
         if phase.bounds != covered or phase.clip != plain.norm_max:
             raise TrainingError("The study's vector does not match its program.")
+
+
+def _plain_bounds(manifest: Manifest, phase: StudyPhase) -> Bounds:
+    """The bounds that a phase of this study has without noise. Raises TrainingError."""
+    if phase.kind == "statistics":
+        return statistics_bounds(len(manifest.columns))
+    if phase.kind == "poll":
+        return poll_bounds(len(manifest.columns), phase.bounds.count_max, phase.bounds.ballot)
+    declared = _declared(manifest)
+    return bounds_for(declared.program, declared.hyperparameters, _kind(phase))
 
 
 def _kind(phase: StudyPhase) -> TaskKind:
@@ -88,10 +121,27 @@ def bounds_for(program: MlpProgram, hyperparameters: Hyperparameters, kind: Task
     return Bounds(count + TRAIN_COUNTS, count, largest, hyperparameters.count_max)
 
 
+def statistics_bounds(columns: int) -> Bounds:
+    """Bounds of a statistics phase: counts in steps of a scaled value."""
+    return Bounds(statistics_length(columns), 0, 0, RESOLUTION)
+
+
+def poll_bounds(columns: int, count_max: int, ballot: Ballot | None) -> Bounds:
+    """Bounds of a poll: one count a column. Raises TrainingError when it is no such ballot."""
+    try:
+        return Bounds(columns, 0, 0, count_max, 1, 0, ballot)
+    except ValueError as error:
+        raise TrainingError(f"The poll cannot be taken: {error}.") from error
+
+
+def published(kind: str, bounds: Bounds) -> int:
+    """How many entries of a phase's sum are published: all but an update."""
+    return TRAIN_COUNTS if kind == "train" else bounds.length
+
+
 def phase_for(
-    program: MlpProgram,
-    hyperparameters: Hyperparameters,
-    kind: TaskKind,
+    kind: PhaseKind,
+    plain: Bounds,
     *,
     rounds: int,
     cohort_min: int,
@@ -100,11 +150,10 @@ def phase_for(
     deadline_s: float,
     privacy: PrivacyTerms | None = None,
 ) -> StudyPhase:
-    """Build a phase whose vector fits the program, with noise or without.
+    """Build a phase from the bounds that it has without noise.
 
     Raises ValueError when the noise cannot be covered by bounds that can be proven.
     """
-    plain = bounds_for(program, hyperparameters, kind)
     chosen = Chosen(plain, NO_NOISE)
     if privacy is not None:
         # what is trained matters more than the counts that come with it
@@ -116,7 +165,7 @@ def phase_for(
         kind=kind,
         rounds=rounds,
         bounds=chosen.bounds,
-        metrics_length=TRAIN_COUNTS if kind == "train" else EVALUATE_COUNTS,
+        metrics_length=published(kind, plain),
         cohort_min=cohort_min,
         target=target,
         drawn=drawn,
@@ -135,7 +184,8 @@ class LearningRule:
         """The model after a round; None when the sum cannot come from valid contributions."""
         try:
             study = read_manifest_body(manifest)
-            limit = study.phase_of(round_number).bounds.norm_max
+            phase = study.phase_of(round_number)
+            limit = phase.bounds.norm_max
             return apply_update(model, total, count, _declared(study).hyperparameters, limit)
         except TrainingError:
             return None
@@ -149,12 +199,14 @@ def training_task(
     round_number: int,
     model: bytes,
     node_id: bytes,
+    statistics: PublishedSum | None,
     seed: bytes,
     now: float,
 ) -> TrainingTask:
     """Read the consented rows and describe one local step on them.
 
-    seed: 32 fresh secret bytes. Raises ConsentError, VaultError or TrainingError.
+    statistics: of the study's last statistics round. seed: 32 fresh secret bytes. Raises
+    ConsentError, VaultError or TrainingError.
     """
     manifest = read_manifest_body(manifest_body)
     declared = _declared(manifest)
@@ -174,4 +226,61 @@ def training_task(
         rows=len(labels),
         seed=seed,
         split_seed=digest("pnyx/split", study, node_id),
+        standard=_standard(manifest, declared.hyperparameters, statistics),
     )
+
+
+def _standard(
+    manifest: Manifest, hyperparameters: Hyperparameters, statistics: PublishedSum | None
+) -> bytes:
+    """What the study standardises by; the owner's own statistics where it published none."""
+    if hyperparameters.standardise == "owner" or statistics is None:
+        return b""
+    found = published_statistics(manifest, statistics.entries)
+    return standardisation(found).astype("<f8").tobytes()
+
+
+def published_statistics(
+    manifest: Manifest, entries: Sequence[int]
+) -> tuple[ColumnStatistics, ...]:
+    """Each column's mean and deviation, from the sums of a statistics round of this study."""
+    phase = next(phase for phase in manifest.phases if phase.kind == "statistics")
+    return column_statistics(
+        entries,
+        phase.bounds.count_scale,
+        [each.low for each in manifest.ranges],
+        [each.high for each in manifest.ranges],
+    )
+
+
+def counted_vector(
+    vault: Vault, *, study: bytes, manifest_body: bytes, round_number: int, now: float
+) -> IntVector:
+    """What a statistics round or a poll counts of the consented rows: no model, no training.
+
+    Raises ConsentError, VaultError or TrainingError.
+    """
+    manifest = read_manifest_body(manifest_body)
+    phase = manifest.phase_of(round_number)
+    columns = vault.read_for_study(study, manifest.category, manifest.columns, now)
+    table = np.stack([columns[name] for name in manifest.columns], axis=1).astype(np.float64)
+    if not len(table):
+        raise TrainingError(f"There are no rows of {manifest.category}: import some.")
+    if phase.kind == "statistics":
+        lows = np.array([each.low for each in manifest.ranges])
+        highs = np.array([each.high for each in manifest.ranges])
+        return owner_statistics(table, lows, highs)
+    if len(table) != 1:
+        raise TrainingError(
+            f"A poll takes one answer; {manifest.category} holds {len(table)} rows: keep one."
+        )
+    answer = table[0]
+    if not np.isfinite(answer).all() or (answer != np.rint(answer)).any():
+        raise TrainingError("Answers to a poll are whole numbers, one a column: correct them.")
+    vector: IntVector = answer.clip(-1, phase.bounds.count_max + 1).astype(np.int64)
+    plain = poll_bounds(len(answer), phase.bounds.count_max, phase.bounds.ballot)
+    if not within(vector, plain):
+        raise TrainingError(
+            "Your answer is no valid ballot for this poll: see its rule with `pnyx study list`."
+        )
+    return vector

@@ -24,20 +24,27 @@ from pnyx.learning.task import (
     FRACTION_BITS_MAX,
     LEARNING_RATE_MAX,
     Hyperparameters,
+    Standard,
 )
 from pnyx.learning.update import TRAIN_COUNTS, norm_max
 from pnyx.node.learning import (
+    LEARNT,
+    PhaseKind,
     PrivacyTerms,
+    bounds_for,
     check_study,
     encode_hyperparameters,
     encode_program,
     phase_for,
+    poll_bounds,
+    statistics_bounds,
 )
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
+from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.gossip import blob_name
-from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, StudyPhase, check_phase
+from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, Range, StudyPhase, check_phase
 from pnyx.protocol.noise import choose_noise
 from pnyx.protocol.params import DEFAULT_PARAMS, PROTOCOL_VERSION
 from pnyx.vault.files import describe
@@ -54,6 +61,7 @@ _Width = Annotated[int, Meta(ge=1, le=WIDTH_MAX)]
 _Rate = Annotated[float, Meta(ge=_RATE_MIN, le=LEARNING_RATE_MAX)]
 _Epochs = Annotated[int, Meta(ge=1, le=EPOCHS_MAX)]
 _Contributors = Annotated[int, Meta(ge=1, le=4096)]
+_RangePair = Annotated[tuple[float, ...], Meta(min_length=2, max_length=2)]
 _Seconds = Annotated[float, Meta(ge=0.1, le=7 * 86_400)]
 
 
@@ -83,6 +91,7 @@ class TrainingTable(_Table, frozen=True, kw_only=True):
     fine_tune_learning_rate: _Rate = 0.2
     alone_epochs: _Epochs = 40
     alone_learning_rate: _Rate = 0.3
+    standardise: Standard = "owner"
 
 
 class PrivacyTable(_Table, frozen=True, kw_only=True):
@@ -98,14 +107,29 @@ class PrivacyTable(_Table, frozen=True, kw_only=True):
     count_max: Annotated[int, Meta(ge=1, le=EXAMPLES_MAX)] | None = None
 
 
-class PhaseTable(_Table, frozen=True, kw_only=True):
-    """A number of rounds of one kind; a round closes at `target` or at its deadline."""
+class BallotTable(_Table, frozen=True, kw_only=True):
+    """A rule for the answers of a poll; see `protocol.aggregation.ballots`."""
 
-    kind: Literal["train", "evaluate"]
+    kind: Literal["choice", "approval", "ranking"]
+    options: Annotated[int, Meta(ge=2, le=4096)]
+    chosen_max: Annotated[int, Meta(ge=0, le=4096)] = 0
+
+
+class PhaseTable(_Table, frozen=True, kw_only=True):
+    """A number of rounds of one kind; a round closes at `target` or at its deadline.
+
+    cohort_min: the phase's own floor, else the study's. Of a poll: count_max is the largest answer
+    in a column, ballot the rule that answers keep.
+    """
+
+    kind: PhaseKind
     rounds: Annotated[int, Meta(ge=1, le=10_000)]
     target: _Contributors
     drawn: _Contributors
     deadline_s: _Seconds = 30.0
+    cohort_min: _Contributors | None = None
+    count_max: Annotated[int, Meta(ge=1, le=EXAMPLES_MAX)] = 1
+    ballot: BallotTable | None = None
 
 
 class StudyFile(_Table, frozen=True, kw_only=True):
@@ -116,10 +140,11 @@ class StudyFile(_Table, frozen=True, kw_only=True):
     purpose_term: _ShortText
     category: _ShortText
     columns: Annotated[tuple[_ShortText, ...], Meta(min_length=1, max_length=WIDTH_MAX)]
-    label: _ShortText
+    ranges: Annotated[dict[str, _RangePair], Meta(max_length=WIDTH_MAX)] = {}
+    label: Annotated[str, Meta(max_length=200)] = ""
     cohort_min: _Contributors
     join_window_s: _Seconds
-    model: ModelTable
+    model: ModelTable | None = None
     training: TrainingTable = TrainingTable()
     privacy: PrivacyTable = PrivacyTable()
     phases: Annotated[tuple[PhaseTable, ...], Meta(min_length=1, max_length=16)]
@@ -149,9 +174,13 @@ def make_proposal(
     study: StudyFile, network: bytes, proposer: bytes, nonce: bytes, source: str
 ) -> Proposal:
     """Build the proposal of a checked file; nonce: 32 fresh bytes. Raises ConfigError."""
-    program = _program(study, source)
-    hyperparameters = _hyperparameters(study, program, source)
-    model = initial_model(program, digest("pnyx/proposal/model", nonce))
+    _check_columns(study, source)
+    learns = any(phase.kind in LEARNT for phase in study.phases)
+    program, hyperparameters, model = None, None, b""
+    if learns:
+        program = _program(study, source)
+        hyperparameters = _hyperparameters(study, program, source)
+        model = initial_model(program, digest("pnyx/proposal/model", nonce))
     phases = tuple(
         _phase(study, phase, program, hyperparameters, f"{source}: phases[{number}]")
         for number, phase in enumerate(study.phases)
@@ -166,9 +195,12 @@ def make_proposal(
         purpose_term=study.purpose_term,
         category=study.category,
         columns=study.columns,
+        ranges=_ranges(study, source),
         label=study.label,
-        program=encode_program(program),
-        hyperparameters=encode_hyperparameters(hyperparameters),
+        program=b"" if program is None else encode_program(program),
+        hyperparameters=(
+            b"" if hyperparameters is None else encode_hyperparameters(hyperparameters)
+        ),
         initial_model=blob_name(model),
         phases=phases,
         join_window_s=float(study.join_window_s),
@@ -177,9 +209,31 @@ def make_proposal(
     return Proposal(_encode_checked(manifest, source), model)
 
 
-def _program(study: StudyFile, source: str) -> MlpProgram:
+def _check_columns(study: StudyFile, source: str) -> None:
     if len(set(study.columns)) < len(study.columns) or study.label in study.columns:
         raise ConfigError(f"{source}: a column is named twice, or is the label as well.")
+
+
+def _ranges(study: StudyFile, source: str) -> tuple[Range, ...]:
+    """A range for each column, or none. Raises ConfigError."""
+    if not study.ranges:
+        return ()
+    wrong = [name for name in study.ranges if name not in study.columns]
+    wrong += [name for name in study.columns if name not in study.ranges]
+    if wrong:
+        raise ConfigError(f"{source}: ranges names every column and nothing else; see {wrong[0]}.")
+    try:
+        return tuple(Range(*map(float, study.ranges[name])) for name in study.columns)
+    except ValueError as error:
+        raise ConfigError(f"{source}: ranges: {error}.") from error
+
+
+def _program(study: StudyFile, source: str) -> MlpProgram:
+    if study.model is None or not study.label:
+        raise ConfigError(
+            f"{source}: a study that trains needs a [model] table, and a label: the column that "
+            "holds the class."
+        )
     try:
         program = MlpProgram((len(study.columns), *study.model.hidden, study.model.classes))
     except ValueError as error:
@@ -196,27 +250,45 @@ def _program(study: StudyFile, source: str) -> MlpProgram:
 def _phase(
     study: StudyFile,
     phase: PhaseTable,
-    program: MlpProgram,
-    hyperparameters: Hyperparameters,
+    program: MlpProgram | None,
+    hyperparameters: Hyperparameters | None,
     where: str,
 ) -> StudyPhase:
     try:
         return phase_for(
-            program,
-            hyperparameters,
             phase.kind,
+            _plain_bounds(study, phase, program, hyperparameters),
             rounds=phase.rounds,
-            cohort_min=study.cohort_min,
+            cohort_min=phase.cohort_min or study.cohort_min,
             target=phase.target,
             drawn=phase.drawn,
             deadline_s=phase.deadline_s,
             privacy=_privacy(study),
         )
+    except TrainingError as error:
+        raise ConfigError(f"{where}: {error}") from error
     except ValueError as error:
         raise ConfigError(
             f"{where}: {error}; lower privacy.noise_multiplier, training.fraction_bits or the "
             "number of parameters."
         ) from error
+
+
+def _plain_bounds(
+    study: StudyFile,
+    phase: PhaseTable,
+    program: MlpProgram | None,
+    hyperparameters: Hyperparameters | None,
+) -> Bounds:
+    """Bounds of a phase without noise. Raises TrainingError or ValueError."""
+    if phase.kind == "poll":
+        ballot = None
+        if phase.ballot is not None:
+            ballot = Ballot(phase.ballot.kind, phase.ballot.options, phase.ballot.chosen_max)
+        return poll_bounds(len(study.columns), phase.count_max, ballot)
+    if program is None or hyperparameters is None or phase.kind == "statistics":
+        return statistics_bounds(len(study.columns))
+    return bounds_for(program, hyperparameters, "train" if phase.kind == "train" else "evaluate")
 
 
 def _privacy(study: StudyFile) -> PrivacyTerms | None:
@@ -266,6 +338,8 @@ def _encode_checked(manifest: Manifest, source: str) -> bytes:
         for number, phase in enumerate(manifest.phases):
             where = f"{source}: phases[{number}]"
             check_phase(phase, DEFAULT_PARAMS)
+            if phase.kind == "statistics" and not manifest.ranges:
+                raise TrainingError("a statistics phase needs ranges: [low, high] of each column")
         where = source
         check_study(manifest)
         encoded = codec.encode(manifest)
@@ -319,6 +393,16 @@ clip_norm = 2.0      # largest norm of one owner's update
 # tens of people can reveal something about one of them, and owners see that the cost has no bound.
 noise_multiplier = 5.0
 
+# A statistics phase before the others publishes means and deviations of the columns; it needs
+#   [ranges]
+#   "name of a column" = [low, high]
+# for every column, and training may standardise by it: standardise = "study" under [training].
+# A phase of kind "poll" adds up answers, one row an owner: count_max is the largest answer, and
+#   [phases.ballot]
+#   kind = "choice"     # or "approval" with chosen_max, or "ranking"
+#   options = 3
+# makes them a vote. A phase may have a cohort_min of its own.
+#
 # Phases run in order. In each round `drawn` owners are drawn among those who joined; the round
 # closes when `target` of them have contributed, or after `deadline_s` seconds.
 [[phases]]

@@ -89,6 +89,7 @@ class Agreement:
         self._validate = validate
         self._persist = persist
         self.decision: Decision | None = None
+        self.decided_hash: bytes | None = None  # names the decision's value
         self._values: dict[bytes, bytes] = {}
         self._valid: set[bytes] = set()
         self._votes: dict[tuple[Phase, int, bytes], dict[int, bytes]] = {}
@@ -203,6 +204,7 @@ class Agreement:
         self.decision = Decision(
             self._context, self._instance, view, self._values[hash_], certificate
         )
+        self.decided_hash = hash_
         return self.decision
 
     def _vote(self, phase: Phase, view: int, hash_: bytes) -> Vote:

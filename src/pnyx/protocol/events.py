@@ -10,6 +10,13 @@ import msgspec
 from pnyx.protocol.ports import IntVector
 
 
+class PublishedSum(msgspec.Struct, frozen=True):
+    """What a certified round published: sums over its contributors."""
+
+    entries: tuple[int, ...]
+    contributors: int
+
+
 class Event(msgspec.Struct, frozen=True):
     """Base of everything that happens to a node."""
 
@@ -134,6 +141,7 @@ class StartTraining(Effect, frozen=True):
     manifest: bytes
     model: bytes
     attempt: int = 1
+    statistics: PublishedSum | None = None  # of the last statistics round, if there was one
 
 
 class RecordDebit(Effect, frozen=True):
@@ -145,6 +153,7 @@ class RecordDebit(Effect, frozen=True):
     attempt: int
     phase: str
     payload_bytes: int
+    rho: float  # the privacy cost, see `privacy`
 
 
 class Notice(Effect, frozen=True):

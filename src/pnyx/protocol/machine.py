@@ -749,7 +749,7 @@ class NodeMachine:
     def _start_contributing(self, active: ActiveRound, state: StudyState) -> None:
         contributor = active.contributor
         if contributor is not None and not contributor.started and state.model is not None:
-            contributor.start(state.model)
+            contributor.start(state.model, state.statistics)
 
     def _close_round(self, plan: RoundPlan) -> ActiveRound | None:
         """Drop the roles of a round whose record is in, and all that they stored."""

@@ -4,6 +4,7 @@ The study id is the hash of the signed manifest's body, so that every message of
 to every word of it. Phases run in order; each is a number of rounds of one kind.
 """
 
+from math import isfinite
 from typing import Annotated, Literal
 
 import msgspec
@@ -21,6 +22,17 @@ from pnyx.protocol.params import PROTOCOL_VERSION, ProtocolParams
 MANIFEST_BYTES_MAX = 64 * 1024
 ShortText = Annotated[str, Meta(min_length=1, max_length=200)]
 Text = Annotated[str, Meta(min_length=1, max_length=2000)]
+
+
+class Range(msgspec.Struct, frozen=True, array_like=True):
+    """Where the values of a column are expected to lie; those outside count as the nearer end."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not (isfinite(self.low) and isfinite(self.high - self.low) and self.low < self.high):
+            raise ValueError("a range goes from a lower to a higher finite number")
 
 
 class StudyPhase(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
@@ -55,7 +67,8 @@ class Manifest(msgspec.Struct, frozen=True, array_like=True, tag=90, kw_only=Tru
     purpose_term: ShortText  # W3C Data Privacy Vocabulary
     category: ShortText
     columns: Annotated[tuple[ShortText, ...], Meta(min_length=1, max_length=4096)]
-    label: ShortText
+    ranges: Annotated[tuple[Range, ...], Meta(max_length=4096)]  # of all columns, or none
+    label: Annotated[str, Meta(max_length=200)]  # empty when nothing is classified
     program: Annotated[bytes, Meta(max_length=32 * 1024)]
     hyperparameters: Annotated[bytes, Meta(max_length=8 * 1024)]
     initial_model: Digest
@@ -100,7 +113,11 @@ def read_manifest(signed: Signed, network: bytes, params: ProtocolParams) -> Man
         raise WrongContext(f"this study needs protocol version {manifest.version}")
     if manifest.proposer != signed.signer:
         raise RuleBroken("a study is signed by another node than its proposer")
+    if manifest.ranges and len(manifest.ranges) != len(manifest.columns):
+        raise RuleBroken("a study states the range of every column, or of none")
     for phase in manifest.phases:
+        if phase.kind == "statistics" and not manifest.ranges:
+            raise RuleBroken("a statistics phase needs the range of every column")
         check_phase(phase, params)
     return manifest
 

@@ -9,6 +9,7 @@ from pnyx.errors import InvalidCertificate, RuleBroken
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.primitives.signature import check_quorum
+from pnyx.protocol.events import PublishedSum
 from pnyx.protocol.identity import Census, signing_input
 from pnyx.protocol.manifest import Manifest
 from pnyx.protocol.messages import AbortCertificate, Record, RecordBody, Signed
@@ -197,6 +198,7 @@ class StudyState:
         self.model_hash = manifest.initial_model
         self.model: bytes | None = None
         self.finished = False
+        self.statistics: PublishedSum | None = None  # of the last statistics round
 
     def open(self, epoch_beacon: bytes) -> RoundPlan:
         """Start round 0."""
@@ -251,6 +253,7 @@ class StudyState:
         if plan.abort is not None:
             self._attempts[plan.round_number] = plan
         self.records.append(record)
+        self._keep_statistics(body)
         if body.model_hash != self.model_hash:
             self.model_hash = body.model_hash
             self.model = None
@@ -258,3 +261,8 @@ class StudyState:
         self.plan = self._first
         self.finished = self.plan is None
         return body, self.plan
+
+    def _keep_statistics(self, body: RecordBody) -> None:
+        number = body.round_number
+        if number and body.metrics and self.manifest.phase_of(number).kind == "statistics":
+            self.statistics = PublishedSum(body.metrics, len(body.accepted))

@@ -368,16 +368,18 @@ def _bad_share(hands: Hands) -> Wrapper:
 def _over_scale(hands: Hands) -> Wrapper:
     """Contributes its vector twice over, with the proof of the single one.
 
-    Shares are linear: doubling the columns of the update shares the doubled update.
+    Shares are linear: doubling the columns of the update, or of the bits of counts where there is
+    none, shares twice as much.
     """
     size = hands.census.committee
 
     def alter(_member: int, payload: bytes, bounds: Bounds) -> bytes:
-        update = layout(bounds, size).update
+        plan = layout(bounds, size)
+        scaled = slice(0, plan.update) if plan.update else slice(plan.counts_start, plan.short)
         salt, shares = payload[:SALT_BYTES], read_payload(payload, bounds, size)
         doubled = [share.copy() for share in shares]
         for field, share in zip(FIELDS, doubled, strict=True):
-            share[:update] = field.reduce(2 * share[:update])
+            share[scaled] = field.reduce(2 * share[scaled])
         return salt + b"".join(f.pack(s) for f, s in zip(FIELDS, doubled, strict=True))
 
     forger = _Forger(hands, alter=alter)

@@ -225,7 +225,10 @@ class Checker:
             closed = codec.decode(value, CloseValue, bytes_max=_BYTES_MAX)
         except ProtocolError:
             return
-        named = {self._index[signed.signer] for signed in closed.headers}
+        known = (self._index.get(signed.signer) for signed in closed.headers)
+        named = {
+            index for index in known if index is not None
+        }  # a corrupt leader proposes anything
         seen.closed[value_hash(value)] = frozenset(named)
 
     def _learn_lock(self, node: SimulatedNode, seen: _Round, message: Certificate) -> None:

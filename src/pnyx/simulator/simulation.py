@@ -234,6 +234,7 @@ class Simulation:
             purpose_term="dpv:ResearchAndDevelopment",
             category="simulated",
             columns=("unit",),
+            ranges=(),
             label="unit",
             program=b"",
             hyperparameters=b"",

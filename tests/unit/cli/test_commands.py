@@ -11,7 +11,7 @@ from pnyx.cli import app
 from pnyx.cli.common import plain
 from pnyx.cli.consent import _terms
 from pnyx.cli.study import _outcome
-from pnyx.node.control import RoundSummary, StudySummary
+from pnyx.node.control import PhaseSummary, RoundSummary, StudySummary
 
 HEAVY = ("numpy", "torch", "cryptography", "pyarrow", "sqlcipher3", "asyncio", "msgspec", "nacl")
 runner = CliRunner()
@@ -76,6 +76,11 @@ def summary(**changes) -> StudySummary:
         "columns": ("x", "y"),
         "label": "activity",
         "cohort_min": 16,
+        "phases": (
+            PhaseSummary(kind="statistics", rounds=1, cohort_min=16, epsilon=None, ballot=""),
+            PhaseSummary(kind="poll", rounds=20, cohort_min=16, epsilon=None, ballot="ranking"),
+        ),
+        "epsilon": None,
         "proposer": "ab" * 32,
         "rounds": 21,
         "rounds_certified": 0,
@@ -92,6 +97,9 @@ def test_consent_screen_says_what_matters() -> None:
     assert "\x1b" not in text
     for expected in ("To know.", "ab" * 32, "x, y", "activity", "fewer than 16", "adds no noise"):
         assert expected in text
+    assert "one round to count means and deviations, then 20 rounds to vote by ranking" in text
+    assert "epsilon 4.6 at delta 1e-6" in "\n".join(_terms(summary(epsilon=4.6)))
+    assert "class" not in "\n".join(_terms(summary(label="")))
     for expected in ("every node", "21 rounds", "cannot forget", "your rows never leave"):
         assert expected in text
 
@@ -104,6 +112,8 @@ def test_consent_screen_says_what_matters() -> None:
         ("train", (), True, "skipped"),
         ("train", (0, 0, 0), False, "no result"),
         ("evaluate", (1, 2), False, "no result"),
+        ("statistics", (1, 2), False, "means and deviations"),
+        ("poll", (3, 0, 4), False, "sums 3 0 4"),
     ],
 )
 def test_sums_of_a_round_are_worded(kind, metrics, skipped, expected) -> None:

@@ -44,6 +44,6 @@ def test_own_contribution_is_known_before_it_is_sent(round_number: int) -> None:
     own = OwnContributions()
     own.see([StartTraining(STUDY, round_number, manifest, model)])
     own.hear(TrainingFinished(STUDY, round_number, vector))
-    own.see([RecordDebit(CONTEXT, STUDY, round_number, 1, "train", 1000)])
+    own.see([RecordDebit(CONTEXT, STUDY, round_number, 1, "train", 1000, 0.1)])
     assert own.of(CONTEXT).vector is vector
     assert own.of(CONTEXT).bounds == bounds

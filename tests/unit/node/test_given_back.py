@@ -31,7 +31,7 @@ def daemon(tmp_path):
 
 
 def debit(daemon, attempt: int) -> None:
-    daemon._debit(RecordDebit(bytes([attempt]) * 32, STUDY, 1, attempt, "train", 1000))
+    daemon._debit(RecordDebit(bytes([attempt]) * 32, STUDY, 1, attempt, "train", 1000, math.inf))
 
 
 def abort(daemon, attempt: int) -> None:
@@ -43,7 +43,7 @@ def test_cost_is_given_back_once(daemon):
     abort(daemon, 1)
     abort(daemon, 1)  # said again after a restart
     spent = daemon.vault.ledger.spent(STUDY)
-    assert (spent.epsilon, spent.contributions, spent.bytes_planned) == (0.0, 0, 1000)
+    assert (spent.rho, spent.contributions, spent.bytes_planned) == (0.0, 0, 1000)
     assert sum(isinstance(entry, Aborted) for entry in daemon.vault.ledger.entries()) == 1
 
 

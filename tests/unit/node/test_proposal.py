@@ -8,9 +8,11 @@ from pnyx.learning.program import MlpProgram, initial_model
 from pnyx.node.learning import check_study, read_manifest_body
 from pnyx.node.proposal import StudyFile, make_proposal, read_proposal, template
 from pnyx.primitives.hashing import digest
+from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.gossip import blob_name
+from pnyx.protocol.manifest import Range
 from pnyx.protocol.noise import NO_NOISE
-from pnyx.protocol.privacy import epsilon, study_rho
+from pnyx.protocol.privacy import epsilon, phase_rho, study_rho
 
 NETWORK = b"n" * 32
 NODE = b"p" * 32
@@ -67,7 +69,13 @@ def test_one_file_proposed_twice_is_two_studies(tmp_path) -> None:
         ("cohort_min = 32", "cohort_min = 0", "cohort_min is 0; it must be a whole number from 1"),
         ("cohort_min = 32", "cohort_min = 41", "cohort_min <= target"),
         ("drawn = 50", "drawn = 39", "target <= drawn"),
-        ('kind = "train"', 'kind = "poll"', "one of evaluate, train"),
+        ('kind = "train"', 'kind = "vote"', "one of evaluate, poll, statistics, train"),
+        ('kind = "train"', 'kind = "statistics"', "statistics phase needs ranges"),
+        ("[model]", "[ranges]\na = [0, 1]\n[model]", "ranges names every column"),
+        ("[model]", "[ranges]\na = [0, 1]\nb = [1, 1]\n[model]", "from a lower to a higher"),
+        ("[model]", "[ranges]\na = [0, 1]\nb = [1]\n[model]", "ranges.b has 1 entries"),
+        ('label = "activity"', "", "needs a [model] table, and a label"),
+        ("clip_norm = 2.0", 'clip_norm = 2.0\nstandardise = "study"', "that it does not collect"),
         ("rounds = 20", "rounds = 1.5", "phases[0].rounds is 1.5"),
         ("learning_rate = 0.3", "learning_rate = nan", "training.learning_rate is nan"),
         ("clip_norm = 2.0", "clip_norm = 2.0\nfraction_bits = 1", "is 1, too coarse"),
@@ -112,3 +120,64 @@ def test_model_follows_from_the_nonce() -> None:
     assert proposal == make_proposal(study, NETWORK, NODE, b"1" * 32, "here")
     expected = initial_model(MlpProgram((2, 64, 6)), digest("pnyx/proposal/model", b"1" * 32))
     assert proposal.model == expected
+
+
+POLL = """
+title = "Where to meet?"
+purpose = "Decide together."
+purpose_term = "dpv:ResearchAndDevelopment"
+category = "poll.answers"
+columns = ["a", "b", "c"]
+cohort_min = 4
+join_window_s = 10.0
+
+[privacy]
+noise_multiplier = 1.0
+
+[[phases]]
+kind = "poll"
+rounds = 1
+target = 5
+drawn = 6
+cohort_min = 5
+ballot = { kind = "choice", options = 3 }
+"""
+
+
+def test_a_poll_needs_no_model(tmp_path) -> None:
+    proposal = read(tmp_path, POLL)
+    manifest = read_manifest_body(proposal.manifest)
+    check_study(manifest)
+    assert (manifest.program, manifest.label, proposal.model) == (b"", "", b"")
+    (phase,) = manifest.phases
+    assert (phase.kind, phase.cohort_min, phase.metrics_length) == ("poll", 5, 3)
+    assert phase.bounds.ballot == Ballot("choice", 3)
+    assert phase.noise.count_width > 0
+    assert phase_rho(phase) <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("ballot", "expected"),
+    [
+        ('{ kind = "choice", options = 2 }', "cannot be a ballot of this kind"),
+        ('{ kind = "approval", options = 3 }', "between one and all"),
+        ('{ kind = "ranking", options = 3, chosen_max = 1 }', "only an approval"),
+        ('{ kind = "lottery", options = 3 }', "one of approval, choice, ranking"),
+    ],
+)
+def test_ballots_that_cannot_be(tmp_path, ballot, expected) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        read(tmp_path, POLL.replace('{ kind = "choice", options = 3 }', ballot))
+
+
+def test_statistics_come_before_training(tmp_path) -> None:
+    text = VALID.replace("[model]", "[ranges]\na = [0, 1]\nb = [-5, 5]\n[model]").replace(
+        "[[phases]]",
+        '[[phases]]\nkind = "statistics"\nrounds = 1\ntarget = 40\ndrawn = 50\n[[phases]]',
+        1,
+    )
+    manifest = read_manifest_body(read(tmp_path, text).manifest)
+    assert [phase.kind for phase in manifest.phases] == ["statistics", "train", "evaluate"]
+    assert manifest.ranges == (Range(0.0, 1.0), Range(-5.0, 5.0))
+    assert manifest.phases[0].metrics_length == manifest.phases[0].bounds.length == 7
+    check_study(manifest)

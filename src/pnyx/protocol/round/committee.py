@@ -238,8 +238,7 @@ class CommitteeMember:
 
     def decided(self, instance: Instance) -> bytes:
         """Hash of a fixed value, zero when the round has none."""
-        decision = self.agreements[instance].decision
-        return value_hash(decision.value) if decision is not None else NO_VALUE
+        return self.agreements[instance].decided_hash or NO_VALUE
 
     def listed(self) -> list[int]:
         """Members of the open list that are not known to be unreachable."""
@@ -569,6 +568,7 @@ class CommitteeMember:
         for who, header in sorted(self.closed.headers.items()):
             share = self.holdings.share_of(header)
             if share is not None:
+                self.holdings.store_late(who, header)
                 answers.append((who, self._answer(share, header)))
         body = VerifyResponse(
             self.plan.context,

@@ -22,6 +22,7 @@ from pnyx.protocol.agreement import check_decision, value_hash
 from pnyx.protocol.events import (
     ContributionAcknowledged,
     ContributionSent,
+    PublishedSum,
     RecordDebit,
     StartTraining,
 )
@@ -42,6 +43,7 @@ from pnyx.protocol.messages import (
 )
 from pnyx.protocol.noise import noised
 from pnyx.protocol.ports import IntVector
+from pnyx.protocol.privacy import phase_rho
 from pnyx.protocol.round.committee import receipt_statement
 from pnyx.protocol.round.dispute import wrong_answers
 from pnyx.protocol.round.holdings import share_info
@@ -107,7 +109,7 @@ class Contributor:
 
     # --- driving --------------------------------------------------------------------------------
 
-    def start(self, model: bytes) -> None:
+    def start(self, model: bytes, statistics: PublishedSum | None = None) -> None:
         """Ask for training; after a restart, take up the stored contribution instead."""
         self.started = True
         if self._stored is not None:
@@ -125,6 +127,7 @@ class Contributor:
                 self._manifest,
                 model,
                 self._plan.attempt,
+                statistics,
             )
         )
 
@@ -234,6 +237,7 @@ class Contributor:
                 self._plan.attempt,
                 phase.kind,
                 size * len(self._keys),
+                phase_rho(phase),
             )
         )
 

@@ -2,7 +2,8 @@
 
 A contribution is receipted only once its share is decrypted, matches the header's commitment and is
 stored durably. After the member has stopped (its close vote), further contributions are kept
-without a receipt: they count only if other members' votes put them on the closed list.
+without a receipt: they count only if other members' votes put them on the closed list. Before the
+member answers for such a share it is stored too: whoever answered is relied upon to release.
 """
 
 from collections.abc import Callable
@@ -62,6 +63,7 @@ class Holdings:
         self._member = member
         self._private_key = private_key
         self.shares: dict[bytes, FieldShares] = {}  # header hash -> this member's share
+        self._late: dict[bytes, Contribution] = {}  # kept without a receipt, and not yet stored
         self._salts: dict[bytes, tuple[bytes, MerkleProof]] = {}  # what a share is opened with
         self._on_unreadable = on_unreadable
         self.headers: dict[int, Signed] = {}  # contributor -> first header seen
@@ -75,6 +77,9 @@ class Holdings:
             if name.startswith("envelope/"):
                 contribution = codec.decode(value, Contribution, bytes_max=_STORED_BYTES_MAX)
                 self.add_contribution(contribution, opened, receipt=True)
+            elif name.startswith("late/"):
+                contribution = codec.decode(value, Contribution, bytes_max=_STORED_BYTES_MAX)
+                self.add_contribution(contribution, opened, receipt=False)
             elif name.startswith("dealing/"):
                 self.add_dealing(codec.decode(value, Dealing, bytes_max=_STORED_BYTES_MAX), keys)
 
@@ -89,7 +94,7 @@ class Holdings:
             raise RuleBroken("a contribution was sealed to another list of round keys")
         name = header_hash(message.header)
         who = header.contributor
-        if header_hash(self.headers.setdefault(who, message.header)) != name:
+        if self.headers.setdefault(who, message.header) != message.header:
             raise RuleBroken("a contributor showed two different contributions")
         if name not in self.shares:
             if message.share.member != self._member:
@@ -118,7 +123,16 @@ class Holdings:
             if stored not in self._services.restored:
                 self._services.persist_secret(stored, codec.encode(message))
             self.receipted[who] = name
+        elif who not in self.receipted:
+            self._late[name] = message
         return name
+
+    def store_late(self, contributor: int, header: Signed) -> None:
+        """Make durable a share that was kept without a receipt, before it is answered for."""
+        message = self._late.pop(header_hash(header), None)
+        stored = f"late/{contributor}"
+        if message is not None and stored not in self._services.restored:
+            self._services.persist_secret(stored, codec.encode(message))
 
     def add_dealing(self, message: Dealing, keys: dict[int, RoundKey]) -> None:
         """Check and keep a dealer's shares. Raises ProtocolError."""
@@ -149,6 +163,7 @@ class Holdings:
     def erase(self) -> None:
         """Forget the round key and every share, once this member has released."""
         self._private_key = b""
+        self._late.clear()
         self.shares.clear()
         self._salts.clear()
         self.next_shares.clear()

@@ -1,0 +1,195 @@
+"""From a manifest to what the worker is told, or to what is counted without one."""
+
+import numpy as np
+import pytest
+from tests.support.town import manifest, phase
+
+from pnyx.errors import ConsentError, TrainingError
+from pnyx.learning import MlpProgram, initial_model
+from pnyx.learning.statistics import RESOLUTION, owner_statistics
+from pnyx.learning.task import Hyperparameters
+from pnyx.node.learning import (
+    bounds_for,
+    check_study,
+    counted_vector,
+    encode_hyperparameters,
+    encode_program,
+    phase_for,
+    poll_bounds,
+    statistics_bounds,
+    training_task,
+)
+from pnyx.primitives import codec
+from pnyx.protocol.aggregation.ballots import Ballot
+from pnyx.protocol.events import PublishedSum
+from pnyx.protocol.manifest import Range
+from pnyx.vault import StudyRequest, Vault
+from pnyx.vault.collections import Column, SourceFile
+
+STUDY = b"s" * 32
+PROGRAM = MlpProgram((2, 3))
+TERMS = {"rounds": 1, "cohort_min": 3, "target": 5, "drawn": 6, "deadline_s": 5.0}
+
+
+def hyperparameters(**changes) -> Hyperparameters:
+    terms = {
+        "local_epochs": 1,
+        "batch_size": 4,
+        "learning_rate": 0.1,
+        "clip_norm": 1.0,
+        "fraction_bits": 8,
+        "fine_tune_epochs": 1,
+        "fine_tune_learning_rate": 0.1,
+        "alone_epochs": 1,
+        "alone_learning_rate": 0.1,
+    }
+    return Hyperparameters(**{**terms, **changes})
+
+
+def study(**changes):
+    """Statistics, then training standardised by them."""
+    settings = hyperparameters(standardise="study")
+    phases = [
+        phase_for("statistics", statistics_bounds(2), **TERMS),
+        phase_for("train", bounds_for(PROGRAM, settings, "train"), **TERMS),
+    ]
+    return manifest(
+        9,
+        changes.pop("phases", phases),
+        **{
+            "columns": ("x", "y"),
+            "ranges": (Range(0.0, 1.0), Range(0.0, 100.0)),
+            "label": "kind",
+            "category": "c",
+            "program": encode_program(PROGRAM),
+            "hyperparameters": encode_hyperparameters(settings),
+            **changes,
+        },
+    )
+
+
+@pytest.fixture
+def vault(tmp_path):
+    with Vault.open(tmp_path / "vault", bytes(range(32))) as opened:
+        columns = (Column("x", "float"), Column("y", "float"), Column("kind", "int"))
+        rows = [(0.2 * n, 10.0 * n, n % 3) for n in range(5)]
+        opened.collections.add("c", columns, SourceFile("f", "csv", bytes(32), 1), rows, 0.0)
+        opened.consents.record(
+            StudyRequest(
+                study=STUDY, purpose="p", columns={"c": ("x", "y", "kind")}, epsilon=1.0, rounds=9
+            ),
+            accepted=True,
+            decided_by="owner",
+            now=0.0,
+            expires=10.0,
+        )
+        yield opened
+
+
+def counted(vault, asked, now: float = 1.0):
+    return counted_vector(
+        vault, study=STUDY, manifest_body=codec.encode(asked), round_number=1, now=now
+    )
+
+
+def test_statistics_are_those_of_the_consented_rows(vault):
+    table = np.array([(0.2 * n, 10.0 * n) for n in range(5)])
+    expected = owner_statistics(table, np.array([0.0, 0.0]), np.array([1.0, 100.0]))
+    assert counted(vault, study()).tolist() == expected.tolist()
+
+
+def test_nothing_is_counted_without_consent(vault):
+    with pytest.raises(ConsentError):
+        counted(vault, study(), now=11.0)
+    with pytest.raises(ConsentError):
+        counted(vault, study(columns=("x", "z")))
+
+
+def trained(vault, asked, statistics):
+    return training_task(
+        vault,
+        study=STUDY,
+        manifest_body=codec.encode(asked),
+        round_number=2,
+        model=initial_model(PROGRAM, bytes(32)),
+        node_id=bytes(32),
+        statistics=statistics,
+        seed=bytes(32),
+        now=1.0,
+    )
+
+
+def test_training_is_standardised_by_what_was_published(vault):
+    half = RESOLUTION // 2
+    total = (0, 3 * RESOLUTION, 3 * half, 3 * half, 3 * RESOLUTION, 3 * half, 3 * half)
+    task = trained(vault, study(), PublishedSum(total, 3))
+    means, deviations = np.frombuffer(task.standard, "<f8").reshape(2, 2)
+    assert means.tolist() == [0.5, 50.0]
+    assert deviations.tolist() == [0.5, 50.0]
+
+
+def test_without_published_statistics_the_owners_own_serve(vault):
+    assert trained(vault, study(), None).standard == b""
+    own = encode_hyperparameters(hyperparameters())
+    asked = study(hyperparameters=own)
+    assert trained(vault, asked, PublishedSum((1,) * 7, 3)).standard == b""
+
+
+def poll(count_max: int = 1, ballot: Ballot | None = None, **changes):
+    bounds = poll_bounds(2, count_max, ballot)
+    terms = {"program": b"", "hyperparameters": b"", "ranges": (), "label": "", **changes}
+    return study(phases=[phase_for("poll", bounds, **TERMS)], **terms)
+
+
+def answering(vault, *rows):
+    columns = (Column("x", "float"), Column("y", "float"))
+    vault.collections.add("p", columns, SourceFile("g", "csv", b"g" * 32, 1), list(rows), 0.0)
+    vault.consents.record(
+        StudyRequest(study=STUDY, purpose="p", columns={"p": ("x", "y")}, epsilon=1.0, rounds=9),
+        accepted=True,
+        decided_by="owner",
+        now=0.0,
+        expires=10.0,
+    )
+
+
+def test_a_poll_takes_the_owners_one_answer(vault):
+    answering(vault, (0.0, 1.0))
+    asked = poll(ballot=Ballot("choice", 2), category="p")
+    check_study(asked)
+    assert counted(vault, asked).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([(1.0, 1.0)], "no valid ballot"),
+        ([(0.0, 0.0)], "no valid ballot"),
+        ([(0.0, 2.0)], "no valid ballot"),
+        ([(1e300, 0.0)], "no valid ballot"),
+        ([(-1.0, 2.0)], "no valid ballot"),
+        ([(0.5, 0.5)], "whole numbers"),
+        ([(0.0, 1.0), (1.0, 0.0)], "one answer"),
+    ],
+)
+def test_answers_that_are_none(vault, rows, message):
+    answering(vault, *rows)
+    with pytest.raises(TrainingError, match=message):
+        counted(vault, poll(ballot=Ballot("choice", 2), category="p"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"label": ""}, "no column that holds the class"),
+        ({"columns": ("x",), "ranges": (Range(0.0, 1.0),)}, "does not match the columns"),
+        ({"ranges": ()}, "does not collect"),
+        ({"phases": [phase(9)]}, "does not match its program"),
+        ({"phases": [phase_for("statistics", statistics_bounds(3), **TERMS)]}, "does not match"),
+        ({"phases": [phase_for("poll", poll_bounds(3, 1, None), **TERMS)]}, "does not match"),
+    ],
+)
+def test_studies_that_contradict_themselves(changes, message):
+    check_study(study())
+    with pytest.raises(TrainingError, match=message):
+        check_study(study(**changes))
