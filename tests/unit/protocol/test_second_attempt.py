@@ -184,3 +184,21 @@ def test_a_first_attempt_has_a_closed_list():
     bad = record(case.town, case.first, joins=case.first.joins, closed_value=NO_VALUE, skipped=True)
     with pytest.raises(RuleBroken, match="first attempt"):
         verify_record(case.first, bad, CRYPTO)
+
+
+def test_plans_of_all_attempts_are_known_for_evidence():
+    """Whoever verifies evidence needs the plan of its attempt, also of one that is over."""
+    town = Aborted()
+    params = town.town.params
+    assert town.state.plan_at(1, 1, params) == town.first
+    assert town.state.plan_at(1, 2, params) is None, "no abort is known"
+    assert town.state.plan_at(0, 2, params) is None, "there was none"
+    assert town.state.plan_at(2, 1, params) is None, "nobody knows who acts then"
+    town.hear(town.items(town.abort))
+    assert town.state.plan_at(1, 1, params) == town.first
+    assert town.state.plan_at(1, 2, params) == town.second
+    town.hear(town.items(town.skip()))
+    assert town.state.plan_at(1, 2, params) == town.second
+    assert town.state.plan_at(2, 1, params) is None, "the study is over"
+    unopened = StudyState(town.study, town.state.signed, town.state.manifest, town.town.census)
+    assert unopened.plan_at(0, 1, params) is None

@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 from tests.support.committee import CHALLENGE, Committee
-from tests.support.evidence import DEALER, LIAR, Scene, flipped, two_bodies
+from tests.support.evidence import DEALER, LIAR, Scene, flipped, over_norm, two_bodies
 from tests.unit.protocol.round.test_contributor import ME, VECTOR, contributor, decision, sending
 from tests.unit.protocol.round.test_contributor import C as ROUND
 
@@ -111,6 +111,20 @@ def test_member_that_holds_nothing_opens_nothing():
     said, box = disputes(1)
     said.judged(closed, judgement, accepted, lambda header: None)
     assert not any(isinstance(each.proof, WrongShare) for each in box.accused)
+
+
+@pytest.mark.parametrize("rule", [Offence.RANGE, Offence.BOUND])
+def test_contribution_that_its_answers_convict(rule):
+    if rule is Offence.BOUND:
+        payloads, header = over_norm(S)
+    else:
+        payloads, header = S.dealt(DEALER, lambda m, p: p)
+        honest = codec.decode(header.body, ContributionHeader, bytes_max=10**4)
+        header = S.c.header(DEALER, payloads, published=bytes(len(honest.published)))
+    closed, judgement, accepted = round_with(payloads, header)
+    said, box = disputes(0)
+    said.judged(closed, judgement, accepted, lambda header: pytest.fail("not off"))
+    assert proven(box) == [(DEALER, rule)]
 
 
 def test_f_plus_one_members_show_a_contributor_its_answers():

@@ -7,7 +7,14 @@ from pnyx.errors import MalformedMessage, RuleBroken, WrongContext
 from pnyx.primitives import codec
 from pnyx.protocol import beacon
 from pnyx.protocol.events import Persist
-from pnyx.protocol.messages import Contribution, Dealing, DealingShares, SealedShare
+from pnyx.protocol.evidence.proofs import check_evidence
+from pnyx.protocol.messages import (
+    Contribution,
+    Dealing,
+    DealingShares,
+    OpenedPayload,
+    SealedShare,
+)
 from pnyx.protocol.round.dispute import Disputes
 from pnyx.protocol.round.holdings import Holdings, dealing_info
 from pnyx.protocol.round.values import header_hash
@@ -190,3 +197,27 @@ def test_erase_leaves_nothing():
     with pytest.raises(MalformedMessage):
         held.add_contribution(C.contribution(3, MEMBER), C.opened, receipt=True)
     assert beacon.dealers_needed(C.size) == 2
+
+
+def test_a_share_that_cannot_be_read_convicts_its_dealer():
+    """It is what the contributor committed to, so nobody else can have put it there."""
+    held, outbox = holdings()
+    payloads = C.payloads(2)
+    payloads[MEMBER] = b"nothing"
+    message = C.contribution(2, MEMBER, payloads, C.header(2, payloads))
+    with pytest.raises(MalformedMessage, match="wrong size"):
+        held.add_contribution(message, C.opened, receipt=True)
+    (evidence,) = outbox.accused
+    assert evidence.culprit == 2
+    check_evidence(evidence, C.plan, C.folk.cryptos[8])
+    assert held.opened(message.header) is None
+
+
+def test_a_share_is_opened_as_it_came():
+    held, _ = holdings()
+    message = C.contribution(2, MEMBER)
+    held.add_contribution(message, C.opened, receipt=True)
+    opened = held.opened(message.header)
+    assert opened == OpenedPayload(MEMBER, C.payloads(2)[MEMBER], message.share.proof)
+    held.erase()
+    assert held.opened(message.header) is None
