@@ -8,8 +8,9 @@ from tests.support.forger import Forger, parts, slack_of
 
 from pnyx.primitives.hashing import merkle_root
 from pnyx.protocol.aggregation import direct, verification
-from pnyx.protocol.aggregation.ballots import Ballot, bit_weights, to_bits
+from pnyx.protocol.aggregation.ballots import Ballot, bit_weights, equations, to_bits
 from pnyx.protocol.aggregation.bounds import Bounds
+from pnyx.protocol.aggregation.encoding import to_slots
 from pnyx.protocol.aggregation.verdicts import Verdict, judge
 from pnyx.protocol.selection import committee_size
 
@@ -110,6 +111,36 @@ def test_an_update_is_accepted_exactly_when_it_is_within_the_bound(update, seed)
     if not within:
         with pytest.raises(ValueError, match="not within"):
             verification.prove(vector, bounds, size, bytes(32), b"")
+
+
+@st.composite
+def ballots_of_any_kind(draw: st.DrawFn):
+    """Bounds with a ballot, and entries, noise and slack of it that may be bits, or nearly so."""
+    ballot, counts, valid = draw(st.sampled_from(BALLOTS))
+    noise_max = draw(st.integers(0, 40))
+    bounds = Bounds(counts, 0, 0, 1, draw(st.integers(1, 64)), noise_max, ballot)
+    nearly = st.sampled_from((0, 1)) if draw(st.booleans()) else st.integers(-1, 2)
+    noise_bits = (2 * noise_max).bit_length() * counts
+
+    def some(length: int) -> list[int]:
+        return draw(st.lists(nearly, min_size=length, max_size=length))
+
+    entries = valid if draw(st.booleans()) else some(counts)
+    parts = [np.array(part, dtype=np.int64) for part in (entries, some(noise_bits))]
+    return bounds, *parts, np.array(some(bounds.ballot_slack), dtype=np.int64)
+
+
+@given(ballots_of_any_kind(), st.sampled_from(SIZES), st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=60)
+def test_a_ballot_is_accepted_exactly_when_it_keeps_its_rule(case, size, seed):
+    """Whatever numbers are shared: they pass when all are bits that solve the equations."""
+    bounds, entries, noise, slack = case
+    pieces = [entries, *noise.reshape(-1, bounds.counts), slack]
+    columns = np.concatenate([to_slots(piece, size.packing) for piece in pieces], axis=1)
+    rules = equations(bounds.ballot, bounds.counts)
+    left = rules.entries @ entries + rules.slack @ slack
+    keeps = bool((left == rules.wanted).all()) and set(columns.flat) <= {0, 1}
+    assert Forger(bounds, size, columns, seed=seed).judged(bytes(32)).accepted == keeps
 
 
 @given(

@@ -1,8 +1,9 @@
 """Golden values of the protocol: what another implementation must compute, and must refuse.
 
 protocol.json holds hexadecimal inputs and outputs. Negative cases each hold one fault and name the
-error. The committee is k = 7, f = 1, l = 2; contributions are three entries of norm 60 at most,
-and two counts up to 9. `python -m tests.vectors.test_protocol_vectors` writes the file anew.
+error. The committee is k = 7, f = 1, l = 2; a contribution is three entries of norm 60 at most and
+two counts up to 9, a ballot is an approval of at most two of three, in quarters, with noise up to
+10. `python -m tests.vectors.test_protocol_vectors` writes the file anew.
 """
 
 import json
@@ -15,6 +16,7 @@ from pnyx import errors
 from pnyx.primitives.hashing import digest, merkle_root
 from pnyx.protocol import beacon
 from pnyx.protocol.aggregation import direct, verification
+from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import FIELDS
 from pnyx.protocol.agreement import value_hash, vote_statement
@@ -31,17 +33,19 @@ VECTORS = json.loads(FILE.read_text(encoding="utf-8"))
 SIZE = committee_size(7, 1, 2)
 BOUNDS = Bounds(5, 3, 60, 9)
 VECTOR = np.array([1, -2, 3, 0, 9], dtype=np.int64)
+BALLOT_BOUNDS = Bounds(3, 0, 0, 1, 4, 10, Ballot("approval", 3, 2))
+BALLOT = np.array([1, 0, 0, -10, 3, 7], dtype=np.int64)  # three entries, and their noise
 CONTEXT, SEED = bytes(range(32)), bytes(range(32, 64))
 
 
-def contribution() -> dict[str, bytes]:
-    """The golden contribution of node 9, and what member 4 makes of it."""
+def contribution(vector=VECTOR, bounds=BOUNDS) -> dict[str, bytes]:
+    """A golden contribution of node 9, and what member 4 makes of it."""
     context = contribution_context(CONTEXT, 9)
-    proven = verification.prove(VECTOR, BOUNDS, SIZE, SEED, context)
+    proven = verification.prove(vector, bounds, SIZE, SEED, context)
     commitment = verification.commit(context, merkle_root(proven.payloads))
     claim = verification.Claim(9, commitment, proven.published)
-    share = verification.read_payload(proven.payloads[4], BOUNDS, SIZE)
-    answers = verification.answers(share, 4, claim, CONTEXT, BOUNDS, SIZE)
+    share = verification.read_payload(proven.payloads[4], bounds, SIZE)
+    answers = verification.answers(share, 4, claim, CONTEXT, bounds, SIZE)
     return {
         "contribution_context": context,
         "commitment": commitment,
@@ -49,7 +53,7 @@ def contribution() -> dict[str, bytes]:
         "payloads": digest("vector", *proven.payloads),
         "payload_of_member_4": proven.payloads[4],
         "answers_of_member_4": verification.pack_answers([answers]),
-        "released_by_member_4": verification.sum_share([share, share], BOUNDS, SIZE),
+        "released_by_member_4": verification.sum_share([share, share], bounds, SIZE),
     }
 
 
@@ -73,6 +77,7 @@ def computed() -> dict[str, str]:
         "dealing_secret": secret,
         "beacon": beacon.combine(CONTEXT, "next", {3: secret, 5: beacon.NO_SECRET}),
         **contribution(),
+        **{f"ballot_{name}": value for name, value in contribution(BALLOT, BALLOT_BOUNDS).items()},
     }
     return {name: value.hex() for name, value in values.items()}
 
