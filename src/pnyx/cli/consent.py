@@ -178,7 +178,7 @@ def _class(study: "StudySummary") -> str:
 def _phase(phase: "PhaseSummary") -> str:
     rounds = "one round" if phase.rounds == 1 else f"{phase.rounds} rounds"
     vote = f" by {phase.ballot}" if phase.ballot else ""
-    return f"{rounds} to {_PHASE_VERBS[phase.kind]}{vote}"
+    return f"{rounds} to {_PHASE_VERBS[phase.kind]}{vote} over {phase.cohort_min} owners or more"
 
 
 _PHASE_VERBS = {
@@ -187,6 +187,19 @@ _PHASE_VERBS = {
     "evaluate": "evaluate",
     "poll": "vote",
 }
+
+
+_PUBLISHED = {
+    "statistics": "means and deviations of columns",
+    "train": "the resulting model",
+    "evaluate": "its accuracy",
+    "poll": "the sums of all answers",
+}
+
+
+def _results(study: "StudySummary") -> str:
+    kinds = dict.fromkeys(phase.kind for phase in study.phases)
+    return ", ".join(_PUBLISHED[kind] for kind in kinds)
 
 
 def _cost(study: "StudySummary") -> str:
@@ -202,7 +215,7 @@ def _terms(study: "StudySummary") -> list[str]:
         f"{plain(study.title)}",
         f"  Purpose      {plain(study.purpose)} ({plain(study.purpose_term)})",
         f"  Who asks     node {study.proposer}",
-        "  Who gets it  every node of the network reads the resulting model and its accuracy",
+        f"  Who gets it  every node of the network reads {_results(study)}",
         f"  Data         {plain(study.category)}: {columns}{_class(study)}",
         "  What leaves  in each round in which your node is drawn, secret shares of one update",
         "               of the model or of a few counts; your rows never leave",

@@ -105,6 +105,10 @@ def check(file: StudyFileArgument, as_json: Json = False) -> None:
             else f"epsilon {figures['epsilon']:.3g} for an owner who takes part in every round."
         )
     )
+    print_table(
+        ("PHASE", "ROUNDS", "OWNERS AT LEAST"),
+        [(each.kind, str(each.rounds), str(each.cohort_min)) for each in manifest.phases],
+    )
 
 
 @app.command()
@@ -288,7 +292,7 @@ def _outcome(round_summary: "RoundSummary") -> str:
     if round_summary.kind == "statistics" and counts:
         return "means and deviations: `pnyx study result` shows them"
     if round_summary.kind == "poll" and counts:
-        return "sums " + " ".join(str(count) for count in counts)
+        return "sums " + " ".join(f"{count / round_summary.scale:.12g}" for count in counts)
     return "no result"
 
 

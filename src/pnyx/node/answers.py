@@ -161,18 +161,22 @@ class Answers:
         )
 
     def _result(self, state: StudyState) -> StudyResult:
-        bodies = [read_body(record) for record in state.records[1:]]
+        rounds = [
+            (read_body(record), state.manifest.phase_of(number))
+            for number, record in enumerate(state.records[1:], 1)
+        ]
         return StudyResult(
             summary=self._summary(state),
             rounds=tuple(
                 RoundSummary(
                     body.round_number,
-                    state.manifest.phase_of(body.round_number).kind,
+                    phase.kind,
                     len(body.accepted),
                     body.metrics,
                     body.skipped,
+                    phase.bounds.count_scale,
                 )
-                for body in bodies
+                for body, phase in rounds
             ),
             statistics=_statistics(state),
             model_hash=state.model_hash.hex(),

@@ -150,13 +150,17 @@ class StudySummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RoundSummary(msgspec.Struct, frozen=True):
-    """One certified round: contributors counted, and the sums that it published."""
+    """One certified round: contributors counted, and the sums that it published.
+
+    scale: metrics are in units of 1/scale, which is above 1 where noise was added to small counts.
+    """
 
     round_number: int
     kind: str
     contributors: int
     metrics: tuple[int, ...]
     skipped: bool
+    scale: int
 
 
 class StudyResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -89,13 +89,23 @@ def check_study(manifest: Manifest) -> None:
             raise TrainingError("The study's program does not match the columns that it asks for.")
         if not manifest.label:
             raise TrainingError("The study names no column that holds the class.")
-        if declared.hyperparameters.standardise == "study" and not manifest.ranges:
-            raise TrainingError("The study standardises by statistics that it does not collect.")
+        if declared.hyperparameters.standardise == "study" and not _collects_first(manifest):
+            raise TrainingError(
+                "The study standardises by statistics that it does not collect before it learns."
+            )
+    if sum(phase.kind == "statistics" for phase in manifest.phases) > 1:
+        raise TrainingError("A study has one statistics phase, of as many rounds as it needs.")
     for phase in manifest.phases:
         plain = _plain_bounds(manifest, phase)
         covered = covering(plain, plain.norm_max, phase.noise, phase.bounds.count_scale)
         if phase.bounds != covered or phase.clip != plain.norm_max:
             raise TrainingError("The study's vector does not match its program.")
+
+
+def _collects_first(manifest: Manifest) -> bool:
+    """Whether a statistics phase comes before all phases that learn."""
+    kinds = [phase.kind for phase in manifest.phases if phase.kind != "poll"]
+    return bool(manifest.ranges) and kinds[0] == "statistics"
 
 
 def _plain_bounds(manifest: Manifest, phase: StudyPhase) -> Bounds:

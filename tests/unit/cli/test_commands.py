@@ -78,7 +78,7 @@ def summary(**changes) -> StudySummary:
         "cohort_min": 16,
         "phases": (
             PhaseSummary(kind="statistics", rounds=1, cohort_min=16, epsilon=None, ballot=""),
-            PhaseSummary(kind="poll", rounds=20, cohort_min=16, epsilon=None, ballot="ranking"),
+            PhaseSummary(kind="poll", rounds=20, cohort_min=20, epsilon=None, ballot="ranking"),
         ),
         "epsilon": None,
         "proposer": "ab" * 32,
@@ -97,7 +97,13 @@ def test_consent_screen_says_what_matters() -> None:
     assert "\x1b" not in text
     for expected in ("To know.", "ab" * 32, "x, y", "activity", "fewer than 16", "adds no noise"):
         assert expected in text
-    assert "one round to count means and deviations, then 20 rounds to vote by ranking" in text
+    for expected in (
+        "one round to count means and deviations over 16 owners or more",
+        "then 20 rounds to vote by ranking over 20 owners or more",
+        "reads means and deviations of columns, the sums of all answers\n",
+    ):
+        assert expected in text
+    assert "model and" not in text
     assert "epsilon 4.6 at delta 1e-6" in "\n".join(_terms(summary(epsilon=4.6)))
     assert "class" not in "\n".join(_terms(summary(label="")))
     for expected in ("every node", "21 rounds", "cannot forget", "your rows never leave"):
@@ -117,4 +123,8 @@ def test_consent_screen_says_what_matters() -> None:
     ],
 )
 def test_sums_of_a_round_are_worded(kind, metrics, skipped, expected) -> None:
-    assert expected in _outcome(RoundSummary(1, kind, 5, metrics, skipped))
+    assert expected in _outcome(RoundSummary(1, kind, 5, metrics, skipped, 1))
+
+
+def test_sums_with_noise_are_worded_in_votes() -> None:
+    assert _outcome(RoundSummary(1, "poll", 5, (96, -8, 100), False, 32)) == "sums 3 -0.25 3.125"

@@ -46,13 +46,14 @@ def hyperparameters(**changes) -> Hyperparameters:
     return Hyperparameters(**{**terms, **changes})
 
 
+COLLECTING = phase_for("statistics", statistics_bounds(2), **TERMS)
+TRAINING = phase_for("train", bounds_for(PROGRAM, hyperparameters(), "train"), **TERMS)
+
+
 def study(**changes):
     """Statistics, then training standardised by them."""
     settings = hyperparameters(standardise="study")
-    phases = [
-        phase_for("statistics", statistics_bounds(2), **TERMS),
-        phase_for("train", bounds_for(PROGRAM, settings, "train"), **TERMS),
-    ]
+    phases = [COLLECTING, TRAINING]
     return manifest(
         9,
         changes.pop("phases", phases),
@@ -184,7 +185,10 @@ def test_answers_that_are_none(vault, rows, message):
         ({"label": ""}, "no column that holds the class"),
         ({"columns": ("x",), "ranges": (Range(0.0, 1.0),)}, "does not match the columns"),
         ({"ranges": ()}, "does not collect"),
-        ({"phases": [phase(9)]}, "does not match its program"),
+        ({"phases": [TRAINING]}, "does not collect before it learns"),
+        ({"phases": [TRAINING, COLLECTING]}, "does not collect before it learns"),
+        ({"phases": [COLLECTING, COLLECTING, TRAINING]}, "one statistics phase"),
+        ({"phases": [COLLECTING, phase(9)]}, "does not match its program"),
         ({"phases": [phase_for("statistics", statistics_bounds(3), **TERMS)]}, "does not match"),
         ({"phases": [phase_for("poll", poll_bounds(3, 1, None), **TERMS)]}, "does not match"),
     ],
