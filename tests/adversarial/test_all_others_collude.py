@@ -5,12 +5,13 @@ its own, whatever the others do, so that the colluders' guesses are hardly bette
 without noise gives it away: that is what the threat model says of studies that switch noise off.
 """
 
+import msgspec
 import numpy as np
 import pytest
 from tests.support.town import Town, manifest, phase
 
 from pnyx.protocol.aggregation.bounds import Bounds
-from pnyx.protocol.events import Persist
+from pnyx.protocol.events import Persist, RecordDebit
 from pnyx.protocol.noise import NO_NOISE, choose_noise
 from pnyx.protocol.study import read_body
 
@@ -62,18 +63,43 @@ def test_with_noise_guesses_are_hardly_better_than_chance(multiplier):
     assert read_body(town.machines[0].studies[study].records[-1]).privacy_spent > 0
 
 
-def test_noise_is_neither_drawn_again_for_the_same_contribution_nor_shared_by_two():
-    """A restart sends the stored bytes: two draws of noise for one vector would average out."""
-    _, town, _, victim = published(2.0)
+def given_by(town: Town) -> dict[int, np.ndarray]:
+    """What each contributor stored to send, once, its noise included, read from its own disk."""
     stored = [
-        effect.value
-        for _, at, effect in town.log
-        if at == victim and isinstance(effect, Persist) and effect.key.endswith("/contribution")
-    ]
-    assert len(stored) == 1
-    others = {
-        effect.value
+        (at, np.frombuffer(msgspec.msgpack.decode(effect.value)[1], "<i8"))
         for _, at, effect in town.log
         if isinstance(effect, Persist) and effect.key.endswith("/contribution")
-    }
-    assert len(others) == 6
+    ]
+    assert len(stored) == len(dict(stored))  # two draws for one vector would average out
+    return dict(stored)
+
+
+def test_noise_is_not_shared_by_two():
+    """Five give nothing, so what they store is their noise: it tells nothing of another's."""
+    _, town, _, victim = published(2.0)
+    given = given_by(town)
+    assert len(given) == 6
+    noises = {at: vector - signs() if at == victim else vector for at, vector in given.items()}
+    assert len({noise.tobytes() for noise in noises.values()}) == 6
+
+
+def test_an_update_beyond_the_clip_is_withheld():
+    """The bounds admit the noise, and so much more than the clip from which the cost follows."""
+    chosen = choose_noise(Bounds(LENGTH, LENGTH, CLIP, 0), CLIP, 1, 5.0, 5.0)
+    assert chosen.bounds.norm_max > 100 * CLIP
+    asked = phase(LENGTH, bounds=chosen.bounds, clip=CLIP, noise=chosen.noise, target=6)
+    town = Town()
+    study = town.propose(plan=manifest(LENGTH, [asked]))
+    careless = []
+
+    def vector(index: int, round_number: int, length: int) -> np.ndarray:
+        if not careless:
+            careless.extend(town.plan(study).contributors[:1])
+        return signs() * (2 if index in careless else 1)
+
+    town.vector = vector
+    assert town.run(town.finished(study))
+    paid = {at for _, at, effect in town.log if isinstance(effect, RecordDebit)}
+    assert careless
+    assert not paid & set(careless)
+    assert len(paid) >= asked.cohort_min

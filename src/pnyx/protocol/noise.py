@@ -92,6 +92,17 @@ def check_noise(bounds: Bounds, clip: int, noise: Noise, cohort_min: int) -> Non
         raise RuleBroken("the bounds of a phase admit other noise on counts than it adds")
 
 
+def clipped(update: IntVector, clip: int) -> bool:
+    """Whether an update [bounded] without noise moves the sum by no more than its cost assumes.
+
+    The proven bounds cannot tell: they are looser by the noise, and admit many times the clip.
+    """
+    # Entries first: squares of larger ones could wrap.
+    if not bool(((-clip <= update) & (update <= clip)).all()):
+        return False
+    return int(update @ update) <= clip**2
+
+
 def noised(vector: IntVector, bounds: Bounds, noise: Noise, sampler: Sampler) -> IntVector:
     """What a contributor gives: its vector [length] with fresh noise, [given_length]."""
     given = vector.astype(np.int64, copy=True)

@@ -14,6 +14,7 @@ from pnyx.protocol.noise import (
     Noise,
     check_noise,
     choose_noise,
+    clipped,
     noise_max,
     noise_norm_max,
     noised,
@@ -113,3 +114,11 @@ def test_noise_that_its_bounds_do_not_cover(changes, rule):
     check_noise(**terms)
     with pytest.raises(RuleBroken, match=rule):
         check_noise(**{**terms, **changes})
+
+
+@pytest.mark.parametrize(
+    ("update", "kept"),
+    [([3, -4], True), ([5, 0], True), ([4, 4], False), ([0, 6], False), ([-(2**63), 0], False)],
+)
+def test_what_is_within_the_clip(update, kept):
+    assert clipped(np.array(update, dtype=np.int64), 5) is kept

@@ -41,7 +41,7 @@ from pnyx.protocol.messages import (
     Signed,
     Step,
 )
-from pnyx.protocol.noise import noised
+from pnyx.protocol.noise import clipped, noised
 from pnyx.protocol.ports import IntVector
 from pnyx.protocol.privacy import phase_rho
 from pnyx.protocol.round.committee import receipt_statement
@@ -184,6 +184,9 @@ class Contributor:
             return
         if vector.shape != (phase.bounds.length,):
             self.withhold()
+            return
+        if phase.noise.update_width and not clipped(vector[: phase.bounds.bounded], phase.clip):
+            self.withhold()  # the debit would state less than it costs
             return
         given = noised(vector, phase.bounds, phase.noise, self._services.sampler)
         if not within(given, phase.bounds):
