@@ -11,7 +11,7 @@ discrete Gaussians of width σ, added to what one owner moves by at most Δ in L
     ρ = Δ² / (2·h·σ²)
 
 up to a term below 2^-200 for σ >= 4 and a million entries (Kairouz, Liu and Steinke 2021, "The
-distributed discrete Gaussian mechanism", theorem 1: τ < 10·h·exp(-π²σ²)). Costs add up over the
+distributed discrete Gaussian mechanism", theorem 1: τ < 11·exp(-π²σ²)). Costs add up over the
 parts of a contribution, rounds, phases and studies. `epsilon` turns a sum of costs into the (ε, δ)
 that people know, by the best known conversion (Canonne, Kamath and Steinke 2020, proposition 12).
 Selection by lot adds nothing, because it is public too.
