@@ -73,6 +73,8 @@ def test_demo_survives_kills_and_trains_without_the_refusing_owner(kept: Path) -
     assert found["contributions_verified"] is True
     assert found["contributions_rejected"] == 0
     assert found["culprits"] == []
+    assert found["statistics"]["owners"] >= 5
+    assert len(found["statistics"]["columns"]) == 42
     assert found["exposure_probability"] <= 1
     assert 0.3 < found["accuracy_shared"] <= 1
     refusing = events(kept, REFUSING)

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.support.commands import (
+    COLUMNS,
     PURPOSE,
     RunningNode,
     done,
@@ -13,6 +14,8 @@ from tests.support.commands import (
     pnyx,
     refused,
     write_activity,
+    write_answer,
+    write_poll,
     write_study,
 )
 
@@ -23,7 +26,7 @@ ACCEPTS = f"""
 [[consent.rules]]
 action = "accept"
 purposes = ["{PURPOSE}"]
-categories = ["activity.windows"]
+categories = ["activity.windows", "poll.meeting"]
 """
 
 
@@ -51,6 +54,8 @@ def create(node: Path, number: int) -> None:
     if number <= OWNERS:
         table, mapping = write_activity(node, number)
         done("data", "import", table, "--mapping", mapping, "--dir", node, *key)
+        answer, mapping = write_answer(node, 0 if number < 4 else 2)
+        done("data", "import", answer, "--mapping", mapping, "--dir", node, *key)
 
 
 def install(node: Path, network: Path) -> None:
@@ -98,6 +103,7 @@ def test_study_from_authority_to_verified_result(tmp_path: Path) -> None:
             assert summary["rounds_certified"] == ROUNDS + 1
         check_decisions(nodes, study)
         check_result(tmp_path, nodes, study)
+        check_other_kinds(tmp_path, nodes)
     finally:
         statuses = [node.interrupt() for node in running]
     assert statuses == [0] * NODES
@@ -136,14 +142,39 @@ def check_result(tmp_path: Path, nodes: list[Path], study: str) -> None:
     assert "proves nothing" in refused("study", "verify", bundle, "--network", network)
 
 
+def check_other_kinds(tmp_path: Path, nodes: list[Path]) -> None:
+    """Polls without and with noise, and a study standardised by its own statistics round."""
+    files = [tmp_path / name for name in ("exact.toml", "noisy.toml", "standardised.toml")]
+    write_poll(files[0], OWNERS, 0)
+    write_poll(files[1], OWNERS, 5.0)
+    write_study(files[2], 1, OWNERS, standardise=True)
+    studies = [done_json("study", "propose", f, "--dir", nodes[0])["study"] for f in files]
+    for study in studies:
+        done("consent", "accept", study[:8], "--yes", "--dir", nodes[0])
+    for study in studies:
+        await_study(nodes[0], study, "finished")
+    exact, noisy, standardised = (
+        done_json("study", "result", study[:8], "--dir", nodes[5]) for study in studies
+    )
+    assert exact["rounds"][0]["metrics"] == [3, 0, 2]
+    (published,) = noisy["rounds"]
+    sums = [count / published["scale"] for count in published["metrics"]]
+    assert sums != [3, 0, 2]
+    assert all(abs(a - b) < 60 for a, b in zip(sums, [3, 0, 2], strict=True))
+    assert noisy["summary"]["epsilon"] < 10 < 1e6 < (exact["summary"]["epsilon"] or 1e9)
+    assert len(standardised["statistics"]) == len(COLUMNS)
+    assert [r["kind"] for r in standardised["rounds"]] == ["statistics", "train", "evaluate"]
+    assert not any(r["skipped"] for r in standardised["rounds"])
+
+
 def check_stopped(nodes: list[Path], study: str) -> None:
     """After Ctrl-C nothing is left but what is kept; the vault opens again."""
     for node in nodes:
         assert not (node / "control.sock").exists()
     assert "not running" in refused("node", "status", "--dir", nodes[0])
     lines = done_json("data", "ledger", "--dir", nodes[0])
-    assert [line["state"] for line in lines] == ["acknowledged"] * (ROUNDS + 1)
-    assert {line["study"] for line in lines} == {study}
+    assert {line["state"] for line in lines} == {"acknowledged"}
+    assert sum(line["study"] == study for line in lines) == ROUNDS + 1
     key = ("--key-file", nodes[6] / "unlock.key")
     assert done_json("data", "ledger", "--dir", nodes[6], *key) == []
     assert pnyx("consent", "withdraw", study[:8], "--dir", nodes[0]).returncode == 0

@@ -15,6 +15,8 @@ import pyarrow.csv
 from pnyx.demo.activity import CATEGORY, FEATURES, LABEL_COLUMN, LABELS, owner_table
 
 COLUMNS = FEATURES[30:]  # twelve suffice to learn something
+OPTIONS = ("park", "library", "square")
+POLL = "poll.meeting"
 PURPOSE = "dpv:ResearchAndDevelopment"
 
 
@@ -108,8 +110,21 @@ def write_activity(directory: Path, user: int) -> tuple[Path, Path]:
     return path, mapping
 
 
-def write_study(path: Path, rounds: int, owners: int) -> None:
-    """A study that these owners finish within seconds."""
+def write_answer(directory: Path, choice: int) -> tuple[Path, Path]:
+    """One person's vote, a single row of a poll, and the mapping for it."""
+    path, mapping = directory / "answer.csv", directory / "answer.toml"
+    row = ["1" if option == choice else "0" for option in range(len(OPTIONS))]
+    path.write_text(",".join(OPTIONS) + "\n" + ",".join(row) + "\n")
+    lines = [f'category = "{POLL}"', *(f'[columns.{name}]\ntype = "int"' for name in OPTIONS)]
+    mapping.write_text("\n".join(lines) + "\n")
+    return path, mapping
+
+
+def write_study(path: Path, rounds: int, owners: int, *, standardise: bool = False) -> None:
+    """A study that these owners finish within seconds, standardised by their statistics or not."""
+    ranges = "\n".join(f"{name} = [-30, 30]" for name in COLUMNS) if standardise else ""
+    kinds = [("statistics", 1)] if standardise else []
+    kinds += [("train", rounds), ("evaluate", 1)]
     path.write_text(
         f"""
 title = "What are people doing?"
@@ -123,17 +138,42 @@ join_window_s = 15.0
 [model]
 hidden = [8]
 classes = {len(LABELS)}
+[training]
+standardise = "{"study" if standardise else "owner"}"
+[ranges]
+{ranges}
+"""
+        + "".join(_phase(kind, number, owners) for kind, number in kinds)
+    )
+
+
+def write_poll(path: Path, owners: int, noise: float) -> None:
+    """A choice among `OPTIONS`."""
+    path.write_text(
+        f"""
+title = "Where shall we meet?"
+purpose = "Decide together."
+purpose_term = "{PURPOSE}"
+category = "{POLL}"
+columns = {json.dumps(list(OPTIONS))}
+cohort_min = 3
+join_window_s = 15.0
+[privacy]
+noise_multiplier = {noise}
+{_phase("poll", 1, owners)}
+[phases.ballot]
+kind = "choice"
+options = {len(OPTIONS)}
+"""
+    )
+
+
+def _phase(kind: str, rounds: int, owners: int) -> str:
+    return f"""
 [[phases]]
-kind = "train"
+kind = "{kind}"
 rounds = {rounds}
 target = {owners}
 drawn = {owners}
 deadline_s = 10.0
-[[phases]]
-kind = "evaluate"
-rounds = 1
-target = {owners}
-drawn = {owners}
-deadline_s = 10.0
 """
-    )

@@ -178,7 +178,11 @@ def _class(study: "StudySummary") -> str:
 def _phase(phase: "PhaseSummary") -> str:
     rounds = "one round" if phase.rounds == 1 else f"{phase.rounds} rounds"
     vote = f" by {phase.ballot}" if phase.ballot else ""
-    return f"{rounds} to {_PHASE_VERBS[phase.kind]}{vote} over {phase.cohort_min} owners or more"
+    cost = "no noise" if phase.epsilon is None else f"epsilon {phase.epsilon:.3g}"
+    return (
+        f"{rounds} to {_PHASE_VERBS[phase.kind]}{vote} over {phase.cohort_min} owners or more "
+        f"({cost})"
+    )
 
 
 _PHASE_VERBS = {

@@ -17,7 +17,7 @@ from pnyx.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from pnyx.node.control import RoundSummary, StudySummary
+    from pnyx.node.control import PhaseSummary, RoundSummary, StudySummary
 
 app = typer.Typer(no_args_is_help=True, help="Propose studies, follow them, check their results.")
 
@@ -142,11 +142,12 @@ def list_studies(directory: Directory, as_json: Json = False) -> None:
         print_json(found)
         return
     print_table(
-        ("STUDY", "ROUNDS", "STATE", "YOUR DECISION", "TITLE"),
+        ("STUDY", "ROUNDS", "PHASES", "STATE", "YOUR DECISION", "TITLE"),
         [
             (
                 study.study[:12],
                 f"{study.rounds_certified} of {study.rounds}",
+                ", ".join(_phase(phase) for phase in study.phases),
                 _state(study),
                 study.decision,
                 plain(study.title),
@@ -269,6 +270,10 @@ def verify(
         f"{len(opened)} of {found.manifest.rounds} rounds are certified, and the model is "
         f"{found.model_hash.hex()[:16]}."
     )
+
+
+def _phase(phase: "PhaseSummary") -> str:
+    return f"poll ({phase.ballot})" if phase.ballot else phase.kind
 
 
 def _state(study: "StudySummary") -> str:

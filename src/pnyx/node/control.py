@@ -106,6 +106,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     studies: int
     studies_asking: int
     contributions_sent: int
+    convicted: tuple[str, ...]  # node ids that evidence held here proves guilty
 
 
 class PhaseSummary(msgspec.Struct, frozen=True, kw_only=True):

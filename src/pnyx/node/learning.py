@@ -93,6 +93,11 @@ def check_study(manifest: Manifest) -> None:
             raise TrainingError(
                 "The study standardises by statistics that it does not collect before it learns."
             )
+        if any(phase.kind == "poll" for phase in manifest.phases):
+            raise TrainingError(
+                "A poll reads one row of each owner, learning reads many: propose them as two "
+                "studies."
+            )
     if sum(phase.kind == "statistics" for phase in manifest.phases) > 1:
         raise TrainingError("A study has one statistics phase, of as many rounds as it needs.")
     for phase in manifest.phases:
