@@ -4,7 +4,7 @@ Times one contribution of the demonstration's size (3,142 bounded entries and th
 committees: `prove` by the contributor, `answers` by one member (with the coefficients of the
 challenge, and once they are known), and `judge` for thirty contributions at once, with nobody and
 with f members lying. Medians and means in milliseconds of wall time on one thread; `prove` draws
-about three masks, so its mean counts.
+about three masks, so its mean counts. The sampler of contributors' noise is timed beside them.
 """
 
 import time
@@ -14,8 +14,10 @@ from statistics import mean, median
 import numpy as np
 
 from pnyx.primitives.hashing import merkle_root
+from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.aggregation import verification
 from pnyx.protocol.aggregation.bounds import Bounds, cheating_log2, repetitions
+from pnyx.protocol.aggregation.gaussian import discrete_gaussian
 from pnyx.protocol.aggregation.verdicts import judge
 from pnyx.protocol.selection import CommitteeSize, committee_size
 
@@ -24,6 +26,7 @@ SIZES = (committee_size(24, 4, 2), committee_size(64, 12, 4))
 CONTRIBUTORS = 30
 CHALLENGE = b"c" * 32
 CONTEXT = b"benchmark"
+NOISE_WIDTH, NOISE_VALUES = 10_000, 1 << 20
 
 
 def timed(action: Callable[[int], object], repeats: int) -> dict[str, float]:
@@ -107,9 +110,33 @@ def measure(size: CommitteeSize, seed: int, repeats: int) -> dict[str, object]:
     }
 
 
+def noise(repeats: int) -> dict[str, object]:
+    """The exact sampler beside a key stream of one word a value, and beside numpy's own normals."""
+
+    def seconds(work: Callable[[], object]) -> float:
+        spent = []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            work()
+            spent.append(time.perf_counter() - start)
+        return median(spent)
+
+    sampler, generator = Sampler(bytes(32), "benchmark/noise"), np.random.default_rng(1)
+    exact = seconds(lambda: discrete_gaussian(sampler, NOISE_WIDTH, NOISE_VALUES))
+    stream = seconds(lambda: sampler.bytes(8 * NOISE_VALUES))
+    normals = seconds(lambda: generator.normal(0.0, NOISE_WIDTH, NOISE_VALUES))
+    return {
+        "width": NOISE_WIDTH,
+        "values_per_s": round(NOISE_VALUES / exact),
+        "ratio_to_key_stream": round(exact / stream, 1),
+        "ratio_to_numpy_normal": round(exact / normals, 1),
+    }
+
+
 def run() -> dict[str, object]:
-    """Figures of both committees."""
+    """Figures of both committees, and of the noise that contributors add."""
     return {
         "length": BOUNDS.length,
+        "noise": noise(5),
         "committees": [measure(size, 1, 60) for size in SIZES],
     }
