@@ -20,7 +20,6 @@ app = typer.Typer(
     name="pnyx",
     help="Train a model together, from node to node, while everyone's data stay at home.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Try: pnyx demo",

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Enrol persons' nodes, and publish who takes part.")
 
+NodeArgument = Annotated[
+    str, typer.Argument(help="First digits of the node's id, as `pnyx authority list` shows it.")
+]
+
 
 def _files(directory: Path) -> "AuthorityFiles":
     from pnyx.node.authority import AuthorityFiles
@@ -59,7 +63,7 @@ def issue(
     key_file: KeyFileOption = None,
     keyring: Keyring = False,
 ) -> None:
-    """Issue or renew the certificate of a person's node.
+    """Enrol a person's node and issue its certificate.
 
     Check who the person is before. Example: pnyx authority issue request.json --person "Ada
     Lovelace" --out ada.pem
@@ -75,8 +79,30 @@ def issue(
 
 
 @app.command()
+def renew(
+    node: NodeArgument,
+    out: Annotated[Path, typer.Option(help="Where to write the certificate.")],
+    directory: AuthorityDirectory,
+    key_file: KeyFileOption = None,
+    keyring: Keyring = False,
+) -> None:
+    """Issue a new certificate for an enrolled node, which keeps its id.
+
+    A node whose address changed sends a new request instead: `pnyx authority issue`.
+    Example: pnyx authority renew 4f19c2 --out ada.pem
+    """
+    from pnyx.node.authority import open_authority
+    from pnyx.node.enrolment import replace_file
+
+    with open_authority(_files(directory), unlocking(key_file, keyring)) as desk:
+        certificate = desk.renew(node, now=int(now_s()))
+    replace_file(out, certificate)
+    say(f"Wrote {out}; its owner puts it in place with `pnyx node install`.")
+
+
+@app.command()
 def revoke(
-    node: Annotated[str, typer.Argument(help="First digits of the node's id.")],
+    node: NodeArgument,
     directory: AuthorityDirectory,
     key_file: KeyFileOption = None,
     keyring: Keyring = False,

@@ -73,6 +73,19 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 
+def complete_study(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Ids and titles of the studies that the running node knows, for the shell's completion."""
+    from pnyx.errors import PnyxError
+    from pnyx.node.control import Studies, StudySummary, call
+
+    directory = context.params.get("directory") or _node_directory()
+    try:
+        found = call(layout_of(Path(directory)), Studies(), list[StudySummary])
+    except PnyxError:  # no node runs: nothing to propose
+        return []
+    return [(s.study[:12], plain(s.title)) for s in found if s.study.startswith(incomplete)]
+
+
 def layout_of(directory: Path) -> "NodeLayout":
     """Name the files of a directory."""
     from pnyx.node.keystore import NodeLayout

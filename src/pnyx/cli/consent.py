@@ -10,6 +10,7 @@ from pnyx.cli.common import (
     KeyFileOption,
     Keyring,
     Yes,
+    complete_study,
     is_running,
     layout_of,
     now_s,
@@ -29,7 +30,11 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Decide which studies may use your data.")
 
 StudyArgument = Annotated[
-    str, typer.Argument(help="First digits of the study's id, as `pnyx consent list` shows it.")
+    str,
+    typer.Argument(
+        help="First digits of the study's id, as `pnyx consent list` shows it.",
+        autocompletion=complete_study,
+    ),
 ]
 
 
@@ -119,15 +124,50 @@ def withdraw(
 
 
 @app.command()
-def policy(directory: Directory, as_json: Json = False) -> None:
-    """Show the standing answers of this node's settings.
+def policy(
+    directory: Directory,
+    add: Annotated[
+        Literal["accept", "ask", "decline"] | None,
+        typer.Option(help="Add a rule with this answer, after those there are."),
+    ] = None,
+    purpose: Annotated[
+        list[str] | None,
+        typer.Option(help="Term of the Data Privacy Vocabulary it is for; any when not given."),
+    ] = None,
+    category: Annotated[
+        list[str] | None, typer.Option(help="Data category it is for; any when not given.")
+    ] = None,
+    epsilon_max: Annotated[
+        float | None,
+        typer.Option(min=0, help="Accept up to this privacy cost, or ask or decline above it."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the standing answers of this node's settings, or add one.
 
-    Example: pnyx consent policy
+    Example: pnyx consent policy --add accept --category activity.windows --epsilon-max 2
     """
-    from pnyx.config import read_config
+    from pnyx.config import ConsentRule, read_config
+    from pnyx.errors import ConfigError
+    from pnyx.node.enrolment import add_consent_rule
 
     layout = layout_of(directory)
-    found = read_config(layout.config).consent
+    if add is not None:
+        limit = float("inf") if epsilon_max is None else epsilon_max
+        rule = ConsentRule(
+            action=add,
+            purposes=tuple(purpose or ()),
+            categories=tuple(category or ()),
+            epsilon_max=limit,
+        )
+        found = add_consent_rule(layout.config, rule)
+        say("Added; it holds once the node is started again. The first rule that applies decides.")
+    elif purpose or category or epsilon_max is not None:
+        raise ConfigError(
+            "--purpose, --category and --epsilon-max describe a rule to add; give --add, too."
+        )
+    else:
+        found = read_config(layout.config).consent
     if as_json:
         print_json(found)
         return
@@ -147,7 +187,7 @@ def policy(directory: Directory, as_json: Json = False) -> None:
         ]
         + [("otherwise", found.default, "any", "any", "any")],
     )
-    say(f"Change them under [consent] in {layout.config}, and start the node again.")
+    say(f"To change or remove one, edit [consent] in {layout.config} and start the node again.")
 
 
 def _decide(

@@ -38,6 +38,7 @@ def import_data(
     directory: Directory,
     key_file: KeyFileOption = None,
     keyring: Keyring = False,
+    as_json: Json = False,
 ) -> None:
     """Import a file into the vault, all or nothing; importing it twice adds nothing.
 
@@ -59,6 +60,8 @@ def import_data(
                 rows_max=limits.import_rows_max,
             ),
         )
+    if as_json:
+        print_json(report)
     say(f"Added {report.rows_added} of {report.rows_read} rows to {report.category}.")
 
 

@@ -9,6 +9,7 @@ import typer
 from pnyx.cli.common import (
     Directory,
     Json,
+    complete_study,
     layout_of,
     plain,
     print_json,
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Propose studies, follow them, check their results.")
 
 StudyArgument = Annotated[
-    str, typer.Argument(help="First digits of the study's id, as `pnyx study list` shows it.")
+    str,
+    typer.Argument(
+        help="First digits of the study's id, as `pnyx study list` shows it.",
+        autocompletion=complete_study,
+    ),
 ]
 StudyFileArgument = Annotated[Path, typer.Argument(help="The study's TOML file.")]
 _EXAMPLE_COLUMNS = ("first_column", "second_column")

@@ -105,6 +105,11 @@ class CorruptMachine:
         """The certified record of the first beacon."""
         return self._machine.epoch_record
 
+    @property
+    def convicted(self) -> tuple[bytes, ...]:
+        """Node ids that evidence held here proves guilty."""
+        return self._machine.convicted
+
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Let the machine hear what the wrappers let through, and say what they make of it."""
         self._own.hear(event)

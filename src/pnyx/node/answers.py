@@ -105,7 +105,7 @@ class Answers:
             studies=len(machine.studies),
             studies_asking=len(asking),
             contributions_sent=daemon.vault.ledger.spent().contributions,
-            convicted=tuple(census.node_ids[index].hex() for index in machine.docket.culprits),
+            convicted=tuple(node.hex() for node in machine.convicted),
         )
 
     def _find(self, digits: str) -> StudyState:

@@ -140,18 +140,33 @@ class AuthorityDesk:
         """
         known = self._check_enrolable(request.public_key, person)
         nonce = known.issued.nonce if known else secrets.token_bytes(16)
+        return self._sign(request.public_key, nonce, (request.host, request.port), person, now)
+
+    def renew(self, digits: str, *, now: int) -> bytes:
+        """Issue a new certificate for the enrolled node whose id starts with these digits.
+
+        Key, node id and address stay. Returns the certificate in PEM; raises ConfigError when there
+        is not exactly one such node.
+        """
+        last = self._one(digits).issued
+        return self._sign(last.public_key, last.nonce, (last.host, last.port), last.person, now)
+
+    def _sign(
+        self, public_key: bytes, nonce: bytes, address: tuple[str, int], person: str, now: int
+    ) -> bytes:
+        """Sign a certificate and note it down, in this order: what is noted exists."""
         not_after = now + CERTIFICATE_DAYS * DAY_S
         certificate = self._authority.issue(
-            request.public_key, nonce, not_before=now - CLOCK_SKEW_S, not_after=not_after
+            public_key, nonce, not_before=now - CLOCK_SKEW_S, not_after=not_after
         )
         issued = Issued(
             person=person,
-            public_key=request.public_key,
+            public_key=public_key,
             nonce=nonce,
             serial=f"{certificate.serial_number:x}",
             not_after=not_after,
-            host=request.host,
-            port=request.port,
+            host=address[0],
+            port=address[1],
         )
         _append(self._files.enrolments, issued)
         return certificates.certificate_pem(certificate)
@@ -183,6 +198,12 @@ class AuthorityDesk:
 
         Raises ConfigError when there is not exactly one.
         """
+        found = self._one(digits)
+        _append(self._files.enrolments, Revoked(public_key=found.issued.public_key, at=now))
+        return found.node_id
+
+    def _one(self, digits: str) -> Enrolment:
+        """The one enrolled node, not revoked, whose id starts with these digits."""
         found = [
             enrolment
             for enrolment in enrolments(self._files)
@@ -193,8 +214,7 @@ class AuthorityDesk:
                 f"{len(found)} enrolled nodes have an id that begins with '{digits}'; "
                 "see `pnyx authority list` for their ids."
             )
-        _append(self._files.enrolments, Revoked(public_key=found[0].issued.public_key, at=now))
-        return found[0].node_id
+        return found[0]
 
     def publish(
         self,

@@ -88,6 +88,11 @@ class Machine(Protocol):
         """The certified record of the first beacon."""
         ...
 
+    @property
+    def convicted(self) -> tuple[bytes, ...]:
+        """Node ids that evidence held here proves guilty."""
+        ...
+
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Process an event; return what is to be done, in order."""
         ...

@@ -9,6 +9,7 @@ A census pins the studies made under it. A network file with another census ther
 this node, and `install` asks first; the vault, with its consents and ledger, stays.
 """
 
+import math
 import os
 import secrets
 from pathlib import Path
@@ -17,7 +18,14 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from pnyx.config import Advertise, Listen, parse_config, read_config
+from pnyx.config import (
+    Advertise,
+    ConsentPolicy,
+    ConsentRule,
+    Listen,
+    parse_config,
+    read_config,
+)
 from pnyx.errors import ConfigError, InvalidCertificate, InvalidSignature
 from pnyx.node import keystore
 from pnyx.node.certificates import (
@@ -98,8 +106,8 @@ def _settings(listen: Listen, advertise: Advertise, serve_as_actor: bool) -> byt
     return content
 
 
-def _quoted(text: str) -> str:
-    return msgspec.json.encode(text).decode()  # JSON's strings are TOML's
+def _quoted(texts: str | tuple[str, ...]) -> str:
+    return msgspec.json.encode(texts).decode()  # JSON's strings, and lists of them, are TOML's
 
 
 _SETTINGS = """\
@@ -233,6 +241,23 @@ def read_file(path: Path, bytes_max: int, what: str) -> bytes:
     if len(content) > bytes_max:
         raise ConfigError(f"{path} is larger than {bytes_max} bytes; it is another kind of file.")
     return content
+
+
+def add_consent_rule(path: Path, rule: ConsentRule) -> ConsentPolicy:
+    """Add a standing answer at the end of a settings file; all that it says already stays as it is.
+
+    Returns the whole policy. Raises ConfigError, and then the file is unchanged.
+    """
+    read_config(path)  # whoever made a mistake in it hears of that, not of the new rule
+    content = path.read_bytes() if path.exists() else b""
+    lines = ["", "[[consent.rules]]", f"action = {_quoted(rule.action)}"]
+    lines += [f"purposes = {_quoted(rule.purposes)}"] if rule.purposes else []
+    lines += [f"categories = {_quoted(rule.categories)}"] if rule.categories else []
+    lines += [f"epsilon_max = {rule.epsilon_max!r}"] if math.isfinite(rule.epsilon_max) else []
+    extended = content + "\n".join([*lines, ""]).encode()
+    policy = parse_config(extended, str(path)).consent
+    replace_file(path, extended)
+    return policy
 
 
 def replace_file(path: Path, content: bytes) -> None:

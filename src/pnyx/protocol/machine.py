@@ -508,6 +508,11 @@ class NodeMachine:
 
     # --- evidence -------------------------------------------------------------------------------
 
+    @property
+    def convicted(self) -> tuple[bytes, ...]:
+        """Node ids that evidence held here proves guilty."""
+        return tuple(self.census.node_ids[index] for index in self.docket.culprits)
+
     def accuse(self, plan: RoundPlan, evidence: Evidence) -> None:
         """Take evidence that this node found itself; what cannot be passed on is told only."""
         if not self.docket.wants(evidence, self.node_id):

@@ -67,6 +67,24 @@ def test_renewal_keeps_the_node_id(desk, files) -> None:
     assert len(enrolments(files)) == 1
 
 
+def test_renewal_without_a_request_keeps_key_id_and_address(desk, files) -> None:
+    first = verified(desk, files, desk.issue(request(1), "Ada", now=NOW))
+    later = NOW + 300 * DAY_S
+    pem = desk.renew(first.node_id.hex()[:10], now=later)
+    renewed = verified(desk, files, pem, later)
+    assert (renewed.node_id, renewed.public_key) == (first.node_id, first.public_key)
+    assert renewed.not_after == later + CERTIFICATE_DAYS * DAY_S
+    (enrolment,) = enrolments(files)
+    assert (enrolment.issued.host, enrolment.issued.port) == ("node.example.org", 7401)
+
+
+def test_revoked_nodes_are_not_renewed(desk, files) -> None:
+    desk.issue(request(1), "Ada", now=NOW)
+    name = desk.revoke(enrolments(files)[0].node_id.hex(), now=NOW)
+    with pytest.raises(ConfigError, match="pnyx authority list"):
+        desk.renew(name.hex(), now=NOW)
+
+
 def test_one_person_has_one_node(desk, files) -> None:
     desk.issue(request(1), "Ada", now=NOW)
     with pytest.raises(InvalidCertificate, match="Ada has a node already"):

@@ -3,10 +3,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pnyx.config import Advertise, Listen, read_config
+from pnyx.config import Advertise, ConsentRule, Listen, read_config
 from pnyx.errors import ConfigError, InvalidCertificate, InvalidSignature, KeystoreError
 from pnyx.node.authority import DAY_S, AuthorityFiles, create_authority, open_authority
 from pnyx.node.enrolment import (
+    add_consent_rule,
     create_node,
     install,
     make_request,
@@ -221,3 +222,25 @@ def test_large_files_are_refused_unread(tmp_path) -> None:
     path.write_bytes(b"x" * 11)
     with pytest.raises(ConfigError, match="larger than 10"):
         read_file(path, 10, "The file")
+
+
+RULE = ConsentRule(action="accept", purposes=("dpv:Research", 'odd "one"'), epsilon_max=2.5)
+
+
+def test_standing_answers_are_added_and_comments_stay(tmp_path: Path) -> None:
+    path = tmp_path / "pnyx.toml"
+    path.write_text('# mine\n[consent]\ndefault = "decline"  # unless I say so\n')
+    add_consent_rule(path, RULE)
+    policy = add_consent_rule(path, ConsentRule(action="ask", categories=("a.b",)))
+    assert policy.rules == (RULE, ConsentRule(action="ask", categories=("a.b",)))
+    assert read_config(path).consent == policy
+    assert path.read_text().startswith("# mine\n")
+    assert "# unless I say so" in path.read_text()
+
+
+def test_no_standing_answer_is_added_to_settings_with_a_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "pnyx.toml"
+    path.write_text('[consent]\ndefault = "perhaps"\n')
+    with pytest.raises(ConfigError, match="perhaps"):
+        add_consent_rule(path, RULE)
+    assert path.read_text() == '[consent]\ndefault = "perhaps"\n'
