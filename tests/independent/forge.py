@@ -26,8 +26,8 @@ from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, study_id
 from pnyx.protocol.messages import Record, RecordBody
 from pnyx.protocol.params import DEFAULT_PARAMS
 from pnyx.protocol.round.attempts import NO_VALUE, second_attempt
-from pnyx.protocol.round.committee import joins_root
 from pnyx.protocol.round.plan import RoundPlan
+from pnyx.protocol.round.values import joins_root
 from pnyx.protocol.selection import CommitteeSize
 from pnyx.protocol.study import genesis_plan, joining_plan, next_plan
 

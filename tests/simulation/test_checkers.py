@@ -8,7 +8,7 @@ from pnyx.protocol.events import DebitRecorded, Effect, Persist, RecordDebit
 from pnyx.protocol.machine import NodeMachine
 from pnyx.protocol.messages import Instance
 from pnyx.protocol.params import ProtocolParams
-from pnyx.protocol.round import committee
+from pnyx.protocol.round import inputs
 from pnyx.protocol.round.committee import CommitteeMember
 from pnyx.simulator import Crash, InvariantError, Owner, Partition, Scenario, run
 from pnyx.simulator.population import SimulatedNode
@@ -20,7 +20,7 @@ def test_sum_that_counts_somebody_twice(monkeypatch: pytest.MonkeyPatch) -> None
     def first_twice(shares, bounds, size):
         return sum_share([shares[0], *shares], bounds, size)
 
-    monkeypatch.setattr(committee, "sum_share", first_twice)
+    monkeypatch.setattr(inputs, "sum_share", first_twice)
     with pytest.raises(InvariantError, match="sums to"):
         run(SMALL)
 
@@ -102,7 +102,7 @@ def test_release_before_the_lock_certificate(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_round_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(CommitteeMember, "_record_vote", lambda member, now: None)
+    monkeypatch.setattr(inputs.Inputs, "_record_vote", lambda given, now: None)
     with pytest.raises(InvariantError, match="has not ended"):
         run(SMALL)
 

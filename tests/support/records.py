@@ -9,8 +9,8 @@ from pnyx.primitives.signature import QuorumCertificate
 from pnyx.protocol.identity import signing_input
 from pnyx.protocol.messages import Record, RecordBody
 from pnyx.protocol.privacy import spent_after
-from pnyx.protocol.round.committee import joins_root
 from pnyx.protocol.round.plan import RoundPlan
+from pnyx.protocol.round.values import joins_root
 
 STUDY = b"s" * 32
 

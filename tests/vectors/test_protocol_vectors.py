@@ -23,9 +23,8 @@ from pnyx.protocol.agreement import value_hash, vote_statement
 from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.identity import network_id, node_id, signing_input
 from pnyx.protocol.messages import Instance, Phase
-from pnyx.protocol.round.committee import joins_root, receipt_statement
-from pnyx.protocol.round.holdings import dealing_info, share_info
-from pnyx.protocol.round.values import contribution_context
+from pnyx.protocol.round.holdings import dealing_info, receipt_statement, share_info
+from pnyx.protocol.round.values import contribution_context, joins_root
 from pnyx.protocol.selection import committee_size
 
 FILE = Path(__file__).with_name("protocol.json")

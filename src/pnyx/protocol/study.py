@@ -17,9 +17,9 @@ from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.privacy import spent_after
 from pnyx.protocol.round.attempts import check_skip, second_attempt, without_outcome
-from pnyx.protocol.round.committee import joins_root
 from pnyx.protocol.round.exclusions import check_excluded
 from pnyx.protocol.round.plan import NO_MODEL, NO_RECORD, RoundPlan
+from pnyx.protocol.round.values import joins_root
 from pnyx.protocol.selection import draw_contributors, genesis_committee, select_census
 
 RECORD_BYTES_MAX = 4 * 1024 * 1024

@@ -18,8 +18,8 @@ from pnyx.protocol.events import (
 )
 from pnyx.protocol.messages import Items, Message, Pull, Step
 from pnyx.protocol.round.attempts import NO_VALUE, abort_hash, second_attempt
-from pnyx.protocol.round.committee import joins_root
 from pnyx.protocol.round.plan import RoundPlan
+from pnyx.protocol.round.values import joins_root
 from pnyx.protocol.study import StudyState, record_hash, verify_record
 
 CRYPTO = Town().cryptos[0]

@@ -10,7 +10,7 @@ from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.messages import Signed
 from pnyx.protocol.params import ProtocolParams
-from pnyx.protocol.round.committee import joins_root
+from pnyx.protocol.round.values import joins_root
 from pnyx.protocol.study import (
     StudyState,
     epoch_chain_id,

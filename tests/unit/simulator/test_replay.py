@@ -2,7 +2,7 @@
 
 import pytest
 
-from pnyx.protocol.round.committee import CommitteeMember
+from pnyx.protocol.round.inputs import Inputs
 from pnyx.simulator.__main__ import main
 
 
@@ -17,7 +17,7 @@ def test_prints_the_trace_of_a_seed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_tells_which_invariant_broke(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(CommitteeMember, "_record_vote", lambda member, now: None)
+    monkeypatch.setattr(Inputs, "_record_vote", lambda inputs, now: None)
     assert main(["7"]) == 1
     assert "BROKEN  t=300.000: the study has not ended" in capsys.readouterr().out
 

@@ -44,9 +44,8 @@ from pnyx.protocol.messages import (
 from pnyx.protocol.noise import clipped, noised
 from pnyx.protocol.ports import IntVector
 from pnyx.protocol.privacy import phase_rho
-from pnyx.protocol.round.committee import receipt_statement
 from pnyx.protocol.round.dispute import wrong_answers
-from pnyx.protocol.round.holdings import share_info
+from pnyx.protocol.round.holdings import receipt_statement, share_info
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.values import InputReader, contribution_context, header_hash
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from pnyx.errors import MalformedMessage, RuleBroken
 from pnyx.primitives import codec
-from pnyx.primitives.hashing import verify_merkle_proof
+from pnyx.primitives.hashing import digest, verify_merkle_proof
 from pnyx.protocol import beacon
 from pnyx.protocol.aggregation.verification import (
     SALT_BYTES,
@@ -44,6 +44,11 @@ def share_info(context: bytes, contributor: int, member: int) -> bytes:
 def dealing_info(context: bytes, dealer: int, member: int) -> bytes:
     """What a dealing's envelope is bound to."""
     return b"pnyx/dealing" + context + dealer.to_bytes(4, "big") + member.to_bytes(4, "big")
+
+
+def receipt_statement(context: bytes, member: int, name: bytes) -> bytes:
+    """Bytes that a receipt signs."""
+    return b"pnyx/receipt/" + digest("pnyx/receipt", context, member.to_bytes(4, "big"), name)
 
 
 class Holdings:

@@ -7,12 +7,11 @@ grace time. It cannot forge, only delay; views.py ends that.
 """
 
 from collections.abc import Callable, Collection
-from typing import Protocol
 
 from pnyx.errors import ProtocolError
 from pnyx.primitives import codec
 from pnyx.primitives.signature import QuorumCertificate
-from pnyx.protocol.agreement import Agreement, value_hash
+from pnyx.protocol.agreement import value_hash
 from pnyx.protocol.identity import signing_input
 from pnyx.protocol.messages import (
     Certificate,
@@ -23,10 +22,8 @@ from pnyx.protocol.messages import (
     EchoProof,
     GiveUp,
     HeldContribution,
-    Indices,
     Instance,
     MemberInput,
-    OpenedShare,
     Opening,
     Phase,
     Record,
@@ -39,88 +36,28 @@ from pnyx.protocol.messages import (
     VerifyResponse,
     Vote,
 )
-from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.round.attempts import ABORTABLE
-from pnyx.protocol.round.plan import RoundPlan
-from pnyx.protocol.round.services import RoundServices
+from pnyx.protocol.round.outcome import Outcome
+from pnyx.protocol.round.state import MemberState
 from pnyx.protocol.round.values import (
     AbortValue,
     AcceptValue,
-    ClosedList,
     CloseValue,
-    InputReader,
     OpenValue,
     header_hash,
     inputs_wanted,
 )
-from pnyx.protocol.round.views import Views
-
-
-class LedMember(Protocol):
-    """What leading needs of the member that leads; `committee.CommitteeMember` is one."""
-
-    services: RoundServices
-    plan: RoundPlan
-    params: ProtocolParams
-    views: Views
-    reader: InputReader
-    agreements: dict[Instance, Agreement]
-    keys: dict[int, RoundKey]
-    closed: ClosedList | None
-    challenge: bytes | None
-    body: bytes | None
-    wrong_releases: set[int]
-
-    @property
-    def joined(self) -> Indices:
-        """Joins of the next round."""
-        ...
-
-    @property
-    def step(self) -> Step:
-        """The first step whose outcome the member does not have."""
-        ...
-
-    def unreachable(self, node_index: int) -> bool:
-        """A hint that the node with this census index is away."""
-        ...
-
-    def listed(self) -> list[int]:
-        """Members of the open list that are not known to be unreachable."""
-        ...
-
-    def decided(self, instance: Instance) -> bytes:
-        """Hash of a fixed value."""
-        ...
-
-    def can_judge(self, instance: Instance, value: bytes | None) -> bool:
-        """Whether the member has what the validity of a value depends on."""
-        ...
-
-    def recover_challenge(
-        self, openings: list[tuple[int, tuple[OpenedShare, ...]]]
-    ) -> bytes | None:
-        """The challenge beacon from members' openings."""
-        ...
-
-    def read_release(self, signed: Signed) -> Release | None:
-        """A release of this round and of the set that is fixed."""
-        ...
-
-    def record_from(self, bundle: ReleaseBundle) -> bytes | None:
-        """The record body from released shares."""
-        ...
-
-    def certified(self, record: Record) -> None:
-        """Take the complete record."""
-        ...
 
 
 class Leader:
     """Inputs collected for one attempt, and what was made of them."""
 
-    def __init__(self, member: LedMember) -> None:
-        self._m = member
+    def __init__(
+        self, state: MemberState, outcome: Outcome, on_record: Callable[[Record], None]
+    ) -> None:
+        self._m = state
+        self._outcome = outcome
+        self._on_record = on_record
         self._keys: dict[int, Signed] = {}
         self._close_votes: dict[int, tuple[Signed, CloseVote]] = {}
         self._headers: dict[bytes, Signed] = {}
@@ -391,7 +328,7 @@ class Leader:
         bundle = ReleaseBundle(
             self._m.plan.context, tuple(self._releases[m] for m in sorted(self._releases))
         )
-        body = self._m.record_from(bundle)
+        body = self._outcome.record_from(bundle)
         if body is not None:
             self._deadline = None
             self._m.services.send_members(self._fewest(bundle, body, minimum))
@@ -407,10 +344,10 @@ class Leader:
         with_share = [
             signed
             for signed in bundle.releases
-            if (release := self._m.read_release(signed)) is not None and release.shares
+            if (release := self._outcome.read_release(signed)) is not None and release.shares
         ]
         fewer = ReleaseBundle(bundle.context, tuple(with_share[:minimum]))
-        return fewer if self._m.record_from(fewer) == body else bundle
+        return fewer if self._outcome.record_from(fewer) == body else bundle
 
     def _lead_record(self) -> None:
         body = self._m.body
@@ -436,4 +373,4 @@ class Leader:
             return
         signers = tuple(sorted(good))
         certificate = QuorumCertificate(signers, tuple(good[m] for m in signers))
-        self._m.certified(Record(body, self._m.joined, certificate, plan.abort))
+        self._on_record(Record(body, self._m.joined, certificate, plan.abort))

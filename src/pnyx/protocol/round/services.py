@@ -9,9 +9,9 @@ from pnyx.primitives import codec
 from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.events import Effect, Forget, Persist
 from pnyx.protocol.identity import sign_body
-from pnyx.protocol.messages import Evidence, Proof, RoundMessage, Signed
+from pnyx.protocol.messages import Evidence, Indices, Proof, RoundMessage, Signed
 from pnyx.protocol.params import ProtocolParams
-from pnyx.protocol.ports import Crypto
+from pnyx.protocol.ports import Crypto, IntVector
 from pnyx.protocol.round.plan import RoundPlan
 
 SIGNED_BYTES_MAX = 8 * 1024 * 1024
@@ -117,3 +117,23 @@ class RoundServices:
             self.persist(slot, codec.encode(signed))
             return signed
         return codec.decode(stored, Signed, bytes_max=SIGNED_BYTES_MAX)
+
+
+class StudyView(Protocol):
+    """What a committee asks of the study that its round belongs to."""
+
+    def joined(self) -> Indices:
+        """Census indices whose join this node knows, ascending."""
+        ...
+
+    def culprits(self) -> Indices:
+        """Census indices against which this node holds evidence, ascending."""
+        ...
+
+    def model(self) -> bytes | None:
+        """The model of the previous record, once this node has it."""
+        ...
+
+    def next_model(self, total: IntVector, count: int) -> bytes | None:
+        """The model that follows from a decoded sum; None when the sum means nothing."""
+        ...

@@ -28,6 +28,7 @@ from pnyx.protocol.messages import (
     CloseVote,
     ContributionHeader,
     GiveUp,
+    Indices,
     Instance,
     MemberBody,
     RoundBody,
@@ -44,6 +45,11 @@ _VERIFIED_PER_NODE = 8
 NO_HEADERS = bytes(32)
 VALUE_BYTES_MAX = 4 * 1024 * 1024
 SignedInputs = Annotated[tuple[Signed, ...], Meta(max_length=1024)]
+
+
+def joins_root(joins: Indices) -> bytes:
+    """Commitment of a record to the joins of the next round."""
+    return digest("pnyx/joins", b"".join(index.to_bytes(4, "big") for index in joins))
 
 
 class OpenValue(msgspec.Struct, frozen=True, array_like=True, tag=100):

@@ -61,7 +61,7 @@ def abort_decision(walk: Walk):
 @pytest.mark.parametrize("step", [Step.CLOSE, Step.CHALLENGE, Step.ACCEPT])
 def test_a_member_gives_up_after_waiting_in_vain(step):
     walk = Walk().to(step)
-    begins = walk.member._close_deadline() if step is Step.CLOSE else 1.0
+    begins = walk.member.inputs.close_deadline() if step is Step.CLOSE else 1.0
     assert not [m for m in wait(walk, begins + PATIENCE - 1) if isinstance(m, GiveUp)]
     assert walk.own_inputs(GiveUp) == []
     wait(walk, begins + PATIENCE)

@@ -189,7 +189,7 @@ def test_a_member_without_shares_releases_none_and_erases():
     (release,) = walk.own_inputs(Release)
     assert release.shares == b"", "it never received the contributions"
     assert any(isinstance(e, Forget) for e in walk.box.effects)
-    assert walk.member._secret == b""
+    assert walk.member.private_key == b""
     late = walk.c.contribution(2, 1)
     assert walk.hear(2, late) == []
 
@@ -199,7 +199,7 @@ def test_a_member_outside_the_pool_releases_no_sum():
     walk.hear(0, walk.decision(Instance.ACCEPT, walk.accept_value()))
     judged = walk.member.judgement
     walk.member.judgement = replace(judged, pool=(0, 2, 3, 4, 5, 6))
-    assert walk.member._sum_share() == b""
+    assert walk.member.inputs._sum_share() == b""
 
 
 def test_an_unlisted_member_follows_silently():
@@ -288,7 +288,7 @@ def test_a_restarted_member_sends_the_same_round_key():
     kept = {"round-key": codec.encode(given.signed)}
     walk = Walk(2, restored=kept)
     assert {m.signed for m in walk.box.of(MemberInput)} == {given.signed}
-    assert walk.member._secret == b"", "its secrets are erased: it takes in nothing more"
+    assert walk.member.private_key == b"", "its secrets are erased: it takes in nothing more"
     walk.to(Step.CLOSE)
     assert walk.box.of(Dealing) == []
     assert walk.hear(2, walk.c.contribution(2, 2)) == []
@@ -342,10 +342,10 @@ def test_calls_to_close():
     vote = walk.c.member_signed(0, walk.c.close_vote(0))
     for votes in ((vote,), (vote, vote), (vote, walk.c.member_signed(2, walk.c.round_key(2)))):
         walk.hear(0, CloseNow(walk.context, votes))
-        assert not walk.member._close_forced
+        assert not walk.member.close_forced
     other = walk.c.member_signed(3, walk.c.close_vote(3))
     walk.hear(0, CloseNow(walk.context, (vote, other)))
-    assert walk.member._close_forced
+    assert walk.member.close_forced
 
 
 @pytest.mark.parametrize(
@@ -454,10 +454,10 @@ def test_guards_that_only_bugs_could_reach():
     walk = Walk()
     member = walk.member
     assert member.recover_challenge([]) is None
-    assert member.record_from(walk.bundle([])) is None
-    assert member._record_vote(0.0) is None
-    assert member._missing_contributors() == ()
-    assert not member._enough_contributions()
+    assert member.outcome.record_from(walk.bundle([])) is None
+    assert member.inputs.make(Step.CERTIFY, 0.0) is None
+    assert member.missing_contributors() == ()
+    assert not member.inputs._enough_contributions()
     member._apply(Instance.ACCEPT, b"")
     member._validate_accept(b"")
     leader = member.leader
@@ -579,7 +579,7 @@ def test_a_member_answers_one_challenge_only(monkeypatch):
         walk.member.holdings._private_key = walk.c.private_key(1)
         walk.to(Step.ACCEPT)
         walk.member.challenge = challenge
-        return responses(walk)[0], walk.member._response(1.0).signed
+        return responses(walk)[0], walk.member.inputs.make(Step.ACCEPT, 1.0).signed
 
     assert answered_after_a_restart(first.member.challenge) == (given, given)
     assert answered_after_a_restart(bytes(32)) == (given, given)

@@ -27,8 +27,8 @@ from pnyx.protocol.messages import (
     Step,
 )
 from pnyx.protocol.params import ProtocolParams
-from pnyx.protocol.round.committee import receipt_statement
 from pnyx.protocol.round.contributor import Contributor, Stage
+from pnyx.protocol.round.holdings import receipt_statement
 from pnyx.protocol.round.values import header_hash
 
 C = Committee()

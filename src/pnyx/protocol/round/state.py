@@ -1,0 +1,210 @@
+"""What one committee member knows of one attempt of a round, and what follows from it.
+
+`committee` drives it, `inputs` says what the member has to give, `leader` what it does when it
+leads, `outcome` what the released shares come to. Here is the state that they share.
+"""
+
+from collections.abc import Callable
+
+from pnyx.protocol import beacon
+from pnyx.protocol.aggregation import direct
+from pnyx.protocol.agreement import Agreement
+from pnyx.protocol.messages import (
+    AbortCertificate,
+    ChallengeReveal,
+    Indices,
+    Instance,
+    OpenedShare,
+    Record,
+    ReleaseBundle,
+    RoundKey,
+    Step,
+)
+from pnyx.protocol.round.attempts import NO_VALUE, Patience
+from pnyx.protocol.round.dealer import SEED_BYTES, Dealer
+from pnyx.protocol.round.dispute import Disputes
+from pnyx.protocol.round.holdings import Holdings
+from pnyx.protocol.round.plan import ATTEMPTS_MAX
+from pnyx.protocol.round.services import RoundServices, StudyView
+from pnyx.protocol.round.values import ClosedList, InputReader, is_abort
+from pnyx.protocol.round.views import Views
+
+_KEY_BYTES = 32
+
+
+class MemberState:
+    """State of one member. unreachable: census index -> whether it seems to be away; a hint."""
+
+    def __init__(
+        self,
+        services: RoundServices,
+        member: int,
+        study: StudyView,
+        unreachable: Callable[[int], bool],
+        now: float,
+    ) -> None:
+        self.services = services
+        self.plan = services.plan
+        self.params = services.params
+        self.member = member
+        self.study = study
+        self.unreachable = unreachable
+        self.disputes = Disputes(services, member)
+        self.reader = InputReader(self.plan, services.crypto, self.disputes.contradiction)
+        self.views = Views(self.plan, self.params, member)
+        self.agreements = {instance: self._agreement(instance) for instance in Instance}
+        secret = services.restored.get("secret")
+        if secret is None and "round-key" not in services.restored:
+            secret = services.sampler.bytes(_KEY_BYTES + SEED_BYTES)
+            services.persist_secret("secret", secret)
+        self.private_key = (secret or b"")[:_KEY_BYTES]  # empty once erased
+        self.dealer = Dealer(services, member, (secret or b"")[_KEY_BYTES:])
+        self.holdings = Holdings(
+            services, self.reader, member, self.private_key, self.disputes.unreadable
+        )
+        self.keys: dict[int, RoundKey] = {}
+        self.closed: ClosedList | None = None
+        self.challenge: bytes | None = None
+        self.judgement: direct.Judgement | None = None
+        self.bundle: ReleaseBundle | None = None
+        self.wrong_releases: set[int] = set()  # members seen to release what cannot be right
+        self.reveal: ChallengeReveal | None = None
+        self.body: bytes | None = None
+        self.record: Record | None = None
+        self.aborted: AbortCertificate | None = None
+        self.patience = Patience(services, member)
+        self.computed_model: bytes | None = services.restored.get("model")
+        self.started_at = now
+        self.step_at = now  # when the current step was entered
+        self.stopped = "stopped" in services.restored
+        self.close_forced = False
+
+    def _agreement(self, instance: Instance) -> Agreement:
+        validators = {
+            Instance.OPEN: self._validate_open,
+            Instance.CLOSE: self._validate_close,
+            Instance.ACCEPT: self._validate_accept,
+        }
+        name = f"agreement/{instance.name.lower()}"
+        return Agreement(
+            context=self.plan.context,
+            instance=instance,
+            quorum=self.plan.size.quorum,
+            public_keys=self.plan.public_keys,
+            member=self.member,
+            crypto=self.services.crypto,
+            validate=validators[instance],
+            persist=lambda slot: self.services.persist(name, slot),
+            restored=self.services.restored.get(name),
+        )
+
+    @property
+    def step(self) -> Step:
+        """The first step whose outcome this member does not have."""
+        if self.over:
+            return Step.DONE
+        if not self.keys:
+            return Step.OPEN
+        if self.aborted is not None:
+            return Step.CERTIFY
+        if self.closed is None:
+            return Step.CLOSE
+        if self.plan.phase is not None:
+            if self.challenge is None:
+                return Step.CHALLENGE
+            if self.judgement is None:
+                return Step.ACCEPT
+        return Step.RELEASE if self.body is None else Step.CERTIFY
+
+    @property
+    def over(self) -> bool:
+        """Whether this attempt ended: by its record, or by an abort that a second one follows."""
+        again = self.aborted is not None and self.plan.attempt < ATTEMPTS_MAX
+        return self.record is not None or again
+
+    @property
+    def joined(self) -> Indices:
+        """Joins of the next round: those of the closed list; after an abort they stay."""
+        return self.plan.joins if self.closed is None or self.aborted else self.closed.joined
+
+    @property
+    def skipped(self) -> bool:
+        """Whether the accepted set is below the floor, so that nothing is opened."""
+        return self.judgement is None or len(self.judgement.accepted) < self.plan.cohort_min
+
+    def decided(self, instance: Instance) -> bytes:
+        """Hash of a fixed value, zero when the round has none."""
+        return self.agreements[instance].decided_hash or NO_VALUE
+
+    def listed(self) -> list[int]:
+        """Members of the open list that are not known to be unreachable."""
+        return [m for m in self.keys if not self.unreachable(self.plan.committee[m])]
+
+    def can_judge(self, instance: Instance, value: bytes | None) -> bool:
+        """Whether this member has what the validity of the instance's value depends on."""
+        if instance is Instance.OPEN:
+            return True
+        if instance is Instance.CLOSE or (value is not None and is_abort(value)):
+            return bool(self.keys)
+        return self.closed is not None and self.challenge is not None
+
+    def _validate_open(self, value: bytes) -> None:
+        self.reader.open_value(value)
+
+    def _validate_close(self, value: bytes) -> None:
+        self.reader.close_value(value, self.keys, self.decided(Instance.OPEN))
+
+    def _validate_accept(self, value: bytes) -> None:
+        if is_abort(value):
+            self.reader.abort_value(value)
+        elif self.closed is not None and self.challenge is not None:
+            self.reader.accept_value(value, self.closed, self.challenge)
+
+    def recover_challenge(
+        self, openings: list[tuple[int, tuple[OpenedShare, ...]]]
+    ) -> bytes | None:
+        """The challenge beacon from members' openings; None while they are too few."""
+        if self.closed is None:
+            return None
+        secrets = beacon.recover_all(self.closed.challenge_dealers, openings, self.plan.size)
+        if secrets is None:
+            return None
+        opened = self.agreements[Instance.OPEN].decision
+        self.disputes.opened_secrets(opened, secrets, openings, challenge=True)
+        purpose = f"challenge/{self.decided(Instance.CLOSE).hex()}"
+        return beacon.combine(self.plan.context, purpose, secrets)
+
+    def missing_dealers(self) -> list[int]:
+        """Dealers whose shares this member lacks."""
+        return [
+            dealer
+            for dealer in beacon.dealers_of(self.keys, self.plan.size)
+            if dealer not in self.holdings.next_shares
+        ]
+
+    def awaited_dealers(self) -> list[int]:
+        """Those of them that are not known to be unreachable."""
+        return [d for d in self.missing_dealers() if not self.unreachable(self.plan.committee[d])]
+
+    def missing_contributors(self) -> tuple[int, ...]:
+        """Contributors on the closed list whose share this member lacks."""
+        if self.closed is None or self.member not in self.keys:
+            return ()
+        return tuple(
+            who
+            for who, header in sorted(self.closed.headers.items())
+            if self.holdings.share_of(header) is None
+        )
+
+    def stop(self) -> None:
+        """Give no new receipts from now on, restarts included."""
+        if not self.stopped:
+            self.stopped = True
+            self.services.persist("stopped", b"1")
+
+    def erase(self) -> None:
+        """Forget the round key and all that it opened."""
+        self.private_key = b""
+        self.dealer.erase()
+        self.holdings.erase()
+        self.services.erase_secrets()
