@@ -58,7 +58,6 @@ class ProtocolParams(msgspec.Struct, frozen=True, kw_only=True):
     manifests_per_proposer_max: int = 16
     # Joins of one node that arrived before the study that they name.
     joins_ahead_max: int = 16
-    views_ahead_max: int = 64
     vector_length_max: int = 20_000
 
 

@@ -249,6 +249,8 @@ class CommitteeMember(MemberState):
                 self._given[step] = self.inputs.signed_close_vote()
         if step in self._given:
             self.services.send_member(self.views.leader, self._given[step])
+        if not self.views.followed:
+            self._announce_view()  # whoever comes back hears where the others wait for it
         pull = Pull(self.plan.context, step)
         other = self.services.sampler.below(len(self.plan.committee))
         for member in {self.views.leader, other} - {self.member}:

@@ -3,6 +3,9 @@
 A member that waits too long for its leader moves to the next view and says so to all. It also
 follows as soon as f + 1 members are ahead, for one of them is honest. The leader of a view leads
 once a quorum has reached it; view 0 needs nobody's leave.
+
+Nobody waits for the leader of a view that no quorum has reached: a member stays there, and repeats
+that it does, until others come. Members that went on alone would draw apart, and not meet again.
 """
 
 from collections.abc import Mapping
@@ -35,6 +38,11 @@ class Views:
         """Whether this member leads, and a quorum follows."""
         if self.leader != self._member:
             return False
+        return self.followed
+
+    @property
+    def followed(self) -> bool:
+        """Whether a quorum is known to have reached the current view."""
         if self.current == 0:
             return True
         following = sum(1 for view in self._reached.values() if view >= self.current)
@@ -51,8 +59,8 @@ class Views:
         self._failures = 0
 
     def deadline(self, leader_unreachable: bool) -> float | None:
-        """When this member gives up on the leader; None while it waits for nothing."""
-        if self._waiting_since is None or (self.leader == self._member and self.leading):
+        """When this member gives up on the leader; None while it waits for nothing, or for others."""
+        if self._waiting_since is None or not self.followed or self.leader == self._member:
             return None
         patience = min(
             self._params.view_timeout_s * 2.0**self._failures, self._params.view_timeout_s_max
@@ -73,11 +81,12 @@ class Views:
 
     def on_change(self, member: int, change: ViewChange, now: float) -> bool:
         """Record a member's view; True when this member follows f + 1 others to a later view."""
-        if change.view > self.current + self._params.views_ahead_max:
-            return False
+        followed = self.followed
         if change.view >= self._reached.get(member, 0):
             self._reached[member] = change.view
             self._changes[member, change.instance] = change
+        if self.followed and not followed and self._waiting_since is not None:
+            self._waiting_since = now  # only now can the leader lead
         ahead = sorted((view for view in self._reached.values()), reverse=True)
         needed = self._plan.size.corrupt_max
         if len(ahead) > needed and ahead[needed] > self.current:
