@@ -45,7 +45,13 @@ from pnyx.protocol.evidence.docket import Docket
 from pnyx.protocol.evidence.proofs import offence_of
 from pnyx.protocol.gossip import Gossip, blob_name, item_id
 from pnyx.protocol.identity import Census, sign_body
-from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, read_manifest, study_id
+from pnyx.protocol.manifest import (
+    MANIFEST_BYTES_MAX,
+    Manifest,
+    check_sizes,
+    read_manifest,
+    study_id,
+)
 from pnyx.protocol.messages import (
     AbortCertificate,
     Announce,
@@ -470,6 +476,7 @@ class NodeMachine:
                 self._gossip.refuse(codec.encode(signed))  # somebody signed another's words
             return
         manifest = read_manifest(signed, self.census.network, self.params)
+        check_sizes(manifest, self.census.committee)
         proposed = sum(state.signed.signer == signed.signer for state in self.studies.values())
         if proposed >= self.params.manifests_per_proposer_max:
             raise RuleBroken("this proposer has too many studies already")

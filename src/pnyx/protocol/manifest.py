@@ -12,12 +12,15 @@ from msgspec import Meta
 
 from pnyx.errors import RuleBroken, WrongContext
 from pnyx.primitives import codec
+from pnyx.primitives.envelope import ENVELOPE_OVERHEAD_BYTES
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import SUM_MAX
-from pnyx.protocol.messages import Digest, NodeId, RoundNumber, Signed
+from pnyx.protocol.aggregation.verification import payload_bytes
+from pnyx.protocol.messages import SHARE_BYTES_MAX, Digest, NodeId, RoundNumber, Signed
 from pnyx.protocol.noise import Noise, check_noise
 from pnyx.protocol.params import PROTOCOL_VERSION, ProtocolParams
+from pnyx.protocol.selection.security import CommitteeSize
 
 MANIFEST_BYTES_MAX = 64 * 1024
 ShortText = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -137,3 +140,14 @@ def check_phase(phase: StudyPhase, params: ProtocolParams) -> None:
         raise RuleBroken("a phase needs cohort_min <= target <= drawn")
     if phase.drawn * bounds.entry_max > SUM_MAX:
         raise RuleBroken("drawn x the largest entry exceeds the capacity of the two fields")
+
+
+def check_sizes(manifest: Manifest, size: CommitteeSize) -> None:
+    """Refuse phases whose shares no message could carry to a committee of this size."""
+    limit = SHARE_BYTES_MAX - ENVELOPE_OVERHEAD_BYTES
+    for phase in manifest.phases:
+        length = payload_bytes(phase.bounds, size)
+        if length > limit:
+            raise RuleBroken(
+                f"a share of a phase takes {length} bytes, above {limit}; ask for fewer columns"
+            )

@@ -29,7 +29,8 @@ RoundNumber = Annotated[int, Meta(ge=0, lt=2**31)]
 MerkleProof = Annotated[tuple[Digest, ...], Meta(max_length=16)]
 Indices = Annotated[tuple[Index, ...], Meta(max_length=1_000_000)]
 Members = Annotated[tuple[Member, ...], Meta(max_length=1024)]
-SharePayload = Annotated[bytes, Meta(max_length=512 * 1024)]
+SHARE_BYTES_MAX = 512 * 1024
+SharePayload = Annotated[bytes, Meta(max_length=SHARE_BYTES_MAX)]
 
 
 class Step(IntEnum):

@@ -302,8 +302,12 @@ class SimulatedNode:
 
     def _debit(self, effect: RecordDebit) -> None:
         """Check consent and budget and write the ledger, durably, before answering."""
-        paid = effect.context in self.ledger or len(self.ledger) < self.owner.rounds_paid_max
-        if effect.study in self.consents and paid:
+        fresh = effect.context not in self.ledger  # a second debit is refused, as by the vault
+        if (
+            effect.study in self.consents
+            and fresh
+            and len(self.ledger) < self.owner.rounds_paid_max
+        ):
             self.ledger.add(effect.context)
             self._later(0.002, self.handle, DebitRecorded(effect.context))
         else:

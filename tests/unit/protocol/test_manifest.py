@@ -7,10 +7,17 @@ from pnyx.errors import MalformedMessage, RuleBroken, WrongContext
 from pnyx.primitives import codec
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import SUM_MAX
-from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, read_manifest, study_id
+from pnyx.protocol.manifest import (
+    MANIFEST_BYTES_MAX,
+    Manifest,
+    check_sizes,
+    read_manifest,
+    study_id,
+)
 from pnyx.protocol.messages import Signed
 from pnyx.protocol.noise import Noise
 from pnyx.protocol.params import ProtocolParams
+from pnyx.protocol.selection.security import committee_size
 
 
 def read(plan: Manifest | bytes, params: ProtocolParams | None = None) -> Manifest:
@@ -110,3 +117,13 @@ def test_a_manifest_beyond_its_types(terms):
 def test_an_oversized_manifest():
     with pytest.raises(MalformedMessage, match="exceeds the limit"):
         read(bytes(MANIFEST_BYTES_MAX + 1))
+
+
+def test_phases_whose_shares_no_message_carries_are_refused():
+    """Owners would pay for rounds in which nothing can arrive."""
+    size = committee_size(24, 4, 2, 4)
+    wide = Bounds(5000, 0, 0, 2**20, 1, 10 * 2**16)
+    plan = manifest(5000, [phase(5000, bounds=wide)])
+    with pytest.raises(RuleBroken, match="ask for fewer columns"):
+        check_sizes(plan, size)
+    check_sizes(manifest(3000, [phase(3000)]), size)

@@ -346,6 +346,11 @@ def summed_length(bounds: Bounds, size: CommitteeSize) -> int:
     return size.packing * layout(bounds, size).summed
 
 
+def released_bytes(bounds: Bounds, size: CommitteeSize) -> int:
+    """Size of a member's share of the sum."""
+    return len(FIELDS) * ELEMENT_BYTES * layout(bounds, size).summed
+
+
 def summed_vector(decoded: IntVector, bounds: Bounds, size: CommitteeSize) -> IntVector:
     """The sum [length] of the vectors, from the decoded slots [summed_length]."""
     plan = layout(bounds, size)

@@ -23,7 +23,6 @@ the honest answers to one challenge speak of the same contribution whoever colle
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from itertools import pairwise
 
 import numpy as np
 
@@ -62,7 +61,13 @@ from pnyx.protocol.messages import (
 )
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.round.plan import RoundPlan
-from pnyx.protocol.round.values import VALUE_BYTES_MAX, InputReader, contradict, header_hash
+from pnyx.protocol.round.values import (
+    VALUE_BYTES_MAX,
+    InputReader,
+    ascending,
+    contradict,
+    header_hash,
+)
 from pnyx.protocol.selection.security import CommitteeSize
 
 
@@ -232,7 +237,7 @@ class _Court:
         if not isinstance(key, RoundKey):
             raise RuleBroken("a dealing is committed to in a round key")
         root = key.challenge_dealing if proof.challenge else key.next_dealing
-        if len(proof.members) != len(proof.shares) or not _ascending(proof.members):
+        if len(proof.members) != len(proof.shares) or not ascending(proof.members):
             raise RuleBroken("a dealing is opened out of order")
         if any(share.dealer != key.member for share in proof.shares):
             raise RuleBroken("an opened share is another dealer's")
@@ -247,14 +252,14 @@ class _Court:
         body = self._reader.member_body(signed)
         if not isinstance(body, VerifyResponse):
             raise RuleBroken("a signed body is not an answer to a challenge")
-        if not _ascending(body.held):
+        if not ascending(body.held):
             raise RuleBroken("a member's answers are out of order")
         return body
 
     def _responses(self, inputs: Sequence[Signed]) -> dict[int, VerifyResponse]:
         """Answers of distinct members to one challenge."""
         read = [self._response(signed) for signed in inputs]
-        if not _ascending([response.member for response in read]):
+        if not ascending([response.member for response in read]):
             raise RuleBroken("answers are out of order")
         if len({response.challenge for response in read}) > 1:
             raise RuleBroken("members answered different challenges")
@@ -300,7 +305,3 @@ class _Court:
         if len({release.accepted for release in releases.values()}) > 1:
             raise RuleBroken("shares of different sums were released")
         return releases
-
-
-def _ascending(numbers: Sequence[int]) -> bool:
-    return all(a < b for a, b in pairwise(numbers))

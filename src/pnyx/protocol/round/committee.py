@@ -160,7 +160,7 @@ class CommitteeMember(MemberState):
     def _handle_member(self, member: int, message: RoundMessage, now: float) -> None:
         match message:
             case MemberInput():
-                self.leader.on_input(message)
+                self.leader.on_input(member, message)
             case Opening():
                 self.leader.on_opening(member, message)
             case Vote():

@@ -134,6 +134,7 @@ class Contributor:
         """Send nothing (more): training failed, or consent was withdrawn."""
         self.stage = Stage.WITHHELD
         self._shares.clear()
+        self._vector = self._stored = None  # nor is anything of it opened later
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do."""
@@ -334,7 +335,7 @@ class Contributor:
         """
         phase, stored = self._plan.phase, self._stored
         if self._header is None or self._vector is None or phase is None or stored is None:
-            return
+            return  # nothing was sent, or the owner withdrew
         if self._disputed or message.accepted.instance is not Instance.ACCEPT:
             return
         check_decision(

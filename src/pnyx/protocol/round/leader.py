@@ -6,9 +6,9 @@ waits for all members that are listed and reachable, and with a quorum at hand n
 grace time. It cannot forge, only delay; views.py ends that.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
-from pnyx.errors import ProtocolError
+from pnyx.errors import ProtocolError, RuleBroken
 from pnyx.primitives import codec
 from pnyx.primitives.signature import QuorumCertificate
 from pnyx.protocol.agreement import value_hash
@@ -40,6 +40,7 @@ from pnyx.protocol.round.attempts import ABORTABLE
 from pnyx.protocol.round.outcome import Outcome
 from pnyx.protocol.round.state import MemberState
 from pnyx.protocol.round.values import (
+    VALUE_BYTES_MAX,
     AbortValue,
     AcceptValue,
     CloseValue,
@@ -77,23 +78,41 @@ class Leader:
 
     # --- collecting -----------------------------------------------------------------------------
 
-    def on_input(self, message: MemberInput) -> None:
-        """Keep a member's signed input. Raises ProtocolError."""
+    def on_input(self, member: int, message: MemberInput) -> None:
+        """Keep a member's signed input, from itself: others could repeat an old one.
+
+        Raises ProtocolError.
+        """
         body = self._m.reader.member_body(message.signed)
+        if body.member != member:
+            raise RuleBroken("a member gives another member's input")
         match body:
             case RoundKey():
                 self._keys[body.member] = message.signed
             case CloseVote():
-                for signed in message.attachments:
-                    self._m.reader.header(signed)
-                    self._headers[header_hash(signed)] = signed
-                self._close_votes[body.member] = (message.signed, body)
+                self._on_close_vote(message, body)
             case VerifyResponse():
                 self._responses[body.member] = message.signed
             case Release():
                 self._releases[body.member] = message.signed
             case GiveUp():
                 self._give_ups[body.member] = message.signed
+
+    def _on_close_vote(self, message: MemberInput, vote: CloseVote) -> None:
+        """Keep a vote with the headers that it names; those that no vote names any more go."""
+        wanted = {held.header_hash for held in vote.held}
+        for signed in message.attachments:
+            name = header_hash(signed)
+            if name in wanted and name not in self._headers:
+                self._m.reader.header(signed)
+                self._headers[name] = signed
+        before = self._close_votes.get(vote.member)
+        self._close_votes[vote.member] = (message.signed, vote)
+        if before is not None and before[1].held != vote.held:
+            named = {
+                held.header_hash for _, kept in self._close_votes.values() for held in kept.held
+            }
+            self._headers = {n: signed for n, signed in self._headers.items() if n in named}
 
     def on_opening(self, member: int, message: Opening) -> None:
         """Keep a member's shares of the challenge secrets."""
@@ -275,18 +294,30 @@ class Leader:
         }
         if not self._ready(votes, self._m.listed(), self._m.plan.size.quorum, now):
             return None
-        named = {held.header_hash for _, vote in votes.values() for held in vote.held}
-        value = codec.encode(
-            CloseValue(
-                tuple(votes[m][0] for m in sorted(votes)),
-                tuple(self._headers[name] for name in sorted(named)),
-            )
-        )
+        value = self._fitting(votes)
         try:
             self._m.reader.close_value(value, self._m.keys, opened)
         except ProtocolError:
             return None  # too few dealers as yet: members send their votes again with more
         return value
+
+    def _fitting(self, votes: Mapping[int, tuple[Signed, CloseVote]]) -> bytes:
+        """The value of these votes; without the longest where it would be too long to read.
+
+        f members can pad their votes and sign for headers of their own; a quorum stays without.
+        """
+        chosen = sorted(votes, key=lambda m: len(votes[m][0].body))
+        while True:
+            named = {held.header_hash for m in chosen for held in votes[m][1].held}
+            value = codec.encode(
+                CloseValue(
+                    tuple(votes[m][0] for m in sorted(chosen)),
+                    tuple(self._headers[name] for name in sorted(named)),
+                )
+            )
+            if len(value) <= VALUE_BYTES_MAX or len(chosen) == self._m.plan.size.quorum:
+                return value
+            chosen.pop()
 
     def _lead_challenge(self, now: float) -> None:
         minimum = self._m.plan.size.corrupt_max + 1

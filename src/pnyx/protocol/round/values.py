@@ -23,7 +23,15 @@ from pnyx.primitives.hashing import digest, merkle_root
 from pnyx.protocol import beacon
 from pnyx.protocol.aggregation import direct
 from pnyx.protocol.aggregation.verdicts import judge
-from pnyx.protocol.aggregation.verification import Claim, check_published, commit, read_answers
+from pnyx.protocol.aggregation.verification import (
+    ELEMENT_BYTES,
+    Claim,
+    answer_count,
+    check_published,
+    commit,
+    read_answers,
+    released_bytes,
+)
 from pnyx.protocol.messages import (
     CloseVote,
     ContributionHeader,
@@ -31,6 +39,7 @@ from pnyx.protocol.messages import (
     Indices,
     Instance,
     MemberBody,
+    Release,
     RoundBody,
     RoundKey,
     Signed,
@@ -213,15 +222,32 @@ class InputReader:
             raise RuleBroken("a signed input names a member that does not exist")
         if plan.census.node_ids[plan.committee[body.member]] != signed.signer:
             raise RuleBroken("a signed input speaks for another member")
-        if isinstance(body, CloseVote):
-            self._check_size(body)
+        self._check_size(body)
 
-    def _check_size(self, vote: CloseVote) -> None:
-        """A close vote lists nobody twice, so there is a bound to what is kept of it."""
+    def _check_size(self, body: MemberBody) -> None:
+        """What is kept of a body has a bound: nobody is listed twice, no answer is longer."""
         plan = self._plan
-        listed = max(len(vote.joined), len(vote.culprits))
-        if listed > len(plan.census) or len(vote.held) > len(plan.contributors):
-            raise RuleBroken("a close vote lists more than there can be")
+        match body:
+            case CloseVote():
+                held = [each.contributor for each in body.held]
+                lists: tuple[Sequence[int], ...] = (held, body.joined, body.culprits)
+                if not all(map(ascending, (*lists, body.next_dealers, body.challenge_dealers))):
+                    raise RuleBroken("a close vote lists somebody twice, or out of order")
+                if not plan.contributor_set.issuperset(held):
+                    raise RuleBroken("a close vote holds a contribution of a node not drawn")
+                if max((*body.joined, *body.culprits), default=0) >= len(plan.census):
+                    raise RuleBroken("a close vote lists nodes outside the census")
+            case VerifyResponse():
+                if not (ascending(body.held) and plan.contributor_set.issuperset(body.held)):
+                    raise RuleBroken("a member's answers are out of order, or for nodes not drawn")
+                if len(body.values) > ELEMENT_BYTES * answer_count(plan.size) * len(body.held):
+                    raise MalformedMessage("answers to a challenge are too long")
+            case Release():
+                shares = 0 if plan.phase is None else released_bytes(plan.phase.bounds, plan.size)
+                if len(body.shares) > shares:
+                    raise MalformedMessage("a released share is too long")
+                if not ascending([each.dealer for each in body.openings]):
+                    raise RuleBroken("a member opens a dealing twice, or out of order")
 
     def _votes(self, inputs: tuple[Signed, ...], kind: type[T]) -> dict[int, T]:
         """Read inputs of one kind from a quorum of members, in member order."""
@@ -364,8 +390,6 @@ class InputReader:
         """Read one member's answers: contributor -> check values. Raises ProtocolError."""
         if response.challenge != challenge:
             raise RuleBroken("a member answered another challenge")
-        if any(a >= b for a, b in pairwise(response.held)):
-            raise RuleBroken("a member's answers are out of order")
         if any(who not in closed.headers for who in response.held):
             raise RuleBroken("a member answers for a contribution outside the closed list")
         names = [header_hash(closed.headers[who]) for who in response.held]
@@ -392,3 +416,8 @@ class ClosedList(msgspec.Struct, frozen=True):
     def contributors(self) -> tuple[int, ...]:
         """Contributors of the closed list, ascending."""
         return tuple(sorted(self.headers))
+
+
+def ascending(numbers: Sequence[int]) -> bool:
+    """Whether numbers are in order, none twice."""
+    return all(a < b for a, b in pairwise(numbers))

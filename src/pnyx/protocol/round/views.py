@@ -59,7 +59,7 @@ class Views:
         self._failures = 0
 
     def deadline(self, leader_unreachable: bool) -> float | None:
-        """When this member gives up on the leader; None while it waits for nothing, or for others."""
+        """When this member gives up on the leader; None if it waits for others, or not at all."""
         if self._waiting_since is None or not self.followed or self.leader == self._member:
             return None
         patience = min(

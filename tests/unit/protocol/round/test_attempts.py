@@ -147,12 +147,12 @@ def test_a_leader_calls_on_others_and_proposes_the_abort():
     size = walk.c.size
     wait(walk, 50.0)  # for the close votes' sake; nobody has given up
     assert walk.box.of(Proposal) == []
-    for message in words(walk, range(1, size.corrupt_max + 2)):
-        walk.hear(1, message, 51.0)
+    for member, message in enumerate(words(walk, range(1, size.corrupt_max + 2)), 1):
+        walk.hear(member, message, 51.0)
     (call,) = set(walk.box.of(CloseNow))
     assert len(call.votes) == size.corrupt_max + 1
-    for message in words(walk, range(size.quorum)):
-        walk.hear(1, message, 51.0)
+    for member, message in enumerate(words(walk, range(size.quorum))):
+        walk.hear(member, message, 51.0)
     assert walk.box.of(Proposal) == []  # the grace for others is not over
     assert walk.member.next_deadline() <= 51.0 + DEFAULT_PARAMS.grace_s
     wait(walk, 51.0 + DEFAULT_PARAMS.grace_s)

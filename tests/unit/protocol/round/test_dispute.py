@@ -1,5 +1,7 @@
 """What a member and a contributor find to accuse others of, and what they open for it."""
 
+from contextlib import suppress
+
 import pytest
 from msgspec.structs import replace
 from tests.support.committee import CHALLENGE, Committee
@@ -7,7 +9,7 @@ from tests.support.evidence import DEALER, LIAR, Scene, flipped, over_norm, two_
 from tests.unit.protocol.round.test_contributor import ME, VECTOR, contributor, decision, sending
 from tests.unit.protocol.round.test_contributor import C as ROUND
 
-from pnyx.errors import InvalidSignature, RuleBroken
+from pnyx.errors import InvalidSignature, ProtocolError, RuleBroken
 from pnyx.primitives import codec
 from pnyx.protocol.aggregation.verdicts import Rule
 from pnyx.protocol.aggregation.verification import prove, read_payload
@@ -263,7 +265,16 @@ def test_contributor_opens_nothing_for_answers_to_another_header():
 )
 def test_contributor_opens_nothing_for_answers_that_name_no_header(changes):
     made, outbox = sending()
-    made.handle(call(made, {LIAR}, **changes), 2.0)
+    with suppress(ProtocolError):  # or it is no answer at all
+        made.handle(call(made, {LIAR}, **changes), 2.0)
+    assert outbox.accused == []
+
+
+def test_contributor_opens_nothing_after_its_owner_withdrew():
+    made, outbox = sending()
+    shown = call(made, {LIAR})
+    made.withhold()
+    made.handle(shown, 3.0)
     assert outbox.accused == []
 
 
