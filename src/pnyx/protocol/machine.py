@@ -41,7 +41,7 @@ from pnyx.protocol.events import (
     TrainingFinished,
 )
 from pnyx.protocol.evidence.docket import PREFIX as EVIDENCE
-from pnyx.protocol.evidence.docket import Docket
+from pnyx.protocol.evidence.docket import Conviction, Docket
 from pnyx.protocol.evidence.proofs import offence_of
 from pnyx.protocol.gossip import Gossip, blob_name, item_id
 from pnyx.protocol.identity import Census, sign_body
@@ -507,6 +507,11 @@ class NodeMachine:
                 self._effects.append(StudyFinished(state.study, content))
 
     # --- evidence -------------------------------------------------------------------------------
+
+    @property
+    def convictions(self) -> tuple[Conviction, ...]:
+        """Nodes against which evidence is held, and by which rule."""
+        return self.docket.convictions
 
     def accuse(self, plan: RoundPlan, evidence: Evidence) -> None:
         """Take evidence that this node found itself; what cannot be passed on is told only."""
