@@ -5,6 +5,7 @@ sheet of paper with text and marks of constant size. Vertical places are pixels.
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -18,6 +19,7 @@ _X_TICKS_MAX = 8
 _MARKS_MAX = 80  # beyond, the curve is a line without points
 _STRIP_BINS = 50
 _STRIP_STEP = 9.0  # pixels from one stacked dot to the next, where there is room
+_STRIP_STEP_MIN = 3.0  # below, dots merge into columns
 _ROW_HEIGHT = 18.0
 _ROWS_HEIGHT_MAX = 1080.0
 _ROW_HEIGHT_NAMED = 14.0  # rows below this height carry no name
@@ -69,11 +71,16 @@ class Dot(msgspec.Struct, frozen=True):
 
 
 class Strip(msgspec.Struct, frozen=True, kw_only=True):
-    """All owners by the accuracy of one model; owners of equal accuracy stand on each other."""
+    """All owners by the accuracy of one model; owners of equal accuracy stand on each other.
+
+    columns: their tops, in place of dots, where there are too many to tell apart.
+    """
 
     kind: str
     dots: tuple[Dot, ...]
     radius: float
+    columns: tuple[Dot, ...]
+    column_width: float
     median: float
     worst: float
 
@@ -119,6 +126,7 @@ def curve(rounds: Sequence[Round], models: Models | None) -> Curve | None:
     shown = [each.accuracy for each in trained if each.accuracy is not None]
     low = _floor([*shown, *levels.values()])
     most = max(each.contributors for each in trained)
+    step = _step(len(trained))
 
     def x(place: int) -> float:
         return 100 * (place + 0.5) / slots
@@ -150,7 +158,9 @@ def curve(rounds: Sequence[Round], models: Models | None) -> Curve | None:
         after=after,
         levels={kind: y(share) for kind, share in levels.items()},
         x_ticks=tuple(
-            Tick(x(place), str(trained[place].number)) for place in _spaced(len(trained))
+            Tick(x(place), str(each.number))
+            for place, each in enumerate(trained)
+            if each.number % step == 0
         ),
         y_ticks=tuple(Tick(y(tick.at), tick.label) for tick in _shares(low)),
     )
@@ -207,21 +217,24 @@ def _spread(kind: str, found: Sequence[Owner]) -> Spread:
 
 def _strip(kind: str, found: Sequence[Owner], low: float) -> Strip:
     """Stack owners of nearly equal accuracy, in columns one bin wide."""
-    bins: dict[int, int] = {}
-    dots = []
-    for each in found:
-        place = round(_within(getattr(each.models, kind), low) * _STRIP_BINS)
-        dots.append((place, bins.get(place, 0)))
-        bins[place] = bins.get(place, 0) + 1
+    places = [round(_within(getattr(each.models, kind), low) * _STRIP_BINS) for each in found]
+    bins = Counter(places)
     step = min(_STRIP_STEP, STRIP_HEIGHT / max(bins.values()))
-    spread = _spread(kind, found)
+    tops = {
+        place: [STRIP_HEIGHT - step * (above + 0.5) for above in range(count)]
+        for place, count in sorted(bins.items())
+    }
+    dots = [Dot(100 * place / _STRIP_BINS, y) for place, stack in tops.items() for y in stack]
+    columns = [
+        Dot(100 * place / _STRIP_BINS, STRIP_HEIGHT - step * count) for place, count in bins.items()
+    ]
+    apart, spread = step >= _STRIP_STEP_MIN, _spread(kind, found)
     return Strip(
         kind=kind,
-        dots=tuple(
-            Dot(100 * place / _STRIP_BINS, STRIP_HEIGHT - step * (above + 0.5))
-            for place, above in dots
-        ),
-        radius=min(step, _STRIP_STEP) * 0.44,
+        dots=tuple(dots) if apart else (),
+        radius=step * 0.44,
+        columns=() if apart else tuple(columns),
+        column_width=70 / _STRIP_BINS,
         median=100 * _within(spread.median, low),
         worst=100 * _within(spread.worst_tenth, low),
     )
@@ -258,10 +271,10 @@ def _shares(low: float) -> list[Tick]:
     return [Tick(ten / 10, f"{10 * ten} %") for ten in range(round(low * 10), 11, step)]
 
 
-def _spaced(count: int) -> list[int]:
-    """Places of a few evenly spaced labels, the first among them."""
+def _step(count: int) -> int:
+    """From one numbered round to the next: 1, 2, 5, 10, ... so that few are numbered."""
     steps = (factor * 10**power for power in range(6) for factor in (1, 2, 5))
-    return list(range(0, count, next(step for step in steps if count <= step * _X_TICKS_MAX)))
+    return next(step for step in steps if count <= step * _X_TICKS_MAX)
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:

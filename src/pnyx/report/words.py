@@ -11,7 +11,7 @@ from pnyx.report.record import StudyReport
 MODELS = {
     "alone": "alone",
     "shared": "shared",
-    "personalised": "shared, fine-tuned at home",
+    "personalised": "fine-tuned at home",
 }
 STEPS = {
     "open": "members publish keys made for this round alone",
@@ -190,10 +190,8 @@ def happenings(report: StudyReport) -> Iterator[str]:
             "passed their test were added up."
         )
         if judged.rejected or judged.left_out:
-            yield (
-                f"{counted(judged.rejected, 'contribution')} failed the test, and "
-                f"{judged.left_out:,} could not be decided and did not count."
-            )
+            undecided = f", and {judged.left_out:,} could not be decided" * (judged.left_out > 0)
+            yield f"{counted(judged.rejected, 'contribution')} failed the test{undecided}."
 
 
 def gains(report: StudyReport) -> str:
@@ -216,12 +214,12 @@ def committee(assessment: Assessment) -> Iterator[str]:
         "Nobody chose it: the draw follows from a random number that the committee before made "
         "together, and that nobody could foresee or bend."
     )
-    everything = c.corrupt_max + c.packing
+    begin, everything = c.corrupt_max + 1, c.corrupt_max + c.packing
+    beyond = f"{begin:,} together begin to learn, " if begin < everything else ""
     yield (
-        "A member holds one share of a contribution, which by itself is random numbers. "
-        f"{counted(c.corrupt_max, 'member').capitalize()} may pool what they hold and still learn "
-        f"nothing about anyone; {c.corrupt_max + 1:,} begin to learn, {everything:,} read "
-        "everything."
+        "A member holds one share of a contribution, which by itself is random numbers. Up to "
+        f"{c.corrupt_max:,} of them may pool what they hold and still learn nothing about anyone; "
+        f"{beyond}{everything:,} together read everything."
     )
     yield (
         f"{c.quorum:,} members must sign before a decision counts, and {c.absent_max:,} may be "
