@@ -225,7 +225,7 @@ def _statistics(state: StudyState) -> tuple[ColumnSummary, ...]:
     found = published_statistics(state.manifest, state.statistics.entries)
     return tuple(
         ColumnSummary(name, each.owners, each.mean, each.deviation)
-        for name, each in zip(state.manifest.columns, found, strict=True)
+        for name, each in zip(state.manifest.columns, found, strict=False)  # all, or none
     )
 
 

@@ -16,6 +16,7 @@ CURVE_HEIGHT = 240.0
 BARS_HEIGHT = 56.0
 STRIP_HEIGHT = 54.0
 _X_TICKS_MAX = 8
+_X_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 _MARKS_MAX = 80  # beyond, the curve is a line without points
 _STRIP_BINS = 50
 _STRIP_STEP = 9.0  # pixels from one stacked dot to the next, where there is room
@@ -272,9 +273,8 @@ def _shares(low: float) -> list[Tick]:
 
 
 def _step(count: int) -> int:
-    """From one numbered round to the next: 1, 2, 5, 10, ... so that few are numbered."""
-    steps = (factor * 10**power for power in range(6) for factor in (1, 2, 5))
-    return next(step for step in steps if count <= step * _X_TICKS_MAX)
+    """From one numbered round to the next, so that few are numbered."""
+    return next((step for step in _X_STEPS if count <= step * _X_TICKS_MAX), _X_STEPS[-1])
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:

@@ -184,7 +184,7 @@ def _statistics(study: VerifiedStudy, opened: list[RecordBody]) -> tuple[ColumnS
     found = published_statistics(study.manifest, body.metrics)
     return tuple(
         ColumnSummary(name, each.owners, each.mean, each.deviation)
-        for name, each in zip(study.manifest.columns, found, strict=True)
+        for name, each in zip(study.manifest.columns, found, strict=False)  # all, or none
     )
 
 
@@ -192,7 +192,7 @@ def _polls(study: VerifiedStudy, opened: list[RecordBody]) -> tuple[Poll, ...]:
     found = []
     for body in opened:
         phase = study.manifest.phase_of(body.round_number)
-        if phase.kind == "poll" and body.metrics:
+        if phase.kind == "poll" and len(body.metrics) == len(study.manifest.columns):
             sums = [count / phase.bounds.count_scale for count in body.metrics]
             ballot = "" if phase.bounds.ballot is None else phase.bounds.ballot.kind
             named = tuple(zip(study.manifest.columns, sums, strict=True))
