@@ -52,7 +52,11 @@ def sample(**changes) -> StudyReport:
         "phases": (phase("statistics", 1), phase("train", 10), phase("evaluate", 1)),
         "rounds_planned": 12,
         "joined": 12,
-        "rounds": tuple(training(number) for number in range(2, 12)),
+        "rounds": (
+            training(1, kind="statistics", accuracy=None),
+            *(training(number) for number in range(2, 12)),
+            training(12, kind="evaluate", accuracy=None, contributors=33),
+        ),
         "finished": True,
         "models": Models(0.889, 0.829, 0.903, 1083),
         "models_noisy": False,
@@ -73,8 +77,7 @@ def sample(**changes) -> StudyReport:
         "epsilon_planned": None,
         "delta": 1e-6,
         "troubles_note": "",
-        "bundle_command": "pnyx study result 4f4f --bundle study.bundle",
-        "verify_command": "pnyx study verify study.bundle --network network.json",
+        "commands": ("pnyx study result 4f4f", "pnyx study verify study.bundle"),
         "verify_note": "",
         **changes,
     }

@@ -74,7 +74,12 @@ def demo_report(
     known = read_network(network, crypto, now=wall_clock())
     base = from_bundle(read_bundle(asked.bundle), known, crypto, made_now(wall_clock()))
     culprits = msgspec.convert(found["culprits"], tuple[Culprit, ...])
-    where = "DIR" if kept is None else str(kept)
+    where = Path("DIR") if kept is None else kept
+    again = f"pnyx demo --keep {where}"
+    verify = (
+        f"pnyx study verify {where / BUNDLE_NAME} "
+        f"--network {where / network.parent.name / network.name}"
+    )
     return msgspec.structs.replace(
         base,
         whose="all",
@@ -98,16 +103,12 @@ def demo_report(
             corrupted=_corrupted(found["corrupt"], culprits),
         ),
         troubles_note="",
-        bundle_command=f"pnyx demo --keep {where}",
-        verify_command=(
-            f"pnyx study verify {where}/{BUNDLE_NAME} --network {where}/{network.parent.name}/"
-            f"{network.name}"
-        ),
+        commands=(again, verify) if kept is None else (verify,),
         verify_note=(
             "This network lived for one demonstration, and its files are gone; the commands make "
             "another one that stays, and check it."
             if kept is None
-            else "The files of this demonstration are kept, so the second command alone checks it."
+            else "It needs neither node nor key: only bundle and network file, which are kept."
         ),
     )
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from pnyx.node.control import ColumnSummary, ConvictedNode, PhaseSummary
+from pnyx.node.control import ColumnSummary, PhaseSummary
 from pnyx.protocol.selection import Assessment
 
 
@@ -169,11 +169,5 @@ class StudyReport(msgspec.Struct, frozen=True, kw_only=True):
     judged: Judged | None = None
     staged: Staged | None = None
     troubles_note: str
-    bundle_command: str
-    verify_command: str
+    commands: tuple[str, ...]  # that verify it
     verify_note: str
-
-
-def convicted(found: tuple[ConvictedNode, ...]) -> tuple[Culprit, ...]:
-    """Culprits that one node, which reports, has verified evidence against."""
-    return tuple(Culprit(each.node, each.rule, each.evidence, 1) for each in found)

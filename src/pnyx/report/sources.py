@@ -21,6 +21,7 @@ from pnyx.protocol.ports import Crypto
 from pnyx.protocol.privacy import COST_UNIT, DELTA, epsilon, study_rho
 from pnyx.protocol.selection import assess
 from pnyx.report.record import (
+    Culprit,
     Exclusion,
     Made,
     Models,
@@ -29,7 +30,6 @@ from pnyx.report.record import (
     Round,
     Sent,
     StudyReport,
-    convicted,
 )
 
 _GIT_TIMEOUT_S = 5.0
@@ -99,8 +99,10 @@ def from_bundle(bundle: Bundle, network: Network, crypto: Crypto, made: Made) ->
             "Which contributions failed their test, and on what evidence nodes were excluded, is "
             "known to the nodes, and is not part of a bundle."
         ),
-        bundle_command=f"pnyx study result {study.study.hex()[:8]} --bundle study.bundle",
-        verify_command="pnyx study verify study.bundle --network network.json",
+        commands=(
+            f"pnyx study result {study.study.hex()[:8]} --bundle study.bundle",
+            "pnyx study verify study.bundle --network network.json",
+        ),
         verify_note=(
             "The first command runs at any node of the network. The second needs neither node nor "
             "key: only this bundle, and the network file that the authority hands out."
@@ -134,7 +136,9 @@ def with_own(report: StudyReport, result: StudyResult, ledger: list[LedgerLine])
             bytes_planned=sum(line.bytes_planned for line in lines),
             aborted=sum(line.state == "aborted" for line in lines),
         ),
-        culprits=convicted(result.convicted),
+        culprits=tuple(
+            Culprit(each.node, each.rule, each.evidence, 1) for each in result.convicted
+        ),
         troubles_note=(
             "Your node lists whom it holds evidence against, in any study of the network. What it "
             "did not see and nobody proved is not here."

@@ -194,6 +194,12 @@ def happenings(report: StudyReport) -> Iterator[str]:
             yield f"{counted(judged.rejected, 'contribution')} failed the test{undecided}."
 
 
+def compared(report: StudyReport) -> int:
+    """Owners whose counts are in the certified comparison of models."""
+    found = [each for each in report.rounds if each.kind == "evaluate" and not each.skipped]
+    return found[-1].contributors if found else 0
+
+
 def gains(report: StudyReport) -> str:
     """For how many owners taking part helped."""
     alone = [(each.models.personalised, each.models.alone) for each in report.owners]

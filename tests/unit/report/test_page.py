@@ -159,6 +159,7 @@ def test_figures_are_those_given() -> None:
             training(2),
             training(3, skipped=True, accuracy=None, contributors=0),
             training(4, attempt=2),
+            training(5, kind="evaluate", contributors=33),
         )
     )
     page = Page(render(report))
@@ -183,6 +184,7 @@ def test_figures_are_those_given() -> None:
         "88.9 %",
         "82.9 %",
         "90.3 %",
+        "33 owners",
         "1,083 rows",
         "422 kB",
         "3.6 s",
@@ -190,7 +192,7 @@ def test_figures_are_those_given() -> None:
         "1.8 GB",
     ):
         assert figure in page.shown()
-    for name in (report.study, report.model_hash, report.proposer, report.verify_command, "abc123"):
+    for name in (report.study, report.model_hash, report.proposer, *report.commands, "abc123"):
         assert name in page.shown()
     assert "14 November 2023, 22:13 UTC" in page.shown()
 
@@ -225,8 +227,8 @@ def test_gains_are_counted() -> None:
 def test_what_went_wrong_is_told() -> None:
     said = Page(render(REPORTS["much went wrong"]))
     assert said.table("Who broke") == [
-        ["ee" * 6, "lied", "12" * 32, "9"],
-        ["dd" * 6, "was seen", "seen, not proven", "5"],
+        ["ee" * 6, "lied " + "12" * 32, "9"],
+        ["dd" * 6, "was seen no evidence", "5"],
     ]
     assert said.table("Excluded by") == [["ee" * 32, "3"]]
     assert said.table("Nodes that this demonstration") == [
