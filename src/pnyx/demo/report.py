@@ -7,6 +7,7 @@ like anybody's. The rest comes from the nodes' journals. Nothing of this passes 
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal
 
 import msgspec
@@ -75,10 +76,10 @@ def demo_report(
     base = from_bundle(read_bundle(asked.bundle), known, crypto, made_now(wall_clock()))
     culprits = msgspec.convert(found["culprits"], tuple[Culprit, ...])
     where = Path("DIR") if kept is None else kept
-    again = f"pnyx demo --keep {where}"
+    again = f"pnyx demo --keep {quote(str(where))}"
     verify = (
-        f"pnyx study verify {where / BUNDLE_NAME} "
-        f"--network {where / network.parent.name / network.name}"
+        f"pnyx study verify {quote(str(where / BUNDLE_NAME))} "
+        f"--network {quote(str(where / network.parent.name / network.name))}"
     )
     return msgspec.structs.replace(
         base,
@@ -87,7 +88,8 @@ def demo_report(
         owners_note=(
             "In a demonstration one person owns all nodes and may ask each of them. Elsewhere "
             "these figures stay with their owners, and a report has the sums alone. Owners are "
-            "numbered as in the data; who refused, and whose node is corrupt, is not here."
+            "numbered as in the data. Not here is who refused, whose node is corrupt, or whose "
+            "node came back too late for the comparison."
         ),
         cost=_cost(found),
         cost_note="All nodes shared one machine, so times and memory are not those of one node.",

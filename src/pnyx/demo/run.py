@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-REPORT = Path("pnyx-demo-report.html")
 EXTRA_ROUNDS = 3  # joins, statistics, evaluation
 _DEFAULT_TIMEOUT_S = 900.0
 _POLL_S = 0.1
@@ -27,6 +26,7 @@ _LAST_NODES_S = 10.0
 
 def run_demo(
     *,
+    report: Path,
     nodes: int = 36,
     rounds: int = 20,
     kill: float = 0.1,
@@ -34,13 +34,12 @@ def run_demo(
     seed: int | None = None,
     as_json: bool = False,
     keep: Path | None = None,
-    report: Path = REPORT,
 ) -> int:
     """Run the demonstration; return the exit status.
 
-    kill: share of the nodes that are killed mid-run. corrupt: nodes that misbehave. seed: fixes the
+    report: where the study's report is written. kill: share of the nodes that are killed mid-run. corrupt: nodes that misbehave. seed: fixes the
     initial model and who is killed or corrupt; the beacons stay random. keep: directory to keep,
-    instead of a temporary one. report: where the study's report is written.
+    instead of a temporary one.
     Raises PnyxError, for instance ConfigError when an option is out of range.
     """
     # Many processes share few cores: threads inside the numeric libraries would only fight.

@@ -194,6 +194,7 @@ def test_figures_are_those_given() -> None:
         assert figure in page.shown()
     for name in (report.study, report.model_hash, report.proposer, *report.commands, "abc123"):
         assert name in page.shown()
+    assert "\n".join(report.commands) + "\n" in "".join(page.text), "one a line, to be copied"
     assert "14 November 2023, 22:13 UTC" in page.shown()
 
 
