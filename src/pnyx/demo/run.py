@@ -37,9 +37,9 @@ def run_demo(
 ) -> int:
     """Run the demonstration; return the exit status.
 
-    report: where the study's report is written. kill: share of the nodes that are killed mid-run. corrupt: nodes that misbehave. seed: fixes the
-    initial model and who is killed or corrupt; the beacons stay random. keep: directory to keep,
-    instead of a temporary one.
+    report: where the study's report is written. kill: share of the nodes that are killed mid-run.
+    corrupt: nodes that misbehave. seed: fixes the initial model and who is killed or corrupt; the
+    beacons stay random. keep: directory to keep, instead of a temporary one.
     Raises PnyxError, for instance ConfigError when an option is out of range.
     """
     # Many processes share few cores: threads inside the numeric libraries would only fight.
