@@ -62,7 +62,8 @@ def run_demo(
     else:
         from pnyx.demo.summary import show
 
-        show(Console(), found, corrupted)
+        console = Console()
+        show(console, found, corrupted)
     console.print(f"Report of the study: {report}", markup=False, soft_wrap=True)
     return 0 if found["rounds_completed"] == rounds else 1
 

@@ -147,7 +147,8 @@ def troubles_short(report: StudyReport) -> Iterator[str]:
     if named:
         yield f"{counted(len(named), 'node')} broke a rule and {_was(len(named))} proven to have."
     if report.exclusions:
-        yield f"{counted(len(report.exclusions), 'node')} {_was(len(report.exclusions))} excluded."
+        excluded = len(report.exclusions)
+        yield f"{counted(excluded, 'node')} {_was(excluded)} excluded, on evidence."
     if not named and not report.exclusions:
         yield "Nobody was proven to have broken a rule."
 

@@ -240,9 +240,12 @@ def test_what_went_wrong_is_told() -> None:
         "1 owner refused",
         "Too few nodes confirm",
         "2 contributions failed the test, and 1 could not be decided.",
-        "1 node broke a rule and was proven to have. 1 node was excluded.",
+        "1 node broke a rule and was proven to have. 1 node was excluded, on evidence.",
     ):
         assert sentence in said.shown()
+    innocent = "No node is known to have broken a rule."
+    assert innocent in Page(render(sample())).shown()
+    assert innocent not in Page(render(sample(exclusions=(Exclusion("ee" * 32, 3),)))).shown()
     skipped = Page(render(REPORTS["all skipped"])).shown()
     assert "Round 2 took a second attempt" in skipped
     assert "7 rounds of 7 had to be skipped" in skipped
