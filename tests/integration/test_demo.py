@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.support.commands import done_json
+from tests.support.report import Page
 
 from pnyx.protocol.aggregation.verdicts import Rule
 from pnyx.protocol.evidence.proofs import Offence
@@ -18,7 +20,8 @@ REFUSING = NODES  # the last owner declines
 TIMEOUT_S = 150
 
 
-def start(arguments: list[str]) -> subprocess.Popen[str]:
+def start(arguments: list[str], report: Path) -> subprocess.Popen[str]:
+    arguments = [*arguments, "--report", str(report)]
     return subprocess.Popen(
         [sys.executable, "-m", "pnyx.cli", "demo", *arguments],
         stdout=subprocess.PIPE,
@@ -62,7 +65,8 @@ def test_demo_survives_kills_and_trains_without_the_refusing_owner(kept: Path) -
             "--json",
             "--keep",
             str(kept),
-        ]
+        ],
+        kept.parent / "report.html",
     )
     output, errors = run.communicate(timeout=TIMEOUT_S)
     assert run.returncode == 0, errors
@@ -77,15 +81,33 @@ def test_demo_survives_kills_and_trains_without_the_refusing_owner(kept: Path) -
     assert len(found["statistics"]["columns"]) == 42
     assert found["exposure_probability"] <= 1
     assert 0.3 < found["accuracy_shared"] <= 1
+    check_report(found, kept)
     refusing = events(kept, REFUSING)
     assert not [line for line in refusing if line["event"] in ("sent", "acknowledged")]
     assert [line for line in refusing if line["event"] == "finished"]  # it follows, and serves
     assert [line for line in refusing if line["event"] == "step"]
 
 
+def check_report(found: dict, kept: Path) -> None:
+    """The report has the figures that the demonstration printed, of every owner that took part."""
+    page = Page(Path(found["report"]).read_text())
+    for figure in ("accuracy_alone", "accuracy_shared", "accuracy_personalised"):
+        assert f"{100 * found[figure]:.1f} %" in page.shown()
+    rounds = page.table("Certified rounds")
+    assert [row[2] for row in rounds] == [f"{100 * a:.1f} %" for a in found["accuracy_by_round"]]
+    owners = page.table("Accuracy on each owner")
+    assert {row[0] for row in owners} == {str(number) for number in range(1, NODES)}
+    network = kept / "node-01" / "network.json"
+    proof = done_json("study", "verify", kept / "study.bundle", "--network", network)
+    assert proof["study"] in page.shown()
+    assert proof["model_hash"] in page.shown()
+
+
 def test_over_scaled_contributions_are_rejected_and_their_sender_is_named(kept: Path) -> None:
     options = ["--nodes", str(NODES), "--rounds", "6", "--kill", "0", "--corrupt", "1"]
-    run = start([*options, "--seed", "1", "--json", "--keep", str(kept)])
+    run = start(
+        [*options, "--seed", "1", "--json", "--keep", str(kept)], kept.parent / "report.html"
+    )
     output, errors = run.communicate(timeout=TIMEOUT_S)
     assert run.returncode == 0, errors
     found = json.loads(output.splitlines()[-1])
@@ -100,6 +122,9 @@ def test_over_scaled_contributions_are_rejected_and_their_sender_is_named(kept: 
     named = {culprit["rule"] for culprit in found["culprits"]}
     assert named <= {Rule.RANGE, Offence.TWO_CONTRIBUTIONS}
     assert all(culprit["evidence"] for culprit in found["culprits"])
+    told = Page(Path(found["report"]).read_text()).table("Who broke which")
+    proven = {f"{culprit['rule']} {culprit['evidence']}" for culprit in found["culprits"]}
+    assert {row[1] for row in told} == proven
     assert found["contributors_min"] >= 5
     assert 0.3 < found["accuracy_shared"] <= 1
     for node in range(1, NODES + 1):  # what honest nodes wrote, whatever the launcher made of it
@@ -111,7 +136,8 @@ def test_over_scaled_contributions_are_rejected_and_their_sender_is_named(kept: 
 def test_study_finishes_after_the_launcher_is_killed(kept: Path) -> None:
     rounds = 3
     run = start(
-        ["--nodes", str(NODES), "--rounds", str(rounds), "--kill", "0", "--keep", str(kept)]
+        ["--nodes", str(NODES), "--rounds", str(rounds), "--kill", "0", "--keep", str(kept)],
+        kept.parent / "report.html",
     )
     processes: list[int] = []
     try:

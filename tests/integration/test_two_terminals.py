@@ -136,6 +136,7 @@ def check_result(tmp_path: Path, nodes: list[Path], study: str) -> None:
     assert proof["finished"]
     assert proof["study"] == study
     assert proof["model_hash"] == found["model_hash"]
+    check_report(tmp_path, nodes, study)
     content = bytearray(bundle.read_bytes())
     content[len(content) // 2] ^= 1
     bundle.write_bytes(content)
@@ -165,6 +166,20 @@ def check_other_kinds(tmp_path: Path, nodes: list[Path]) -> None:
     assert len(standardised["statistics"]) == len(COLUMNS)
     assert [r["kind"] for r in standardised["rounds"]] == ["statistics", "train", "evaluate"]
     assert not any(r["skipped"] for r in standardised["rounds"])
+
+
+def check_report(tmp_path: Path, nodes: list[Path], study: str) -> None:
+    """An owner's report has the own accuracies; one from the bundle alone has none."""
+    page, bundle, network = (tmp_path / name for name in ("r.html", "study.bundle", "network.json"))
+    found = done_json("study", "report", study[:8], "--dir", nodes[0], "--out", page)
+    assert (found["whose"], found["sent"]["contributions"]) == ("own", ROUNDS + 1)
+    (own,) = found["owners"]
+    assert f"{100 * own['models']['personalised']:.1f} %" in page.read_text()
+    proven = done_json("study", "report", "--bundle", bundle, "--network", network, "--out", page)
+    assert (proven["whose"], proven["owners"], proven["sent"]) == ("none", [], None)
+    assert proven["models"] == found["models"]
+    said = refused("study", "report", study, "--bundle", bundle, "--out", page)
+    assert "both --bundle and --network" in said
 
 
 def check_stopped(nodes: list[Path], study: str) -> None:

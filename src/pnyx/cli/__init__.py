@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from pnyx.cli import authority, consent, data, demo, node, security, study
+from pnyx.cli import authority, consent, data, demo, node, report, security, study
 from pnyx.errors import PnyxError
 
 __all__ = ["main"]
@@ -29,6 +29,7 @@ app.command("security")(security.security)
 app.add_typer(node.app, name="node")
 app.add_typer(data.app, name="data")
 app.add_typer(consent.app, name="consent")
+study.app.command("report")(report.report)
 app.add_typer(study.app, name="study")
 app.add_typer(authority.app, name="authority")
 

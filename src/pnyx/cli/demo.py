@@ -21,6 +21,9 @@ def demo(
     keep: Annotated[
         Path | None, typer.Option(help="New directory in which to keep every node's files.")
     ] = None,
+    report: Annotated[Path, typer.Option(help="The HTML file for the report of the study.")] = Path(
+        "pnyx-demo-report.html"
+    ),
     as_json: Json = False,
 ) -> None:
     """Let personal clouds on this machine train a model together, some of them killed on the way.
@@ -38,5 +41,6 @@ def demo(
             seed=seed,
             as_json=as_json,
             keep=keep,
+            report=report,
         )
     )

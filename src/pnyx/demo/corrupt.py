@@ -13,6 +13,7 @@ from pnyx.primitives.hashing import digest
 from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.events import Effect, Event, RecordDebit, StartTraining, TrainingFinished
+from pnyx.protocol.evidence.docket import Conviction
 from pnyx.protocol.machine import NodeMachine
 from pnyx.protocol.messages import Record
 from pnyx.protocol.ports import IntVector
@@ -106,9 +107,9 @@ class CorruptMachine:
         return self._machine.epoch_record
 
     @property
-    def convicted(self) -> tuple[bytes, ...]:
-        """Node ids that evidence held here proves guilty."""
-        return self._machine.convicted
+    def convictions(self) -> tuple[Conviction, ...]:
+        """Nodes against which evidence is held."""
+        return self._machine.convictions
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Let the machine hear what the wrappers let through, and say what they make of it."""

@@ -26,6 +26,7 @@ _LAST_NODES_S = 10.0
 
 def run_demo(
     *,
+    report: Path,
     nodes: int = 36,
     rounds: int = 20,
     kill: float = 0.1,
@@ -36,15 +37,18 @@ def run_demo(
 ) -> int:
     """Run the demonstration; return the exit status.
 
-    kill: share of the nodes that are killed mid-run. corrupt: nodes that misbehave. seed: fixes the
-    initial model and who is killed or corrupt; the beacons stay random. keep: directory to keep,
-    instead of a temporary one.
+    report: where the study's report is written. kill: share of the nodes that are killed mid-run.
+    corrupt: nodes that misbehave. seed: fixes the initial model and who is killed or corrupt; the
+    beacons stay random. keep: directory to keep, instead of a temporary one.
     Raises PnyxError, for instance ConfigError when an option is out of range.
     """
     # Many processes share few cores: threads inside the numeric libraries would only fight.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
     _check(nodes, rounds, kill, corrupt)
+    from pnyx.report import check_writable
+
+    check_writable(report)
     for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal must not leave nodes behind
         signal.signal(number, signal.default_int_handler)
     from rich.console import Console
@@ -52,13 +56,15 @@ def run_demo(
     console = Console(stderr=True)
     with _directory(keep) as root:
         demo = _Demo(root, nodes, rounds, kill, corrupt, seed, console)
-        found, corrupted = demo.run()
+        found, corrupted = demo.run(report, kept=keep)
     if as_json:
         sys.stdout.write(json.dumps(found) + "\n")
     else:
         from pnyx.demo.summary import show
 
-        show(Console(), found, corrupted)
+        console = Console()
+        show(console, found, corrupted)
+    console.print(f"Report of the study: {report}", markup=False, soft_wrap=True)
     return 0 if found["rounds_completed"] == rounds else 1
 
 
@@ -135,9 +141,15 @@ class _Demo:
         self._killed_at = 0.0
         warm_up()
 
-    def run(self) -> tuple[dict[str, object], int]:
-        """Launch, watch, kill and bring back, stop; return the figures."""
+    def run(self, report: Path, kept: Path | None) -> tuple[dict[str, object], int]:
+        """Launch, watch, kill and bring back, stop; write the report and return the figures.
+
+        kept: the directory of the nodes' files, unless it is temporary.
+        """
+        from pnyx.demo.report import BUNDLE_NAME, ask_nodes, demo_report
         from pnyx.demo.summary import summarise
+        from pnyx.node.enrolment import replace_file
+        from pnyx.report import render
 
         try:
             with self._display:
@@ -147,6 +159,7 @@ class _Demo:
                 self._cluster.launch(self._assessment.committee)
                 self._display.say("The nodes run; one proposes a study, the owners decide.")
                 self._follow()
+                asked = ask_nodes(self._cluster, self._honest())
         finally:
             self._cluster.stop()
         found = summarise(
@@ -158,7 +171,15 @@ class _Demo:
             refused=1,
             corrupt=self._corrupt,
         )
-        return found, self._assessment.corrupted
+        network = self._cluster.directory(0) / "network.json"
+        replace_file(report, render(demo_report(asked, network, found, kept)).encode())
+        if kept is not None:
+            replace_file(kept / BUNDLE_NAME, asked.bundle)
+        return {**found, "report": str(report)}, self._assessment.corrupted
+
+    def _honest(self) -> list[int]:
+        """Nodes that have the whole study and were not corrupted."""
+        return sorted(self._watch.finished - set(self._corrupt))
 
     def _follow(self) -> None:
         from pnyx.errors import PnyxError

@@ -160,6 +160,7 @@ def _evaluate(
         "alone_accuracy": correct[0] / total,
         "shared_accuracy": correct[1] / total,
         "personalised_accuracy": correct[2] / total,
+        "held_out": float(total),
     }
     return limit_counts((*correct, total), hyperparameters.count_max), metrics
 

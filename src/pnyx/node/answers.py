@@ -14,12 +14,14 @@ from pnyx.errors import ConsentError, PnyxError
 from pnyx.node.bundle import BUNDLE_BYTES_MAX, make_bundle
 from pnyx.node.control import (
     ColumnSummary,
+    ConvictedNode,
     Decide,
     Export,
     ExportedBundle,
     Ledger,
     LedgerLine,
     NodeStatus,
+    OwnAccuracy,
     PhaseSummary,
     Propose,
     Request,
@@ -105,7 +107,7 @@ class Answers:
             studies=len(machine.studies),
             studies_asking=len(asking),
             contributions_sent=daemon.vault.ledger.spent().contributions,
-            convicted=tuple(node.hex() for node in machine.convicted),
+            convicted=tuple(dict.fromkeys(each.node for each in self._convicted())),
         )
 
     def _find(self, digits: str) -> StudyState:
@@ -150,7 +152,7 @@ class Answers:
             columns=manifest.columns,
             label=manifest.label,
             cohort_min=manifest.cohort_min,
-            phases=tuple(_phase_summary(phase) for phase in manifest.phases),
+            phases=tuple(phase_summary(phase) for phase in manifest.phases),
             epsilon=_finite(epsilon(study_rho(manifest))),
             proposer=state.signed.signer.hex(),
             rounds=manifest.rounds,
@@ -180,8 +182,17 @@ class Answers:
                 for body, phase in rounds
             ),
             statistics=_statistics(state),
+            own=_own(self.daemon.vault, state.study),
+            convicted=self._convicted(),
             model_hash=state.model_hash.hex(),
             model=state.model or b"",
+        )
+
+    def _convicted(self) -> tuple[ConvictedNode, ...]:
+        ids = self.daemon.network.census.node_ids
+        return tuple(
+            ConvictedNode(ids[each.culprit].hex(), each.offence.value, each.evidence.hex())
+            for each in self.daemon.machine.convictions
         )
 
     def _export(self, state: StudyState) -> ExportedBundle:
@@ -197,7 +208,8 @@ class Answers:
         return ExportedBundle(content)
 
 
-def _phase_summary(phase: StudyPhase) -> PhaseSummary:
+def phase_summary(phase: StudyPhase) -> PhaseSummary:
+    """What a phase asks, and what it costs."""
     return PhaseSummary(
         kind=phase.kind,
         rounds=phase.rounds,
@@ -214,8 +226,15 @@ def _statistics(state: StudyState) -> tuple[ColumnSummary, ...]:
     found = published_statistics(state.manifest, state.statistics.entries)
     return tuple(
         ColumnSummary(name, each.owners, each.mean, each.deviation)
-        for name, each in zip(state.manifest.columns, found, strict=True)
+        for name, each in zip(state.manifest.columns, found, strict=False)  # all, or none
     )
+
+
+def _own(vault: Vault, study: bytes) -> OwnAccuracy | None:
+    found = vault.measurements.last(study)
+    if found is None:
+        return None
+    return OwnAccuracy(found.alone, found.shared, found.personalised, found.held_out)
 
 
 def _finite(value: float) -> float | None:

@@ -164,12 +164,34 @@ class RoundSummary(msgspec.Struct, frozen=True):
     scale: int
 
 
+class OwnAccuracy(msgspec.Struct, frozen=True):
+    """Shares of this owner's held-out rows on which three models are right; they stay here."""
+
+    alone: float
+    shared: float
+    personalised: float
+    held_out: int
+
+
+class ConvictedNode(msgspec.Struct, frozen=True):
+    """A node of the network that broke a rule, and the hash of what proves it; hexadecimal."""
+
+    node: str
+    rule: str
+    evidence: str
+
+
 class StudyResult(msgspec.Struct, frozen=True, kw_only=True):
-    """A study's rounds and its current model, as float32 little-endian parameters."""
+    """A study's rounds and its current model, as float32 little-endian parameters.
+
+    own: what this owner measured; None before the study's evaluation, or for who takes no part.
+    """
 
     summary: StudySummary
     rounds: tuple[RoundSummary, ...]
     statistics: tuple[ColumnSummary, ...]
+    own: OwnAccuracy | None
+    convicted: tuple[ConvictedNode, ...]
     model_hash: str
     model: bytes
 

@@ -8,7 +8,7 @@ the protocol.
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -58,12 +58,13 @@ from pnyx.protocol.events import (
     TrainingFailed,
     TrainingFinished,
 )
+from pnyx.protocol.evidence.docket import Conviction
 from pnyx.protocol.machine import NodeMachine
 from pnyx.protocol.messages import Record
 from pnyx.protocol.params import DEFAULT_PARAMS, ProtocolParams
 from pnyx.protocol.privacy import epsilon, study_rho
 from pnyx.protocol.study import StudyState
-from pnyx.vault import RoundStore, StudyRequest, Vault, evaluate_policy
+from pnyx.vault import Measurement, RoundStore, StudyRequest, Vault, evaluate_policy
 
 CONSENT_SECONDS = 365 * 86_400.0
 
@@ -89,8 +90,8 @@ class Machine(Protocol):
         ...
 
     @property
-    def convicted(self) -> tuple[bytes, ...]:
-        """Node ids that evidence held here proves guilty."""
+    def convictions(self) -> Sequence[Conviction]:
+        """Nodes against which evidence is held."""
         ...
 
     def handle(self, event: Event, now: float) -> list[Effect]:
@@ -513,8 +514,29 @@ class Daemon:
                 TrainingFailed(effect.study, effect.round_number, str(outcome), effect.attempt)
             )
             return
+        try:
+            self._keep_measurement(effect, outcome.metrics)
+        except PnyxError as error:
+            self._fail(error)
+            return
         vector = np.frombuffer(outcome.vector, dtype="<i8").astype(np.int64)
         self.deliver(TrainingFinished(effect.study, effect.round_number, vector, effect.attempt))
+
+    def _keep_measurement(self, effect: StartTraining, metrics: Mapping[str, float]) -> None:
+        """Keep for the owner what an evaluation measured on the owner's rows."""
+        phase = read_manifest_body(effect.manifest).phase_of(effect.round_number)
+        if phase.kind == "evaluate":
+            self.vault.measurements.record(
+                Measurement(
+                    study=effect.study,
+                    round_number=effect.round_number,
+                    alone=metrics["alone_accuracy"],
+                    shared=metrics["shared_accuracy"],
+                    personalised=metrics["personalised_accuracy"],
+                    held_out=int(metrics["held_out"]),
+                    at=wall_clock(),
+                )
+            )
 
     def _give_back(self, effect: AttemptAborted) -> None:
         """Nobody can ever read what left in an aborted attempt: it costs no privacy."""

@@ -103,7 +103,8 @@ def check_study(manifest: Manifest) -> None:
     for phase in manifest.phases:
         plain = _plain_bounds(manifest, phase)
         covered = covering(plain, plain.norm_max, phase.noise, phase.bounds.count_scale)
-        if phase.bounds != covered or phase.clip != plain.norm_max:
+        shown = published(phase.kind, plain)
+        if (phase.bounds, phase.clip, phase.metrics_length) != (covered, plain.norm_max, shown):
             raise TrainingError("The study's vector does not match its program.")
 
 
@@ -258,7 +259,12 @@ def _standard(
 def published_statistics(
     manifest: Manifest, entries: Sequence[int]
 ) -> tuple[ColumnStatistics, ...]:
-    """Each column's mean and deviation, from the sums of a statistics round of this study."""
+    """Each column's mean and deviation, from the sums of a statistics round of this study.
+
+    Empty when the sums are of another length: nodes that take no part follow any study.
+    """
+    if len(entries) != statistics_length(len(manifest.columns)):
+        return ()
     phase = next(phase for phase in manifest.phases if phase.kind == "statistics")
     return column_statistics(
         entries,

@@ -41,7 +41,7 @@ from pnyx.protocol.events import (
     TrainingFinished,
 )
 from pnyx.protocol.evidence.docket import PREFIX as EVIDENCE
-from pnyx.protocol.evidence.docket import Docket
+from pnyx.protocol.evidence.docket import Conviction, Docket
 from pnyx.protocol.evidence.proofs import offence_of
 from pnyx.protocol.gossip import Gossip, blob_name, item_id
 from pnyx.protocol.identity import Census, sign_body
@@ -516,9 +516,9 @@ class NodeMachine:
     # --- evidence -------------------------------------------------------------------------------
 
     @property
-    def convicted(self) -> tuple[bytes, ...]:
-        """Node ids that evidence held here proves guilty."""
-        return tuple(self.census.node_ids[index] for index in self.docket.culprits)
+    def convictions(self) -> tuple[Conviction, ...]:
+        """Nodes against which evidence is held, and by which rule."""
+        return self.docket.convictions
 
     def accuse(self, plan: RoundPlan, evidence: Evidence) -> None:
         """Take evidence that this node found itself; what cannot be passed on is told only."""

@@ -1,4 +1,4 @@
-"""The vault of one owner: data, consents and ledger behind one key."""
+"""The vault of one owner: data, consents, ledger and measurements behind one key."""
 
 import math
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from pnyx.vault.collections import Array, Collections
 from pnyx.vault.consents import Consents
 from pnyx.vault.database import Database
 from pnyx.vault.ledger import Ledger
+from pnyx.vault.measurements import Measurements
 
 
 class Vault:
@@ -20,6 +21,7 @@ class Vault:
         self.collections = Collections(database)
         self.consents = Consents(database)
         self.ledger = Ledger(database, self.consents, epsilon_total_max)
+        self.measurements = Measurements(database)
 
     @classmethod
     def open(cls, directory: Path, key: bytes, *, epsilon_total_max: float = math.inf) -> "Vault":

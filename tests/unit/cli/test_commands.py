@@ -13,7 +13,17 @@ from pnyx.cli.consent import _terms
 from pnyx.cli.study import _outcome
 from pnyx.node.control import PhaseSummary, RoundSummary, StudySummary
 
-HEAVY = ("numpy", "torch", "cryptography", "pyarrow", "sqlcipher3", "asyncio", "msgspec", "nacl")
+HEAVY = (
+    "numpy",
+    "torch",
+    "cryptography",
+    "pyarrow",
+    "sqlcipher3",
+    "asyncio",
+    "msgspec",
+    "nacl",
+    "jinja2",
+)
 runner = CliRunner()
 
 

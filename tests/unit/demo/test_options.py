@@ -21,5 +21,11 @@ from pnyx.errors import ConfigError
 )
 def test_out_of_range(options: dict, said: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=said):
-        run_demo(keep=tmp_path / "unused", **options)
-    assert not (tmp_path / "unused").exists()
+        run_demo(keep=tmp_path / "unused", report=tmp_path / "report.html", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_report_that_cannot_be_written_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be written"):
+        run_demo(keep=tmp_path / "unused", report=tmp_path / "gone" / "report.html")
+    assert list(tmp_path.iterdir()) == []

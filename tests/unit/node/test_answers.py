@@ -13,9 +13,11 @@ from pnyx.errors import ConsentError, PnyxError
 from pnyx.node.answers import Answers, ledger_lines
 from pnyx.node.bundle import read_bundle
 from pnyx.node.control import (
+    ConvictedNode,
     Decide,
     Export,
     Ledger,
+    OwnAccuracy,
     Propose,
     Result,
     Status,
@@ -25,7 +27,9 @@ from pnyx.node.control import (
 )
 from pnyx.primitives import codec
 from pnyx.protocol.events import Event, Notice, RequestRefused, StudyProposed
-from pnyx.vault import StudyRequest, Vault
+from pnyx.protocol.evidence.docket import Conviction
+from pnyx.protocol.evidence.proofs import Offence
+from pnyx.vault import Measurement, StudyRequest, Vault
 
 LENGTH = 9
 NOW = 1000.0
@@ -160,6 +164,33 @@ def test_result_lists_certified_rounds(ask) -> None:
     assert [r.round_number for r in result.rounds] == [1, 2]
     assert all(r.contributors >= 3 and r.kind == "train" for r in result.rounds)
     assert result.model == ask.daemon.machine.studies[ask.study].model
+
+
+def test_result_has_what_the_owner_measured(ask) -> None:
+    assert ask(Result(ask.study.hex())).own is None
+    ask.daemon.vault.measurements.record(
+        Measurement(
+            study=ask.study,
+            round_number=2,
+            alone=0.9,
+            shared=0.8,
+            personalised=0.95,
+            held_out=30,
+            at=NOW,
+        )
+    )
+    assert ask(Result(ask.study.hex())).own == OwnAccuracy(0.9, 0.8, 0.95, 30)
+
+
+def test_result_names_who_is_convicted(ask, monkeypatch) -> None:
+    assert ask(Result(ask.study.hex())).convicted == ()
+    machine = ask.daemon.machine
+    found = (Conviction(3, Offence.WRONG_SHARE, b"e" * 32),)
+    proven = SimpleNamespace(studies=machine.studies, convictions=found)
+    monkeypatch.setattr(ask.daemon, "machine", proven)
+    assert ask(Result(ask.study.hex())).convicted == (
+        ConvictedNode(machine.census.node_ids[3].hex(), Offence.WRONG_SHARE, (b"e" * 32).hex()),
+    )
 
 
 def test_exported_bundle_holds_the_chain(ask) -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from tests.support.town import manifest, phase
 
 from pnyx.errors import ConsentError, TrainingError
@@ -190,6 +191,8 @@ def test_answers_that_are_none(vault, rows, message):
         ({"phases": [COLLECTING, COLLECTING, TRAINING]}, "one statistics phase"),
         ({"phases": [COLLECTING, phase(9)]}, "does not match its program"),
         ({"phases": [phase_for("statistics", statistics_bounds(3), **TERMS)]}, "does not match"),
+        ({"phases": [replace(COLLECTING, metrics_length=1), TRAINING]}, "does not match"),
+        ({"phases": [COLLECTING, replace(TRAINING, metrics_length=0)]}, "does not match"),
         ({"phases": [phase_for("poll", poll_bounds(3, 1, None), **TERMS)]}, "does not match"),
     ],
 )

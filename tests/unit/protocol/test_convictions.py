@@ -153,6 +153,8 @@ def test_evidence_is_stored_before_it_is_told_and_restored():
     town.restart(0)
     town.run(seconds=1.0)
     assert town.machines[0].docket.culprits == before == (trial.traitor,)
+    (told,) = town.machines[0].convictions
+    assert (told.culprit, len(told.evidence)) == (trial.traitor, 32)
     names = {e.evidence for e in town.effects(PeerBlamed)}
     assert any(town.machines[0]._gossip.get(name) for name in names)
 

@@ -8,6 +8,8 @@ more of that peer is looked at, for an honest node passes on only what it has ve
 from collections import Counter
 from collections.abc import Iterable
 
+import msgspec
+
 from pnyx.errors import RuleBroken
 from pnyx.primitives import codec
 from pnyx.protocol.evidence.proofs import Offence, check_evidence, offence_of
@@ -19,6 +21,14 @@ from pnyx.protocol.ports import Crypto
 from pnyx.protocol.round.plan import RoundPlan
 
 PREFIX = "chain/evidence/"
+
+
+class Conviction(msgspec.Struct, frozen=True):
+    """A node, by its census index, the rule that it broke, and the hash of what proves it."""
+
+    culprit: int
+    offence: Offence
+    evidence: bytes
 
 
 class Docket:
@@ -39,6 +49,11 @@ class Docket:
     def culprits(self) -> tuple[int, ...]:
         """Census indices of convicted nodes, ascending."""
         return tuple(sorted(self._culprits))
+
+    @property
+    def convictions(self) -> tuple[Conviction, ...]:
+        """What is held, in order of culprit and offence."""
+        return tuple(Conviction(*key, held) for key, held in sorted(self._held.items()))
 
     def convicted(self, index: int | None) -> bool:
         """Whether evidence against the node with this census index is held."""
