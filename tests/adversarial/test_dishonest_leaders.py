@@ -5,17 +5,23 @@ It can only delay: after a time-out the next leader finishes the round with one 
 
 import pytest
 from msgspec.structs import replace
+from tests.support.ballots import echo_again
 from tests.support.town import Town
 
+from pnyx.primitives import codec
+from pnyx.protocol.agreement import Agreement
 from pnyx.protocol.messages import (
     Certificate,
     ChallengeReveal,
     CloseNow,
     Decision,
+    Instance,
     Phase,
     Proposal,
     ReleaseBundle,
+    Vote,
 )
+from pnyx.protocol.round.values import VALUE_BYTES_MAX, CloseValue
 
 LED = (Proposal, Certificate, ChallengeReveal, ReleaseBundle, CloseNow, Decision)
 
@@ -77,6 +83,39 @@ def test_leader_that_forges_values_and_certificates():
     assert sum(town.model(study)) == town.certified()[0].contributors
     assert town.blamed() == set()
     assert any("Cannot decode" in rule for rule in town.rules())
+
+
+def echoes_of_two_closed_lists() -> list[int]:
+    """A leader shows everybody a second closed list, as valid, in the same view.
+
+    Returns how many lists each honest member echoed.
+    """
+
+    rounds = set()
+
+    def two(place, message):
+        if isinstance(message, Proposal) and message.instance is Instance.CLOSE:
+            rounds.add(message.context)
+            closed = codec.decode(message.value, CloseValue, bytes_max=VALUE_BYTES_MAX)
+            fewer = CloseValue(closed.votes[:-1], closed.headers)  # still a quorum
+            return [message, replace(message, value=codec.encode(fewer))]
+        return None
+
+    town, study, finished = led_by_a_liar(two)
+    assert finished
+    assert sum(town.model(study)) == town.certified()[0].contributors
+    echoed: dict[int, set[bytes]] = {}
+    for vote in town.sent(Vote):
+        named = vote.instance, vote.phase, vote.view
+        if vote.context in rounds and named == (Instance.CLOSE, Phase.ECHO, 0):
+            echoed.setdefault(vote.member, set()).add(vote.value_hash)
+    return [len(values) for values in echoed.values()]
+
+
+def test_leader_that_proposes_two_values_in_one_view(monkeypatch):
+    assert set(echoes_of_two_closed_lists()) == {1}
+    monkeypatch.setattr(Agreement, "on_proposal", echo_again)
+    assert set(echoes_of_two_closed_lists()) == {2}, "echoing once in a view is the defence"
 
 
 def test_proposal_by_a_member_that_does_not_lead():

@@ -1,44 +1,97 @@
 """D3, T1: whatever bytes a peer sends, the machine neither raises nor acts for it.
 
-Random bytes, and every message of a whole study with bytes flipped, cut or fields replaced, are
-given to machines in the middle of a round. Nothing but MessageRejected may name the sender, and
-the round afterwards still ends with an exact sum. The full count also watches resident memory.
+Random bytes are given to machines in the middle of a round. Every message of a whole study arrives
+first with bytes flipped, cut or put in, said by a corrupt member; and everything that was said in a
+study is said again in another. Nobody else may be blamed, and the round still ends with an exact
+sum. The full count also watches resident memory.
 """
+
+from collections.abc import Callable
 
 import msgspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.evidence import flipped
 from tests.support.town import Town, manifest
 from tests.transport_kit import resident_bytes
 
+from pnyx.errors import ProtocolError
 from pnyx.primitives import codec
+from pnyx.primitives.hashing import digest
 from pnyx.protocol.events import MessageRejected, Send
-from pnyx.protocol.messages import Message
+from pnyx.protocol.identity import sign_body
+from pnyx.protocol.machine import NodeMachine
+from pnyx.protocol.messages import (
+    Contribution,
+    MemberInput,
+    Message,
+    Receipt,
+    RoundBody,
+    RoundMessage,
+    VerifyResponse,
+)
+from pnyx.protocol.round import holdings
+from pnyx.protocol.round.plan import RoundPlan
+from pnyx.simulator.crypto import IdealCrypto
+
+BYTES_MAX = 2**24
+LIAR = 6  # leads the first view of round 1
+Meddle = Callable[[Town, int, Message], None]
+
+
+def read(payload: bytes) -> Message:
+    return codec.decode(payload, Message, bytes_max=BYTES_MAX)
+
+
+def troubled_study(meddle: Meddle, seconds: float = 200.0) -> Town:
+    """A study in which every kind of message is sent: a leader is away for 5 s, and answers wrong.
+
+    meddle(town, receiver, message) is called before a message is handed to the network.
+    """
+    town = Town()
+
+    def wire(sender, receiver, message):
+        meddle(town, receiver, message)
+        if sender == LIAR and isinstance(message, MemberInput):
+            body = codec.decode(message.signed.body, RoundBody, bytes_max=BYTES_MAX)
+            if isinstance(body, VerifyResponse):
+                wrong = msgspec.structs.replace(body, values=flipped(body.values))
+                name, crypto = town.census.node_ids[LIAR], town.cryptos[LIAR]
+                signed = sign_body(crypto, town.census.network, name, wrong)
+                return [msgspec.structs.replace(message, signed=signed)]
+        return None
+
+    town.wire = wire
+    study = town.propose()
+    town.run(town.in_round(study, 1))
+    assert town.plan(study).committee[0] == LIAR
+    town.run(seconds=0.11)
+    town.crash(LIAR)
+    town.run(seconds=5.0)
+    town.restart(LIAR)
+    assert town.run(town.finished(study), seconds)
+    (certified,) = town.certified(0)
+    assert sum(town.model(study)) == certified.contributors
+    assert max(town.model(study)) == 1
+    assert town.blamed() <= {LIAR}, "an honest node is blamed"
+    return town
 
 
 def corpus() -> dict[str, list[bytes]]:
-    """A few valid payloads of every kind that a study sends."""
-    town = Town()
-    study = town.propose()
-    town.crash(8)
-    town.run(town.finished(study))
+    """Valid payloads of every kind, as honest nodes hear them."""
     found: dict[str, list[bytes]] = {}
-    for effect in town.effects(Send):
-        kind = type(codec.decode(effect.payload, Message, bytes_max=2**24)).__name__
-        if len(found.setdefault(kind, [])) < 40:
-            found[kind].append(effect.payload)
+
+    def note(town: Town, receiver: int, message: Message) -> None:
+        if receiver != LIAR and town.alive[receiver]:
+            found.setdefault(type(message).__name__, []).append(codec.encode(message))
+
+    troubled_study(note)
     return found
 
 
 CORPUS = corpus()
-ROUND_MESSAGES = [
-    message
-    for payloads in CORPUS.values()
-    for message in (codec.decode(each, Message, bytes_max=2**24) for each in payloads)
-    if hasattr(message, "context")
-]
 
 
 def middle(step: float) -> tuple[Town, bytes]:
@@ -49,6 +102,9 @@ def middle(step: float) -> tuple[Town, bytes]:
     return town, study
 
 
+TOWN, _ = middle(0.1)
+
+
 @given(st.binary(max_size=200))
 @settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
 def test_random_bytes(payload):
@@ -56,38 +112,61 @@ def test_random_bytes(payload):
     assert all(isinstance(effect, MessageRejected | Send) for effect in effects)
 
 
-TOWN, _ = middle(0.1)
+def test_every_kind_of_message_is_attacked():
+    kinds = {each.__name__ for each in Message.__args__}
+    assert set(CORPUS) == kinds
 
 
 COUNTS = [300, pytest.param(1_000_000, marks=pytest.mark.full)]
-ROUND_OF_MESSAGES = 10_000  # then another study begins: a round hears no more than this
+COPIES_IN_A_STUDY = 10_000  # then another study begins
 RSS_GROWTH_BYTES_MAX = 64 * 1024 * 1024
+
+
+class Mutations:
+    """Every message of a kind, altered a few times and said by the liar, arrives first."""
+
+    def __init__(self, kind: str, copies: int, seed: int) -> None:
+        self.kind = kind
+        self.copies_each = -(-copies // len(CORPUS[kind]))
+        self.left = copies
+        self.generator = np.random.Generator(np.random.PCG64(seed))
+        self.busy = False
+
+    def __call__(self, town: Town, receiver: int, message: Message) -> None:
+        if self.busy or type(message).__name__ != self.kind:
+            return
+        if receiver == LIAR or not town.alive[receiver]:
+            return
+        self.busy = True  # what an altered message brings about is not altered again
+        payload = codec.encode(message)
+        for _ in range(min(self.left, self.copies_each)):
+            self.left -= 1
+            changed = mutated(payload, self.generator)
+            if changed != payload:
+                town.inject(LIAR, receiver, changed)
+        self.busy = False
 
 
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("kind", sorted(CORPUS))
 def test_mutated_message(kind, count):
-    generator = np.random.Generator(np.random.PCG64(len(kind)))
     town_bytes = 0
-    for first in range(0, count, ROUND_OF_MESSAGES):
-        town, study = middle(float(generator.uniform(0.0, 0.4)))
-        for at in range(min(count - first, ROUND_OF_MESSAGES)):
-            payload = CORPUS[kind][int(generator.integers(len(CORPUS[kind])))]
-            receiver = int(generator.integers(town.count))
-            town.inject((receiver + 1) % town.count, receiver, mutated(payload, generator))
-            if at % 1_000 == 0:
-                del town.log[:-1_000]  # the harness's own memory
-        assert town.run(town.finished(study), seconds=120.0)
-        assert sum(town.model(study)) == town.certified()[0].contributors
-        assert max(town.model(study)) == 1
+    for seed, first in enumerate(range(0, count, COPIES_IN_A_STUDY)):
+        copies = min(count - first, COPIES_IN_A_STUDY)
+        mutations = Mutations(kind, copies, seed)
+        troubled_study(mutations)
+        assert mutations.left < copies // 2
         grown = resident_bytes()
         town_bytes = town_bytes or grown
         assert grown - town_bytes < RSS_GROWTH_BYTES_MAX
 
 
 def mutated(payload: bytes, generator: np.random.Generator) -> bytes:
-    """One to three changes: a byte flipped, the end cut off, bytes put in."""
+    """A byte flipped, or one to three changes: flipped bytes, the end cut off, bytes put in."""
     changed = bytearray(payload)
+    if generator.integers(2):
+        changed[int(generator.integers(len(changed)))] ^= int(generator.integers(1, 256))
+        return bytes(changed)
     for _ in range(int(generator.integers(1, 4))):
         match int(generator.integers(3)):
             case 0 if changed:
@@ -100,40 +179,102 @@ def mutated(payload: bytes, generator: np.random.Generator) -> bytes:
     return bytes(changed)
 
 
-@pytest.mark.parametrize("kind", sorted(CORPUS))
-def test_replayed_message(kind):
-    """Valid messages of the same study, and of another that differs in one bit of its manifest."""
-    town, study = middle(0.2)
-    for at, payload in enumerate(CORPUS[kind]):
-        receiver = at % town.count
-        town.inject((receiver + 1) % town.count, receiver, payload)
+def test_a_machine_that_is_not_guarded_would_stop(monkeypatch):
+    monkeypatch.setattr(NodeMachine, "_guard", lambda machine, peer, act: act())
+    with pytest.raises(ProtocolError):
+        troubled_study(Mutations("Pull", 10, 0))
+
+
+def test_a_machine_that_believes_any_signature_would_act(monkeypatch):
+    monkeypatch.setattr(IdealCrypto, "verify", lambda *_: True)
+    with pytest.raises(AssertionError):
+        troubled_study(Mutations("MemberInput", 300, 0))
+
+
+def receipts_for_altered_shares() -> int:
+    """How often a member receipts a share that does not verify, at the first sight of it."""
+    mutations = Mutations("Contribution", 2_000, 0)
+    seen: set[tuple[int, bytes]] = set()
+    found = 0
+
+    def first_ones(town: Town, receiver: int, message: Message) -> None:
+        nonlocal found
+        if isinstance(message, Contribution) and (receiver, message.header.signer) not in seen:
+            seen.add((receiver, message.header.signer))
+            before = len(town.log)
+            mutations(town, receiver, message)
+            sent = [each for _, _, each in town.log[before:] if isinstance(each, Send)]
+            found += sum(isinstance(read(each.payload), Receipt) for each in sent)
+
+    troubled_study(first_ones)
+    assert len(seen) > 30
+    return found
+
+
+def test_altered_share_gets_no_receipt(monkeypatch):
+    assert receipts_for_altered_shares() == 0
+    monkeypatch.setattr(holdings, "verify_merkle_proof", lambda *_: True)
+    assert receipts_for_altered_shares() > 0, "the commitment is the defence"
+
+
+@pytest.mark.parametrize("step", [0.05, 0.1, 0.15, 0.25, 0.35, 0.45])
+def test_replayed_message(step):
+    """In each step of a round all that was said so far is said again, by others."""
+    town, study = middle(step)
+    said = [(sender, e.payload) for _, sender, e in town.log if isinstance(e, Send)]
+    for at, (sender, payload) in enumerate(said):
+        teller = (sender + 1 + at % (town.count - 1)) % town.count
+        town.inject(teller, (teller + 1 + at // 8 % 8) % town.count, payload)
     assert town.run(town.finished(study), seconds=120.0)
     assert sum(town.model(study)) == town.certified()[0].contributors
     assert max(town.model(study)) == 1
+    assert town.blamed() == set(), "an honest node is blamed"
 
 
 REPLAYS = [400, pytest.param(100_000, marks=pytest.mark.full)]
 
 
+def replayed_into_another_study(said: list[RoundMessage], count: int, seed: int) -> None:
+    """Say again what one study said, as it was and with the next one's context."""
+    generator = np.random.Generator(np.random.PCG64(seed))
+    town = Town()
+    study = town.propose(plan=manifest(town.count, nonce=b"another study".ljust(32)))
+    town.run(town.in_round(study, 1))
+    context = town.plan(study).context
+    for _ in range(count):
+        message = said[int(generator.integers(len(said)))]
+        if generator.integers(2):
+            message = msgspec.structs.replace(message, context=context)
+        receiver = int(generator.integers(town.count))
+        sender = int(generator.integers(town.count))
+        if sender != receiver:
+            town.inject(sender, receiver, message)
+    assert town.run(town.finished(study), seconds=300.0)
+    (certified,) = town.certified(0)
+    assert sum(town.model(study)) == certified.contributors
+    assert max(town.model(study)) <= 1
+    assert town.blamed() == set(), "an honest node is blamed"
+
+
+def in_rounds(said: dict[str, list[bytes]]) -> list[RoundMessage]:
+    messages = (read(each) for payloads in said.values() for each in payloads)
+    return [message for message in messages if isinstance(message, RoundMessage)]
+
+
 @pytest.mark.parametrize("count", REPLAYS)
 def test_replayed_into_another_study(count):
-    """Everything that one study said, given to the next one as it is and with its context."""
-    generator = np.random.Generator(np.random.PCG64(1))
-    for first in range(0, count, ROUND_OF_MESSAGES):
-        town = Town()
-        study = town.propose(plan=manifest(town.count, nonce=b"another study".ljust(32)))
-        town.run(town.in_round(study, 1))
-        context = town.plan(study).context
-        for _ in range(min(count - first, ROUND_OF_MESSAGES)):
-            message = ROUND_MESSAGES[int(generator.integers(len(ROUND_MESSAGES)))]
-            if generator.integers(2):
-                message = msgspec.structs.replace(message, context=context)
-            receiver = int(generator.integers(town.count))
-            sender = int(generator.integers(town.count))
-            if sender != receiver:
-                town.inject(sender, receiver, message)
-        assert town.run(town.finished(study), seconds=300.0)
-        (certified,) = town.certified(0)
-        assert sum(town.model(study)) == certified.contributors
-        assert max(town.model(study)) <= 1
-        assert town.blamed() == set()
+    said = in_rounds(CORPUS)
+    for seed, first in enumerate(range(0, count, COPIES_IN_A_STUDY)):
+        replayed_into_another_study(said, min(count - first, COPIES_IN_A_STUDY), seed)
+
+
+def test_a_context_that_does_not_name_the_study_would_let_words_pass(monkeypatch):
+    """Under one context what honest nodes said in two studies contradicts itself."""
+
+    def place(plan: RoundPlan) -> bytes:
+        collects_joins = plan.join_window_s > 0  # unlike the first beacon of the epoch
+        return digest("test", bytes((plan.round_number, plan.attempt, collects_joins)))
+
+    monkeypatch.setattr(RoundPlan, "context", property(place))
+    with pytest.raises(AssertionError):
+        replayed_into_another_study(in_rounds(corpus()), REPLAYS[0], 0)

@@ -3,6 +3,8 @@
 Each attempt is believed once its defence is taken away, so each shows that its defence is needed.
 """
 
+from contextlib import suppress
+
 import pytest
 from msgspec.structs import replace
 from tests.support.committee import Committee
@@ -16,6 +18,7 @@ from tests.support.evidence import (
     wrong_share,
 )
 
+from pnyx.errors import RuleBroken
 from pnyx.primitives import codec
 from pnyx.protocol.aggregation import direct
 from pnyx.protocol.aggregation.encoding import FIELDS
@@ -30,6 +33,8 @@ from pnyx.protocol.messages import (
     WrongRelease,
     WrongShare,
 )
+from pnyx.protocol.round import holdings
+from pnyx.protocol.round.holdings import Holdings
 from pnyx.protocol.round.values import header_hash, headers_root
 from pnyx.protocol.selection import committee_size
 
@@ -62,6 +67,27 @@ def test_dealer_opens_another_share_than_it_committed_to(monkeypatch):
     assert not S.convicts(framed)
     monkeypatch.setattr(proofs, "verify_merkle_proof", lambda *_: True)
     assert S.convicts(framed)
+
+
+def test_dealer_hands_a_member_another_share_than_it_commits_to(monkeypatch):
+    """A member that kept it would answer by it, and be convicted by the committed one."""
+    handed, payloads = S.c.payloads(DEALER, seed=1), S.c.payloads(DEALER)
+    header = S.c.header(DEALER, payloads)
+    services, _ = S.c.services(LIAR)
+    private_key = S.c.private_key(LIAR)
+
+    def keeps() -> bool:
+        held = Holdings(services, S.c.reader, LIAR, private_key, lambda *_: None)
+        message = S.c.contribution(DEALER, LIAR, handed, header)
+        with suppress(RuleBroken):
+            held.add_contribution(message, S.c.opened, receipt=True)
+        return held.share_of(header) is not None
+
+    assert not keeps()
+    monkeypatch.setattr(holdings, "verify_merkle_proof", lambda *_: True)
+    assert keeps()
+    answer = S.c.member_signed(LIAR, S.response(LIAR, DEALER, handed, header))
+    assert S.convicts(S.evidence(LIAR, WrongAnswer(header, S.opened(payloads, LIAR), answer, ())))
 
 
 def test_member_lies_and_opens_its_share_to_convict_the_dealer(monkeypatch):

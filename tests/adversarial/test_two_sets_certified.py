@@ -8,8 +8,9 @@ member that forgets its durable slot lets a single traitor do it.
 from itertools import product
 
 import pytest
-from tests.support.ballots import MEMBERS, QUORUM, Ballot, certificate, proof
+from tests.support.ballots import MEMBERS, QUORUM, Ballot, certificate, echo_again, proof
 
+from pnyx.protocol.agreement import Agreement
 from pnyx.protocol.messages import Phase, Vote
 
 BOUND = 2 * QUORUM - MEMBERS
@@ -17,12 +18,15 @@ SETS = (b"the set", b"the set without its victim")
 
 
 def locks(ballot: Ballot, value: bytes, view: int) -> bool:
-    """Whether an honest member signs a lock on the value, shown all that the coalition can forge.
+    """Whether an honest member locks the value, shown all that the coalition can forge."""
+    return ballot.echo(value, view) is not None and locks_echoed(ballot, value, view)
+
+
+def locks_echoed(ballot: Ballot, value: bytes, view: int) -> bool:
+    """The second half of it.
 
     The coalition alone is no quorum: the certificates shown are granted to it, and counted below.
     """
-    if ballot.echo(value, view) is None:
-        return False
     vote = ballot.agreement.on_certificate(certificate(value, Phase.ECHO, view), view)
     return isinstance(vote, Vote)
 
@@ -52,6 +56,20 @@ def test_two_sets_need_a_coalition_of_2q_minus_k():
 def test_a_single_traitor_suffices_when_restarts_forget():
     assert not two_sets(1)
     assert two_sets(1, amnesia=True), "the durable slot is the defence"
+
+
+def both_sets_at_once(member: int) -> list[bool]:
+    """Both are proposed in one view before either has a certificate: which of them get a lock."""
+    ballot = Ballot(member)
+    echoed = [each for each in SETS if ballot.echo(each, 0) is not None]
+    return [each in echoed and locks_echoed(ballot, each, 0) for each in SETS]
+
+
+def test_one_echo_in_a_view_is_the_defence_before_anything_is_locked(monkeypatch):
+    """A lock keeps a member from a second value only once it has one."""
+    assert both_sets_at_once(0) == [True, False]
+    monkeypatch.setattr(Agreement, "on_proposal", echo_again)
+    assert both_sets_at_once(0) == [True, True], "a single traitor would suffice"
 
 
 @pytest.mark.parametrize("view", [1, 5])

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from pnyx.errors import RuleBroken
 from pnyx.primitives.signature import QuorumCertificate
 from pnyx.protocol.agreement import Agreement, value_hash, vote_statement
@@ -82,3 +84,13 @@ def certificate(value: bytes, phase: Phase, view: int = 0, **terms) -> Certifica
 def proof(value: bytes, view: int, **terms) -> EchoProof:
     """A quorum echoed the value in the view."""
     return EchoProof(view, value_hash(value), quorum(value, Phase.ECHO, view, **terms))
+
+
+_echo = Agreement.on_proposal
+
+
+def echo_again(agreement: Agreement, proposal: Proposal) -> Vote | None:
+    """The weak member: it echoes another value in a view in which it has echoed already."""
+    slot = agreement._slot
+    agreement._slot = replace(slot, echo_view=min(slot.echo_view, proposal.view - 1))
+    return _echo(agreement, proposal)

@@ -172,7 +172,8 @@ class Town:
     """Machines, their durable stores, and the queue between them.
 
     wire(sender, receiver, message) returns the messages to deliver instead, or None for the
-    message as it is. consents, debits: who says no. log: every effect with its time and node.
+    message as it is. consents, debits: who says no. keeps: what a disk does not lose, by key.
+    log: every effect with its time and node.
     """
 
     count: int = 9
@@ -182,6 +183,7 @@ class Town:
     serving: Callable[[int], bool] = lambda index: True
     consents: Callable[[int], bool] = lambda index: True
     debits: Callable[[int], bool] = lambda index: True
+    keeps: Callable[[str], bool] = lambda key: True
     wire: Wire | None = None
     vector: Callable[[int, int, int], np.ndarray] = lambda index, round_number, length: unit(
         index, length
@@ -265,7 +267,7 @@ class Town:
                 receiver = self.census.index_of(effect.peer)
                 assert receiver is not None
                 self._deliver(index, receiver, effect.payload)
-            case Persist():
+            case Persist() if self.keeps(effect.key):
                 self.stored[index][effect.key] = effect.value
             case Forget():
                 for key in [k for k in self.stored[index] if k.startswith(effect.prefix)]:

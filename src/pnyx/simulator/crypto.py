@@ -11,6 +11,7 @@ from pnyx.errors import MalformedMessage
 from pnyx.primitives.envelope import ENVELOPE_OVERHEAD_BYTES
 
 _TAG_BYTES = 16
+_PADDING = bytes(ENVELOPE_OVERHEAD_BYTES - _TAG_BYTES)
 
 
 def _hash(person: bytes, *parts: bytes, size: int = 32) -> bytes:
@@ -52,13 +53,11 @@ class IdealCrypto:
     def seal(self, public_key: bytes, plaintext: bytes, info: bytes) -> bytes:
         """Bind the plaintext to key and context; it stays readable to the simulator."""
         tag = _hash(b"pnyx-seal", public_key, info, plaintext, size=_TAG_BYTES)
-        return bytes(ENVELOPE_OVERHEAD_BYTES - _TAG_BYTES) + tag + plaintext
+        return _PADDING + tag + plaintext
 
     def open_envelope(self, private_key: bytes, sealed: bytes, info: bytes) -> bytes:
         """Open an envelope; raises MalformedMessage when key or context differ."""
-        tag = sealed[ENVELOPE_OVERHEAD_BYTES - _TAG_BYTES : ENVELOPE_OVERHEAD_BYTES]
         plaintext = sealed[ENVELOPE_OVERHEAD_BYTES:]
-        public_key = ideal_public_key(private_key)
-        if tag != _hash(b"pnyx-seal", public_key, info, plaintext, size=_TAG_BYTES):
+        if sealed != self.seal(ideal_public_key(private_key), plaintext, info):
             raise MalformedMessage("an envelope does not open")
         return plaintext
