@@ -1,0 +1,150 @@
+"""How a child confines itself, and what it can say about it afterwards."""
+
+import math
+import os
+import resource
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from pnyx.sandbox import filters, kernel, landlock
+
+_FULL = "full"
+
+
+class Confinement(msgspec.Struct, frozen=True, kw_only=True):
+    """Which defences took effect in a process, as it found out itself.
+
+    landlock_version: of Landlock, 0 if it is not in force. system_calls: filtered by seccomp.
+    limits: memory, processor time where asked for, descriptors, files and locked memory are
+    bounded.
+    """
+
+    landlock_version: int
+    system_calls: bool
+    limits: bool
+
+    @property
+    def full(self) -> bool:
+        """Whether everything that this package knows is in force."""
+        return self.landlock_version > 0 and self.system_calls and self.limits
+
+    def describe(self) -> str:
+        """For an owner: "full", or "reduced: ..." with what is missing."""
+        if self.full:
+            return _FULL
+        missing = [
+            words
+            for words, there in (
+                ("system calls are not filtered", self.system_calls),
+                ("files and network are not barred by Landlock", self.landlock_version > 0),
+                ("memory is not bounded", self.limits),
+            )
+            if not there
+        ]
+        return "reduced: " + ", ".join(missing)
+
+
+def confine(
+    profile: filters.Profile,
+    *,
+    channel: int,
+    memory_bytes: int,
+    cpu_seconds: int | None = None,
+) -> Confinement:
+    """Confine this process for good; call it when everything it needs is loaded.
+
+    channel: the one descriptor that stays open; standard input, output and errors lead nowhere.
+    memory_bytes: address space beyond what is in use now. cpu_seconds: from now on, after which
+    SIGXCPU ends the process; None leaves that to the parent. Returns what took effect: a defence
+    that this machine lacks is left out, never an error.
+    """
+    _close_all_but(channel)
+    machine = kernel.architecture()
+    limits = _Limits.beyond_now(memory_bytes, cpu_seconds)
+    if machine is None:
+        return Confinement(landlock_version=0, system_calls=False, limits=limits.impose())
+    threads = sum(1 for _ in Path("/proc/self/task").iterdir())
+    program = filters.compile_filter(profile, machine)
+    kernel.forbid_new_privileges()
+    kernel.hide_memory()
+    kernel.drop_capabilities(machine)
+    # In this order: each step still needs what the next one takes away.
+    landlock_version = landlock.restrict(machine, threads=threads)
+    limited = limits.impose()
+    return Confinement(
+        landlock_version=landlock_version,
+        system_calls=_filter_calls(program, machine),
+        limits=limited,
+    )
+
+
+def close_descriptors(kept: set[int]) -> None:
+    """Close every descriptor but these."""
+    for descriptor in {int(entry.name) for entry in Path("/dev/fd").iterdir()} - kept:
+        with suppress(OSError):  # the listing's own is closed already
+            os.close(descriptor)
+
+
+def _close_all_but(channel: int) -> None:
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(nowhere, standard)
+    close_descriptors({0, 1, 2, channel})
+
+
+class _Limits(msgspec.Struct, frozen=True):
+    """Values for `setrlimit`, computed while /proc can still be read."""
+
+    address_space_bytes: int | None  # None: not accounted in a useful way on this system
+    cpu_seconds: int | None
+
+    @classmethod
+    def beyond_now(cls, memory_bytes: int, cpu_seconds: int | None) -> "_Limits":
+        address_space = None
+        if sys.platform == "linux":
+            pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+            address_space = pages * resource.getpagesize() + memory_bytes
+        if cpu_seconds is not None:
+            usage = resource.getrusage(resource.RUSAGE_SELF)
+            cpu_seconds += math.ceil(usage.ru_utime + usage.ru_stime)
+        return cls(address_space, cpu_seconds)
+
+    def impose(self) -> bool:
+        """Impose them, and tell whether all of them hold."""
+        for name in ("NOFILE", "FSIZE", "CORE", "NPROC", "MEMLOCK", "MSGQUEUE"):
+            limit = getattr(resource, f"RLIMIT_{name}", None)  # some exist on Linux only
+            if limit is not None:
+                resource.setrlimit(limit, (0, 0))
+        if self.cpu_seconds is not None:
+            # Above the soft limit SIGXCPU says why; the hard one is for who caught it.
+            _lower(resource.RLIMIT_CPU, self.cpu_seconds, self.cpu_seconds + 1)
+        if self.address_space_bytes is None:
+            return False
+        _lower(resource.RLIMIT_AS, self.address_space_bytes, self.address_space_bytes)
+        return True
+
+
+def _lower(limit: int, soft: int, hard: int) -> None:
+    """Set a limit, or keep what was there if it is lower still."""
+    now = resource.getrlimit(limit)
+    bounds = [
+        wanted if current == resource.RLIM_INFINITY else min(wanted, current)
+        for wanted, current in zip((soft, hard), now, strict=True)
+    ]
+    resource.setrlimit(limit, (bounds[0], bounds[1]))
+
+
+def _filter_calls(program: list[filters.Instruction], machine: str) -> bool:
+    """Install the filter, then look whether it answers."""
+    try:
+        filters.install_filter(program, machine)
+    except OSError:
+        return False
+    try:
+        kernel.call("getppid", machine)  # never fails, unless a filter refuses it
+    except PermissionError:
+        return True
+    return False
