@@ -139,6 +139,7 @@ def status(directory: Directory, as_json: Json = False) -> None:
             ("studies known", str(found.studies)),
             ("studies that ask you", str(found.studies_asking)),
             ("contributions sent", str(found.contributions_sent)),
+            ("training sandbox", found.sandbox),
         ],
     )
 

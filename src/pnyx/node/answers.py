@@ -91,6 +91,7 @@ class Answers:
     def _status(self) -> NodeStatus:
         daemon = self.daemon
         machine, census = daemon.machine, daemon.network.census
+        found = daemon.confinement
         asking = [s for s in machine.studies if daemon.vault.consents.get(s) is None]
         return NodeStatus(
             node_id=daemon.node_id.hex(),
@@ -105,6 +106,8 @@ class Answers:
             studies=len(machine.studies),
             studies_asking=len(asking),
             contributions_sent=daemon.vault.ledger.spent().contributions,
+            sandbox=found.describe() if found is not None else "the worker is starting",
+            confinement=found,
         )
 
     def _find(self, digits: str) -> StudyState:

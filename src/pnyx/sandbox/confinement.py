@@ -1,15 +1,13 @@
 """How a child confines itself, and what it can say about it afterwards."""
 
-import math
 import os
-import resource
-import sys
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from pnyx.sandbox import filters, kernel, landlock
+from pnyx.sandbox.limits import Limits
 
 _FULL = "full"
 
@@ -63,7 +61,7 @@ def confine(
     """
     _close_all_but(channel)
     machine = kernel.architecture()
-    limits = _Limits.beyond_now(memory_bytes, cpu_seconds)
+    limits = Limits.beyond_now(memory_bytes, cpu_seconds)
     if machine is None:
         return Confinement(landlock_version=0, system_calls=False, limits=limits.impose())
     threads = sum(1 for _ in Path("/proc/self/task").iterdir())
@@ -93,48 +91,6 @@ def _close_all_but(channel: int) -> None:
     for standard in (0, 1, 2):
         os.dup2(nowhere, standard)
     close_descriptors({0, 1, 2, channel})
-
-
-class _Limits(msgspec.Struct, frozen=True):
-    """Values for `setrlimit`, computed while /proc can still be read."""
-
-    address_space_bytes: int | None  # None: not accounted in a useful way on this system
-    cpu_seconds: int | None
-
-    @classmethod
-    def beyond_now(cls, memory_bytes: int, cpu_seconds: int | None) -> "_Limits":
-        address_space = None
-        if sys.platform == "linux":
-            pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-            address_space = pages * resource.getpagesize() + memory_bytes
-        if cpu_seconds is not None:
-            usage = resource.getrusage(resource.RUSAGE_SELF)
-            cpu_seconds += math.ceil(usage.ru_utime + usage.ru_stime)
-        return cls(address_space, cpu_seconds)
-
-    def impose(self) -> bool:
-        """Impose them, and tell whether all of them hold."""
-        for name in ("NOFILE", "FSIZE", "CORE", "NPROC", "MEMLOCK", "MSGQUEUE"):
-            limit = getattr(resource, f"RLIMIT_{name}", None)  # some exist on Linux only
-            if limit is not None:
-                resource.setrlimit(limit, (0, 0))
-        if self.cpu_seconds is not None:
-            # Above the soft limit SIGXCPU says why; the hard one is for who caught it.
-            _lower(resource.RLIMIT_CPU, self.cpu_seconds, self.cpu_seconds + 1)
-        if self.address_space_bytes is None:
-            return False
-        _lower(resource.RLIMIT_AS, self.address_space_bytes, self.address_space_bytes)
-        return True
-
-
-def _lower(limit: int, soft: int, hard: int) -> None:
-    """Set a limit, or keep what was there if it is lower still."""
-    now = resource.getrlimit(limit)
-    bounds = [
-        wanted if current == resource.RLIM_INFINITY else min(wanted, current)
-        for wanted, current in zip((soft, hard), now, strict=True)
-    ]
-    resource.setrlimit(limit, (bounds[0], bounds[1]))
 
 
 def _filter_calls(program: list[filters.Instruction], machine: str) -> bool:

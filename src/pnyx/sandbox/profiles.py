@@ -5,8 +5,12 @@ backward, errors and exhausted memory included) was seen to make these calls onl
 munmap, mprotect, futex; beside them come those that the same code makes under other conditions,
 such as the clock where the C library cannot read it without a call.
 
-Looking for a file, an import, a warning, a traceback, an attempt to start a thread: these were seen
-too, and get an error that the libraries handle. A traceback then lacks its source lines.
+Looking for a file, an import, a warning, a traceback: these were seen too, and get an error that
+the libraries handle. A traceback then lacks its source lines, a late import fails as if there were
+no such module.
+
+A new thread is a `clone` as a new process is, and kills. Refusing it would not do: OpenBLAS, which
+computes for numpy, waits for ever for threads that it could not start.
 
 Left out on purpose, though harmless at first sight: `rt_sigaction` and `rt_sigprocmask` would let a
 process outlive its CPU limit, `setrlimit` and `prlimit64` move it.
@@ -44,7 +48,6 @@ _WITHIN = (
 _DISPENSABLE = (
     "access",
     "clock_nanosleep",
-    "clone",  # a thread; a new process, too
     "close",
     "faccessat",
     "faccessat2",

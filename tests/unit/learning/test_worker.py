@@ -9,15 +9,10 @@ import msgspec
 import pytest
 
 from pnyx.errors import TrainingError
-from pnyx.learning import MlpProgram, TrainingWorker, initial_model, worker
+from pnyx.learning import MlpProgram, TrainingWorker, child, frames, initial_model, worker
+from pnyx.learning.frames import FrameReader, TrainingFailure, encode_frame
 from pnyx.learning.training import run_task, warm_up
-from pnyx.learning.worker import (
-    FRAME_BYTES_MAX,
-    FrameReader,
-    TrainingFailure,
-    decode_reply,
-    encode_frame,
-)
+from pnyx.sandbox import Confinement
 
 # The test runner's own threads; Python 3.12 warns of every fork beside one.
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
@@ -123,7 +118,7 @@ def test_endless_task_is_ended(trainer, monkeypatch, training_task, hyperparamet
 
 @on_linux
 def test_greedy_task_is_refused_memory(trainer, monkeypatch, training_task):
-    monkeypatch.setattr(worker, "MEMORY_GROWTH_BYTES_MAX", 64 << 20)
+    monkeypatch.setattr(child, "MEMORY_GROWTH_BYTES_MAX", 64 << 20)
     trainer.start()
     program = MlpProgram((5, 4096, 3))
     model = initial_model(program, bytes(32))
@@ -134,9 +129,10 @@ def test_greedy_task_is_refused_memory(trainer, monkeypatch, training_task):
 
 
 def test_hung_task_is_ended(trainer, monkeypatch, training_task):
-    monkeypatch.setattr(worker, "WALL_SECONDS_PER_TASK_MAX", 1)
-    monkeypatch.setattr(worker, "_answer", lambda body: time.sleep(60))
     trainer.start()
+    trainer.submit(training_task())
+    monkeypatch.setattr(worker, "WALL_SECONDS_PER_TASK_MAX", 1)
+    os.kill(trainer.process_id, signal.SIGSTOP)
     with pytest.raises(TrainingError, match="more than 1 seconds"):
         trainer.submit(training_task())
 
@@ -147,8 +143,8 @@ def test_worker_dies_with_its_parent():
     # tell it.
     script = (
         "import os, signal, time\n"
-        "from pnyx.learning import worker\n"
-        "worker._confine = lambda: time.sleep(30)\n"
+        "from pnyx.learning import child, worker\n"
+        "child.confine = lambda *_, **__: time.sleep(30)\n"
         "trainer = worker.TrainingWorker(); trainer.start()\n"
         "print(trainer.process_id, flush=True)\n"
         "time.sleep(0.2); os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -174,7 +170,7 @@ def test_worker_dies_with_its_parent():
 def test_frames_are_found_however_the_stream_is_cut(training_task):
     frame = encode_frame(TrainingFailure("one")) + encode_frame(TrainingFailure("two"))
     for size in range(1, len(frame) + 1):
-        reader = FrameReader()
+        reader = FrameReader(100)
         bodies = []
         for start in range(0, len(frame), size):
             bodies += reader.feed(frame[start : start + size])
@@ -184,29 +180,43 @@ def test_frames_are_found_however_the_stream_is_cut(training_task):
 
 def test_absurd_frame_length_is_refused():
     with pytest.raises(TrainingError, match="framing"):
-        FrameReader().feed((FRAME_BYTES_MAX + 1).to_bytes(4, "big"))
+        FrameReader(100).feed((101).to_bytes(4, "big"))
 
 
 def test_oversized_task_is_refused(monkeypatch, training_task):
-    monkeypatch.setattr(worker, "FRAME_BYTES_MAX", 100)
+    monkeypatch.setattr(frames, "TASK_BYTES_MAX", 100)
     with pytest.raises(TrainingError, match="narrow the window"):
         encode_frame(training_task())
 
 
-def test_unreadable_reply_is_refused():
-    with pytest.raises(TrainingError, match="unreadable"):
-        decode_reply(b"\xc1")
-    with pytest.raises(TrainingError, match="for the owner"):
-        decode_reply(encode_frame(TrainingFailure("for the owner"))[4:])
+def test_worker_below_full_is_refused_where_it_is_required(monkeypatch, training_task):
+    reached = Confinement(landlock_version=0, system_calls=True, limits=True)
+    monkeypatch.setattr(child, "confine", lambda *_, **__: reached)
+    trainer = TrainingWorker(sandbox="require")
+    trainer.start()
+    with pytest.raises(TrainingError, match="not barred by Landlock; nothing was trained"):
+        trainer.submit(training_task())
+    assert not trainer.running
+    assert trainer.confinement == reached
+    relaxed = TrainingWorker(sandbox="best")
+    relaxed.start()
+    relaxed.submit(training_task())
+    relaxed.stop()
 
 
 def test_answers_to_unreadable_and_failing_tasks(monkeypatch, training_task):
-    assert "cannot be read" in worker._answer(b"\xc1").sentence
+    assert "cannot be read" in child.answer(b"\xc1").sentence
     body = encode_frame(training_task())[4:]
 
     def exhaust(task):
         raise RuntimeError("DefaultCPUAllocator: not enough memory\nbacktrace")
 
     monkeypatch.setattr("pnyx.learning.training.run_task", exhaust)
-    answer = worker._answer(body).sentence
+    answer = child.answer(body).sentence
     assert answer == ("Training failed (DefaultCPUAllocator: not enough memory): nothing was sent.")
+
+    def stumble(task):
+        return {}["absent"]
+
+    monkeypatch.setattr("pnyx.learning.training.run_task", stumble)
+    assert child.answer(body).sentence == "Training failed (KeyError: 'absent'): nothing was sent."
