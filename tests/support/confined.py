@@ -22,6 +22,7 @@ from pnyx.sandbox.limits import Limits
 MACHINE = kernel.architecture()
 MEMORY_BYTES = 256 << 20
 LIBC = ctypes.CDLL(None, use_errno=True)
+LIBC.syscall.restype = ctypes.c_long
 
 needs_filter = pytest.mark.skipif(MACHINE is None, reason="no seccomp for this system here")
 

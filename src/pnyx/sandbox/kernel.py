@@ -97,6 +97,7 @@ _CAPABILITY_VERSION = 0x20080522  # _LINUX_CAPABILITY_VERSION_3 of linux/capabil
 _CAPABILITY_WORDS = 6  # effective, permitted, inheritable; low half, then high
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
+_LIBC.syscall.restype = ctypes.c_long
 
 
 def architecture() -> str | None:
