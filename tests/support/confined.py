@@ -106,7 +106,9 @@ def unconfined(channel: int) -> None:
 
 def confined(channel: int) -> None:
     """Every defence."""
-    found = confine(training_profile(channel), channel=channel, memory_bytes=MEMORY_BYTES)
+    found = confine(
+        training_profile(channel), channel=channel, memory_bytes=MEMORY_BYTES, cpu_seconds=10
+    )
     assert found.system_calls
     assert found.limits
 
@@ -136,7 +138,7 @@ def landlocked(channel: int) -> None:
 
 def limited(channel: int) -> None:
     """Limits alone."""
-    Limits.beyond_now(MEMORY_BYTES, None).impose()
+    Limits.beyond_now(MEMORY_BYTES, 10).impose()
     kernel.drop_capabilities(MACHINE)
 
 

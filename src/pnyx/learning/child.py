@@ -1,20 +1,15 @@
-"""The life of a training worker, from the fork to its end.
+"""The life of a training worker: one task, in a process that can do nothing else.
 
-First it lets go of what the fork inherited, and loads what training needs. Then it confines itself
-for good: no file, no network, no process, no thread, bounded memory, no descriptor but its channel.
-It says on the channel what came of that, and only then reads its first task. It dies with its
-parent (at once on Linux; elsewhere when its channel closes).
+It is forked with all that it needs in memory and confines itself for good: no file, no network, no
+process, no thread, bounded memory and processor time, no descriptor but its channel. It says on the
+channel what came of that, and only then reads its task.
 
-Nothing that it prints is seen once it is confined: it could write anything to the owner's terminal.
-Whatever goes wrong in a task becomes the sentence of a `TrainingFailure`.
+Nothing that it prints is seen: it could write anything to the owner's terminal. Whatever goes wrong
+in a task becomes the sentence of a `TrainingFailure`.
 """
 
-import ctypes
 import os
-import signal
 import socket
-import sys
-import traceback
 from contextlib import suppress
 from typing import NoReturn
 
@@ -31,57 +26,36 @@ from pnyx.learning.frames import (
     encode_frame,
 )
 from pnyx.learning.task import TrainingOutcome
-from pnyx.sandbox import close_descriptors, confine, training_profile
+from pnyx.sandbox import confine, training_profile
 
 MEMORY_GROWTH_BYTES_MAX = 2 << 30  # beyond what the fork inherits
+CPU_SECONDS_MAX = 300
 
-_PR_SET_PDEATHSIG = 1
 _REASON_CHARACTERS_MAX = 200
 
 
-def live_as_child(connection: socket.socket, parent_id: int) -> NoReturn:
+def live_as_worker(connection: socket.socket) -> NoReturn:
     """Become the worker; never returns, whatever happens."""
     exit_status = 1
     try:
-        _detach(connection, parent_id)
-        # Imported here: the parent may be a node that never trains, and then never loads torch.
-        from pnyx.learning.training import warm_up
-
-        warm_up()
         channel = connection.fileno()
         confinement = confine(
-            training_profile(channel), channel=channel, memory_bytes=MEMORY_GROWTH_BYTES_MAX
+            training_profile(channel),
+            channel=channel,
+            memory_bytes=MEMORY_GROWTH_BYTES_MAX,
+            cpu_seconds=CPU_SECONDS_MAX,
         )
         with suppress(ConnectionError):  # the parent went away: so do we
             connection.sendall(encode_frame(confinement))
             _serve(connection)
         exit_status = 0
     finally:
-        if exit_status:
-            traceback.print_exc()  # seen only as long as the worker is not confined
         # os._exit: no handler, buffer or destructor inherited from the parent may run here.
         os._exit(exit_status)
 
 
-def _detach(connection: socket.socket, parent_id: int) -> None:
-    """Let go of what the fork inherited: life of its own, signals, descriptors."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent_id:  # it died before the line above took effect
-        os._exit(0)
-    signal.set_wakeup_fd(-1)  # an event loop's: it would receive our signals
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        with suppress(OSError, ValueError):  # a few are reserved by the C library
-            signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too: the parent decides
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a closed channel raises instead
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    connection.settimeout(None)
-    close_descriptors({0, 1, 2, connection.fileno()})
-
-
 def _serve(connection: socket.socket) -> None:
-    """Answer tasks until the parent closes the channel."""
+    """Answer one task, then wait to be ended."""
     reader = FrameReader(TASK_BYTES_MAX)
     while received := connection.recv(RECEIVE_BYTES):
         for body in reader.feed(received):

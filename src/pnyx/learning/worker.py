@@ -1,28 +1,27 @@
-"""A training worker: a forked child that trains, and can do nothing else.
+"""A training worker, as its node sees it: a process for one task, that can do nothing else.
 
-The parent (a node) forks the worker from its own warmed process, which costs milliseconds where
-importing torch costs seconds. They talk in frames (`pnyx.learning.frames`), one task at a time;
-what the child does is in `pnyx.learning.child`. It confines itself for good before it reads
-anything that comes from elsewhere, and its first frame says how far it came. With
-`sandbox="require"` no task is sent to a worker that came less than all the way.
+What the worker does is in `pnyx.learning.child`, where it comes from in `pnyx.learning.nursery`,
+what is said in `pnyx.learning.frames`. It confines itself for good before it reads anything that
+comes from elsewhere, and its first frame says how far it came. With `sandbox="require"` no task is
+sent to a worker that came less than all the way. When it has answered, it is ended and the next one
+forked.
 
-The parent bounds the time of a task: processor time by a limit that it sets on the child, time on
-the clock by ending it; a child could move bounds of its own. And the parent checks what comes back
-by the rules of the task that it sent: whoever has taken over a worker can answer wrongly, but only
-with a vector that the study allows.
+The node bounds the time of a task on its own clock. And it checks what comes back by the rules of
+the task that it sent: whoever has taken over a worker can answer wrongly, but only with a vector
+that the study allows.
 
-States: stopped → `start` → running → (`stop`, or the child dies) → stopped. A dead worker shows
+States: stopped → `start` → running → (`stop`, or the worker fails) → stopped. A dead worker shows
 as end of file on the channel; `failure` collects it and says why, after which `start` may be
 called again.
 
 `submit` blocks. An event loop instead waits on `connection` (a plain socket, which it may set
-non-blocking). What it receives it gives to `hear_confinement` until that returns true, then it
-sends `begin` and gives what it receives to `hear_outcome`. It calls `failure` at end of file, and
-`overdue` when WALL_SECONDS_PER_TASK_MAX have passed.
+non-blocking, and which changes with every task). What it receives it gives to `hear_confinement`
+until that returns true, then it sends `begin` and gives what it receives to `hear_outcome`. It
+calls `failure` at end of file, and `overdue` when WALL_SECONDS_PER_TASK_MAX have passed.
 
-Fork only from a process with one thread: a lock held by another thread would stay locked in the
-child. And fork before the keystore and the vault are opened where possible: a child inherits a copy
-of its parent's memory, which no confinement takes away.
+The first `start` forks the nursery. Call it from a process with one thread (a lock held by another
+one would stay locked in the child), and before the keystore and the vault are opened: a child
+inherits a copy of its parent's memory, which no confinement takes away.
 """
 
 import os
@@ -30,13 +29,13 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Literal, TypeVar
 
 import msgspec
 
 from pnyx.errors import TrainingError
-from pnyx.learning.blas import keep_to_one_thread
-from pnyx.learning.child import live_as_child
+from pnyx.learning.child import CPU_SECONDS_MAX
 from pnyx.learning.frames import (
     BESIDE_VECTOR_BYTES_MAX,
     FIRST_FRAME_BYTES_MAX,
@@ -47,11 +46,11 @@ from pnyx.learning.frames import (
     decode_reply,
     encode_frame,
 )
+from pnyx.learning.nursery import Nursery
 from pnyx.learning.task import TrainingOutcome, TrainingTask
 from pnyx.learning.update import VECTOR_DTYPE, check_contribution, contribution_bounds
-from pnyx.sandbox import Confinement, allow_cpu_seconds
+from pnyx.sandbox import Confinement
 
-CPU_SECONDS_PER_TASK_MAX = 300
 WALL_SECONDS_PER_TASK_MAX = 900
 
 T = TypeVar("T")
@@ -67,7 +66,7 @@ class TrainingWorker:
     def __init__(self, sandbox: Literal["require", "best"] = "best") -> None:
         self._sandbox = sandbox
         self._connection: socket.socket | None = None
-        self._process_id: int | None = None
+        self._nursery: Nursery | None = None
         self._reader = FrameReader(FIRST_FRAME_BYTES_MAX)
         self._heard = False  # the confinement of the worker that runs now
         self._confinement: Confinement | None = None
@@ -79,8 +78,8 @@ class TrainingWorker:
 
     @property
     def process_id(self) -> int | None:
-        """Process id of the running worker."""
-        return self._process_id
+        """Process id of the running worker; waits until it is forked."""
+        return self._nursery.worker_id() if self.running and self._nursery else None
 
     @property
     def confinement(self) -> Confinement | None:
@@ -99,25 +98,22 @@ class TrainingWorker:
         return self.connection.fileno()
 
     def start(self) -> None:
-        """Fork the worker. Call `pnyx.learning.training.warm_up` once before, in this process."""
+        """Fork a worker. Where torch is loaded already it takes milliseconds, else seconds.
+
+        Raises TrainingError when that is impossible.
+        """
         if self.running:
             raise ValueError("the training worker already runs")
-        keep_to_one_thread()
-        parent_id = os.getpid()
+        if self._nursery is None:
+            self._nursery = Nursery()
         ours, theirs = socket.socketpair()
-        try:
-            process_id = os.fork()
-        except OSError as error:
-            ours.close()
-            theirs.close()
-            raise TrainingError(
-                f"The training worker could not be started ({error.strerror}): "
-                "close other programs and try again."
-            ) from error
-        if process_id == 0:
-            live_as_child(theirs, parent_id)
-        theirs.close()
-        self._connection, self._process_id = ours, process_id
+        with theirs:
+            try:
+                self._nursery.fork_worker(theirs)
+            except TrainingError:
+                ours.close()
+                raise
+        self._connection = ours
         self._reader, self._heard = FrameReader(FIRST_FRAME_BYTES_MAX), False
 
     def submit(self, task: TrainingTask) -> TrainingOutcome:
@@ -146,7 +142,7 @@ class TrainingWorker:
     def hear_confinement(self, received: bytes) -> bool:
         """Take bytes (none, the first time) while no task is under way; whether one may be sent.
 
-        Raises TrainingError, and stops the worker, when it is confined less than required.
+        Raises TrainingError when it is confined less than required, after which none runs.
         """
         if not self._heard:
             for body in self._bodies(received):
@@ -156,7 +152,7 @@ class TrainingWorker:
         if not self._heard or found is None:
             return False
         if self._sandbox == "require" and not found.full:
-            self.stop()
+            self._end()
             raise TrainingError(
                 f"The training worker's sandbox is {found.describe()}; nothing was trained: run it "
                 'on a Linux kernel with Landlock and seccomp, or set node.sandbox = "best".'
@@ -164,31 +160,31 @@ class TrainingWorker:
         return True
 
     def begin(self, task: TrainingTask) -> bytes:
-        """The frame that starts a task; the worker's processor time is counted from here on."""
-        assert self._process_id is not None
+        """The frame that starts a task."""
         length = contribution_bounds(task.program, task.hyperparameters, task.kind).length
         self._reader = FrameReader(VECTOR_DTYPE.itemsize * length + BESIDE_VECTOR_BYTES_MAX)
-        allow_cpu_seconds(self._process_id, CPU_SECONDS_PER_TASK_MAX)
         return encode_frame(task)
 
     def hear_outcome(self, received: bytes, task: TrainingTask) -> TrainingOutcome | None:
         """Take bytes after `begin`; the outcome, once they complete one that the task allows.
 
-        Raises TrainingError with the worker's sentence; or, and stops the worker, when it says what
-        an honest one never does.
+        Then another worker runs. Raises TrainingError with the worker's sentence; or when it says
+        what an honest one never does, after which none runs.
         """
         bodies = self._bodies(received)
         if not bodies:
             return None
         reply = self._decoded(decode_reply, bodies[0])
         if isinstance(reply, TrainingFailure):
+            self._renew()
             raise TrainingError(reply.sentence)
         bounds = contribution_bounds(task.program, task.hyperparameters, task.kind)
         try:
             check_contribution(reply.vector, bounds)
         except TrainingError:
-            self.stop()
+            self._end()
             raise
+        self._renew()
         return reply
 
     def failure(self) -> TrainingError:
@@ -197,26 +193,33 @@ class TrainingWorker:
 
     def overdue(self) -> TrainingError:
         """End a worker that takes too long; return, for the caller to raise, the error."""
-        self.stop()
+        self._end()
         return _stopped(f"more than {WALL_SECONDS_PER_TASK_MAX} seconds for one task")
 
     def stop(self) -> None:
-        """End the worker at once; it keeps nothing worth saving. Does nothing if none runs."""
-        if self.running:
-            self._end()
+        """End worker and nursery at once; they keep nothing worth saving."""
+        self._end()
+        if self._nursery is not None:
+            self._nursery.close()
+            self._nursery = None
+
+    def _renew(self) -> None:
+        self._end()
+        with suppress(TrainingError):  # who needs the next worker will meet it
+            self.start()
 
     def _bodies(self, received: bytes) -> list[bytes]:
         try:
             return self._reader.feed(received)
         except TrainingError:
-            self.stop()
+            self._end()
             raise
 
     def _decoded(self, decode: Callable[[bytes], T], body: bytes) -> T:
         try:
             return decode(body)
         except msgspec.MsgspecError as error:
-            self.stop()
+            self._end()
             raise TrainingError(
                 "The training worker gave an unreadable answer: nothing was sent."
             ) from error
@@ -229,22 +232,12 @@ class TrainingWorker:
         return received
 
     def _end(self) -> int | None:
-        """Close the channel, kill and reap the child; its wait status, None if reaped elsewhere."""
-        assert self._connection is not None
-        assert self._process_id is not None
-        self._connection.close()
-        process_id = self._process_id
-        self._connection = self._process_id = None
-        try:
-            # A child seen at end of file may still be on its way out: its own status is better
-            # news.
-            reaped, status = os.waitpid(process_id, os.WNOHANG)
-            if reaped == 0:
-                os.kill(process_id, signal.SIGKILL)
-                _, status = os.waitpid(process_id, 0)
-        except ChildProcessError:
+        """End the worker if one runs; its wait status, None if that is unknown."""
+        if self._connection is None or self._nursery is None:
             return None
-        return status
+        self._connection.close()
+        self._connection = None
+        return self._nursery.collect_worker()
 
 
 def _left(deadline: float) -> float:
@@ -267,7 +260,7 @@ def _describe(status: int | None) -> str:
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         if number == signal.SIGXCPU:
-            return f"more than {CPU_SECONDS_PER_TASK_MAX} CPU seconds for one task"
+            return f"more than {CPU_SECONDS_MAX} CPU seconds for one task"
         if number == signal.SIGSYS:
             return "it asked the system for what no training needs, and was ended"
         return f"killed by {signal.Signals(number).name}"

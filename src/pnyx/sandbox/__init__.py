@@ -8,7 +8,7 @@ memory, and talk over one channel. Nothing gives back what it gave up.
     filters     a profile compiled to a program that the kernel runs before every system call
     profiles    which system calls training needs, and which a query engine
     landlock    the kernel's denial of files, network and signals, independent of that program
-    limits      memory, time and the rest, for oneself and for a child
+    limits      memory, processor time and the rest
     confinement the order in which a child lets go, and the record of what took effect
 
 Linux on x86_64 and aarch64 gives all of it; elsewhere the record says what is missing.
@@ -16,13 +16,11 @@ Linux on x86_64 and aarch64 gives all of it; elsewhere the record says what is m
 
 from pnyx.sandbox.confinement import Confinement, close_descriptors, confine
 from pnyx.sandbox.filters import Profile
-from pnyx.sandbox.limits import allow_cpu_seconds
 from pnyx.sandbox.profiles import query_profile, training_profile
 
 __all__ = [
     "Confinement",
     "Profile",
-    "allow_cpu_seconds",
     "close_descriptors",
     "confine",
     "query_profile",

@@ -16,8 +16,7 @@ class Confinement(msgspec.Struct, frozen=True, kw_only=True):
     """Which defences took effect in a process, as it found out itself.
 
     landlock_version: of Landlock, 0 if it is not in force. system_calls: filtered by seccomp.
-    limits: memory, processor time where asked for, descriptors, files and locked memory are
-    bounded.
+    limits: memory, processor time, descriptors, files and locked memory are bounded.
     """
 
     landlock_version: int
@@ -50,13 +49,13 @@ def confine(
     *,
     channel: int,
     memory_bytes: int,
-    cpu_seconds: int | None = None,
+    cpu_seconds: int,
 ) -> Confinement:
     """Confine this process for good; call it when everything it needs is loaded.
 
     channel: the one descriptor that stays open; standard input, output and errors lead nowhere.
-    memory_bytes: address space beyond what is in use now. cpu_seconds: from now on, after which
-    SIGXCPU ends the process; None leaves that to the parent. Returns what took effect: a defence
+    memory_bytes: address space beyond what is in use now. cpu_seconds: processor time from now on,
+    after which SIGXCPU ends the process. Returns what took effect: a defence
     that this machine lacks is left out, never an error.
     """
     _close_all_but(channel)

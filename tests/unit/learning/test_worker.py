@@ -75,10 +75,51 @@ def test_starting_twice_is_a_bug(running):
         running.start()
 
 
+@on_linux
 def test_worker_stops_when_its_channel_closes(running):
+    process_id = running.process_id
     running.connection.shutdown(2)
-    _, status = os.waitpid(running.process_id, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
+    assert _dies(process_id)
+    assert "exit status 0" in str(running.failure())
+
+
+@on_linux
+def test_worker_dies_with_its_nursery_and_no_other_is_forked(running, training_task):
+    """Another nursery would be forked from a node that holds keys by now."""
+    process_id = running.process_id
+    nursery = int(Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(nursery, signal.SIGKILL)
+    assert _dies(process_id)
+    with pytest.raises(TrainingError, match="reason unknown"):
+        running.submit(training_task())
+    with pytest.raises(TrainingError, match="restart the node"):
+        running.start()
+    assert not running.running
+
+
+def test_every_task_has_a_process_of_its_own(running, monkeypatch, training_task):
+    first = running.process_id
+    running.submit(training_task())
+    second = running.process_id
+    with pytest.raises(TrainingError, match="too few to train on"):
+        running.submit(training_task(rows=0, features=b"", labels=b""))
+    assert len({first, second, running.process_id}) == 3
+
+
+def test_a_task_finds_nothing_of_the_one_before(trainer, monkeypatch, training_task):
+    """A program that takes over its worker cannot wait there for another study's data."""
+    seen = []
+
+    def remember(task):
+        seen.append(task)
+        raise TrainingError(f"{len(seen)} tasks seen")
+
+    monkeypatch.setattr("pnyx.learning.training.warm_up", lambda: None)
+    monkeypatch.setattr("pnyx.learning.training.run_task", remember)
+    trainer.start()
+    for _ in range(3):
+        with pytest.raises(TrainingError, match=r"^1 tasks seen"):
+            trainer.submit(training_task())
 
 
 def test_failed_fork_is_reported(monkeypatch):
@@ -129,7 +170,7 @@ def _is_open(descriptor):
 
 
 def test_endless_task_is_ended(trainer, monkeypatch, training_task, hyperparameters):
-    monkeypatch.setattr(worker, "CPU_SECONDS_PER_TASK_MAX", 1)
+    monkeypatch.setattr(child, "CPU_SECONDS_MAX", 1)
     settings = hyperparameters(local_epochs=1000, batch_size=1)
     trainer.start()
     with pytest.raises(TrainingError, match="CPU seconds for one task"):
@@ -176,16 +217,21 @@ def test_worker_dies_with_its_parent():
         stderr=subprocess.DEVNULL,
         check=False,
     )
-    status = Path("/proc") / parent.stdout.decode().strip() / "stat"
-    deadline = time.monotonic() + 5.0
+    assert _dies(int(parent.stdout))
+
+
+def _dies(process_id):
+    """Wait until a process is gone, or dead and not yet collected."""
+    status = Path(f"/proc/{process_id}/stat")
+    deadline = time.monotonic() + 10.0
     while time.monotonic() < deadline:
         try:
             if status.read_text().rpartition(")")[2].split()[0] == "Z":
-                return  # dead; whoever adopted it has yet to collect it
+                return True
         except (FileNotFoundError, ProcessLookupError):
-            return
+            return True
         time.sleep(0.01)
-    pytest.fail("the worker outlived its parent")
+    return False
 
 
 def test_frames_are_found_however_the_stream_is_cut(training_task):
@@ -219,6 +265,7 @@ def test_worker_below_full_is_refused_where_it_is_required(monkeypatch, training
         trainer.submit(training_task())
     assert not trainer.running
     assert trainer.confinement == reached
+    trainer.stop()
     relaxed = TrainingWorker(sandbox="best")
     relaxed.start()
     relaxed.submit(training_task())
