@@ -1,6 +1,6 @@
 """A node's settings: one TOML file, read into one frozen record and checked at start.
 
-    [node]                      serve_as_actor, network, log_level
+    [node]                      serve_as_actor, network, log_level, sandbox
     [listen]                    host, port; where this node waits for peers
     [advertise]                 host, port; where peers find it, when that differs (NAT, container)
     [consent]                   default, and [[consent.rules]]: the owner's policy
@@ -41,11 +41,15 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class NodeSection(_Section, frozen=True):
-    """What this node does; `network` names the authority's file, relative to the node directory."""
+    """What this node does; `network` names the authority's file, relative to the node directory.
+
+    `sandbox`: whether the training worker has to be confined fully, or as far as the system can.
+    """
 
     serve_as_actor: bool = True
     network: Annotated[str, Meta(min_length=1, max_length=4096)] = "network.json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    sandbox: Literal["require", "best"] = "best"
 
 
 class Listen(_Section, frozen=True):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from pnyx.cli.common import plain
+from pnyx.node.trainer import WorkerConfined
 from pnyx.protocol.events import (
     AttemptAborted,
     ContributionAcknowledged,
@@ -58,6 +59,26 @@ class NoticeLog:
         match notice:
             case EpochOpened():
                 log.info("first beacon made", epoch=notice.epoch)
+            case StudyFinished():
+                log.info("study finished", study=_short(notice.study))
+            case MessageRejected():
+                log.debug("message rejected", peer=_short(notice.peer), rule=plain(notice.rule))
+            case PeerBlamed():
+                proof = {"evidence": _short(notice.evidence)} if notice.evidence else {}
+                log.warning(
+                    "peer broke a rule", peer=_short(notice.peer), rule=plain(notice.rule), **proof
+                )
+            case RequestRefused():
+                log.warning("request refused", reason=plain(notice.reason))
+            case WorkerConfined():
+                tell = log.info if notice.confinement.full else log.warning
+                tell("training sandbox", level=notice.confinement.describe())
+            case _:
+                self._log_round(notice)
+
+    def _log_round(self, notice: Notice) -> None:
+        log = self._logger
+        match notice:
             case StepReached():
                 where = {"study": _short(notice.study), "round": notice.round_number}
                 log.debug("committee step", step=notice.step, **where)
@@ -78,17 +99,6 @@ class NoticeLog:
                 event = "round skipped" if notice.skipped else "round certified"
                 where = {"study": _short(notice.study), "round": notice.round_number}
                 log.info(event, contributors=notice.contributors, **where)
-            case StudyFinished():
-                log.info("study finished", study=_short(notice.study))
-            case MessageRejected():
-                log.debug("message rejected", peer=_short(notice.peer), rule=plain(notice.rule))
-            case PeerBlamed():
-                proof = {"evidence": _short(notice.evidence)} if notice.evidence else {}
-                log.warning(
-                    "peer broke a rule", peer=_short(notice.peer), rule=plain(notice.rule), **proof
-                )
-            case RequestRefused():
-                log.warning("request refused", reason=plain(notice.reason))
 
 
 def _short(identifier: bytes) -> str:

@@ -140,6 +140,7 @@ def status(directory: Directory, as_json: Json = False) -> None:
             ("studies that ask you", str(found.studies_asking)),
             ("contributions sent", str(found.contributions_sent)),
             ("nodes proven to cheat", ", ".join(node[:12] for node in found.convicted) or "none"),
+            ("training sandbox", found.sandbox),
         ],
     )
 

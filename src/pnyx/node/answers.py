@@ -93,6 +93,7 @@ class Answers:
     def _status(self) -> NodeStatus:
         daemon = self.daemon
         machine, census = daemon.machine, daemon.network.census
+        found = daemon.confinement
         asking = [s for s in machine.studies if daemon.vault.consents.get(s) is None]
         return NodeStatus(
             node_id=daemon.node_id.hex(),
@@ -108,6 +109,8 @@ class Answers:
             studies_asking=len(asking),
             contributions_sent=daemon.vault.ledger.spent().contributions,
             convicted=tuple(dict.fromkeys(each.node for each in self._convicted())),
+            sandbox=found.describe() if found is not None else "the worker is starting",
+            confinement=found,
         )
 
     def _find(self, digits: str) -> StudyState:

@@ -28,6 +28,7 @@ from msgspec import Meta
 
 from pnyx.errors import ConfigError, PnyxError
 from pnyx.node.keystore import NodeLayout
+from pnyx.sandbox import Confinement
 from pnyx.vault.files import FILE_MODE, describe
 
 SOCKET_NAME = "control.sock"
@@ -92,7 +93,11 @@ Request = Status | Studies | Decide | Propose | Result | Export | Ledger | Stop
 
 
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What an owner wants to know at a glance."""
+    """What an owner wants to know at a glance.
+
+    sandbox: of the training worker, as its owner reads it; confinement: the same in detail, `None`
+    until the worker has told.
+    """
 
     node_id: str
     process_id: int
@@ -107,6 +112,8 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     studies_asking: int
     contributions_sent: int
     convicted: tuple[str, ...]  # node ids that evidence held here proves guilty
+    sandbox: str
+    confinement: Confinement | None
 
 
 class PhaseSummary(msgspec.Struct, frozen=True, kw_only=True):

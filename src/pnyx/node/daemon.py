@@ -64,6 +64,7 @@ from pnyx.protocol.messages import Record
 from pnyx.protocol.params import DEFAULT_PARAMS, ProtocolParams
 from pnyx.protocol.privacy import epsilon, study_rho
 from pnyx.protocol.study import StudyState
+from pnyx.sandbox import Confinement
 from pnyx.vault import Measurement, RoundStore, StudyRequest, Vault, evaluate_policy
 
 CONSENT_SECONDS = 365 * 86_400.0
@@ -143,7 +144,7 @@ class Daemon:
         self._observer = observer
         self._params = params
         self._machine_factory = machine_factory
-        self._trainer = Trainer(worker)
+        self._trainer = Trainer(worker, observer)
         signing_key = SigningKey(keys.signing_seed)
         self._crypto = NodeCrypto(signing_key)
         self.node_id = self._identify(layout, keys)
@@ -209,6 +210,11 @@ class Daemon:
         """The node's transport."""
         return self._transport
 
+    @property
+    def confinement(self) -> Confinement | None:
+        """How the training worker is confined, once it has told."""
+        return self._trainer.confinement
+
     async def start(self) -> None:
         """Open the port and take up the protocol. Raises TransportError or VaultError."""
         restored = self._rounds.load()
@@ -234,6 +240,7 @@ class Daemon:
             restored=restored,
             now=loop.time(),
         )
+        self._trainer.start()
         self.deliver(TimerExpired())
 
     async def run(self, on_started: Callable[[], Awaitable[None]] | None = None) -> None:

@@ -53,7 +53,7 @@ def run_node(
     answers = Answers(observer)
     control = ControlServer(layout, answers.answer)
     with single_instance(layout):
-        trainer = worker or TrainingWorker()
+        trainer = worker or TrainingWorker(config.node.sandbox)
         try:
             if not trainer.running:
                 trainer.start()

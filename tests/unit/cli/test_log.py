@@ -3,6 +3,7 @@
 import pytest
 
 from pnyx.cli.log import NoticeLog, node_logger
+from pnyx.node.trainer import WorkerConfined
 from pnyx.protocol.events import (
     AttemptAborted,
     ContributionAcknowledged,
@@ -16,6 +17,7 @@ from pnyx.protocol.events import (
     StepReached,
     StudyFinished,
 )
+from pnyx.sandbox import Confinement
 
 STUDY, PEER = b"\x4f" * 32, b"\xab" * 32
 NOTICES = {
@@ -31,6 +33,9 @@ NOTICES = {
     "message rejected": MessageRejected(PEER, "too\x1blong"),
     "peer broke a rule": PeerBlamed(PEER, "bad share"),
     "request refused": RequestRefused("no such study"),
+    "training sandbox": WorkerConfined(
+        Confinement(landlock_version=0, system_calls=True, limits=True)
+    ),
 }
 DEBUG = {"committee step", "message rejected"}
 
@@ -56,7 +61,10 @@ def test_level_decides_what_is_told(capsys) -> None:
     informed = logged(capsys, "info")
     assert not [event for event in DEBUG if event in informed]
     warned = logged(capsys, "warning").splitlines()
-    assert len(warned) == 3
+    assert len(warned) == 4
+    full = WorkerConfined(Confinement(landlock_version=1, system_calls=True, limits=True))
+    NoticeLog(node_logger("warning"))(full)
+    assert capsys.readouterr().err == ""
     assert logged(capsys, "error") == ""
 
 

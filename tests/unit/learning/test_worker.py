@@ -1,4 +1,6 @@
+import fcntl
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -9,15 +11,10 @@ import msgspec
 import pytest
 
 from pnyx.errors import TrainingError
-from pnyx.learning import MlpProgram, TrainingWorker, initial_model, worker
+from pnyx.learning import MlpProgram, TrainingWorker, child, frames, initial_model, worker
+from pnyx.learning.frames import FrameReader, TrainingFailure, encode_frame
 from pnyx.learning.training import run_task, warm_up
-from pnyx.learning.worker import (
-    FRAME_BYTES_MAX,
-    FrameReader,
-    TrainingFailure,
-    decode_reply,
-    encode_frame,
-)
+from pnyx.sandbox import Confinement, Profile, training_profile
 
 # The test runner's own threads; Python 3.12 warns of every fork beside one.
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
@@ -78,10 +75,51 @@ def test_starting_twice_is_a_bug(running):
         running.start()
 
 
+@on_linux
 def test_worker_stops_when_its_channel_closes(running):
+    process_id = running.process_id
     running.connection.shutdown(2)
-    _, status = os.waitpid(running.process_id, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
+    assert _dies(process_id)
+    assert "exit status 0" in str(running.failure())
+
+
+@on_linux
+def test_worker_dies_with_its_nursery_and_no_other_is_forked(running, training_task):
+    """Another nursery would be forked from a node that holds keys by now."""
+    process_id = running.process_id
+    nursery = int(Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(nursery, signal.SIGKILL)
+    assert _dies(process_id)
+    with pytest.raises(TrainingError, match="reason unknown"):
+        running.submit(training_task())
+    with pytest.raises(TrainingError, match="restart the node"):
+        running.start()
+    assert not running.running
+
+
+def test_every_task_has_a_process_of_its_own(running, monkeypatch, training_task):
+    first = running.process_id
+    running.submit(training_task())
+    second = running.process_id
+    with pytest.raises(TrainingError, match="too few to train on"):
+        running.submit(training_task(rows=0, features=b"", labels=b""))
+    assert len({first, second, running.process_id}) == 3
+
+
+def test_a_task_finds_nothing_of_the_one_before(trainer, monkeypatch, training_task):
+    """A program that takes over its worker cannot wait there for another study's data."""
+    seen = []
+
+    def remember(task):
+        seen.append(task)
+        raise TrainingError(f"{len(seen)} tasks seen")
+
+    monkeypatch.setattr("pnyx.learning.training.warm_up", lambda: None)
+    monkeypatch.setattr("pnyx.learning.training.run_task", remember)
+    trainer.start()
+    for _ in range(3):
+        with pytest.raises(TrainingError, match=r"^1 tasks seen"):
+            trainer.submit(training_task())
 
 
 def test_failed_fork_is_reported(monkeypatch):
@@ -96,24 +134,43 @@ def test_failed_fork_is_reported(monkeypatch):
 
 
 @on_linux
-def test_worker_inherits_no_descriptor_and_may_open_none(trainer, training_task, tmp_path):
-    with (tmp_path / "vault").open("w") as secret:
+def test_worker_inherits_no_descriptor_and_may_open_none(
+    trainer, monkeypatch, training_task, tmp_path
+):
+    """It is let look at itself, which a real one may not."""
+
+    def looking(channel):
+        honest = training_profile(channel)
+        return Profile({**honest.allowed, "fcntl": (), "prlimit64": ()}, honest.refused)
+
+    def look(task):
+        opened = [number for number in range(1024) if _is_open(number)]
+        limits = [
+            resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))
+            for name in ("NOFILE", "FSIZE", "CORE", "NPROC", "MEMLOCK", "MSGQUEUE")
+        ]
+        bounded = resource.getrlimit(resource.RLIMIT_AS)[1] != resource.RLIM_INFINITY
+        raise TrainingError(f"{len(opened)} {opened[:3]} {set(limits)} {bounded}")
+
+    monkeypatch.setattr(child, "training_profile", looking)
+    monkeypatch.setattr("pnyx.learning.training.warm_up", lambda: None)
+    monkeypatch.setattr("pnyx.learning.training.run_task", look)
+    with (tmp_path / "vault").open("w"):
         trainer.start()
-        trainer.submit(training_task())
-        process = Path("/proc") / str(trainer.process_id)
-        opened = {int(entry.name): str(entry.readlink()) for entry in (process / "fd").iterdir()}
-        limits = (process / "limits").read_text()
-        assert secret.name not in opened.values()
-    assert len(opened) == 4
-    assert opened[0] == opened[1] == os.devnull
-    for name in ("Max open files", "Max file size", "Max core file size"):
-        line = next(line for line in limits.splitlines() if line.startswith(name))
-        assert line.removeprefix(name).split()[:2] == ["0", "0"]
-    assert "Max address space         unlimited" not in limits
+        with pytest.raises(TrainingError) as seen:
+            trainer.submit(training_task())
+    assert str(seen.value) == "4 [0, 1, 2] {(0, 0)} True"
+
+
+def _is_open(descriptor):
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_GETFD) >= 0
+    except OSError:
+        return False
 
 
 def test_endless_task_is_ended(trainer, monkeypatch, training_task, hyperparameters):
-    monkeypatch.setattr(worker, "CPU_SECONDS_PER_TASK_MAX", 1)
+    monkeypatch.setattr(child, "CPU_SECONDS_MAX", 1)
     settings = hyperparameters(local_epochs=1000, batch_size=1)
     trainer.start()
     with pytest.raises(TrainingError, match="CPU seconds for one task"):
@@ -123,7 +180,7 @@ def test_endless_task_is_ended(trainer, monkeypatch, training_task, hyperparamet
 
 @on_linux
 def test_greedy_task_is_refused_memory(trainer, monkeypatch, training_task):
-    monkeypatch.setattr(worker, "MEMORY_GROWTH_BYTES_MAX", 64 << 20)
+    monkeypatch.setattr(child, "MEMORY_GROWTH_BYTES_MAX", 64 << 20)
     trainer.start()
     program = MlpProgram((5, 4096, 3))
     model = initial_model(program, bytes(32))
@@ -134,9 +191,10 @@ def test_greedy_task_is_refused_memory(trainer, monkeypatch, training_task):
 
 
 def test_hung_task_is_ended(trainer, monkeypatch, training_task):
-    monkeypatch.setattr(worker, "WALL_SECONDS_PER_TASK_MAX", 1)
-    monkeypatch.setattr(worker, "_answer", lambda body: time.sleep(60))
     trainer.start()
+    trainer.submit(training_task())
+    monkeypatch.setattr(worker, "WALL_SECONDS_PER_TASK_MAX", 1)
+    os.kill(trainer.process_id, signal.SIGSTOP)
     with pytest.raises(TrainingError, match="more than 1 seconds"):
         trainer.submit(training_task())
 
@@ -147,8 +205,8 @@ def test_worker_dies_with_its_parent():
     # tell it.
     script = (
         "import os, signal, time\n"
-        "from pnyx.learning import worker\n"
-        "worker._confine = lambda: time.sleep(30)\n"
+        "from pnyx.learning import child, worker\n"
+        "child.confine = lambda *_, **__: time.sleep(30)\n"
         "trainer = worker.TrainingWorker(); trainer.start()\n"
         "print(trainer.process_id, flush=True)\n"
         "time.sleep(0.2); os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -159,22 +217,27 @@ def test_worker_dies_with_its_parent():
         stderr=subprocess.DEVNULL,
         check=False,
     )
-    status = Path("/proc") / parent.stdout.decode().strip() / "stat"
-    deadline = time.monotonic() + 5.0
+    assert _dies(int(parent.stdout))
+
+
+def _dies(process_id):
+    """Wait until a process is gone, or dead and not yet collected."""
+    status = Path(f"/proc/{process_id}/stat")
+    deadline = time.monotonic() + 10.0
     while time.monotonic() < deadline:
         try:
             if status.read_text().rpartition(")")[2].split()[0] == "Z":
-                return  # dead; whoever adopted it has yet to collect it
+                return True
         except (FileNotFoundError, ProcessLookupError):
-            return
+            return True
         time.sleep(0.01)
-    pytest.fail("the worker outlived its parent")
+    return False
 
 
 def test_frames_are_found_however_the_stream_is_cut(training_task):
     frame = encode_frame(TrainingFailure("one")) + encode_frame(TrainingFailure("two"))
     for size in range(1, len(frame) + 1):
-        reader = FrameReader()
+        reader = FrameReader(100)
         bodies = []
         for start in range(0, len(frame), size):
             bodies += reader.feed(frame[start : start + size])
@@ -184,29 +247,44 @@ def test_frames_are_found_however_the_stream_is_cut(training_task):
 
 def test_absurd_frame_length_is_refused():
     with pytest.raises(TrainingError, match="framing"):
-        FrameReader().feed((FRAME_BYTES_MAX + 1).to_bytes(4, "big"))
+        FrameReader(100).feed((101).to_bytes(4, "big"))
 
 
 def test_oversized_task_is_refused(monkeypatch, training_task):
-    monkeypatch.setattr(worker, "FRAME_BYTES_MAX", 100)
+    monkeypatch.setattr(frames, "TASK_BYTES_MAX", 100)
     with pytest.raises(TrainingError, match="narrow the window"):
         encode_frame(training_task())
 
 
-def test_unreadable_reply_is_refused():
-    with pytest.raises(TrainingError, match="unreadable"):
-        decode_reply(b"\xc1")
-    with pytest.raises(TrainingError, match="for the owner"):
-        decode_reply(encode_frame(TrainingFailure("for the owner"))[4:])
+def test_worker_below_full_is_refused_where_it_is_required(monkeypatch, training_task):
+    reached = Confinement(landlock_version=0, system_calls=True, limits=True)
+    monkeypatch.setattr(child, "confine", lambda *_, **__: reached)
+    trainer = TrainingWorker(sandbox="require")
+    trainer.start()
+    with pytest.raises(TrainingError, match="not barred by Landlock; nothing was trained"):
+        trainer.submit(training_task())
+    assert not trainer.running
+    assert trainer.confinement == reached
+    trainer.stop()
+    relaxed = TrainingWorker(sandbox="best")
+    relaxed.start()
+    relaxed.submit(training_task())
+    relaxed.stop()
 
 
 def test_answers_to_unreadable_and_failing_tasks(monkeypatch, training_task):
-    assert "cannot be read" in worker._answer(b"\xc1").sentence
+    assert "cannot be read" in child.answer(b"\xc1").sentence
     body = encode_frame(training_task())[4:]
 
     def exhaust(task):
         raise RuntimeError("DefaultCPUAllocator: not enough memory\nbacktrace")
 
     monkeypatch.setattr("pnyx.learning.training.run_task", exhaust)
-    answer = worker._answer(body).sentence
+    answer = child.answer(body).sentence
     assert answer == ("Training failed (DefaultCPUAllocator: not enough memory): nothing was sent.")
+
+    def stumble(task):
+        return {}["absent"]
+
+    monkeypatch.setattr("pnyx.learning.training.run_task", stumble)
+    assert child.answer(body).sentence == "Training failed (KeyError: 'absent'): nothing was sent."

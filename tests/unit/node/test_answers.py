@@ -29,6 +29,7 @@ from pnyx.primitives import codec
 from pnyx.protocol.events import Event, Notice, RequestRefused, StudyProposed
 from pnyx.protocol.evidence.docket import Conviction
 from pnyx.protocol.evidence.proofs import Offence
+from pnyx.sandbox import Confinement
 from pnyx.vault import Measurement, StudyRequest, Vault
 
 LENGTH = 9
@@ -52,6 +53,7 @@ class FakeDaemon:
         self.node_id = self.machine.node_id
         self.network = SimpleNamespace(name="testers", census=self.machine.census)
         self.transport = SimpleNamespace(port=7400, peers=(b"p",))
+        self.confinement = Confinement(landlock_version=0, system_calls=True, limits=True)
         self.vault = Vault.open(directory, b"k" * 32)
         self.calls: list[Any] = []
         self._answers = answers
@@ -121,6 +123,8 @@ def test_status_counts(ask) -> None:
     assert (status.network, status.nodes_enrolled, status.port) == ("testers", 9, 7400)
     assert (status.studies, status.studies_asking, status.contributions_sent) == (1, 1, 0)
     assert status.beacon_known
+    assert status.sandbox == "reduced: files and network are not barred by Landlock"
+    assert status.confinement == ask.daemon.confinement
     consent(ask)
     debit(ask, 1)
     status = ask(Status())
