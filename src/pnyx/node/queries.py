@@ -1,0 +1,117 @@
+"""Runs a feature query over an owner's columns in a child process, never on the event loop.
+
+One child a query, gone with its answer. What bounds it is named here; who drives it waits at most
+`WALL_SECONDS_MAX`.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pnyx.errors import QueryError
+from pnyx.learning.task import EXAMPLES_MAX
+from pnyx.query.compile import FeatureQuery
+from pnyx.query.frames import InputColumn, QueryRows, QueryTask
+from pnyx.query.process import RECEIVE_BYTES, QueryProcess
+from pnyx.vault import Array
+
+WALL_SECONDS_MAX = 60.0
+CPU_SECONDS_MAX = 30
+MEMORY_BYTES_MAX = 1 << 30
+RESULT_BYTES_MAX = 1 << 27
+
+
+class QueryLimits(msgspec.Struct, frozen=True):
+    """What one query may cost; see `query.frames.QueryTask`."""
+
+    wall_seconds_max: float = WALL_SECONDS_MAX
+    cpu_seconds_max: int = CPU_SECONDS_MAX
+    memory_bytes_max: int = MEMORY_BYTES_MAX
+    rows_max: int = EXAMPLES_MAX
+    result_bytes_max: int = RESULT_BYTES_MAX
+
+
+class OwnerRows(msgspec.Struct, frozen=True):
+    """An owner's rows as a study asks for them.
+
+    features: [rows, columns] float64, nan where missing. labels: [rows], of a study with a label.
+    """
+
+    features: NDArray[np.float64]
+    labels: Array | None
+
+
+async def run_query(
+    query: FeatureQuery,
+    columns: Mapping[str, Array],
+    *,
+    outputs: Sequence[str],
+    label: str = "",
+    limits: QueryLimits = QueryLimits(),  # noqa: B008  (frozen)
+) -> OwnerRows:
+    """Run a query over these columns of a collection, which are those that it reads.
+
+    outputs: the columns of `features`, in order; label: that of `labels`, if any.
+    Raises QueryError.
+    """
+    check_outputs(query, outputs, label)
+    task = QueryTask(
+        query.sql,
+        tuple(_input(columns[name]) for name in query.reads),
+        len(query.outputs),
+        query.outputs.index(label) if label else -1,
+        min(limits.rows_max, limits.result_bytes_max // (8 * len(query.outputs))),
+        limits.memory_bytes_max,
+        limits.cpu_seconds_max,
+    )
+    found = await run_task(task, limits.wall_seconds_max)
+    if len(found.columns) != len(query.outputs) or {len(c) for c in found.columns} != {
+        8 * found.rows
+    }:
+        raise QueryError("The query's process gave an unreadable answer: try again.")
+    given = dict(zip(query.outputs, found.columns, strict=True))
+    features = np.stack([np.frombuffer(given[name], "<f8") for name in outputs], axis=1)
+    return OwnerRows(features, np.frombuffer(given[label], "<i8") if label else None)
+
+
+async def run_task(task: QueryTask, wall_seconds_max: float) -> QueryRows:
+    """Run a task in a child of its own. Raises QueryError, also when it takes too long."""
+    loop = asyncio.get_running_loop()
+    process = QueryProcess(task)
+    process.connection.setblocking(False)
+    try:
+        async with asyncio.timeout(wall_seconds_max):
+            await loop.sock_sendall(process.connection, process.request)
+            answer = None
+            while answer is None:
+                answer = process.read(await loop.sock_recv(process.connection, RECEIVE_BYTES))
+            return answer
+    except TimeoutError as error:
+        raise QueryError(
+            f"The query took more than {wall_seconds_max:g} s: let it keep fewer rows."
+        ) from error
+    except ConnectionError as error:
+        raise QueryError("The query's process ended early: try again.") from error
+    finally:
+        process.end()
+
+
+def check_outputs(query: FeatureQuery, outputs: Sequence[str], label: str) -> None:
+    """Refuse a query that gives other columns than its study states. Raises QueryError."""
+    stated = [*outputs, *filter(None, [label])]
+    if sorted(query.outputs) != sorted(stated):
+        missing = [name for name in stated if name not in query.outputs]
+        beyond = [name for name in query.outputs if name not in stated]
+        wrong = f"lacks {missing[0]}" if missing else f"gives {beyond[0]} as well"
+        raise QueryError(f"The query must give the study's columns and label; it {wrong}.")
+
+
+def _input(values: Array) -> InputColumn:
+    if values.dtype.kind == "f":
+        return InputColumn("float", values.astype("<f8").tobytes())
+    if values.dtype.kind == "i":
+        return InputColumn("int", values.astype("<i8").tobytes())
+    return InputColumn("text", values.tolist())
