@@ -1,16 +1,18 @@
 """What a running node answers its owner: the requests of `node.control`, carried out.
 
 Every answer is computed inside the event loop from the daemon's own state, so it is consistent;
-what it asks the machine to do is durable before it is given, and none waits for the network.
+what it asks the machine to do is durable before it is given, and none waits for the network. Only
+a preview takes time: it runs the study's query.
 """
 
 import math
 import os
+from collections.abc import Sequence
 from typing import assert_never
 
 import msgspec
 
-from pnyx.errors import ConsentError, PnyxError
+from pnyx.errors import ConsentError, PnyxError, QueryError
 from pnyx.node.bundle import BUNDLE_BYTES_MAX, make_bundle
 from pnyx.node.control import (
     ColumnSummary,
@@ -21,6 +23,7 @@ from pnyx.node.control import (
     LedgerLine,
     NodeStatus,
     PhaseSummary,
+    Preview,
     Propose,
     Request,
     Result,
@@ -29,16 +32,21 @@ from pnyx.node.control import (
     Stop,
     Stopping,
     Studies,
+    StudyPreview,
     StudyResult,
     StudySummary,
 )
 from pnyx.node.daemon import Daemon, Observer
 from pnyx.node.learning import published_statistics
+from pnyx.node.queries import QueryLimits, columns_read, first_rows, rows_for
 from pnyx.protocol.events import Notice, RequestRefused, StudyProposed
-from pnyx.protocol.manifest import StudyPhase, study_id
+from pnyx.protocol.manifest import Manifest, StudyPhase, study_id
 from pnyx.protocol.privacy import epsilon, phase_rho, study_rho
 from pnyx.protocol.study import StudyState, read_body
-from pnyx.vault import Aborted, Acknowledged, Debit, Vault
+from pnyx.vault import Aborted, Acknowledged, Array, Debit, Vault
+
+PREVIEW_ROWS = 10
+PREVIEW_LIMITS = QueryLimits(wall_seconds_max=20.0)  # the owner waits for it
 
 
 class Answers:
@@ -75,6 +83,8 @@ class Answers:
                 return [self._summary(state) for state in self.daemon.machine.studies.values()]
             case Decide():
                 return await self._decide(request)
+            case Preview():
+                return await self._preview(self._find(request.study))
             case Propose():
                 return await self._propose(request)
             case Result():
@@ -127,6 +137,17 @@ class Answers:
         await self.daemon.settled()
         return self._summary(state)
 
+    async def _preview(self, state: StudyState) -> StudyPreview:
+        """Nothing leaves, and no consent is needed: the owner looks at what is theirs."""
+        manifest = state.manifest
+
+        def read(names: Sequence[str]) -> dict[str, Array]:
+            return self.daemon.vault.collections.columns(manifest.category, names)
+
+        rows = await rows_for(manifest, read, PREVIEW_LIMITS)
+        columns = (*manifest.columns, *filter(None, [manifest.label]))
+        return StudyPreview(len(rows.features), columns, first_rows(rows, PREVIEW_ROWS))
+
     async def _propose(self, request: Propose) -> StudySummary:
         self._refusals.clear()
         self.daemon.deliver(StudyProposed(request.manifest, request.model))
@@ -146,6 +167,8 @@ class Answers:
             purpose=manifest.purpose,
             purpose_term=manifest.purpose_term,
             category=manifest.category,
+            reads=_reads(manifest),
+            query=manifest.query,
             columns=manifest.columns,
             label=manifest.label,
             cohort_min=manifest.cohort_min,
@@ -194,6 +217,13 @@ class Answers:
                 "this version cannot export it."
             )
         return ExportedBundle(content)
+
+
+def _reads(manifest: Manifest) -> tuple[str, ...]:
+    try:
+        return columns_read(manifest)
+    except QueryError:
+        return ()  # its acceptance is refused, with the reason
 
 
 def _phase_summary(phase: StudyPhase) -> PhaseSummary:

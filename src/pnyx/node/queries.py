@@ -1,19 +1,20 @@
-"""Runs a feature query over an owner's columns in a child process, never on the event loop.
+"""The rows of an owner that a study asks for: plain columns, or what its query makes of them.
 
-One child a query, gone with its answer. What bounds it is named here; who drives it waits at most
-`WALL_SECONDS_MAX`.
+A query runs in a child process and never on the event loop; one child a query, gone with its
+answer. What bounds it is named here.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pnyx.errors import QueryError
+from pnyx.errors import ConsentError, QueryError
 from pnyx.learning.task import EXAMPLES_MAX
-from pnyx.query.compile import FeatureQuery
+from pnyx.protocol.manifest import Manifest
+from pnyx.query.compile import FeatureQuery, read_query
 from pnyx.query.frames import InputColumn, QueryRows, QueryTask
 from pnyx.query.process import RECEIVE_BYTES, QueryProcess
 from pnyx.vault import Array
@@ -34,6 +35,9 @@ class QueryLimits(msgspec.Struct, frozen=True):
     result_bytes_max: int = RESULT_BYTES_MAX
 
 
+DEFAULT_LIMITS = QueryLimits()
+
+
 class OwnerRows(msgspec.Struct, frozen=True):
     """An owner's rows as a study asks for them.
 
@@ -44,13 +48,46 @@ class OwnerRows(msgspec.Struct, frozen=True):
     labels: Array | None
 
 
+def columns_read(manifest: Manifest) -> tuple[str, ...]:
+    """Columns of the collection that a study reads. Raises QueryError."""
+    if manifest.query:
+        return read_query(manifest.query).reads
+    return (*manifest.columns, *filter(None, [manifest.label]))
+
+
+async def rows_for(
+    manifest: Manifest,
+    read: Callable[[Sequence[str]], Mapping[str, Array]],
+    limits: QueryLimits = DEFAULT_LIMITS,
+) -> OwnerRows:
+    """What a study asks of an owner's collection; read: gives columns of it, by name.
+
+    Raises QueryError, ConsentError, and whatever `read` raises.
+    """
+    if manifest.query:
+        query = read_query(manifest.query)
+        return await run_query(
+            query,
+            read(query.reads),
+            outputs=manifest.columns,
+            label=manifest.label,
+            limits=limits,
+        )
+    found = read(columns_read(manifest))
+    for name in manifest.columns:
+        if found[name].dtype.kind not in "fiu":
+            raise ConsentError(f"Column {name} holds texts, not numbers; check its mapping.")
+    features = np.stack([found[name] for name in manifest.columns], axis=1).astype(np.float64)
+    return OwnerRows(features, found[manifest.label] if manifest.label else None)
+
+
 async def run_query(
     query: FeatureQuery,
     columns: Mapping[str, Array],
     *,
     outputs: Sequence[str],
     label: str = "",
-    limits: QueryLimits = QueryLimits(),  # noqa: B008  (frozen)
+    limits: QueryLimits = DEFAULT_LIMITS,
 ) -> OwnerRows:
     """Run a query over these columns of a collection, which are those that it reads.
 
@@ -107,6 +144,17 @@ def check_outputs(query: FeatureQuery, outputs: Sequence[str], label: str) -> No
         beyond = [name for name in query.outputs if name not in stated]
         wrong = f"lacks {missing[0]}" if missing else f"gives {beyond[0]} as well"
         raise QueryError(f"The query must give the study's columns and label; it {wrong}.")
+
+
+def first_rows(rows: OwnerRows, count: int) -> tuple[tuple[float | None, ...], ...]:
+    """The first rows, as a person is shown them: the label last, None where missing."""
+    columns = [rows.features[:count, place] for place in range(rows.features.shape[1])]
+    if rows.labels is not None:
+        columns.append(rows.labels[:count].astype(np.float64))
+    return tuple(
+        tuple(None if np.isnan(value) else float(value) for value in row)
+        for row in zip(*columns, strict=True)
+    )
 
 
 def _input(values: Array) -> InputColumn:

@@ -1,10 +1,11 @@
 """From the text of a query to a syntax tree, with bounds that hold before parsing.
 
 The parser is sqlglot's, whose run time is exponential in the nesting of some constructs (types such
-as `row(row(...`, comma joins). So tokens come first, by one pass over at most `TEXT_BYTES_MAX`
-bytes: their number and nesting are bounded, and only those of the language are let through. The
-parser itself is reduced to match: no joins, no typed literals, and every function is a plain name
-with arguments, so that no function is translated on its way.
+as `row(row(...`, comma joins, LIMIT within arguments). So tokens come first, by one pass over at
+most `TEXT_BYTES_MAX` bytes: their number and nesting are bounded, and only those of the language
+are let through. Then the parser counts its steps and gives up after `STEPS_MAX`: whatever makes it
+go back and forth is cut short, known or not. It is reduced to the language as well: no joins, no
+typed literals, and every function is a plain name with arguments, so that none is translated.
 """
 
 from typing import Any, ClassVar
@@ -20,6 +21,7 @@ from pnyx.errors import QueryError
 TEXT_BYTES_MAX = 8 * 1024
 TOKENS_MAX = 3000
 NESTING_MAX = 16  # of brackets and CASE
+STEPS_MAX = 20_000  # of the parser over its tokens: plain queries take about one a token
 _SHOWN_MAX = 60  # characters of a query in an error
 
 _ALLOWED = """
@@ -35,8 +37,9 @@ _CLOSING = (TokenType.R_PAREN, TokenType.END)
 
 
 class _Parser(DuckDBParser):
-    """Reduced as the module says."""
+    """Reduced as the module says; one object reads one text."""
 
+    _steps = 0
     FUNCTIONS: ClassVar[dict[str, Any]] = {}
     FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {
         name: DuckDBParser.FUNCTION_PARSERS[name] for name in ("CAST", "TRY_CAST", "EXTRACT")
@@ -45,6 +48,13 @@ class _Parser(DuckDBParser):
     NO_PAREN_FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {
         "CASE": DuckDBParser.NO_PAREN_FUNCTION_PARSERS["CASE"]
     }
+
+    def _advance(self, times: int = 1) -> None:
+        """Called for each step forwards or back."""
+        self._steps += 1
+        if self._steps > STEPS_MAX:
+            raise QueryError("The query is too intricate to be read: simplify it.")
+        super()._advance(times)
 
     def _parse_join(self, *_: object, **__: object) -> None:
         return None
