@@ -40,7 +40,7 @@ from pnyx.node.daemon import Daemon, Observer
 from pnyx.node.learning import published_statistics
 from pnyx.node.queries import QueryLimits, columns_read, first_rows, rows_for
 from pnyx.protocol.events import Notice, RequestRefused, StudyProposed
-from pnyx.protocol.manifest import Manifest, StudyPhase, study_id
+from pnyx.protocol.manifest import StudyPhase, study_id
 from pnyx.protocol.privacy import epsilon, phase_rho, study_rho
 from pnyx.protocol.study import StudyState, read_body
 from pnyx.vault import Aborted, Acknowledged, Array, Debit, Vault
@@ -56,6 +56,7 @@ class Answers:
         self._observer = observer
         self._daemon: Daemon | None = None
         self._refusals: list[str] = []
+        self._reads: dict[bytes, tuple[str, ...]] = {}  # study -> what it reads, parsed once
 
     def observe(self, notice: Notice) -> None:
         """Pass a notice on; remember a refusal, which answers the request under way."""
@@ -167,7 +168,7 @@ class Answers:
             purpose=manifest.purpose,
             purpose_term=manifest.purpose_term,
             category=manifest.category,
-            reads=_reads(manifest),
+            reads=self._columns_read(state),
             query=manifest.query,
             columns=manifest.columns,
             label=manifest.label,
@@ -182,6 +183,15 @@ class Answers:
             decided_by="nobody" if consent is None else consent.decided_by,
             contributions=self.daemon.vault.ledger.spent(state.study).contributions,
         )
+
+    def _columns_read(self, state: StudyState) -> tuple[str, ...]:
+        """Nothing, for a query that cannot be run here; its acceptance is refused with the reason."""
+        if state.study not in self._reads:
+            try:
+                self._reads[state.study] = columns_read(state.manifest)
+            except QueryError:
+                self._reads[state.study] = ()
+        return self._reads[state.study]
 
     def _result(self, state: StudyState) -> StudyResult:
         rounds = [
@@ -217,13 +227,6 @@ class Answers:
                 "this version cannot export it."
             )
         return ExportedBundle(content)
-
-
-def _reads(manifest: Manifest) -> tuple[str, ...]:
-    try:
-        return columns_read(manifest)
-    except QueryError:
-        return ()  # its acceptance is refused, with the reason
 
 
 def _phase_summary(phase: StudyPhase) -> PhaseSummary:

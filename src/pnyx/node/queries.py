@@ -139,11 +139,16 @@ async def run_task(task: QueryTask, wall_seconds_max: float) -> QueryRows:
 def check_outputs(query: FeatureQuery, outputs: Sequence[str], label: str) -> None:
     """Refuse a query that gives other columns than its study states. Raises QueryError."""
     stated = [*outputs, *filter(None, [label])]
-    if sorted(query.outputs) != sorted(stated):
-        missing = [name for name in stated if name not in query.outputs]
-        beyond = [name for name in query.outputs if name not in stated]
-        wrong = f"lacks {missing[0]}" if missing else f"gives {beyond[0]} as well"
-        raise QueryError(f"The query must give the study's columns and label; it {wrong}.")
+    if len(set(stated)) < len(stated):
+        raise QueryError("The study states a column twice, or as its label as well: name it once.")
+    for name in stated:
+        if name not in query.outputs:
+            raise QueryError(f"The query lacks {name}, which the study states: add it with AS.")
+    for name in query.outputs:
+        if name not in stated:
+            raise QueryError(
+                f"The query gives {name}, which the study does not state: add it there."
+            )
 
 
 def first_rows(rows: OwnerRows, count: int) -> tuple[tuple[float | None, ...], ...]:
