@@ -14,6 +14,7 @@
     ├── VaultError             the vault cannot be opened, read or written
     │   └── DataImportError    a file of personal data cannot be imported
     ├── ConsentError           an action lacks a valid consent, or its budget is spent
+    ├── QueryError             a study's feature query is not allowed, or cannot be run
     └── TrainingError          a training task cannot be run or gave unusable numbers
 
 A call that breaks a function's contract is a bug and raises ValueError or TypeError instead.
@@ -74,6 +75,10 @@ class DataImportError(VaultError):
 
 class ConsentError(PnyxError):
     """An action lacks a valid consent, or its privacy budget is spent."""
+
+
+class QueryError(PnyxError):
+    """A study's feature query is not in the language, or cannot be run on the owner's data."""
 
 
 class TrainingError(PnyxError):

@@ -209,6 +209,7 @@ MANIFEST = array(
     purpose=text(2000),
     purpose_term=text(),
     category=text(),
+    query=text(8192, low=0),
     columns=many(text(), 1, 4096),
     ranges=many(array(low=floating(-inf, inf), high=floating(-inf, inf)), high=4096),
     label=text(low=0),

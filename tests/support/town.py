@@ -150,6 +150,7 @@ def manifest(length: int, phases: Sequence[StudyPhase] | None = None, **terms) -
             "purpose": "p",
             "purpose_term": "x",
             "category": "c",
+            "query": "",
             "columns": ("a",),
             "ranges": (),
             "label": "l",

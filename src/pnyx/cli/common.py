@@ -171,6 +171,15 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         Console(width=1000).print(table)
 
 
+def print_rows(columns: Sequence[str], first: Sequence[Sequence[float | None]], rows: int) -> None:
+    """Print the first of some rows of numbers on stdout, and how many there are."""
+    print_table(
+        [plain(name) for name in columns],
+        [["-" if value is None else f"{value:.6g}" for value in row] for row in first],
+    )
+    say(f"{rows} rows; the first {len(first)} are shown." if rows else "There are no rows.")
+
+
 def now_s() -> float:
     """Calendar time in unix seconds, for certificates, consents and the ledger."""
     import time

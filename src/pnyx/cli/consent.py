@@ -17,6 +17,7 @@ from pnyx.cli.common import (
     open_vault,
     plain,
     print_json,
+    print_rows,
     print_table,
     say,
 )
@@ -75,6 +76,21 @@ def _row(study: str, decision: str, by: str, category: str, title: str) -> dict[
         "category": plain(category),
         "title": plain(title),
     }
+
+
+@app.command()
+def preview(study: StudyArgument, directory: Directory, as_json: Json = False) -> None:
+    """Show the rows that a study would use of your data; nothing leaves the node.
+
+    Example: pnyx consent preview 4f19
+    """
+    from pnyx.node.control import Preview, StudyPreview, call
+
+    found = call(layout_of(directory), Preview(study), StudyPreview)
+    if as_json:
+        print_json(found)
+        return
+    print_rows(found.columns, found.first, found.rows)
 
 
 @app.command()
@@ -211,6 +227,27 @@ def _one(consents: "tuple[Consent, ...]", digits: str) -> "Consent":
     return found[0]
 
 
+def _reads(study: "StudySummary") -> str:
+    """Every column of the collection that the study reads."""
+    if not study.reads:
+        return "its query cannot be run here, so it reads nothing"
+    columns = ", ".join(plain(name) for name in study.reads if study.query or name != study.label)
+    return f"{columns}{'' if study.query else _class(study)}"
+
+
+def _query(study: "StudySummary") -> list[str]:
+    """What the study makes of the columns before anything else, word for word."""
+    if not study.query:
+        return []
+    words = [f"               {plain(line)}" for line in study.query.strip().splitlines()]
+    gives = ", ".join(plain(name) for name in study.columns)
+    return [
+        "  Query        runs on your node, and only its result is used:",
+        *words,
+        f"  Made of it   {gives}{_class(study)}",
+    ]
+
+
 def _class(study: "StudySummary") -> str:
     return f"; class: {plain(study.label)}" if study.label else ""
 
@@ -254,15 +291,16 @@ def _cost(study: "StudySummary") -> str:
 
 def _terms(study: "StudySummary") -> list[str]:
     """What an owner must know before saying yes."""
-    columns = ", ".join(plain(name) for name in study.columns)
     return [
         f"{plain(study.title)}",
         f"  Purpose      {plain(study.purpose)} ({plain(study.purpose_term)})",
         f"  Who asks     node {study.proposer}",
         f"  Who gets it  every node of the network reads {_results(study)}",
-        f"  Data         {plain(study.category)}: {columns}{_class(study)}",
+        f"  Data         {plain(study.category)}: {_reads(study)}",
+        *_query(study),
         "  What leaves  in each round in which your node is drawn, secret shares of one update",
         "               of the model or of a few counts; your rows never leave",
+        f"  Your rows    `pnyx consent preview {study.study[:12]}` shows what it would use",
         f"  Phases       {', then '.join(_phase(phase) for phase in study.phases)}",
         f"  With whom    no sum over fewer than {study.cohort_min} owners is opened",
         "  Who computes a committee of nodes drawn by lot; `pnyx security` states the risk",

@@ -19,6 +19,7 @@ from pnyx.cli.common import (
     now_s,
     open_vault,
     print_json,
+    print_rows,
     print_table,
     say,
 )
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Import, look at and export the owner's data.")
 
 _MEGABYTE = 1024 * 1024
+_ROWS_SHOWN = 10
 
 
 @app.command("import")
@@ -131,6 +133,38 @@ def export(
     with open_vault(directory, key_file, keyring) as vault:
         rows = vault.collections.export(category, file)
     say(f"Wrote {rows} rows to {file}, unencrypted: delete it when you no longer need it.")
+
+
+@app.command()
+def query(
+    file: Annotated[Path, typer.Argument(help="A file with one SELECT from the table data.")],
+    category: Annotated[str, typer.Option(help="A category, as `pnyx data list` shows it.")],
+    directory: Directory,
+    key_file: KeyFileOption = None,
+    keyring: Keyring = False,
+    as_json: Json = False,
+) -> None:
+    """Run a study's query on your own data, to see what it gives; the node must be stopped.
+
+    Example: pnyx data query features.sql --category activity.windows
+    """
+    import asyncio
+
+    from pnyx.node.enrolment import read_file
+    from pnyx.node.queries import first_rows, run_query
+    from pnyx.query.compile import read_query
+    from pnyx.query.grammar import TEXT_BYTES_MAX
+
+    text = read_file(file, TEXT_BYTES_MAX, "The query").decode(errors="replace")
+    checked = read_query(text)
+    with open_vault(directory, key_file, keyring) as vault:
+        columns = vault.collections.columns(category, checked.reads)
+    found = asyncio.run(run_query(checked, columns, outputs=checked.outputs))
+    first = first_rows(found, _ROWS_SHOWN)
+    if as_json:
+        print_json({"rows": len(found.features), "columns": checked.outputs, "first": first})
+        return
+    print_rows(checked.outputs, first, len(found.features))
 
 
 @app.command()

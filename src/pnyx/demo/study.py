@@ -79,6 +79,7 @@ def demo_study(
         purpose="Recognise everyday activities from the accelerometer of a phone, for research.",
         purpose_term=PURPOSE_TERM,
         category=CATEGORY,
+        query="",
         columns=FEATURES,
         ranges=RANGES,
         label=LABEL_COLUMN,

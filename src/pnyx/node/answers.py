@@ -1,16 +1,18 @@
 """What a running node answers its owner: the requests of `node.control`, carried out.
 
 Every answer is computed inside the event loop from the daemon's own state, so it is consistent;
-what it asks the machine to do is durable before it is given, and none waits for the network.
+what it asks the machine to do is durable before it is given, and none waits for the network. Only
+a preview takes time: it runs the study's query.
 """
 
 import math
 import os
+from collections.abc import Sequence
 from typing import assert_never
 
 import msgspec
 
-from pnyx.errors import ConsentError, PnyxError
+from pnyx.errors import ConsentError, PnyxError, QueryError
 from pnyx.node.bundle import BUNDLE_BYTES_MAX, make_bundle
 from pnyx.node.control import (
     ColumnSummary,
@@ -23,6 +25,7 @@ from pnyx.node.control import (
     NodeStatus,
     OwnAccuracy,
     PhaseSummary,
+    Preview,
     Propose,
     Request,
     Result,
@@ -31,16 +34,21 @@ from pnyx.node.control import (
     Stop,
     Stopping,
     Studies,
+    StudyPreview,
     StudyResult,
     StudySummary,
 )
 from pnyx.node.daemon import Daemon, Observer
 from pnyx.node.learning import published_statistics
+from pnyx.node.queries import QueryLimits, columns_read, first_rows, rows_for
 from pnyx.protocol.events import Notice, RequestRefused, StudyProposed
 from pnyx.protocol.manifest import StudyPhase, study_id
 from pnyx.protocol.privacy import epsilon, phase_rho, study_rho
 from pnyx.protocol.study import StudyState, read_body
-from pnyx.vault import Aborted, Acknowledged, Debit, Vault
+from pnyx.vault import Aborted, Acknowledged, Array, Debit, Vault
+
+PREVIEW_ROWS = 10
+PREVIEW_LIMITS = QueryLimits(wall_seconds_max=20.0)  # the owner waits for it
 
 
 class Answers:
@@ -50,6 +58,7 @@ class Answers:
         self._observer = observer
         self._daemon: Daemon | None = None
         self._refusals: list[str] = []
+        self._reads: dict[bytes, tuple[str, ...]] = {}  # study -> what it reads, parsed once
 
     def observe(self, notice: Notice) -> None:
         """Pass a notice on; remember a refusal, which answers the request under way."""
@@ -77,6 +86,8 @@ class Answers:
                 return [self._summary(state) for state in self.daemon.machine.studies.values()]
             case Decide():
                 return await self._decide(request)
+            case Preview():
+                return await self._preview(self._find(request.study))
             case Propose():
                 return await self._propose(request)
             case Result():
@@ -133,6 +144,17 @@ class Answers:
         await self.daemon.settled()
         return self._summary(state)
 
+    async def _preview(self, state: StudyState) -> StudyPreview:
+        """Nothing leaves, and no consent is needed: the owner looks at what is theirs."""
+        manifest = state.manifest
+
+        def read(names: Sequence[str]) -> dict[str, Array]:
+            return self.daemon.vault.collections.columns(manifest.category, names)
+
+        rows = await rows_for(manifest, read, PREVIEW_LIMITS)
+        columns = (*manifest.columns, *filter(None, [manifest.label]))
+        return StudyPreview(len(rows.features), columns, first_rows(rows, PREVIEW_ROWS))
+
     async def _propose(self, request: Propose) -> StudySummary:
         self._refusals.clear()
         self.daemon.deliver(StudyProposed(request.manifest, request.model))
@@ -152,6 +174,8 @@ class Answers:
             purpose=manifest.purpose,
             purpose_term=manifest.purpose_term,
             category=manifest.category,
+            reads=self._columns_read(state),
+            query=manifest.query,
             columns=manifest.columns,
             label=manifest.label,
             cohort_min=manifest.cohort_min,
@@ -165,6 +189,15 @@ class Answers:
             decided_by="nobody" if consent is None else consent.decided_by,
             contributions=self.daemon.vault.ledger.spent(state.study).contributions,
         )
+
+    def _columns_read(self, state: StudyState) -> tuple[str, ...]:
+        """Nothing, for a query that cannot be run here; its acceptance is refused with the reason."""
+        if state.study not in self._reads:
+            try:
+                self._reads[state.study] = columns_read(state.manifest)
+            except QueryError:
+                self._reads[state.study] = ()
+        return self._reads[state.study]
 
     def _result(self, state: StudyState) -> StudyResult:
         rounds = [

@@ -62,6 +62,12 @@ class Decide(_Request, frozen=True, tag="consent"):
     decision: Literal["accept", "decline", "withdraw"]
 
 
+class Preview(_Request, frozen=True, tag="preview"):
+    """What would a study read of this owner's data? Answered by a `StudyPreview`."""
+
+    study: StudyName
+
+
 class Propose(_Request, frozen=True, tag="propose"):
     """Propose a study: encoded manifest and initial model. Answered by a `StudySummary`."""
 
@@ -89,7 +95,7 @@ class Stop(_Request, frozen=True, tag="stop"):
     """End the node. Answered by `Stopping` before it ends."""
 
 
-Request = Status | Studies | Decide | Propose | Result | Export | Ledger | Stop
+Request = Status | Studies | Decide | Preview | Propose | Result | Export | Ledger | Stop
 
 
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,6 +149,8 @@ class StudySummary(msgspec.Struct, frozen=True, kw_only=True):
     purpose: str
     purpose_term: str
     category: str
+    reads: tuple[str, ...]  # columns of the collection; none when the query cannot be run here
+    query: str
     columns: tuple[str, ...]
     label: str
     cohort_min: int
@@ -155,6 +163,17 @@ class StudySummary(msgspec.Struct, frozen=True, kw_only=True):
     decision: str  # asks, accepted, declined or withdrawn
     decided_by: str  # owner, policy or nobody
     contributions: int  # sent by this node
+
+
+class StudyPreview(msgspec.Struct, frozen=True):
+    """The rows that a study would train on or count, and the first of them; a label comes last.
+
+    A missing value is `None`.
+    """
+
+    rows: int
+    columns: tuple[str, ...]
+    first: tuple[tuple[float | None, ...], ...]
 
 
 class RoundSummary(msgspec.Struct, frozen=True):

@@ -8,13 +8,20 @@ the protocol.
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from pnyx.config import NodeConfig
-from pnyx.errors import ConfigError, ConsentError, PnyxError, TrainingError, TransportError
+from pnyx.errors import (
+    ConfigError,
+    ConsentError,
+    PnyxError,
+    QueryError,
+    TrainingError,
+    TransportError,
+)
 from pnyx.learning.task import TrainingOutcome
 from pnyx.learning.worker import TrainingWorker
 from pnyx.node.crypto import NodeCrypto
@@ -29,6 +36,7 @@ from pnyx.node.learning import (
 )
 from pnyx.node.network import Network
 from pnyx.node.postman import Postman, unpack
+from pnyx.node.queries import OwnerRows, columns_read, rows_for
 from pnyx.node.trainer import Job, Trainer
 from pnyx.node.transport.base import Transport, TransportLimits
 from pnyx.node.transport.identity import TlsIdentity
@@ -65,7 +73,14 @@ from pnyx.protocol.params import DEFAULT_PARAMS, ProtocolParams
 from pnyx.protocol.privacy import epsilon, study_rho
 from pnyx.protocol.study import StudyState
 from pnyx.sandbox import Confinement
-from pnyx.vault import Measurement, RoundStore, StudyRequest, Vault, evaluate_policy
+from pnyx.vault import (
+    Array,
+    Measurement,
+    RoundStore,
+    StudyRequest,
+    Vault,
+    evaluate_policy,
+)
 
 CONSENT_SECONDS = 365 * 86_400.0
 
@@ -113,12 +128,13 @@ def wall_clock() -> float:
 
 
 def study_request(study: bytes, manifest_body: bytes) -> StudyRequest:
-    """What a study asks of the owner, in the vault's terms."""
+    """What a study asks of the owner, in the vault's terms. Raises QueryError."""
     manifest = read_manifest_body(manifest_body)
     return StudyRequest(
         study=study,
         purpose=manifest.purpose_term,
-        columns={manifest.category: (*manifest.columns, *filter(None, [manifest.label]))},
+        columns={manifest.category: columns_read(manifest)},
+        query=manifest.query,
         epsilon=epsilon(study_rho(manifest)),
         rounds=manifest.rounds,
     )
@@ -157,6 +173,8 @@ class Daemon:
         self._timer_at = float("inf")
         self._stopping = asyncio.Event()
         self._away: set[bytes] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._reading = asyncio.Lock()  # one query at a time: each may take a gigabyte
         self._postman: Postman | None = None
         self._pending: list[Effect] = []
         self._failure: Exception | None = None
@@ -285,6 +303,9 @@ class Daemon:
             self._timer.cancel()
         if self._postman is not None:
             await self._postman.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._transport.stop()
         await self._trainer.stop()
         self._rounds.close()
@@ -394,7 +415,7 @@ class Daemon:
             case AskConsent():
                 self._soon(lambda: self._ask_consent(effect))
             case StartTraining():
-                self._soon(lambda: self._train(effect))
+                self._spawn(self._train(effect))
             case RecordDebit():
                 self._soon(lambda: self._debit(effect))
             case LearnAddress():
@@ -424,6 +445,17 @@ class Daemon:
         """Answer an effect after the current event is finished."""
         asyncio.get_running_loop().call_soon(act)
 
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Answer an effect in a task of its own, which ends with the node."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_done)
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            self._fail(error)
+
     def _ask_consent(self, effect: AskConsent) -> None:
         """Apply the owner's decision or policy; leave the rest to the owner."""
         consent = self.vault.consents.get(effect.study)
@@ -432,15 +464,16 @@ class Daemon:
             holds = consent.holds(now)
             self.deliver(ConsentGiven(effect.study) if holds else ConsentDeclined(effect.study))
             return
-        request = study_request(effect.study, effect.manifest)
-        action = evaluate_policy(self._config.consent, request)
-        if action == "accept":
-            self._decide(request, effect.manifest, accept=True, by="policy")
-        elif action == "decline":
-            self._decide(request, effect.manifest, accept=False, by="policy")
+        try:
+            request = study_request(effect.study, effect.manifest)
+            action = evaluate_policy(self._config.consent, request)
+            if action != "ask":
+                self._decide(request, effect.manifest, accept=action == "accept", by="policy")
+        except (ConsentError, QueryError):
+            return  # no study that cannot be run here: `decide` tells the owner why
 
     def decide(self, study: bytes, *, accept: bool) -> None:
-        """Record the owner's answer to a study that asks. Raises ConsentError."""
+        """Record the owner's answer to a study that asks. Raises ConsentError or QueryError."""
         state = self.machine.studies.get(study)
         if state is None:
             raise ConsentError(
@@ -474,14 +507,20 @@ class Daemon:
         self.vault.consents.withdraw(study, wall_clock())
         self.deliver(ConsentDeclined(study))
 
-    def _train(self, effect: StartTraining) -> None:
-        phase = read_manifest_body(effect.manifest).phase_of(effect.round_number)
-        if phase.kind not in LEARNT:
-            self._count(effect)
-            return
+    async def _train(self, effect: StartTraining) -> None:
+        manifest = read_manifest_body(effect.manifest)
+
+        def read(names: Sequence[str]) -> dict[str, Array]:
+            return self.vault.read_for_study(effect.study, manifest.category, names, wall_clock())
+
         try:
+            async with self._reading:
+                rows = await rows_for(manifest, read)
+            if manifest.phase_of(effect.round_number).kind not in LEARNT:
+                self._count(effect, rows)
+                return
             task = training_task(
-                self.vault,
+                rows,
                 study=effect.study,
                 manifest_body=effect.manifest,
                 round_number=effect.round_number,
@@ -489,7 +528,6 @@ class Daemon:
                 node_id=self.node_id,
                 statistics=effect.statistics,
                 seed=secrets.token_bytes(32),
-                now=wall_clock(),
             )
         except PnyxError as error:
             self.deliver(
@@ -498,21 +536,11 @@ class Daemon:
             return
         self._trainer.submit(Job(task, lambda outcome: self._on_trained(effect, outcome)))
 
-    def _count(self, effect: StartTraining) -> None:
+    def _count(self, effect: StartTraining, rows: OwnerRows) -> None:
         """A statistics round or a poll asks for what is quickly counted, without a worker."""
-        try:
-            vector = counted_vector(
-                self.vault,
-                study=effect.study,
-                manifest_body=effect.manifest,
-                round_number=effect.round_number,
-                now=wall_clock(),
-            )
-        except PnyxError as error:
-            self.deliver(
-                TrainingFailed(effect.study, effect.round_number, str(error), effect.attempt)
-            )
-            return
+        vector = counted_vector(
+            rows, manifest_body=effect.manifest, round_number=effect.round_number
+        )
         self.deliver(TrainingFinished(effect.study, effect.round_number, vector, effect.attempt))
 
     def _on_trained(self, effect: StartTraining, outcome: TrainingOutcome | TrainingError) -> None:

@@ -23,6 +23,7 @@ from pnyx.learning.statistics import (
 )
 from pnyx.learning.task import Hyperparameters, TaskKind, TrainingTask
 from pnyx.learning.update import EVALUATE_COUNTS, TRAIN_COUNTS, norm_max
+from pnyx.node.queries import OwnerRows, check_outputs
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.ballots import Ballot
@@ -32,7 +33,7 @@ from pnyx.protocol.events import PublishedSum
 from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, StudyPhase
 from pnyx.protocol.noise import NO_NOISE, Chosen, choose_noise, covering
 from pnyx.protocol.ports import IntVector
-from pnyx.vault import Vault
+from pnyx.query.compile import read_query
 
 COUNTS_BESIDE_AN_UPDATE = 2.0  # noise on the counts of a training round, relative to its update's
 
@@ -82,7 +83,12 @@ def _declared(manifest: Manifest) -> _Declared:
 
 
 def check_study(manifest: Manifest) -> None:
-    """Check that program, phases and columns fit together. Raises TrainingError."""
+    """Check that query, program, phases and columns fit together.
+
+    Raises TrainingError or QueryError.
+    """
+    if manifest.query:
+        check_outputs(read_query(manifest.query), manifest.columns, manifest.label)
     if any(phase.kind in LEARNT for phase in manifest.phases):
         declared = _declared(manifest)
         if declared.program.input_width != len(manifest.columns):
@@ -208,7 +214,7 @@ class LearningRule:
 
 
 def training_task(
-    vault: Vault,
+    rows: OwnerRows,
     *,
     study: bytes,
     manifest_body: bytes,
@@ -217,29 +223,24 @@ def training_task(
     node_id: bytes,
     statistics: PublishedSum | None,
     seed: bytes,
-    now: float,
 ) -> TrainingTask:
-    """Read the consented rows and describe one local step on them.
+    """Describe one local step on the consented rows.
 
     statistics: of the study's last statistics round. seed: 32 fresh secret bytes. Raises
-    ConsentError, VaultError or TrainingError.
+    ConsentError or TrainingError.
     """
     manifest = read_manifest_body(manifest_body)
     declared = _declared(manifest)
-    names = (*manifest.columns, manifest.label)
-    columns = vault.read_for_study(study, manifest.category, names, now)
-    labels = columns[manifest.label]
-    if labels.dtype.kind not in "iu":
+    if rows.labels is None or rows.labels.dtype.kind not in "iu":
         raise ConsentError(f"Column {manifest.label} holds no classes; check its mapping.")
-    features = np.stack([columns[name] for name in manifest.columns], axis=1).astype("<f4")
     return TrainingTask(
         kind=_kind(manifest.phase_of(round_number)),
         program=declared.program,
         hyperparameters=declared.hyperparameters,
         model=model,
-        features=features.tobytes(),
-        labels=labels.astype("<i8").tobytes(),
-        rows=len(labels),
+        features=rows.features.astype("<f4").tobytes(),
+        labels=rows.labels.astype("<i8").tobytes(),
+        rows=len(rows.labels),
         seed=seed,
         split_seed=digest("pnyx/split", study, node_id),
         standard=_standard(manifest, declared.hyperparameters, statistics),
@@ -274,17 +275,14 @@ def published_statistics(
     )
 
 
-def counted_vector(
-    vault: Vault, *, study: bytes, manifest_body: bytes, round_number: int, now: float
-) -> IntVector:
+def counted_vector(rows: OwnerRows, *, manifest_body: bytes, round_number: int) -> IntVector:
     """What a statistics round or a poll counts of the consented rows: no model, no training.
 
-    Raises ConsentError, VaultError or TrainingError.
+    Raises TrainingError.
     """
     manifest = read_manifest_body(manifest_body)
     phase = manifest.phase_of(round_number)
-    columns = vault.read_for_study(study, manifest.category, manifest.columns, now)
-    table = np.stack([columns[name] for name in manifest.columns], axis=1).astype(np.float64)
+    table = rows.features
     if not len(table):
         raise TrainingError(f"There are no rows of {manifest.category}: import some.")
     if phase.kind == "statistics":

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from pnyx.config import parse_toml
-from pnyx.errors import ConfigError, ProtocolError, TrainingError
+from pnyx.errors import ConfigError, ProtocolError, QueryError, TrainingError
 from pnyx.learning.program import LAYERS_MAX, WIDTH_MAX, MlpProgram, initial_model
 from pnyx.learning.task import (
     BATCH_SIZE_MAX,
@@ -44,7 +44,14 @@ from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.gossip import blob_name
-from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, Range, StudyPhase, check_phase
+from pnyx.protocol.manifest import (
+    MANIFEST_BYTES_MAX,
+    QUERY_CHARACTERS_MAX,
+    Manifest,
+    Range,
+    StudyPhase,
+    check_phase,
+)
 from pnyx.protocol.noise import choose_noise
 from pnyx.protocol.params import DEFAULT_PARAMS, PROTOCOL_VERSION
 from pnyx.vault.files import describe
@@ -133,12 +140,13 @@ class PhaseTable(_Table, frozen=True, kw_only=True):
 
 
 class StudyFile(_Table, frozen=True, kw_only=True):
-    """All that a proposer states."""
+    """All that a proposer states. With a query, columns and label are what it gives."""
 
     title: _ShortText
     purpose: Annotated[str, Meta(min_length=1, max_length=2000)]
     purpose_term: _ShortText
     category: _ShortText
+    query: Annotated[str, Meta(max_length=QUERY_CHARACTERS_MAX)] = ""
     columns: Annotated[tuple[_ShortText, ...], Meta(min_length=1, max_length=WIDTH_MAX)]
     ranges: Annotated[dict[str, _RangePair], Meta(max_length=WIDTH_MAX)] = {}
     label: Annotated[str, Meta(max_length=200)] = ""
@@ -194,6 +202,7 @@ def make_proposal(
         purpose=study.purpose,
         purpose_term=study.purpose_term,
         category=study.category,
+        query=study.query,
         columns=study.columns,
         ranges=_ranges(study, source),
         label=study.label,
@@ -344,7 +353,7 @@ def _encode_checked(manifest: Manifest, source: str) -> bytes:
         check_study(manifest)
         encoded = codec.encode(manifest)
         codec.decode(encoded, Manifest, bytes_max=MANIFEST_BYTES_MAX)
-    except (ProtocolError, TrainingError) as error:
+    except (ProtocolError, QueryError, TrainingError) as error:
         raise ConfigError(f"{where}: {str(error).rstrip('.')}.") from error
     return encoded
 
@@ -370,6 +379,8 @@ category = "{category}"
 columns = [
 {columns}]
 label = "{label}"
+# With a query, columns and label are what it gives, of the one table data (docs/queries.md):
+#   query = "SELECT avg(x) AS mean_x, day AS label FROM data GROUP BY day"
 
 # No sum over fewer owners is ever opened. 32 or more is advised.
 cohort_min = 32

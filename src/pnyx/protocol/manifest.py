@@ -23,6 +23,7 @@ from pnyx.protocol.params import PROTOCOL_VERSION, ProtocolParams
 from pnyx.protocol.selection.security import CommitteeSize
 
 MANIFEST_BYTES_MAX = 64 * 1024
+QUERY_CHARACTERS_MAX = 8192
 ShortText = Annotated[str, Meta(min_length=1, max_length=200)]
 Text = Annotated[str, Meta(min_length=1, max_length=2000)]
 
@@ -59,7 +60,11 @@ class StudyPhase(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, array_like=True, tag=90, kw_only=True):
-    """Everything that an owner consents to, and that a node needs to take part."""
+    """Everything that an owner consents to, and that a node needs to take part.
+
+    Columns and label are those of the collection, or what `query` makes of it where there is one.
+    Whether a query may be run is for nodes to check: here it is bounded text.
+    """
 
     network: Digest
     proposer: NodeId  # whoever copies a manifest cannot pass for its author
@@ -69,6 +74,7 @@ class Manifest(msgspec.Struct, frozen=True, array_like=True, tag=90, kw_only=Tru
     purpose: Text
     purpose_term: ShortText  # W3C Data Privacy Vocabulary
     category: ShortText
+    query: Annotated[str, Meta(max_length=QUERY_CHARACTERS_MAX)]  # a SELECT; empty: plain columns
     columns: Annotated[tuple[ShortText, ...], Meta(min_length=1, max_length=4096)]
     ranges: Annotated[tuple[Range, ...], Meta(max_length=4096)]  # of all columns, or none
     label: Annotated[str, Meta(max_length=200)]  # empty when nothing is classified

@@ -233,6 +233,7 @@ class Simulation:
             purpose="show who was counted",
             purpose_term="dpv:ResearchAndDevelopment",
             category="simulated",
+            query="",
             columns=("unit",),
             ranges=(),
             label="unit",

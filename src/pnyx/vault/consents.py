@@ -28,13 +28,15 @@ from pnyx.vault.database import Database
 class StudyRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a study asks of this owner, as taken from its verified manifest.
 
-    columns: data category -> the columns read from it. epsilon and rounds: for the whole study;
-    epsilon is infinite when the study adds no noise.
+    columns: data category -> the columns read from it. query: what is made of them before anything
+    else, empty for nothing. epsilon and rounds: for the whole study; epsilon is infinite when the
+    study adds no noise.
     """
 
     study: bytes
     purpose: str
     columns: dict[str, tuple[str, ...]]
+    query: str = ""
     epsilon: float
     rounds: int
 
@@ -48,6 +50,7 @@ class Consent(msgspec.Struct, frozen=True, array_like=True, tag="consent", kw_on
     study: bytes
     purpose: str
     columns: dict[str, tuple[str, ...]]
+    query: str
     epsilon_max: float
     rounds_max: int
     decision: Literal["accepted", "declined", "withdrawn"]
@@ -97,6 +100,7 @@ class Consents:
                 study=request.study,
                 purpose=request.purpose,
                 columns=request.columns,
+                query=request.query,
                 epsilon_max=request.epsilon,
                 rounds_max=request.rounds,
                 decision="accepted" if accepted else "declined",

@@ -90,6 +90,8 @@ def summary(**changes) -> StudySummary:
             PhaseSummary(kind="statistics", rounds=1, cohort_min=16, epsilon=None, ballot=""),
             PhaseSummary(kind="poll", rounds=20, cohort_min=20, epsilon=None, ballot="ranking"),
         ),
+        "reads": ("x", "y", "activity"),
+        "query": "",
         "epsilon": None,
         "proposer": "ab" * 32,
         "rounds": 21,

@@ -1,5 +1,7 @@
 """From a manifest to what the worker is told, or to what is counted without one."""
 
+import asyncio
+
 import numpy as np
 import pytest
 from msgspec.structs import replace
@@ -20,6 +22,7 @@ from pnyx.node.learning import (
     statistics_bounds,
     training_task,
 )
+from pnyx.node.queries import rows_for
 from pnyx.primitives import codec
 from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.events import PublishedSum
@@ -88,10 +91,16 @@ def vault(tmp_path):
         yield opened
 
 
+def consented(vault, asked, now: float = 1.0):
+    def read(names):
+        return vault.read_for_study(STUDY, asked.category, names, now)
+
+    return asyncio.run(rows_for(asked, read))
+
+
 def counted(vault, asked, now: float = 1.0):
-    return counted_vector(
-        vault, study=STUDY, manifest_body=codec.encode(asked), round_number=1, now=now
-    )
+    rows = consented(vault, asked, now)
+    return counted_vector(rows, manifest_body=codec.encode(asked), round_number=1)
 
 
 def test_statistics_are_those_of_the_consented_rows(vault):
@@ -109,7 +118,7 @@ def test_nothing_is_counted_without_consent(vault):
 
 def trained(vault, asked, statistics):
     return training_task(
-        vault,
+        consented(vault, asked),
         study=STUDY,
         manifest_body=codec.encode(asked),
         round_number=2,
@@ -117,7 +126,6 @@ def trained(vault, asked, statistics):
         node_id=bytes(32),
         statistics=statistics,
         seed=bytes(32),
-        now=1.0,
     )
 
 
