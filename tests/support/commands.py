@@ -108,7 +108,9 @@ def write_activity(directory: Path, user: int) -> tuple[Path, Path]:
     return path, mapping
 
 
-def write_study(path: Path, rounds: int, owners: int) -> None:
+def write_study(
+    path: Path, rounds: int, owners: int, *, query: str = "", label: str = LABEL_COLUMN
+) -> None:
     """A study that these owners finish within seconds."""
     path.write_text(
         f"""
@@ -116,8 +118,9 @@ title = "What are people doing?"
 purpose = "Recognise activities."
 purpose_term = "{PURPOSE}"
 category = "{CATEGORY}"
+query = {json.dumps(query)}
 columns = {json.dumps(list(COLUMNS))}
-label = "{LABEL_COLUMN}"
+label = "{label}"
 cohort_min = 3
 join_window_s = 15.0
 [model]

@@ -83,7 +83,7 @@ def test_expressions(expression, written):
     assert (
         sql_of(text)
         == f"SELECT {expected} AS o0 FROM (SELECT s.c0 AS o0, s.c1 AS o1 FROM data AS s) AS s"
-    )  # noqa: E501
+    )
 
 
 def test_clauses():
@@ -98,6 +98,14 @@ def test_clauses():
     assert sql_of("SELECT a, sum(b) AS t FROM data GROUP BY ALL HAVING sum(b) > 1") == (
         "SELECT s.c0 AS o0, sum(s.c1) AS o1 FROM data AS s GROUP BY ALL HAVING (sum(s.c1) > 1)"
     )
+
+
+def test_output_may_have_the_name_of_a_column_that_it_reads():
+    query = read_query(
+        "SELECT max(day) AS day FROM data WHERE day > 1 GROUP BY kind HAVING day > 2"
+    )
+    assert query.sql.startswith("SELECT max(s.c0) AS o0 FROM data AS s WHERE (s.c0 > 1)")
+    assert query.reads == ("day", "kind")
 
 
 @pytest.mark.parametrize(
