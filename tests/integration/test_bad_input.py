@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.commands import (
+    CATEGORY,
     COLUMNS,
     RunningNode,
     done,
@@ -236,6 +237,26 @@ def test_full_disk_under_the_output() -> None:
     assert finished.returncode == 1
     assert "no space" in finished.stderr.lower()
     assert len(finished.stderr.strip().splitlines()) == 1
+
+
+def test_query_on_ones_own_data(place: Place, tmp_path: Path) -> None:
+    done(*place.import_data(place.table))
+    file = tmp_path / "features.sql"
+    column = COLUMNS[0]
+    file.write_text(f'SELECT avg("{column}") AS mean, count(*) AS n FROM data')
+    asking = ("data", "query", file, "--category", CATEGORY, *place.key)
+    found = json.loads(done(*asking, "--json"))
+    assert (found["rows"], found["columns"]) == (1, ["mean", "n"])
+    assert "mean" in done(*asking)
+    for text, expected in (
+        ("SELECT nothing FROM data", "no column nothing; it has"),
+        ("SELECT a FROM data; DROP TABLE data", "; is not allowed"),
+        (f'SELECT "{column}" AS a FROM data WHERE sqrt(', "cannot be read near"),
+        ("SELECT read_csv('/etc/passwd') AS a FROM data", "read_csv is not allowed"),
+    ):
+        file.write_text(text)
+        assert expected in refused(*asking)
+    assert "no such file" in refused("data", "query", tmp_path / "none", *asking[3:]).lower()
 
 
 def test_node_not_running(place: Place) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.support.commands import (
     COLUMNS,
+    LABEL_COLUMN,
     PURPOSE,
     RunningNode,
     done,
@@ -21,6 +22,13 @@ from tests.support.commands import (
 
 NODES = 7
 ROUNDS = 2
+NAMES = [f'"{name}"' for name in COLUMNS]
+QUERY = f"""
+WITH present AS (
+    SELECT {", ".join(NAMES)}, {LABEL_COLUMN} AS class FROM data WHERE {LABEL_COLUMN} >= 0
+)
+SELECT abs({NAMES[0]}) AS {NAMES[0]}, {", ".join(NAMES[1:])}, class FROM present
+"""
 OWNERS = 5  # node 6 declines by policy, node 7 withdraws
 ACCEPTS = f"""
 [[consent.rules]]
@@ -93,9 +101,10 @@ def test_study_from_authority_to_verified_result(tmp_path: Path) -> None:
         for node in running:
             node.await_started()
         file = tmp_path / "study.toml"
-        write_study(file, ROUNDS, OWNERS)
+        write_study(file, ROUNDS, OWNERS, query=QUERY, label="class")
         study = done_json("study", "propose", file, "--dir", nodes[0])["study"]
         await_study(nodes[6], study, "known")
+        check_preview(nodes[0], study)
         done("consent", "accept", study[:8], "--yes", "--dir", nodes[0])
         done("consent", "withdraw", study[:8], "--dir", nodes[6])
         for node in (nodes[0], nodes[5]):
@@ -108,6 +117,15 @@ def test_study_from_authority_to_verified_result(tmp_path: Path) -> None:
         statuses = [node.interrupt() for node in running]
     assert statuses == [0] * NODES
     check_stopped(nodes, study)
+
+
+def check_preview(node: Path, study: str) -> None:
+    """The owner sees what the query gives before deciding; the node had decided nothing."""
+    found = done_json("consent", "preview", study[:8], "--dir", node)
+    assert found["columns"] == [*COLUMNS, "class"]
+    assert found["rows"] > len(found["first"]) == 10
+    assert all(row[0] >= 0 for row in found["first"])
+    assert done_json("consent", "list", "--dir", node)[0]["decision"] == "asks"
 
 
 def check_decisions(nodes: list[Path], study: str) -> None:

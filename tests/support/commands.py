@@ -120,7 +120,15 @@ def write_answer(directory: Path, choice: int) -> tuple[Path, Path]:
     return path, mapping
 
 
-def write_study(path: Path, rounds: int, owners: int, *, standardise: bool = False) -> None:
+def write_study(
+    path: Path,
+    rounds: int,
+    owners: int,
+    *,
+    standardise: bool = False,
+    query: str = "",
+    label: str = LABEL_COLUMN,
+) -> None:
     """A study that these owners finish within seconds, standardised by their statistics or not."""
     ranges = "\n".join(f"{name} = [-30, 30]" for name in COLUMNS) if standardise else ""
     kinds = [("statistics", 1)] if standardise else []
@@ -131,8 +139,9 @@ title = "What are people doing?"
 purpose = "Recognise activities."
 purpose_term = "{PURPOSE}"
 category = "{CATEGORY}"
+query = {json.dumps(query)}
 columns = {json.dumps(list(COLUMNS))}
-label = "{LABEL_COLUMN}"
+label = "{label}"
 cohort_min = 3
 join_window_s = 15.0
 [model]

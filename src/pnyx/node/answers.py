@@ -191,7 +191,7 @@ class Answers:
         )
 
     def _columns_read(self, state: StudyState) -> tuple[str, ...]:
-        """Nothing, for a query that cannot be run here; its acceptance is refused with the reason."""
+        """Nothing, for a query that cannot be run here: accepting it says why."""
         if state.study not in self._reads:
             try:
                 self._reads[state.study] = columns_read(state.manifest)

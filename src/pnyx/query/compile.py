@@ -92,9 +92,9 @@ class _Compiler:
             inner, name = _named_output(expression)
             if name in outputs:
                 raise QueryError(f"Two outputs are named {shown(name)}: rename one with AS.")
-            if inner is not expression:
-                select.aliases[name] = place + 1
             written.append(f"{self._expressions.write(inner, select)} AS o{place}")
+            if inner is not expression:
+                select.aliases[name] = place + 1  # after it: max(day) AS day reads the column
             outputs.append(name)
         if distinct is not None:
             parts(distinct)

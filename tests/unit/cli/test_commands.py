@@ -14,15 +14,8 @@ from pnyx.cli.study import _outcome
 from pnyx.node.control import PhaseSummary, RoundSummary, StudySummary
 
 HEAVY = (
-    "numpy",
-    "torch",
-    "cryptography",
-    "pyarrow",
-    "sqlcipher3",
-    "asyncio",
-    "msgspec",
-    "nacl",
-    "jinja2",
+    *("numpy", "torch", "cryptography", "pyarrow", "sqlcipher3", "asyncio", "msgspec", "nacl"),
+    *("duckdb", "sqlglot", "jinja2"),
 )
 runner = CliRunner()
 
@@ -120,6 +113,23 @@ def test_consent_screen_says_what_matters() -> None:
     assert "class" not in "\n".join(_terms(summary(label="")))
     for expected in ("every node", "21 rounds", "cannot forget", "your rows never leave"):
         assert expected in text
+
+
+def test_consent_screen_shows_the_query_and_all_that_it_reads() -> None:
+    query = "SELECT x + y AS sum,\n  z AS class\x1b[2J FROM data"
+    asked = summary(query=query, reads=("x", "y", "z"), columns=("sum",), label="class")
+    text = "\n".join(_terms(asked))
+    assert "activity.windows: x, y, z\n" in text
+    assert "SELECT x + y AS sum,\n" in text
+    assert "z AS class\ufffd[2J FROM data" in text
+    assert "Made of it   sum; class: class" in text
+    assert "consent preview 4f4f" in text
+
+
+def test_consent_screen_says_that_a_query_cannot_be_run() -> None:
+    text = "\n".join(_terms(summary(query="DROP TABLE data", reads=())))
+    assert "cannot be run here" in text
+    assert "DROP TABLE data" in text
 
 
 @pytest.mark.parametrize(

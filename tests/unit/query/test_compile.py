@@ -100,6 +100,14 @@ def test_clauses():
     )
 
 
+def test_output_may_have_the_name_of_a_column_that_it_reads():
+    query = read_query(
+        "SELECT max(day) AS day FROM data WHERE day > 1 GROUP BY kind HAVING day > 2"
+    )
+    assert query.sql.startswith("SELECT max(s.c0) AS o0 FROM data AS s WHERE (s.c0 > 1)")
+    assert query.reads == ("day", "kind")
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
