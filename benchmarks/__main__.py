@@ -15,7 +15,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-BENCHMARKS = ("primitives", "verification", "transport", "simulator", "demo_accuracy", "round")
+BENCHMARKS = (
+    "primitives",
+    "verification",
+    "worker",
+    "transport",
+    "simulator",
+    "demo_accuracy",
+    "round",
+)
 OUTPUT = Path("bench-out")
 
 

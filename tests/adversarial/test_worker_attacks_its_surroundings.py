@@ -1,4 +1,4 @@
-"""A program that took over the training worker turns on other processes, the kernel, its bounds."""
+"""A program that took over the worker attacks processes, kernel and its bounds (THREATS P1)."""
 
 import ctypes
 import mmap

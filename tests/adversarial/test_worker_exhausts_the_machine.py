@@ -1,4 +1,4 @@
-"""A program that took over the training worker uses up time and memory, or answers with garbage."""
+"""A program that took over the worker takes time and memory, answers garbage (THREATS P1)."""
 
 import os
 import resource

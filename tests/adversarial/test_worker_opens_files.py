@@ -1,4 +1,4 @@
-"""A program that took over the training worker looks for files (THREATS C1, S3)."""
+"""A program that took over the training worker looks for files (THREATS P1)."""
 
 import mmap
 import os

@@ -1,4 +1,4 @@
-"""A program that took over the training worker tries to send what it saw (THREATS C1)."""
+"""A program that took over the training worker tries to send what it saw (THREATS P1)."""
 
 import array
 import os

@@ -1,4 +1,4 @@
-"""A program that took over the training worker starts others, to get out of its limits."""
+"""A program that took over the training worker starts other processes (THREATS P1)."""
 
 import os
 import signal

@@ -106,7 +106,7 @@ class Watch:
     # --- processes ------------------------------------------------------------------------------
 
     def cpu_total_s(self) -> float:
-        """CPU seconds of all nodes and their workers so far, those that were killed included."""
+        """CPU seconds of all nodes and their workers so far, those that ended included."""
         current: dict[int, float] = {}
         for process in self._processes():
             used = _cpu_s(process)
@@ -122,8 +122,11 @@ class Watch:
         self.memory_mb_peak = max(self.memory_mb_peak, total / 1024)
 
     def _processes(self) -> list[int]:
-        nodes = list(self._cluster.processes.values())
-        return nodes + [worker for node in nodes for worker in _children(node)]
+        """Nodes, their nurseries, and the workers of these."""
+        found = list(self._cluster.processes.values())
+        for process in found:  # grows while it is walked
+            found += _children(process)
+        return found
 
     # --- figures --------------------------------------------------------------------------------
 
@@ -177,11 +180,14 @@ def _cpu_s(process: int) -> float | None:
         fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
     except OSError:
         return None
-    return (int(fields[11]) + int(fields[12])) / _CLOCK_TICKS
+    return sum(map(int, fields[11:15])) / _CLOCK_TICKS  # its own, and of children that ended
 
 
 def _memory_kb(process: int) -> int:
-    """Proportional set size: shared pages are divided among those that share them."""
+    """Proportional set size: shared pages are divided among those that share them.
+
+    0 for a confined worker unless root asks: nobody else may look into it.
+    """
     try:
         rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
     except OSError:

@@ -1,9 +1,10 @@
 """A node's process, from its directory to its last breath.
 
-`run_node` takes the directory's lock, forks the training worker, unlocks the keys, reads the
-network file, and serves peers and the owner until a signal or the owner says stop. The worker is
-forked before any key is in memory, since a child inherits a copy of it, and before the event loop
-exists. It loads torch by itself: this process stays small unless its parent has loaded torch.
+`run_node` takes the directory's lock, starts the training worker, unlocks the keys, reads the
+network file, and serves peers and the owner until a signal or the owner says stop. The nursery that
+workers come from is forked before any key is in memory, since a child inherits a copy of it, and
+before the event loop exists. It loads torch by itself: this process stays small unless its parent
+has loaded torch.
 
 One process per directory: a lock file tells, and a crash frees it.
 """

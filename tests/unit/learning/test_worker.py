@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from pnyx.errors import TrainingError
@@ -95,6 +96,21 @@ def test_worker_dies_with_its_nursery_and_no_other_is_forked(running, training_t
     with pytest.raises(TrainingError, match="restart the node"):
         running.start()
     assert not running.running
+
+
+@on_linux
+def test_large_products_of_numpy_start_no_thread(trainer, monkeypatch, training_task):
+    """Whatever OPENBLAS_NUM_THREADS was when this process loaded numpy."""
+
+    def multiply(task):
+        matrix = np.ones((600, 600))
+        raise TrainingError(f"sum {(matrix @ matrix).sum():.0f} norm {np.linalg.norm(matrix):.0f}")
+
+    monkeypatch.setattr("pnyx.learning.training.warm_up", lambda: None)
+    monkeypatch.setattr("pnyx.learning.training.run_task", multiply)
+    trainer.start()
+    with pytest.raises(TrainingError, match="sum 216000000 norm 600"):
+        trainer.submit(training_task())
 
 
 def test_every_task_has_a_process_of_its_own(running, monkeypatch, training_task):
