@@ -75,6 +75,7 @@ class Person:
             not_after=not_after,
         )
         self.pem = certificate_pem(self.issued)
+        self.root_pem = certificate_pem(authority.certificate)
 
 
 class Town:
