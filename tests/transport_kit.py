@@ -75,6 +75,7 @@ class Person:
             not_after=not_after,
         )
         self.pem = certificate_pem(self.issued)
+        self.root_pem = certificate_pem(authority.certificate)
 
 
 class Town:
@@ -103,7 +104,7 @@ class Town:
 def attacker_context(
     *,
     server: bool = False,
-    alpn: str = "pnyx/1",
+    alpn: str | None = "pnyx/1",
     maximum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
 ) -> ssl.SSLContext:
     """A TLS context that checks nothing."""
@@ -111,7 +112,8 @@ def attacker_context(
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     context.maximum_version = maximum
-    context.set_alpn_protocols([alpn])
+    if alpn is not None:
+        context.set_alpn_protocols([alpn])
     return context
 
 

@@ -1,15 +1,31 @@
-"""Only the network's own, valid certificates open a connection, in both directions (I1, I4, T4)."""
+"""Only the network's own, valid certificates open a connection, in both directions (I1, I4, T4).
+
+Certificates are read twice: by OpenSSL during the handshake, which spares us strangers' bytes, and
+by `verify_certificate`, which gives the peer's id and relies on no option of a TLS context. Either
+may be taken away. That the certificate of an authority stands for no node OpenSSL tells by its
+purpose, which no option switches off; our own check of it is in `test_certificates`.
+"""
 
 import asyncio
 import secrets
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.transport_kit import DAY_S, NOW, Person, Town, Wire, attacker_context, load_key, run
 
 from pnyx.errors import TransportError
+from pnyx.node.certificates import NodeCertificate, certificate_pem
+from pnyx.node.transport import tls
+from pnyx.node.transport.frames import Kind, header
+from pnyx.node.transport.tls import TlsTransport
+
+NO_CHECK_TIME = ssl.VerifyFlags(0x200000)  # X509_V_FLAG_NO_CHECK_TIME of OpenSSL
 
 
 def stranger(town: Town) -> Person:
@@ -65,10 +81,94 @@ def test_dialler_with_a_bad_certificate(tmp_path: Path, name: str) -> None:
     run(main())
 
 
+def trust_blindly(context: ssl.SSLContext, person: Person) -> None:
+    """Have OpenSSL accept a certificate of whatever issuer, date and form."""
+    context.load_verify_locations(cadata=person.root_pem.decode())
+    flags = context.verify_flags & ~ssl.VERIFY_X509_STRICT
+    context.verify_flags = flags | NO_CHECK_TIME
+
+
+def read_blindly(data: bytes, _authority: x509.Certificate, *, now: float) -> NodeCertificate:
+    """Our own reading, without a check."""
+    return NodeCertificate(sha256(data).digest(), b"", b"", 0, int(now) + DAY_S)
+
+
+async def lets_in(victim: TlsTransport, person: Person, directory: Path) -> bool:
+    """Whether somebody with this certificate and its key gets in."""
+    await victim.start(lambda peer, payload: payload)
+    context = attacker_context()
+    load_key(context, person.pem, person.seed, directory)
+    wire = await Wire.dial(victim.port, context)
+    greeting = b""
+    with suppress(OSError):  # what OpenSSL refuses ends in an alert
+        greeting = await wire.reader.read(9)
+    wire.abort()
+    await victim.stop()
+    return greeting == header(Kind.WELCOME, 0, 0)
+
+
+@pytest.mark.parametrize("make", [stranger, expired, early])
+def test_each_reading_suffices(
+    tmp_path: Path, make: Callable[[Town], Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        town = Town(tmp_path)
+        for openssl, ours in ((True, False), (False, True), (False, False)):
+            victim, person = town.transport(), make(town)
+            if not openssl:
+                trust_blindly(victim._identity.server_context, person)
+            if not ours:
+                monkeypatch.setattr(tls, "verify_certificate", read_blindly)
+            entered = await lets_in(victim, person, tmp_path)
+            assert entered == (not openssl and not ours), (openssl, ours)
+            monkeypatch.undo()
+
+    run(main())
+
+
+def unusual(town: Town) -> Person:
+    """Signed by the authority's key in a form that it never issues: without the issuer's key id."""
+    person, authority = town.person(), town.authority.certificate
+    issued = person.issued
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(issued.subject)
+        .issuer_name(authority.subject)
+        .public_key(issued.public_key())
+        .serial_number(issued.serial_number)
+        .not_valid_before(issued.not_valid_before_utc)
+        .not_valid_after(issued.not_valid_after_utc)
+    )
+    for extension in issued.extensions:
+        if not isinstance(extension.value, x509.AuthorityKeyIdentifier):
+            builder = builder.add_extension(extension.value, extension.critical)
+    key = Ed25519PrivateKey.from_private_bytes(town.seed)
+    person.pem = certificate_pem(builder.sign(key, None))
+    return person
+
+
+def test_strict_reading_is_openssls_alone(tmp_path: Path) -> None:
+    async def main() -> None:
+        town = Town(tmp_path)
+        assert not await lets_in(town.transport(), unusual(town), tmp_path)
+        victim = town.transport()
+        victim._identity.server_context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        assert await lets_in(victim, unusual(town), tmp_path)
+
+    run(main())
+
+
 def test_dialler_without_certificate(tmp_path: Path) -> None:
+    """OpenSSL asks for one and says so; where it did not insist, there is none to read."""
+
     async def main() -> None:
         victim = Town(tmp_path).transport()
         await victim.start(lambda peer, payload: payload)
+        wire = await Wire.dial(victim.port, attacker_context())
+        with pytest.raises(ssl.SSLError, match="CERTIFICATE_REQUIRED"):
+            await wire.reader.read()
+        wire.abort()
+        victim._identity.server_context.verify_mode = ssl.CERT_OPTIONAL
         wire = await Wire.dial(victim.port, attacker_context())
         assert await wire.closed(within_s=3) == b""
         assert victim.traffic.handshakes == 0
@@ -119,17 +219,23 @@ def test_owner_of_a_bad_certificate_is_told(tmp_path: Path, name: str) -> None:
     run(main())
 
 
-def test_our_own_certificate_used_by_somebody_else(tmp_path: Path) -> None:
+def test_our_own_certificate_used_by_somebody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the key as well: nothing else is wrong with it."""
+
     async def main() -> None:
         town = Town(tmp_path)
         person = town.person()
-        victim = town.transport(town.identity(person))
-        await victim.start(lambda peer, payload: payload)
-        context = attacker_context()
-        load_key(context, person.pem, person.seed, tmp_path)
-        wire = await Wire.dial(victim.port, context)
-        assert (await wire.closed(within_s=3))[4:5] == b"\x02"  # REFUSED
-        await victim.stop()
+        assert not await lets_in(town.transport(town.identity(person)), person, tmp_path)
+
+        def identify(transport: TlsTransport, certificate: bytes) -> tuple[bytes, int]:
+            authority = transport._identity.authority
+            read = tls.verify_certificate(certificate, authority, now=transport._wall_clock())
+            return read.node_id, read.not_after
+
+        monkeypatch.setattr(TlsTransport, "identify", identify)
+        assert await lets_in(town.transport(town.identity(person)), person, tmp_path)
 
     run(main())
 

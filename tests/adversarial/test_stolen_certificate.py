@@ -154,7 +154,11 @@ async def knock_as(town: Town, person: Person, key: Ed25519PrivateKey) -> tuple[
 
 
 def test_owner_gets_in(tmp_path: Path) -> None:
-    """The control: with the right key the same client is welcome."""
+    """The control: with the right key the same client is welcome, so only the key keeps it out.
+
+    The proof is checked by OpenSSL, which cannot be told not to. A thief who has the key as well
+    gets in, but for the victim's own: see `test_foreign_certificates`.
+    """
 
     async def main() -> None:
         town = Town(tmp_path)
