@@ -2,6 +2,8 @@
 
     grammar    received text -> syntax tree, with every size bounded before anything is parsed
     functions  the functions that a query may call
+    literals, expressions
+               parts of a query that are checked and written alone
     compile    syntax tree -> `FeatureQuery`: SQL written anew from a positive list
     frames     what the parent and the child tell each other
     process    the parent's end of a child process that runs one query

@@ -20,8 +20,9 @@ import msgspec
 from sqlglot import exp
 
 from pnyx.errors import QueryError
-from pnyx.query.expressions import ExpressionWriter, Select, Source, whole
+from pnyx.query.expressions import ExpressionWriter, Select, Source
 from pnyx.query.grammar import parse, parts, refused, shown
+from pnyx.query.literals import whole
 
 TABLE = "data"
 OUTPUTS_MAX = 4096

@@ -10,15 +10,14 @@ import msgspec
 from sqlglot import exp
 
 from pnyx.errors import QueryError
-from pnyx.query.functions import DATED, FUNCTIONS, PARTS, Function
+from pnyx.query.functions import DATED, FUNCTIONS, Function
 from pnyx.query.grammar import parts, refused, shown
+from pnyx.query.literals import constant, date_part, frame, quoted, whole
 
 DEPTH_MAX = 100  # of expressions, and of selects within selects
 LIST_MAX = 256  # values of an IN, branches of a CASE
-TEXT_MAX = 200  # characters of a literal
 WILDCARDS_MAX = 4  # of a LIKE
-_NUMBER = re.compile(r"(\d{1,18}|\d{1,20}\.\d{0,20}|\.\d{1,20})([eE][+-]?\d{1,3})?")
-WHOLE_DIGITS_MAX = 9
+_NUMBER = re.compile(r"(\d{1,18}|\d{1,20}\.\d{0,20}|\.\d{1,20})([eE][+-]?\d{1,3})?", re.ASCII)
 
 _BINARY: dict[type[exp.Expression], str] = {
     exp.Add: "+",
@@ -174,13 +173,14 @@ class ExpressionWriter:
         return f"s.{source.columns[name]}"
 
     def _literal(self, node: exp.Expression, _select: Select) -> str:
+        text: str
         text, is_string = parts(node, "this", "is_string")
         if is_string:
-            return _text(node)
+            return quoted(node)
         if not _NUMBER.fullmatch(text):
             raise QueryError(f"The number {shown(text)} is too long: write at most 18 digits.")
         # with an exponent DuckDB takes a DOUBLE, without a DECIMAL that overflows
-        return text if text.isdigit() or "e" in text.lower() else f"{text}e0"
+        return text if text.isdecimal() or "e" in text.lower() else f"{text}e0"
 
     def _boolean(self, node: exp.Expression, _select: Select) -> str:
         return "TRUE" if parts(node, "this")[0] else "FALSE"
@@ -216,7 +216,7 @@ class ExpressionWriter:
 
     def _like(self, node: exp.Expression, select: Select) -> str:
         this, pattern = parts(node, "this", "expression")
-        written = _text(pattern)
+        written = quoted(pattern)
         if written.count("%") > WILDCARDS_MAX:
             raise QueryError(f"The pattern of a LIKE has at most {WILDCARDS_MAX} signs %.")
         word = "LIKE" if isinstance(node, exp.Like) else "ILIKE"
@@ -248,7 +248,7 @@ class ExpressionWriter:
 
     def _extract(self, node: exp.Expression, select: Select) -> str:
         part, this = parts(node, "this", "expression")
-        return f"date_part('{_date_part(part.name)}', {self.write(this, select)})"
+        return f"date_part('{date_part(part.name)}', {self.write(this, select)})"
 
     # --- functions ------------------------------------------------------------------------------
 
@@ -275,7 +275,7 @@ class ExpressionWriter:
         if not function.arguments_min <= len(arguments) <= function.arguments_max:
             raise QueryError(f"The function {name} takes {_times(function)} values.")
         for argument in arguments[function.constant_from :]:
-            _constant(argument)
+            constant(argument)
         written = ", ".join(self.write(argument, select) for argument in arguments)
         return f"{name}({distinct}{written})"
 
@@ -283,7 +283,7 @@ class ExpressionWriter:
         if len(arguments) != DATED[name] or not isinstance(arguments[0], exp.Literal):
             raise QueryError(f"{name} takes the part, as a text, and {DATED[name] - 1} times.")
         written = ", ".join(self.write(argument, select) for argument in arguments[1:])
-        return f"{name}('{_date_part(arguments[0].name)}', {written})"
+        return f"{name}('{date_part(arguments[0].name)}', {written})"
 
     def _filter(self, node: exp.Expression, select: Select) -> str:
         this, where = parts(node, "this", "expression")
@@ -308,71 +308,8 @@ class ExpressionWriter:
                 "PARTITION BY " + ", ".join(self.write(each, select) for each in partition)
             )
         clauses.append(self.ordered(order, select, positions=False))
-        clauses.append("" if spec is None else _frame(spec))
+        clauses.append("" if spec is None else frame(spec))
         return f"{called} OVER ({' '.join(clause for clause in clauses if clause)})"
-
-
-def whole(node: exp.Expression) -> int:
-    """A whole number written as a literal."""
-    text, is_string = parts(node, "this", "is_string") if isinstance(node, exp.Literal) else ("", 1)
-    if is_string or not text.isdecimal() or not text.isascii() or len(text) > WHOLE_DIGITS_MAX:
-        raise QueryError(
-            f"{shown(node.name or _kind(node))} must be a whole number of at most "
-            f"{WHOLE_DIGITS_MAX} digits."
-        )
-    return int(text)
-
-
-def _kind(node: exp.Expression) -> str:
-    return type(node).__name__
-
-
-def _text(node: exp.Expression) -> str:
-    """A text written as a literal."""
-    if not isinstance(node, exp.Literal) or not node.is_string:
-        raise QueryError("The pattern of a LIKE is a text in quotes.")
-    if len(node.name) > TEXT_MAX:
-        raise QueryError(f"The text {shown(node.name)} is longer than {TEXT_MAX}: shorten it.")
-    return "'" + node.name.replace("'", "''") + "'"
-
-
-def _constant(node: exp.Expression) -> None:
-    """Refuse an argument that is no number, with or without a sign."""
-    inner = node.this if isinstance(node, exp.Neg) else node
-    if not isinstance(inner, exp.Literal) or inner.is_string:
-        raise QueryError(f"{shown(node.name or _kind(node))} must be a number, not computed.")
-
-
-def _date_part(name: str) -> str:
-    part = name.lower()
-    if part not in PARTS:
-        raise QueryError(f"{shown(name)} is no part of a time; parts are {', '.join(PARTS)}.")
-    return part
-
-
-def _frame(spec: exp.Expression) -> str:
-    """The frame of a window."""
-    kind, start, start_side, end, end_side = parts(
-        spec, "kind", "start", "start_side", "end", "end_side"
-    )
-    if kind.upper() not in ("ROWS", "RANGE"):
-        raise QueryError("The frame of a window is given in ROWS or RANGE.")
-    first = _edge(start, start_side)
-    last = "CURRENT ROW" if end is None else _edge(end, end_side)
-    return f"{kind.upper()} BETWEEN {first} AND {last}"
-
-
-def _edge(edge: exp.Expression | str, side: str | None) -> str:
-    if edge == "CURRENT ROW":
-        return "CURRENT ROW"
-    direction = (side or "").upper()
-    if direction not in ("PRECEDING", "FOLLOWING"):
-        raise QueryError("The frame of a window ends at rows PRECEDING or FOLLOWING.")
-    if edge == "UNBOUNDED":
-        return f"UNBOUNDED {direction}"
-    if isinstance(edge, str):
-        raise QueryError("The frame of a window is bounded by whole numbers.")
-    return f"{whole(edge)} {direction}"
 
 
 def _times(function: Function) -> str:

@@ -48,6 +48,7 @@ class Driven:
 
     def __call__(self, *effects) -> None:
         async def live() -> None:
+            asyncio.get_running_loop().set_exception_handler(self.daemon._on_loop_error)
             for effect in effects:
                 self.daemon._carry_out_one(effect)
             await asyncio.sleep(0)

@@ -181,3 +181,36 @@ def test_statistics_come_before_training(tmp_path) -> None:
     assert manifest.ranges == (Range(0.0, 1.0), Range(-5.0, 5.0))
     assert manifest.phases[0].metrics_length == manifest.phases[0].bounds.length == 7
     check_study(manifest)
+
+
+QUERY = VALID.replace(
+    'label = "activity"',
+    'label = "activity"\n'
+    'query = "SELECT avg(x) AS a, max(y) AS b, z AS activity FROM data GROUP BY z"',
+)
+
+
+def test_study_may_ask_by_a_query(tmp_path) -> None:
+    manifest = read_manifest_body(read(tmp_path, QUERY).manifest)
+    check_study(manifest)
+    assert manifest.query.startswith("SELECT avg(x) AS a")
+    assert manifest.columns == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (("avg(x) AS a", "avg(x) AS c"), "lacks a, which the study states"),
+        (("z AS activity", "z AS activity, z AS c"), "gives c, which the study does not state"),
+        (("avg(x)", "avg(x"), "cannot be read near"),
+        (("avg(x)", "getenv(x)"), "The function getenv is not allowed"),
+        (("FROM data", "FROM read_text('/etc/passwd')"), "the table data only"),
+        (("SELECT avg", " " * 8192 + "SELECT avg"), "query"),
+    ],
+)
+def test_query_that_no_node_would_run_is_refused_to_its_proposer(
+    tmp_path, change, expected
+) -> None:
+    with pytest.raises(ConfigError, match=expected) as caught:
+        read(tmp_path, QUERY.replace(*change))
+    assert "study.toml" in str(caught.value)
