@@ -47,9 +47,7 @@ Size = Annotated[int, Meta(ge=1, le=DIMENSION_MAX)]
 Initial = Annotated[float, Meta(ge=-SPREAD_MAX, le=SPREAD_MAX)]
 
 
-class Parameter(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
-):
+class Parameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """An array that training changes; drawn uniformly from centre ± spread where it begins.
 
     local: it stays with its owner, and each owner has another.
