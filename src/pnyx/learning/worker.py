@@ -267,8 +267,8 @@ def _answer(body: bytes) -> TrainingOutcome | TrainingFailure:
         return TrainingFailure(str(error))
     except msgspec.MsgspecError as error:
         return TrainingFailure(f"The training task cannot be read ({error}): nothing was sent.")
-    except (MemoryError, RuntimeError) as error:
-        # torch reports failed allocations and shape errors as RuntimeError.
+    except (MemoryError, RuntimeError, IndexError) as error:
+        # torch reports failed allocations, and what does not fit, so.
         reason = str(error).partition("\n")[0][:200] or type(error).__name__
         return TrainingFailure(f"Training failed ({reason}): nothing was sent.")
 
