@@ -88,7 +88,7 @@ def simulate(
             hyperparameters=hyperparameters,
             model=model,
             features=features,
-            labels=labels,
+            targets=labels,
             rows=count,
             seed=draws.secret("order", user, round_number),
             split_seed=draws.secret("split", user),

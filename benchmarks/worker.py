@@ -11,11 +11,11 @@ import numpy as np
 
 from pnyx.learning import (
     Hyperparameters,
-    MlpProgram,
     TrainingTask,
     TrainingWorker,
     child,
     initial_model,
+    mlp,
 )
 from pnyx.learning.training import run_task, warm_up
 from pnyx.sandbox import Confinement
@@ -23,7 +23,7 @@ from pnyx.sandbox import Confinement
 SAMPLES = 40
 AIM_MS = 150
 ROWS = 64
-PROGRAM = MlpProgram((43, 64, 6))  # about the demonstration's model
+PROGRAM = mlp((43, 64, 6))  # about the demonstration's model
 
 
 def run() -> dict[str, object]:

@@ -12,12 +12,12 @@ import pytest
 from pnyx.errors import TrainingError
 from pnyx.learning import (
     Hyperparameters,
-    MlpProgram,
     TrainingOutcome,
     TrainingTask,
     TrainingWorker,
     child,
     initial_model,
+    mlp,
     worker,
 )
 from pnyx.learning.frames import encode_frame
@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.skipif(kernel.architecture() is None, reason="no seccomp for this system here"),
 ]
 
-PROGRAM = MlpProgram((2, 2, 2))
+PROGRAM = mlp((2, 2, 2))
 LENGTH = PROGRAM.parameter_count + 3
 TASK = TrainingTask(
     kind="train",

@@ -135,7 +135,7 @@ def withdraw(
         return
     with open_vault(directory, key_file, keyring) as vault:
         consent = _one(vault.consents.current(), study)
-        vault.consents.withdraw(consent.study, now_s())
+        vault.withdraw(consent.study, now_s())
     say(f"Withdrew from {consent.study.hex()[:12]}.")
 
 

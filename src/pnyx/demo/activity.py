@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pnyx.learning import Hyperparameters, MlpProgram
+from pnyx.learning import Hyperparameters, Program, mlp
 from pnyx.protocol.manifest import Range
 
 CATEGORY = "activity.windows"
@@ -64,9 +64,9 @@ def training_arrays(table: pa.Table) -> tuple[bytes, bytes, int]:
     return features.tobytes(), np.array(labels, dtype="<i8").tobytes(), table.num_rows
 
 
-def demo_program() -> MlpProgram:
+def demo_program() -> Program:
     """42 features, 64 hidden units, 6 activities: 3,142 parameters."""
-    return MlpProgram((len(FEATURES), 64, len(LABELS)))
+    return mlp((len(FEATURES), 64, len(LABELS)))
 
 
 def demo_hyperparameters() -> Hyperparameters:

@@ -10,12 +10,11 @@ from pnyx.demo.activity import (
     demo_hyperparameters,
     demo_program,
 )
-from pnyx.learning.program import initial_model
+from pnyx.learning.programs import encode_program, initial_model
 from pnyx.node.learning import (
     PhaseKind,
     bounds_for,
     encode_hyperparameters,
-    encode_program,
     phase_for,
     statistics_bounds,
 )

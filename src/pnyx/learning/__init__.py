@@ -2,10 +2,10 @@
 
 Everything listed here is free of torch, so that a node that only serves as an actor, or a command
 that only prints, starts quickly. What computes with torch is imported from
-`pnyx.learning.training`: `run_task`, `personalise` and `warm_up`.
+`pnyx.learning.training`: `run_task` and `warm_up`.
 """
 
-from pnyx.learning.program import MlpProgram, initial_model
+from pnyx.learning.programs import Program, audit, initial_model, mlp
 from pnyx.learning.server_optimizer import apply_update
 from pnyx.learning.task import Hyperparameters, TaskKind, TrainingOutcome, TrainingTask
 from pnyx.learning.update import (
@@ -23,16 +23,18 @@ __all__ = [
     "ContributionBounds",
     "EvaluateTotals",
     "Hyperparameters",
-    "MlpProgram",
+    "Program",
     "TaskKind",
     "TrainTotals",
     "TrainingOutcome",
     "TrainingTask",
     "TrainingWorker",
     "apply_update",
+    "audit",
     "check_contribution",
     "contribution_bounds",
     "evaluate_totals",
     "initial_model",
+    "mlp",
     "train_totals",
 ]

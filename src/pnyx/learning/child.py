@@ -72,7 +72,7 @@ def answer(body: bytes) -> TrainingOutcome | TrainingFailure:
         sentence = str(error)
     except msgspec.MsgspecError as error:
         sentence = f"The training task cannot be read ({error}): nothing was sent."
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, IndexError) as error:
         # torch reports failed allocations and shape errors as RuntimeError.
         sentence = _failed(_first_line(error) or type(error).__name__)
     except Exception as error:  # noqa: BLE001 - nobody would see it otherwise

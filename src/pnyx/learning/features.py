@@ -3,16 +3,16 @@
 Everything here is local and deterministic. Statistics leave the node in a statistics round only
 (`statistics`), and a study may standardise by what that published.
 
-**Split.** About 30 % of the rows are held out and never trained on. Rows are ordered by label,
+**Split.** About 30 % of the rows are held out and never trained on. Rows are ordered by target,
 then by a keyed hash of their content, and taken systematically: every class is held out in
 proportion (to within one row), and neither the order in which the vault returns rows nor the
 round matters.
 
-**Standardisation.** Unless the study brings its own, each column is centred on its median and
-divided by its mean absolute deviation, both over training rows. Rows are then limited to ±3. People
-spend their time differently: a mean moves with the mix of activities, while the median stays near
-each person's own walking. In our trials that alone raised the shared model from 0.80 to 0.83. A
-missing value becomes 0, the centre.
+**Standardisation.** Unless the study brings its own or wants none, each column is centred on its
+median and divided by its mean absolute deviation, both over training rows. Rows are then limited to
+±3. People spend their time differently: a mean moves with the mix of activities, while the median
+stays near each person's own walking. In our trials that alone raised the shared model from 0.80 to
+0.83. A missing value becomes 0, the centre.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pnyx.errors import TrainingError
-from pnyx.learning.task import EXAMPLES_MAX
+from pnyx.learning.task import EXAMPLES_MAX, Standard
 
 HELD_OUT_PERCENT = 30
 ROWS_MIN = 4  # fewer may leave one side of the split empty
@@ -32,20 +32,23 @@ FEATURE_ABS_MAX = 1e30  # leaves room to add up rows in float32
 _SPLIT_DOMAIN = b"pnyx/learning/split/1"
 _DEVIATION_MIN = 1e-6  # below this a column counts as constant
 
+Targets = NDArray[np.int64] | NDArray[np.float32]  # classes, or real numbers
+
 
 class Examples(msgspec.Struct, frozen=True):
-    """Standardised rows. features: [rows, width] float32; labels: [rows] int64."""
+    """Rows as a program takes them. features: [rows, width] float32; targets: [rows]."""
 
     features: NDArray[np.float32]
-    labels: NDArray[np.int64]
+    targets: Targets
 
 
 def read_rows(
-    features: bytes, labels: bytes, rows: int, width: int, classes: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Views of an owner's rows: features [rows, width] with NaN where missing, labels [rows].
+    features: bytes, targets: bytes, rows: int, width: int, classes: int
+) -> tuple[NDArray[np.float32], Targets]:
+    """Views of an owner's rows: features [rows, width] with NaN where missing, targets [rows].
 
-    Raises TrainingError for too few rows, sizes that disagree, infinities, labels out of range.
+    classes: 0 for targets that are real numbers. Raises TrainingError for too few rows, sizes that
+    disagree, infinities, targets out of range.
     """
     if rows < ROWS_MIN:
         raise TrainingError(
@@ -56,23 +59,38 @@ def read_rows(
             f"{rows} rows are more than the {EXAMPLES_MAX} one owner may count for: "
             "narrow the window of the consent."
         )
-    if len(features) != 4 * rows * width or len(labels) != 8 * rows:
+    target_bytes = 8 if classes else 4
+    if len(features) != 4 * rows * width or len(targets) != target_bytes * rows:
         raise TrainingError(
             f"{rows} rows of {width} features do not match {len(features)} bytes of features and "
-            f"{len(labels)} of labels: check the columns that the study asks for."
+            f"{len(targets)} of labels: check the columns that the study asks for."
         )
     table = np.frombuffer(features, "<f4").reshape(rows, width)
-    classed = np.frombuffer(labels, "<i8")
     if (np.abs(table) > FEATURE_ABS_MAX).any():
         raise TrainingError(
             "The data holds an infinite or absurdly large value: correct it and import it again."
         )
+    return table, _read_classes(targets, classes) if classes else _read_numbers(targets)
+
+
+def _read_classes(targets: bytes, classes: int) -> NDArray[np.int64]:
+    classed = np.frombuffer(targets, "<i8")
     if classed.min() < 0 or classed.max() >= classes:
         raise TrainingError(
             f"The data holds a label outside 0 to {classes - 1}: "
             "check the column mapped to the label."
         )
-    return table, classed
+    return classed
+
+
+def _read_numbers(targets: bytes) -> NDArray[np.float32]:
+    numbers = np.frombuffer(targets, "<f4")
+    if not (np.abs(numbers) <= FEATURE_ABS_MAX).all():
+        raise TrainingError(
+            "The data holds a label that is missing, infinite or absurdly large: correct it and "
+            "import it again."
+        )
+    return numbers
 
 
 def read_standard(standard: bytes, width: int) -> NDArray[np.float64] | None:
@@ -85,16 +103,14 @@ def read_standard(standard: bytes, width: int) -> NDArray[np.float64] | None:
     return table.reshape(2, width)
 
 
-def split(
-    features: NDArray[np.float32], labels: NDArray[np.int64], seed: bytes
-) -> NDArray[np.bool_]:
+def split(features: NDArray[np.float32], targets: Targets, seed: bytes) -> NDArray[np.bool_]:
     """Choose the held-out rows: a mask [rows] with both sides non-empty from ROWS_MIN rows on."""
     key = hashlib.blake2b(_SPLIT_DOMAIN + seed, digest_size=32).digest()
     ranks = [hashlib.blake2b(row.tobytes(), digest_size=8, key=key).digest() for row in features]
-    order = np.lexsort((np.frombuffer(b"".join(ranks), ">u8"), labels))
+    order = np.lexsort((np.frombuffer(b"".join(ranks), ">u8"), targets))
     start = int.from_bytes(key[:8], "big") % 100
-    steps = (np.arange(len(labels)) * HELD_OUT_PERCENT + start) % 100
-    held_out = np.empty(len(labels), dtype=np.bool_)
+    steps = (np.arange(len(targets)) * HELD_OUT_PERCENT + start) % 100
+    held_out = np.empty(len(targets), dtype=np.bool_)
     held_out[order] = steps >= 100 - HELD_OUT_PERCENT
     return held_out
 
@@ -137,11 +153,20 @@ def _own_standard(
 
 def prepare(
     features: NDArray[np.float32],
-    labels: NDArray[np.int64],
+    targets: Targets,
     split_seed: bytes,
+    standardised: Standard,
     standard: NDArray[np.float64] | None = None,
 ) -> tuple[Examples, Examples]:
-    """Split and standardise an owner's rows into (training, held-out) examples."""
-    held_out = split(features, labels, split_seed)
-    training, others = standardise(features[~held_out], features[held_out], standard)
-    return Examples(training, labels[~held_out]), Examples(others, labels[held_out])
+    """Split an owner's rows into (training, held-out) examples, and standardise both.
+
+    standardised: by what; "none" leaves columns as they are, but for missing values, which become
+    0. standard: of the study, where it published one.
+    """
+    held_out = split(features, targets, split_seed)
+    training, others = features[~held_out], features[held_out]
+    if standardised == "none":
+        training, others = np.nan_to_num(training, nan=0.0), np.nan_to_num(others, nan=0.0)
+    else:
+        training, others = standardise(training, others, standard)
+    return Examples(training, targets[~held_out]), Examples(others, targets[held_out])

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pnyx.errors import TrainingError
-from pnyx.learning.program import PARAMETER_DTYPE
+from pnyx.learning.programs.models import PARAMETER_DTYPE
 from pnyx.learning.task import Hyperparameters
 from pnyx.learning.update import TRAIN_COUNTS
 
@@ -28,7 +28,7 @@ def apply_update(
     """Move the model by server_learning_rate times the mean update.
 
     model: flat float32 parameters. total: sum of `count` train contributions, counts included,
-    [parameter_count + 3] int64. norm_max: of one contribution, its noise included. Returns the next
+    [shared_count + 3] int64. norm_max: of one contribution, its noise included. Returns the next
     model, float32 little-endian.
     Raises TrainingError when the sum cannot come from `count` valid contributions, or when the next
     model is not finite.

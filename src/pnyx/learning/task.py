@@ -7,11 +7,12 @@ home.
 Layout of a contribution, a vector of little-endian int64 whose entries are summed over
 contributors:
 
-    train      quantised update [parameter_count] ‖ correct ‖ held-out ‖ examples
+    train      quantised update [shared_count] ‖ correct ‖ held-out ‖ examples
     evaluate   alone correct ‖ shared correct ‖ personalised correct ‖ held-out
 
-`correct` counts the held-out windows that the *received* shared model classifies rightly,
-`held-out` counts the held-out windows, `examples` those trained on.
+`correct` adds up the scores that the *received* shared model has on the held-out rows, rounded (of
+a classifier: how many it gets right), `held-out` counts the held-out rows, `examples` those trained
+on.
 """
 
 import math
@@ -19,17 +20,18 @@ from typing import Literal
 
 import msgspec
 
-from pnyx.learning.program import SEED_BYTES, MlpProgram
+from pnyx.learning.programs import Program
+from pnyx.learning.programs.audit import BATCH_SIZE_MAX
+from pnyx.learning.programs.models import SEED_BYTES
 
 EXAMPLES_MAX = 1 << 20  # rows one owner may count for
 FRACTION_BITS_MAX = 24
 EPOCHS_MAX = 1000
-BATCH_SIZE_MAX = 4096
 CLIP_NORM_MAX = 1024.0
 LEARNING_RATE_MAX = 100.0
 
 TaskKind = Literal["train", "evaluate"]
-Standard = Literal["owner", "study"]
+Standard = Literal["owner", "study", "none"]
 
 _FLOAT_FIELDS = (
     "learning_rate",
@@ -49,7 +51,8 @@ class Hyperparameters(
 
     clip_norm: largest L2 norm of an update, after quantisation too.
     fraction_bits: an update x is sent as the integer round(x · 2**fraction_bits).
-    standardise: columns by each owner's own statistics, or by those of a statistics round.
+    standardise: columns by each owner's own statistics, by those of a statistics round, or not at
+    all, where columns name things or the program takes numbers as they are.
     count_max: rows that one owner counts for; more are counted in proportion.
     server_learning_rate: the shared model moves by this multiple of the mean update.
     fine_tune_*: personalisation of the shared model at home. alone_*: the model that the owner
@@ -98,28 +101,36 @@ def _require(name: str, value: float, low: float, high: float) -> None:
 class TrainingTask(msgspec.Struct, frozen=True, array_like=True, tag="task"):
     """One local step on the owner's examples.
 
-    model: flat parameters, float32 little-endian. features: [rows, input_width] float32
-    little-endian, NaN where missing, not standardised. labels: [rows] int64 little-endian.
+    model: flat shared parameters, float32 little-endian; local: the owner's own, from its last
+    task, empty before the first. features: [rows, width] float32 little-endian, NaN where missing,
+    not standardised. targets: [rows] little-endian, int64 classes, or float32 where the program has
+    no classes.
     seed: 32 bytes, fresh for each task, orders the mini-batches. split_seed: 32 bytes, the same for
     all tasks of one study at one node, else held-out examples of one round would train the next; it
-    is no secret, and the default suits any study. standard: means and deviations [2, input_width]
+    is no secret, and the default suits any study. standard: means and deviations [2, width]
     float64 little-endian of a statistics round; empty for the owner's own.
     """
 
     kind: TaskKind
-    program: MlpProgram
+    program: Program
     hyperparameters: Hyperparameters
     model: bytes
     features: bytes
-    labels: bytes
+    targets: bytes
     rows: int
     seed: bytes
     split_seed: bytes = bytes(SEED_BYTES)
     standard: bytes = b""
+    local: bytes = b""
 
 
 class TrainingOutcome(msgspec.Struct, frozen=True, array_like=True, tag="outcome"):
-    """Result of a task. vector: the contribution, int64 little-endian; metrics: never shared."""
+    """Result of a task.
+
+    vector: the contribution, int64 little-endian. Never shared: metrics, and local, the local
+    parameters after a training task; empty when there are none, or none were trained.
+    """
 
     vector: bytes
     metrics: dict[str, float]
+    local: bytes = b""

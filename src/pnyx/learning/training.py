@@ -1,29 +1,38 @@
-"""Local training, evaluation and personalisation: the only place that computes with torch.
+"""Local training, evaluation and personalisation.
 
 `run_task` turns a `TrainingTask` into a `TrainingOutcome`, a pure function of the task on one
-machine: the order of mini-batches comes from the task's seed, and torch runs in one thread. (Two
-machines may differ in the last bits of a local update; nobody ever recomputes another node's.)
+machine: the order of mini-batches, and what is dropped out, come from the task's seed, and torch
+runs in one thread. (Two machines may differ in the last bits of a local update; nobody ever
+recomputes another node's.)
+
+Within a task, parameters are one flat vector: the shared ones, then the owner's local ones. Both
+are trained together. Only the difference of the shared ones goes into the contribution.
 
 Plain SGD is written out below: `torch.optim` would import torch's compiler, more than a second and
 75 MB, for three lines of arithmetic.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import cross_entropy
+from torch import Tensor
 
 from pnyx.errors import TrainingError
 from pnyx.learning.features import Examples, prepare, read_rows, read_standard
-from pnyx.learning.program import (
-    SEED_BYTES,
-    MlpProgram,
-    forward,
+from pnyx.learning.programs import (
+    Program,
+    audit,
+    initial_local,
     initial_model,
+    mlp,
+    read_local,
     read_model,
-    unflatten,
 )
-from pnyx.learning.task import Hyperparameters, TrainingOutcome, TrainingTask
+from pnyx.learning.programs.interpreter import Interpreter
+from pnyx.learning.programs.models import PARAMETER_DTYPE, SEED_BYTES, unflatten
+from pnyx.learning.task import Hyperparameters, TaskKind, TrainingOutcome, TrainingTask
 from pnyx.learning.update import (
     VECTOR_DTYPE,
     check_contribution,
@@ -33,31 +42,39 @@ from pnyx.learning.update import (
     quantise,
 )
 
-Parameters = NDArray[np.float32]  # flat, [parameter_count]
+Parameters = NDArray[np.float32]  # flat, [shared_count + local_count]
 
 
 def run_task(task: TrainingTask) -> TrainingOutcome:
     """Run one task on the owner's examples and return the contribution it gives.
 
-    Raises TrainingError, with a sentence for the owner, when the data or the model do not fit the
-    program, or when training leaves the range of numbers. Nothing is left to send in that case.
+    Raises TrainingError, with a sentence for the owner, when the program is none that a node runs,
+    when the data or the model do not fit it, or when training leaves the range of numbers. Nothing
+    is left to send in that case.
     """
     if len(task.seed) != SEED_BYTES or len(task.split_seed) != SEED_BYTES:
         raise TrainingError(f"A training task asks for seeds of {SEED_BYTES} bytes.")
-    program = task.program
-    shared = read_model(program, task.model)
-    table, labels = read_rows(
-        task.features, task.labels, task.rows, program.input_width, program.output_width
+    program, hyperparameters = task.program, task.hyperparameters
+    audit(program, hyperparameters.batch_size)
+    local = task.local or initial_local(program, task.seed)
+    start = np.concatenate([read_model(program, task.model), read_local(program, local)])
+    table, targets = read_rows(
+        task.features, task.targets, task.rows, program.width, program.classes
     )
-    standard = read_standard(task.standard, program.input_width)
-    training, held_out = prepare(table, labels, task.split_seed, standard)
+    standard = read_standard(task.standard, program.width)
+    training, held_out = prepare(
+        table, targets, task.split_seed, hyperparameters.standardise, standard
+    )
+    learner = Learner(program, hyperparameters, training, held_out, task.seed)
     if task.kind == "train":
-        vector, metrics = _contribute(task, shared, training, held_out)
+        vector, trained, metrics = _contribute(learner, start)
+        kept = trained[program.shared_count :].astype(PARAMETER_DTYPE).tobytes()
     else:
-        vector, metrics = _evaluate(task, shared, training, held_out)
+        vector, metrics = _evaluate(learner, start)
+        kept = b""
     encoded = vector.astype(VECTOR_DTYPE).tobytes()
-    check_contribution(encoded, contribution_bounds(program, task.hyperparameters, task.kind))
-    return TrainingOutcome(vector=encoded, metrics=metrics)
+    check_contribution(encoded, contribution_bounds(program, hyperparameters, task.kind))
+    return TrainingOutcome(vector=encoded, metrics=metrics, local=kept)
 
 
 def warm_up() -> None:
@@ -69,7 +86,7 @@ def warm_up() -> None:
     may start one for its allocator.
     """
     torch.set_num_threads(1)
-    program = MlpProgram((2, 2, 2))
+    program = mlp((2, 2, 2))
     hyperparameters = Hyperparameters(
         local_epochs=1,
         batch_size=2,
@@ -82,80 +99,129 @@ def warm_up() -> None:
         alone_learning_rate=0.1,
     )
     seed = bytes(SEED_BYTES)
-    task = TrainingTask(
-        kind="train",
-        program=program,
-        hyperparameters=hyperparameters,
-        model=initial_model(program, seed),
-        features=bytes(4 * 2 * 8),
-        labels=bytes(8 * 8),
-        rows=8,
-        seed=seed,
-    )
-    run_task(task)
-    run_task(
-        TrainingTask(
-            kind="evaluate",
-            program=task.program,
-            hyperparameters=task.hyperparameters,
-            model=task.model,
-            features=task.features,
-            labels=task.labels,
-            rows=task.rows,
-            seed=seed,
+    kinds: tuple[TaskKind, ...] = ("train", "evaluate")
+    for kind in kinds:
+        run_task(
+            TrainingTask(
+                kind=kind,
+                program=program,
+                hyperparameters=hyperparameters,
+                model=initial_model(program, seed),
+                features=bytes(4 * 2 * 8),
+                targets=bytes(8 * 8),
+                rows=8,
+                seed=seed,
+            )
         )
-    )
+
+
+class Learner:
+    """What one task trains and scores with: a program, an owner's examples, a seed."""
+
+    def __init__(
+        self,
+        program: Program,
+        hyperparameters: Hyperparameters,
+        training: Examples,
+        held_out: Examples,
+        seed: bytes,
+    ) -> None:
+        self.program = program
+        self.hyperparameters = hyperparameters
+        self.training = training
+        self.held_out = held_out
+        self.seed = seed
+        self._interpreter = Interpreter(program, seed)
+
+    def train(self, start: Parameters, *, epochs: int, learning_rate: float) -> Parameters:
+        """Minimise the loss by mini-batch SGD from `start`; returns new flat parameters.
+
+        Raises TrainingError when a parameter becomes NaN or infinite.
+        """
+        inputs = torch.from_numpy(self.training.features)
+        targets = torch.from_numpy(self.training.targets)
+        flat = torch.tensor(start)  # a copy: `start` may be a read-only view of the task
+        parameters = unflatten(self.program, flat)
+        for parameter in parameters:
+            parameter.requires_grad_()
+        velocities = [torch.zeros_like(parameter) for parameter in parameters]
+        order = np.random.default_rng(int.from_bytes(self.seed, "big"))
+        for _ in range(epochs):
+            permutation = torch.from_numpy(order.permutation(len(targets)))
+            for batch in torch.split(permutation, self.hyperparameters.batch_size):
+                loss = self._interpreter.loss(parameters, inputs[batch], targets[batch])
+                gradients = torch.autograd.grad(loss, parameters)
+                _descend(parameters, gradients, velocities, learning_rate, self.hyperparameters)
+        if not bool(torch.isfinite(flat).all()):
+            raise TrainingError(
+                "Training gave NaN or infinite parameters: nothing was sent; "
+                "ask the proposer for a smaller learning rate."
+            )
+        return flat.numpy()
+
+    def personalise(self, shared: Parameters) -> Parameters:
+        """Fine-tune on the owner's examples; the result stays at home."""
+        settings = self.hyperparameters
+        return self.train(
+            shared,
+            epochs=settings.fine_tune_epochs,
+            learning_rate=settings.fine_tune_learning_rate,
+        )
+
+    def score(self, parameters: Parameters) -> int:
+        """Sum of scores on held-out rows, rounded: of a classifier, how many it gets right."""
+        views = unflatten(self.program, torch.tensor(parameters))
+        self._interpreter.measure(views, list(self._batches(self.training)))
+        total = sum(
+            float(self._interpreter.score(views, *batch).sum(dtype=torch.float64))
+            for batch in self._batches(self.held_out)
+        )
+        return round(total)
+
+    def _batches(self, examples: Examples) -> Iterator[tuple[Tensor, Tensor]]:
+        """Rows in order, no more at once than the program was audited for."""
+        size = self.hyperparameters.batch_size
+        inputs = torch.split(torch.from_numpy(examples.features), size)
+        return zip(inputs, torch.split(torch.from_numpy(examples.targets), size), strict=True)
 
 
 def _contribute(
-    task: TrainingTask, shared: Parameters, training: Examples, held_out: Examples
-) -> tuple[NDArray[np.int64], dict[str, float]]:
-    hyperparameters = task.hyperparameters
-    correct = _count_correct(task.program, shared, held_out)
-    trained = train(
-        task.program,
-        shared,
-        training,
-        hyperparameters,
+    learner: Learner, start: Parameters
+) -> tuple[NDArray[np.int64], Parameters, dict[str, float]]:
+    hyperparameters, shared_count = learner.hyperparameters, learner.program.shared_count
+    held_out = len(learner.held_out.targets)
+    correct = learner.score(start)
+    trained = learner.train(
+        start,
         epochs=hyperparameters.local_epochs,
         learning_rate=hyperparameters.learning_rate,
-        seed=task.seed,
     )
-    update = trained.astype(np.float64) - shared.astype(np.float64)
+    update = (trained.astype(np.float64) - start.astype(np.float64))[:shared_count]
     quantised = quantise(update, hyperparameters)
-    rows = (correct, len(held_out.labels), len(training.labels))
+    rows = (correct, held_out, len(learner.training.targets))
     counts = limit_counts(rows, hyperparameters.count_max)
     norm = float(np.linalg.norm(update))
     metrics = {
-        "held_out_accuracy": correct / len(held_out.labels),
+        "held_out_accuracy": correct / held_out,
         "update_norm": norm,
         "clipped": float(norm * 2.0**hyperparameters.fraction_bits > norm_max(hyperparameters)),
     }
-    return np.concatenate([quantised, counts]), metrics
+    return np.concatenate([quantised, counts]), trained, metrics
 
 
-def _evaluate(
-    task: TrainingTask, shared: Parameters, training: Examples, held_out: Examples
-) -> tuple[NDArray[np.int64], dict[str, float]]:
+def _evaluate(learner: Learner, start: Parameters) -> tuple[NDArray[np.int64], dict[str, float]]:
     """Compare three models on the same held-out rows: the owner's own, the shared, the shared one
-    fine-tuned at home.
+    fine-tuned at home. The last two have the owner's local parameters.
     """
-    program, hyperparameters = task.program, task.hyperparameters
-    alone = train(
-        program,
-        read_model(program, initial_model(program, task.seed)),
-        training,
-        hyperparameters,
+    program, hyperparameters = learner.program, learner.hyperparameters
+    fresh = initial_model(program, learner.seed) + initial_local(program, learner.seed)
+    alone = learner.train(
+        np.frombuffer(fresh, PARAMETER_DTYPE),
         epochs=hyperparameters.alone_epochs,
         learning_rate=hyperparameters.alone_learning_rate,
-        seed=task.seed,
     )
-    personalised = personalise(program, shared, training, hyperparameters, seed=task.seed)
-    correct = [
-        _count_correct(program, parameters, held_out)
-        for parameters in (alone, shared, personalised)
-    ]
-    total = len(held_out.labels)
+    correct = [learner.score(each) for each in (alone, start, learner.personalise(start))]
+    total = len(learner.held_out.targets)
     metrics = {
         "alone_accuracy": correct[0] / total,
         "shared_accuracy": correct[1] / total,
@@ -165,66 +231,10 @@ def _evaluate(
     return limit_counts((*correct, total), hyperparameters.count_max), metrics
 
 
-def personalise(
-    program: MlpProgram,
-    shared: Parameters,
-    training: Examples,
-    hyperparameters: Hyperparameters,
-    *,
-    seed: bytes,
-) -> Parameters:
-    """Fine-tune the shared model on the owner's examples; the result stays at home."""
-    return train(
-        program,
-        shared,
-        training,
-        hyperparameters,
-        epochs=hyperparameters.fine_tune_epochs,
-        learning_rate=hyperparameters.fine_tune_learning_rate,
-        seed=seed,
-    )
-
-
-def train(
-    program: MlpProgram,
-    start: Parameters,
-    examples: Examples,
-    hyperparameters: Hyperparameters,
-    *,
-    epochs: int,
-    learning_rate: float,
-    seed: bytes,
-) -> Parameters:
-    """Minimise the cross-entropy by mini-batch SGD from `start`; returns new flat parameters.
-
-    Raises TrainingError when a parameter becomes NaN or infinite.
-    """
-    inputs = torch.from_numpy(examples.features)
-    labels = torch.from_numpy(examples.labels)
-    flat = torch.tensor(start)  # a copy: `start` may be a read-only view of the task
-    parameters = unflatten(program, flat)
-    for parameter in parameters:
-        parameter.requires_grad_()
-    velocities = [torch.zeros_like(parameter) for parameter in parameters]
-    order = np.random.default_rng(int.from_bytes(seed, "big"))
-    for _ in range(epochs):
-        permutation = torch.from_numpy(order.permutation(len(examples.labels)))
-        for batch in torch.split(permutation, hyperparameters.batch_size):
-            loss = cross_entropy(forward(parameters, inputs[batch]), labels[batch])
-            gradients = torch.autograd.grad(loss, parameters)
-            _descend(parameters, gradients, velocities, learning_rate, hyperparameters)
-    if not bool(torch.isfinite(flat).all()):
-        raise TrainingError(
-            "Training gave NaN or infinite parameters: nothing was sent; "
-            "ask the proposer for a smaller learning rate."
-        )
-    return flat.numpy()
-
-
 def _descend(
-    parameters: list[torch.Tensor],
-    gradients: tuple[torch.Tensor, ...],
-    velocities: list[torch.Tensor],
+    parameters: list[Tensor],
+    gradients: tuple[Tensor, ...],
+    velocities: list[Tensor],
     learning_rate: float,
     hyperparameters: Hyperparameters,
 ) -> None:
@@ -237,10 +247,3 @@ def _descend(
             if hyperparameters.momentum:
                 direction = velocity.mul_(hyperparameters.momentum).add_(direction)
             parameter.sub_(direction, alpha=learning_rate)
-
-
-def _count_correct(program: MlpProgram, parameters: Parameters, examples: Examples) -> int:
-    with torch.no_grad():
-        views = unflatten(program, torch.tensor(parameters))
-        predicted = forward(views, torch.from_numpy(examples.features)).argmax(dim=1)
-        return int((predicted == torch.from_numpy(examples.labels)).sum())

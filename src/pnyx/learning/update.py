@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pnyx.errors import TrainingError
-from pnyx.learning.program import MlpProgram
+from pnyx.learning.programs import Program
 from pnyx.learning.task import Hyperparameters, TaskKind
 
 TRAIN_COUNTS = 3  # correct, held-out, examples
@@ -56,7 +56,7 @@ class EvaluateTotals(msgspec.Struct, frozen=True):
 
 
 def contribution_bounds(
-    program: MlpProgram, hyperparameters: Hyperparameters, kind: TaskKind
+    program: Program, hyperparameters: Hyperparameters, kind: TaskKind
 ) -> ContributionBounds:
     """Length of a contribution and the largest absolute value of each of its entries."""
     if kind == "evaluate":
@@ -64,9 +64,9 @@ def contribution_bounds(
             EVALUATE_COUNTS,
             np.full(EVALUATE_COUNTS, hyperparameters.count_max, dtype=np.int64),
         )
-    length = program.parameter_count + TRAIN_COUNTS
+    length = program.shared_count + TRAIN_COUNTS
     max_abs = np.full(length, hyperparameters.count_max, dtype=np.int64)
-    max_abs[: program.parameter_count] = norm_max(hyperparameters)
+    max_abs[: program.shared_count] = norm_max(hyperparameters)
     return ContributionBounds(length, max_abs)
 
 
@@ -94,7 +94,7 @@ def clip(update: NDArray[np.float64], norm: float) -> NDArray[np.float64]:
 
 
 def quantise(update: NDArray[np.float64], hyperparameters: Hyperparameters) -> NDArray[np.int64]:
-    """Clip an update [parameter_count] and round it to integers of L2 norm at most `norm_max`.
+    """Clip an update [shared_count] and round it to integers of L2 norm at most `norm_max`.
 
     Raises TrainingError when the update is not finite, or when the grid is too coarse for the norm.
     """

@@ -500,11 +500,12 @@ class Daemon:
             request, accepted=accept, decided_by=by, now=now, expires=now + CONSENT_SECONDS
         )
         study = request.study
+        self.vault.forget_unless_accepted(study)
         self.deliver(ConsentGiven(study) if accept else ConsentDeclined(study))
 
     def withdraw(self, study: bytes) -> None:
         """Withdraw a consent: it holds for nothing that is sent from now on."""
-        self.vault.consents.withdraw(study, wall_clock())
+        self.vault.withdraw(study, wall_clock())
         self.deliver(ConsentDeclined(study))
 
     async def _train(self, effect: StartTraining) -> None:
@@ -527,6 +528,7 @@ class Daemon:
                 model=effect.model,
                 node_id=self.node_id,
                 statistics=effect.statistics,
+                local=self.vault.locals.get(effect.study),
                 seed=secrets.token_bytes(32),
             )
         except PnyxError as error:
@@ -544,9 +546,14 @@ class Daemon:
         self.deliver(TrainingFinished(effect.study, effect.round_number, vector, effect.attempt))
 
     def _on_trained(self, effect: StartTraining, outcome: TrainingOutcome | TrainingError) -> None:
-        if isinstance(outcome, TrainingError):
+        try:
+            if isinstance(outcome, TrainingError):
+                raise outcome
+            if outcome.local:
+                self.vault.keep_locals(effect.study, outcome.local, wall_clock())
+        except PnyxError as error:
             self.deliver(
-                TrainingFailed(effect.study, effect.round_number, str(outcome), effect.attempt)
+                TrainingFailed(effect.study, effect.round_number, str(error), effect.attempt)
             )
             return
         try:

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from pnyx.errors import ConsentError, TrainingError
-from pnyx.learning.program import MlpProgram
+from pnyx.learning.programs import Program, audit, read_program
 from pnyx.learning.server_optimizer import apply_update
 from pnyx.learning.statistics import (
     RESOLUTION,
@@ -52,13 +52,8 @@ class PrivacyTerms(msgspec.Struct, frozen=True):
 class _Declared(msgspec.Struct, frozen=True):
     """A manifest's program and hyper-parameters, decoded."""
 
-    program: MlpProgram
+    program: Program
     hyperparameters: Hyperparameters
-
-
-def encode_program(program: MlpProgram) -> bytes:
-    """A program as a manifest carries it."""
-    return msgspec.json.encode(program)
 
 
 def encode_hyperparameters(hyperparameters: Hyperparameters) -> bytes:
@@ -72,18 +67,17 @@ def read_manifest_body(body: bytes) -> Manifest:
 
 
 def _declared(manifest: Manifest) -> _Declared:
-    """Raises TrainingError when program or hyper-parameters are not ones this node can run."""
+    """Raises TrainingError when program or hyper-parameters cannot be read."""
+    program = read_program(manifest.program)
     try:
-        return _Declared(
-            msgspec.json.decode(manifest.program, type=MlpProgram),
-            msgspec.json.decode(manifest.hyperparameters, type=Hyperparameters),
-        )
+        hyperparameters = msgspec.json.decode(manifest.hyperparameters, type=Hyperparameters)
     except (msgspec.DecodeError, ValueError) as error:
-        raise TrainingError(f"The study's program cannot be run here: {error}.") from error
+        raise TrainingError(f"The study's settings cannot be read: {error}.") from error
+    return _Declared(program, hyperparameters)
 
 
 def check_study(manifest: Manifest) -> None:
-    """Check that query, program, phases and columns fit together.
+    """Audit query and program, and check that they fit phases and columns.
 
     Raises TrainingError or QueryError.
     """
@@ -91,7 +85,8 @@ def check_study(manifest: Manifest) -> None:
         check_outputs(read_query(manifest.query), manifest.columns, manifest.label)
     if any(phase.kind in LEARNT for phase in manifest.phases):
         declared = _declared(manifest)
-        if declared.program.input_width != len(manifest.columns):
+        audit(declared.program, declared.hyperparameters.batch_size)
+        if declared.program.width != len(manifest.columns):
             raise TrainingError("The study's program does not match the columns that it asks for.")
         if not manifest.label:
             raise TrainingError("The study names no column that holds the class.")
@@ -134,11 +129,11 @@ def _kind(phase: StudyPhase) -> TaskKind:
     return "train" if phase.kind == "train" else "evaluate"
 
 
-def bounds_for(program: MlpProgram, hyperparameters: Hyperparameters, kind: TaskKind) -> Bounds:
+def bounds_for(program: Program, hyperparameters: Hyperparameters, kind: TaskKind) -> Bounds:
     """What the committee verifies of a contribution without noise: norm and range of counts."""
     if kind == "evaluate":
         return Bounds(EVALUATE_COUNTS, 0, 0, hyperparameters.count_max)
-    count = program.parameter_count
+    count = program.shared_count
     largest = norm_max(hyperparameters)
     return Bounds(count + TRAIN_COUNTS, count, largest, hyperparameters.count_max)
 
@@ -222,28 +217,32 @@ def training_task(
     model: bytes,
     node_id: bytes,
     statistics: PublishedSum | None,
+    local: bytes,
     seed: bytes,
 ) -> TrainingTask:
     """Describe one local step on the consented rows.
 
-    statistics: of the study's last statistics round. seed: 32 fresh secret bytes. Raises
-    ConsentError or TrainingError.
+    statistics: of the study's last statistics round. local: the owner's own parameters, as the last
+    step left them. seed: 32 fresh secret bytes. Raises ConsentError or TrainingError.
     """
     manifest = read_manifest_body(manifest_body)
     declared = _declared(manifest)
-    if rows.labels is None or rows.labels.dtype.kind not in "iu":
-        raise ConsentError(f"Column {manifest.label} holds no classes; check its mapping.")
+    targets = rows.labels
+    if targets is None or targets.dtype.kind not in ("iu" if declared.program.classes else "iuf"):
+        wanted = "classes" if declared.program.classes else "numbers"
+        raise ConsentError(f"Column {manifest.label} holds no {wanted}; check its mapping.")
     return TrainingTask(
         kind=_kind(manifest.phase_of(round_number)),
         program=declared.program,
         hyperparameters=declared.hyperparameters,
         model=model,
         features=rows.features.astype("<f4").tobytes(),
-        labels=rows.labels.astype("<i8").tobytes(),
-        rows=len(rows.labels),
+        targets=targets.astype("<i8" if declared.program.classes else "<f4").tobytes(),
+        rows=len(targets),
         seed=seed,
         split_seed=digest("pnyx/split", study, node_id),
         standard=_standard(manifest, declared.hyperparameters, statistics),
+        local=local if declared.program.local_count else b"",
     )
 
 
@@ -251,7 +250,7 @@ def _standard(
     manifest: Manifest, hyperparameters: Hyperparameters, statistics: PublishedSum | None
 ) -> bytes:
     """What the study standardises by; the owner's own statistics where it published none."""
-    if hyperparameters.standardise == "owner" or statistics is None:
+    if hyperparameters.standardise != "study" or statistics is None:
         return b""
     found = published_statistics(manifest, statistics.entries)
     return standardisation(found).astype("<f8").tobytes()

@@ -2,7 +2,7 @@
 
 Everything is checked here, with the name of the key and what is accepted, before the node sees
 anything. The manifest carries a fresh nonce, so that proposing one file twice makes two studies;
-the initial model follows from that nonce, so that nobody can choose it.
+the initial model follows from that nonce, unless the file names weights to begin with.
 """
 
 import math
@@ -15,9 +15,10 @@ from msgspec import Meta
 
 from pnyx.config import parse_toml
 from pnyx.errors import ConfigError, ProtocolError, QueryError, TrainingError
-from pnyx.learning.program import LAYERS_MAX, WIDTH_MAX, MlpProgram, initial_model
+from pnyx.learning.programs import Program, encode_program
+from pnyx.learning.programs.audit import BATCH_SIZE_MAX
+from pnyx.learning.programs.format import WIDTH_MAX
 from pnyx.learning.task import (
-    BATCH_SIZE_MAX,
     CLIP_NORM_MAX,
     EPOCHS_MAX,
     EXAMPLES_MAX,
@@ -34,11 +35,11 @@ from pnyx.node.learning import (
     bounds_for,
     check_study,
     encode_hyperparameters,
-    encode_program,
     phase_for,
     poll_bounds,
     statistics_bounds,
 )
+from pnyx.node.study_model import ModelTable, read_initial_model, read_study_program
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.ballots import Ballot
@@ -64,7 +65,6 @@ FINEST_BITS = 11
 _RATE_MIN = 2.0**-20
 
 _ShortText = Annotated[str, Meta(min_length=1, max_length=200)]
-_Width = Annotated[int, Meta(ge=1, le=WIDTH_MAX)]
 _Rate = Annotated[float, Meta(ge=_RATE_MIN, le=LEARNING_RATE_MAX)]
 _Epochs = Annotated[int, Meta(ge=1, le=EPOCHS_MAX)]
 _Contributors = Annotated[int, Meta(ge=1, le=4096)]
@@ -74,13 +74,6 @@ _Seconds = Annotated[float, Meta(ge=0.1, le=7 * 86_400)]
 
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of the file's tables."""
-
-
-class ModelTable(_Table, frozen=True, kw_only=True):
-    """Layers between the columns and the classes."""
-
-    hidden: Annotated[tuple[_Width, ...], Meta(max_length=LAYERS_MAX - 1)] = (64,)
-    classes: Annotated[int, Meta(ge=2, le=WIDTH_MAX)]
 
 
 class TrainingTable(_Table, frozen=True, kw_only=True):
@@ -181,14 +174,19 @@ def read_proposal(path: Path, network: bytes, proposer: bytes) -> Proposal:
 def make_proposal(
     study: StudyFile, network: bytes, proposer: bytes, nonce: bytes, source: str
 ) -> Proposal:
-    """Build the proposal of a checked file; nonce: 32 fresh bytes. Raises ConfigError."""
+    """Build the proposal of a checked file. Raises ConfigError.
+
+    nonce: 32 fresh bytes. source: path of the file, for messages and to find those beside it.
+    """
     _check_columns(study, source)
     learns = any(phase.kind in LEARNT for phase in study.phases)
     program, hyperparameters, model = None, None, b""
     if learns:
         program = _program(study, source)
         hyperparameters = _hyperparameters(study, program, source)
-        model = initial_model(program, digest("pnyx/proposal/model", nonce))
+        assert study.model is not None
+        seed = digest("pnyx/proposal/model", nonce)
+        model = read_initial_model(program, study.model, Path(source).parent, seed)
     phases = tuple(
         _phase(study, phase, program, hyperparameters, f"{source}: phases[{number}]")
         for number, phase in enumerate(study.phases)
@@ -237,20 +235,19 @@ def _ranges(study: StudyFile, source: str) -> tuple[Range, ...]:
         raise ConfigError(f"{source}: ranges: {error}.") from error
 
 
-def _program(study: StudyFile, source: str) -> MlpProgram:
+def _program(study: StudyFile, source: str) -> Program:
     if study.model is None or not study.label:
         raise ConfigError(
             f"{source}: a study that trains needs a [model] table, and a label: the column that "
-            "holds the class."
+            "holds what is to be predicted."
         )
-    try:
-        program = MlpProgram((len(study.columns), *study.model.hidden, study.model.classes))
-    except ValueError as error:
-        raise ConfigError(f"{source}: model.hidden is out of range: {error}.") from error
+    program = read_study_program(
+        study.model, len(study.columns), study.training.batch_size, Path(source).parent, source
+    )
     parameters_max = DEFAULT_PARAMS.vector_length_max - TRAIN_COUNTS
-    if program.parameter_count > parameters_max:
+    if program.shared_count > parameters_max:
         raise ConfigError(
-            f"{source}: model.hidden gives {program.parameter_count} parameters, above "
+            f"{source}: the model has {program.shared_count} parameters, above "
             f"{parameters_max}; this version aggregates small models only."
         )
     return program
@@ -259,7 +256,7 @@ def _program(study: StudyFile, source: str) -> MlpProgram:
 def _phase(
     study: StudyFile,
     phase: PhaseTable,
-    program: MlpProgram | None,
+    program: Program | None,
     hyperparameters: Hyperparameters | None,
     where: str,
 ) -> StudyPhase:
@@ -286,7 +283,7 @@ def _phase(
 def _plain_bounds(
     study: StudyFile,
     phase: PhaseTable,
-    program: MlpProgram | None,
+    program: Program | None,
     hyperparameters: Hyperparameters | None,
 ) -> Bounds:
     """Bounds of a phase without noise. Raises TrainingError or ValueError."""
@@ -308,7 +305,7 @@ def _privacy(study: StudyFile) -> PrivacyTerms | None:
     return PrivacyTerms(table.noise_multiplier, honest_min)
 
 
-def _fraction_bits(study: StudyFile, program: MlpProgram) -> int:
+def _fraction_bits(study: StudyFile, program: Program) -> int:
     """The finest rounding whose clipped updates, with their noise, can still be proven."""
     if study.training.fraction_bits is not None:
         return study.training.fraction_bits
@@ -316,7 +313,7 @@ def _fraction_bits(study: StudyFile, program: MlpProgram) -> int:
     bits = FINEST_BITS
     while privacy is not None and bits > 0:
         clip = int(study.training.clip_norm * 2.0**bits)
-        plain = Bounds(program.parameter_count, program.parameter_count, max(clip, 1), 0)
+        plain = Bounds(program.shared_count, program.shared_count, max(clip, 1), 0)
         try:
             choose_noise(plain, clip, privacy.honest_min, privacy.multiplier, 1.0)
             break
@@ -325,7 +322,7 @@ def _fraction_bits(study: StudyFile, program: MlpProgram) -> int:
     return bits
 
 
-def _hyperparameters(study: StudyFile, program: MlpProgram, source: str) -> Hyperparameters:
+def _hyperparameters(study: StudyFile, program: Program, source: str) -> Hyperparameters:
     count_max = study.privacy.count_max
     if count_max is None:
         count_max = COUNT_MAX_WITH_NOISE if study.privacy.noise_multiplier else EXAMPLES_MAX
@@ -333,7 +330,7 @@ def _hyperparameters(study: StudyFile, program: MlpProgram, source: str) -> Hype
         **msgspec.structs.asdict(study.training)
         | {"fraction_bits": _fraction_bits(study, program), "count_max": count_max}
     )
-    if norm_max(hyperparameters) <= 0.5 * math.sqrt(program.parameter_count):
+    if norm_max(hyperparameters) <= 0.5 * math.sqrt(program.shared_count):
         raise ConfigError(
             f"{source}: training.fraction_bits is {hyperparameters.fraction_bits}, too coarse for "
             f"training.clip_norm {hyperparameters.clip_norm:g}; raise it, or ask for less noise."
@@ -374,7 +371,8 @@ purpose = "Recognise everyday activities from the accelerometer of a phone, for 
 # A term of the W3C Data Privacy Vocabulary; owners' policies match it.
 purpose_term = "dpv:ResearchAndDevelopment"
 
-# The data: a category of the vault, its numeric columns, and the column that holds the class.
+# The data: a category of the vault, its numeric columns, and the column that holds the class (or
+# the number to predict).
 category = "{category}"
 columns = [
 {columns}]
@@ -390,6 +388,8 @@ join_window_s = 600.0
 [model]
 hidden = [64]        # widths of the hidden layers
 classes = {classes}
+# Any other model: program = "model.json" in the place of both, as `pnyx.export` writes it from a
+# torch module, and weights = "model.safetensors" to begin with those weights.
 
 [training]
 local_epochs = 3

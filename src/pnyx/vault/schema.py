@@ -56,6 +56,16 @@ MIGRATIONS = (
             ) STRICT""",
         ),
     ),
+    Migration(
+        version=2,
+        name="local parameters",
+        statements=(
+            """CREATE TABLE locals (
+                study BLOB PRIMARY KEY,
+                parameters BLOB NOT NULL
+            ) STRICT, WITHOUT ROWID""",
+        ),
+    ),
 )
 
 SCHEMA_VERSION = MIGRATIONS[-1].version

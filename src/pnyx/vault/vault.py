@@ -1,4 +1,4 @@
-"""The vault of one owner: data, consents, ledger and measurements behind one key."""
+"""The vault of one owner: its data, and all that is kept about them, behind one key."""
 
 import math
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from pnyx.vault.collections import Array, Collections
 from pnyx.vault.consents import Consents
 from pnyx.vault.database import Database
 from pnyx.vault.ledger import Ledger
+from pnyx.vault.locals import Locals
 from pnyx.vault.measurements import Measurements
 
 
@@ -22,6 +23,9 @@ class Vault:
         self.consents = Consents(database)
         self.ledger = Ledger(database, self.consents, epsilon_total_max)
         self.measurements = Measurements(database)
+        self.locals = Locals(database)
+        for study in self.locals.studies():  # a crash may have come between the two
+            self.forget_unless_accepted(study)
 
     @classmethod
     def open(cls, directory: Path, key: bytes, *, epsilon_total_max: float = math.inf) -> "Vault":
@@ -55,6 +59,24 @@ class Vault:
                 f"Study {study.hex()} has no consent to read {', '.join(beyond)} of {category}."
             )
         return self.collections.columns(category, names)
+
+    def withdraw(self, study: bytes, now: float) -> None:
+        """Withdraw an acceptance, durably, and erase what the study trained here."""
+        self.consents.withdraw(study, now)
+        self.forget_unless_accepted(study)
+
+    def keep_locals(self, study: bytes, parameters: bytes, now: float) -> None:
+        """Keep the local parameters that a task left. Raises ConsentError after a withdrawal."""
+        self.consents.require(study, now)
+        self.locals.put(study, parameters)
+
+    def forget_unless_accepted(self, study: bytes) -> None:
+        """Erase what a study trained here, durably, unless its acceptance still counts."""
+        if not self.locals.get(study):
+            return
+        consent = self.consents.get(study)
+        if consent is None or consent.decision != "accepted":
+            self.locals.erase(study)
 
     def close(self) -> None:
         """Close the vault; safe to call twice."""

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from pnyx.learning import Hyperparameters, MlpProgram, TrainingTask, initial_model
+from pnyx.learning import Hyperparameters, TrainingTask, initial_model, mlp
 
 SEED = bytes(range(32))
 
@@ -34,14 +34,14 @@ def make_task(rows: int = 60, **overrides) -> TrainingTask:
     features[:, 0] += 4.0 * (labels == 1)
     features[:, 1] += 4.0 * (labels == 2)
     features[::11, 4] = np.nan
-    program = MlpProgram((5, 8, 3))
+    program = mlp((5, 8, 3))
     task = TrainingTask(
         kind="train",
         program=program,
         hyperparameters=make_hyperparameters(),
         model=initial_model(program, SEED),
         features=features.astype("<f4").tobytes(),
-        labels=labels.astype("<i8").tobytes(),
+        targets=labels.astype("<i8").tobytes(),
         rows=rows,
         seed=SEED,
     )

@@ -66,7 +66,7 @@ def test_constant_and_absent_columns_become_zero():
 def test_held_out_rows_do_not_influence_training_rows():
     features, labels = rows_of(50)
     held_out = split(features, labels, SEED)
-    training, _ = prepare(features, labels, SEED)
+    training, _ = prepare(features, labels, SEED, "owner")
     changed = features.copy()
     changed[held_out] += 100
     # The same split is imposed: the content of a row decides on which side it falls.

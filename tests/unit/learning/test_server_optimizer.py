@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from pnyx.errors import TrainingError
-from pnyx.learning import MlpProgram, apply_update, initial_model
+from pnyx.learning import apply_update, initial_model, mlp
 
-PROGRAM = MlpProgram((42, 64, 6))
+PROGRAM = mlp((42, 64, 6))
 MODEL = initial_model(PROGRAM, bytes(range(32)))
-LENGTH = PROGRAM.parameter_count + 3
+LENGTH = PROGRAM.shared_count + 3
 
 LIMIT = 4096  # norm 2, in steps of 2^-11
 
@@ -68,11 +68,11 @@ def test_sum_of_wrong_shape_or_type_is_refused(hyperparameters):
 
 
 def test_model_leaving_float32_is_refused(hyperparameters):
-    model = np.full(PROGRAM.parameter_count, 3.4028235e38, "<f4").tobytes()
+    model = np.full(PROGRAM.shared_count, 3.4028235e38, "<f4").tobytes()
     total = total_of([4096] * 5)
     settings = hyperparameters(clip_norm=1024.0, fraction_bits=2, server_learning_rate=100.0)
     apply_update(model, total, 2, settings, LIMIT)  # such a step is lost in rounding
-    model = np.full(PROGRAM.parameter_count, np.nan, "<f4").tobytes()
+    model = np.full(PROGRAM.shared_count, np.nan, "<f4").tobytes()
     with pytest.raises(TrainingError, match="not be finite"):
         apply_update(model, total, 2, settings, LIMIT)
 

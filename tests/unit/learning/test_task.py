@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from pnyx.errors import MalformedMessage
-from pnyx.learning import Hyperparameters, MlpProgram
+from pnyx.learning import Hyperparameters
 from pnyx.primitives.codec import decode, encode
 
 
@@ -39,5 +39,3 @@ def test_a_manifest_with_absurd_settings_is_malformed(hyperparameters):
     fields[fields.index(11)] = 63  # fraction_bits
     with pytest.raises(MalformedMessage):
         decode(msgspec.msgpack.encode(fields), Hyperparameters, bytes_max=1000)
-    with pytest.raises(MalformedMessage):
-        decode(msgspec.msgpack.encode(["mlp", [5, 10**9]]), MlpProgram, bytes_max=1000)

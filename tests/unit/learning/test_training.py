@@ -2,12 +2,20 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from pnyx.errors import TrainingError
-from pnyx.learning import apply_update, contribution_bounds, evaluate_totals, train_totals
+from pnyx.learning import (
+    apply_update,
+    contribution_bounds,
+    evaluate_totals,
+    initial_model,
+    mlp,
+    train_totals,
+)
 from pnyx.learning.features import Examples
-from pnyx.learning.program import MlpProgram, forward, initial_model, read_model, unflatten
-from pnyx.learning.training import run_task, train, warm_up
+from pnyx.learning.programs import read_model
+from pnyx.learning.training import Learner, run_task, warm_up
 from pnyx.learning.update import norm_max
 
 
@@ -106,29 +114,25 @@ def test_model_of_another_program_is_refused(training_task):
 
 
 def test_sgd_agrees_with_torch_optim(hyperparameters):
-    program = MlpProgram((3, 4, 2))
+    program = mlp((3, 4, 2))
     start = read_model(program, initial_model(program, bytes(32)))
     generator = np.random.default_rng(0)
     features = generator.normal(size=(6, 3)).astype(np.float32)
     labels = generator.integers(0, 2, size=6)
     settings = hyperparameters(batch_size=6, momentum=0.9, weight_decay=0.01)
-    trained = train(
-        program,
-        start,
-        Examples(features, labels),
-        settings,
-        epochs=5,
-        learning_rate=0.2,
-        seed=bytes(32),
-    )
-    flat = torch.tensor(start, requires_grad=True)
-    optimizer = torch.optim.SGD([flat], lr=0.2, momentum=0.9, weight_decay=0.01)
+    examples = Examples(features, labels)
+    learner = Learner(program, settings, examples, examples, bytes(32))
+    trained = learner.train(start, epochs=5, learning_rate=0.2)
+    module = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    nn.utils.vector_to_parameters(torch.tensor(start), module.parameters())
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.2, momentum=0.9, weight_decay=0.01)
     for _ in range(5):
         optimizer.zero_grad()
-        logits = forward(unflatten(program, flat), torch.from_numpy(features))
-        torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels)).backward()
+        logits = module(torch.from_numpy(features))
+        nn.functional.cross_entropy(logits, torch.from_numpy(labels)).backward()
         optimizer.step()
-    np.testing.assert_allclose(trained, flat.detach().numpy(), rtol=1e-4, atol=1e-6)
+    expected = nn.utils.parameters_to_vector(module.parameters()).detach().numpy()
+    np.testing.assert_allclose(trained, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_start_is_left_as_it_was(training_task):

@@ -4,10 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pnyx.errors import TrainingError
-from pnyx.learning import MlpProgram, contribution_bounds, evaluate_totals, train_totals
+from pnyx.learning import contribution_bounds, evaluate_totals, mlp, train_totals
 from pnyx.learning.update import check_contribution, clip, dequantise, norm_max, quantise
 
-PROGRAM = MlpProgram((5, 8, 3))
+PROGRAM = mlp((5, 8, 3))
 
 
 def test_quantise_round_trip(hyperparameters):
@@ -54,7 +54,7 @@ def test_grid_coarser_than_the_clip_is_refused(hyperparameters):
 
 def test_bounds_cover_every_entry(hyperparameters):
     bounds = contribution_bounds(PROGRAM, hyperparameters(), "train")
-    assert bounds.length == len(bounds.max_abs) == PROGRAM.parameter_count + 3
+    assert bounds.length == len(bounds.max_abs) == PROGRAM.shared_count + 3
     assert set(bounds.max_abs[:-3]) == {4096}
     assert set(bounds.max_abs[-3:]) == {1 << 20}
     assert contribution_bounds(PROGRAM, hyperparameters(), "evaluate").length == 4

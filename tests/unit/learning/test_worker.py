@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pnyx.errors import TrainingError
-from pnyx.learning import MlpProgram, TrainingWorker, child, frames, initial_model, worker
+from pnyx.learning import TrainingWorker, child, frames, initial_model, mlp, worker
 from pnyx.learning.frames import FrameReader, TrainingFailure, encode_frame
 from pnyx.learning.training import run_task, warm_up
 from pnyx.sandbox import Confinement, Profile, training_profile
@@ -46,7 +46,7 @@ def test_worker_gives_what_the_task_gives(running, training_task):
 
 def test_failed_task_gives_its_sentence_and_the_worker_lives(running, training_task):
     with pytest.raises(TrainingError, match="too few to train on"):
-        running.submit(training_task(rows=0, features=b"", labels=b""))
+        running.submit(training_task(rows=0, features=b"", targets=b""))
     running.submit(training_task())
 
 
@@ -118,7 +118,7 @@ def test_every_task_has_a_process_of_its_own(running, monkeypatch, training_task
     running.submit(training_task())
     second = running.process_id
     with pytest.raises(TrainingError, match="too few to train on"):
-        running.submit(training_task(rows=0, features=b"", labels=b""))
+        running.submit(training_task(rows=0, features=b"", targets=b""))
     assert len({first, second, running.process_id}) == 3
 
 
@@ -195,12 +195,13 @@ def test_endless_task_is_ended(trainer, monkeypatch, training_task, hyperparamet
 
 
 @on_linux
-def test_greedy_task_is_refused_memory(trainer, monkeypatch, training_task):
+def test_greedy_task_is_refused_memory(trainer, monkeypatch, training_task, hyperparameters):
     monkeypatch.setattr(child, "MEMORY_GROWTH_BYTES_MAX", 64 << 20)
     trainer.start()
-    program = MlpProgram((5, 4096, 3))
+    program = mlp((5, 4096, 3))
     model = initial_model(program, bytes(32))
-    task = training_task(rows=30_000, program=program, model=model)  # activations of 150 MB
+    settings = hyperparameters(batch_size=4096)  # activations of 64 MiB, and their gradients
+    task = training_task(rows=30_000, program=program, model=model, hyperparameters=settings)
     with pytest.raises(TrainingError, match=r"memory.*nothing was sent"):
         trainer.submit(task)
     trainer.submit(training_task())

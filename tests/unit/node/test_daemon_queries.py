@@ -101,7 +101,7 @@ def test_query_is_trained_on(driven):
     (job,) = driven.jobs
     features = np.frombuffer(job.task.features, "<f4").reshape(-1, 2)
     assert features.tolist() == [[np.float32(n / 10), 10 * n] for n in range(1, 6)]
-    assert np.frombuffer(job.task.labels, "<i8").tolist() == [n % 3 for n in range(1, 6)]
+    assert np.frombuffer(job.task.targets, "<i8").tolist() == [n % 3 for n in range(1, 6)]
 
 
 def test_consent_is_to_the_columns_read_and_the_query(driven):

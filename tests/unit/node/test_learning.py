@@ -8,7 +8,8 @@ from msgspec.structs import replace
 from tests.support.town import manifest, phase
 
 from pnyx.errors import ConsentError, TrainingError
-from pnyx.learning import MlpProgram, initial_model
+from pnyx.learning import initial_model, mlp
+from pnyx.learning.programs import encode_program
 from pnyx.learning.statistics import RESOLUTION, owner_statistics
 from pnyx.learning.task import Hyperparameters
 from pnyx.node.learning import (
@@ -16,7 +17,6 @@ from pnyx.node.learning import (
     check_study,
     counted_vector,
     encode_hyperparameters,
-    encode_program,
     phase_for,
     poll_bounds,
     statistics_bounds,
@@ -31,7 +31,7 @@ from pnyx.vault import StudyRequest, Vault
 from pnyx.vault.collections import Column, SourceFile
 
 STUDY = b"s" * 32
-PROGRAM = MlpProgram((2, 3))
+PROGRAM = mlp((2, 3))
 TERMS = {"rounds": 1, "cohort_min": 3, "target": 5, "drawn": 6, "deadline_s": 5.0}
 
 
@@ -125,6 +125,7 @@ def trained(vault, asked, statistics):
         model=initial_model(PROGRAM, bytes(32)),
         node_id=bytes(32),
         statistics=statistics,
+        local=b"",
         seed=bytes(32),
     )
 

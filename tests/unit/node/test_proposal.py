@@ -4,7 +4,7 @@ import pytest
 
 from pnyx.config import parse_toml
 from pnyx.errors import ConfigError
-from pnyx.learning.program import MlpProgram, initial_model
+from pnyx.learning import initial_model, mlp
 from pnyx.node.learning import check_study, read_manifest_body
 from pnyx.node.proposal import StudyFile, make_proposal, read_proposal, template
 from pnyx.primitives.hashing import digest
@@ -118,7 +118,7 @@ def test_model_follows_from_the_nonce() -> None:
     study = parse_toml(VALID.encode(), StudyFile, "here", ConfigError)
     proposal = make_proposal(study, NETWORK, NODE, b"1" * 32, "here")
     assert proposal == make_proposal(study, NETWORK, NODE, b"1" * 32, "here")
-    expected = initial_model(MlpProgram((2, 64, 6)), digest("pnyx/proposal/model", b"1" * 32))
+    expected = initial_model(mlp((2, 64, 6)), digest("pnyx/proposal/model", b"1" * 32))
     assert proposal.model == expected
 
 
