@@ -4,6 +4,7 @@ Each attempt is believed once its defence is taken away, so each shows that its 
 """
 
 from contextlib import suppress
+from math import prod
 
 import pytest
 from msgspec.structs import replace
@@ -21,13 +22,15 @@ from tests.support.evidence import (
 from pnyx.errors import RuleBroken
 from pnyx.primitives import codec
 from pnyx.protocol.aggregation import direct
+from pnyx.protocol.aggregation.bounds import CHECKS, layout
 from pnyx.protocol.aggregation.encoding import FIELDS
-from pnyx.protocol.aggregation.verification import summed_length
+from pnyx.protocol.aggregation.verification import pack_answers, read_answers, summed_length
 from pnyx.protocol.evidence import proofs
 from pnyx.protocol.messages import (
     BadDealing,
     CloseVote,
     Release,
+    Signed,
     TwoBodies,
     WrongAnswer,
     WrongRelease,
@@ -39,6 +42,7 @@ from pnyx.protocol.round.values import header_hash, headers_root
 from pnyx.protocol.selection import committee_size
 
 S = scene()
+LARGE = Scene(Committee(count=13, size=committee_size(11, 2, 1, 1)))
 
 
 def test_dealer_shows_a_member_one_header_and_the_judge_another(monkeypatch):
@@ -101,10 +105,37 @@ def test_member_lies_and_opens_its_share_to_convict_the_dealer(monkeypatch):
     assert S.convicts(framed)
 
 
+def test_colluding_members_steer_the_decoder_off_an_honest_share(monkeypatch):
+    """Two liars move an honest contribution's product to a quartic through four honest answers.
+
+    The fifth honest member's true answer, and so the share that it was dealt, lies off it.
+    """
+    dealer, kept, fifth, liars = 2, (0, 1, 4, 7), 3, (5, 6)
+    payloads, header = LARGE.c.payloads(dealer), LARGE.c.header(dealer)
+    shape = len(FIELDS), CHECKS, layout(LARGE.bounds, LARGE.size).repetitions
+
+    def answer(member: int) -> Signed:
+        body = LARGE.response(member, dealer, payloads, header)
+        if member in liars:
+            (values,) = read_answers(body.values, 1, LARGE.size).copy()
+            product = values.reshape(shape)[0, 2]  # a view; the first field's
+            product[0] = (product[0] + prod(member - other for other in kept)) % FIELDS[0].modulus
+            body = replace(body, values=pack_answers([values]))
+        return LARGE.c.member_signed(member, body)
+
+    responses = tuple(answer(member) for member in sorted((*kept, fifth, *liars)))
+    proof = WrongShare(header, LARGE.opened(payloads, fifth), responses)
+    framed = LARGE.evidence(dealer, proof)
+    assert not LARGE.convicts(framed)
+    monkeypatch.setattr(
+        "pnyx.protocol.aggregation.verdicts.safe_radius",
+        lambda answers, degree, _: (answers - degree - 1) // 2,
+    )
+    assert LARGE.convicts(framed)
+
+
 def test_colluding_members_steer_the_decoder_to_a_sum_of_their_own(monkeypatch):
     """Two liars of eleven move to a parabola through two honest shares: a third lies off it."""
-    size = committee_size(11, 2, 1, 1)
-    large = Scene(Committee(count=13, size=size))
     first = FIELDS[0].modulus
 
     def moved(member: int):
@@ -117,14 +148,14 @@ def test_colluding_members_steer_the_decoder_to_a_sum_of_their_own(monkeypatch):
         return alter
 
     honest, liars = (0, 1, LIAR), (5, 6)
-    signed = {m: large.release(m) for m in honest} | {m: large.release(m, moved(m)) for m in liars}
-    framed = large.evidence(LIAR, WrongRelease(tuple(signed[m] for m in sorted(signed))))
-    assert not large.convicts(framed)
+    signed = {m: LARGE.release(m) for m in honest} | {m: LARGE.release(m, moved(m)) for m in liars}
+    framed = LARGE.evidence(LIAR, WrongRelease(tuple(signed[m] for m in sorted(signed))))
+    assert not LARGE.convicts(framed)
     monkeypatch.setattr(
         "pnyx.protocol.aggregation.direct.safe_radius",
         lambda answers, degree, _: (answers - degree - 1) // 2,
     )
-    assert large.convicts(framed)
+    assert LARGE.convicts(framed)
 
 
 def test_releases_of_two_sums_are_put_together():

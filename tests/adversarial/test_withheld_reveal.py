@@ -13,6 +13,7 @@ from pnyx.primitives.hashing import merkle_proofs, merkle_root
 from pnyx.protocol import beacon
 from pnyx.protocol.messages import OpenedShare
 from pnyx.protocol.selection import committee_size, select_census
+from pnyx.protocol.selection.tails import at_least_once, hypergeometric_upper
 
 SIZE = committee_size(11, 2, 2)
 LARGE = committee_size(40, 8, 2)  # it tolerates the eight traitors
@@ -21,6 +22,7 @@ COLLUDERS = frozenset(range(0, NODES, 10))
 DEALERS = {dealer: beacon.deal(bytes((dealer,)) * 32, dealer, SIZE) for dealer in range(4)}
 ROOTS = {dealer: dealt.root for dealer, dealt in DEALERS.items()}
 TRAITORS = (0, 1)
+BEST_DEVIATION = 0.6  # of the best of 256 draws, from the same tails
 
 
 def openings(members, garbage=()):
@@ -105,11 +107,21 @@ def shown(dealt, members):
     return [(member, [each.shares[member] for each in dealt.values()]) for member in members]
 
 
+def best_of(beacons):
+    """Mean of the most colluders that any of so many independent draws has; exact."""
+    reached = (
+        hypergeometric_upper(NODES, len(COLLUDERS), SEATS, at_least)
+        for at_least in range(1, SEATS + 1)
+    )
+    return sum(at_least_once(chance, beacons) for chance in reached)
+
+
 @pytest.mark.parametrize("draws", [12, pytest.param(100, marks=pytest.mark.full)])
 def test_eight_that_may_withhold_bias_the_draw_by_nothing(draws):
-    """R2: within 1.05 of what an untouched draw gives; commit-reveal gives them over three times.
+    """R2: within 1.05 of what an untouched draw gives; commit-reveal gives the best of 256 draws.
 
-    The draw of ten out of a network with a tenth of colluders has 1 of them on average.
+    The draw of ten out of a network with a tenth of colluders has 1 of them on average, the best of
+    256 has 4.27. The average over the draws must meet that within three standard errors.
     """
     untouched = chosen = plain = 0
     subsets = [frozenset(d for d in range(8) if bits >> d & 1) for bits in range(1 << 8)]
@@ -128,4 +140,4 @@ def test_eight_that_may_withhold_bias_the_draw_by_nothing(draws):
         untouched += corrupted_seats(value(secrets))
         chosen += max(map(corrupted_seats, made))
     assert chosen <= 1.05 * untouched
-    assert plain > 3 * draws * SEATS * len(COLLUDERS) / NODES
+    assert abs(plain / draws - best_of(len(subsets))) < 3 * BEST_DEVIATION / draws**0.5
