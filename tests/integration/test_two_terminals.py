@@ -112,6 +112,7 @@ def test_study_from_authority_to_verified_result(tmp_path: Path) -> None:
             assert summary["rounds_certified"] == ROUNDS + 1
         check_decisions(nodes, study)
         check_result(tmp_path, nodes, study)
+        check_use(tmp_path, nodes, study)
         check_other_kinds(tmp_path, nodes)
     finally:
         statuses = [node.interrupt() for node in running]
@@ -159,6 +160,20 @@ def check_result(tmp_path: Path, nodes: list[Path], study: str) -> None:
     content[len(content) // 2] ^= 1
     bundle.write_bytes(content)
     assert "proves nothing" in refused("study", "verify", bundle, "--network", network)
+
+
+def check_use(tmp_path: Path, nodes: list[Path], study: str) -> None:
+    """An owner applies the model to rows that it has, labelled or not."""
+    out = tmp_path / "predictions.csv"
+    tuned = done_json("use", study[:8], "--dir", nodes[0], "--out", out)
+    rows = len(tuned["classes"])
+    assert len(out.read_text().splitlines()) == rows + 1
+    assert tuned["fine_tuned"]
+    assert tuned["right"] > 0.5 * rows
+    shared = done_json("use", study[:8], "--dir", nodes[0], "--shared")
+    assert not shared["fine_tuned"]
+    assert "exists already" in refused("use", study[:8], "--dir", nodes[0], "--out", out)
+    assert "import some" in refused("use", study[:8], "--dir", nodes[5])
 
 
 def check_other_kinds(tmp_path: Path, nodes: list[Path]) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from pnyx.cli import authority, consent, data, demo, node, report, security, study
+from pnyx.cli import authority, consent, data, demo, node, report, security, study, use
 from pnyx.errors import PnyxError
 
 __all__ = ["main"]
@@ -25,6 +25,7 @@ app = typer.Typer(
     epilog="Try: pnyx demo",
 )
 app.command("demo")(demo.demo)
+app.command("use")(use.use)
 app.command("security")(security.security)
 app.add_typer(node.app, name="node")
 app.add_typer(data.app, name="data")

@@ -59,18 +59,28 @@ def read_rows(
             f"{rows} rows are more than the {EXAMPLES_MAX} one owner may count for: "
             "narrow the window of the consent."
         )
-    target_bytes = 8 if classes else 4
-    if len(features) != 4 * rows * width or len(targets) != target_bytes * rows:
+    if len(targets) != (8 if classes else 4) * rows:
         raise TrainingError(
-            f"{rows} rows of {width} features do not match {len(features)} bytes of features and "
-            f"{len(targets)} of labels: check the columns that the study asks for."
+            f"{rows} rows do not match {len(targets)} bytes of labels: "
+            "check the columns that the study asks for."
+        )
+    table = read_features(features, rows, width)
+    return table, _read_classes(targets, classes) if classes else _read_numbers(targets)
+
+
+def read_features(features: bytes, rows: int, width: int) -> NDArray[np.float32]:
+    """View an owner's features [rows, width]. Raises TrainingError."""
+    if len(features) != 4 * rows * width or rows > EXAMPLES_MAX:
+        raise TrainingError(
+            f"{rows} rows of {width} features do not match {len(features)} bytes of features: "
+            "check the columns that the study asks for."
         )
     table = np.frombuffer(features, "<f4").reshape(rows, width)
     if (np.abs(table) > FEATURE_ABS_MAX).any():
         raise TrainingError(
             "The data holds an infinite or absurdly large value: correct it and import it again."
         )
-    return table, _read_classes(targets, classes) if classes else _read_numbers(targets)
+    return table
 
 
 def _read_classes(targets: bytes, classes: int) -> NDArray[np.int64]:
@@ -164,9 +174,17 @@ def prepare(
     0. standard: of the study, where it published one.
     """
     held_out = split(features, targets, split_seed)
-    training, others = features[~held_out], features[held_out]
-    if standardised == "none":
-        training, others = np.nan_to_num(training, nan=0.0), np.nan_to_num(others, nan=0.0)
-    else:
-        training, others = standardise(training, others, standard)
+    training, others = made_ready(features[~held_out], features[held_out], standardised, standard)
     return Examples(training, targets[~held_out]), Examples(others, targets[held_out])
+
+
+def made_ready(
+    training: NDArray[np.float32],
+    others: NDArray[np.float32],
+    standardised: Standard,
+    standard: NDArray[np.float64] | None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Standardise as a study asks, by training rows or what it published; fill what is missing."""
+    if standardised == "none":
+        return np.nan_to_num(training, nan=0.0), np.nan_to_num(others, nan=0.0)
+    return standardise(training, others, standard)

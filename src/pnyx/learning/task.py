@@ -10,6 +10,9 @@ contributors:
     train      quantised update [shared_count] ‖ correct ‖ held-out ‖ examples
     evaluate   alone correct ‖ shared correct ‖ personalised correct ‖ held-out
 
+A task of kind `use` contributes nothing: its vector holds the class predicted for each row of
+`unseen`, and stays at home.
+
 `correct` adds up the scores that the *received* shared model has on the held-out rows, rounded (of
 a classifier: how many it gets right), `held-out` counts the held-out rows, `examples` those trained
 on.
@@ -30,7 +33,7 @@ EPOCHS_MAX = 1000
 CLIP_NORM_MAX = 1024.0
 LEARNING_RATE_MAX = 100.0
 
-TaskKind = Literal["train", "evaluate"]
+TaskKind = Literal["train", "evaluate", "use"]
 Standard = Literal["owner", "study", "none"]
 
 _FLOAT_FIELDS = (
@@ -109,6 +112,8 @@ class TrainingTask(msgspec.Struct, frozen=True, array_like=True, tag="task"):
     all tasks of one study at one node, else held-out examples of one round would train the next; it
     is no secret, and the default suits any study. standard: means and deviations [2, width]
     float64 little-endian of a statistics round; empty for the owner's own.
+    unseen: of a task of kind `use`, [unseen_rows, width] as `features`; the model is fine-tuned on
+    the rows of `features` first if fine_tune is set.
     """
 
     kind: TaskKind
@@ -122,13 +127,16 @@ class TrainingTask(msgspec.Struct, frozen=True, array_like=True, tag="task"):
     split_seed: bytes = bytes(SEED_BYTES)
     standard: bytes = b""
     local: bytes = b""
+    unseen: bytes = b""
+    unseen_rows: int = 0
+    fine_tune: bool = False
 
 
 class TrainingOutcome(msgspec.Struct, frozen=True, array_like=True, tag="outcome"):
     """Result of a task.
 
-    vector: the contribution, int64 little-endian. Never shared: metrics, and local, the local
-    parameters after a training task; empty when there are none, or none were trained.
+    vector: the contribution, or predictions, int64 little-endian. Never shared: metrics, and local,
+    the local parameters after a training task; empty when there are none, or none were trained.
     """
 
     vector: bytes

@@ -20,7 +20,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pnyx.errors import TrainingError
-from pnyx.learning.features import Examples, prepare, read_rows, read_standard
+from pnyx.learning.features import (
+    Examples,
+    made_ready,
+    prepare,
+    read_features,
+    read_rows,
+    read_standard,
+)
 from pnyx.learning.programs import (
     Program,
     audit,
@@ -35,8 +42,8 @@ from pnyx.learning.programs.models import PARAMETER_DTYPE, SEED_BYTES, unflatten
 from pnyx.learning.task import Hyperparameters, TaskKind, TrainingOutcome, TrainingTask
 from pnyx.learning.update import (
     VECTOR_DTYPE,
+    answer_bounds,
     check_contribution,
-    contribution_bounds,
     limit_counts,
     norm_max,
     quantise,
@@ -58,10 +65,12 @@ def run_task(task: TrainingTask) -> TrainingOutcome:
     audit(program, hyperparameters.batch_size)
     local = task.local or initial_local(program, task.seed)
     start = np.concatenate([read_model(program, task.model), read_local(program, local)])
+    standard = read_standard(task.standard, program.width)
+    if task.kind == "use":
+        return _use(task, start, standard)
     table, targets = read_rows(
         task.features, task.targets, task.rows, program.width, program.classes
     )
-    standard = read_standard(task.standard, program.width)
     training, held_out = prepare(
         table, targets, task.split_seed, hyperparameters.standardise, standard
     )
@@ -73,7 +82,7 @@ def run_task(task: TrainingTask) -> TrainingOutcome:
         vector, metrics = _evaluate(learner, start)
         kept = b""
     encoded = vector.astype(VECTOR_DTYPE).tobytes()
-    check_contribution(encoded, contribution_bounds(program, hyperparameters, task.kind))
+    check_contribution(encoded, answer_bounds(task))
     return TrainingOutcome(vector=encoded, metrics=metrics, local=kept)
 
 
@@ -178,6 +187,25 @@ class Learner:
         )
         return round(total)
 
+    def predict(self, parameters: Parameters, inputs: NDArray[np.float32]) -> NDArray[np.int64]:
+        """The class that scores highest, for each row: [rows]. Raises TrainingError if none exist.
+
+        A program tells how right a class is, not which one it would name: so all are asked about.
+        """
+        classes, size = self.program.classes, self.hyperparameters.batch_size
+        if not classes:
+            raise TrainingError("This study's model tells no classes: it cannot be used this way.")
+        views = unflatten(self.program, torch.tensor(parameters))
+        self._interpreter.measure(views, list(self._batches(self.training)))
+        found = [torch.zeros(0, dtype=torch.int64)]
+        for rows in torch.split(torch.from_numpy(inputs), size):
+            scores = [
+                self._interpreter.score(views, rows, torch.full((len(rows),), each))
+                for each in range(classes)
+            ]
+            found.append(torch.stack(scores).argmax(dim=0))
+        return torch.cat(found).numpy()
+
     def _batches(self, examples: Examples) -> Iterator[tuple[Tensor, Tensor]]:
         """Rows in order, no more at once than the program was audited for."""
         size = self.hyperparameters.batch_size
@@ -229,6 +257,28 @@ def _evaluate(learner: Learner, start: Parameters) -> tuple[NDArray[np.int64], d
         "held_out": float(total),
     }
     return limit_counts((*correct, total), hyperparameters.count_max), metrics
+
+
+def _use(
+    task: TrainingTask, start: Parameters, standard: NDArray[np.float64] | None
+) -> TrainingOutcome:
+    """Predict the classes of the owner's rows; nothing of this leaves."""
+    program, hyperparameters = task.program, task.hyperparameters
+    unseen = read_features(task.unseen, task.unseen_rows, program.width)
+    if task.rows:
+        table, targets = read_rows(
+            task.features, task.targets, task.rows, program.width, program.classes
+        )
+    else:  # an owner without examples of its own: these rows say what is usual there
+        table, targets = unseen, np.zeros(len(unseen), dtype=np.int64)
+    known, ready = made_ready(table, unseen, hyperparameters.standardise, standard)
+    examples = Examples(known, targets.copy())  # torch wants memory that it may write
+    learner = Learner(program, hyperparameters, examples, examples, task.seed)
+    if task.fine_tune and task.rows:
+        start = learner.personalise(start)
+    vector = learner.predict(start, ready).astype(VECTOR_DTYPE).tobytes()
+    check_contribution(vector, answer_bounds(task))
+    return TrainingOutcome(vector=vector, metrics={})
 
 
 def _descend(

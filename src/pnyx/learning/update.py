@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from pnyx.errors import TrainingError
 from pnyx.learning.programs import Program
-from pnyx.learning.task import Hyperparameters, TaskKind
+from pnyx.learning.task import Hyperparameters, TaskKind, TrainingTask
 
 TRAIN_COUNTS = 3  # correct, held-out, examples
 EVALUATE_COUNTS = 4  # alone, shared, personalised correct, held-out
@@ -53,6 +53,16 @@ class EvaluateTotals(msgspec.Struct, frozen=True):
     shared_correct: int
     personalised_correct: int
     held_out: int
+
+
+def answer_bounds(task: TrainingTask) -> ContributionBounds:
+    """Length of the vector that answers a task, and the largest absolute value of its entries."""
+    if task.kind == "use":
+        largest = max(0, task.program.classes - 1)
+        return ContributionBounds(
+            task.unseen_rows, np.full(task.unseen_rows, largest, dtype=np.int64)
+        )
+    return contribution_bounds(task.program, task.hyperparameters, task.kind)
 
 
 def contribution_bounds(

@@ -48,7 +48,7 @@ from pnyx.learning.frames import (
 )
 from pnyx.learning.nursery import Nursery
 from pnyx.learning.task import TrainingOutcome, TrainingTask
-from pnyx.learning.update import VECTOR_DTYPE, check_contribution, contribution_bounds
+from pnyx.learning.update import VECTOR_DTYPE, answer_bounds, check_contribution
 from pnyx.sandbox import Confinement
 
 WALL_SECONDS_PER_TASK_MAX = 900
@@ -161,7 +161,7 @@ class TrainingWorker:
 
     def begin(self, task: TrainingTask) -> bytes:
         """The frame that starts a task."""
-        length = contribution_bounds(task.program, task.hyperparameters, task.kind).length
+        length = answer_bounds(task).length
         self._reader = FrameReader(VECTOR_DTYPE.itemsize * length + BESIDE_VECTOR_BYTES_MAX)
         return encode_frame(task)
 
@@ -178,7 +178,7 @@ class TrainingWorker:
         if isinstance(reply, TrainingFailure):
             self._renew()
             raise TrainingError(reply.sentence)
-        bounds = contribution_bounds(task.program, task.hyperparameters, task.kind)
+        bounds = answer_bounds(task)
         try:
             check_contribution(reply.vector, bounds)
         except TrainingError:

@@ -2,7 +2,7 @@
 
 Every answer is computed inside the event loop from the daemon's own state, so it is consistent;
 what it asks the machine to do is durable before it is given, and none waits for the network. Only
-a preview takes time: it runs the study's query.
+a preview and the use of a model take time: they run a query, or a model.
 """
 
 import math
@@ -37,10 +37,12 @@ from pnyx.node.control import (
     StudyPreview,
     StudyResult,
     StudySummary,
+    Use,
 )
 from pnyx.node.daemon import Daemon, Observer
 from pnyx.node.learning import published_statistics
 from pnyx.node.queries import QueryLimits, columns_read, first_rows, rows_for
+from pnyx.node.using import use_model
 from pnyx.protocol.events import Notice, RequestRefused, StudyProposed
 from pnyx.protocol.manifest import StudyPhase, study_id
 from pnyx.protocol.privacy import epsilon, phase_rho, study_rho
@@ -88,6 +90,8 @@ class Answers:
                 return await self._decide(request)
             case Preview():
                 return await self._preview(self._find(request.study))
+            case Use():
+                return await use_model(self.daemon, self._find(request.study), request)
             case Propose():
                 return await self._propose(request)
             case Result():

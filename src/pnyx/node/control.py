@@ -36,6 +36,7 @@ SOCKET_PATH_BYTES_MAX = 100  # macOS allows 103, Linux 107
 REQUEST_BYTES_MAX = 4 * 1024 * 1024
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 CALL_TIMEOUT_S = 30.0
+USE_TIMEOUT_S = 900.0  # a model trains first, perhaps after others
 _BACKLOG = 16
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 
@@ -75,6 +76,17 @@ class Propose(_Request, frozen=True, tag="propose"):
     model: bytes
 
 
+class Use(_Request, frozen=True, tag="use"):
+    """Apply a study's model to the owner's rows. Answered by `Predictions`.
+
+    category: of the rows, the study's own when empty. fine_tune: on the owner's labelled rows.
+    """
+
+    study: StudyName
+    category: Annotated[str, Meta(max_length=200)] = ""
+    fine_tune: bool = True
+
+
 class Result(_Request, frozen=True, tag="result"):
     """The state of a study's certified chain. Answered by `StudyResult`."""
 
@@ -95,7 +107,7 @@ class Stop(_Request, frozen=True, tag="stop"):
     """End the node. Answered by `Stopping` before it ends."""
 
 
-Request = Status | Studies | Decide | Preview | Propose | Result | Export | Ledger | Stop
+Request = Status | Use | Studies | Decide | Preview | Propose | Result | Export | Ledger | Stop
 
 
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -222,6 +234,20 @@ class StudyResult(msgspec.Struct, frozen=True, kw_only=True):
     model: bytes
 
 
+class Predictions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model says of the owner's rows, in the order in which they were imported.
+
+    classes: [rows] class indices; names: of the classes, where the owner's data name them. right:
+    how many agree with the label that the row has; None when the rows have none.
+    """
+
+    category: str
+    classes: tuple[int, ...]
+    names: tuple[str, ...]
+    right: int | None
+    fine_tuned: bool
+
+
 class LedgerLine(msgspec.Struct, frozen=True, kw_only=True):
     """One contribution that left, or that was about to. An infinite epsilon is `None`: no bound."""
 
@@ -314,7 +340,9 @@ class ControlServer:
         return msgspec.json.encode(answer) + b"\n"
 
 
-def call(layout: NodeLayout, request: Request, kind: type[T]) -> T:
+def call(
+    layout: NodeLayout, request: Request, kind: type[T], *, timeout_s: float = CALL_TIMEOUT_S
+) -> T:
     """Ask the running node of a directory and return its answer, of the given kind.
 
     Raises ConfigError when no node runs there, or PnyxError with the node's own sentence.
@@ -325,7 +353,7 @@ def call(layout: NodeLayout, request: Request, kind: type[T]) -> T:
             socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection,
             _address(path) as address,
         ):
-            connection.settimeout(CALL_TIMEOUT_S)
+            connection.settimeout(timeout_s)
             connection.connect(address)
             connection.sendall(msgspec.json.encode(request) + b"\n")
             line = _read_line(connection)
@@ -336,7 +364,7 @@ def call(layout: NodeLayout, request: Request, kind: type[T]) -> T:
         ) from error
     except TimeoutError as error:
         raise PnyxError(
-            f"The node in {layout.root} did not answer within {CALL_TIMEOUT_S:g} s; try again."
+            f"The node in {layout.root} did not answer within {timeout_s:g} s; try again."
         ) from error
     except OSError as error:
         raise PnyxError(

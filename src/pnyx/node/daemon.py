@@ -22,7 +22,7 @@ from pnyx.errors import (
     TrainingError,
     TransportError,
 )
-from pnyx.learning.task import TrainingOutcome
+from pnyx.learning.task import TrainingOutcome, TrainingTask
 from pnyx.learning.worker import TrainingWorker
 from pnyx.node.crypto import NodeCrypto
 from pnyx.node.keystore import Keys, NodeLayout
@@ -537,6 +537,21 @@ class Daemon:
             )
             return
         self._trainer.submit(Job(task, lambda outcome: self._on_trained(effect, outcome)))
+
+    async def run_task(self, task: TrainingTask) -> TrainingOutcome:
+        """Run a task of the owner's own, after those of the rounds. Raises TrainingError."""
+        done: asyncio.Future[TrainingOutcome] = asyncio.get_running_loop().create_future()
+
+        def tell(outcome: TrainingOutcome | TrainingError) -> None:
+            if done.cancelled():
+                return
+            if isinstance(outcome, TrainingError):
+                done.set_exception(outcome)
+            else:
+                done.set_result(outcome)
+
+        self._trainer.submit(Job(task, tell))
+        return await done
 
     def _count(self, effect: StartTraining, rows: OwnerRows) -> None:
         """A statistics round or a poll asks for what is quickly counted, without a worker."""

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from pnyx.errors import ConsentError, TrainingError
+from pnyx.learning.features import ROWS_MIN
 from pnyx.learning.programs import Program, audit, read_program
 from pnyx.learning.server_optimizer import apply_update
 from pnyx.learning.statistics import (
@@ -243,6 +244,47 @@ def training_task(
         split_seed=digest("pnyx/split", study, node_id),
         standard=_standard(manifest, declared.hyperparameters, statistics),
         local=local if declared.program.local_count else b"",
+    )
+
+
+def using_task(
+    rows: OwnerRows | None,
+    unseen: OwnerRows,
+    *,
+    manifest: Manifest,
+    model: bytes,
+    statistics: PublishedSum | None,
+    local: bytes,
+    seed: bytes,
+) -> TrainingTask:
+    """Describe the use of a study's model on rows of its owner.
+
+    rows: those with labels that the owner has, to fine-tune the model on. Raises TrainingError when
+    the study has no model, ConsentError when its label holds no classes.
+    """
+    if not any(phase.kind in LEARNT for phase in manifest.phases):
+        raise TrainingError("This study trains no model: `pnyx study result` shows what it gives.")
+    declared = _declared(manifest)
+    fine_tune = rows is not None and rows.labels is not None and len(rows.features) >= ROWS_MIN
+    known = rows if fine_tune and rows is not None else OwnerRows(unseen.features[:0], None)
+    labels = np.zeros(0, dtype=np.int64) if known.labels is None else known.labels
+    if labels.dtype.kind not in "iu":
+        raise ConsentError(f"Column {manifest.label} holds no classes; check its mapping.")
+    return TrainingTask(
+        kind="use",
+        program=declared.program,
+        hyperparameters=declared.hyperparameters,
+        model=model,
+        features=known.features.astype("<f4").tobytes(),
+        targets=labels.astype("<i8").tobytes(),
+        rows=len(known.features),
+        seed=seed,
+        split_seed=seed,
+        standard=_standard(manifest, declared.hyperparameters, statistics),
+        local=local if declared.program.local_count else b"",
+        unseen=unseen.features.astype("<f4").tobytes(),
+        unseen_rows=len(unseen.features),
+        fine_tune=fine_tune,
     )
 
 

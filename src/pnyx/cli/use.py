@@ -1,0 +1,78 @@
+"""`pnyx use`: a study's model applied to one's own data."""
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pnyx.cli.common import Directory, Json, complete_study, layout_of, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from pnyx.node.control import Predictions
+
+
+def use(
+    study: Annotated[
+        str,
+        typer.Argument(
+            help="First digits of the study's id, as `pnyx study list` shows it.",
+            autocompletion=complete_study,
+        ),
+    ],
+    directory: Directory,
+    category: Annotated[
+        str, typer.Option(help="Rows to apply the model to; the study's category if not given.")
+    ] = "",
+    shared: Annotated[
+        bool, typer.Option("--shared", help="Take the shared model as it is, not fine-tuned.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Write one prediction a row to this new CSV file.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Apply a study's model to your own data; nothing leaves the node, which must be running.
+
+    The model is first fine-tuned on your labelled rows of the study's category, if you have any.
+    Example: pnyx use 4f19 --category activity.unlabelled --out predictions.csv
+    """
+    from pnyx.node.control import USE_TIMEOUT_S, Predictions, Use, call
+
+    request = Use(study, category, not shared)
+    found = call(layout_of(directory), request, Predictions, timeout_s=USE_TIMEOUT_S)
+    if out is not None:
+        _write(out, found)
+        say(f"Wrote {len(found.classes)} predictions to {out}, in the order of your rows.")
+    if as_json:
+        print_json(found)
+        return
+    counts = Counter(found.classes)
+    print_table(
+        ("CLASS", "ROWS"), [(_name(found, each), str(counts[each])) for each in sorted(counts)]
+    )
+    tuned = "fine-tuned on your rows" if found.fine_tuned else "as it was shared"
+    agreed = ""
+    if found.right is not None:
+        agreed = f"; {found.right} of {len(found.classes)} agree with their label"
+    say(f"{len(found.classes)} rows of {found.category}, by the model {tuned}{agreed}.")
+
+
+def _name(found: "Predictions", index: int) -> str:
+    return found.names[index] if index < len(found.names) else str(index)
+
+
+def _write(path: Path, found: "Predictions") -> None:
+    import csv
+    import io
+
+    from pnyx.errors import ConfigError
+    from pnyx.node.enrolment import replace_file
+
+    if path.exists():
+        raise ConfigError(f"{path} exists already; name a new file.")
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["row", "class"])
+    writer.writerows((row, _name(found, each)) for row, each in enumerate(found.classes, 1))
+    replace_file(path, text.getvalue().encode())
