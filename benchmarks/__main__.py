@@ -15,7 +15,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-BENCHMARKS = ("primitives", "verification", "transport", "simulator", "demo_accuracy", "round")
+BENCHMARKS = (
+    "primitives",
+    "verification",
+    "transport",
+    "simulator",
+    "demo_accuracy",
+    "programs",
+    "round",
+)
 OUTPUT = Path("bench-out")
 
 
