@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -62,6 +63,13 @@ def dropping() -> Program:
 
 def test_every_rule_has_its_kernel():
     assert KERNELS.keys() == OPERATIONS.keys()
+
+
+def test_every_operation_is_in_the_specification():
+    text = (Path(__file__).parents[4] / "docs" / "protocol.md").read_text()
+    section = text[text.index("## 18. Programs") :]
+    for name in OPERATIONS:
+        assert f"`{name.partition('.')[0]}`" in section
 
 
 def test_perceptron_agrees_with_numpy():
