@@ -67,7 +67,7 @@ def killed(seed: int) -> Secrets:
         for at_s in (0.9, 3.9, 4.3)
     )
     simulation = Secrets(Scenario(seed=seed, nodes=6, rounds=2, crashes=crashes))
-    assert simulation.run().kills > 3
+    assert simulation.run().kills >= 3
     return simulation
 
 

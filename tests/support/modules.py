@@ -134,7 +134,7 @@ class Attention(nn.Module):
 
 
 class Memory(nn.Module):
-    """A long short-term memory, which becomes many small operations."""
+    """A long short-term memory, which reads its cells too."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,7 +142,8 @@ class Memory(nn.Module):
         self.out = nn.Linear(6, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.out(self.units(x.view(-1, 4, 8))[0].mean(1))
+        outputs, (_, cells) = self.units(x.view(-1, 4, 8))
+        return self.out(outputs.mean(1) + cells[-1])
 
 
 class Everything(nn.Module):

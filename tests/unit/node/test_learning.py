@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import numpy as np
 import pytest
 from msgspec.structs import replace
@@ -9,7 +10,7 @@ from tests.support.town import manifest, phase
 
 from pnyx.errors import ConsentError, TrainingError
 from pnyx.learning import initial_model, mlp
-from pnyx.learning.programs import encode_program
+from pnyx.learning.programs import Operation, encode_program
 from pnyx.learning.statistics import RESOLUTION, owner_statistics
 from pnyx.learning.task import Hyperparameters
 from pnyx.node.learning import (
@@ -125,7 +126,7 @@ def trained(vault, asked, statistics):
         model=initial_model(PROGRAM, bytes(32)),
         node_id=bytes(32),
         statistics=statistics,
-        local=b"",
+        local=vault.locals.get(STUDY),
         seed=bytes(32),
     )
 
@@ -209,3 +210,56 @@ def test_studies_that_contradict_themselves(changes, message):
     check_study(study())
     with pytest.raises(TrainingError, match=message):
         check_study(study(**changes))
+
+
+def personal():
+    """Its weights are shared, its bias stays with each owner; it predicts a number."""
+    parameters = (PROGRAM.parameters[0], msgspec.structs.replace(PROGRAM.parameters[1], local=True))
+    operations = (
+        Operation("linear", (0, 2, 3)),
+        Operation("mean", (4, (1,), False)),
+        Operation("mse_loss", (5, 1)),
+    )
+    return msgspec.structs.replace(
+        PROGRAM, classes=0, parameters=parameters, operations=operations, loss=6, score=5
+    )
+
+
+def test_what_an_owner_keeps_goes_into_its_next_task(vault):
+    program = personal()
+    asked = study(program=encode_program(program), columns=("x", "kind"), label="y")
+    vault.consents.record(
+        StudyRequest(
+            study=STUDY, purpose="p", columns={"c": ("x", "y", "kind")}, epsilon=1.0, rounds=9
+        ),
+        accepted=True,
+        decided_by="owner",
+        now=0.0,
+        expires=10.0,
+    )
+    first = trained(vault, asked, None)
+    assert first.local == b""
+    assert np.frombuffer(first.targets, "<f4").tolist() == [0.0, 10.0, 20.0, 30.0, 40.0]
+    vault.keep_locals(STUDY, bytes(12), 1.0)
+    assert trained(vault, asked, None).local == bytes(12)
+    assert trained(vault, study(), None).local == b"", "this program has none"
+
+
+def test_classes_are_whole_numbers(vault):
+    with pytest.raises(ConsentError, match="holds no classes"):
+        trained(vault, study(columns=("x", "kind"), label="y"), None)
+
+
+def test_a_study_is_audited_before_consent():
+    program = msgspec.structs.replace(PROGRAM, loss=0)
+    with pytest.raises(TrainingError, match="program is refused"):
+        check_study(study(program=encode_program(program)))
+    with pytest.raises(TrainingError, match="cannot be read"):
+        check_study(study(program=b"[1]"))
+    with pytest.raises(TrainingError, match="settings cannot be read"):
+        check_study(study(hyperparameters=b"[1]"))
+
+
+def test_only_shared_parameters_are_contributed():
+    bounds = bounds_for(personal(), hyperparameters(), "train")
+    assert (bounds.bounded, bounds.length) == (6, 6 + 3)

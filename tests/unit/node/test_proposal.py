@@ -1,10 +1,14 @@
 import math
 
+import msgspec
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from pnyx.config import parse_toml
 from pnyx.errors import ConfigError
 from pnyx.learning import initial_model, mlp
+from pnyx.learning.programs import encode_program
 from pnyx.node.learning import check_study, read_manifest_body
 from pnyx.node.proposal import StudyFile, make_proposal, read_proposal, template
 from pnyx.primitives.hashing import digest
@@ -85,6 +89,9 @@ def test_one_file_proposed_twice_is_two_studies(tmp_path) -> None:
         ("noise_multiplier = 5.0", "honest_min = 33", "relies on more contributors than"),
         ("hidden = [64]", "hidden = [4096]", "parameters, above"),
         ("hidden = [64]", "hidden = [0]", "model.hidden[0] is 0"),
+        ("classes = 6", "", "model.classes is missing"),
+        ("classes = 6", "classes = 6\nweights = 'x'", "weights needs model.program"),
+        ("classes = 6", "program = 'none.json'", "leave out hidden and classes"),
         ("hidden = [64]", "hidden = [1,1,1,1,1,1,1,1]", "model.hidden has 8 entries"),
         ('    "a",', '    "b",', "named twice"),
         ('label = "activity"', 'label = "a"', "is the label as well"),
@@ -214,3 +221,86 @@ def test_query_that_no_node_would_run_is_refused_to_its_proposer(
     with pytest.raises(ConfigError, match=expected) as caught:
         read(tmp_path, QUERY.replace(*change))
     assert "study.toml" in str(caught.value)
+
+
+PROGRAM = mlp((2, 3, 6))
+WITH_FILES = VALID.replace("hidden = [64] ", 'program = "model.json"').replace("classes = 6", "")
+
+
+def propose_program(tmp_path, text: str, arrays=None, program: bytes = encode_program(PROGRAM)):
+    (tmp_path / "model.json").write_bytes(program)
+    if arrays is not None:
+        (tmp_path / "weights.safetensors").write_bytes(save(arrays))
+        text = text.replace("[model]", '[model]\nweights = "weights.safetensors"')
+    return read(tmp_path, text)
+
+
+def weights() -> dict[str, np.ndarray]:
+    return {
+        each.name: np.full(each.shape, number, np.float32)
+        for number, each in enumerate(PROGRAM.parameters)
+    }
+
+
+def test_a_program_from_a_file_is_proposed_with_drawn_weights(tmp_path) -> None:
+    proposal = propose_program(tmp_path, WITH_FILES)
+    manifest = read_manifest_body(proposal.manifest)
+    check_study(manifest)
+    assert manifest.program == encode_program(PROGRAM)
+    assert proposal.model == initial_model(PROGRAM, digest("pnyx/proposal/model", manifest.nonce))
+
+
+def test_weights_from_a_file_begin_the_study_but_for_local_ones(tmp_path) -> None:
+    parameters = list(PROGRAM.parameters)
+    parameters[1] = msgspec.structs.replace(parameters[1], local=True)
+    program = msgspec.structs.replace(PROGRAM, parameters=tuple(parameters))
+    proposal = propose_program(tmp_path, WITH_FILES, weights(), encode_program(program))
+    model = np.frombuffer(proposal.model, "<f4")
+    assert model.tolist() == [0.0] * 6 + [2.0] * 18 + [3.0] * 6
+    assert read_manifest_body(proposal.manifest).initial_model == blob_name(proposal.model)
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "expected"),
+    [
+        ("extra", np.zeros(3, np.float32), "lacks extra"),
+        ("0.bias", None, "lacks 0.bias"),
+        ("0.bias", np.zeros(4, np.float32), "0.bias is float32 of shape (4,)"),
+        ("0.bias", np.zeros(3, np.float64), "0.bias is float64"),
+        ("0.bias", np.full(3, np.nan, np.float32), "NaN or infinite"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(tmp_path, name, array, expected) -> None:
+    arrays = weights()
+    arrays.pop(name, None)
+    if array is not None:
+        arrays[name] = array
+    with pytest.raises(ConfigError) as caught:
+        propose_program(tmp_path, WITH_FILES, arrays)
+    assert expected in str(caught.value)
+    assert "weights.safetensors" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        (b"{}", "cannot be read"),
+        (b" " * 40_000, "is larger than 32768 bytes"),
+        (encode_program(mlp((3, 6))), "takes 3 columns, and the study names 2"),
+        (encode_program(msgspec.structs.replace(PROGRAM, loss=0)), "refused"),
+        (encode_program(mlp((2, 4096, 6))), "parameters, above"),
+    ],
+)
+def test_programs_that_cannot_be_proposed(tmp_path, program, expected) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        propose_program(tmp_path, WITH_FILES, program=program)
+
+
+def test_a_missing_program_and_bad_weights_are_named(tmp_path) -> None:
+    with pytest.raises(ConfigError, match=r"model.json cannot be read: no such file"):
+        read(tmp_path, WITH_FILES)
+    (tmp_path / "weights.safetensors").write_bytes(b"\xff" * 8 + b"{}")
+    (tmp_path / "model.json").write_bytes(encode_program(PROGRAM))
+    text = WITH_FILES.replace("[model]", '[model]\nweights = "weights.safetensors"')
+    with pytest.raises(ConfigError, match="is no safetensors file"):
+        read(tmp_path, text)

@@ -14,7 +14,7 @@ from torch import Tensor
 from pnyx.errors import TrainingError
 from pnyx.learning.programs.audit import value_numbers
 from pnyx.learning.programs.format import Argument, Operation, Program
-from pnyx.learning.programs.operations import OPERATIONS
+from pnyx.learning.programs.operations import OPERATIONS, RESULTS
 
 aten = torch.ops.aten
 DTYPE_NAMES = {torch.float32: "float32", torch.int64: "int64", torch.bool: "bool"}
@@ -88,11 +88,12 @@ class Builder:
             self.result_dtype if dtype is None else dtype,
         )
 
-    def add_two(self, name: str, *arguments: Any, second: Sequence[Size]) -> tuple[Value, Value]:
-        """Append an operation with two results, the second of this shape."""
+    def add_several(self, name: str, *arguments: Any, others: Sequence[Size]) -> tuple[Value, ...]:
+        """Append an operation with several results, of this shape but for the first."""
         first = self.add(name, *arguments)
-        number, self._next = self._next, self._next + 1
-        return first, Value(number, tuple(second), first.dtype)
+        end = first.number + RESULTS[name]
+        numbers, self._next = range(self._next, end), end
+        return first, *(Value(number, tuple(others), first.dtype) for number in numbers)
 
     def constant(self, tensor: torch.Tensor) -> Value:
         """A small tensor, written into the program; one number everywhere becomes `full`."""
@@ -156,7 +157,7 @@ def pruned(program: Program) -> Program:
     starts, number = [], 2 + len(program.parameters)
     for operation in program.operations:
         starts.append(number)
-        number += 2 if operation.name == "gru" else 1
+        number += RESULTS.get(operation.name, 1)
     needed = {program.loss, program.score}
     kept: list[tuple[Operation, int, int]] = []
     ends = [*starts[1:], number]

@@ -120,10 +120,10 @@ def export(
                 "Real-numbered targets need a score: say how right a prediction is, from 0 to 1."
             )
     modes = [(each, each.training) for each in module.modules()]
-    module.train()
     try:
         if classes is None:
-            classes = _output_width(module, inputs)
+            classes = _output_width(module.eval(), inputs)
+        module.train()
         study = _Study(module, loss, score or is_right)
         traced = _trace(study, inputs, targets)
     finally:
@@ -178,9 +178,13 @@ def _trace(study: _Study, inputs: Tensor, targets: Tensor) -> ExportedProgram:
 def _refuse_nesting(traced: ExportedProgram) -> None:
     """Refuse graphs within the graph: among them is `torch.no_grad`, which torch would forget."""
     for node in traced.graph.nodes:
-        if isinstance(node.target, torch._ops.HigherOrderOperator) and node.all_input_nodes:
+        if isinstance(node.target, torch._ops.HigherOrderOperator):
+            graphs = [each for each in node.all_input_nodes if each.op == "get_attr"]
+            inner = [traced.graph_module.get_submodule(str(each.target)) for each in graphs]
+            nodes = [each for graph in inner for each in graph.graph.nodes]
+            first = next((each for each in nodes if each.stack_trace), node)
             raise TrainingError(
-                f"Operation {node.target}, at {_source(node)}, cannot be part of a program; "
+                f"Operation {node.target}, at {_source(first)}, cannot be part of a program; "
                 "in the place of torch.no_grad, use detach()."
             )
 
@@ -319,7 +323,7 @@ class _Writer:
             return value
         if argument not in self._written:
             if value.numel() > ELEMENTS_MAX:
-                raise Unsupported(f"uses a constant of more than {ELEMENTS_MAX} numbers")
+                raise Unsupported(f"uses a constant of over {ELEMENTS_MAX} numbers")
             self._written[argument] = builder.constant(value)
         return self._written[argument]
 

@@ -20,9 +20,8 @@ from torch import Tensor
 from pnyx.learning.programs.audit import constant_argument, value_numbers
 from pnyx.learning.programs.format import Operation, Program
 from pnyx.learning.programs.kernels import KERNELS, Function, Mode
-from pnyx.learning.programs.operations import OPERATIONS, TENSOR_KINDS, Kind
+from pnyx.learning.programs.operations import OPERATIONS, RESULTS, TENSOR_KINDS, Kind
 
-_RESULTS = {"gru": 2}
 Step = tuple[Function, tuple[int, ...], range]  # function, numbers of its tensors, of its results
 
 
@@ -44,7 +43,7 @@ class Interpreter:
         number = self._first
         for operation in program.operations:
             bound.append((operation, number))
-            number += _RESULTS.get(operation.name, 1)
+            number += RESULTS.get(operation.name, 1)
         steps = []
         for operation, result in bound:
             kinds = OPERATIONS[operation.name].kinds
@@ -54,7 +53,7 @@ class Interpreter:
                 if kind not in TENSOR_KINDS
             ]
             function = KERNELS[operation.name](self._mode, *constants)
-            results = range(result, result + _RESULTS.get(operation.name, 1))
+            results = range(result, result + RESULTS.get(operation.name, 1))
             steps.append((function, _operands(kinds, operation, number), results))
         return steps, number + 1
 

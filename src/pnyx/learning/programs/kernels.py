@@ -299,6 +299,16 @@ def _gru(_mode: Mode, layers: int, both_ways: bool, batch_first: bool) -> Functi
 
 
 @_kernel
+def _lstm(_mode: Mode, layers: int, both_ways: bool, batch_first: bool) -> Function:
+    def run(x: Tensor, start: Tensor, cells: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
+        return torch.lstm(
+            x, (start, cells), parameters, True, layers, 0.0, True, both_ways, batch_first
+        )
+
+    return run
+
+
+@_kernel
 def _attention(mode: Mode, dropped: float, causal: bool, scale: float | None) -> Function:
     drop = _dropout(mode, dropped)
 

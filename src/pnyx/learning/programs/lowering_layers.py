@@ -256,16 +256,19 @@ def _embedding(builder: Builder, weight: Value, index: Value, padding: int = -1,
     return builder.add("embedding", weight, index, None if padding < 0 else padding)
 
 
-@lower(aten.gru.input)
-def _gru(builder: Builder, x: Value, start: Value, parameters: Sequence[Value], biases: bool,
-         layers: int, dropped: float, _training: bool, both_ways: bool,
-         batch_first: bool) -> tuple[Value, Value]:  # fmt: skip
+@lower(aten.gru.input, aten.lstm.input)
+def _recurrent(builder: Builder, x: Value, start: Any, parameters: Sequence[Value], biases: bool,
+               layers: int, dropped: float, _training: bool, both_ways: bool,
+               batch_first: bool) -> tuple[Value, ...]:  # fmt: skip
     if not biases:
         raise Unsupported("has no biases")
     if dropped:
         raise Unsupported("drops out between layers; stack layers with Dropout between them")
-    return builder.add_two(
-        "gru", x, start, parameters, layers, both_ways, batch_first, second=start.shape
+    name, starts = ("gru", [start]) if isinstance(start, Value) else ("lstm", start)
+    if parameters[0].shape[0] != {"gru": 3, "lstm": 4}[name] * starts[0].shape[2]:
+        raise Unsupported("projects its states")
+    return builder.add_several(
+        name, x, *starts, parameters, layers, both_ways, batch_first, others=starts[0].shape
     )
 
 

@@ -13,8 +13,8 @@ from pnyx.learning.programs.operations import (
 )
 from pnyx.learning.programs.sizes import Shape, broadcast, is_batch
 
-GRU_STEPS_MAX = 4096
-GRU_LAYERS_MAX = 8
+STEPS_MAX = 4096
+LAYERS_MAX = 8
 _STEP_WORK = 1 << 16  # what one step of a recurrence costs, however small it is
 _STEP_BYTES = 1 << 14
 _EXPONENTIALS = 32  # work for each element of a softmax
@@ -167,36 +167,59 @@ def embedding(weight: TensorType, index: TensorType, padding: int | None) -> Out
     return one(of((*index.shape, weight.shape[1]), "float32", weight))
 
 
-@operation("tensor", "tensor", "tensors", "int", "bool", "bool")
-def gru(x: TensorType, start: TensorType, parameters: tuple[TensorType, ...], layers: int,
-        both_ways: bool, batch_first: bool) -> Outcome:  # fmt: skip
-    """Gated recurrent units, as `torch.nn.GRU` with biases; gives outputs and last states.
+def _recurrence(
+    gates: int,
+    x: TensorType,
+    starts: tuple[TensorType, ...],
+    parameters: tuple[TensorType, ...],
+    layers: int,
+    both_ways: bool,
+    batch_first: bool,
+) -> Outcome:
+    """Outputs, then the last states.
 
-    x: [batch, steps, inputs] if batch_first, else [steps, batch, inputs]. start: [layers ·
+    x: [batch, steps, inputs] if batch_first, else [steps, batch, inputs]. starts: [layers ·
     directions, batch, hidden]. parameters: four for each layer and direction.
     """
-    require_float(x, start, *parameters)
-    require(len(x.shape) == len(start.shape) == 3, "takes sequences of vectors")
+    require_float(x, *starts, *parameters)
+    start = starts[0].shape
+    require(len(x.shape) == len(start) == 3, "takes sequences of vectors")
     batch, steps = (x.shape[0], x.shape[1]) if batch_first else (x.shape[1], x.shape[0])
-    require(not is_batch(steps) and steps <= GRU_STEPS_MAX, f"has over {GRU_STEPS_MAX} steps")
-    require(1 <= layers <= GRU_LAYERS_MAX, f"has none or more than {GRU_LAYERS_MAX} layers")
+    require(not is_batch(steps) and steps <= STEPS_MAX, f"has over {STEPS_MAX} steps")
+    require(1 <= layers <= LAYERS_MAX, f"has none or more than {LAYERS_MAX} layers")
     directions = 2 if both_ways else 1
-    hidden = start.shape[2]
-    require(start.shape == (layers * directions, batch, hidden), "has a start that does not fit")
-    expected = []
+    hidden = start[2]
+    fits = all(each.shape == (layers * directions, batch, hidden) for each in starts)
+    require(fits, "has a start that does not fit")
+    expected: list[Shape] = []
     for layer in range(layers):
         width = x.shape[2] if layer == 0 else hidden * directions
-        one_way = [(3 * hidden, width), (3 * hidden, hidden), (3 * hidden,), (3 * hidden,)]
-        expected += one_way * directions
+        wide = gates * hidden
+        expected += [(wide, width), (wide, hidden), (wide,), (wide,)] * directions
     require([each.shape for each in parameters] == expected, "has weights that do not fit")
     lead = (batch, steps) if batch_first else (steps, batch)
-    output = of((*lead, hidden * directions), "float32", x, start, *parameters)
-    last = of(start.shape, "float32", x, start, *parameters)
+    sources = (x, *starts, *parameters)
+    output = of((*lead, hidden * directions), "float32", *sources)
+    last = [of(start, "float32", *sources) for _ in starts]
     cells = layers * directions * steps
     product = sum(2 * prod(shape) for shape in expected if len(shape) == 2)
     work = batch * steps * product + cells * _STEP_WORK
-    scratch = cells * (batch * hidden * 16 * _FLOAT_BYTES + _STEP_BYTES)
-    return Outcome((output, last), work, scratch)
+    scratch = cells * (batch * hidden * 6 * gates * _FLOAT_BYTES + _STEP_BYTES)
+    return Outcome((output, *last), work, scratch)
+
+
+@operation("tensor", "tensor", "tensors", "int", "bool", "bool")
+def gru(x: TensorType, start: TensorType, parameters: tuple[TensorType, ...], layers: int,
+        both_ways: bool, batch_first: bool) -> Outcome:  # fmt: skip
+    """Gated recurrent units, as `torch.nn.GRU` with biases."""
+    return _recurrence(3, x, (start,), parameters, layers, both_ways, batch_first)
+
+
+@operation("tensor", "tensor", "tensor", "tensors", "int", "bool", "bool")
+def lstm(x: TensorType, start: TensorType, cells: TensorType, parameters: tuple[TensorType, ...],
+         layers: int, both_ways: bool, batch_first: bool) -> Outcome:  # fmt: skip
+    """Long short-term memory, as `torch.nn.LSTM` with biases."""
+    return _recurrence(4, x, (start, cells), parameters, layers, both_ways, batch_first)
 
 
 @operation("tensor", "tensor", "tensor", "tensor?", "scalar", "bool", "scalar?")
