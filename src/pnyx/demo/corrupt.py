@@ -106,8 +106,8 @@ class CorruptMachine:
         return self._machine.epoch_record
 
     @property
-    def convicted(self) -> tuple[bytes, ...]:
-        """Node ids that evidence held here proves guilty."""
+    def convicted(self) -> Mapping[bytes, bool]:
+        """Node ids that evidence convicts -> whether everywhere; if not, in one study."""
         return self._machine.convicted
 
     def handle(self, event: Event, now: float) -> list[Effect]:

@@ -105,7 +105,7 @@ class Answers:
             studies=len(machine.studies),
             studies_asking=len(asking),
             contributions_sent=daemon.vault.ledger.spent().contributions,
-            convicted=tuple(node.hex() for node in machine.convicted),
+            convicted={node.hex(): proven for node, proven in machine.convicted.items()},
         )
 
     def _find(self, digits: str) -> StudyState:

@@ -89,8 +89,8 @@ class Machine(Protocol):
         ...
 
     @property
-    def convicted(self) -> tuple[bytes, ...]:
-        """Node ids that evidence held here proves guilty."""
+    def convicted(self) -> Mapping[bytes, bool]:
+        """Node ids that evidence convicts -> whether everywhere; if not, in one study."""
         ...
 
     def handle(self, event: Event, now: float) -> list[Effect]:

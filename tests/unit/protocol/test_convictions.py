@@ -75,7 +75,7 @@ class Trial:
 
     def believers(self):
         """Nodes that hold evidence."""
-        return {i for i, machine in enumerate(self.town.machines) if machine.docket.culprits}
+        return {i for i, machine in enumerate(self.town.machines) if machine.docket.convictions}
 
     def bodies(self):
         return [read_body(r) for r in self.town.machines[0].studies[self.study].records]
@@ -149,10 +149,10 @@ def test_evidence_is_stored_before_it_is_told_and_restored():
     at = next(n for n, e in enumerate(effects) if isinstance(e, PeerBlamed))
     assert any(isinstance(e, Persist) and e.key.startswith(PREFIX) for e in effects[:at])
     town.crash(0)
-    before = town.machines[0].docket.culprits
+    before = town.machines[0].docket.convictions
     town.restart(0)
     town.run(seconds=1.0)
-    assert town.machines[0].docket.culprits == before == (trial.traitor,)
+    assert town.machines[0].docket.convictions == before == {trial.traitor: True}
     names = {e.evidence for e in town.effects(PeerBlamed)}
     assert any(town.machines[0]._gossip.get(name) for name in names)
 
@@ -167,7 +167,7 @@ def test_who_is_convicted_is_not_waited_for_and_gets_no_receipt():
     _, evidence = caught(ROUNDS, traitor)
     others = set(range(9)) - {traitor}
     tell(trial, others, evidence)
-    assert all(town.machines[index]._away(traitor) for index in others)
+    assert all(town.machines[index]._away_in(trial.study)(traitor) for index in others)
     before = len(town.log)
     town.run(town.in_round(trial.study, 3))
     receipted = {
@@ -238,7 +238,7 @@ def test_evidence_about_the_first_committee():
     ]
     evidence = Evidence(plan.study, 0, 1, culprit, TwoBodies(*keys))
     town.inject(1, 3, Items((codec.encode(evidence),)))
-    assert town.machines[3].docket.culprits == (culprit,)
+    assert town.machines[3].docket.culprits(study) == (culprit,)
 
 
 def test_close_votes_name_the_culprits():
