@@ -148,7 +148,9 @@ def status(directory: Directory, as_json: Json = False) -> None:
 
 def _listed(convicted: Mapping[str, bool], *, beyond_doubt: bool) -> str:
     """Convicted nodes of one kind, shortened."""
-    return ", ".join(node[:12] for node, sure in convicted.items() if sure is beyond_doubt) or "none"
+    return (
+        ", ".join(node[:12] for node, sure in convicted.items() if sure is beyond_doubt) or "none"
+    )
 
 
 @app.command()

@@ -29,6 +29,8 @@ RoundNumber = Annotated[int, Meta(ge=0, lt=2**31)]
 MerkleProof = Annotated[tuple[Digest, ...], Meta(max_length=16)]
 Indices = Annotated[tuple[Index, ...], Meta(max_length=1_000_000)]
 Members = Annotated[tuple[Member, ...], Meta(max_length=1024)]
+# Culprits that one word of giving up names: those of 1024 members fit one value.
+CULPRITS_MAX = 512
 SharePayload = Annotated[bytes, Meta(max_length=512 * 1024)]
 
 
@@ -164,6 +166,8 @@ class GiveUp(msgspec.Struct, frozen=True, array_like=True, tag=15):
 
     context: Digest
     member: Member
+    # Census indices of nodes against which it holds evidence.
+    culprits: Annotated[tuple[Index, ...], Meta(max_length=CULPRITS_MAX)]
 
 
 # --- bodies signed by other roles ---------------------------------------------------------------

@@ -77,8 +77,12 @@ class Docket:
         return self._bytes
 
     def culprits(self, study: bytes) -> Indices:
-        """Census indices of the nodes that are convicted in a study, ascending."""
-        return tuple(sorted(self._proven.union(self._convicted.get(study, ()))))
+        """Census indices of the nodes that are convicted in a study.
+
+        First those that are convicted everywhere, then those in this study alone; both ascending.
+        """
+        alone = self._convicted.get(study, set()) - self._proven
+        return (*sorted(self._proven), *sorted(alone))
 
     def convicted(self, index: int, study: bytes) -> bool:
         """Whether the node with this census index is convicted in a study."""

@@ -18,8 +18,8 @@ show it a share that it never held; its dealings are polynomials. The other proo
 off signed answers or shares, and assume that at most f members of *that committee* are corrupt:
 within the safe radius D + 1 (2D + 1) honest members then lie on whatever is decoded. f + 1 can
 convict every honest one, so such proofs count in that committee's study alone (`docket`). They need
-no certificate: an honest member answers one challenge, and an honest contributor signs one header, so
-the honest answers to one challenge speak of the same contribution whoever collected them.
+no certificate: an honest member answers one challenge, and an honest contributor signs one header,
+so the honest answers to one challenge speak of the same contribution whoever collected them.
 """
 
 from collections.abc import Mapping, Sequence
