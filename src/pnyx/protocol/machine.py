@@ -519,14 +519,15 @@ class NodeMachine:
         return {node_ids[index]: proven for index, proven in self.docket.convictions.items()}
 
     def accuse(self, plan: RoundPlan, evidence: Evidence) -> None:
-        """Take evidence that this node found itself; what cannot be passed on is told only."""
-        if not self.docket.wants(evidence, self.node_id):
-            return
-        if self.docket.fits(evidence):
+        """Take evidence that this node found itself; what is not to be passed on is told only."""
+        wanted = self.docket.wants(evidence, self.node_id)
+        if wanted and self.docket.fits(evidence):
             self._guard(self.node_id, lambda: self._take_evidence(plan, evidence))
         else:
-            node = self.census.node_ids[evidence.culprit]
-            self._effects.append(PeerBlamed(node, offence_of(evidence.proof).value))
+            offence = offence_of(evidence.proof)
+            if wanted or self.docket.is_news(evidence.culprit, offence):
+                node = self.census.node_ids[evidence.culprit]
+                self._effects.append(PeerBlamed(node, offence.value))
 
     def _on_evidence(self, evidence: Evidence, item: bytes, peer: bytes) -> None:
         if not self.docket.wants(evidence, peer):

@@ -250,3 +250,27 @@ def test_close_votes_name_the_culprits():
     ]
     named = {vote.culprits for vote in votes if isinstance(vote, CloseVote)}
     assert named == {(), (trial.traitor,)}
+
+
+def test_further_offences_of_a_convicted_node_are_told_once():
+    """Nothing more is kept or spread, but owners should know what a node did."""
+    trial, evidence = caught()
+    machine = trial.town.machines[0]
+    plan = machine.studies[trial.study].plan_at(1, 1, machine.params)
+    assert isinstance(evidence.proof, WrongAnswer)
+    keys = [
+        sign_body(
+            trial.town.cryptos[trial.traitor],
+            NETWORK,
+            trial.town.census.node_ids[trial.traitor],
+            RoundKey(
+                plan.context, plan.member_of[trial.traitor], bytes((at,)) * 32, bytes(32), bytes(32)
+            ),
+        )
+        for at in (1, 2)
+    ]
+    other = replace(evidence, proof=TwoBodies(*keys))
+    for repeated in (other, other, evidence):
+        machine.accuse(plan, repeated)
+    node = trial.town.census.node_ids[trial.traitor]
+    assert machine._effects == [PeerBlamed(node, Offence.TWO_ROUND_KEYS.value)]

@@ -65,7 +65,8 @@ class Docket:
         self._held: dict[_Key, Held] = {}  # oldest first
         self._bytes = 0
         self._proven: set[int] = set()  # convicted everywhere
-        self._convicted: dict[bytes, set[int]] = {}  # study -> those convicted in it alone
+        self._convicted: dict[bytes, set[int]] = {}  # study -> by what counts in it alone
+        self._seen: set[tuple[int, Offence]] = set()
         self._failures: Counter[bytes] = Counter()
 
     def __len__(self) -> int:
@@ -112,7 +113,13 @@ class Docket:
             raise RuleBroken("evidence names a node outside the census")
         if assumes_nothing(evidence.proof):
             return evidence.culprit not in self._proven
-        return not self.convicted(evidence.culprit, evidence.study)
+        return evidence.culprit not in self._convicted.get(evidence.study, ())
+
+    def is_news(self, culprit: int, offence: Offence) -> bool:
+        """Whether this is the first that is heard of such an offence by this node."""
+        known = (culprit, offence) in self._seen
+        self._seen.add((culprit, offence))
+        return not known
 
     def failed(self, peer: bytes) -> None:
         """A peer passed on what proves nothing."""
@@ -143,6 +150,7 @@ class Docket:
         return Admitted(offence, item, self._add(key, item), replaced)
 
     def _convict(self, evidence: Evidence) -> None:
+        self._seen.add((evidence.culprit, offence_of(evidence.proof)))
         if assumes_nothing(evidence.proof):
             self._proven.add(evidence.culprit)
         else:
