@@ -1,5 +1,8 @@
 """Peers send evidence without end, to fill memory or to keep others busy (THREATS A6, A8)."""
 
+from copy import copy
+from functools import lru_cache
+
 import pytest
 from msgspec.structs import replace
 from tests.support.evidence import LIAR, OUTSIDER, encoded_size, everything, scene
@@ -9,8 +12,9 @@ from pnyx.primitives import codec
 from pnyx.protocol.evidence import docket as docket_module
 from pnyx.protocol.evidence.docket import Docket
 from pnyx.protocol.evidence.proofs import Offence
-from pnyx.protocol.messages import Evidence, TwoBodies
+from pnyx.protocol.messages import Evidence, Release, TwoBodies, WrongRelease
 from pnyx.protocol.params import ProtocolParams
+from pnyx.protocol.round.plan import RoundPlan
 
 PEER = b"p" * 32
 S = scene()
@@ -26,8 +30,26 @@ def two_keys(at: int) -> Evidence:
     return S.evidence(LIAR, TwoBodies(*(S.c.member_signed(LIAR, key) for key in keys)))
 
 
+@lru_cache
+def plan_of(at: int) -> RoundPlan:
+    """Round 1 of one of many studies, with the scene's committee."""
+    plan = copy(S.c.plan)
+    plan.study = bytes((at,)) * 32
+    plan.__dict__.pop("context", None)
+    return plan
+
+
+@lru_cache
+def of_study(plan: RoundPlan, culprit: int = LIAR) -> Evidence:
+    """Evidence that counts in this study alone: the member released what is no share."""
+    member = plan.member_of[culprit]
+    release = S.c.member_signed(member, Release(plan.context, member, b"a" * 32, b"1234", ()))
+    proof = WrongRelease((release,))
+    return Evidence(plan.study, plan.round_number, plan.attempt, culprit, proof)
+
+
 def test_corrupt_node_convicts_itself_a_hundred_times():
-    """Genuine evidence costs its maker nothing: one item a rule is kept, whatever comes."""
+    """Genuine evidence costs its maker nothing: one item is kept, whatever comes."""
     held = docket()
     kept = 0
     for at in range(100):
@@ -36,15 +58,86 @@ def test_corrupt_node_convicts_itself_a_hundred_times():
             held.admit(evidence, S.c.plan)
             kept += 1
     assert kept == 1
-    assert held.culprits == (LIAR,)
+    assert held.convictions == {LIAR: True}
 
 
 def test_everything_that_is_kept_of_one_culprit():
+    """Twelve kinds of proof against two nodes, in any order: one each that assumes nothing."""
+    for order in (list(everything().values()), list(reversed(everything().values()))):
+        held = docket()
+        for evidence, _ in order:
+            if held.wants(evidence, PEER):
+                held.admit(evidence, S.c.plan)
+        assert set(held.convictions.values()) == {True}
+        assert len(held) <= 2 * len(held.convictions)
+
+
+def test_culprit_convicts_itself_in_study_after_study():
+    """Of one culprit the newest two studies are kept; it stays convicted in all of them."""
     held = docket()
-    for evidence, _ in everything().values():
-        if held.wants(evidence, PEER):
-            held.admit(evidence, S.c.plan)
-    assert len(held) <= len(Offence) * len(held.culprits)
+    plans = [plan_of(at) for at in range(6)]
+    stored: dict[str, bytes] = {}
+    for plan in plans:
+        admitted = held.admit(of_study(plan), plan)
+        assert admitted.kept is not None
+        for gone in admitted.replaced:
+            del stored[gone.key]
+        stored[admitted.kept.key] = admitted.item
+        assert not held.wants(of_study(plan), PEER), "and is not judged again"
+    assert len(held) == len(stored) == 2
+    assert held.bytes_held == sum(map(len, stored.values()))
+    assert all(held.culprits(plan.study) == (LIAR,) for plan in plans)
+    again = docket()
+    again.restore(stored.values())
+    assert [len(again.culprits(plan.study)) for plan in plans] == [0, 0, 0, 0, 1, 1]
+
+
+def test_many_culprits_fill_the_docket():
+    """Beyond the total what comes convicts here, and is neither stored nor passed on."""
+    size = encoded_size(of_study(plan_of(0)))
+    held = docket(docket_bytes_max=3 * size)
+    kept = []
+    for culprit in range(7):
+        plan = plan_of(culprit)
+        admitted = held.admit(of_study(plan, culprit), plan)
+        kept.append(admitted.kept is not None)
+        assert held.bytes_held <= 3 * size
+        assert admitted.replaced == ()
+        assert held.culprits(plan.study) == (culprit,)
+        assert not held.wants(of_study(plan, culprit), PEER)
+    assert kept == [True] * 3 + [False] * 4
+
+
+def test_what_assumes_nothing_takes_the_place_of_what_does():
+    size = encoded_size(of_study(plan_of(0)))
+    held = docket(docket_bytes_max=3 * size)
+    oldest = [held.admit(of_study(plan_of(at), at), plan_of(at)).kept for at in range(3)]
+    admitted = held.admit(two_keys(0), S.c.plan)
+    assert admitted.kept is not None
+    assert admitted.replaced
+    assert list(admitted.replaced) == oldest[: len(admitted.replaced)]
+    assert held.bytes_held <= 3 * size
+    assert held.convicted(LIAR, b"any other study")
+    full = docket(docket_bytes_max=encoded_size(two_keys(0)))
+    assert full.admit(two_keys(0), S.c.plan).kept is not None
+    other = everything()["two_contributions"][0]
+    told = full.admit(other, S.c.plan)
+    assert told.kept is None
+    assert told.replaced == (), "what assumes nothing never gives way"
+    assert full.convicted(other.culprit, b"any other study")
+
+
+def test_padded_bodies_are_not_spread():
+    """Two bodies prove an offence whatever else is in them; what they may hold is bounded."""
+    releases = [
+        S.c.member_signed(LIAR, Release(S.c.plan.context, LIAR, name * 32, bytes(200_000), ()))
+        for name in (b"a", b"b")
+    ]
+    evidence = S.evidence(LIAR, TwoBodies(*releases))
+    assert encoded_size(evidence) < ProtocolParams().evidence_bytes_max
+    assert not docket().fits(evidence)
+    with pytest.raises(RuleBroken, match="too large"):
+        docket().admit(evidence, S.c.plan)
 
 
 def test_peer_whose_evidence_fails_is_heard_no_more(monkeypatch):
@@ -75,7 +168,7 @@ def test_evidence_beyond_its_size():
     with pytest.raises(RuleBroken, match="too large"):
         small.admit(evidence, S.c.plan)
     assert docket(evidence_bytes_max=encoded_size(evidence)).admit(evidence, S.c.plan)
-    assert small.culprits == ()
+    assert small.convictions == {}
 
 
 def test_stranger_is_accused():
@@ -85,12 +178,13 @@ def test_stranger_is_accused():
 
 def test_restart_takes_back_what_was_verified():
     held = docket()
-    key, item, offence = held.admit(two_keys(0), S.c.plan)
-    assert key.startswith(docket_module.PREFIX)
+    admitted = held.admit(two_keys(0), S.c.plan)
+    assert admitted.kept is not None
+    assert admitted.kept.key.startswith(docket_module.PREFIX)
     again = docket()
-    assert again.restore([item]) == [item]
-    assert len(again) == len(held)
-    assert again.convicted(LIAR)
+    assert again.restore([admitted.item]) == [admitted.item]
+    assert (len(again), again.bytes_held) == (len(held), held.bytes_held)
+    assert again.convictions == {LIAR: True}
     assert not again.wants(two_keys(1), PEER)
-    assert codec.decode(item, Evidence, bytes_max=10**6).culprit == LIAR
-    assert offence is Offence.TWO_ROUND_KEYS
+    assert codec.decode(admitted.item, Evidence, bytes_max=10**6).culprit == LIAR
+    assert admitted.offence is Offence.TWO_ROUND_KEYS

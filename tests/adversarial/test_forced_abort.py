@@ -15,7 +15,7 @@ from pnyx.protocol.round.values import AbortValue, InputReader
 
 
 def word(walk: Walk, member: int):
-    return walk.c.member_signed(member, GiveUp(walk.context, member))
+    return walk.c.member_signed(member, GiveUp(walk.context, member, ()))
 
 
 def proposal(walk: Walk, words) -> Proposal:
@@ -27,7 +27,7 @@ def words_that_are_too_few(walk: Walk):
     most = range(walk.c.size.quorum - 1)
     yield [word(walk, member) for member in most]
     yield [word(walk, 0), *(word(walk, member) for member in most)]
-    yield [*(word(walk, m) for m in most), walk.c.signed(0, GiveUp(walk.context, len(most)))]
+    yield [*(word(walk, m) for m in most), walk.c.signed(0, GiveUp(walk.context, len(most), ()))]
     yield [*(word(walk, m) for m in most), walk.c.member_signed(6, walk.c.round_key(6))]
 
 

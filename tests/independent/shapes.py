@@ -142,7 +142,7 @@ OPEN_VALUE = array(100, keys=many(SIGNED, high=1024))
 ABORT_VALUE = array(103, give_ups=many(SIGNED, high=1024))
 MEMBER = integer(0, 1023)
 ROUND_KEY = array(10, context=B32, member=MEMBER, key=B32, following=B32, challenge=B32)
-GIVE_UP = array(15, context=B32, member=MEMBER)
+GIVE_UP = array(15, context=B32, member=MEMBER, culprits=many(INDEX, high=512))
 BUNDLE = array(
     111, manifest=SIGNED, epoch_record=RECORD, records=many(RECORD, high=10_001), model=raw()
 )

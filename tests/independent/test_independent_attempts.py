@@ -51,6 +51,23 @@ def test_skipped_round_is_believed() -> None:
         assert findings(content) == []
 
 
+def test_skip_may_exclude() -> None:
+    """Whom f + 1 of those that gave up name; the words themselves are not in the record."""
+    kept = {"excluded": (3,)}
+    content = forged({1: {**SKIPPED, **kept}, 2: kept, 3: kept})
+    assert agree(content)
+    assert findings(content) == []
+    for excluded in ((3, 4), (9,)):
+        assert not agree(forged({1: {**SKIPPED, "excluded": excluded}}))
+
+
+def test_words_of_giving_up_name_culprits() -> None:
+    named = {0: (3,), 1: (3, 4)}
+    content = forged({1: {"aborted": {"named": named}}})
+    assert agree(content)
+    assert findings(content) == []
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -100,6 +117,9 @@ FAULTS = {
     "fewer words than a quorum": accept(abort_value(folk(), PLAN, (0, 1, 2, 3))),
     "a word counted twice": accept(abort_value(folk(), PLAN, (0, 0, 1, 2, 3))),
     "words out of order": accept(abort_value(folk(), PLAN, (4, 3, 2, 1, 0))),
+    "a word that names too many": accept(
+        abort_value(folk(), PLAN, EVERYBODY, {0: tuple(range(513))})
+    ),
     "no abort at all": accept(b"a set"),
     "an abort of another agreement": {
         "aborted": decided(folk(), PLAN, Instance.CLOSE, WORDS),

@@ -1,6 +1,6 @@
 """Abort certificates that a quorum signed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -35,9 +35,15 @@ def open_value(folk: People, plan: RoundPlan, members: Sequence[int]) -> bytes:
     return codec.encode(OpenValue(tuple(signed(folk, plan, key.member, key) for key in keys)))
 
 
-def abort_value(folk: People, plan: RoundPlan, members: Sequence[int]) -> bytes:
-    """The words of these members that they gave up."""
-    words = (signed(folk, plan, m, GiveUp(plan.context, m)) for m in members)
+def abort_value(
+    folk: People,
+    plan: RoundPlan,
+    members: Sequence[int],
+    culprits: Mapping[int, tuple[int, ...]] | None = None,
+) -> bytes:
+    """The words of these members that they gave up. culprits: member -> whom it names."""
+    named = culprits or {}
+    words = (signed(folk, plan, m, GiveUp(plan.context, m, named.get(m, ()))) for m in members)
     return codec.encode(AbortValue(tuple(words)))
 
 
@@ -61,12 +67,16 @@ def abort_of(
     plan: RoundPlan,
     listed: Sequence[int] | None = None,
     left: Sequence[int] | None = None,
+    named: Mapping[int, tuple[int, ...]] | None = None,
     **changes: Any,
 ) -> AbortCertificate:
-    """The abort of a plan. listed, left: members with a key, and that gave up; else a quorum."""
+    """The abort of a plan. listed, left: members with a key, and that gave up; else a quorum.
+
+    named: member that gave up -> culprits.
+    """
     quorum = range(plan.size.quorum)
     opened = open_value(folk, plan, quorum if listed is None else listed)
-    aborted = abort_value(folk, plan, quorum if left is None else left)
+    aborted = abort_value(folk, plan, quorum if left is None else left, named)
     certificate = AbortCertificate(
         plan.study,
         plan.round_number,

@@ -1,5 +1,6 @@
 """`pnyx node`: create, enrol, run and stop this owner's node."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -139,9 +140,17 @@ def status(directory: Directory, as_json: Json = False) -> None:
             ("studies known", str(found.studies)),
             ("studies that ask you", str(found.studies_asking)),
             ("contributions sent", str(found.contributions_sent)),
-            ("nodes proven to cheat", ", ".join(node[:12] for node in found.convicted) or "none"),
+            ("nodes proven to cheat", _listed(found.convicted, beyond_doubt=True)),
+            ("nodes convicted in one study", _listed(found.convicted, beyond_doubt=False)),
             ("training sandbox", found.sandbox),
         ],
+    )
+
+
+def _listed(convicted: Mapping[str, bool], *, beyond_doubt: bool) -> str:
+    """Convicted nodes of one kind, shortened."""
+    return (
+        ", ".join(node[:12] for node, sure in convicted.items() if sure is beyond_doubt) or "none"
     )
 
 

@@ -111,6 +111,11 @@ class CorruptMachine:
         """Nodes against which evidence is held."""
         return self._machine.convictions
 
+    @property
+    def convicted(self) -> Mapping[bytes, bool]:
+        """Node ids that evidence convicts -> whether everywhere; if not, in one study."""
+        return self._machine.convicted
+
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Let the machine hear what the wrappers let through, and say what they make of it."""
         self._own.hear(event)

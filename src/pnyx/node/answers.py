@@ -123,7 +123,7 @@ class Answers:
             studies=len(machine.studies),
             studies_asking=len(asking),
             contributions_sent=daemon.vault.ledger.spent().contributions,
-            convicted=tuple(dict.fromkeys(each.node for each in self._convicted())),
+            convicted={node.hex(): proven for node, proven in machine.convicted.items()},
             sandbox=found.describe() if found is not None else "the worker is starting",
             confinement=found,
         )

@@ -129,7 +129,9 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     studies: int
     studies_asking: int
     contributions_sent: int
-    convicted: tuple[str, ...]  # node ids that evidence held here proves guilty
+    # Node ids that evidence convicts -> whether beyond doubt. If not, it holds in one study, and
+    # relies on few enough corrupt members in the committee there.
+    convicted: dict[str, bool]
     sandbox: str
     confinement: Confinement | None
 

@@ -110,6 +110,11 @@ class Machine(Protocol):
         """Nodes against which evidence is held."""
         ...
 
+    @property
+    def convicted(self) -> Mapping[bytes, bool]:
+        """Node ids that evidence convicts -> whether everywhere; if not, in one study."""
+        ...
+
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Process an event; return what is to be done, in order."""
         ...

@@ -7,7 +7,7 @@ dropped and noted; it never stops the node.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pnyx.errors import ProtocolError, RuleBroken, WrongContext
@@ -100,8 +100,9 @@ def _abort_key(plan: RoundPlan) -> str:
 class _StudyView:
     """What a committee member sees of its study."""
 
-    def __init__(self, machine: "NodeMachine", state: StudyState | None) -> None:
+    def __init__(self, machine: "NodeMachine", plan: RoundPlan, state: StudyState | None) -> None:
         self._machine = machine
+        self._study = plan.study
         self._state = state
 
     def joined(self) -> Indices:
@@ -109,8 +110,8 @@ class _StudyView:
         return () if self._state is None else self._machine.joined(self._state.study)
 
     def culprits(self) -> Indices:
-        """Census indices of nodes that are convicted by evidence."""
-        return self._machine.docket.culprits
+        """Census indices of nodes that evidence convicts in this study."""
+        return self._machine.docket.culprits(self._study)
 
     def model(self) -> bytes | None:
         """The model that the round starts from."""
@@ -520,15 +521,25 @@ class NodeMachine:
         """Nodes against which evidence is held, and by which rule."""
         return self.docket.convictions
 
+    @property
+    def convicted(self) -> dict[bytes, bool]:
+        """Node ids that evidence convicts -> whether the proof assumes nothing.
+
+        If not, it holds in one study, as long as at most f of a committee there are corrupt.
+        """
+        node_ids = self.census.node_ids
+        return {node_ids[index]: proven for index, proven in self.docket.standing.items()}
+
     def accuse(self, plan: RoundPlan, evidence: Evidence) -> None:
-        """Take evidence that this node found itself; what cannot be passed on is told only."""
-        if not self.docket.wants(evidence, self.node_id):
-            return
-        if self.docket.fits(evidence):
+        """Take evidence that this node found itself; what is not to be passed on is told only."""
+        wanted = self.docket.wants(evidence, self.node_id)
+        if wanted and self.docket.fits(evidence):
             self._guard(self.node_id, lambda: self._take_evidence(plan, evidence))
         else:
-            node = self.census.node_ids[evidence.culprit]
-            self._effects.append(PeerBlamed(node, offence_of(evidence.proof).value))
+            offence = offence_of(evidence.proof)
+            if wanted or self.docket.is_news(evidence.culprit, offence):
+                node = self.census.node_ids[evidence.culprit]
+                self._effects.append(PeerBlamed(node, offence.value))
 
     def _on_evidence(self, evidence: Evidence, item: bytes, peer: bytes) -> None:
         if not self.docket.wants(evidence, peer):
@@ -544,11 +555,18 @@ class NodeMachine:
             raise
 
     def _take_evidence(self, plan: RoundPlan, evidence: Evidence) -> None:
-        key, item, offence = self.docket.admit(evidence, plan)
-        self._persist(key, item)
-        name = self._gossip.add(item)
+        admitted = self.docket.admit(evidence, plan)
+        for held in admitted.replaced:
+            self.emit(Forget(held.key))
+            self._gossip.drop((held.name,))
+        if admitted.kept is not None:
+            self._persist(admitted.kept.key, admitted.item)
+            self._gossip.add(admitted.item)
+        else:
+            self._gossip.refuse(admitted.item)
         node = self.census.node_ids[evidence.culprit]
-        self._effects.append(PeerBlamed(node, offence.value, name))
+        name = b"" if admitted.kept is None else admitted.kept.name
+        self._effects.append(PeerBlamed(node, admitted.offence.value, name))
 
     def _plan_at(self, evidence: Evidence) -> RoundPlan | None:
         """The plan of the attempt that evidence is about."""
@@ -559,9 +577,10 @@ class NodeMachine:
             return None
         return state.plan_at(evidence.round_number, evidence.attempt, self.params)
 
-    def _away(self, index: int) -> bool:
-        """Whether a node need not be waited for: unreachable, or convicted by evidence."""
-        return self.census.node_ids[index] in self._unreachable or self.docket.convicted(index)
+    def _away_in(self, study: bytes) -> Callable[[int], bool]:
+        """Whether a node need not be waited for in a study: unreachable, or convicted there."""
+        node_ids = self.census.node_ids
+        return lambda i: node_ids[i] in self._unreachable or self.docket.convicted(i, study)
 
     # --- records --------------------------------------------------------------------------------
 
@@ -699,8 +718,8 @@ class NodeMachine:
             CommitteeMember(
                 services,
                 member,
-                _StudyView(self, state),
-                self._away,
+                _StudyView(self, plan, state),
+                self._away_in(plan.study),
                 lambda record: self._on_own_record(plan, record),
                 lambda certificate: self._guard(self.node_id, lambda: self._on_abort(certificate)),
                 self._now,
@@ -749,7 +768,7 @@ class NodeMachine:
             services,
             state.signed.body,
             self.index,
-            self._away,
+            self._away_in(state.study),
             self._now,
         )
 

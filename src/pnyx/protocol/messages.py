@@ -31,6 +31,8 @@ Indices = Annotated[tuple[Index, ...], Meta(max_length=1_000_000)]
 Members = Annotated[tuple[Member, ...], Meta(max_length=1024)]
 SHARE_BYTES_MAX = 512 * 1024
 SharePayload = Annotated[bytes, Meta(max_length=SHARE_BYTES_MAX)]
+# Culprits that one word of giving up names: those of 1024 members fit one value.
+CULPRITS_MAX = 512
 
 
 class Step(IntEnum):
@@ -165,6 +167,8 @@ class GiveUp(msgspec.Struct, frozen=True, array_like=True, tag=15):
 
     context: Digest
     member: Member
+    # Census indices of nodes against which it holds evidence.
+    culprits: Annotated[tuple[Index, ...], Meta(max_length=CULPRITS_MAX)]
 
 
 # --- bodies signed by other roles ---------------------------------------------------------------

@@ -53,6 +53,13 @@ class ProtocolParams(msgspec.Struct, frozen=True, kw_only=True):
     # Evidence is gossiped up to this size; what is larger stays where it is. A wrong share of
     # a sum of 20,000 entries takes 13 shares of 40 KB from 24 members, 33 of 20 KB from 64.
     evidence_bytes_max: int = 1024 * 1024
+    # Two bodies of one signer, who could pad them: two shares of 40 KB, or two close votes that
+    # list 20,000 joins each, fit.
+    two_bodies_bytes_max: int = 256 * 1024
+    # All evidence that a node keeps, in memory and on its disk: several hundred culprits.
+    docket_bytes_max: int = 64 * 1024 * 1024
+    # Of one culprit, the studies of which evidence is kept that counts in them alone.
+    evidence_studies_max: int = 2
     # Of a peer whose evidence failed this often no more is looked at: judging takes milliseconds.
     evidence_failures_max: int = 8
     manifests_per_proposer_max: int = 16

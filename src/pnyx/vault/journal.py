@@ -225,7 +225,15 @@ class Journal:
     def _read_all(self) -> bytes:
         try:
             size = os.fstat(self._descriptor).st_size
-            return os.pread(self._descriptor, size, 0)
+            parts: list[bytes] = []
+            done = 0
+            while done < size:  # one call may read less: on Linux never more than 2 GiB
+                part = os.pread(self._descriptor, size - done, done)
+                if not part:
+                    break
+                parts.append(part)
+                done += len(part)
+            return b"".join(parts)
         except OSError as error:
             raise _io_error(self._directory, error) from error
 

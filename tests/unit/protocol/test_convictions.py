@@ -75,7 +75,7 @@ class Trial:
 
     def believers(self):
         """Nodes that hold evidence."""
-        return {i for i, machine in enumerate(self.town.machines) if machine.docket.culprits}
+        return {i for i, machine in enumerate(self.town.machines) if machine.docket.convictions}
 
     def bodies(self):
         return [read_body(r) for r in self.town.machines[0].studies[self.study].records]
@@ -149,10 +149,10 @@ def test_evidence_is_stored_before_it_is_told_and_restored():
     at = next(n for n, e in enumerate(effects) if isinstance(e, PeerBlamed))
     assert any(isinstance(e, Persist) and e.key.startswith(PREFIX) for e in effects[:at])
     town.crash(0)
-    before = town.machines[0].docket.culprits
+    before = town.machines[0].docket.standing
     town.restart(0)
     town.run(seconds=1.0)
-    assert town.machines[0].docket.culprits == before == (trial.traitor,)
+    assert town.machines[0].docket.standing == before == {trial.traitor: True}
     (told,) = town.machines[0].convictions
     assert (told.culprit, len(told.evidence)) == (trial.traitor, 32)
     names = {e.evidence for e in town.effects(PeerBlamed)}
@@ -169,7 +169,7 @@ def test_who_is_convicted_is_not_waited_for_and_gets_no_receipt():
     _, evidence = caught(ROUNDS, traitor)
     others = set(range(9)) - {traitor}
     tell(trial, others, evidence)
-    assert all(town.machines[index]._away(traitor) for index in others)
+    assert all(town.machines[index]._away_in(trial.study)(traitor) for index in others)
     before = len(town.log)
     town.run(town.in_round(trial.study, 3))
     receipted = {
@@ -240,7 +240,7 @@ def test_evidence_about_the_first_committee():
     ]
     evidence = Evidence(plan.study, 0, 1, culprit, TwoBodies(*keys))
     town.inject(1, 3, Items((codec.encode(evidence),)))
-    assert town.machines[3].docket.culprits == (culprit,)
+    assert town.machines[3].docket.culprits(study) == (culprit,)
 
 
 def test_close_votes_name_the_culprits():
@@ -252,3 +252,27 @@ def test_close_votes_name_the_culprits():
     ]
     named = {vote.culprits for vote in votes if isinstance(vote, CloseVote)}
     assert named == {(), (trial.traitor,)}
+
+
+def test_further_offences_of_a_convicted_node_are_told_once():
+    """Nothing more is kept or spread, but owners should know what a node did."""
+    trial, evidence = caught()
+    machine = trial.town.machines[0]
+    plan = machine.studies[trial.study].plan_at(1, 1, machine.params)
+    assert isinstance(evidence.proof, WrongAnswer)
+    keys = [
+        sign_body(
+            trial.town.cryptos[trial.traitor],
+            NETWORK,
+            trial.town.census.node_ids[trial.traitor],
+            RoundKey(
+                plan.context, plan.member_of[trial.traitor], bytes((at,)) * 32, bytes(32), bytes(32)
+            ),
+        )
+        for at in (1, 2)
+    ]
+    other = replace(evidence, proof=TwoBodies(*keys))
+    for repeated in (other, other, evidence):
+        machine.accuse(plan, repeated)
+    node = trial.town.census.node_ids[trial.traitor]
+    assert machine._effects == [PeerBlamed(node, Offence.TWO_ROUND_KEYS.value)]

@@ -455,7 +455,7 @@ def test_a_node_that_was_away_asks_for_the_model():
 
 def test_a_round_without_a_study_has_no_model():
     town = Town()
-    view = _StudyView(town.machines[0], None)
+    view = _StudyView(town.machines[0], genesis_plan(town.census), None)
     assert view.joined() == ()
     assert view.model() is None
     with pytest.raises(ValueError, match="only from a model"):

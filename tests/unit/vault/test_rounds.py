@@ -48,6 +48,15 @@ def test_what_was_applied_comes_back(store, reopen):
     assert reopen() == expected | {path(2, "later"): b"x"}
 
 
+def test_a_journal_longer_than_one_read_comes_back(store, reopen, monkeypatch):
+    """Linux reads at most 2 GiB at once: less is no damage."""
+    values = {f"chain/evidence/{at}": bytes((at,)) * 3000 for at in range(9)}
+    store.apply(list(values.items()))
+    read = os.pread
+    monkeypatch.setattr(os, "pread", lambda fd, size, at: read(fd, min(size, 1000), at))
+    assert reopen() == values
+
+
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_forgetting_a_round_removes_its_files(tmp_path, store, reopen, slash):
     store.apply([(path(1), b"a"), (path(2), b"b"), ("chain/r", b"c")])

@@ -1,8 +1,16 @@
-"""The verified evidence that one node holds: at most one item for each culprit and rule.
+"""The verified evidence that one node holds, and whom it convicts in which study.
 
-That bound is what keeps flooders out: genuine evidence exists against corrupt nodes only, and of
-each the first item for a rule is kept. What fails costs its sender: after a few failures nothing
-more of that peer is looked at, for an honest node passes on only what it has verified itself.
+What assumes nothing convicts everywhere. What assumes that at most f members of a committee are
+corrupt counts in that committee's study alone: a study whose committees are captured, perhaps its
+proposer's own, must not convict honest nodes before others.
+
+**What is kept** is little: of each culprit one item that assumes nothing, and one item each of at
+most `evidence_studies_max` studies, the newest; all together `docket_bytes_max`. Where that is too
+little, what assumes nothing takes the place of what counts in one study, oldest first; anything
+else convicts here, and is neither stored nor passed on. Who is convicted already is not judged
+again, so genuine evidence without end costs its maker's peers nothing. What fails costs its sender:
+after a few failures nothing more of that peer is looked at, for an honest node passes on only what
+it has verified itself.
 """
 
 from collections import Counter
@@ -12,15 +20,40 @@ import msgspec
 
 from pnyx.errors import RuleBroken
 from pnyx.primitives import codec
-from pnyx.protocol.evidence.proofs import Offence, check_evidence, offence_of
+from pnyx.protocol.evidence.proofs import (
+    Offence,
+    assumes_nothing,
+    check_evidence,
+    offence_of,
+)
 from pnyx.protocol.gossip import item_id
 from pnyx.protocol.identity import Census
-from pnyx.protocol.messages import Evidence
+from pnyx.protocol.messages import Evidence, Indices, TwoBodies
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.round.plan import RoundPlan
 
 PREFIX = "chain/evidence/"
+
+_Key = tuple[int, bytes | None]  # culprit (census index), and the study; None for every study
+
+
+class Held(msgspec.Struct, frozen=True):
+    """An item that is kept. key: where it is stored. name: its hash."""
+
+    key: str
+    name: bytes
+    size: int
+    offence: Offence
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """Evidence that was verified. kept: None if there is no room. replaced: kept no longer."""
+
+    offence: Offence
+    item: bytes
+    kept: Held | None
+    replaced: tuple[Held, ...]
 
 
 class Conviction(msgspec.Struct, frozen=True):
@@ -32,39 +65,62 @@ class Conviction(msgspec.Struct, frozen=True):
 
 
 class Docket:
-    """Evidence by culprit (census index) and offence."""
+    """Evidence by culprit and study."""
 
     def __init__(self, census: Census, crypto: Crypto, params: ProtocolParams) -> None:
         self._census = census
         self._crypto = crypto
         self._params = params
-        self._held: dict[tuple[int, Offence], bytes] = {}  # -> hash of the item
-        self._culprits: set[int] = set()
+        self._held: dict[_Key, Held] = {}  # oldest first
+        self._bytes = 0
+        self._proven: set[int] = set()  # convicted everywhere
+        self._convicted: dict[bytes, set[int]] = {}  # study -> by what counts in it alone
+        self._seen: set[tuple[int, Offence]] = set()
         self._failures: Counter[bytes] = Counter()
 
     def __len__(self) -> int:
         return len(self._held)
 
     @property
-    def culprits(self) -> tuple[int, ...]:
-        """Census indices of convicted nodes, ascending."""
-        return tuple(sorted(self._culprits))
+    def bytes_held(self) -> int:
+        """Bytes of all items that are kept."""
+        return self._bytes
+
+    def culprits(self, study: bytes) -> Indices:
+        """Census indices of the nodes that are convicted in a study.
+
+        First those that are convicted everywhere, then those in this study alone; both ascending.
+        """
+        alone = self._convicted.get(study, set()) - self._proven
+        return (*sorted(self._proven), *sorted(alone))
+
+    def convicted(self, index: int, study: bytes) -> bool:
+        """Whether the node with this census index is convicted in a study."""
+        return index in self._proven or index in self._convicted.get(study, ())
+
+    @property
+    def standing(self) -> dict[int, bool]:
+        """Census index of each convicted node, ascending -> whether it is convicted everywhere."""
+        everybody = self._proven.union(*self._convicted.values())
+        return {index: index in self._proven for index in sorted(everybody)}
 
     @property
     def convictions(self) -> tuple[Conviction, ...]:
-        """What is held, in order of culprit and offence."""
-        return tuple(Conviction(*key, held) for key, held in sorted(self._held.items()))
-
-    def convicted(self, index: int | None) -> bool:
-        """Whether evidence against the node with this census index is held."""
-        return index in self._culprits
+        """What is kept, in order of culprit and study."""
+        return tuple(
+            Conviction(culprit, held.offence, held.name)
+            for (culprit, _), held in sorted(
+                self._held.items(), key=lambda each: (each[0][0], each[0][1] or b"")
+            )
+        )
 
     def restore(self, stored: Iterable[bytes]) -> list[bytes]:
         """Take back what was verified before it was stored; return it for gossip."""
         items = []
         for item in stored:
             evidence = codec.decode(item, Evidence, bytes_max=self._params.evidence_bytes_max)
-            self._keep(evidence, item)
+            self._convict(evidence)
+            self._add(evidence, item)
             items.append(item)
         return items
 
@@ -74,7 +130,15 @@ class Docket:
             raise RuleBroken("this peer's evidence has failed too often")
         if evidence.culprit >= len(self._census):
             raise RuleBroken("evidence names a node outside the census")
-        return (evidence.culprit, offence_of(evidence.proof)) not in self._held
+        if assumes_nothing(evidence.proof):
+            return evidence.culprit not in self._proven
+        return evidence.culprit not in self._convicted.get(evidence.study, ())
+
+    def is_news(self, culprit: int, offence: Offence) -> bool:
+        """Whether this is the first that is heard of such an offence by this node."""
+        known = (culprit, offence) in self._seen
+        self._seen.add((culprit, offence))
+        return not known
 
     def failed(self, peer: bytes) -> None:
         """A peer passed on what proves nothing."""
@@ -82,10 +146,12 @@ class Docket:
 
     def fits(self, evidence: Evidence) -> bool:
         """Whether evidence is small enough to be passed on."""
-        return len(codec.encode(evidence)) <= self._params.evidence_bytes_max
+        two = isinstance(evidence.proof, TwoBodies)
+        most = self._params.two_bodies_bytes_max if two else self._params.evidence_bytes_max
+        return len(codec.encode(evidence)) <= most
 
-    def admit(self, evidence: Evidence, plan: RoundPlan) -> tuple[str, bytes, Offence]:
-        """Verify and keep evidence; return where to store it, its bytes, and the offence.
+    def admit(self, evidence: Evidence, plan: RoundPlan) -> Admitted:
+        """Verify evidence that is wanted, convict its culprit, and keep it if there is room.
 
         Raises ProtocolError when it proves nothing, or is too large to pass on.
         """
@@ -93,11 +159,48 @@ class Docket:
             raise RuleBroken("evidence is too large to be passed on")
         item = codec.encode(evidence)
         check_evidence(evidence, plan, self._crypto)
-        offence = self._keep(evidence, item)
-        return f"{PREFIX}{evidence.culprit:010d}/{offence.name.lower()}", item, offence
+        self._convict(evidence)
+        offence, key = offence_of(evidence.proof), _key(evidence)
+        leaving = self._leaving(key, len(item))
+        if leaving is None:
+            return Admitted(offence, item, None, ())
+        replaced = tuple(self._held.pop(each) for each in leaving)
+        self._bytes -= sum(held.size for held in replaced)
+        return Admitted(offence, item, self._add(evidence, item), replaced)
 
-    def _keep(self, evidence: Evidence, item: bytes) -> Offence:
+    def _convict(self, evidence: Evidence) -> None:
+        self._seen.add((evidence.culprit, offence_of(evidence.proof)))
+        if assumes_nothing(evidence.proof):
+            self._proven.add(evidence.culprit)
+        else:
+            self._convicted.setdefault(evidence.study, set()).add(evidence.culprit)
+
+    def _leaving(self, key: _Key, size: int) -> list[_Key] | None:
+        """What must go before an item can be kept; None if there is no room even so."""
+        culprit, study = key
+        leaving: list[_Key] = []
+        if study is not None:
+            same = [each for each in self._held if each[0] == culprit and each[1] is not None]
+            leaving = same[: max(0, len(same) + 1 - self._params.evidence_studies_max)]
+        room = self._params.docket_bytes_max - self._bytes - size
+        room += sum(self._held[each].size for each in leaving)
+        for each, held in self._held.items():
+            if room >= 0 or study is not None:
+                break
+            if each[1] is not None:
+                leaving.append(each)
+                room += held.size
+        return leaving if room >= 0 else None
+
+    def _add(self, evidence: Evidence, item: bytes) -> Held:
+        key = culprit, study = _key(evidence)
+        place = "proven" if study is None else study.hex()
         offence = offence_of(evidence.proof)
-        self._held[evidence.culprit, offence] = item_id(item)
-        self._culprits.add(evidence.culprit)
-        return offence
+        held = Held(f"{PREFIX}{culprit:010d}/{place}", item_id(item), len(item), offence)
+        self._held[key] = held
+        self._bytes += held.size
+        return held
+
+
+def _key(evidence: Evidence) -> _Key:
+    return evidence.culprit, None if assumes_nothing(evidence.proof) else evidence.study

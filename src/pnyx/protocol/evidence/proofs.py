@@ -16,9 +16,10 @@ need no assumption at all: an honest node signs once for a slot, restarts includ
 the very header they are for (`VerifyResponse.headers`), so that nobody who signs two headers can
 show it a share that it never held; its dealings are polynomials. The other proofs read polynomials
 off signed answers or shares, and assume that at most f members of *that committee* are corrupt:
-within the safe radius D + 1 (2D + 1) honest members then lie on whatever is decoded. They need no
-certificate: an honest member answers one challenge, and an honest contributor signs one header, so
-the honest answers to one challenge speak of the same contribution whoever collected them.
+within the safe radius D + 1 (2D + 1) honest members then lie on whatever is decoded. f + 1 can
+convict every honest one, so such proofs count in that committee's study alone (`docket`). They need
+no certificate: an honest member answers one challenge, and an honest contributor signs one header,
+so the honest answers to one challenge speak of the same contribution whoever collected them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -114,6 +115,20 @@ def offence_of(proof: Proof) -> Offence:
             return Offence.RANGE if proof.rule == "range" else Offence.BOUND
         case _:
             return _ALWAYS[type(proof)]
+
+
+def assumes_nothing(proof: Proof) -> bool:
+    """Whether a proof, if valid, convicts however many were corrupt; cheap.
+
+    A malformed share convicts by itself, so a WrongShare that carries answers relies on them.
+    """
+    match proof:
+        case TwoBodies() | WrongAnswer() | BadDealing():
+            return True
+        case WrongShare():
+            return not proof.responses
+        case BadContribution() | WrongRelease():
+            return False
 
 
 def check_evidence(evidence: Evidence, plan: RoundPlan, crypto: Crypto) -> None:

@@ -10,7 +10,7 @@ It is the *abort certificate*.
 
     attempt 1 -> released -> record
               -> aborted  -> attempt 2 -> released -> record
-                                       -> aborted  -> skipped: a record that changes nothing
+                                       -> aborted  -> skipped: a record that only excludes
 
 Attempt 2 keeps beacon, contributors, aggregators and committee, but that the draw's stand-ins
 replace members that were away all along: without a round key, and without having given up. Its
@@ -24,14 +24,16 @@ from pnyx.protocol.messages import (
     AbortCertificate,
     Decision,
     GiveUp,
+    Indices,
     Instance,
     MemberInput,
     RecordBody,
     Step,
 )
 from pnyx.protocol.ports import Crypto
+from pnyx.protocol.round.exclusions import to_name
 from pnyx.protocol.round.plan import ATTEMPTS_MAX, RoundPlan
-from pnyx.protocol.round.services import RoundServices
+from pnyx.protocol.round.services import RoundServices, StudyView
 from pnyx.protocol.round.values import InputReader
 from pnyx.protocol.selection import stand_ins
 
@@ -42,9 +44,10 @@ ABORTABLE = (Step.CLOSE, Step.CHALLENGE, Step.ACCEPT)
 class Patience:
     """One member's patience with an attempt, and its durable word that it gave up."""
 
-    def __init__(self, services: RoundServices, member: int) -> None:
+    def __init__(self, services: RoundServices, member: int, study: StudyView) -> None:
         self._services = services
         self._member = member
+        self._study = study
         self._others_left = False
         self.gave_up = "give-up" in services.restored
 
@@ -69,9 +72,9 @@ class Patience:
 
     def word(self) -> MemberInput:
         """What the leader gets instead of this member's input."""
-        context = self._services.plan.context
-        body = GiveUp(context, self._member)
-        return MemberInput(context, self._services.sign_once("give-up", body))
+        plan = self._services.plan
+        body = GiveUp(plan.context, self._member, to_name(plan, self._study.culprits()))
+        return MemberInput(plan.context, self._services.sign_once("give-up", body))
 
 
 def second_attempt(plan: RoundPlan, certificate: AbortCertificate, crypto: Crypto) -> RoundPlan:
@@ -136,8 +139,10 @@ def _with_stand_ins(plan: RoundPlan, there: set[int]) -> tuple[int, ...]:
     return tuple(replaced.get(member, index) for member, index in enumerate(plan.committee))
 
 
-def skip_body(plan: RoundPlan, opened: bytes, aborted: bytes, joins_root: bytes) -> RecordBody:
-    """The record of a round whose last attempt was aborted: nothing changes but the beacon."""
+def skip_body(
+    plan: RoundPlan, opened: bytes, aborted: bytes, joins_root: bytes, excluded: Indices
+) -> RecordBody:
+    """The record of a round whose last attempt was aborted: it only moves on, and may exclude."""
     return RecordBody(
         network=plan.census.network,
         study=plan.study,
@@ -157,7 +162,7 @@ def skip_body(plan: RoundPlan, opened: bytes, aborted: bytes, joins_root: bytes)
         joins_root=joins_root,
         next_beacon=beacon.skipped(plan.context),
         privacy_spent=plan.privacy_spent,
-        excluded=plan.excluded,
+        excluded=excluded,
     )
 
 
@@ -167,11 +172,15 @@ def without_outcome(body: RecordBody) -> bool:
 
 
 def check_skip(plan: RoundPlan, body: RecordBody, joins_root: bytes) -> None:
-    """Check what a record without a closed list says. Raises RuleBroken."""
+    """Check what a record without a closed list says; its exclusions are checked like all others'.
+
+    Raises RuleBroken.
+    """
     if plan.attempt != ATTEMPTS_MAX:
         raise RuleBroken("a first attempt ends with a closed list, or with a second attempt")
-    if body != skip_body(plan, body.open_value, body.accepted_value, joins_root):
-        raise RuleBroken("a round without a closed list cannot change anything")
+    skipped = skip_body(plan, body.open_value, body.accepted_value, joins_root, body.excluded)
+    if body != skipped:
+        raise RuleBroken("a round without a closed list can change nothing but who is excluded")
 
 
 def abort_hash(certificate: AbortCertificate) -> bytes:

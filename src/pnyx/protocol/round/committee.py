@@ -50,6 +50,7 @@ from pnyx.protocol.messages import (
     Vote,
 )
 from pnyx.protocol.round.attempts import skip_body
+from pnyx.protocol.round.exclusions import excluded_after_abort
 from pnyx.protocol.round.holdings import receipt_statement
 from pnyx.protocol.round.inputs import Inputs
 from pnyx.protocol.round.leader import Leader
@@ -371,7 +372,8 @@ class CommitteeMember(MemberState):
             return
         opened_hash, aborted_hash = self.decided(Instance.OPEN), self.decided(Instance.ACCEPT)
         root = joins_root(self.joined)
-        self.body = codec.encode(skip_body(self.plan, opened_hash, aborted_hash, root))
+        excluded = excluded_after_abort(self.plan, aborted.value)
+        self.body = codec.encode(skip_body(self.plan, opened_hash, aborted_hash, root, excluded))
 
     def _tell_judgement(self, judgement: direct.Judgement) -> None:
         node_ids = self.plan.census.node_ids

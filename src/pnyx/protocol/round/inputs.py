@@ -26,6 +26,7 @@ from pnyx.protocol.messages import (
 )
 from pnyx.protocol.ports import IntVector
 from pnyx.protocol.round.attempts import ABORTABLE
+from pnyx.protocol.round.exclusions import to_name
 from pnyx.protocol.round.state import MemberState
 from pnyx.protocol.round.values import header_hash, headers_root
 
@@ -111,7 +112,7 @@ class Inputs:
             self._m.study.joined(),
             tuple(sorted(self._m.holdings.next_shares)),
             tuple(sorted(self._m.holdings.challenge_shares)),
-            self._m.study.culprits(),
+            to_name(self._m.plan, self._m.study.culprits()),
         )
         headers = tuple(self._m.holdings.headers[who] for who in sorted(self._m.holdings.receipted))
         return MemberInput(self._m.plan.context, self._m.services.sign(body), headers)

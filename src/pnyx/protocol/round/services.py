@@ -127,7 +127,10 @@ class StudyView(Protocol):
         ...
 
     def culprits(self) -> Indices:
-        """Census indices against which this node holds evidence, ascending."""
+        """Census indices that evidence held here convicts in this study.
+
+        Those whose proof assumes nothing come first; both ascending.
+        """
         ...
 
     def model(self) -> bytes | None:

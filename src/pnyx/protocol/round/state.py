@@ -72,7 +72,7 @@ class MemberState:
         self.body: bytes | None = None
         self.record: Record | None = None
         self.aborted: AbortCertificate | None = None
-        self.patience = Patience(services, member)
+        self.patience = Patience(services, member, study)
         self.computed_model: bytes | None = services.restored.get("model")
         self.started_at = now
         self.step_at = now  # when the current step was entered

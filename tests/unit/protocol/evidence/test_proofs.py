@@ -84,7 +84,7 @@ def test_two_bodies_that_do_not_contradict():
     refused(S.evidence(LIAR, TwoBodies(key, key)), "do not contradict")
     other = c.member_signed(1, c.round_key(1))
     refused(S.evidence(LIAR, TwoBodies(key, other)), "two nodes")
-    left = [c.member_signed(LIAR, GiveUp(c.plan.context, LIAR))] * 2
+    left = [c.member_signed(LIAR, GiveUp(c.plan.context, LIAR, ()))] * 2
     with pytest.raises(RuleBroken, match="no offence"):
         offence_of(TwoBodies(*left))
     refused(S.evidence(LIAR, TwoBodies(*left)), "do not contradict")

@@ -3,8 +3,9 @@
 import pytest
 from tests.support.aborts import abort_of, abort_value, decided, signed
 from tests.support.committee import Committee
+from tests.support.records import certify
 from tests.support.town import ideal, people
-from tests.unit.protocol.round.test_committee import Walk
+from tests.unit.protocol.round.test_committee import StudyStub, Walk
 
 from pnyx.errors import ProtocolError, RuleBroken
 from pnyx.primitives import codec
@@ -21,6 +22,7 @@ from pnyx.protocol.messages import (
     Phase,
     Proposal,
     Pull,
+    Record,
     RecordBody,
     RecordVote,
     RoundKey,
@@ -31,6 +33,7 @@ from pnyx.protocol.messages import (
 from pnyx.protocol.params import DEFAULT_PARAMS
 from pnyx.protocol.round.attempts import abort_hash, second_attempt
 from pnyx.protocol.round.values import is_abort
+from pnyx.protocol.study import verify_record
 
 PATIENCE = DEFAULT_PARAMS.attempt_timeout_s
 LATE = 2 * PATIENCE
@@ -48,7 +51,7 @@ def wait(walk: Walk, now: float = LATE) -> list:
 def words(walk: Walk, members) -> list[MemberInput]:
     plan = walk.c.plan
     return [
-        MemberInput(plan.context, signed(walk.c.folk, plan, m, GiveUp(plan.context, m)))
+        MemberInput(plan.context, signed(walk.c.folk, plan, m, GiveUp(plan.context, m, ())))
         for m in members
     ]
 
@@ -65,7 +68,7 @@ def test_a_member_gives_up_after_waiting_in_vain(step):
     assert not [m for m in wait(walk, begins + PATIENCE - 1) if isinstance(m, GiveUp)]
     assert walk.own_inputs(GiveUp) == []
     wait(walk, begins + PATIENCE)
-    assert walk.own_inputs(GiveUp)[0] == GiveUp(walk.context, 1)
+    assert walk.own_inputs(GiveUp)[0] == GiveUp(walk.context, 1, ())
     assert walk.member.stopped
 
 
@@ -193,6 +196,23 @@ def test_a_second_abort_is_a_skip(monkeypatch):
     assert [vote.body_hash for vote in walk.box.of(RecordVote)]
     decision = walk.member.agreements[Instance.ACCEPT].decision
     assert decision in walk.hear(3, Pull(walk.context, Step.CLOSE))
+
+
+def test_a_skip_excludes_whom_those_that_gave_up_name(monkeypatch):
+    """Or culprits of a round that they force to skip would be drawn again in the next."""
+    monkeypatch.setattr("tests.unit.protocol.round.test_committee.Committee", lambda **_: second())
+    walk = Walk(study=StudyStub(culprits=(8,)))
+    walk.hear(0, walk.decision(Instance.OPEN, walk.open_value))
+    wait(walk)
+    assert walk.own_inputs(GiveUp)[0].culprits == (8,)
+    plan, folk = walk.c.plan, walk.c.folk
+    named = dict.fromkeys(range(walk.c.size.corrupt_max + 1), (8,))
+    value = abort_value(folk, plan, range(walk.c.size.quorum), named)
+    walk.hear(0, decided(folk, plan, Instance.ACCEPT, value))
+    body = codec.decode(walk.member.body, RecordBody, bytes_max=10**6)
+    assert (body.skipped, body.excluded) == (True, (8,))
+    record = Record(walk.member.body, plan.joins, certify(folk, plan, walk.member.body), plan.abort)
+    assert verify_record(plan, record, CRYPTO).excluded == (8,)
 
 
 def test_a_member_signs_one_record_of_an_attempt():

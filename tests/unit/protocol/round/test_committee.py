@@ -50,15 +50,18 @@ CONTRIBUTORS = (2, 3, 4)
 class StudyStub:
     """The study as the member sees it."""
 
-    def __init__(self, model: bytes | None = b"model", following: bytes | None = b"next") -> None:
+    def __init__(
+        self, model: bytes | None = b"model", following: bytes | None = b"next", culprits=()
+    ) -> None:
         self._model, self._following = model, following
+        self._culprits = culprits
         self.totals: list[list[int]] = []
 
     def joined(self):
         return (1, 2)
 
     def culprits(self):
-        return ()
+        return self._culprits
 
     def model(self):
         return self._model
