@@ -3,7 +3,7 @@
 Nodes hold different evidence at different times, so what a node holds must not change what it
 selects. A culprit is left out only once a record of the study says so, and a record lists it when
 f + 1 close votes name it (one of them honest, with evidence in hand), or when the round's own
-values convict it: two headers on the closed list, or answers that break a bound.
+values convict it: two headers on the closed list, or answers that break a bound or a sharing.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,6 @@ from itertools import pairwise
 
 from pnyx.errors import RuleBroken
 from pnyx.protocol.aggregation.direct import Judgement
-from pnyx.protocol.aggregation.verdicts import Rule
 from pnyx.protocol.messages import Indices
 from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.round.values import ClosedList
@@ -35,7 +34,7 @@ def excluded_after(plan: RoundPlan, closed: ClosedList, judgement: Judgement | N
 def _convicted(judgement: Judgement | None) -> Iterable[int]:
     if judgement is None:
         return ()
-    return (who for who, rule in judgement.rejected.items() if rule in (Rule.RANGE, Rule.BOUND))
+    return (who for who, rule in judgement.rejected.items() if rule is not None and rule.convicts)
 
 
 def check_excluded(plan: RoundPlan, excluded: Indices) -> None:
