@@ -22,7 +22,7 @@ from pnyx.protocol.aggregation.verdicts import judge
 from pnyx.protocol.selection import CommitteeSize, committee_size
 
 BOUNDS = Bounds(3145, 3142, 4096, 1 << 20)
-SIZES = (committee_size(24, 4, 2), committee_size(64, 12, 4))
+SIZES = (committee_size(24, 4, 2, 4), committee_size(64, 12, 4, 9))
 CONTRIBUTORS = 30
 CHALLENGE = b"c" * 32
 CONTEXT = b"benchmark"

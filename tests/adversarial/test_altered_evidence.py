@@ -25,7 +25,7 @@ def altered(tree: Any) -> Iterator[Any]:
         case int():
             yield tree + 1
         case str():
-            yield "bound" if tree == "range" else "range"
+            yield from {"range", "bound", "sharing"} - {tree}
         case bytes():
             yield tree[:-1] + bytes((tree[-1] ^ 1,)) if tree else b"\0"
         case list():

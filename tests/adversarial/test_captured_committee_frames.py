@@ -68,7 +68,7 @@ def test_what_a_captured_committee_forges_counts_in_its_study_alone():
     framed = tuple(S.c.plan.committee[victim] for victim in VICTIMS)
     assert held.culprits(S.c.plan.study) == framed
     assert held.culprits(ELSEWHERE) == ()
-    assert held.convictions == dict.fromkeys(framed, False)
+    assert held.standing == dict.fromkeys(framed, False)
     again = docket()
     again.restore(codec.encode(forged(victim)) for victim in VICTIMS)
     assert again.culprits(ELSEWHERE) == ()
@@ -77,7 +77,7 @@ def test_what_a_captured_committee_forges_counts_in_its_study_alone():
 @pytest.mark.parametrize("kind", everything())
 def test_only_what_assumes_nothing_counts_in_other_studies(kind):
     evidence, _ = everything()[kind]
-    bound = {"wrong_share", "range", "bound", "wrong_release", "malformed_release"}
+    bound = {"wrong_share", "range", "bound", "sharing", "wrong_release", "malformed_release"}
     held = docket()
     held.admit(evidence, S.c.plan)
     assert assumes_nothing(evidence.proof) == (kind not in bound)
@@ -102,7 +102,7 @@ def test_proof_beyond_doubt_follows_upon_one_that_is_not():
     assert held.wants(proven, PEER)
     held.admit(proven, S.c.plan)
     assert held.culprits(ELSEWHERE) == (LIAR,)
-    assert held.convictions == {LIAR: True}
+    assert held.standing == {LIAR: True}
 
 
 def test_other_studies_go_on_drawing_and_awaiting_whom_one_study_convicts():

@@ -6,6 +6,7 @@ degree 2D through *some* honest answers has slots that sum to what is wanted. Ho
 that polynomial would be named, and the update accepted.
 """
 
+from itertools import combinations
 from math import comb
 
 import numpy as np
@@ -15,17 +16,18 @@ from tests.support.forger import Forger, parts
 from pnyx.primitives.sampling import Sampler
 from pnyx.primitives.sharing import PackedSharing, interpolate_all
 from pnyx.protocol.aggregation import verdicts, verification
-from pnyx.protocol.aggregation.bounds import Bounds, steered_words
+from pnyx.protocol.aggregation.bounds import Bounds, deciding_honest, steered_sets
 from pnyx.protocol.aggregation.encoding import FIELDS
 from pnyx.protocol.aggregation.verdicts import UNDECIDED
 from pnyx.protocol.selection import committee_size
 
-SIZE = committee_size(24, 4, 2)
+SIZE = committee_size(24, 4, 2, 4)
 BOUNDS = Bounds(3, 3, 60, 0)
 UPDATE = np.array([120, -120, 60])
 CHALLENGE = b"c" * 32
 Q, DEGREE = 2, 2 * SIZE.degree
 TRIALS = 25
+GUILTY = verdicts.Verdict(accepted=False, rule=verdicts.Rule.SHARING)
 
 
 def steered(forger: Forger, members: list[int], kept: list[int], liars: list[int], answers):
@@ -111,10 +113,11 @@ def erased_first(trial: int):
     return forger, answers, frozenset(victims)
 
 
-def test_erasing_members_first_is_undecided():
+def test_erasing_members_first_convicts_the_dealer():
+    """Six off V are more than can lie: nobody is erased, and nothing decoded."""
     for trial in range(TRIALS):
         forger, answers, _ = erased_first(trial)
-        assert verdict(forger, answers) == UNDECIDED
+        assert verdict(forger, answers) == GUILTY
 
 
 def test_erasing_members_first_would_pass_with_a_radius_per_polynomial(monkeypatch):
@@ -140,8 +143,9 @@ def test_liars_never_exceed_f_together():
     answers = forger.answers(CHALLENGE)
     for member in range(5):
         answers[member] = answers[member].copy()
-        answers[member][2 * (member % 3)] += 1 if answers[member][2 * (member % 3)] < 9 else -1
-    assert verdict(forger, answers) == UNDECIDED
+        place = forger.plan.repetitions * (member % 3)
+        answers[member][place] += 1 if answers[member][place] < 9 else -1
+    assert verdict(forger, answers) == GUILTY, "five cannot all be lying"
     del answers[4]
     assert verdict(forger, answers) == verdicts.Verdict(accepted=True, off=frozenset(range(4)))
 
@@ -171,34 +175,53 @@ def test_lying_members_are_named_and_change_nothing(liars):
             )
 
 
-def test_dealers_choice_is_what_the_repetitions_pay_for():
-    """At the fewest answers liars may still choose which f honest members to leave out.
+def decodable_sets(honest: list[int]) -> list[tuple[int, ...]]:
+    """The most sets of 2D + 2 of these members whose points have one and the same sum."""
+    by_sum: dict[int, list[tuple[int, ...]]] = {}
+    for members in combinations(honest, DEGREE + 2):
+        by_sum.setdefault(sum(members), []).append(members)
+    return max(by_sum.values(), key=len)
 
-    The dealer's Q blinds are of no degree at all, so any 2D + 1 honest answers fix a polynomial of
-    their own. Each choice is one more try at the wanted slot sums: the count is in `cheating_log2`.
+
+def test_choosing_who_answers_is_what_the_repetitions_pay_for():
+    """A dealer delivers late, and a leader picks the answers: thousands of sets decode, each anew.
+
+    The blinds of Q are x^12 - σx^11, which a polynomial of degree 10 meets on every 12 points of
+    sum σ. Each such set of honest members, with liars who fit in, is one more try at the wanted
+    slot sums, after the challenge. The count is in `cheating_log2`.
     """
-    members, liars, honest = cast(0, SIZE.answers_needed)
-    assert len(honest) == DEGREE + 1 + SIZE.corrupt_max
-    assert steered_words(SIZE) == comb(len(honest), SIZE.corrupt_max) == 1365
-    noise = Sampler(bytes(32), "blinds")
+    liars, honest = list(range(SIZE.corrupt_max)), list(range(SIZE.corrupt_max, SIZE.size))
+    sets = decodable_sets(honest)
+    once = comb(DEGREE + 1 + SIZE.corrupt_max, SIZE.corrupt_max)
+    assert (once, len(sets), deciding_honest(SIZE)) == (1365, 3788, 12)
+    assert len(sets) <= steered_sets(SIZE)
+    total = sum(member + 1 for member in sets[0])
 
     def shares(table):
-        blinds = table[:, :, -verification.layout(BOUNDS, SIZE).repetitions :]
-        blinds[:] = noise.field_elements(FIELDS[1].modulus, blinds.shape)
+        blinds = table[:, :, -forged.repetitions :]
+        for member in range(SIZE.size):
+            for at, field in enumerate(FIELDS):
+                point = member + 1
+                blinds[member, at] = (point**12 - total * point**11) % field.modulus
 
+    forged = verification.layout(BOUNDS, SIZE)
     forger = over_norm(0, shares)
-    answers = forger.answers(CHALLENGE, members)
-    assert verdict(forger, answers) == UNDECIDED
-    shape = (len(FIELDS), 3, forger.plan.repetitions)
-    for start in range(0, 12, 4):
-        out = honest[start : start + SIZE.corrupt_max]
-        kept = [member for member in honest if member not in out]
-        table = {m: given.reshape(shape).copy() for m, given in answers.items()}
+    answers = forger.answers(CHALLENGE)
+    assert not verdict(forger, answers).accepted
+    tries = set()
+    for chosen in sets[:: len(sets) // 8]:
+        members = sorted([*liars, *chosen])
+        assert len(members) == SIZE.quorum
+        shape = (len(FIELDS), 3, forged.repetitions)
+        table = {m: answers[m].reshape(shape).copy() for m in members}
         for at, field in enumerate(FIELDS):
-            known = np.stack([table[m][at, Q] for m in kept])
-            words = interpolate_all(field, SIZE.size, kept, known, DEGREE)
+            known = np.stack([table[m][at, Q] for m in chosen])
+            words = interpolate_all(field, SIZE.size, chosen, known, DEGREE)
             for liar in liars:
                 table[liar][at, Q] = words[liar]
         found = verdict(forger, {m: given.reshape(-1) for m, given in table.items()})
-        assert found.off == frozenset(out)
-        assert found.rule is verdicts.Rule.BOUND
+        assert found == verdicts.Verdict(accepted=False, rule=verdicts.Rule.BOUND)
+        code = verification.codes(SIZE)[0][Q]
+        slots = code.reconstruct(members, np.stack([table[m][0, Q] for m in members]))
+        tries.add(tuple((slots.sum(axis=0) % FIELDS[0].modulus).tolist()))
+    assert len(tries) > 7, "another sum of slots each time"

@@ -58,7 +58,7 @@ def test_corrupt_node_convicts_itself_a_hundred_times():
             held.admit(evidence, S.c.plan)
             kept += 1
     assert kept == 1
-    assert held.convictions == {LIAR: True}
+    assert held.standing == {LIAR: True}
 
 
 def test_everything_that_is_kept_of_one_culprit():
@@ -68,8 +68,8 @@ def test_everything_that_is_kept_of_one_culprit():
         for evidence, _ in order:
             if held.wants(evidence, PEER):
                 held.admit(evidence, S.c.plan)
-        assert set(held.convictions.values()) == {True}
-        assert len(held) <= 2 * len(held.convictions)
+        assert set(held.standing.values()) == {True}
+        assert len(held) <= 2 * len(held.standing)
 
 
 def test_culprit_convicts_itself_in_study_after_study():
@@ -168,7 +168,7 @@ def test_evidence_beyond_its_size():
     with pytest.raises(RuleBroken, match="too large"):
         small.admit(evidence, S.c.plan)
     assert docket(evidence_bytes_max=encoded_size(evidence)).admit(evidence, S.c.plan)
-    assert small.convictions == {}
+    assert small.standing == {}
 
 
 def test_stranger_is_accused():
@@ -184,7 +184,7 @@ def test_restart_takes_back_what_was_verified():
     again = docket()
     assert again.restore([admitted.item]) == [admitted.item]
     assert (len(again), again.bytes_held) == (len(held), held.bytes_held)
-    assert again.convictions == {LIAR: True}
+    assert again.standing == {LIAR: True}
     assert not again.wants(two_keys(1), PEER)
     assert codec.decode(admitted.item, Evidence, bytes_max=10**6).culprit == LIAR
     assert admitted.offence is Offence.TWO_ROUND_KEYS

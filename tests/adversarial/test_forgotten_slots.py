@@ -11,7 +11,7 @@ from tests.adversarial.test_killed_anywhere import check, run_with_kills
 from tests.support.town import Town
 
 from pnyx.primitives import codec
-from pnyx.protocol.events import MessageReceived, Persist
+from pnyx.protocol.events import ContributionAcknowledged, MessageReceived, Persist
 from pnyx.protocol.messages import CloseVote, Contribution, MemberInput, RoundBody
 
 
@@ -56,10 +56,31 @@ def power_fails(keeps, at_s: float) -> tuple[Town, bytes]:
     return town, study
 
 
+def gone_for_good(keeps) -> tuple[Town, bytes]:
+    """A contributor whose share of the round everybody acknowledged never comes back."""
+    town, study = in_round(keeps=keeps)
+    plan = town.plan(study)
+    town.run(seconds=0.42)
+    done = {at for _, at, effect in town.log if isinstance(effect, ContributionAcknowledged)}
+    power_failure(town, spared=next(at for at in done if at not in plan.committee))
+    return town, study
+
+
+def another(plan, victim: int) -> int:
+    """A contributor that is not the victim."""
+    return next(index for index in plan.contributors if index != victim)
+
+
 def the_only_contributor_that_is_needed(keeps) -> tuple[Town, bytes]:
     """One owner has no budget left: the target is met only if the one that was killed counts."""
+    poor: list[int] = []
     town, study, victim = run_with_kills(
-        2, back_after=0.05, role="contributor", keeps=keeps, debits=lambda index: index != 5
+        2,
+        back_after=0.05,
+        role="contributor",
+        keeps=keeps,
+        debits=lambda index: index not in poor,
+        told=lambda plan, victim: poor.append(another(plan, victim)),
     )
     check(town, study)
     assert town.model(study)[victim] == 1, "left out"
@@ -104,9 +125,11 @@ def known_to_few_when_closed(keeps) -> tuple[Town, bytes]:
 
     Then the power fails and the contributor is gone: only their disks hold the rest of its shares.
     """
-    town, study = in_round(keeps=keeps, debits=lambda index: index != 5)
+    poor: list[int] = []
+    town, study = in_round(keeps=keeps, debits=lambda index: index not in poor)
     plan = town.plan(study)
     last = next(index for index in plan.contributors if index not in plan.committee)
+    poor.append(another(plan, last))
     name = town.census.node_ids[last]
     held: dict[int, Contribution] = {}
     voted: set[int] = set()
@@ -159,6 +182,7 @@ ATTACKS = {
     "power fails in CLOSE": at(0.21),
     "power fails in RELEASE": at(0.42),
     "power fails in CERTIFY": at(0.46),
+    "gone for good": gone_for_good,
     "a contributor is killed": the_only_contributor_that_is_needed,
     "shown after the close vote": shown_after_the_close_vote,
     "known to few when closed": known_to_few_when_closed,
@@ -173,7 +197,7 @@ LOST = [
     ("/agreement/", "power fails in CLOSE", "two votes in a view"),
     ("/round-key", "power fails in RELEASE", "an honest node is blamed"),
     ("/dealing/", "power fails in RELEASE", "not ended"),
-    ("/envelope/", "power fails in RELEASE", "not ended"),
+    ("/envelope/", "gone for good", "not ended"),
     ("/release", "power fails in CERTIFY", "not ended"),
     ("/reveal", "power fails in CERTIFY", "not ended"),
     ("/header", "power fails in CERTIFY", "two contributions"),

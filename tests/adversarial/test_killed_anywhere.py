@@ -4,6 +4,8 @@ The sum is exact, every contribution is one set of bytes, no slot is signed twic
 acknowledged counts. The disk is the defence: `test_forgotten_slots` takes it away, slot by slot.
 """
 
+from collections.abc import Callable
+
 import pytest
 from tests.support.town import Town
 
@@ -18,10 +20,16 @@ from pnyx.protocol.messages import (
     RoundBody,
     Vote,
 )
+from pnyx.protocol.round.plan import RoundPlan
 
 
 def run_with_kills(
-    when, *, back_after: float, role: str = "member", **options
+    when,
+    *,
+    back_after: float,
+    role: str = "member",
+    told: Callable[[RoundPlan, int], None] = lambda plan, victim: None,
+    **options,
 ) -> tuple[Town, bytes, int]:
     """Round 1; the victim is killed at its `when`-th message, and started again later."""
     town = Town(**options)
@@ -32,6 +40,7 @@ def run_with_kills(
         victim = plan.committee[1]
     else:
         victim = next(i for i in plan.contributors if i not in plan.committee)
+    told(plan, victim)
     count = 0
 
     def wire(sender, receiver, message):

@@ -65,7 +65,7 @@ def settled(shares=None, liars=()) -> direct.Judgement:
 @pytest.mark.parametrize("extra", range(1, 8))
 def test_over_degree_sharing(extra):
     found = settled(over_degree(extra))
-    assert found.rejected == {DEALER: Rule.UNDECIDED}
+    assert found.rejected == {DEALER: Rule.SHARING}
     assert found.accepted == (HONEST,)
     assert found.pool == EVERYBODY, "no honest member is blamed"
 
@@ -111,8 +111,8 @@ def wrong_here_and_there(table):
 
 
 @pytest.mark.parametrize("change", [wrong_for_six, wrong_here_and_there])
-def test_wrong_shares_beyond_the_safe_radius_leave_the_dealer_out(change):
-    assert settled(change).rejected == {DEALER: Rule.UNDECIDED}
+def test_wrong_shares_for_more_than_can_lie_convict_the_dealer(change):
+    assert settled(change).rejected == {DEALER: Rule.SHARING}
 
 
 def test_liars_among_the_members_do_not_reject_an_honest_dealer():

@@ -336,7 +336,7 @@ def test_over_degree_sharing_of_a_verified_contribution(extra):
     plan = verification.layout(BOUNDS, SIZE)
     for column in (0, plan.update, plan.short - 1, plan.data - 1):
         found = rules(over_degree(column, extra), 5)
-        assert found == {Rule.UNDECIDED}, "shares must be opened before anyone is blamed"
+        assert found == {Rule.SHARING}
 
 
 def test_wrong_share_for_one_member(monkeypatch):
@@ -379,7 +379,7 @@ def non_boolean(trial: int) -> Forger:
         (wrapping, Rule.RANGE),
         (wrapping_bits, Rule.RANGE),
         (one_wrap, Rule.RANGE),
-        (over_degree(0, 1), Rule.UNDECIDED),
+        (over_degree(0, 1), Rule.SHARING),
     ],
 )
 def test_a_thousand_of_each_kind(make, rule):

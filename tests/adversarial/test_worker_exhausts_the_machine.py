@@ -29,7 +29,7 @@ pytestmark = [
 ]
 
 PROGRAM = mlp((2, 2, 2))
-LENGTH = PROGRAM.parameter_count + 3
+LENGTH = PROGRAM.shared_count + 3
 TASK = TrainingTask(
     kind="train",
     program=PROGRAM,
@@ -46,7 +46,7 @@ TASK = TrainingTask(
     ),
     model=initial_model(PROGRAM, bytes(32)),
     features=bytes(4 * 2 * 8),
-    labels=bytes(8 * 8),
+    targets=bytes(8 * 8),
     rows=8,
     seed=bytes(32),
 )

@@ -82,3 +82,47 @@ def test_the_accepted_set_is_a_function_of_verdicts_and_answers(case, order):
     for member in found.pool:
         assert all(who in answers[member] for who in found.accepted)
         assert all(member not in verdicts[who].off for who in found.accepted)
+
+
+SETTLED = [committee_size(24, 4, 2, 4), committee_size(14, 2, 2, 2), committee_size(8, 1, 1, 2)]
+
+
+@st.composite
+def starved(draw: st.DrawFn):
+    """Who lacks what: corrupt members omit at will, corrupt contributors starve whom they like.
+
+    Returns the size, the members that answer, contributor -> members that lack it, the whole ones.
+    """
+    size = draw(st.sampled_from(SETTLED))
+    answering = draw(
+        st.sets(
+            st.integers(0, size.size - 1),
+            min_size=size.quorum + size.corrupt_max,
+            max_size=size.size,
+        )
+    )
+    members = sorted(answering)
+    corrupt = draw(st.sets(st.sampled_from(members), max_size=size.corrupt_max))
+    whole = set(range(draw(st.integers(1, 16))))
+    omitted = st.sets(st.sampled_from(sorted(corrupt))) if corrupt else st.just(set())
+    lacks = {who: draw(omitted) for who in whole}
+    most = draw(st.sampled_from([size.corrupt_max, size.corrupt_max + 1, size.size]))
+    for who in range(100, 100 + draw(st.integers(0, 8))):
+        lacks[who] = draw(st.sets(st.sampled_from(members), max_size=most))
+    honest = answering - corrupt
+    return size, members, lacks, {who for who, lacking in lacks.items() if not lacking & honest}
+
+
+@given(starved())
+@settings(deadline=None, max_examples=400)
+def test_whole_contributions_are_lost_only_to_those_that_starve_a_few(case):
+    """The guarantee that `settle` states: at most b·f²/(n - q) whole contributions are lost."""
+    size, members, lacks, whole = case
+    answers = {
+        m: {who: ANSWER for who, lacking in lacks.items() if m not in lacking} for m in members
+    }
+    judgement = direct.settle(size, {who: Verdict(accepted=True) for who in lacks}, answers)
+    few = [who for who in lacks if who not in whole and len(lacks[who]) <= size.corrupt_max]
+    bound = len(few) * size.corrupt_max**2 // (len(members) - size.quorum)
+    assert len(whole - set(judgement.accepted)) <= bound
+    assert len(judgement.pool) >= size.quorum

@@ -57,6 +57,7 @@ EXPECTED = {
     "two headers": {Offence.TWO_CONTRIBUTIONS},
     "bad share": {Offence.WRONG_SHARE, Offence.RANGE},
     "over scale": {Offence.RANGE},
+    "off polynomial": {Offence.SHARING},
     "false dealer": {Offence.BAD_DEALING},
 }
 

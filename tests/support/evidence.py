@@ -189,11 +189,19 @@ def bad_contribution(scene: Scene, rule: Offence) -> Evidence:
         published = bytes(verification.PUBLISHED_BYTES)
         header = scene.c.header(DEALER, payloads, published=published)
         word = "range"
-    else:
+    elif rule is Offence.BOUND:
         payloads, header = over_norm(scene)
         word = "bound"
+    else:
+        payloads, header = no_vector(scene)
+        word = "sharing"
     responses = tuple(scene.responses(DEALER, payloads, header))
     return scene.evidence(DEALER, BadContribution(word, header, responses))
+
+
+def no_vector(scene: Scene) -> tuple[list[bytes], Signed]:
+    """A contribution whose shares lie on no polynomial for two members: one more than can lie."""
+    return scene.dealt(DEALER, lambda m, p: flipped(p) if m < 2 else p)
 
 
 def over_norm(scene: Scene) -> tuple[list[bytes], Signed]:
@@ -261,6 +269,7 @@ def everything() -> dict[str, tuple[Evidence, Offence]]:
         "wrong_share": (wrong_share(s), Offence.WRONG_SHARE),
         "range": (bad_contribution(s, Offence.RANGE), Offence.RANGE),
         "bound": (bad_contribution(s, Offence.BOUND), Offence.BOUND),
+        "sharing": (bad_contribution(s, Offence.SHARING), Offence.SHARING),
         "wrong_release": (wrong_release(s), Offence.WRONG_RELEASE),
         "malformed_release": (malformed_release(s), Offence.WRONG_RELEASE),
         "bad_dealing": (bad_dealing(s), Offence.BAD_DEALING),

@@ -404,9 +404,9 @@ class WrongShare(msgspec.Struct, frozen=True, array_like=True, tag=122):
 
 
 class BadContribution(msgspec.Struct, frozen=True, array_like=True, tag=123):
-    """A contribution whose answers show that it breaks its bounds."""
+    """A contribution whose answers show that it breaks its bounds, or shares no vector."""
 
-    rule: Literal["range", "bound"]
+    rule: Literal["range", "bound", "sharing"]
     header: Signed
     responses: Annotated[tuple[Signed, ...], Meta(max_length=1024)]
 

@@ -4,7 +4,8 @@ A corrupt node holds its own long-term key, so it signs whatever it likes; it ha
 Honest code contains no switches for tests: everything here works on events and effects alone.
 `behaviours.BEHAVIOURS` names each kind; a scenario lists which node shows which.
 
-`over scale` contributes more than the bounds allow; verification rejects and names it.
+`over scale` contributes more than the bounds allow, and `off polynomial` shares of no vector;
+verification rejects and names both.
 """
 
 from collections.abc import Callable, Iterable, Mapping

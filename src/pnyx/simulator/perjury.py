@@ -170,5 +170,6 @@ class Perjurer(Wrapper):
             yield WrongShare(header, opened, responses), header.signer
             yield BadContribution("range", header, responses), header.signer
             yield BadContribution("bound", header, responses), header.signer
+            yield BadContribution("sharing", header, responses), header.signer
             yield TwoBodies(response, response), response.signer
             yield WrongRelease((response,)), response.signer

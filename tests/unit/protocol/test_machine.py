@@ -446,7 +446,7 @@ def test_a_node_that_was_away_asks_for_the_model():
     town = Town()
     town.crash(8)
     study = town.propose(plan=manifest(9, [phase(9, rounds=2)]))
-    assert town.run(town.finished(study))
+    assert town.run(town.finished(study), seconds=3000.0)  # where it is drawn, attempts fail
     town.restart(8)
     assert town.run(town.finished(study))
     assert town.sent(Request, 8)

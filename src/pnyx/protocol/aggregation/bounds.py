@@ -39,11 +39,16 @@ Numbers for norm_max = 4096 with three counts up to 2^20: σ = 827,121 (2^19.7),
 a larger one is refused. Since v is a hash-dependent proof, each of the probabilities above is per
 hash evaluation of whoever cheats (Fiat-Shamir, random-oracle model).
 
-**What the challenge leaves to chance.** A false contribution must pass a test in every
-repetition, on a set of honest members that liars may still choose among `steered_words`: see
-`cheating_log2`. Two repetitions give 2^-41.3 for a committee of 24 with f = 4, l = 2 at the
-fewest answers that decode; `repetitions` takes a third where two would not reach 2^-40 (64
-members, f = 12, l = 4: 2^-45.2 instead of 2^-18.2).
+**What the challenge leaves to chance.** Shares are committed to before the challenge is known, but
+not yet delivered: until the accepted set is fixed, a dealer chooses who holds them and leaders, who
+answers. So a false contribution has a try for every set of honest members that can decide alone;
+`cheating_log2` counts them all, and `repetitions` keeps the sum below 2^-40. For a committee of 24
+with f = 4, l = 2 and four absences, two repetitions would leave 2^-37.1, and three leave 2^-64.1;
+committees of up to 20 take two, 110 members with f = 21, l = 4 five.
+
+The X of 1 to 6 is what such a set of s honest members holds, so there may be several. Two of them
+agree in D members at most; with 2s > k - f and s > 2D there are at most s (Johnson's bound on codes
+of constant weight, 1962), which takes less than ten bits off 2^-128.
 """
 
 from functools import lru_cache
@@ -236,23 +241,37 @@ def layout(bounds: Bounds, size: CommitteeSize) -> Layout:
     return plan
 
 
-def steered_words(size: CommitteeSize) -> int:
-    """Codewords among which a dealer and f liars may choose when the fewest answers decode.
+def deciding_honest(size: CommitteeSize) -> int:
+    """Honest members, at least, on whose answers an accepted contribution rests.
 
-    A decoded product word agrees with a set of 2D + 1 honest members at least, out of 2D + 1 + f;
-    blinds are random, so a dealer can prepare them for every such set. Liars who choose after the
-    challenge multiply the chance of a false contribution by the number of sets.
+    The pool that adds it up is at least a quorum, none of it off a polynomial, f of it corrupt;
+    and a decoded polynomial of degree 2D passes through 2D + 1 honest members (`verdicts`).
     """
-    return comb(2 * size.degree + 1 + size.corrupt_max, size.corrupt_max)
+    return max(2 * size.degree + 1, size.quorum - size.corrupt_max)
+
+
+def steered_sets(size: CommitteeSize) -> int:
+    """Sets of honest members among which dealer, leaders and liars may choose after the challenge.
+
+    Count every corrupt member among some f; the k - f others are honest. Whoever answers, an
+    accepted contribution's polynomials pass through s = `deciding_honest` of these at least. A
+    larger set contains one of exactly s through which they pass too, so sets of s are all there is
+    to count. Fewer corrupt members do not make more sets: f others may be set aside all the same.
+    """
+    return comb(size.size - size.corrupt_max, deciding_honest(size))
 
 
 def cheating_log2(size: CommitteeSize, count: int) -> float:
-    """log₂ of the chance that a false contribution passes `count` repetitions of the tests."""
-    tests = 4 * steered_words(size)  # L and Q, in either field
-    # Degree test: correlated agreement within the unique radius, n/p for each repetition
-    # (Ben-Sasson, Carmon, Ishai, Kopparty and Saraf 2020, theorem 1.6), in either field.
-    degrees = 2 * (size.size**count + size.corrupt_max)
-    return log2(tests + degrees) - count * log2(min(PRIMES))
+    """log₂ of the chance that a false contribution passes `count` repetitions on some set.
+
+    For one set of honest members the shares are fixed before the challenge, and more than 2D of
+    them fix every polynomial, whatever liars answer. If they are false, then one test at least
+    fails identically, in one field: V, where a column is of no degree D; or L or Q, where an
+    equation, blinds included, is false or a blind is of no degree. Passing all tests means passing
+    that one, in every repetition, for which a coefficient, uniform over p values at least, has to
+    hit one of them: p^-count, p the smaller prime. The sets add up (union bound).
+    """
+    return log2(steered_sets(size)) - count * log2(min(PRIMES))
 
 
 @lru_cache(maxsize=64)

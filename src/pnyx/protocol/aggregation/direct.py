@@ -47,9 +47,26 @@ class Judgement(msgspec.Struct, frozen=True):
 def settle(size: CommitteeSize, verdicts: Mapping[int, Verdict], answers: Answers) -> Judgement:
     """Choose the accepted set: the valid contributions that a whole pool of members holds.
 
-    The members that lack most are left out first, as long as a quorum remains: so a few that claim
-    to hold nothing keep nobody's contribution out, nor does a contributor that deals to some only.
-    A pure function: every member that sees the same answers chooses the same set.
+    Members that lack contributions are left out of the pool, as long as a quorum remains. Who goes
+    is decided by the contributions that at most f answering members lack, in two passes:
+
+    1. the members that lack most *of these* go first, until none lacks any;
+    2. what room is left serves the other contributions, those that fewest lack first.
+
+    Then whatever the whole pool holds is accepted. A pure function: every member that sees the same
+    answers chooses the same set.
+
+    **What is guaranteed.** Let n members answer, n >= q + f, at most f of them corrupt, and call a
+    contribution *whole* if all honest ones among them hold a good share, as they do of an honest
+    contribution that reached them. Only corrupt members lack it, so it decides in pass 1. Let b be
+    the contributions that are not whole and decide there too: that some but at most f lack, dealt
+    to leave honest members out. Then at most b·f²/(n - q) whole contributions are lost: none where
+    b = 0, whatever members claim and however many contributions reached some members only.
+
+    For if one is lost, pass 1 ended with a quorum, which keeps j >= 1 corrupt members; of the n - q
+    that went, n - q - f + j at least are honest. Let L be the most that one of the j lacks: each of
+    those that went lacks as many, all of them among the b, each of which at most f lack. So
+    L·(n - q - f + j) <= b·f, and at most j·L <= b·f·j/(n - q - f + j) <= b·f²/(n - q) are lost.
     """
     holders = {
         who: frozenset(m for m, given in answers.items() if who in given) - verdict.off
@@ -57,12 +74,17 @@ def settle(size: CommitteeSize, verdicts: Mapping[int, Verdict], answers: Answer
         if verdict.accepted
     }
     pool = set(answers)
-    lacking = {member: sum(member not in held for held in holders.values()) for member in pool}
+    lacked = {who: len(pool - held) for who, held in holders.items()}
+    deciding = [held for who, held in holders.items() if lacked[who] <= size.corrupt_max]
+    lacking = {member: sum(member not in held for held in deciding) for member in pool}
     while len(pool) > size.quorum:
         worst = max(pool, key=lambda member: (lacking[member], member))
         if not lacking[worst]:
             break
         pool.remove(worst)
+    for who in sorted(holders, key=lambda who: (lacked[who], who)):
+        if len(pool & holders[who]) >= size.quorum:
+            pool &= holders[who]
     enough = len(pool) >= size.quorum
     chosen = {who for who, held in holders.items() if enough and pool <= held}
     return Judgement(

@@ -8,9 +8,21 @@ verdicts. For one contribution, with N answers, at most
 members may be off *all its polynomials together*, V, L and Q in either field and every repetition.
 Within that radius at least 2D + 1 honest members lie on every decoded polynomial, so that liars
 choose none of them (erasing a member for V and then decoding Q with its own radius counts twice:
-tests/adversarial/test_colluding_dealer_steers_verification.py). Beyond it the contribution is
-*undecided*: a dispute, nobody's guilt. A verdict against the contributor (`Rule.RANGE`,
-`Rule.BOUND`) is given only on decoded polynomials, which no f members can bring about.
+tests/adversarial/test_colluding_dealer_steers_verification.py). `Rule.RANGE` and `Rule.BOUND` are
+read off such polynomials only, which no f members can bring about.
+
+Beyond that radius nobody is named but, maybe, the contributor: if *any f* answers, erased, still
+leave no polynomials, it shares no vector at all (`Rule.SHARING`). Otherwise the contribution is
+*undecided*: a dispute, nobody's guilt.
+
+**No honest contributor is convicted of SHARING**, whoever picks the answers. At most f of them are
+not those of its shares. Polynomials are decoded one after the other, V, L, Q, each of its own
+degree d, and members found off one are erased for the next. Suppose that only corrupt members are
+erased so far, r of them: at most f - r of the n - r others are wrong. A polynomial is decoded only
+if 2(f - r) <= n - r - d - 1: two polynomials with f - r errors each would share more than d points
+and be one. So decoding succeeds, finds the contributor's own, and corrupt members off it: none but
+corrupt members are ever erased, and decoding never fails. With n >= 2D + 1 + 2f answers every
+polynomial is decoded, and with n >= D + 1 + 2f V is, which tells whether the shares are shares.
 
 A member that is off may be a liar, or may have been dealt a wrong share: opening its committed
 share tells which. Until then it just cannot add up this contribution.
@@ -46,13 +58,19 @@ class Rule(StrEnum):
         "its shares are not the short integers that its published vector vouches for, or no ballot"
     )
     BOUND = "its update is above the norm bound, or a bit of it is not a bit"
+    SHARING = "its shares are those of no vector: no f lying members could explain its answers"
     UNDECIDED = "its answers lie on no common polynomials: open the shares before blaming anyone"
+
+    @property
+    def convicts(self) -> bool:
+        """Whether only a corrupt contributor can have broken this rule."""
+        return self is not Rule.UNDECIDED
 
 
 class Verdict(msgspec.Struct, frozen=True):
     """Whether a contribution counts, the rule that it broke, and the members off its polynomials.
 
-    `off` is empty for undecided contributions: nobody is named.
+    `off` is empty where answers lie on no common polynomials: no member is named.
     """
 
     accepted: bool
@@ -95,16 +113,13 @@ def judge(
         groups.setdefault(members, []).append(claim)
     shape = (len(FIELDS), CHECKS, layout(bounds, size).repetitions)
     for members, group in groups.items():
-        radius = _radius(len(members), size)
-        if radius is None:
+        if not members:
             verdicts.update({claim.contributor: UNDECIDED for claim in group})
             continue
         table = np.stack([[answers[m][c.contributor] for c in group] for m in members])
         values = table.reshape(len(members), len(group), *shape)
         for claim, verdict in zip(
-            group,
-            _judge_group(size, bounds, group, challenge, members, values, radius),
-            strict=True,
+            group, _judge_group(size, bounds, group, challenge, members, values), strict=True
         ):
             verdicts[claim.contributor] = verdict
     return verdicts
@@ -125,9 +140,11 @@ def _judge_group(
     challenge: bytes,
     members: tuple[int, ...],
     values: IntVector,
-    radius: int,
 ) -> list[Verdict]:
     """Judge contributions answered by the same members: values [members, claims, *shape]."""
+    radius = _radius(len(members), size)
+    if radius is None:
+        return [_undecoded(size, members, values[:, at]) for at in range(len(claims))]
     clean = _on_polynomials(size, members, values)
     wanted = np.stack([_wanted(size, bounds, claim, challenge) for claim in claims])
     holds = _slot_sums(size, members, values) == wanted  # [claims, fields, 2, repetitions]
@@ -138,13 +155,20 @@ def _judge_group(
             continue
         off = _off(size, members, values[:, at], radius)
         if off is None:
-            verdicts.append(UNDECIDED)
+            verdicts.append(_undecoded(size, members, values[:, at]))
             continue
         kept = [position for position, member in enumerate(members) if member not in off]
         kept_members = tuple(members[position] for position in kept)
         sums = _slot_sums(size, kept_members, values[kept, at : at + 1])
         verdicts.append(_verdict(sums[0] == wanted[at], off))
     return verdicts
+
+
+def _undecoded(size: CommitteeSize, members: tuple[int, ...], values: IntVector) -> Verdict:
+    """The verdict where more members are off, or fewer answer, than can be decoded safely."""
+    if _off(size, members, values, size.corrupt_max) is None:
+        return Verdict(accepted=False, rule=Rule.SHARING)
+    return UNDECIDED
 
 
 def _verdict(holds: NDArray[np.bool_], off: frozenset[int]) -> Verdict:
@@ -201,6 +225,8 @@ def _off(
     """Members off the polynomials of one contribution, values [members, *shape]; None if too many.
 
     V comes first: it has the largest distance, and shows wrong shares whatever the blinds are.
+    Polynomials that so many errors leave ambiguous, as only a radius that is not safe can, are
+    passed over.
     """
     kept = list(range(len(members)))
     for check in range(CHECKS):
@@ -209,6 +235,8 @@ def _off(
             for column in values[:, at, check].T:
                 indices = tuple(members[position] for position in kept)
                 left = radius - (len(members) - len(kept))
+                if 2 * left > len(kept) - degree - 1:
+                    continue
                 try:
                     wrong = locate_errors(field, indices, column[kept], degree, left)
                 except DecodingError:

@@ -7,7 +7,8 @@ honest node:
     WrongAnswer      the member: its committed share gives another answer than it signed
     WrongShare       the dealer: a committed share is malformed; or it lies off the polynomials
                      that the answers decode to, although its member answered by it
-    BadContribution  the contributor: its answers decode, and break its bounds
+    BadContribution  the contributor: its answers decode, and break its bounds; or they do not
+                     decode, and no f liars could be the reason
     WrongRelease     the member: its share of the sum is none of the polynomial of the others'
     BadDealing       the dealer: f + 1 committed shares recompute to another commitment
 
@@ -16,10 +17,11 @@ need no assumption at all: an honest node signs once for a slot, restarts includ
 the very header they are for (`VerifyResponse.headers`), so that nobody who signs two headers can
 show it a share that it never held; its dealings are polynomials. The other proofs read polynomials
 off signed answers or shares, and assume that at most f members of *that committee* are corrupt:
-within the safe radius D + 1 (2D + 1) honest members then lie on whatever is decoded. f + 1 can
-convict every honest one, so such proofs count in that committee's study alone (`docket`). They need
-no certificate: an honest member answers one challenge, and an honest contributor signs one header,
-so the honest answers to one challenge speak of the same contribution whoever collected them.
+within the safe radius D + 1 (2D + 1) honest members then lie on whatever is decoded, and answers
+for an honest contributor's shares always decode with f errors (`verdicts`). f + 1 can convict every
+honest one, so such proofs count in that committee's study alone (`docket`). They need no
+certificate: an honest member answers one challenge, and an honest contributor signs one header, so
+the honest answers to one challenge speak of the same contribution whoever collected them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -84,6 +86,7 @@ class Offence(StrEnum):
     WRONG_SHARE = "dealt a share that does not belong to its contribution"
     RANGE = Rule.RANGE.value
     BOUND = Rule.BOUND.value
+    SHARING = Rule.SHARING.value
     WRONG_RELEASE = "released a wrong share"
     BAD_DEALING = "committed to a dealing that is no polynomial"
 
@@ -112,7 +115,7 @@ def offence_of(proof: Proof) -> Offence:
                 raise RuleBroken("two bodies of this kind are no offence")
             return _TWO[kind]
         case BadContribution():
-            return Offence.RANGE if proof.rule == "range" else Offence.BOUND
+            return Offence[proof.rule.upper()]
         case _:
             return _ALWAYS[type(proof)]
 
@@ -232,7 +235,7 @@ class _Court:
         challenge = next(iter(responses.values())).challenge
         claim = self._reader.claim(proof.header)
         verdict = judge_one(self._size, self._bounds, claim, challenge, given)
-        if verdict.rule is not (Rule.RANGE if proof.rule == "range" else Rule.BOUND):
+        if verdict.rule is not Rule[proof.rule.upper()]:
             raise RuleBroken("the answers show no such contribution")
         return proof.header.signer
 

@@ -21,7 +21,6 @@ from contextlib import suppress
 from pnyx.errors import ProtocolError, RuleBroken
 from pnyx.primitives import codec
 from pnyx.protocol.aggregation import direct
-from pnyx.protocol.aggregation.verdicts import Rule
 from pnyx.protocol.events import ContributionsJudged, PeerBlamed, StepReached
 from pnyx.protocol.messages import (
     AbortCertificate,
@@ -380,7 +379,7 @@ class CommitteeMember(MemberState):
         broken = [
             node_ids[who]
             for who, rule in judgement.rejected.items()
-            if rule in (Rule.RANGE, Rule.BOUND)
+            if rule is not None and rule.convicts
         ]
         self.services.emit(
             ContributionsJudged(

@@ -17,6 +17,7 @@ Shares that are not opened here are erased at release like all others.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -63,6 +64,12 @@ from pnyx.protocol.round.values import (
 
 Openings = Sequence[tuple[int, tuple[OpenedShare, ...]]]
 
+_WORDS: dict[Rule | None, Literal["range", "bound", "sharing"]] = {
+    Rule.RANGE: "range",
+    Rule.BOUND: "bound",
+    Rule.SHARING: "sharing",
+}
+
 
 class Disputes:
     """What one member can prove against others in one attempt; each thing is said once."""
@@ -104,10 +111,8 @@ class Disputes:
         value = codec.decode(accepted.value, AcceptValue, bytes_max=VALUE_BYTES_MAX)
         for who, rule in judgement.rejected.items():
             header = closed.headers[who]
-            if rule is Rule.RANGE:
-                self._accuse(who, BadContribution("range", header, value.responses))
-            elif rule is Rule.BOUND:
-                self._accuse(who, BadContribution("bound", header, value.responses))
+            if rule in _WORDS:
+                self._accuse(who, BadContribution(_WORDS[rule], header, value.responses))
         for who, off in judgement.off.items():
             mine = opened(closed.headers[who]) if self._member in off else None
             if mine is not None:

@@ -3,8 +3,8 @@
 Nodes hold different evidence at different times, so what a node holds must not change what it
 selects. A culprit is left out only once a record of the study says so, and a record lists it when
 f + 1 close votes name it (one of them honest, with evidence in hand), or when the round's own
-values convict it: two headers on the closed list, or answers that break a bound. After an abort the
-words of those that gave up name culprits in place of close votes.
+values convict it: two headers on the closed list, or answers that break a bound or a sharing. After
+an abort the words of those that gave up name culprits in place of close votes.
 
 **The cap.** f + 1 corrupt members of one committee can have honest nodes excluded, and whoever is
 left is drawn more often: without a cap they would shrink a study onto a committee of their choice.
@@ -20,7 +20,6 @@ from itertools import pairwise
 from pnyx.errors import RuleBroken
 from pnyx.primitives import codec
 from pnyx.protocol.aggregation.direct import Judgement
-from pnyx.protocol.aggregation.verdicts import Rule
 from pnyx.protocol.messages import CULPRITS_MAX, GiveUp, Indices
 from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.round.values import VALUE_BYTES_MAX, AbortValue, ClosedList
@@ -76,7 +75,7 @@ def _exclude(plan: RoundPlan, *culprits: Collection[int]) -> Indices:
 def _convicted(judgement: Judgement | None) -> list[int]:
     if judgement is None:
         return []
-    return [who for who, rule in judgement.rejected.items() if rule in (Rule.RANGE, Rule.BOUND)]
+    return [who for who, rule in judgement.rejected.items() if rule is not None and rule.convicts]
 
 
 def check_excluded(plan: RoundPlan, excluded: Indices) -> None:

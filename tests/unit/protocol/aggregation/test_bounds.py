@@ -1,6 +1,6 @@
 """Bounds that can be proven, and the layout and repetitions that follow from them."""
 
-from math import log2
+from math import comb, log2
 
 import msgspec
 import pytest
@@ -10,11 +10,12 @@ from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.aggregation.bounds import (
     Bounds,
     cheating_log2,
+    deciding_honest,
     layout,
     repetitions,
-    steered_words,
+    steered_sets,
 )
-from pnyx.protocol.selection import committee_size
+from pnyx.protocol.selection import choose_committee, committee_size
 
 DEMO = Bounds(3145, 3142, 4096, 2**20)
 
@@ -83,9 +84,21 @@ def test_too_long_a_contribution():
 
 
 def test_repetitions_keep_cheating_below_two_to_the_minus_forty():
-    small, large = committee_size(24, 4, 2), committee_size(64, 12, 4)
-    assert (repetitions(small), repetitions(large)) == (2, 3)
-    assert steered_words(small) == 1365
-    assert round(cheating_log2(small, 2), 1) == -41.3
-    assert round(cheating_log2(large, 2), 1) == -18.2
-    assert round(cheating_log2(large, 3), 1) == -45.2
+    """Two, three and five repetitions: the number of sets that can decide grows with k."""
+    tiny, small = committee_size(8, 1, 1, 2), committee_size(24, 4, 2, 4)
+    large = committee_size(110, 21, 4, 19)
+    assert (repetitions(tiny), repetitions(small), repetitions(large)) == (2, 3, 5)
+    assert steered_sets(small) == comb(20, 12) == 125_970
+    assert round(cheating_log2(small, 2), 1) == -37.1
+    assert round(cheating_log2(small, 3), 1) == -64.1
+    assert round(cheating_log2(large, 4), 1) == -23.2
+    assert round(cheating_log2(large, 5), 1) == -50.2
+
+
+@pytest.mark.parametrize("nodes", [6, 9, 12, 36, 100, 1000, 10_000])
+def test_every_committee_gets_as_many_repetitions_as_its_sets_need(nodes):
+    size = choose_committee(nodes)
+    assert deciding_honest(size) > 2 * size.degree
+    assert deciding_honest(size) + size.corrupt_max >= size.quorum
+    assert cheating_log2(size, repetitions(size)) <= -40
+    assert repetitions(size) == 2 or cheating_log2(size, repetitions(size) - 1) > -40

@@ -122,6 +122,20 @@ def test_members_that_claim_to_hold_nothing_keep_no_contribution_out():
     assert judged == direct.Judgement((2, 4), EVERYBODY[len(liars) :], {}, {})
 
 
+def test_contributions_that_a_quorum_holds_count_where_there_is_room_for_them():
+    """Of two that many lack, the one that fewer lack; nobody is left out for the other."""
+    given = {m: dict.fromkeys((2, 4, 9), ANSWER) for m in range(14)}
+    for member in range(3):  # one more than can be lying
+        del given[member][4]
+    for member in range(10, 14):
+        del given[member][9]
+    size = committee_size(14, 2, 2, 2)
+    assert (size.quorum, size.corrupt_max) == (10, 2)
+    judged = direct.settle(size, {2: GOOD, 4: GOOD, 9: GOOD}, given)
+    assert judged.accepted == (2, 4)
+    assert judged.pool == tuple(range(3, 14))
+
+
 def test_the_pool_keeps_a_quorum():
     """Two contributions, each held by a quorum, but not both by one: either can count."""
     given = answers(2, 4)

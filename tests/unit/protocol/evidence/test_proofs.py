@@ -150,12 +150,12 @@ def test_contributions_that_keep_their_bounds():
     c = S.c
     payloads, header = c.payloads(2), c.header(2)
     responses = tuple(S.responses(2, payloads, header))
-    for rule in ("range", "bound"):
+    for rule in ("range", "bound", "sharing"):
         refused(S.evidence(2, BadContribution(rule, header, responses)), "no such contribution")
         refused(S.evidence(2, BadContribution(rule, header, ())), "nobody answered")
-    beyond = everything()["bound"][0]
-    other = replace(beyond.proof, rule="range")
-    refused(S.evidence(DEALER, other), "no such contribution")
+    for rule, said in (("bound", "range"), ("range", "sharing"), ("sharing", "bound")):
+        other = replace(everything()[rule][0].proof, rule=said)
+        refused(S.evidence(DEALER, other), "no such contribution")
 
 
 def test_released_shares_that_are_right_or_none():

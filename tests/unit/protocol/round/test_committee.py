@@ -12,8 +12,8 @@ from pnyx.primitives.signature import QuorumCertificate
 from pnyx.protocol.aggregation.verdicts import Rule
 from pnyx.protocol.aggregation.verification import sum_share
 from pnyx.protocol.agreement import value_hash, vote_statement
-from pnyx.protocol.events import Forget, PeerBlamed, Persist
-from pnyx.protocol.evidence.proofs import check_evidence, offence_of
+from pnyx.protocol.events import ContributionsJudged, Forget, PeerBlamed, Persist
+from pnyx.protocol.evidence.proofs import Offence, check_evidence, offence_of
 from pnyx.protocol.identity import signing_input
 from pnyx.protocol.messages import (
     Certificate,
@@ -396,16 +396,21 @@ def test_a_contributor_beyond_its_bound_is_left_out_and_blamed():
     assert walk.member.judgement.rejected[5] in (Rule.RANGE, Rule.BOUND)
 
 
-def test_a_contribution_that_decides_nothing_blames_nobody():
-    """Three members got shares of something else: a dispute, until shares are opened."""
+def test_a_contribution_of_no_vector_is_left_out_and_its_contributor_convicted():
+    """Three members got shares of something else: more than can lie."""
     walk = Walk()
     walk.contributors = (2, 3, 4, 5)
     honest = walk.c.payloads(5)
     spoilt = {honest[member] for member in (0, 1, 2)}
     walk.c.altered[5] = lambda p: p[:-4] + bytes((p[-4] ^ 1,)) + p[-3:] if p in spoilt else p
     walk.to(Step.CERTIFY)
-    assert walk.member.judgement.rejected == {5: Rule.UNDECIDED}
-    assert walk.box.of(PeerBlamed) == []
+    assert walk.member.judgement.rejected == {5: Rule.SHARING}
+    (judged,) = walk.box.of(ContributionsJudged)
+    assert judged.rejected == (walk.c.plan.census.node_ids[5],)
+    (evidence,) = walk.box.accused
+    assert (evidence.culprit, offence_of(evidence.proof)) == (5, Offence.SHARING)
+    check_evidence(evidence, walk.c.plan, walk.c.folk.cryptos[8])
+    assert codec.decode(walk.member.body, RecordBody, bytes_max=10**6).excluded == (5,)
 
 
 def test_a_round_that_verification_brings_below_its_floor_opens_nothing():

@@ -5,7 +5,7 @@ from contextlib import suppress
 import pytest
 from msgspec.structs import replace
 from tests.support.committee import CHALLENGE, Committee
-from tests.support.evidence import DEALER, LIAR, Scene, flipped, over_norm, two_bodies
+from tests.support.evidence import DEALER, LIAR, Scene, flipped, no_vector, over_norm, two_bodies
 from tests.unit.protocol.round.test_contributor import ME, VECTOR, contributor, decision, sending
 from tests.unit.protocol.round.test_contributor import C as ROUND
 
@@ -60,7 +60,7 @@ def closed_of(headers):
     return S.c.reader.close_value(value, S.c.keys(), S.c.opened)
 
 
-def round_with(payloads, header, lies=()):
+def round_with(payloads, header, lies=(), answering=range(7)):
     """Closed list, judgement and decision of a round with one special contribution."""
     special = codec.decode(header.body, ContributionHeader, bytes_max=10**4).contributor
     headers = {**{who: S.c.header(who) for who in OTHERS}, special: header}
@@ -68,7 +68,7 @@ def round_with(payloads, header, lies=()):
     closed = closed_of([headers[who] for who in sorted(headers)])
     names = headers_root([header_hash(headers[who]) for who in sorted(headers)])
     responses = []
-    for member in range(S.size.size):
+    for member in answering:
         values = [
             S.response(member, who, shares[who], headers[who]).values for who in sorted(headers)
         ]
@@ -115,10 +115,12 @@ def test_member_that_holds_nothing_opens_nothing():
     assert not any(isinstance(each.proof, WrongShare) for each in box.accused)
 
 
-@pytest.mark.parametrize("rule", [Offence.RANGE, Offence.BOUND])
+@pytest.mark.parametrize("rule", [Offence.RANGE, Offence.BOUND, Offence.SHARING])
 def test_contribution_that_its_answers_convict(rule):
     if rule is Offence.BOUND:
         payloads, header = over_norm(S)
+    elif rule is Offence.SHARING:
+        payloads, header = no_vector(S)
     else:
         payloads, header = S.dealt(DEALER, lambda m, p: p)
         honest = codec.decode(header.body, ContributionHeader, bytes_max=10**4)
@@ -145,8 +147,9 @@ def test_f_plus_one_members_show_a_contributor_its_answers():
 
 
 def test_undecided_contribution_is_shown_and_convicts_nobody():
-    lies = {0, 1, 2}
-    closed, judgement, accepted = round_with(S.c.payloads(DEALER), S.c.header(DEALER), lies)
+    """One short of 2D + 1 + 2f answers: a liar among them is enough, and no proof of anything."""
+    payloads, header = S.c.payloads(DEALER), S.c.header(DEALER)
+    closed, judgement, accepted = round_with(payloads, header, {0}, range(6))
     assert judgement.rejected == {DEALER: Rule.UNDECIDED}
     sent = []
     for member in range(S.size.size):

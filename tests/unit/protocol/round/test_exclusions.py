@@ -49,6 +49,7 @@ def test_named_culprits_equivocators_and_contributions_beyond_their_bounds(plan)
     assert excluded_after(plan, closed((4,), (1,)), None) == (1, 4)
     rules = {"n6": Rule.BOUND, "n2": Rule.RANGE, "n3": Rule.UNDECIDED, "n5": None}
     assert excluded_after(plan, closed(), judged(**rules)) == (2, 6)
+    assert excluded_after(plan, closed(), judged(n4=Rule.SHARING)) == (4,)
 
 
 def test_exclusions_stay(plan):
