@@ -209,6 +209,11 @@ SIZES = {
         ["full", [[3], 0.0, "float32"]],
         ["gru", [4, 5, [6, 6, 7, 7], 1, False, True]],
     ],
+    "layers without weights": [
+        ["full", [[1, 1, 1], 0.0, "float32"]],
+        ["full", [[3, 1], 0.0, "float32"]],
+        ["gru", [4, 4, [5], 1 << 24, False, True]],
+    ],
     "attention over a million": [
         ["full", [[1, 1 << 20, 1], 0.0, "float32"]],
         ["attention", [4, 4, 4, None, 0.0, False, None]],
@@ -223,19 +228,28 @@ def test_sizes_that_no_node_has_room_for():
 
 LARGE = [["full", [[2048, 2048], 0.0, "float32"]]]
 COSTS = {
-    "matrices": program(*LARGE, *([["matmul", [4, 4]]] * 900)),
+    "matrices": program(["full", [[1024, 1024], 0.0, "float32"]], *([["matmul", [4, 4]]] * 900)),
+    "many steps of nothing": program(
+        ["full", [[1, 30_000, 1], 0.0, "float32"]],
+        ["full", [[1, 1, 1], 0.0, "float32"]],
+        ["full", [[3, 1], 0.0, "float32"]],
+        ["full", [[3], 0.0, "float32"]],
+        *([["gru", [4, 5, [6, 6, 7, 7], 1, False, True]]] * 15),
+    ),
     "kept results": program(*LARGE, *([["neg", [4]]] * 900)),
     # Each reads eight numbers, and its gradient is as large as the whole table.
     "gradients of a table": program(
-        *([["select", [2, 0, 5]]] * 900),
-        parameters=[parameter("weight", 1_000_000, 8), parameter("bias", 1_000_000)],
+        *([["select", [2, 0, 5]]] * 1200), parameters=[parameter("table", 1_000_000, 8)]
     ),
 }
 
 
 def test_work_and_memory_that_grow_with_every_operation():
     programs = {name: written(each) for name, each in COSTS.items()}
-    assert not without(programs, "of one batch above")
+    answers = judged(programs)
+    assert "the memory of one batch above" in answers.pop("kept results")
+    assert len(answers) == 3
+    assert all("the work of one batch above" in answer for answer in answers.values())
 
 
 ARGUMENTS = {
@@ -275,6 +289,7 @@ ARGUMENTS = {
     "places that are not whole": ["embedding", [2, 0, None]],
     "padding row beyond": ["embedding", [2, 1, 3]],
     "stride of zero": ["max_pool1d", [0, [2], [0], [0]]],
+    "a step beyond all sizes": ["slice", [0, 1, 0, 8, 1 << 25]],
     "another rank": ["conv2d", [0, 2, 3, [1, 1], [0, 0], [1, 1], 1]],
 }
 
@@ -284,8 +299,8 @@ def test_arguments_that_an_operation_does_not_take():
     assert not without(programs, "refused: operation 0 (")
 
 
-def test_a_convolution_cannot_take_the_batch_for_an_axis():
-    """Batch − 2 is no multiple of the batch: no shape of it holds for every batch."""
+def test_no_size_is_less_simple_than_a_multiple_of_the_batch():
+    """What fits for the batch that was audited must fit for every other."""
     operations = [
         ["permute", [0, [1, 0]]],
         ["reshape", [4, [8, 1, -1]]],
@@ -293,7 +308,12 @@ def test_a_convolution_cannot_take_the_batch_for_an_axis():
         ["conv1d", [5, 6, None, [1], [0], [1], 1]],
     ]
     strided = [*operations[:3], ["conv1d", [5, 6, None, [4], [1], [1], 1]]]
-    programs = {"plain": written(program(*operations)), "strided": written(program(*strided))}
+    joined = [["full", [[1, 8], 0.0, "float32"]], ["cat", [[0, 4], 0]]]
+    programs = {
+        "batch - 2": written(program(*operations)),
+        "batch / 4": written(program(*strided)),
+        "batch + 1": written(program(*joined)),
+    }
     assert not without(programs, "no small multiple")
 
 

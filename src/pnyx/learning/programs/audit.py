@@ -36,6 +36,7 @@ from pnyx.learning.programs.sizes import BATCH, at, check_shape, decode_sizes
 MEMORY_BYTES_MAX = 1 << 30
 WORK_MAX = 1 << 36  # operations on numbers for one batch, forwards and backwards
 BATCH_SIZE_MAX = 4096
+TOUCHED_WORK = 8  # of reading or writing a number, backwards too
 PARAMETER_BYTES = 24  # the model, its copy, gradient, velocity, and the update in float64
 
 RULES = (neural, pointwise, shaping)  # entering themselves into OPERATIONS
@@ -130,7 +131,7 @@ class _Audit:
         ]
         outcome = entry.rule(*arguments)
         for result in outcome.results:
-            check_shape(result.shape, self.batch)
+            check_shape(result.shape)
         operands = tuple(value_numbers(entry.kinds, operation.arguments))
         self._charge(outcome, [self.values[each] for each in operands])
         for result in outcome.results:
@@ -160,7 +161,7 @@ class _Audit:
         touched = sum(each.number for each in (*operands, *outcome.results))
         self.memory += at(2 * results + outcome.scratch, self.batch)
         self.transient = max(self.transient, at(results + gradients, self.batch))
-        self.work += at(3 * outcome.work + 2 * touched, self.batch)
+        self.work += at(3 * outcome.work + TOUCHED_WORK * touched, self.batch)
         if self.memory + self.transient > MEMORY_BYTES_MAX:
             raise ValueError(f"brings the memory of one batch above {MEMORY_BYTES_MAX} bytes")
         if self.work > WORK_MAX:

@@ -123,7 +123,7 @@ def read_program(data: bytes) -> Program:
     try:
         program = _DECODER.decode(data)
         canonical = encode_program(program)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError) as error:
         raise TrainingError(f"The program cannot be read ({error}): refuse it.") from error
     if canonical != data:
         raise TrainingError("The program is not written in the one canonical way: refuse it.")

@@ -13,8 +13,6 @@ from pnyx.learning.programs.operations import (
 )
 from pnyx.learning.programs.sizes import Shape, broadcast, is_batch
 
-STEPS_MAX = 4096
-LAYERS_MAX = 8
 _STEP_WORK = 1 << 16  # what one step of a recurrence costs, however small it is
 _STEP_BYTES = 1 << 14
 _EXPONENTIALS = 32  # work for each element of a softmax
@@ -185,9 +183,8 @@ def _recurrence(
     start = starts[0].shape
     require(len(x.shape) == len(start) == 3, "takes sequences of vectors")
     batch, steps = (x.shape[0], x.shape[1]) if batch_first else (x.shape[1], x.shape[0])
-    require(not is_batch(steps) and steps <= STEPS_MAX, f"has over {STEPS_MAX} steps")
-    require(1 <= layers <= LAYERS_MAX, f"has none or more than {LAYERS_MAX} layers")
     directions = 2 if both_ways else 1
+    require(len(parameters) == 4 * directions * layers, "has weights for other layers")
     hidden = start[2]
     fits = all(each.shape == (layers * directions, batch, hidden) for each in starts)
     require(fits, "has a start that does not fit")

@@ -7,16 +7,14 @@ equal for every batch. So a shape that is checked once holds for every batch, th
 an epoch included.
 
 Nothing here can overflow: coefficients of what rules compute stay far below BATCH, because the
-audit bounds every shape before the next rule sees it. A division that leaves a remainder, or a
-difference such as batch − 1, shows as an absurd coefficient, and is refused.
+audit bounds every size, and the memory of every value, before the next rule sees it. A division
+that leaves a remainder, or a difference such as batch − 1, shows as an absurd coefficient, and is
+refused.
 """
-
-from math import prod
 
 from pnyx.learning.programs.format import DIMENSION_MAX, RANK_MAX
 
 BATCH = 1 << 256
-NUMBER_MAX = 1 << 28  # elements of one array at the largest batch: 1 GiB of float32
 
 Shape = tuple[int, ...]
 
@@ -41,16 +39,14 @@ def decode_sizes(sizes: Shape) -> Shape:
     return tuple(size if size > 0 else -size * BATCH for size in sizes)
 
 
-def check_shape(shape: Shape, batch: int) -> None:
-    """Raise ValueError unless each size is c or c · batch, and the whole is small enough."""
+def check_shape(shape: Shape) -> None:
+    """Raise ValueError unless there are few sizes, each c or c · batch with a small c."""
     if len(shape) > RANK_MAX:
         raise ValueError(f"gives {len(shape)} dimensions, above {RANK_MAX}")
     for size in shape:
         times, constant = divmod(size, BATCH)
         if not (1 <= times + constant <= DIMENSION_MAX and (times == 0 or constant == 0)):
             raise ValueError("gives a size that is no small multiple of 1 or of the batch")
-    if at(prod(shape), batch) > NUMBER_MAX:
-        raise ValueError(f"gives more than {NUMBER_MAX} numbers")
 
 
 def broadcast(*shapes: Shape) -> Shape:
