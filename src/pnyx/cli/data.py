@@ -67,6 +67,23 @@ def import_data(
     say(f"Added {report.rows_added} of {report.rows_read} rows to {report.category}.")
 
 
+@app.command()
+def example(
+    directory: Annotated[Path, typer.Argument(help="New directory for the two files.")],
+    person: Annotated[int, typer.Option(min=1, max=36, help="Whose data, of 36 people.")] = 1,
+) -> None:
+    """Write example data to import: a person's phone movements as CSV, and a mapping for them.
+
+    They come from the WISDM study, whose terms are written beside them.
+    Example: pnyx data example samples --person 3
+    """
+    from pnyx.demo.activity import write_example
+
+    for path in write_example(directory, person):
+        say(f"Wrote {path}.")
+    say(f"Try: pnyx data import {directory / 'windows.csv'} --mapping {directory / 'mapping.toml'}")
+
+
 @app.command("list")
 def list_data(
     directory: Directory,

@@ -1,6 +1,5 @@
 """`pnyx study`: propose studies, follow them, and check their results."""
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,22 +80,13 @@ def check(file: StudyFileArgument, as_json: Json = False) -> None:
 
     Example: pnyx study check study.toml
     """
+    from pnyx.api import figures as figures_of
     from pnyx.node.learning import read_manifest_body
     from pnyx.node.proposal import read_proposal
-    from pnyx.protocol.privacy import epsilon, study_rho
 
     proposal = read_proposal(file, _NO_NETWORK, _NO_NODE)
     manifest = read_manifest_body(proposal.manifest)
-    figures = {
-        "title": manifest.title,
-        "columns": len(manifest.columns),
-        "parameters": len(proposal.model) // 4,
-        "rounds": manifest.rounds,
-        "cohort_min": manifest.cohort_min,
-        "vector_length": max(phase.bounds.length for phase in manifest.phases),
-        "phases": [phase.kind for phase in manifest.phases],
-        "epsilon": None if math.isinf(cost := epsilon(study_rho(manifest))) else round(cost, 4),
-    }
+    figures = figures_of(proposal)
     if as_json:
         print_json(figures)
         return
@@ -163,13 +153,22 @@ def list_studies(directory: Directory, as_json: Json = False) -> None:
 
 
 @app.command()
-def status(study: StudyArgument, directory: Directory, as_json: Json = False) -> None:
+def status(
+    study: StudyArgument,
+    directory: Directory,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until the study is finished, round by round.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Show the certified rounds of a study.
 
-    Example: pnyx study status 4f19
+    Example: pnyx study status 4f19 --wait
     """
     from pnyx.node.control import Result, StudyResult, call
 
+    if wait:
+        _wait(directory, study)
     found = call(layout_of(directory), Result(study), StudyResult)
     if as_json:
         print_json({"summary": found.summary, "rounds": found.rounds})
@@ -180,6 +179,19 @@ def status(study: StudyArgument, directory: Directory, as_json: Json = False) ->
         ("ROUND", "KIND", "CONTRIBUTORS", "RESULT"),
         [(str(r.round_number), r.kind, str(r.contributors), _outcome(r)) for r in found.rounds],
     )
+
+
+def _wait(directory: Path, study: str) -> None:
+    """Wait for the end; Ctrl-C stops the waiting, not the study."""
+    from pnyx.api import connect
+
+    def tell(summary: "StudySummary") -> None:
+        say(f"{summary.rounds_certified} of {summary.rounds} rounds are certified.")
+
+    try:
+        connect(layout_of(directory).root).study(study).wait(progress=tell)
+    except KeyboardInterrupt:
+        say("Stopped waiting; the study goes on: ask for its status again whenever you like.")
 
 
 @app.command()
@@ -237,21 +249,9 @@ def verify(
 
     Example: pnyx study verify study.bundle --network network.json
     """
-    from pnyx.errors import PnyxError
-    from pnyx.node.bundle import BUNDLE_BYTES_MAX, read_bundle, verify_bundle
-    from pnyx.node.enrolment import read_file, verifying_crypto
-    from pnyx.node.network import read_network
+    from pnyx.api import verify as verified
 
-    crypto = verifying_crypto()
-    # At time 0: a proof outlives the census under which the study ran.
-    known = read_network(network, crypto, now=0)
-    content = read_file(bundle, BUNDLE_BYTES_MAX, "The bundle")
-    try:
-        found = verify_bundle(read_bundle(content), known.census, crypto)
-    except PnyxError as error:
-        raise PnyxError(
-            f"{bundle} proves nothing ({str(error).rstrip('.')}); do not use its result."
-        ) from error
+    found = verified(bundle, network)
     opened = [body for body in found.rounds if body.round_number > 0]
     if as_json:
         print_json(

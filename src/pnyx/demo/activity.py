@@ -7,12 +7,16 @@ hyper-parameters. `benchmarks/demo_accuracy.py` reproduces the figures and says 
 from importlib import resources
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 
+from pnyx.errors import ConfigError
 from pnyx.learning import Hyperparameters, Program, mlp
 from pnyx.protocol.manifest import Range
+from pnyx.vault.files import describe
 
 CATEGORY = "activity.windows"
 USERS = range(1, 37)
@@ -88,3 +92,30 @@ def demo_hyperparameters() -> Hyperparameters:
         alone_epochs=40,
         alone_learning_rate=0.3,
     )
+
+
+def write_example(directory: Path, user: int) -> tuple[Path, ...]:
+    """Write one user's windows as a CSV file, a mapping, and the licence note. Raises ConfigError.
+
+    Nothing is written over.
+    """
+    columns = [f'[columns.{name}]\ntype = "float"\n' for name in FEATURES]
+    classes = msgspec.json.encode(LABELS).decode()
+    columns.append(f'[columns.{LABEL_COLUMN}]\ntype = "text"\nclasses = {classes}\n')
+    table = owner_table(user).select([*FEATURES, LABEL_COLUMN])
+    windows = pa.BufferOutputStream()
+    pyarrow.csv.write_csv(table, windows, pyarrow.csv.WriteOptions(quoting_style="none"))
+    files = {
+        "windows.csv": windows.getvalue().to_pybytes(),
+        "mapping.toml": "\n".join([f'category = "{CATEGORY}"\n', *columns]).encode(),
+        "LICENCE-NOTE.md": windows_path().with_name("LICENCE-NOTE.md").read_bytes(),
+    }
+    try:
+        directory.mkdir(parents=True)
+        for name, content in files.items():
+            (directory / name).write_bytes(content)
+    except OSError as error:
+        raise ConfigError(
+            f"{directory} cannot be made ({describe(error)}); name a new directory."
+        ) from error
+    return tuple(directory / name for name in files)

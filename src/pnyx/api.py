@@ -1,0 +1,271 @@
+"""What a proposer does, from Python: `import pnyx` gives these names.
+
+    study = pnyx.Study(title=..., columns=[...], model=pnyx.export(module, loss, example), ...)
+    node = pnyx.connect("~/pnyx/node")        # a node that runs on this machine
+    proposed = node.propose(study)
+    proposed.wait()
+    proposed.result().load_into(module)
+
+It talks to the running node through its control socket, as the commands do, and everything raises
+`pnyx.errors.PnyxError` with one sentence.
+"""
+
+import math
+import secrets
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pnyx.config import parse_toml
+from pnyx.errors import ConfigError, PnyxError
+from pnyx.learning.programs import Program, read_program
+from pnyx.learning.programs.models import PARAMETER_DTYPE
+from pnyx.node.bundle import BUNDLE_BYTES_MAX, VerifiedStudy, read_bundle, verify_bundle
+from pnyx.node.control import (
+    Export,
+    ExportedBundle,
+    NodeStatus,
+    Propose,
+    Result,
+    RoundSummary,
+    Status,
+    Studies,
+    StudyResult,
+    StudySummary,
+    call,
+)
+from pnyx.node.enrolment import read_file, replace_file, verifying_crypto
+from pnyx.node.keystore import NodeLayout
+from pnyx.node.learning import read_manifest_body
+from pnyx.node.network import read_network
+from pnyx.node.proposal import Proposal, StudyFile, make_proposal, read_proposal
+from pnyx.protocol.manifest import Manifest
+from pnyx.protocol.privacy import epsilon, study_rho
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from pnyx.learning.programs.export import Exported
+
+POLL_S = 1.0
+_NOBODY = bytes(32)
+
+
+class Study:
+    """A study to propose; the keyword arguments are the keys of a study file.
+
+    model: what `pnyx.export` gave, or a mapping such as {"hidden": [64], "classes": 6}. phases: as
+    in the file; or give `rounds` and `contributors` for training and one evaluation. `pnyx study
+    new` writes a file with every key explained.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: "Exported | Mapping[str, object] | None" = None,
+        phases: Sequence[Mapping[str, object]] | None = None,
+        rounds: int = 20,
+        contributors: int = 40,
+        **keys: Any,
+    ) -> None:
+        self._files: dict[str, bytes] = {}
+        if isinstance(model, Mapping):
+            keys["model"] = dict(model)
+        elif model is not None:
+            self._files = {"model.json": model.program, "model.safetensors": model.weights}
+            keys["model"] = {"program": "model.json", "weights": "model.safetensors"}
+        if phases is None:
+            drawn = {"target": contributors, "drawn": math.ceil(1.25 * contributors)}
+            phases = [
+                {"kind": "train", "rounds": rounds, **drawn},
+                {"kind": "evaluate", "rounds": 1, **drawn},
+            ]
+        keys = {"cohort_min": 32, "join_window_s": 600.0, "phases": [*phases], **keys}
+        self._text = msgspec.toml.encode(keys)
+        parse_toml(self._text, StudyFile, "The study", ConfigError)
+
+    def save(self, path: Path | str) -> None:
+        """Write a study file, and its model beside it, for `pnyx study propose`."""
+        target = Path(path)
+        for name, content in {target.name: self._text, **self._files}.items():
+            replace_file(target.with_name(name), content)
+
+    def check(self) -> dict[str, object]:
+        """What `pnyx study check` says: sizes, rounds, and the privacy cost (None: no bound)."""
+        return figures(self.proposal(_NOBODY, _NOBODY))
+
+    def proposal(self, network: bytes, proposer: bytes) -> Proposal:
+        """The signed-to-be manifest and the model it begins with. Raises ConfigError."""
+        study = parse_toml(self._text, StudyFile, "The study", ConfigError)
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in self._files.items():
+                (Path(folder) / name).write_bytes(content)
+            source = str(Path(folder) / "The study")
+            try:
+                return make_proposal(study, network, proposer, secrets.token_bytes(32), source)
+            except ConfigError as error:
+                raise ConfigError(str(error).replace(f"{folder}/", "")) from error
+
+
+def figures(proposal: Proposal) -> dict[str, object]:
+    """What the nodes of a proposal would do, in numbers."""
+    manifest = read_manifest_body(proposal.manifest)
+    cost = epsilon(study_rho(manifest))
+    return {
+        "title": manifest.title,
+        "columns": len(manifest.columns),
+        "parameters": len(proposal.model) // PARAMETER_DTYPE.itemsize,
+        "rounds": manifest.rounds,
+        "cohort_min": manifest.cohort_min,
+        "vector_length": max(phase.bounds.length for phase in manifest.phases),
+        "phases": [phase.kind for phase in manifest.phases],
+        "epsilon": None if math.isinf(cost) else round(cost, 4),
+    }
+
+
+class StudyOutcome(msgspec.Struct, frozen=True):
+    """A study's certified rounds, and the model that they led to."""
+
+    summary: StudySummary
+    rounds: tuple[RoundSummary, ...]
+    manifest: Manifest
+    model: bytes
+
+    def parameters(self) -> dict[str, NDArray[np.float32]]:
+        """The shared parameters of the model, by name. Raises PnyxError when there is no model."""
+        if not self.model or not self.manifest.program:
+            raise PnyxError("This study has no model, or the node does not hold it yet.")
+        return _named(read_program(self.manifest.program), self.model)
+
+    def load_into(self, module: "nn.Module") -> None:
+        """Put the shared parameters into the module that was exported; local ones stay."""
+        import torch
+
+        arrays = {name: torch.from_numpy(array.copy()) for name, array in self.parameters().items()}
+        module.load_state_dict(arrays, strict=False)
+
+
+def _named(program: Program, model: bytes) -> dict[str, NDArray[np.float32]]:
+    numbers = np.frombuffer(model, PARAMETER_DTYPE)
+    found, start = {}, 0
+    for parameter in program.parameters:
+        if not parameter.local:
+            part = numbers[start : start + parameter.size]
+            found[parameter.name] = part.reshape(parameter.shape)
+            start += parameter.size
+    return found
+
+
+class ProposedStudy:
+    """A study that a node knows."""
+
+    def __init__(self, layout: NodeLayout, study: str) -> None:
+        self._layout = layout
+        self.id = study
+
+    def __repr__(self) -> str:
+        return f"ProposedStudy({self.id[:12]})"
+
+    def status(self) -> StudySummary:
+        """Where it stands."""
+        return self._found().summary
+
+    def wait(
+        self,
+        *,
+        timeout_s: float = math.inf,
+        progress: Callable[[StudySummary], None] | None = None,
+    ) -> StudySummary:
+        """Wait until it is finished, telling each new round. Raises PnyxError after `timeout_s`."""
+        ends, told = time.monotonic() + timeout_s, -1
+        while True:
+            summary = self.status()
+            if progress is not None and summary.rounds_certified != told:
+                told = summary.rounds_certified
+                progress(summary)
+            if summary.finished:
+                return summary
+            if time.monotonic() > ends:
+                raise PnyxError(
+                    f"The study has {summary.rounds_certified} of {summary.rounds} rounds; "
+                    "wait again, nothing is lost."
+                )
+            time.sleep(POLL_S)
+
+    def result(self) -> StudyOutcome:
+        """Its certified rounds and its model so far."""
+        found = self._found()
+        bundle = read_bundle(self._bundle())
+        manifest = read_manifest_body(bundle.manifest.body)
+        return StudyOutcome(found.summary, found.rounds, manifest, found.model)
+
+    def save_bundle(self, path: Path | str) -> None:
+        """Write everything that proves the result, for `pnyx.verify`."""
+        replace_file(Path(path), self._bundle())
+
+    def _found(self) -> StudyResult:
+        return call(self._layout, Result(self.id), StudyResult)
+
+    def _bundle(self) -> bytes:
+        return call(self._layout, Export(self.id), ExportedBundle).content
+
+
+class Node:
+    """A node that runs on this machine; see `connect`."""
+
+    def __init__(self, layout: NodeLayout) -> None:
+        self._layout = layout
+
+    def status(self) -> NodeStatus:
+        """How the node is."""
+        return call(self._layout, Status(), NodeStatus)
+
+    def studies(self) -> list[StudySummary]:
+        """The studies that it knows."""
+        return call(self._layout, Studies(), list[StudySummary])
+
+    def study(self, digits: str) -> ProposedStudy:
+        """A study by the first digits of its id."""
+        return ProposedStudy(
+            self._layout, call(self._layout, Result(digits), StudyResult).summary.study
+        )
+
+    def propose(self, study: Study | Path | str) -> ProposedStudy:
+        """Propose a study, or the one in a study file, to the node's network. Raises PnyxError."""
+        status = self.status()
+        who = status.network_id, bytes.fromhex(status.node_id)
+        made = (
+            study.proposal(*who) if isinstance(study, Study) else read_proposal(Path(study), *who)
+        )
+        request = Propose(made.manifest, made.model)
+        return ProposedStudy(self._layout, call(self._layout, request, StudySummary).study)
+
+
+def connect(directory: Path | str) -> Node:
+    """The running node of a directory. Raises PnyxError when none runs there."""
+    node = Node(NodeLayout(Path(directory).expanduser().absolute()))
+    node.status()
+    return node
+
+
+def verify(bundle: Path | str, network: Path | str) -> VerifiedStudy:
+    """Check a study's whole chain of records, with no node and no key of one's own.
+
+    Raises PnyxError when it proves nothing.
+    """
+    crypto = verifying_crypto()
+    # At time 0: a proof outlives the census under which the study ran.
+    known = read_network(Path(network), crypto, now=0)
+    content = read_file(Path(bundle), BUNDLE_BYTES_MAX, "The bundle")
+    try:
+        return verify_bundle(read_bundle(content), known.census, crypto)
+    except PnyxError as error:
+        raise PnyxError(
+            f"{bundle} proves nothing ({str(error).rstrip('.')}); do not use its result."
+        ) from error
