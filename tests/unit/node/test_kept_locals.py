@@ -1,0 +1,59 @@
+"""The daemon keeps what a task trained for its owner, and gives the protocol the rest."""
+
+import numpy as np
+import pytest
+
+from pnyx.errors import TrainingError
+from pnyx.learning.task import TrainingOutcome
+from pnyx.node.daemon import Daemon
+from pnyx.protocol.events import ConsentDeclined, StartTraining, TrainingFailed, TrainingFinished
+from pnyx.vault import StudyRequest, Vault
+
+STUDY = b"s" * 32
+STARTED = StartTraining(STUDY, 3, b"manifest", b"model", attempt=1)
+OUTCOME = TrainingOutcome(np.arange(5, dtype="<i8").tobytes(), {}, local=b"an owner's own")
+
+
+@pytest.fixture
+def daemon(tmp_path):
+    with Vault.open(tmp_path / "vault", bytes(range(32))) as vault:
+        request = StudyRequest(
+            study=STUDY, purpose="p", columns={"c": ("x",)}, epsilon=1.0, rounds=9
+        )
+        vault.consents.record(request, accepted=True, decided_by="owner", now=0.0, expires=1e12)
+        made = Daemon.__new__(Daemon)
+        made.vault = vault
+        made.heard = []
+        made.deliver = made.heard.append
+        yield made
+
+
+def test_local_parameters_go_to_the_vault_and_nowhere_else(daemon):
+    daemon._on_trained(STARTED, OUTCOME)
+    assert daemon.vault.locals.get(STUDY) == b"an owner's own"
+    (finished,) = daemon.heard
+    assert isinstance(finished, TrainingFinished)
+    assert finished.vector.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_task_without_any_leaves_what_was_kept(daemon):
+    daemon._on_trained(STARTED, OUTCOME)
+    daemon._on_trained(STARTED, TrainingOutcome(OUTCOME.vector, {}))
+    assert daemon.vault.locals.get(STUDY) == b"an owner's own"
+
+
+def test_a_task_that_ends_after_the_withdrawal_leaves_nothing(daemon):
+    daemon._on_trained(STARTED, OUTCOME)
+    daemon.withdraw(STUDY)
+    assert daemon.vault.locals.get(STUDY) == b""
+    daemon._on_trained(STARTED, OUTCOME)
+    assert daemon.vault.locals.get(STUDY) == b""
+    kinds = [type(event) for event in daemon.heard]
+    assert kinds == [TrainingFinished, ConsentDeclined, TrainingFailed]
+
+
+def test_a_failed_task_says_why(daemon):
+    daemon._on_trained(STARTED, TrainingError("It could not be."))
+    (failed,) = daemon.heard
+    assert isinstance(failed, TrainingFailed)
+    assert "It could not be." in repr(failed)
