@@ -37,7 +37,17 @@ from pnyx.protocol.round.plan import RoundPlan
 from pnyx.simulator.crypto import IdealCrypto
 
 BYTES_MAX = 2**24
-LIAR = 6  # leads the first view of round 1
+
+
+def first_leader() -> int:
+    """Who leads the first view of round 1 of the study that follows."""
+    town = Town()
+    study = town.propose()
+    town.run(town.in_round(study, 1))
+    return town.plan(study).committee[0]
+
+
+LIAR = first_leader()
 Meddle = Callable[[Town, int, Message], None]
 
 

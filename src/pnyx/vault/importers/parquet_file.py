@@ -41,7 +41,7 @@ def read_parquet(
     places = [wanted.index(column) if column in wanted else -1 for column in header]
     try:
         yield from reader.read(_rows(parquet, wanted, places))
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _invalid(name, error) from error
 
 
