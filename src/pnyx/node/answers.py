@@ -40,7 +40,7 @@ from pnyx.node.control import (
 )
 from pnyx.node.daemon import Daemon, Observer
 from pnyx.node.learning import published_statistics
-from pnyx.node.queries import QueryLimits, columns_read, first_rows, rows_for
+from pnyx.node.queries import QueryLimits, columns_read, first_rows
 from pnyx.protocol.events import Notice, RequestRefused, StudyProposed
 from pnyx.protocol.manifest import StudyPhase, study_id
 from pnyx.protocol.privacy import epsilon, phase_rho, study_rho
@@ -151,7 +151,7 @@ class Answers:
         def read(names: Sequence[str]) -> dict[str, Array]:
             return self.daemon.vault.collections.columns(manifest.category, names)
 
-        rows = await rows_for(manifest, read, PREVIEW_LIMITS)
+        rows = await self.daemon.rows_for(manifest, read, PREVIEW_LIMITS)
         columns = (*manifest.columns, *filter(None, [manifest.label]))
         return StudyPreview(len(rows.features), columns, first_rows(rows, PREVIEW_ROWS))
 
