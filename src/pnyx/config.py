@@ -43,7 +43,7 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 class NodeSection(_Section, frozen=True):
     """What this node does; `network` names the authority's file, relative to the node directory.
 
-    `sandbox`: whether the training worker has to be confined fully, or as far as the system can.
+    `sandbox`: whether training and queries have to be confined fully, or as far as the system can.
     """
 
     serve_as_actor: bool = True

@@ -5,7 +5,9 @@ unchecked, gives nothing away and stays within its bounds.
 """
 
 import resource
+import shutil
 import socket
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -16,12 +18,13 @@ import pytest
 from pnyx.errors import QueryError
 from pnyx.query import process as query_process
 from pnyx.query.compile import read_query
-from pnyx.query.frames import InputColumn, QueryRows, QueryTask
+from pnyx.query.frames import InputColumn, QueryData, QueryRows, QueryTask
 from pnyx.query.grammar import parse
 from pnyx.query.process import RECEIVE_BYTES, QueryProcess
 
 MEMORY_BYTES_MAX = 256 << 20
 OF_A_CHILD = 160 << 20  # what it holds before its query
+CPU_SECONDS_MAX = 1
 WALL_SECONDS_MAX = 20.0
 SECRET = 424242.0
 
@@ -195,18 +198,22 @@ def run(sql: str) -> tuple[QueryRows | QueryError, int]:
     """Run SQL that nobody checked; return what came of it and the child's peak memory."""
     numbers = InputColumn("float", np.arange(1000, dtype="<f8").tobytes())
     texts = InputColumn("text", ["ab"] * 1000)
-    child = QueryProcess(QueryTask(sql, (numbers, texts), 1, -1, 1 << 16, MEMORY_BYTES_MAX, 0))
+    data = QueryData((numbers, texts), MEMORY_BYTES_MAX, CPU_SECONDS_MAX)
+    child = QueryProcess(data, QueryTask(sql, 1, -1, 1 << 16))
     peak = 0
     deadline = time.monotonic() + WALL_SECONDS_MAX
     try:
         child.connection.sendall(child.request)
+        while not child.hear_confinement(child.connection.recv(RECEIVE_BYTES)):
+            pass
+        child.connection.sendall(child.question)
         child.connection.settimeout(0.02)
         answer = None
         while answer is None:
             assert time.monotonic() < deadline, "the child outlived its bound on CPU time"
             peak = max(peak, peak_memory(child.process_id))
             try:
-                answer = child.read(child.connection.recv(RECEIVE_BYTES))
+                answer = child.hear_rows(child.connection.recv(RECEIVE_BYTES))
             except TimeoutError:
                 continue
         return answer, peak
@@ -269,17 +276,148 @@ def test_child_stays_within_memory_and_time(sql, places):
     assert peak < MEMORY_BYTES_MAX + OF_A_CHILD
 
 
-@pytest.mark.parametrize("name", ["read_csv", "read_text", "copy_to", "attach_new_file"])
-def test_process_holds_when_duckdb_would_not(name, places, monkeypatch):
-    """With DuckDB's own locks off, the process can still open no file."""
-    opened = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from pnyx.query import child; "
-        "child._SETTINGS['enable_external_access'] = 'true'; child.main()"
+# Neither the language nor a lock of DuckDB is left: any statement, with any setting, is obeyed.
+UNLOCKED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pnyx.query import child
+from pnyx.query.frames import QueryRows
+from pnyx.sandbox import Confinement, confinement
+
+def obey(connection, task):
+    for statement in connection.extract_statements(task.sql):
+        found = connection.execute(statement).fetchall()
+    return QueryRows(len(found), ())
+
+child._SETTINGS = {"threads": "1", "async_threads": "0", "autoinstall_known_extensions": "false"}
+child._lock_settings = lambda connection: None
+child._run = obey
+"""
+DEFENCES = {
+    "all": "",
+    "filter": "confinement.landlock.restrict = lambda *_, **__: 0\n"
+    "confinement.Limits.impose = lambda self: False\n",
+    "landlock": "confinement._filter_calls = lambda *_: False\n"
+    "confinement.Limits.impose = lambda self: False\n",
+    "none": "nothing = Confinement(landlock_version=0, system_calls=False, limits=False)\n"
+    "child.confine = lambda *_, **__: nothing\n",
+}
+AGAINST_FILES = (
+    *("read_csv", "read_csv_password_file", "read_text", "read_blob", "glob", "sniff_csv"),
+    *("replacement_scan_of_a_text", "query", "copy_from", "copy_to", "copy_query_to"),
+    *("export_database", "attach_new_file"),
+)
+
+
+@pytest.fixture
+def unlocked(monkeypatch):
+    """Run SQL in a child without DuckDB's locks, that keeps some of the sandbox's defences."""
+
+    def run_with(defences: str, sql: str, more: str = "") -> QueryRows | QueryError:
+        script = f"{UNLOCKED}{DEFENCES[defences]}{more}\nchild.main()"
+        monkeypatch.setattr(query_process, "_START", script)
+        return run(sql)[0]
+
+    return run_with
+
+
+@pytest.mark.parametrize("name", AGAINST_FILES)
+def test_sandbox_bars_files_when_duckdb_does_not(name, places, unlocked):
+    sql = written(READS[name], places).replace("COPY data FROM", "COPY copied FROM")
+    gained = {defences: gains(defences, sql, places["out"], unlocked) for defences in DEFENCES}
+    assert gained == {"all": False, "filter": False, "landlock": False, "none": True}
+
+
+def gains(defences, sql: str, out: Path, unlocked) -> bool:
+    """Whether a statement reads anything, or leaves a file."""
+    outcome = unlocked(defences, f"CREATE TABLE copied (a DOUBLE); {sql}")
+    written_there = out.exists()
+    if out.is_dir():
+        shutil.rmtree(out)
+    out.unlink(missing_ok=True)
+    return written_there or (isinstance(outcome, QueryRows) and outcome.rows > 0)
+
+
+def test_sandbox_bars_the_network_when_duckdb_does_not(tmp_path, unlocked):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        sql = (
+            f"SET home_directory = '{tmp_path}'; SET extension_directory = '{tmp_path}'; "
+            f"FORCE INSTALL spatial FROM 'http://127.0.0.1:{server.getsockname()[1]}'"
+        )
+        called = []
+        listening = threading.Thread(target=hang_up_on_callers, args=(server, called))
+        listening.start()
+        for defences in ("all", "filter"):
+            assert isinstance(unlocked(defences, sql), QueryError)
+            assert not called
+        assert isinstance(unlocked("none", sql), QueryError)  # it calls, and is not answered
+        server.shutdown(socket.SHUT_RDWR)
+        listening.join()
+        assert called, "no attack"
+
+
+def hang_up_on_callers(server: socket.socket, called: list[object]) -> None:
+    with suppress(OSError):  # the server is shut down
+        while True:
+            caller, address = server.accept()
+            called.append(address)
+            caller.close()
+
+
+TAKEN_OVER = {
+    "socket": "socket.socket()",
+    "unix_socket": "socket.socket(socket.AF_UNIX)",
+    "thread": "threading.Thread(target=int).start()",
+    "process": "os.fork()",
+    "program": "os.execv('/bin/true', ['true'])",
+    "signal": "os.kill(os.getppid(), 0)",
+    "descriptor": "os.pipe()",
+}
+
+
+@pytest.mark.parametrize("act", TAKEN_OVER.values(), ids=TAKEN_OVER.keys())
+@pytest.mark.parametrize("defences", ["all", "filter"])
+def test_child_that_is_taken_over_is_ended_at_its_first_try(defences, act, unlocked):
+    """As if an error in DuckDB ran an attacker's code."""
+    more = f"import os, socket, threading\nchild._run = lambda *_: {act}\n"
+    outcome = unlocked(defences, "", more)
+    assert "asked the system for what no query needs" in str(outcome)
+
+
+def test_memory_of_a_query_is_never_executable(unlocked):
+    more = (
+        "import mmap\n"
+        "def run(*_):\n"
+        "    mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | {more})\n"
+        "    return QueryRows(0, ())\n"
+        "child._run = run\n"
     )
-    monkeypatch.setattr(query_process, "_START", opened)
-    outcome, _ = run(written(READS[name], places))
+    private = more.replace("mmap.mmap(-1, 4096, ", "mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | 0x20, ")
+    assert isinstance(unlocked("all", "", private.format(more=0)), QueryRows)
+    outcome = unlocked("filter", "", private.format(more="mmap.PROT_EXEC"))
     assert isinstance(outcome, QueryError)
-    assert not places["out"].exists()
+
+
+@pytest.mark.parametrize("defences", ["filter", "landlock", "none"])
+def test_query_is_not_sent_where_the_sandbox_is_required_and_incomplete(defences, monkeypatch):
+    script = f"{UNLOCKED}{DEFENCES[defences]}\nchild.main()"
+    monkeypatch.setattr(query_process, "_START", script)
+    for sandbox in ("require", "best"):
+        column = InputColumn("int", bytes(8))
+        data = QueryData((column,), MEMORY_BYTES_MAX, CPU_SECONDS_MAX)
+        child = QueryProcess(data, QueryTask("", 1, -1, 1), sandbox)
+        try:
+            child.connection.sendall(child.request)
+            received = child.connection.recv(RECEIVE_BYTES)
+            if sandbox == "best":
+                assert child.hear_confinement(received)
+            else:
+                with pytest.raises(QueryError, match=r"sandbox is reduced: .*; the query was not"):
+                    child.hear_confinement(received)
+            assert child.confinement is not None
+            assert not child.confinement.full
+        finally:
+            child.end()
 
 
 def test_child_knows_nothing_of_the_node(monkeypatch):

@@ -167,6 +167,7 @@ def query(
     """
     import asyncio
 
+    from pnyx.config import read_config
     from pnyx.node.enrolment import read_file
     from pnyx.node.queries import first_rows, run_query
     from pnyx.query.compile import read_query
@@ -174,9 +175,10 @@ def query(
 
     text = read_file(file, TEXT_BYTES_MAX, "The query").decode(errors="replace")
     checked = read_query(text)
+    sandbox = read_config(layout_of(directory).config).node.sandbox
     with open_vault(directory, key_file, keyring) as vault:
         columns = vault.collections.columns(category, checked.reads)
-    found = asyncio.run(run_query(checked, columns, outputs=checked.outputs))
+    found = asyncio.run(run_query(checked, columns, outputs=checked.outputs, sandbox=sandbox))
     first = first_rows(found, _ROWS_SHOWN)
     if as_json:
         print_json({"rows": len(found.features), "columns": checked.outputs, "first": first})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from pnyx.cli.common import plain
+from pnyx.node.queries import QueryConfined
 from pnyx.node.trainer import WorkerConfined
 from pnyx.protocol.events import (
     AttemptAborted,
@@ -25,6 +26,7 @@ from pnyx.protocol.events import (
     StepReached,
     StudyFinished,
 )
+from pnyx.sandbox import Confinement
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -71,10 +73,15 @@ class NoticeLog:
             case RequestRefused():
                 log.warning("request refused", reason=plain(notice.reason))
             case WorkerConfined():
-                tell = log.info if notice.confinement.full else log.warning
-                tell("training sandbox", level=notice.confinement.describe())
+                self._log_confinement("training sandbox", notice.confinement)
+            case QueryConfined():
+                self._log_confinement("query sandbox", notice.confinement)
             case _:
                 self._log_round(notice)
+
+    def _log_confinement(self, event: str, found: Confinement) -> None:
+        tell = self._logger.info if found.full else self._logger.warning
+        tell(event, level=found.describe())
 
     def _log_round(self, notice: Notice) -> None:
         log = self._logger

@@ -41,7 +41,7 @@ from pnyx.node.control import (
 )
 from pnyx.node.daemon import Daemon, Observer
 from pnyx.node.learning import published_statistics
-from pnyx.node.queries import QueryLimits, columns_read, first_rows, rows_for
+from pnyx.node.queries import QueryLimits, columns_read, first_rows
 from pnyx.node.using import use_model
 from pnyx.protocol.events import Notice, RequestRefused, StudyProposed
 from pnyx.protocol.manifest import StudyPhase, study_id
@@ -155,7 +155,7 @@ class Answers:
         def read(names: Sequence[str]) -> dict[str, Array]:
             return self.daemon.vault.collections.columns(manifest.category, names)
 
-        rows = await rows_for(manifest, read, PREVIEW_LIMITS)
+        rows = await self.daemon.rows_for(manifest, read, PREVIEW_LIMITS)
         columns = (*manifest.columns, *filter(None, [manifest.label]))
         return StudyPreview(len(rows.features), columns, first_rows(rows, PREVIEW_ROWS))
 

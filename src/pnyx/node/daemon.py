@@ -36,7 +36,14 @@ from pnyx.node.learning import (
 )
 from pnyx.node.network import Network
 from pnyx.node.postman import Postman, unpack
-from pnyx.node.queries import OwnerRows, columns_read, rows_for
+from pnyx.node.queries import (
+    DEFAULT_LIMITS,
+    OwnerRows,
+    QueryConfined,
+    QueryLimits,
+    columns_read,
+    rows_for,
+)
 from pnyx.node.trainer import Job, Trainer
 from pnyx.node.transport.base import Transport, TransportLimits
 from pnyx.node.transport.identity import TlsIdentity
@@ -68,6 +75,7 @@ from pnyx.protocol.events import (
 )
 from pnyx.protocol.evidence.docket import Conviction
 from pnyx.protocol.machine import NodeMachine
+from pnyx.protocol.manifest import Manifest
 from pnyx.protocol.messages import Record
 from pnyx.protocol.params import DEFAULT_PARAMS, ProtocolParams
 from pnyx.protocol.privacy import epsilon, study_rho
@@ -180,6 +188,7 @@ class Daemon:
         self._away: set[bytes] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._reading = asyncio.Lock()  # one query at a time: each may take a gigabyte
+        self._query_confinement: Confinement | None = None
         self._postman: Postman | None = None
         self._pending: list[Effect] = []
         self._failure: Exception | None = None
@@ -521,7 +530,7 @@ class Daemon:
 
         try:
             async with self._reading:
-                rows = await rows_for(manifest, read)
+                rows = await self.rows_for(manifest, read)
             if manifest.phase_of(effect.round_number).kind not in LEARNT:
                 self._count(effect, rows)
                 return
@@ -557,6 +566,22 @@ class Daemon:
 
         self._trainer.submit(Job(task, tell))
         return await done
+
+    async def rows_for(
+        self,
+        manifest: Manifest,
+        read: Callable[[Sequence[str]], Mapping[str, Array]],
+        limits: QueryLimits = DEFAULT_LIMITS,
+    ) -> OwnerRows:
+        """What a study asks of this node's rows; see `queries.rows_for`.
+
+        Tells how a query's process was confined, the first time and when that changes.
+        """
+        rows = await rows_for(manifest, read, limits, self._config.node.sandbox)
+        if rows.confinement is not None and rows.confinement != self._query_confinement:
+            self._query_confinement = rows.confinement
+            self._observer(QueryConfined(rows.confinement))
+        return rows
 
     def _count(self, effect: StartTraining, rows: OwnerRows) -> None:
         """A statistics round or a poll asks for what is quickly counted, without a worker."""

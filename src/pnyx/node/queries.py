@@ -6,6 +6,7 @@ answer. What bounds it is named here.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -13,10 +14,12 @@ from numpy.typing import NDArray
 
 from pnyx.errors import ConsentError, QueryError
 from pnyx.learning.task import EXAMPLES_MAX
+from pnyx.protocol.events import Notice
 from pnyx.protocol.manifest import Manifest
 from pnyx.query.compile import FeatureQuery, read_query
-from pnyx.query.frames import InputColumn, QueryRows, QueryTask
+from pnyx.query.frames import InputColumn, QueryData, QueryRows, QueryTask
 from pnyx.query.process import RECEIVE_BYTES, QueryProcess
+from pnyx.sandbox import Confinement
 from pnyx.vault import Array
 
 WALL_SECONDS_MAX = 60.0
@@ -26,7 +29,7 @@ RESULT_BYTES_MAX = 1 << 27
 
 
 class QueryLimits(msgspec.Struct, frozen=True):
-    """What one query may cost; see `query.frames.QueryTask`."""
+    """What one query may cost; see `query.frames`."""
 
     wall_seconds_max: float = WALL_SECONDS_MAX
     cpu_seconds_max: int = CPU_SECONDS_MAX
@@ -36,16 +39,25 @@ class QueryLimits(msgspec.Struct, frozen=True):
 
 
 DEFAULT_LIMITS = QueryLimits()
+Sandbox = Literal["require", "best"]  # of the configuration: whether a query needs all of it
+
+
+class QueryConfined(Notice, frozen=True):
+    """The process of a query told how it is confined."""
+
+    confinement: Confinement
 
 
 class OwnerRows(msgspec.Struct, frozen=True):
     """An owner's rows as a study asks for them.
 
     features: [rows, columns] float64, nan where missing. labels: [rows], of a study with a label.
+    confinement: of the process that ran the query, if there was one.
     """
 
     features: NDArray[np.float64]
     labels: Array | None
+    confinement: Confinement | None = None
 
 
 def columns_read(manifest: Manifest) -> tuple[str, ...]:
@@ -59,6 +71,7 @@ async def rows_for(
     manifest: Manifest,
     read: Callable[[Sequence[str]], Mapping[str, Array]],
     limits: QueryLimits = DEFAULT_LIMITS,
+    sandbox: Sandbox = "best",
 ) -> OwnerRows:
     """What a study asks of an owner's collection; read: gives columns of it, by name.
 
@@ -72,6 +85,7 @@ async def rows_for(
             outputs=manifest.columns,
             label=manifest.label,
             limits=limits,
+            sandbox=sandbox,
         )
     found = read(columns_read(manifest))
     for name in manifest.columns:
@@ -88,44 +102,58 @@ async def run_query(
     outputs: Sequence[str],
     label: str = "",
     limits: QueryLimits = DEFAULT_LIMITS,
+    sandbox: Sandbox = "best",
 ) -> OwnerRows:
     """Run a query over these columns of a collection, which are those that it reads.
 
     outputs: the columns of `features`, in order; label: that of `labels`, if any.
-    Raises QueryError.
+    Raises QueryError; with `sandbox="require"` also when its process is confined less than fully.
     """
     check_outputs(query, outputs, label)
-    task = QueryTask(
-        query.sql,
+    data = QueryData(
         tuple(_input(columns[name]) for name in query.reads),
-        len(query.outputs),
-        query.outputs.index(label) if label else -1,
-        min(limits.rows_max, limits.result_bytes_max // (8 * len(query.outputs))),
         limits.memory_bytes_max,
         limits.cpu_seconds_max,
     )
-    found = await run_task(task, limits.wall_seconds_max)
+    task = QueryTask(
+        query.sql,
+        len(query.outputs),
+        query.outputs.index(label) if label else -1,
+        min(limits.rows_max, limits.result_bytes_max // (8 * len(query.outputs))),
+    )
+    found, confinement = await run_task(data, task, limits.wall_seconds_max, sandbox)
     if len(found.columns) != len(query.outputs) or {len(c) for c in found.columns} != {
         8 * found.rows
     }:
         raise QueryError("The query's process gave an unreadable answer: try again.")
     given = dict(zip(query.outputs, found.columns, strict=True))
     features = np.stack([np.frombuffer(given[name], "<f8") for name in outputs], axis=1)
-    return OwnerRows(features, np.frombuffer(given[label], "<i8") if label else None)
+    labels = np.frombuffer(given[label], "<i8") if label else None
+    return OwnerRows(features, labels, confinement)
 
 
-async def run_task(task: QueryTask, wall_seconds_max: float) -> QueryRows:
-    """Run a task in a child of its own. Raises QueryError, also when it takes too long."""
+async def run_task(
+    data: QueryData, task: QueryTask, wall_seconds_max: float, sandbox: Sandbox
+) -> tuple[QueryRows, Confinement | None]:
+    """Run a task in a child of its own; its rows, and how it was confined.
+
+    Raises QueryError, also when it takes too long.
+    """
     loop = asyncio.get_running_loop()
-    process = QueryProcess(task)
+    process = QueryProcess(data, task, sandbox)
     process.connection.setblocking(False)
     try:
         async with asyncio.timeout(wall_seconds_max):
             await loop.sock_sendall(process.connection, process.request)
+            while not process.hear_confinement(
+                await loop.sock_recv(process.connection, RECEIVE_BYTES)
+            ):
+                pass
+            await loop.sock_sendall(process.connection, process.question)
             answer = None
             while answer is None:
-                answer = process.read(await loop.sock_recv(process.connection, RECEIVE_BYTES))
-            return answer
+                answer = process.hear_rows(await loop.sock_recv(process.connection, RECEIVE_BYTES))
+            return answer, process.confinement
     except TimeoutError as error:
         raise QueryError(
             f"The query took more than {wall_seconds_max:g} s: let it keep fewer rows."

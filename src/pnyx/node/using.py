@@ -14,7 +14,7 @@ from pnyx.errors import PnyxError
 from pnyx.node.control import Predictions, Use
 from pnyx.node.daemon import Daemon
 from pnyx.node.learning import using_task
-from pnyx.node.queries import OwnerRows, rows_for
+from pnyx.node.queries import OwnerRows
 from pnyx.protocol.manifest import Manifest
 from pnyx.protocol.study import StudyState
 from pnyx.query.compile import read_query
@@ -58,7 +58,7 @@ async def use_model(daemon: Daemon, state: StudyState, request: Use) -> Predicti
 
 
 async def _rows(daemon: Daemon, category: str, manifest: Manifest) -> OwnerRows:
-    return await rows_for(manifest, partial(daemon.vault.collections.columns, category))
+    return await daemon.rows_for(manifest, partial(daemon.vault.collections.columns, category))
 
 
 def _is_labelled(manifest: Manifest, summary: CollectionSummary) -> bool:

@@ -1,22 +1,22 @@
 """The child: one query by DuckDB, over a copy of the consented columns, then the end.
 
 It is a fresh process and not a fork, so that no key of the node is anywhere in its memory. It gets
-its task on the socket that is its standard input, and answers there. Before the query is looked at
+the columns on the socket that is its standard input, copies them into DuckDB, and gives up what a
+query never needs. It says how far that came, and only then it is told the query. By then
 
 - DuckDB has no file system, extension, second thread or temporary directory, and its settings are
   locked;
-- the process may open no descriptor, write no file, leave no core dump, and its memory and CPU
-  time are bounded (`_confine`).
+- the kernel denies the process files, network, threads, other processes and memory that can be
+  executed, and bounds its memory and CPU time (`pnyx.sandbox`).
 
 All that SQL could then do is to read the table, to fail, or to be killed.
 """
 
 import ctypes
-import resource
 import signal
 import socket
 import sys
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import duckdb
@@ -24,15 +24,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pnyx.query.frames import (
+    DATA,
     HEADER_BYTES,
     TASK,
     InputColumn,
+    QueryData,
     QueryFailure,
     QueryRows,
     QueryTask,
     body_length,
     frame,
 )
+from pnyx.sandbox import confine, query_profile
 
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
@@ -41,6 +44,7 @@ _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "allow_community_extensions": "false",
     "python_enable_replacements": "false",
     "threads": "1",
+    "async_threads": "0",  # those for files, eight if nothing is said
     "temp_directory": "",
     "max_temp_directory_size": "0B",
 }
@@ -63,28 +67,42 @@ def main() -> None:
     """Serve the one task of this process."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    channel = socket.socket(fileno=0)
-    task = TASK.decode(_receive(channel, body_length(_receive(channel, HEADER_BYTES))))
+    # A copy: standard input itself leads nowhere once confined.
+    with socket.socket(fileno=0) as given:
+        channel = given.dup()
+    data = DATA.decode(_receive(channel))
+    answer = _guarded(data, lambda: _serve(channel, data))
+    channel.sendall(frame(answer))
+
+
+def _guarded(
+    data: QueryData, serve: Callable[[], QueryRows | QueryFailure]
+) -> QueryRows | QueryFailure:
+    """What `serve` gives; a sentence for what DuckDB cannot do."""
     try:
-        answer: QueryRows | QueryFailure = _answer(task)
+        return serve()
     except (duckdb.OutOfMemoryException, MemoryError):
-        answer = QueryFailure(
-            f"The query needs more than {task.memory_bytes_max >> 20} MiB of memory: "
+        return QueryFailure(
+            f"The query needs more than {data.memory_bytes_max >> 20} MiB of memory: "
             "let it keep fewer rows."
         )
     except (duckdb.ConversionException, duckdb.OutOfRangeException, duckdb.InvalidInputException):
         # the text of these errors quotes values
-        answer = QueryFailure(
+        return QueryFailure(
             "The query meets a value that it cannot compute with: divide with /, CAST numbers to "
             "DOUBLE before they grow, and use TRY_CAST where a CAST may fail."
         )
     except duckdb.Error as error:
         reason = str(error).partition("\n")[0][:_REASON_MAX]
-        answer = QueryFailure(f"The query does not fit the data ({reason}): correct it.")
-    channel.sendall(frame(answer))
+        return QueryFailure(f"The query does not fit the data ({reason}): correct it.")
 
 
-def _receive(channel: socket.socket, length: int) -> bytearray:
+def _receive(channel: socket.socket) -> bytearray:
+    """The body of the next frame."""
+    return _received(channel, body_length(_received(channel, HEADER_BYTES)))
+
+
+def _received(channel: socket.socket, length: int) -> bytearray:
     received = bytearray(length)
     view = memoryview(received)
     while view:
@@ -95,15 +113,21 @@ def _receive(channel: socket.socket, length: int) -> bytearray:
     return received
 
 
-def _answer(task: QueryTask) -> QueryRows | QueryFailure:
+def _serve(channel: socket.socket, data: QueryData) -> QueryRows | QueryFailure:
     connection = duckdb.connect(
-        ":memory:", config=_SETTINGS | {"memory_limit": f"{task.memory_bytes_max}B"}
+        ":memory:", config=_SETTINGS | {"memory_limit": f"{data.memory_bytes_max}B"}
     )
-    _fill(connection, task.columns)
+    _fill(connection, data.columns)
     _warm_up(connection)
-    connection.execute("SET lock_configuration = true")
-    _confine(task.memory_bytes_max, task.cpu_seconds_max)
-    return _run(connection, task)
+    _lock_settings(connection)
+    confinement = confine(
+        query_profile(channel.fileno()),
+        channel=channel.fileno(),
+        memory_bytes=data.memory_bytes_max,
+        cpu_seconds=data.cpu_seconds_max,
+    )
+    channel.sendall(frame(confinement))
+    return _run(connection, TASK.decode(_receive(channel)))
 
 
 def _fill(connection: duckdb.DuckDBPyConnection, columns: tuple[InputColumn, ...]) -> None:
@@ -136,22 +160,8 @@ def _warm_up(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("SELECT 1.0e0 AS a, 2::BIGINT AS b, NULL::DOUBLE AS c").fetchnumpy()
 
 
-def _confine(memory_bytes_max: int, cpu_seconds_max: int) -> None:
-    """Give up, for good, what a query never needs. System calls would be restricted here."""
-    pages = 0
-    if sys.platform == "linux":  # elsewhere address space is not accounted in a useful way
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-        _limit(resource.RLIMIT_AS, pages * resource.getpagesize() + memory_bytes_max)
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    _limit(resource.RLIMIT_CPU, int(usage.ru_utime + usage.ru_stime) + 1 + cpu_seconds_max)
-    for kind in (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
-        _limit(kind, 0)
-
-
-def _limit(kind: int, most: int) -> None:
-    _, hard = resource.getrlimit(kind)
-    if hard == resource.RLIM_INFINITY or most < hard:
-        resource.setrlimit(kind, (most, most))
+def _lock_settings(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("SET lock_configuration = true")
 
 
 def _run(connection: duckdb.DuckDBPyConnection, task: QueryTask) -> QueryRows | QueryFailure:

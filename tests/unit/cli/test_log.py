@@ -3,6 +3,7 @@
 import pytest
 
 from pnyx.cli.log import NoticeLog, node_logger
+from pnyx.node.queries import QueryConfined
 from pnyx.node.trainer import WorkerConfined
 from pnyx.protocol.events import (
     AttemptAborted,
@@ -36,6 +37,9 @@ NOTICES = {
     "training sandbox": WorkerConfined(
         Confinement(landlock_version=0, system_calls=True, limits=True)
     ),
+    "query sandbox": QueryConfined(
+        Confinement(landlock_version=7, system_calls=False, limits=True)
+    ),
 }
 DEBUG = {"committee step", "message rejected"}
 
@@ -61,7 +65,7 @@ def test_level_decides_what_is_told(capsys) -> None:
     informed = logged(capsys, "info")
     assert not [event for event in DEBUG if event in informed]
     warned = logged(capsys, "warning").splitlines()
-    assert len(warned) == 4
+    assert len(warned) == 5
     full = WorkerConfined(Confinement(landlock_version=1, system_calls=True, limits=True))
     NoticeLog(node_logger("warning"))(full)
     assert capsys.readouterr().err == ""

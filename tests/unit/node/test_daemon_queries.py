@@ -8,9 +8,10 @@ import pytest
 from tests.support.town import manifest
 from tests.unit.node.test_learning import COLLECTING, study
 
-from pnyx.config import ConsentPolicy, ConsentRule
+from pnyx.config import ConsentPolicy, ConsentRule, NodeSection
 from pnyx.errors import ConsentError, QueryError
 from pnyx.node.daemon import Daemon, study_request
+from pnyx.node.queries import QueryConfined
 from pnyx.primitives import codec
 from pnyx.protocol.events import (
     AskConsent,
@@ -19,6 +20,7 @@ from pnyx.protocol.events import (
     TrainingFailed,
     TrainingFinished,
 )
+from pnyx.query import process
 from pnyx.vault import Vault
 from pnyx.vault.collections import Column, SourceFile
 
@@ -41,9 +43,13 @@ class Driven:
         self.daemon._postman = None
         self.daemon._stopping = asyncio.Event()
         self.daemon._reading = asyncio.Lock()
+        self.daemon._query_confinement = None
+        self.noticed: list = []
+        self.daemon._observer = self.noticed.append
         self.daemon._trainer = SimpleNamespace(submit=self.jobs.append)
         self.daemon._config = SimpleNamespace(
-            consent=ConsentPolicy(default="ask", rules=(ConsentRule(action="accept"),))
+            consent=ConsentPolicy(default="ask", rules=(ConsentRule(action="accept"),)),
+            node=NodeSection(),
         )
 
     def __call__(self, *effects) -> None:
@@ -91,6 +97,33 @@ def test_query_is_counted(driven):
     (event,) = driven.heard
     assert isinstance(event, TrainingFinished)
     assert event.vector[0] == 5  # the row without an amount is left out
+
+
+def test_confinement_of_a_query_is_told_once(driven):
+    asked = study(query=QUERY)
+    accept(driven, asked)
+    driven(start(asked, 1), start(asked, 1))
+    (notice,) = driven.noticed
+    assert isinstance(notice, QueryConfined)
+    assert notice.confinement.limits
+
+
+def test_query_that_cannot_be_confined_as_required_fails_the_round_alone(driven, monkeypatch):
+    unconfined = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from pnyx.query import child\n"
+        "from pnyx.sandbox import Confinement\n"
+        "nothing = Confinement(landlock_version=0, system_calls=False, limits=False)\n"
+        "child.confine = lambda *_, **__: nothing\n"
+        "child.main()"
+    )
+    monkeypatch.setattr(process, "_START", unconfined)
+    asked = study(query=QUERY)
+    accept(driven, asked)
+    driven.daemon._config.node = NodeSection(sandbox="require")
+    driven(start(asked, 1))
+    (event,) = driven.heard
+    assert isinstance(event, TrainingFailed)
+    assert "the query was not run" in event.reason
 
 
 def test_query_is_trained_on(driven):

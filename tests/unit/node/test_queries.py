@@ -4,6 +4,7 @@ import asyncio
 
 import numpy as np
 import pytest
+from tests.support.confined import MACHINE, needs_filter
 from tests.support.town import manifest
 
 from pnyx.errors import ConsentError, QueryError, VaultError
@@ -17,6 +18,7 @@ from pnyx.node.queries import (
 )
 from pnyx.query.compile import FeatureQuery, read_query
 from pnyx.query.functions import DATED, FUNCTIONS, PARTS
+from pnyx.sandbox import Confinement, landlock
 from pnyx.vault import Vault
 from pnyx.vault.collections import Column, SourceFile
 
@@ -28,7 +30,7 @@ COLUMNS = {
 }
 
 
-def given(text: str, *, label: str = "", columns=None, outputs=None, **limits):
+def given(text: str, *, label="", columns=None, outputs=None, sandbox="best", **limits):
     query = read_query(text)
     features = outputs or [name for name in query.outputs if name != label]
     return asyncio.run(
@@ -38,6 +40,7 @@ def given(text: str, *, label: str = "", columns=None, outputs=None, **limits):
             outputs=features,
             label=label,
             limits=QueryLimits(**limits),
+            sandbox=sandbox,
         )
     )
 
@@ -51,6 +54,16 @@ def test_rows_are_those_of_the_query():
     assert rows.features.tolist() == [[3.0, 1.5], [2.0, 4.5], [1.0, 7.0]]
     assert rows.labels.tolist() == [0, 1, 2]
     assert rows.labels.dtype == np.int64
+
+
+@needs_filter
+def test_process_of_a_query_is_confined_as_far_as_the_kernel_can():
+    found = given("SELECT amount FROM data").confinement
+    assert found == Confinement(
+        landlock_version=landlock.version(MACHINE), system_calls=True, limits=True
+    )
+    if found.full:
+        given("SELECT amount FROM data", sandbox="require")
 
 
 def test_missing_values_are_null_within_and_nan_without():
@@ -185,8 +198,8 @@ def test_cancelled_query_leaves_no_process(monkeypatch):
     started = []
 
     class Noted(queries.QueryProcess):
-        def __init__(self, task):
-            super().__init__(task)
+        def __init__(self, *of_a_query):
+            super().__init__(*of_a_query)
             started.append(self)
 
     monkeypatch.setattr(queries, "QueryProcess", Noted)
