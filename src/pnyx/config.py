@@ -26,6 +26,7 @@ from pnyx.errors import ConfigError, PnyxError
 T = TypeVar("T")
 
 CONFIG_BYTES_MAX = 256 * 1024
+FILE_NAME = r"\A[^\0]*\Z"  # the operating system takes no NUL
 _SHOWN_CHARACTERS_MAX = 60
 
 Port = Annotated[int, Meta(ge=0, le=65_535)]
@@ -47,7 +48,7 @@ class NodeSection(_Section, frozen=True):
     """
 
     serve_as_actor: bool = True
-    network: Annotated[str, Meta(min_length=1, max_length=4096)] = "network.json"
+    network: Annotated[str, Meta(min_length=1, max_length=4096, pattern=FILE_NAME)] = "network.json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     sandbox: Literal["require", "best"] = "best"
 
@@ -119,7 +120,9 @@ def read_config(path: Path) -> NodeConfig:
     except FileNotFoundError:
         return NodeConfig()
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}; check its path and permissions."
+        ) from error
     if len(data) > CONFIG_BYTES_MAX:
         raise ConfigError(f"{path} is larger than {CONFIG_BYTES_MAX} bytes; shorten it.")
     return parse_config(data, str(path))
@@ -139,8 +142,10 @@ def parse_toml(data: bytes, kind: type[T], source: str, error_kind: type[PnyxErr
     """Read TOML bytes as a record, with errors that name the setting and what is accepted."""
     try:
         value = tomllib.loads(data.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise error_kind(f"{source} is not valid TOML: {error}.") from error
+    except UnicodeDecodeError as error:
+        raise error_kind(f"{source} is not valid TOML: save it as text in UTF-8.") from error
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of too many digits
+        raise error_kind(f"{source} is not valid TOML: {error}; correct it there.") from error
     return convert_settings(value, kind, source, error_kind)
 
 

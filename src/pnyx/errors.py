@@ -1,6 +1,7 @@
 """Every error that Pnyx raises on purpose.
 
     PnyxError                  something a person can act upon: one clear sentence
+    ├── Interrupted            Ctrl-C or SIGTERM ended a command, which says how to go on
     ├── ConfigError            a setting is missing or out of range
     ├── ProtocolError          a peer broke a rule; the machine drops the message and carries on
     │   ├── MalformedMessage   not decodable, not canonical, or beyond a bound
@@ -23,6 +24,10 @@ A call that breaks a function's contract is a bug and raises ValueError or TypeE
 
 class PnyxError(Exception):
     """Base of all errors meant for people; its text is one sentence that says what to do."""
+
+
+class Interrupted(PnyxError):
+    """A command was ended by Ctrl-C or SIGTERM before it was done."""
 
 
 class ConfigError(PnyxError):

@@ -273,7 +273,7 @@ def test_malformed_study_file(place: Place, tmp_path: Path) -> None:
     bad = tmp_path / "study.toml"
     bad.write_text('title = "x"')
     assert "purpose is missing" in refused("study", "check", bad)
-    assert "cannot be created" in refused("study", "new", bad)
+    assert "exists already" in refused("study", "new", bad)
     assert "no such file" in refused("study", "check", tmp_path / "none.toml")
 
 

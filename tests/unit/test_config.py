@@ -80,6 +80,9 @@ def test_the_listening_address_is_advertised_by_default():
         ("[[consent.rules]]\naction = 'ask'\npurposes = ['']", "rules[0].purposes[0] is ''"),
         ("[node]\nnetwork = '" + "a" * 5000 + "'", "aaa...; it must be a text of"),
         ("[listen", "x.toml is not valid TOML"),
+        ('[node]\nnetwork = "a\\u0000"', r"network is 'a\x00'; it must be a text"),
+        ("x = " + "[" * 9000, "x.toml is not valid TOML"),
+        ("x = " + "9" * 5000, "x.toml is not valid TOML"),
     ],
 )
 def test_a_wrong_setting_is_named_with_what_is_accepted(text, message):

@@ -1,20 +1,24 @@
 """The command line: it parses, calls, and prints.
 
 Data go to stdout, messages to stderr. Exit status: 0 done, 1 refused with one sentence that says
-what to do, 2 not understood. Each group of commands has its own module, which imports what it
-needs inside its functions, so that `pnyx --help` starts at once.
+what to do, 2 not understood, 130 interrupted by Ctrl-C or SIGTERM. Each group of commands has its
+own module, which imports what it needs inside its functions, so that `pnyx --help` starts at once.
 """
 
 import os
+import signal
 import sys
 from typing import Annotated
 
 import typer
 
 from pnyx.cli import authority, consent, data, demo, node, report, security, study, use
-from pnyx.errors import PnyxError
+from pnyx.cli.common import plain
+from pnyx.errors import Interrupted, PnyxError
 
 __all__ = ["main"]
+
+_INTERRUPTED = 130  # what a shell expects of a command that Ctrl-C ended
 
 app = typer.Typer(
     name="pnyx",
@@ -55,21 +59,32 @@ def _root(
 
 def main() -> int:
     """Run the command line of this process; return the exit status."""
+    # As Ctrl-C: what a command has begun is undone, and its own processes end with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         try:
             app(prog_name="pnyx")
         finally:
             sys.stdout.flush()
+    except SystemExit as ended:
+        if ended.code == _INTERRUPTED:
+            _refuse("Interrupted; no file is left half-written, so give the same command again.")
+        raise
     except PnyxError as error:
-        return _refuse(str(error))
+        status = _refuse(str(error))
+        return _INTERRUPTED if isinstance(error, Interrupted) else status
     except OSError as error:
         # Whatever knows more about a file has worded its own error; this is mostly a full disk.
         where = f" ({error.filename})" if error.filename else ""
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115  (what is unwritten stays so)
-        return _refuse(f"The operating system refused{where}: {error.strerror}.")
+        return _refuse(
+            f"The operating system refused{where}: {error.strerror}; free some space or check your "
+            "permissions, then try again."
+        )
     return 0
 
 
 def _refuse(sentence: str) -> int:
-    sys.stderr.write(f"pnyx: {sentence}\n")
+    """Write one line, whatever others' names and texts in the sentence hold."""
+    sys.stderr.write(f"pnyx: {plain(' '.join(sentence.split()))}\n")
     return 1

@@ -69,8 +69,9 @@ def issue(
     Lovelace" --out ada.pem
     """
     from pnyx.node.authority import open_authority
-    from pnyx.node.enrolment import read_request, replace_file
+    from pnyx.node.enrolment import check_writable, read_request, replace_file
 
+    check_writable(out)
     asked = read_request(request)
     with open_authority(_files(directory), unlocking(key_file, keyring)) as desk:
         certificate = desk.issue(asked, person, now=int(now_s()))
@@ -92,8 +93,9 @@ def renew(
     Example: pnyx authority renew 4f19c2 --out ada.pem
     """
     from pnyx.node.authority import open_authority
-    from pnyx.node.enrolment import replace_file
+    from pnyx.node.enrolment import check_writable, replace_file
 
+    check_writable(out)
     with open_authority(_files(directory), unlocking(key_file, keyring)) as desk:
         certificate = desk.renew(node, now=int(now_s()))
     replace_file(out, certificate)
@@ -164,8 +166,14 @@ def list_nodes(directory: AuthorityDirectory, as_json: Json = False) -> None:
 
     Example: pnyx authority list
     """
+    from pnyx.errors import ConfigError
     from pnyx.node.authority import enrolments, state_of
 
+    files = _files(directory)
+    if not files.certificate.exists():
+        raise ConfigError(
+            f"There is no authority in {files.root}; create it with `pnyx authority init`."
+        )
     now = now_s()
     rows = [
         {
@@ -175,7 +183,7 @@ def list_nodes(directory: AuthorityDirectory, as_json: Json = False) -> None:
             "valid_until": day(enrolment.issued.not_after),
             "address": f"{enrolment.issued.host}:{enrolment.issued.port}",
         }
-        for enrolment in enrolments(_files(directory))
+        for enrolment in enrolments(files)
     ]
     if as_json:
         print_json(rows)

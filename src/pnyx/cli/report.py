@@ -30,8 +30,8 @@ def report(
     Example: pnyx study report 4f19 --out report.html
     """
     from pnyx.errors import ConfigError
-    from pnyx.node.enrolment import replace_file
-    from pnyx.report import check_writable, render
+    from pnyx.node.enrolment import check_writable, replace_file
+    from pnyx.report import render
 
     check_writable(out)
     if bundle is not None and network is not None and not study:

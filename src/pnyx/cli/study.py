@@ -46,15 +46,12 @@ def new(
     Example: pnyx study new study.toml --mapping activity.toml
     """
     from pnyx.errors import ConfigError
+    from pnyx.node.enrolment import replace_file
     from pnyx.node.proposal import template
-    from pnyx.vault.files import describe
 
-    text = template(*_described(mapping))
-    try:
-        with file.open("x", encoding="utf-8") as opened:
-            opened.write(text)
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be created: {describe(error)}.") from error
+    if file.exists():
+        raise ConfigError(f"{file} exists already; choose another name.")
+    replace_file(file, template(*_described(mapping)).encode())
     say(f"Wrote {file}; edit it, then run `pnyx study check {file}`.")
 
 
@@ -112,13 +109,20 @@ def propose(file: StudyFileArgument, directory: Directory, as_json: Json = False
 
     Example: pnyx study propose study.toml
     """
+    from pnyx.errors import Interrupted
     from pnyx.node.control import NodeStatus, Propose, Status, StudySummary, call
     from pnyx.node.proposal import read_proposal
 
     layout = layout_of(directory)
     status = call(layout, Status(), NodeStatus)
     proposal = read_proposal(file, status.network_id, bytes.fromhex(status.node_id))
-    summary = call(layout, Propose(proposal.manifest, proposal.model), StudySummary)
+    try:
+        summary = call(layout, Propose(proposal.manifest, proposal.model), StudySummary)
+    except KeyboardInterrupt as error:
+        raise Interrupted(
+            "Interrupted while the node was asked; `pnyx study list` shows whether it proposed the "
+            "study."
+        ) from error
     if as_json:
         print_json(summary)
     say(f"Proposed {plain(summary.title)} as {summary.study}.")

@@ -142,7 +142,7 @@ class Cluster:
         path = self.directory(node) / "request.json"
         while not path.exists():
             if not self.alive(node):
-                raise PnyxError(f"Node {node + 1} could not be prepared:\n{self.log(node)}")
+                raise PnyxError(f"Node {node + 1} could not be prepared{self.last_words(node)}")
             time.sleep(_POLL_S)
         return msgspec.json.decode(path.read_bytes(), type=_EnrolmentRequest)
 
@@ -188,12 +188,14 @@ class Cluster:
         for node in list(self.processes):
             self.kill(node)
 
-    def log(self, node: int) -> str:
-        """The end of a node's log."""
+    def last_words(self, node: int) -> str:
+        """The end of a sentence about a node that ended: what it said last, and what to do."""
         try:
-            return (self.directory(node) / _LOG_NAME).read_text()[-2000:]
+            said = (self.directory(node) / _LOG_NAME).read_text(errors="replace").split("\n")
         except OSError:
-            return "(no log)"
+            said = []
+        last = next(filter(None, reversed(said)), "it left no word").strip().rstrip(".")
+        return f" ({last}); run it again with --keep DIR to look at its log there."
 
     # --- a node's life ---------------------------------------------------------------------------
 

@@ -46,7 +46,8 @@ def run_demo(
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
     _check(nodes, rounds, kill, corrupt)
-    from pnyx.report import check_writable
+    from pnyx.errors import Interrupted
+    from pnyx.node.enrolment import check_writable
 
     check_writable(report)
     for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal must not leave nodes behind
@@ -54,9 +55,15 @@ def run_demo(
     from rich.console import Console
 
     console = Console(stderr=True)
-    with _directory(keep) as root:
-        demo = _Demo(root, nodes, rounds, kill, corrupt, seed, console)
-        found, corrupted = demo.run(report, kept=keep)
+    try:
+        with _directory(keep) as root:
+            demo = _Demo(root, nodes, rounds, kill, corrupt, seed, console)
+            found, corrupted = demo.run(report, kept=keep)
+    except KeyboardInterrupt as error:
+        kept = "" if keep is None else f"; {keep} holds what they wrote, so name another directory"
+        raise Interrupted(
+            f"The demonstration was interrupted, and its nodes are stopped: run it again{kept}."
+        ) from error
     if as_json:
         sys.stdout.write(json.dumps(found) + "\n")
     else:
@@ -90,15 +97,34 @@ def _check(nodes: int, rounds: int, kill: float, corrupt: int) -> None:
 @contextmanager
 def _directory(keep: Path | None) -> Iterator[Path]:
     from pnyx.errors import ConfigError
+    from pnyx.vault.files import describe
 
     if keep is None:
         with tempfile.TemporaryDirectory(prefix="pnyx-demo-") as name:
             yield Path(name)
         return
-    if keep.exists() and any(keep.iterdir()):
+    try:
+        keep.mkdir(parents=True, exist_ok=True)
+        is_empty = not any(keep.iterdir())
+    except OSError as error:
+        raise ConfigError(
+            f"{keep} cannot be used: {describe(error)}; name a new directory for --keep."
+        ) from error
+    if not is_empty:
         raise ConfigError(f"{keep} is not empty; name a new directory for --keep.")
-    keep.mkdir(parents=True, exist_ok=True)
     yield keep
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Finish the block, however impatient the person is: it leaves no process behind."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handlers = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, handlers, strict=True):
+            signal.signal(number, handler)
 
 
 class _Demo:
@@ -161,7 +187,8 @@ class _Demo:
                 self._follow()
                 asked = ask_nodes(self._cluster, self._honest())
         finally:
-            self._cluster.stop()
+            with _uninterrupted():
+                self._cluster.stop()
         found = summarise(
             self._watch,
             self._assessment,
@@ -241,4 +268,4 @@ class _Demo:
             if not up and not away and node not in self._watch.finished:
                 if node in self._cluster.processes or node in self._victims:
                     continue  # restarted this very moment
-                raise PnyxError(f"Node {node + 1} stopped:\n{self._cluster.log(node)}")
+                raise PnyxError(f"Node {node + 1} stopped{self._cluster.last_words(node)}")

@@ -26,10 +26,10 @@ import msgspec
 from cryptography import x509
 from msgspec import Meta
 
-from pnyx.errors import ConfigError, InvalidCertificate
+from pnyx.errors import ConfigError, InvalidCertificate, ProtocolError
 from pnyx.node import certificates, keystore
-from pnyx.node.enrolment import EnrolmentRequest, replace_file, verifying_crypto
-from pnyx.node.keystore import NodeLayout, Unlocking
+from pnyx.node.enrolment import EnrolmentRequest, check_writable, replace_file, verifying_crypto
+from pnyx.node.keystore import Keys, NodeLayout, Unlocking
 from pnyx.node.network import Contact, write_network
 from pnyx.primitives import codec
 from pnyx.primitives.signature import SigningKey
@@ -111,16 +111,19 @@ class AuthorityFiles(msgspec.Struct, frozen=True):
 
 def create_authority(files: AuthorityFiles, unlocking: Unlocking, name: str, *, now: int) -> None:
     """Create the authority of a new network. Raises KeystoreError or ConfigError."""
-    if not 1 <= len(name) <= 64:
-        raise ConfigError("A network's name has 1 to 64 characters; choose another.")
-    keys = keystore.create(files.layout, unlocking)
-    created = certificates.create_authority(
-        keys.signing_seed,
-        name,
-        not_before=now - CLOCK_SKEW_S,
-        not_after=now + AUTHORITY_DAYS * DAY_S,
-    )
-    replace_file(files.certificate, certificates.certificate_pem(created.certificate))
+    if not 1 <= len(name) <= 64 or not name.isprintable():
+        raise ConfigError("A network's name has 1 to 64 printable characters; choose another.")
+
+    def write_certificate(keys: Keys) -> None:
+        created = certificates.create_authority(
+            keys.signing_seed,
+            name,
+            not_before=now - CLOCK_SKEW_S,
+            not_after=now + AUTHORITY_DAYS * DAY_S,
+        )
+        replace_file(files.certificate, certificates.certificate_pem(created.certificate))
+
+    keystore.create(files.layout, unlocking, write_certificate)
 
 
 class AuthorityDesk:
@@ -231,6 +234,7 @@ class AuthorityDesk:
         file lists the addresses that nodes stated. Raises ConfigError, for instance when fewer
         than six nodes are enrolled.
         """
+        check_writable(path)
         current = [e for e in enrolments(self._files) if not e.revoked and e.issued.not_after > now]
         committee = choose_committee(len(current), corrupted_share, absent_share, rounds)
         previous = self._census(now=0)
@@ -250,7 +254,6 @@ class AuthorityDesk:
             if e.issued.host and e.issued.port
         ]
         # The census first: after a crash, a second one must not carry the same number.
-        _check_writable(path)
         replace_file(self._files.census, codec.encode(signed))
         try:
             write_network(
@@ -261,7 +264,9 @@ class AuthorityDesk:
                 contacts=tuple(contacts[:CONTACTS_MAX]),
             )
         except OSError as error:
-            raise ConfigError(f"{path} cannot be written: {describe(error)}.") from error
+            raise ConfigError(
+                f"{path} cannot be written: {describe(error)}; free some space, then try again."
+            ) from error
         return self._verified(signed, now)
 
     def _census(self, *, now: int) -> Census | None:
@@ -270,8 +275,24 @@ class AuthorityDesk:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise ConfigError(f"{self._files.census} cannot be read: {describe(error)}.") from error
-        return self._verified(codec.decode(content, SignedCensus, bytes_max=CENSUS_BYTES_MAX), now)
+            raise _unreadable(self._files.census, error) from error
+        try:
+            signed = codec.decode(content, SignedCensus, bytes_max=CENSUS_BYTES_MAX)
+            return self._verified(signed, now)
+        except ProtocolError as error:
+            raise ConfigError(f"{self._files.census} is damaged; put back a copy of it.") from error
+
+    def check_complete(self) -> None:
+        """Refuse a list that lacks a node of the last census: it was cut, or is an old copy.
+
+        Raises ConfigError. Otherwise persons could be enrolled twice.
+        """
+        census = self._census(now=0)
+        listed = {enrolment.node_id for enrolment in enrolments(self._files)}
+        if census is not None and not listed.issuperset(census.node_ids):
+            raise ConfigError(
+                f"{self._files.enrolments} lacks nodes of the last census; put back a copy of it."
+            )
 
     def _verified(self, signed: SignedCensus, now: int) -> Census:
         return verify_census(
@@ -290,14 +311,25 @@ def open_authority(files: AuthorityFiles, unlocking: Unlocking) -> Iterator[Auth
     try:
         content = files.certificate.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{files.certificate} cannot be read: {describe(error)}.") from error
-    certificate = certificates.read_authority_certificate(content)
+        raise _unreadable(files.certificate, error) from error
+    try:
+        certificate = certificates.read_authority_certificate(content)
+    except InvalidCertificate as error:
+        raise ConfigError(f"{files.certificate} is damaged; put back a copy of it.") from error
     descriptor = os.open(files.root, os.O_RDONLY | os.O_CLOEXEC)
     try:
         _lock(descriptor, files.root)
-        yield AuthorityDesk(files, keys.signing_seed, certificate)
+        desk = AuthorityDesk(files, keys.signing_seed, certificate)
+        desk.check_complete()
+        yield desk
     finally:
         os.close(descriptor)
+
+
+def _unreadable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"{path} cannot be read: {describe(error)}; check its permissions, or put back a copy."
+    )
 
 
 def _lock(descriptor: int, root: Path) -> None:
@@ -307,11 +339,6 @@ def _lock(descriptor: int, root: Path) -> None:
         raise ConfigError(
             f"The authority in {root} is in use by another process; wait for it to end."
         ) from error
-
-
-def _check_writable(path: Path) -> None:
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ConfigError(f"{path} cannot be written; name a file in a directory of yours.")
 
 
 def enrolments(files: AuthorityFiles) -> tuple[Enrolment, ...]:
@@ -324,7 +351,7 @@ def enrolments(files: AuthorityFiles) -> tuple[Enrolment, ...]:
     except FileNotFoundError:
         return ()
     except OSError as error:
-        raise ConfigError(f"{files.enrolments} cannot be read: {describe(error)}.") from error
+        raise _unreadable(files.enrolments, error) from error
     found: dict[bytes, Enrolment] = {}
     for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
         try:
@@ -358,7 +385,9 @@ def _append(path: Path, entry: Issued | Revoked) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {describe(error)}.") from error
+        raise ConfigError(
+            f"{path} cannot be written: {describe(error)}; free some space, then try again."
+        ) from error
 
 
 State = Literal["enrolled", "revoked", "expired"]

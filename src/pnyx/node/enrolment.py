@@ -12,6 +12,7 @@ this node, and `install` asks first; the vault, with its consents and ledger, st
 import math
 import os
 import secrets
+import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -35,7 +36,7 @@ from pnyx.node.certificates import (
     verify_certificate,
 )
 from pnyx.node.crypto import NodeCrypto
-from pnyx.node.keystore import NodeLayout, Unlocking
+from pnyx.node.keystore import Keys, NodeLayout, Unlocking
 from pnyx.node.network import Network, read_network
 from pnyx.primitives.hashing import digest
 from pnyx.primitives.signature import SigningKey, verify
@@ -83,14 +84,15 @@ def create_node(
     A directory that holds a keystore is left as it is.
     """
     settings = _settings(listen, advertise, serve_as_actor)
-    keys = keystore.create(layout, unlocking)
-    request = make_request(
-        keys.signing_seed, advertise.host or listen.host, advertise.port or listen.port
-    )
-    replace_file(layout.config, settings)
-    encoded = msgspec.json.format(msgspec.json.encode(request)) + b"\n"
-    replace_file(layout.root / REQUEST_NAME, encoded)
-    return request
+    host, port = advertise.host or listen.host, advertise.port or listen.port
+
+    def write_others(keys: Keys) -> None:
+        request = msgspec.json.encode(make_request(keys.signing_seed, host, port))
+        replace_file(layout.config, settings)
+        replace_file(layout.root / REQUEST_NAME, msgspec.json.format(request) + b"\n")
+
+    keys = keystore.create(layout, unlocking, write_others)
+    return make_request(keys.signing_seed, host, port)
 
 
 def _settings(listen: Listen, advertise: Advertise, serve_as_actor: bool) -> bytes:
@@ -237,7 +239,9 @@ def read_file(path: Path, bytes_max: int, what: str) -> bytes:
         with path.open("rb") as file:
             content = file.read(bytes_max + 1)
     except OSError as error:
-        raise ConfigError(f"{what} {path} cannot be read: {describe(error)}.") from error
+        raise ConfigError(
+            f"{what} {path} cannot be read: {describe(error)}; check its path and permissions."
+        ) from error
     if len(content) > bytes_max:
         raise ConfigError(f"{path} is larger than {bytes_max} bytes; it is another kind of file.")
     return content
@@ -261,7 +265,11 @@ def add_consent_rule(path: Path, rule: ConsentRule) -> ConsentPolicy:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a private file durably, whole or not at all. Raises ConfigError."""
+    """Write a private file durably, whole or not at all. Raises ConfigError.
+
+    A device or a pipe of that name is refused: a rename would put a file in its place.
+    """
+    _check_kind(path)
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}.draft")
     try:
         descriptor = create_private_file(draft)
@@ -274,4 +282,32 @@ def replace_file(path: Path, content: bytes) -> None:
             draft.unlink(missing_ok=True)
         sync_directory(path.parent)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {describe(error)}.") from error
+        raise _unwritable(path, describe(error)) from error
+
+
+def check_writable(path: Path) -> None:
+    """Find out, before long or lasting work, whether `replace_file` can write there.
+
+    Raises ConfigError.
+    """
+    _check_kind(path)
+    try:
+        with tempfile.TemporaryFile(dir=path.absolute().parent):
+            pass
+    except OSError as error:
+        raise _unwritable(path, describe(error)) from error
+
+
+def _check_kind(path: Path) -> None:
+    try:
+        is_new = not path.exists()
+    except OSError as error:
+        raise _unwritable(path, describe(error)) from error
+    if not is_new and not path.is_file():
+        raise _unwritable(path, "it is a directory" if path.is_dir() else "it is not a file")
+
+
+def _unwritable(path: Path, reason: str) -> ConfigError:
+    return ConfigError(
+        f"{path} cannot be written: {reason}; free some space, or name a file where you may write."
+    )

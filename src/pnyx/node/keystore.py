@@ -20,7 +20,9 @@ import binascii
 import hashlib
 import os
 import secrets
+import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -157,16 +159,32 @@ class _Keystore(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         return msgspec.msgpack.encode([self.version, self.method, self.salt, self.argon2])
 
 
-def create(layout: NodeLayout, unlocking: Unlocking) -> Keys:
+def create(
+    layout: NodeLayout, unlocking: Unlocking, write_others: Callable[[Keys], None] | None = None
+) -> Keys:
     """Draw the keys of a new node and store them, durably. Raises KeystoreError.
 
     An existing keystore is never overwritten: its keys are the only way into its vault.
+    write_others: writes the files that follow from the keys. The keystore comes last, so whatever
+    stops this function, it can be called again. A directory that it made is gone if it fails.
     """
-    layout.make()
     if layout.keystore.exists():
         raise KeystoreError(
             f"{layout.keystore} exists already; open it, or choose another directory."
         )
+    is_new = not layout.root.exists()
+    layout.make()
+    try:
+        return _create(layout, unlocking, write_others)
+    except BaseException:
+        if is_new:
+            shutil.rmtree(layout.root, ignore_errors=True)
+        raise
+
+
+def _create(
+    layout: NodeLayout, unlocking: Unlocking, write_others: Callable[[Keys], None] | None
+) -> Keys:
     cost = unlocking.cost if isinstance(unlocking, Passphrase) else Argon2Cost()
     salt, master, seed = secrets.token_bytes(16), secrets.token_bytes(32), secrets.token_bytes(32)
     master_nonce, seed_nonce = secrets.token_bytes(_NONCE_BYTES), secrets.token_bytes(_NONCE_BYTES)
@@ -187,8 +205,11 @@ def create(layout: NodeLayout, unlocking: Unlocking) -> Keys:
         master_sealed=AESGCM(unlocking_key).encrypt(master_nonce, master, draft.unlocked_by()),
         seed_sealed=AESGCM(_derive(master, "seed")).encrypt(seed_nonce, seed, salt),
     )
+    keys = _keys(master, seed)
+    if write_others is not None:
+        write_others(keys)
     _write(layout.keystore, stored)
-    return _keys(master, seed)
+    return keys
 
 
 def open_keys(layout: NodeLayout, unlocking: Unlocking) -> Keys:
@@ -263,7 +284,8 @@ def _draw_unlocking_secret(unlocking: Unlocking, salt: bytes) -> None:
 
 
 def _read_key_file(path: Path) -> bytes:
-    return _from_hexadecimal(_read_private(path, "the key file"), str(path))
+    missing = "name the key file that its keystore was made with"
+    return _from_hexadecimal(_read_private(path, "the key file", missing), str(path))
 
 
 def _write_keyring(salt: bytes) -> None:
@@ -297,7 +319,10 @@ def _from_hexadecimal(content: bytes, what: str) -> bytes:
     except binascii.Error:
         key = b""
     if len(key) != KEY_BYTES:
-        raise KeystoreError(f"{what} is not a key: it must be {2 * KEY_BYTES} hexadecimal digits.")
+        raise KeystoreError(
+            f"{what} is not a key: it must be {2 * KEY_BYTES} hexadecimal digits; "
+            "name another, or put back a copy of it."
+        )
     return key
 
 
@@ -307,29 +332,30 @@ def _no_keyring(error: Exception) -> KeystoreError:
 
 
 def _read(path: Path) -> _Keystore:
-    content = _read_private(path, "the keystore")
+    missing = "create it with `init` first, or name its directory with --dir"
+    content = _read_private(path, "the keystore", missing)
     try:
         stored = msgspec.json.decode(content, type=_Keystore)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise _damaged(path) from error
     if stored.checksum != _checksum(stored):
         raise _damaged(path)
     return stored
 
 
-def _read_private(path: Path, what: str) -> bytes:
-    """Read a bounded file that nobody else may read."""
+def _read_private(path: Path, what: str, missing: str) -> bytes:
+    """Read a bounded file that nobody else may read; missing: what to do when it is not there."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             mode = os.fstat(descriptor).st_mode
             content = file.read(KEYSTORE_BYTES_MAX)
     except FileNotFoundError as error:
-        raise KeystoreError(
-            f"{path} is missing; create the node first, or name its directory."
-        ) from error
+        raise KeystoreError(f"{path} is missing; {missing}.") from error
     except OSError as error:
-        raise KeystoreError(f"{path} cannot be read: {describe(error)}.") from error
+        raise KeystoreError(
+            f"{path} cannot be read: {describe(error)}; check its path and permissions."
+        ) from error
     if mode & _READABLE_BY_OTHERS:
         raise KeystoreError(
             f"Other users may read {what} {path} (mode {mode & 0o777:04o}); "
@@ -357,7 +383,10 @@ def _create_file(path: Path, content: bytes) -> None:
             draft.unlink()
         sync_directory(path.parent)
     except OSError as error:
-        raise KeystoreError(f"{path} cannot be created: {describe(error)}.") from error
+        raise KeystoreError(
+            f"{path} cannot be created: {describe(error)}; free some space, or choose a place "
+            "where you may write."
+        ) from error
 
 
 def _checksum(stored: _Keystore) -> str:
@@ -367,5 +396,5 @@ def _checksum(stored: _Keystore) -> str:
 
 def _damaged(path: Path) -> KeystoreError:
     return KeystoreError(
-        f"{path} is damaged; put back a copy of it, without which the vault cannot be opened."
+        f"{path} is damaged; put back a copy of it: there is no other way to its keys."
     )

@@ -4,6 +4,7 @@ It holds the authority's certificate, the census, and a few addresses to start f
 whole. A node checks all of it before it believes any of it.
 """
 
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from pnyx.errors import ConfigError, InvalidSignature, PnyxError
+from pnyx.errors import ConfigError, InvalidSignature, MalformedMessage, PnyxError
 from pnyx.node.certificates import (
     authority_public_key,
     certificate_pem,
@@ -80,26 +81,34 @@ def write_network(
     body = codec.encode(NetworkBody(certificate_pem(certificate), census, contacts))
     network = network_id(authority_public_key(certificate), name)
     content = msgspec.json.encode(_NetworkFile(name, body, sign(signing_input(network, body))))
-    draft = path.with_suffix(".draft")
-    draft.write_bytes(content)
-    draft.replace(path)
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}.draft")
+    try:
+        draft.write_bytes(content)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def read_network(path: Path, crypto: Crypto, *, now: float) -> Network:
     """Read and verify a network file; now: unix seconds. Raises ConfigError."""
     try:
-        size = path.stat().st_size
-        if size > NETWORK_FILE_BYTES_MAX:
-            raise ConfigError(f"{path} is too large for a network file; ask for it again.")
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(NETWORK_FILE_BYTES_MAX + 1)
     except OSError as error:
         raise ConfigError(
             f"The network file {path} cannot be read ({error.strerror}); "
             "ask your network's authority for it."
         ) from error
+    if len(content) > NETWORK_FILE_BYTES_MAX:
+        raise ConfigError(f"{path} is too large for a network file; ask for it again.")
     try:
         return _verified(content, crypto, now)
-    except (msgspec.DecodeError, PnyxError) as error:
+    except (msgspec.DecodeError, MalformedMessage, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path} is not a valid network file of this version of Pnyx; ask your network's "
+            "authority for it again, or update Pnyx."
+        ) from error
+    except PnyxError as error:
         reason = str(error).rstrip(".")
         raise ConfigError(f"{path} is not a valid network file: {reason}.") from error
 
@@ -112,7 +121,7 @@ def _verified(content: bytes, crypto: Crypto, now: float) -> Network:
     key = authority_public_key(certificate)
     network = network_id(key, name)
     if not verify(key, signing_input(network, file.body), file.signature):
-        raise InvalidSignature("its signature is not the authority's.")
+        raise InvalidSignature("its signature is not the authority's; ask for it again.")
     census = verify_census(
         body.census, network=network, authority_key=key, crypto=crypto, now=int(now)
     )

@@ -55,6 +55,7 @@ from pnyx.protocol.manifest import (
 )
 from pnyx.protocol.noise import choose_noise
 from pnyx.protocol.params import DEFAULT_PARAMS, PROTOCOL_VERSION
+from pnyx.vault.collections import CATEGORY_PATTERN
 from pnyx.vault.files import describe
 
 STUDY_FILE_BYTES_MAX = 256 * 1024
@@ -65,6 +66,7 @@ FINEST_BITS = 11
 _RATE_MIN = 2.0**-20
 
 _ShortText = Annotated[str, Meta(min_length=1, max_length=200)]
+_Category = Annotated[str, Meta(max_length=200, pattern=CATEGORY_PATTERN)]
 _Rate = Annotated[float, Meta(ge=_RATE_MIN, le=LEARNING_RATE_MAX)]
 _Epochs = Annotated[int, Meta(ge=1, le=EPOCHS_MAX)]
 _Contributors = Annotated[int, Meta(ge=1, le=4096)]
@@ -138,7 +140,7 @@ class StudyFile(_Table, frozen=True, kw_only=True):
     title: _ShortText
     purpose: Annotated[str, Meta(min_length=1, max_length=2000)]
     purpose_term: _ShortText
-    category: _ShortText
+    category: _Category
     query: Annotated[str, Meta(max_length=QUERY_CHARACTERS_MAX)] = ""
     columns: Annotated[tuple[_ShortText, ...], Meta(min_length=1, max_length=WIDTH_MAX)]
     ranges: Annotated[dict[str, _RangePair], Meta(max_length=WIDTH_MAX)] = {}
@@ -164,7 +166,10 @@ def read_proposal(path: Path, network: bytes, proposer: bytes) -> Proposal:
         with path.open("rb") as file:
             data = file.read(STUDY_FILE_BYTES_MAX + 1)
     except OSError as error:
-        raise ConfigError(f"The study file {path} cannot be read: {describe(error)}.") from error
+        raise ConfigError(
+            f"The study file {path} cannot be read: {describe(error)}; check its path and "
+            "permissions."
+        ) from error
     if len(data) > STUDY_FILE_BYTES_MAX:
         raise ConfigError(f"{path} is larger than {STUDY_FILE_BYTES_MAX} bytes; shorten it.")
     study = parse_toml(data, StudyFile, str(path), ConfigError)

@@ -85,14 +85,15 @@ def run_node(
 def single_instance(layout: NodeLayout) -> Iterator[None]:
     """Hold a directory's lock. Raises ConfigError when another process runs its node."""
     path = layout.root / LOCK_NAME
+    if not layout.keystore.exists():
+        raise ConfigError(f"There is no node in {layout.root}; create it with `pnyx node init`.")
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"There is no node in {layout.root}; create it with `pnyx node init`."
-        ) from error
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {describe(error)}.") from error
+        raise ConfigError(
+            f"{path} cannot be written: {describe(error)}; free some space or check your "
+            "permissions, then try again."
+        ) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

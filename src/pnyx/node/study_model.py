@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
+from pnyx.config import FILE_NAME
 from pnyx.errors import ConfigError, TrainingError
 from pnyx.learning.programs import Program, audit, initial_model, mlp, read_program
 from pnyx.learning.programs.builtin import LAYERS_MAX
@@ -27,7 +28,7 @@ HIDDEN = (64,)
 WEIGHTS_BYTES_MAX = 4 * PARAMETERS_MAX + (1 << 20)  # float32, and names
 
 _Width = Annotated[int, Meta(ge=1, le=WIDTH_MAX)]
-_File = Annotated[str, Meta(min_length=1, max_length=1000)]
+_File = Annotated[str, Meta(min_length=1, max_length=1000, pattern=FILE_NAME)]
 
 
 class ModelTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -112,7 +113,9 @@ def _read(path: Path, bytes_max: int) -> bytes:
         with path.open("rb") as file:
             data = file.read(bytes_max + 1)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {describe(error)}.") from error
+        raise ConfigError(
+            f"{path} cannot be read: {describe(error)}; check its path and permissions."
+        ) from error
     if len(data) > bytes_max:
         raise ConfigError(f"{path} is larger than {bytes_max} bytes.")
     return data

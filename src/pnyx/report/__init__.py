@@ -5,8 +5,8 @@
 - `page` writes it as HTML; `charts` computes where the marks of the figures stand.
 """
 
-from pnyx.report.page import check_writable, render
+from pnyx.report.page import render
 from pnyx.report.record import StudyReport
 from pnyx.report.sources import from_bundle, made_now, with_own
 
-__all__ = ["StudyReport", "check_writable", "from_bundle", "made_now", "render", "with_own"]
+__all__ = ["StudyReport", "from_bundle", "made_now", "render", "with_own"]

@@ -7,19 +7,15 @@ sheet, which it names by hash.
 
 import base64
 import hashlib
-import tempfile
 from functools import cache
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from pnyx.errors import ConfigError
 from pnyx.report import charts, words
 from pnyx.report.record import StudyReport
-from pnyx.vault.files import describe
 
 _LISTED_MAX = 200  # columns named one by one
 _SEATS_MAX = 128  # members drawn one by one
@@ -46,19 +42,6 @@ def render(report: StudyReport) -> str:
             listed_max=_LISTED_MAX,
         )
     )
-
-
-def check_writable(path: Path) -> None:
-    """Find out, before long work, whether a report can be written there. Raises ConfigError."""
-    try:
-        if path.is_dir():
-            raise ConfigError(f"{path} is a directory; name a file for the report.")
-        with tempfile.TemporaryFile(dir=path.absolute().parent):
-            pass
-    except OSError as error:
-        raise ConfigError(
-            f"The report {path} cannot be written: {describe(error)}; name another file."
-        ) from error
 
 
 @cache

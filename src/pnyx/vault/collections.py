@@ -173,7 +173,9 @@ class Collections:
         except FileExistsError as error:
             raise VaultError(f"{path} exists already; choose another name.") from error
         except OSError as error:
-            raise VaultError(f"{path} cannot be created: {describe(error)}.") from error
+            raise VaultError(
+                f"{path} cannot be created: {describe(error)}; choose a place where you may write."
+            ) from error
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
                 writer = csv.writer(file)
@@ -184,7 +186,13 @@ class Collections:
                 os.fsync(descriptor)
         except OSError as error:
             path.unlink()
-            raise VaultError(f"{path} cannot be written: {describe(error)}.") from error
+            raise VaultError(
+                f"{path} cannot be written: {describe(error)}; free some space, or choose another "
+                "place."
+            ) from error
+        except KeyboardInterrupt:
+            path.unlink()  # the rest of it would be missed by nobody who reads it
+            raise
         return len(rows)
 
     def delete(self, category: str) -> int:

@@ -186,18 +186,25 @@ def _prepare_files(directory: Path, key: bytes) -> Anchor:
         anchor.create()
     else:
         anchor.open()
-    if path.exists():
+    exists = path.exists()
+    if exists and (path.is_dir() or path.stat().st_size or not anchor.transactions):
         return anchor
     if anchor.transactions:
         anchor.close()
-        raise VaultError(f"{path} is missing; put it back together with {ANCHOR_NAME}.")
+        raise VaultError(
+            f"{path} is {'empty' if exists else 'missing'}; put it back together with "
+            f"{ANCHOR_NAME}, or start a new vault and import the data again."
+        )
     try:
         # SQLite gives its log the mode of the database, so creating this one is enough. It must be
         # closed before SQLite opens it: closing a descriptor later would drop SQLite's locks.
         os.close(create_private_file(path))
     except OSError as error:
         anchor.close()
-        raise VaultError(f"{path} cannot be created: {describe(error)}.") from error
+        raise VaultError(
+            f"{path} cannot be created: {describe(error)}; free some space or check your "
+            "permissions, then try again."
+        ) from error
     return anchor
 
 

@@ -200,3 +200,15 @@ def test_a_name_out_of_range_creates_nothing(tmp_path, name) -> None:
     with pytest.raises(ConfigError, match="1 to 64"):
         create_authority(files, KeyFile(tmp_path / "k"), name, now=NOW)
     assert not files.root.exists()
+
+
+def test_list_that_lacks_a_node_of_the_census_is_refused(tmp_path) -> None:
+    files, key = AuthorityFiles(tmp_path / "authority"), KeyFile(tmp_path / "key")
+    create_authority(files, key, "testers", now=NOW)
+    with open_authority(files, key) as desk:
+        enrol(desk, 6)
+        desk.publish(tmp_path / "network.json", now=NOW)
+    lines = files.enrolments.read_bytes().splitlines(keepends=True)
+    files.enrolments.write_bytes(b"".join(lines[:-1]))
+    with pytest.raises(ConfigError, match="lacks nodes of the last census"):
+        open_authority(files, key).__enter__()

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import msgspec
@@ -8,6 +9,7 @@ from pnyx.errors import ConfigError, InvalidCertificate, InvalidSignature, Keyst
 from pnyx.node.authority import DAY_S, AuthorityFiles, create_authority, open_authority
 from pnyx.node.enrolment import (
     add_consent_rule,
+    check_writable,
     create_node,
     install,
     make_request,
@@ -244,3 +246,23 @@ def test_no_standing_answer_is_added_to_settings_with_a_mistake(tmp_path: Path) 
     with pytest.raises(ConfigError, match="perhaps"):
         add_consent_rule(path, RULE)
     assert path.read_text() == '[consent]\ndefault = "perhaps"\n'
+
+
+def test_place_that_cannot_be_written_is_found_out_before(tmp_path) -> None:
+    check_writable(tmp_path / "new.html")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ConfigError, match="is a directory"):
+        check_writable(tmp_path)
+    with pytest.raises(ConfigError, match="no such file or directory"):
+        check_writable(tmp_path / "gone" / "new.html")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="not a file"):
+        check_writable(tmp_path / "pipe")
+
+
+def test_device_or_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="not a file"):
+        replace_file(tmp_path / "pipe", b"content")
+    assert (tmp_path / "pipe").is_fifo()
+    assert len(list(tmp_path.iterdir())) == 1

@@ -9,6 +9,7 @@ from pnyx.errors import KeystoreError
 from pnyx.node.keystore import (
     Argon2Cost,
     KeyFile,
+    Keys,
     NodeLayout,
     Passphrase,
     SystemKeyring,
@@ -107,7 +108,7 @@ def test_a_forged_checksum_does_not_help(layout, passphrase):
 
 
 def test_a_missing_keystore(layout, passphrase):
-    with pytest.raises(KeystoreError, match="is missing; create the node first"):
+    with pytest.raises(KeystoreError, match="is missing; create it with `init`"):
         open_keys(layout, passphrase)
     layout.make()
     layout.keystore.mkdir()
@@ -212,3 +213,16 @@ def test_the_layout_is_one_private_directory(layout):
     assert stat.S_IMODE(layout.root.stat().st_mode) == 0o700
     for path in (layout.keystore, layout.config, layout.certificate, layout.vault, layout.rounds):
         assert path.parent == layout.root
+
+
+def test_what_fails_before_the_keystore_leaves_no_directory(layout, passphrase):
+    def fail(_keys: Keys) -> None:
+        raise KeystoreError("The disk is full.")
+
+    with pytest.raises(KeystoreError, match="disk is full"):
+        create(layout, passphrase, fail)
+    assert not layout.root.exists()
+    layout.make()
+    with pytest.raises(KeystoreError, match="disk is full"):
+        create(layout, passphrase, fail)
+    create(layout, passphrase)  # the directory was the owner's, and can still become a node

@@ -12,8 +12,14 @@ from pnyx.node.keystore import NodeLayout
 from pnyx.node.runner import is_locked, single_instance
 
 
+def node_in(directory: Path) -> NodeLayout:
+    layout = NodeLayout(directory)
+    layout.keystore.touch()
+    return layout
+
+
 def test_directory_is_held_by_one(tmp_path: Path) -> None:
-    layout = NodeLayout(tmp_path)
+    layout = node_in(tmp_path)
     assert not is_locked(layout)
     with single_instance(layout):
         assert is_locked(layout)
@@ -24,7 +30,7 @@ def test_directory_is_held_by_one(tmp_path: Path) -> None:
 
 
 def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
-    layout = NodeLayout(tmp_path)
+    layout = node_in(tmp_path)
     process = os.fork()
     if process == 0:
         with single_instance(layout):
@@ -50,6 +56,6 @@ def test_directory_of_others_is_named(tmp_path: Path) -> None:
     (tmp_path / "node.lock").mkdir()
     with (
         pytest.raises(ConfigError, match="cannot be written"),
-        single_instance(NodeLayout(tmp_path)),
+        single_instance(node_in(tmp_path)),
     ):
         pass

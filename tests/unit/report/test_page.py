@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from tests.support.report import Page, owner, phase, sample, training
 
-from pnyx.errors import ConfigError
 from pnyx.node.control import ColumnSummary
 from pnyx.protocol.selection import assess
-from pnyx.report import check_writable, render
+from pnyx.report import render
 from pnyx.report.record import (
     Corrupted,
     Cost,
@@ -276,12 +275,3 @@ def test_control_characters_of_others_are_taken_out() -> None:
     assert not set(text) & set("\x1b\u202e\x00\u2028")
     assert "a\ufffd[2Jb\ufffdc\ufffd" in text
     assert "one two three" in text
-
-
-def test_place_that_cannot_be_written_is_found_out_before(tmp_path) -> None:
-    check_writable(tmp_path / "new.html")
-    assert list(tmp_path.iterdir()) == []
-    with pytest.raises(ConfigError, match="is a directory"):
-        check_writable(tmp_path)
-    with pytest.raises(ConfigError, match="no such file or directory; name another file"):
-        check_writable(tmp_path / "gone" / "new.html")

@@ -79,7 +79,7 @@ def test_a_missing_database_is_refused(tmp_path, key, database):
 def test_an_emptied_database_is_refused(tmp_path, key, database):
     database.close()
     (tmp_path / "v" / DATABASE_NAME).write_bytes(b"")
-    with pytest.raises(VaultError, match="older than it was"):
+    with pytest.raises(VaultError, match=r"vault\.db is empty"):
         Database.open(tmp_path / "v", key)
 
 

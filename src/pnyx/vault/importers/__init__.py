@@ -65,7 +65,9 @@ def import_file(
             rows = reader(file, path.name, mapping, limits)
             return collections.add(mapping.category, mapping.target_columns(), source, rows, now)
     except OSError as error:
-        raise DataImportError(f"{path} cannot be read: {describe(error)}.") from error
+        raise DataImportError(
+            f"{path} cannot be read: {describe(error)}; check its path and permissions."
+        ) from error
 
 
 def _opened(path: Path) -> BufferedReader:

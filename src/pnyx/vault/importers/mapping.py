@@ -77,9 +77,13 @@ def read_mapping(path: Path) -> ImportMapping:
         with path.open("rb") as file:
             data = file.read(MAPPING_BYTES_MAX + 1)
     except OSError as error:
-        raise DataImportError(f"The mapping {path} cannot be read: {describe(error)}.") from error
+        raise DataImportError(
+            f"The mapping {path} cannot be read: {describe(error)}; check its path and permissions."
+        ) from error
     if len(data) > MAPPING_BYTES_MAX:
-        raise DataImportError(f"The mapping {path} is larger than {MAPPING_BYTES_MAX} bytes.")
+        raise DataImportError(
+            f"The mapping {path} is larger than {MAPPING_BYTES_MAX} bytes; shorten it."
+        )
     return _consistent(parse_toml(data, ImportMapping, str(path), DataImportError), str(path))
 
 

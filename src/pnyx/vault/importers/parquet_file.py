@@ -25,7 +25,7 @@ def read_parquet(
     import pyarrow.parquet as pq
 
     try:
-        parquet = pq.ParquetFile(file, pre_buffer=False)
+        parquet = pq.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
         metadata = parquet.metadata
         header = list(parquet.schema_arrow.names)
         groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
@@ -62,4 +62,6 @@ def _rows(
 
 def _invalid(name: str, error: Exception) -> DataImportError:
     reason = str(error).splitlines()[0] if str(error) else "unknown reason"
-    return DataImportError(f"{name} is not a valid Parquet file: {reason}.")
+    return DataImportError(
+        f"{name} is not a valid Parquet file: {reason.rstrip('.')}; export it again."
+    )
