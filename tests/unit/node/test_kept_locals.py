@@ -2,15 +2,18 @@
 
 import numpy as np
 import pytest
+from tests.support.town import manifest
 
 from pnyx.errors import TrainingError
 from pnyx.learning.task import TrainingOutcome
 from pnyx.node.daemon import Daemon
+from pnyx.primitives import codec
 from pnyx.protocol.events import ConsentDeclined, StartTraining, TrainingFailed, TrainingFinished
 from pnyx.vault import StudyRequest, Vault
 
 STUDY = b"s" * 32
-STARTED = StartTraining(STUDY, 3, b"manifest", b"model", attempt=1)
+MANIFEST = codec.encode(manifest(5))  # of one training round
+STARTED = StartTraining(STUDY, 1, MANIFEST, b"model", attempt=1)
 OUTCOME = TrainingOutcome(np.arange(5, dtype="<i8").tobytes(), {}, local=b"an owner's own")
 
 
