@@ -65,7 +65,7 @@ def settle(size: CommitteeSize, verdicts: Mapping[int, Verdict], answers: Answer
 
     For if one is lost, pass 1 ended with a quorum, which keeps j >= 1 corrupt members; of the n - q
     that went, n - q - f + j at least are honest. Let L be the most that one of the j lacks: each of
-    those that went lacks as many, all of them among the b, each of which at most f lack. So
+    those that went lacks as many; honest ones lack only the b, which at most f lack each. So
     L·(n - q - f + j) <= b·f, and at most j·L <= b·f·j/(n - q - f + j) <= b·f²/(n - q) are lost.
     """
     holders = {
