@@ -98,7 +98,10 @@ def check_report(found: dict, kept: Path) -> None:
     shown = [float(row[2].removesuffix(" %")) for row in rounds]
     assert shown == pytest.approx([100 * a for a in found["accuracy_by_round"]], abs=0.06)
     owners = page.table("Accuracy on each owner")
-    assert {row[0] for row in owners} == {str(number) for number in range(1, NODES)}
+    everybody = {str(number) for number in range(1, NODES)}
+    missing = everybody - {row[0] for row in owners}
+    assert {row[0] for row in owners} <= everybody
+    assert len(missing) <= found["processes_killed"]  # a node may be away while others evaluate
     network = kept / "node-01" / "network.json"
     proof = done_json("study", "verify", kept / "study.bundle", "--network", network)
     assert proof["study"] in page.shown()
