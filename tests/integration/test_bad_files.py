@@ -5,8 +5,6 @@ Each case is one sentence and exit status 1, and changes nothing below the owner
 
 import json
 import os
-import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,26 +15,20 @@ import pytest
 from safetensors.numpy import save
 from tests.support.commands import (
     CATEGORY,
-    RunningNode,
     contents,
     done,
     full_disk,
-    one_sentence,
     refused_here,
     write_study,
 )
 from tests.support.place import Place
 
-from pnyx.errors import PnyxError
 from pnyx.learning.programs import encode_program, mlp
 from pnyx.node.authority import AuthorityFiles, create_authority, open_authority
-from pnyx.node.control import NodeStatus, Propose, Status, Studies, StudySummary, call
 from pnyx.node.enrolment import REQUEST_NAME, make_request
 from pnyx.node.keystore import KeyFile
-from pnyx.node.proposal import read_proposal
 
 BROKEN = ("missing", "directory", "empty", "binary", "deep", "endless", "json", "text")
-FULL_BYTES = 33 * 1024 + 512  # of one file: the vault can be opened, and little be written
 DAMAGE = ("empty", "halved", "begun wrong", "a directory")
 
 
@@ -322,57 +314,3 @@ def test_commands_without_a_node_or_an_authority(place: Place, tmp_path: Path) -
         said = refused_here(*command)
         assert any(hint in said for hint in ("init", "node run")), command
     assert list(tmp_path.iterdir()) == []
-
-
-def test_node_that_stops_before_it_answers(place: Place, tmp_path: Path) -> None:
-    """Its socket is left behind, or it goes away at the question, or in the midst of an answer."""
-    deep = tmp_path / ("d" * 60) / ("e" * 60)  # longer than a socket's name may be
-    deep.mkdir(parents=True)
-    listing = ("study", "list", "--dir", deep)
-    assert "not running" in refused_here(*listing)
-    with socket.socket(socket.AF_UNIX) as listening:
-        descriptor = os.open(deep, os.O_PATH | os.O_DIRECTORY)
-        listening.bind(f"/proc/self/fd/{descriptor}/control.sock")
-        os.close(descriptor)
-        assert "not running" in refused_here(*listing)  # nobody listens: a killed node's
-        listening.listen()
-        for answer in (b"", b'{"ok": true, "resu', b"\xff\n", b'{"ok": true, "result": 3}\n'):
-            answering = threading.Thread(target=answer_once, args=(listening, answer))
-            answering.start()
-            assert "try again" in refused_here(*listing)
-            answering.join()
-
-
-def answer_once(listening: socket.socket, answer: bytes) -> None:
-    connection, _ = listening.accept()
-    with connection:
-        if answer:
-            connection.recv(1000)
-        connection.sendall(answer)
-
-
-def test_node_whose_disk_is_full_promises_nothing(place: Place, tmp_path: Path) -> None:
-    """It ends with one sentence; what it said it had proposed is there when it starts again."""
-    other = Place(tmp_path)
-    done("data", "list", *other.key)
-    file = tmp_path / "study.toml"
-    write_study(file, 1, 5)
-    node = RunningNode(other.layout.root, *other.key[2:], file_bytes_max=FULL_BYTES)
-    node.await_started()
-    status = call(other.layout, Status(), NodeStatus)
-    proposed = []
-    with pytest.raises(PnyxError, match="start it again|try again"):
-        for _ in range(16):
-            proposal = read_proposal(file, status.network_id, bytes.fromhex(status.node_id))
-            request = Propose(proposal.manifest, proposal.model)
-            proposed.append(call(other.layout, request, StudySummary).study)
-    assert node.process.wait(timeout=20) == 1
-    assert "free some space" in one_sentence(node.log.read_text().splitlines()[-1])
-    node = RunningNode(other.layout.root, *other.key[2:])
-    node.await_started()
-    try:
-        kept = call(other.layout, Studies(), list[StudySummary])
-    finally:
-        assert node.interrupt() == 0
-    assert len(proposed) > 1
-    assert set(proposed) <= {study.study for study in kept}
