@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pnyx.errors import ConfigError, KeystoreError
+from pnyx.errors import ConfigError, Interrupted
 
 if TYPE_CHECKING:
     from pnyx.node.keystore import NodeLayout, Unlocking
@@ -110,13 +110,25 @@ def unlocking(key_file: Path | None, keyring: bool, *, new: bool = False) -> "Un
 
 
 def _ask_passphrase(new: bool) -> str:
-    if not sys.stdin.isatty():
-        raise KeystoreError(
-            "There is no terminal to ask for the passphrase; "
-            f"set {PASSPHRASE_VARIABLE}, or give --key-file."
-        )
-    text: str = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=new, err=True)
+    check_terminal("for the passphrase", f"set {PASSPHRASE_VARIABLE}, or give --key-file")
+    with interruptible_prompt():
+        text: str = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=new, err=True)
     return text
+
+
+def check_terminal(question: str, otherwise: str) -> None:
+    """Refuse to ask where nobody can answer. Raises ConfigError with what to do otherwise."""
+    if not sys.stdin.isatty():
+        raise ConfigError(f"There is no terminal to ask {question}; {otherwise}.")
+
+
+@contextmanager
+def interruptible_prompt() -> Iterator[None]:
+    """Turn Ctrl-C or Ctrl-D at a prompt into Interrupted."""
+    try:
+        yield
+    except typer.Abort as error:
+        raise Interrupted("Interrupted; nothing was changed, so give the command again.") from error
 
 
 @contextmanager

@@ -10,7 +10,9 @@ from pnyx.cli.common import (
     KeyFileOption,
     Keyring,
     Yes,
+    check_terminal,
     complete_study,
+    interruptible_prompt,
     is_running,
     layout_of,
     now_s,
@@ -99,14 +101,19 @@ def accept(study: StudyArgument, directory: Directory, yes: Yes = False) -> None
 
     Example: pnyx consent accept 4f19
     """
+    from pnyx.errors import ConsentError
     from pnyx.node.control import Studies, StudySummary, call
 
     layout = layout_of(directory)
     found = [s for s in call(layout, Studies(), list[StudySummary]) if s.study.startswith(study)]
     if len(found) == 1 and not yes:
+        check_terminal("whether you accept", "add --yes")
         for line in _terms(found[0]):
             say(line)
-        typer.confirm("Do you accept?", default=False, abort=True, err=True)
+        with interruptible_prompt():
+            accepted = typer.confirm("Do you accept?", default=False, err=True)
+        if not accepted:
+            raise ConsentError("Nothing was decided; `pnyx consent decline` says no for good.")
     _decide(directory, study, "accept")
 
 

@@ -14,6 +14,7 @@ from pnyx.cli.common import (
     day,
     layout_of,
     now_s,
+    plain,
     print_json,
     print_table,
     say,
@@ -83,7 +84,7 @@ def install(
     with single_instance(layout):
         done = install_files(layout, certificate, network, now=now_s(), end_studies=end_studies)
     say(
-        f"This node is {done.certificate.node_id.hex()} of {done.network.name}, which has "
+        f"This node is {done.certificate.node_id.hex()} of {plain(done.network.name)}, which has "
         f"{len(done.network.census)} nodes; its certificate is valid until "
         f"{day(done.certificate.not_after)}."
     )
@@ -132,11 +133,11 @@ def status(directory: Directory, as_json: Json = False) -> None:
         ("", ""),
         [
             ("node", found.node_id),
-            ("network", f"{found.network}, {found.nodes_enrolled} nodes"),
+            ("network", f"{plain(found.network)}, {found.nodes_enrolled} nodes"),
             ("census valid until", day(found.census_valid_until)),
             ("first beacon", "made" if found.beacon_known else "not yet made"),
             ("listens on port", str(found.port)),
-            ("peers connected", str(found.peers_connected)),
+            ("peers connected", f"{found.peers_connected} of {found.nodes_enrolled - 1}"),
             ("studies known", str(found.studies)),
             ("studies that ask you", str(found.studies_asking)),
             ("contributions sent", str(found.contributions_sent)),

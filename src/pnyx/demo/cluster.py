@@ -58,6 +58,7 @@ DAY_S = 86_400
 CONTACTS = 4
 _POLL_S = 0.05
 _LOG_NAME = "node.log"
+_STOPPING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
 class _EnrolmentRequest(msgspec.Struct, frozen=True):
@@ -151,10 +152,15 @@ class Cluster:
     def _fork(self, node: int, *, fresh: bool) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
-        process = os.fork()
-        if process == 0:
-            _live_as_node(self, node, fresh=fresh)
-        self.processes[node] = process
+        # Python would swallow an interruption that falls into what it does around a fork.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+        try:
+            process = os.fork()
+            if process == 0:
+                _live_as_node(self, node, fresh=fresh)
+            self.processes[node] = process
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
 
     def alive(self, node: int) -> bool:
         """Whether the node's process runs."""
@@ -226,6 +232,7 @@ def _live_as_node(cluster: Cluster, node: int, *, fresh: bool) -> NoReturn:
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # the launcher decides
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
         _node_life(cluster, node, directory, fresh=fresh)
         status = 0
     except PnyxError as error:

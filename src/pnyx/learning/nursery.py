@@ -45,8 +45,12 @@ class Nursery:
         self._control, theirs = socket.socketpair()
         self._unread = 0  # answers to FORK that nobody has waited for yet
         self._worker: int | None = None
+        # Python would swallow an interruption that falls into what it does around a fork.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
             self._process_id = os.fork()
+            if self._process_id == 0:
+                _live_as_nursery(theirs, parent_id)
         except OSError as error:
             self._control.close()
             theirs.close()
@@ -54,8 +58,8 @@ class Nursery:
                 f"The training worker could not be started ({error.strerror}): "
                 "close other programs and try again."
             ) from error
-        if self._process_id == 0:
-            _live_as_nursery(theirs, parent_id)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
 
     def fork_worker(self, channel: socket.socket) -> None:

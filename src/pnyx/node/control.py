@@ -364,6 +364,8 @@ def call(
             f"The node in {layout.root} is not running; "
             f"start it with `pnyx node run --dir {layout.root}`."
         ) from error
+    except (ConnectionResetError, BrokenPipeError) as error:
+        raise _cut_short(layout) from error
     except TimeoutError as error:
         raise PnyxError(
             f"The node in {layout.root} did not answer within {timeout_s:g} s; try again."
@@ -381,12 +383,16 @@ def _read_answer(line: bytes, kind: type[T], layout: NodeLayout) -> T:
         answer = msgspec.json.decode(line, type=_Answer)
         if answer.ok:
             return msgspec.json.decode(answer.result, type=kind)
-    except msgspec.MsgspecError as error:
-        raise PnyxError(
-            f"The answer of the node in {layout.root} is incomplete: it may have stopped; "
-            "look at `pnyx node status` and try again."
-        ) from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise _cut_short(layout) from error
     raise PnyxError(answer.error)
+
+
+def _cut_short(layout: NodeLayout) -> PnyxError:
+    return PnyxError(
+        f"The answer of the node in {layout.root} is incomplete: it may have stopped; "
+        "look at `pnyx node status` and try again."
+    )
 
 
 def _read_line(connection: socket.socket) -> bytes:

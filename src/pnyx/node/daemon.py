@@ -353,9 +353,17 @@ class Daemon:
             committed.set_result(None)
 
     async def settled(self) -> None:
-        """Wait until everything that events have asked for is carried out."""
+        """Wait until everything that events have asked for is carried out.
+
+        Raises PnyxError when the node ends instead: what was asked is not durable.
+        """
         while self._committed is not None:
             await asyncio.shield(self._committed)
+        if self._failure is not None:
+            raise PnyxError(
+                "The node had to stop before this was done; its log says why, so start it again "
+                "and repeat the command."
+            )
 
     def _set_timer(self) -> None:
         due = self.machine.next_deadline()

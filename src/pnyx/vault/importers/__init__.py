@@ -8,7 +8,8 @@ the error names the file, the line or row, and the column.
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from io import BufferedReader
 from pathlib import Path
 
@@ -34,7 +35,8 @@ __all__ = [
     "read_mapping",
 ]
 
-_Reader = Callable[[BufferedReader, str, ImportMapping, ImportLimits], Iterator[tuple[Value, ...]]]
+_Rows = Generator[tuple[Value, ...], None, None]
+_Reader = Callable[[BufferedReader, str, ImportMapping, ImportLimits], _Rows]
 _READERS: dict[str, tuple[str, _Reader]] = {
     ".csv": ("csv", read_csv),
     ".parquet": ("parquet", read_parquet),
@@ -62,8 +64,10 @@ def import_file(
     try:
         with _opened(path) as file:
             source = _provenance(file, path.name, format_name, limits)
-            rows = reader(file, path.name, mapping, limits)
-            return collections.add(mapping.category, mapping.target_columns(), source, rows, now)
+            # Closed before the file, even when Ctrl-C ends the import between two rows.
+            with closing(reader(file, path.name, mapping, limits)) as rows:
+                columns = mapping.target_columns()
+                return collections.add(mapping.category, columns, source, rows, now)
     except OSError as error:
         raise DataImportError(
             f"{path} cannot be read: {describe(error)}; check its path and permissions."

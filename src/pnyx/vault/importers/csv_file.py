@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 from pnyx.errors import DataImportError
 from pnyx.vault.collections import Value
@@ -12,7 +12,7 @@ from pnyx.vault.importers.rows import RowReader
 
 def read_csv(
     file: io.BufferedReader, name: str, mapping: ImportMapping, limits: ImportLimits
-) -> Iterator[tuple[Value, ...]]:
+) -> Generator[tuple[Value, ...], None, None]:
     """Yield the typed rows of a CSV file, lazily. Raises DataImportError."""
     # A byte order mark, which spreadsheets write, is skipped; anything else must be valid UTF-8.
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")

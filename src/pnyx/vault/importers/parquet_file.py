@@ -4,7 +4,7 @@ Only the columns that the mapping names are decompressed. Sizes are checked on t
 metadata first, and again on the batches, since metadata may lie.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from io import BufferedReader
 from typing import Any
 
@@ -19,7 +19,7 @@ _EXPANSION_MAX = 16  # decompressed bytes per permitted file byte: more is a dec
 
 def read_parquet(
     file: BufferedReader, name: str, mapping: ImportMapping, limits: ImportLimits
-) -> Iterator[tuple[Value, ...]]:
+) -> Generator[tuple[Value, ...], None, None]:
     """Yield the typed rows of a Parquet file, lazily. Raises DataImportError."""
     import pyarrow as pa
     import pyarrow.parquet as pq
