@@ -2,7 +2,9 @@
 
 import asyncio
 
-from pnyx.errors import VaultError
+import pytest
+
+from pnyx.errors import PnyxError, VaultError
 from pnyx.node.daemon import Daemon
 from pnyx.node.postman import Postman
 from pnyx.protocol.events import Persist, Send, TimerExpired
@@ -49,7 +51,8 @@ async def live() -> tuple[Daemon, Wire, Machine]:
     for _ in range(3):
         daemon.deliver(TimerExpired())
         await asyncio.sleep(0.01)
-    await daemon.settled()
+    with pytest.raises(PnyxError, match="start it again and repeat"):
+        await daemon.settled()
     return daemon, wire, machine
 
 
