@@ -36,7 +36,7 @@ from pnyx.protocol.messages import (
     Request,
     Vote,
 )
-from pnyx.protocol.round import committee, contributor, values
+from pnyx.protocol.round import contributor, inputs, values
 from pnyx.simulator import Scenario, Simulation
 from pnyx.simulator.population import SimulatedNode
 
@@ -90,7 +90,7 @@ def step_of(payload: bytes) -> str:
 _VERIFYING_STEPS = ("challenge: beacon", "challenge: beacon, answers of members", STEPS["ACCEPT"])
 _PARTS = {
     "prove, sharing included": (contributor, "prove"),
-    "answers": (committee, "answer_challenge"),
+    "answers": (inputs, "answer_challenge"),
     "judge": (values, "judge"),
     "test of published vectors": (values, "check_published"),
 }
