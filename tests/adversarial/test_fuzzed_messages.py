@@ -76,7 +76,6 @@ def troubled_study(meddle: Meddle, seconds: float = 200.0) -> Town:
     town.wire = wire
     study = town.propose()
     town.run(town.in_round(study, 1))
-    assert town.plan(study).committee[0] == LIAR
     town.run(seconds=0.11)
     town.crash(LIAR)
     town.run(seconds=5.0)
