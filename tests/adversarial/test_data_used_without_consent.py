@@ -1,9 +1,11 @@
 """Whatever the order of decisions, withdrawals and debits, nothing leaves without a valid consent.
 
-A state machine plays the owner and a node in a hurry; a plain model says what must be allowed.
+A state machine plays the owner and a node in a hurry; a plain model says what must be allowed. It
+meets each rule by chance only; `test_debits_beyond_consent` tries each alone, and takes it away.
 """
 
 import tempfile
+import threading
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -169,8 +171,6 @@ test_data_used_without_consent = OwnerAndNode.TestCase
 
 def test_withdrawal_racing_with_debits(tmp_path):
     """Once `withdraw` has returned, no debit succeeds, from whatever thread it comes."""
-    import threading
-
     study = b"a" * 32
     with Vault.open(tmp_path / "v", KEY) as vault:
         request = StudyRequest(

@@ -1,4 +1,8 @@
-"""Somebody between two nodes terminates, diverts or alters their connection (T4)."""
+"""Somebody between two nodes terminates, diverts or alters their connection (T4).
+
+Who comes as a stranger shows a foreign certificate: what keeps those out is taken away in
+`test_foreign_certificates`. That bytes are hidden and not altered is TLS itself.
+"""
 
 import asyncio
 import ssl
@@ -6,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.transport_kit import Town, attacker_context, load_key, run, take_reports
+from tests.transport_kit import DAY_S, NOW, Town, attacker_context, load_key, run, take_reports
 
 from pnyx.errors import TransportError
+from pnyx.node.transport.tls import TlsTransport
 
 Pass = Callable[[bytes], bytes]
 
@@ -54,8 +59,16 @@ class Proxy:
         writer.transport.abort()
 
 
-async def attempt(town: Town, proxy: Proxy, victims: list[object]) -> bytes:
+Weaken = Callable[[TlsTransport, TlsTransport], None]
+
+
+async def attempt(
+    town: Town, proxy: Proxy, victims: list[object], weaken: Weaken | None = None
+) -> bytes:
+    """Ask through a proxy; weaken(asking, answering) may take a defence away before."""
     asking, answering = town.transport(), town.transport()
+    if weaken is not None:
+        weaken(asking, answering)
     await asking.start(lambda peer, payload: payload)
     await answering.start(lambda peer, payload: victims.append(peer) or payload)
     proxy.port = answering.port
@@ -106,6 +119,26 @@ def test_man_in_the_middle(tmp_path: Path, insider: bool) -> None:
             await attempt(town, proxy, served)
         assert served == []
         assert b"private" not in proxy.seen
+
+    run(main())
+
+
+def test_the_expected_id_is_the_defence_against_insiders(tmp_path: Path) -> None:
+    """An asking node that takes any certificate for its peer's tells the insider all."""
+
+    async def main() -> None:
+        town, served = Town(tmp_path), []
+        person, proxy = town.person(), Proxy(0)
+        proxy.inside, proxy.outside = attacker_context(server=True), attacker_context()
+        for context in (proxy.inside, proxy.outside):
+            load_key(context, person.pem, person.seed, tmp_path)
+
+        def believe(asking: TlsTransport, answering: TlsTransport) -> None:
+            asking.identify = lambda certificate: (answering.node_id, NOW + DAY_S)
+
+        await attempt(town, proxy, served, believe)
+        assert served == [town.identity(person).node_id]
+        assert b"a private word" in proxy.seen
 
     run(main())
 

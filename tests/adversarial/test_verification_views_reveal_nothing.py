@@ -9,6 +9,9 @@ as a function of randomness and blinds alone.
 All that f members may learn is public: for each repetition ρ·(R'X + g) = ρ·v, which follows from
 the published v, and the slot sum of the product, which is τ₁T for every honest contributor.
 The published v itself has the distribution of the mask whatever X is (`test_gaussian`).
+
+That is a model of the answers. The last tests take real ones, and compare them with what they would
+be without blinds.
 """
 
 import numpy as np
@@ -16,8 +19,9 @@ import pytest
 
 from pnyx.primitives.field import PrimeField, Vector
 from pnyx.primitives.sampling import Sampler
+from pnyx.primitives.sharing import PackedSharing, is_codeword
 from pnyx.protocol.aggregation import verification
-from pnyx.protocol.aggregation.bounds import Bounds, layout
+from pnyx.protocol.aggregation.bounds import CHECKS, Bounds, layout
 from pnyx.protocol.aggregation.encoding import FIELDS
 from pnyx.protocol.aggregation.verification import Claim
 from pnyx.protocol.selection import committee_size
@@ -211,3 +215,55 @@ def test_second_challenge_opens_more(size):
 @pytest.mark.parametrize("blinded", [(1, 2), (0, 2), (0, 1)])
 def test_without_any_one_blind_the_answers_tell(blinded):
     assert view(SIZES[0], [], blinded=blinded) >= 1
+
+
+def real_answers(blinded: bool) -> Vector:
+    """What all members answer for a real contribution: [members, fields, checks, repetitions]."""
+    size, plan = SIZES[0], layout(BOUNDS, SIZES[0])
+    proven = verification.prove(np.array([1, 1]), BOUNDS, size, b"s" * 32, b"context")
+    claim = Claim(3, b"c" * 32, proven.published)
+    given = []
+    for member, payload in enumerate(proven.payloads):
+        shares = verification.read_payload(payload, BOUNDS, size)
+        if not blinded:
+            shares = tuple(np.concatenate([s[: plan.data], 0 * s[plan.data :]]) for s in shares)
+        given.append(verification.answers(shares, member, claim, CHALLENGES[0], BOUNDS, size))
+    return np.stack(given).reshape(size.size, len(FIELDS), CHECKS, plan.repetitions)
+
+
+def blinds() -> list[tuple[PackedSharing, Vector]]:
+    """What blinds add to the answers of all members [members, repetitions], by field and check."""
+    added = real_answers(blinded=True) - real_answers(blinded=False)
+    found = []
+    for at, field in enumerate(FIELDS):
+        for check, code in enumerate(verification.codes(SIZES[0])[at]):
+            found.append((code, field.reduce(added[:, at, check])))
+    return found
+
+
+def test_every_answer_is_blinded():
+    """By a polynomial of the full degree, so that no coefficient and no slot is read off."""
+    members = range(SIZES[0].size)
+    for code, added in blinds():
+        assert added.all()
+        assert is_codeword(code.field, members, added, code.degree).all()
+        assert not is_codeword(code.field, members, added, code.degree - 1).any()
+        assert code.reconstruct(members, added).all()
+
+
+def test_blinds_of_linear_and_product_checks_leave_their_sums_as_they_are():
+    for at, (code, added) in enumerate(blinds()):
+        total = code.field.reduce(code.reconstruct(range(SIZES[0].size), added).sum(axis=0))
+        assert total.any() == (at % CHECKS == 0)
+
+
+def test_a_contribution_without_blinds_would_show(monkeypatch):
+    make = verification._share_table
+
+    def bare(short, plan, size, sampler):
+        table = make(short, plan, size, sampler)
+        table[:, :, plan.data :] = 0
+        return table
+
+    monkeypatch.setattr(verification, "_share_table", bare)
+    assert not any(added.any() for _, added in blinds())
