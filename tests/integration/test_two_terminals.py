@@ -141,6 +141,8 @@ def check_decisions(nodes: list[Path], study: str) -> None:
     assert "not known" in refused("consent", "decline", "0" * 64, "--dir", nodes[0])
     status = done_json("node", "status", "--dir", nodes[0])
     assert status["beacon_known"]
+    assert status["sandbox"].startswith(("full", "reduced: "))
+    assert status["confinement"]["limits"] or "memory" in status["sandbox"]
     assert status["contributions_sent"] == ROUNDS + 1
 
 

@@ -198,7 +198,11 @@ class TrainingWorker:
 
     def stop(self) -> None:
         """End worker and nursery at once; they keep nothing worth saving."""
-        self._end()
+        if self._heard:
+            self._end()
+        elif self._connection is not None:  # not waited for: the nursery may still load torch
+            self._connection.close()
+            self._connection = None
         if self._nursery is not None:
             self._nursery.close()
             self._nursery = None

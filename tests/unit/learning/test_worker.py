@@ -63,12 +63,24 @@ def test_killed_worker_is_reported_and_can_be_restarted(running, training_task):
     assert running.submit(training_task()) == run_task(training_task())
 
 
-def test_stopping_leaves_no_process_behind(running):
-    process_id = running.process_id
-    running.stop()
-    running.stop()
-    with pytest.raises(ProcessLookupError):
-        os.kill(process_id, 0)
+@on_linux
+def test_stopping_leaves_no_process_behind(running, training_task):
+    for _ in range(2):
+        process_id = running.process_id
+        running.stop()
+        running.stop()
+        assert _dies(process_id)
+        running.start()
+        running.submit(training_task())
+
+
+@on_linux
+def test_stopping_does_not_wait_for_a_nursery_that_loads_torch(trainer, monkeypatch):
+    monkeypatch.setattr("pnyx.learning.training.warm_up", lambda: time.sleep(60))
+    trainer.start()
+    begun = time.monotonic()
+    trainer.stop()
+    assert time.monotonic() - begun < 10
 
 
 def test_starting_twice_is_a_bug(running):
