@@ -8,12 +8,12 @@ import pytest
 from pnyx.errors import TrainingError
 from pnyx.learning import (
     Hyperparameters,
-    MlpProgram,
     TrainingOutcome,
     TrainingTask,
     TrainingWorker,
     child,
     initial_model,
+    mlp,
     worker,
 )
 from pnyx.node.trainer import Job, Trainer, WorkerConfined
@@ -21,8 +21,8 @@ from pnyx.sandbox import Confinement
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 
-PROGRAM = MlpProgram((2, 2, 2))
-OUTCOME = TrainingOutcome(vector=bytes(8 * (PROGRAM.parameter_count + 3)), metrics={})
+PROGRAM = mlp((2, 2, 2))
+OUTCOME = TrainingOutcome(vector=bytes(8 * (PROGRAM.shared_count + 3)), metrics={})
 
 
 def task(rows: int) -> TrainingTask:
