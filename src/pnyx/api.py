@@ -74,26 +74,48 @@ class Study:
         contributors: int = 40,
         **keys: Any,
     ) -> None:
-        self._files: dict[str, bytes] = {}
+        self._exported = None if model is None or isinstance(model, Mapping) else model
         if isinstance(model, Mapping):
             keys["model"] = dict(model)
         elif model is not None:
-            self._files = {"model.json": model.program, "model.safetensors": model.weights}
-            keys["model"] = {"program": "model.json", "weights": "model.safetensors"}
+            keys["model"] = _names("study")
         if phases is None:
             drawn = {"target": contributors, "drawn": math.ceil(1.25 * contributors)}
             phases = [
                 {"kind": "train", "rounds": rounds, **drawn},
                 {"kind": "evaluate", "rounds": 1, **drawn},
             ]
-        keys = {"cohort_min": 32, "join_window_s": 600.0, "phases": [*phases], **keys}
-        self._text = msgspec.toml.encode(keys)
-        parse_toml(self._text, StudyFile, "The study", ConfigError)
+        self._keys = {"cohort_min": 32, "join_window_s": 600.0, "phases": [*phases], **keys}
+        self._read("The study")
+
+    def _text(self, stem: str) -> bytes:
+        """The study file, with the names of its model's files. Raises ConfigError."""
+        keys = self._keys if self._exported is None else {**self._keys, "model": _names(stem)}
+        try:
+            return msgspec.toml.encode(keys)
+        except TypeError as error:
+            raise ConfigError(f"The study holds what no study file can hold: {error}.") from error
+
+    def _read(self, source: str) -> StudyFile:
+        return parse_toml(self._text("study"), StudyFile, source, ConfigError)
+
+    def _model_files(self, stem: str) -> dict[str, bytes]:
+        if self._exported is None:
+            return {}
+        names = _names(stem)
+        return {names["program"]: self._exported.program, names["weights"]: self._exported.weights}
 
     def save(self, path: Path | str) -> None:
-        """Write a study file, and its model beside it, for `pnyx study propose`."""
+        """Write a study file, and its model beside it, for `pnyx study propose`.
+
+        The model's files have the study's name, so that studies can share a folder. Raises
+        ConfigError.
+        """
         target = Path(path)
-        for name, content in {target.name: self._text, **self._files}.items():
+        if target.suffix != ".toml":
+            raise ConfigError(f"{target} is no name of a study file: let it end in .toml.")
+        files = {target.name: self._text(target.stem), **self._model_files(target.stem)}
+        for name, content in files.items():
             replace_file(target.with_name(name), content)
 
     def check(self) -> dict[str, object]:
@@ -102,15 +124,20 @@ class Study:
 
     def proposal(self, network: bytes, proposer: bytes) -> Proposal:
         """The signed-to-be manifest and the model it begins with. Raises ConfigError."""
-        study = parse_toml(self._text, StudyFile, "The study", ConfigError)
+        study = self._read("The study")
         with tempfile.TemporaryDirectory() as folder:
-            for name, content in self._files.items():
+            for name, content in self._model_files("study").items():
                 (Path(folder) / name).write_bytes(content)
             source = str(Path(folder) / "The study")
             try:
                 return make_proposal(study, network, proposer, secrets.token_bytes(32), source)
             except ConfigError as error:
                 raise ConfigError(str(error).replace(f"{folder}/", "")) from error
+
+
+def _names(stem: str) -> dict[str, str]:
+    """The files of an exported model, beside the study file of this name."""
+    return {"program": f"{stem}.model.json", "weights": f"{stem}.model.safetensors"}
 
 
 def figures(proposal: Proposal) -> dict[str, object]:

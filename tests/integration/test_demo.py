@@ -88,20 +88,32 @@ def test_demo_survives_kills_and_trains_without_the_refusing_owner(kept: Path) -
     assert [line for line in refusing if line["event"] == "step"]
 
 
+def evaluated(kept: Path) -> set[str]:
+    """Nodes that contributed to the evaluation, the last round; one may be away just then."""
+    last = max(certified(kept).values())
+    sent = {
+        str(node)
+        for node in range(1, NODES)
+        if any(line["event"] == "sent" and line["round"] == last for line in events(kept, node))
+    }
+    assert len(sent) >= NODES // 2
+    return sent
+
+
 def check_report(found: dict, kept: Path) -> None:
     """The report has the figures that the demonstration printed, of every owner that took part."""
     page = Page(Path(found["report"]).read_text())
     for figure in ("accuracy_alone", "accuracy_shared", "accuracy_personalised"):
-        near = (100 * found[figure] + shift for shift in (-0.04, 0.0, 0.04))  # rounded before
+        near = (100 * found[figure] + shift for shift in (-0.005, 0.0, 0.005))  # rounded before
         assert any(f"{percent:.1f} %" in page.shown() for percent in near)
     rounds = page.table("Certified rounds")
     shown = [float(row[2].removesuffix(" %")) for row in rounds]
-    assert shown == pytest.approx([100 * a for a in found["accuracy_by_round"]], abs=0.06)
+    rounding = 0.05 + 0.005  # of the page, and of the object
+    percents = [100 * share for share in found["accuracy_by_round"]]
+    assert shown == pytest.approx(percents, abs=rounding + 1e-9)
     owners = page.table("Accuracy on each owner")
     everybody = {str(number) for number in range(1, NODES)}
-    missing = everybody - {row[0] for row in owners}
-    assert {row[0] for row in owners} <= everybody
-    assert len(missing) <= found["processes_killed"]  # a node may be away while others evaluate
+    assert evaluated(kept) <= {row[0] for row in owners} <= everybody
     network = kept / "node-01" / "network.json"
     proof = done_json("study", "verify", kept / "study.bundle", "--network", network)
     assert proof["study"] in page.shown()

@@ -227,7 +227,7 @@ cohort_min = 3
 join_window_s = 15.0
 [privacy]
 noise_multiplier = {noise}
-{_phase("poll", 1, owners)}
+{_phase("poll", 1, owners, 60.0)}
 [phases.ballot]
 kind = "choice"
 options = {len(OPTIONS)}
@@ -235,12 +235,12 @@ options = {len(OPTIONS)}
     )
 
 
-def _phase(kind: str, rounds: int, owners: int) -> str:
+def _phase(kind: str, rounds: int, owners: int, deadline_s: float = 10.0) -> str:
     return f"""
 [[phases]]
 kind = "{kind}"
 rounds = {rounds}
 target = {owners}
 drawn = {owners}
-deadline_s = 10.0
+deadline_s = {deadline_s}
 """

@@ -49,6 +49,8 @@ def test_a_study_is_checked_before_anybody_is_asked() -> None:
         ({"cohort_min": 0}, "cohort_min"),
         ({"model": None}, r"needs a \[model\] table"),
         ({"model": {"hidden": [4]}}, "classes"),
+        ({"label": None}, "no study file can hold"),
+        ({"purpose": object()}, "no study file can hold"),
     ],
 )
 def test_a_mistake_is_named(changes, sentence) -> None:
@@ -78,6 +80,22 @@ def test_an_exported_module_is_proposed_with_its_weights(tmp_path: Path) -> None
     outcome.load_into(other)
     for name, value in module.state_dict().items():
         assert torch.equal(other.state_dict()[name], value)
+
+
+def test_studies_in_one_folder_keep_their_models(tmp_path: Path) -> None:
+    models = [exported()[1] for _ in range(2)]
+    for name, model in zip("ab", models, strict=True):
+        pnyx.Study(model=model, **KEYS).save(tmp_path / f"{name}.toml")
+    for name, model in zip("ab", models, strict=True):
+        proposal = read_proposal(tmp_path / f"{name}.toml", bytes(32), bytes(32))
+        again = pnyx.Study(model=model, **KEYS).proposal(bytes(32), bytes(32))
+        assert proposal.model == again.model
+
+
+def test_a_study_is_saved_under_a_name_of_study_files_only(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"end in \.toml"):
+        pnyx.Study(model=exported()[1], **KEYS).save(tmp_path / "model.json")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_parameters_have_their_shapes() -> None:

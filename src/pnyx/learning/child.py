@@ -75,7 +75,7 @@ def answer(body: bytes) -> TrainingOutcome | TrainingFailure:
     except (MemoryError, RuntimeError, IndexError) as error:
         # torch reports failed allocations and shape errors as RuntimeError.
         sentence = _failed(_first_line(error) or type(error).__name__)
-    except Exception as error:  # noqa: BLE001 - nobody would see it otherwise
+    except Exception as error:  # noqa: BLE001 - stderr leads nowhere: an answer tells it
         sentence = _failed(f"{type(error).__name__}: {_first_line(error)}")
     return TrainingFailure(sentence[:SENTENCE_CHARACTERS_MAX])
 

@@ -22,7 +22,7 @@ from pnyx.learning.programs import Program, audit, initial_model, mlp, read_prog
 from pnyx.learning.programs.builtin import LAYERS_MAX
 from pnyx.learning.programs.format import PARAMETERS_MAX, PROGRAM_BYTES_MAX, WIDTH_MAX
 from pnyx.learning.programs.models import PARAMETER_DTYPE, read_model
-from pnyx.vault.files import describe
+from pnyx.node.enrolment import read_file
 
 HIDDEN = (64,)
 WEIGHTS_BYTES_MAX = 4 * PARAMETERS_MAX + (1 << 20)  # float32, and names
@@ -65,7 +65,7 @@ def read_study_program(
 
 def _exported(path: Path, columns: int, batch_size: int) -> Program:
     try:
-        program = read_program(_read(path, PROGRAM_BYTES_MAX))
+        program = read_program(read_file(path, PROGRAM_BYTES_MAX, "The program"))
         audit(program, batch_size)
     except TrainingError as error:
         raise ConfigError(f"{path}: {error}") from error
@@ -82,7 +82,7 @@ def read_initial_model(program: Program, table: ModelTable, folder: Path, seed: 
         return initial_model(program, seed)
     path = folder / table.weights
     try:
-        arrays = load(_read(path, WEIGHTS_BYTES_MAX))
+        arrays = load(read_file(path, WEIGHTS_BYTES_MAX, "The file of weights"))
     except (SafetensorError, ValueError, TypeError, KeyError) as error:
         raise ConfigError(f"{path} is no safetensors file of weights: {error}.") from error
     try:
@@ -106,16 +106,3 @@ def _shared(program: Program, arrays: Mapping[str, NDArray[np.generic]]) -> list
         if not parameter.local:
             parts.append(array.astype(PARAMETER_DTYPE).tobytes())
     return parts
-
-
-def _read(path: Path, bytes_max: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(bytes_max + 1)
-    except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be read: {describe(error)}; check its path and permissions."
-        ) from error
-    if len(data) > bytes_max:
-        raise ConfigError(f"{path} is larger than {bytes_max} bytes.")
-    return data

@@ -135,7 +135,10 @@ def curve(rounds: Sequence[Round], models: Models | None) -> Curve | None:
     def y(share: float) -> float:
         return CURVE_HEIGHT * (1 - _within(share, low))
 
-    marks, skipped, bars, runs = [], [], [], [[]]  # type: ignore[var-annotated]
+    marks: list[Mark] = []
+    skipped: list[Mark] = []
+    bars: list[Mark] = []
+    runs: list[list[tuple[float, float]]] = [[]]
     for place, each in enumerate(trained):
         if each.accuracy is None:
             runs.append([])

@@ -5,7 +5,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pnyx.errors import TrainingError
 from pnyx.learning.programs.audit import value_numbers
-from pnyx.learning.programs.format import Argument, Operation, Program
+from pnyx.learning.programs.format import Argument, Elements, Operation, Program
 from pnyx.learning.programs.operations import OPERATIONS, RESULTS
 
 aten = torch.ops.aten
@@ -121,8 +121,9 @@ def _written(argument: Any) -> Argument:
             if argument not in DTYPE_NAMES:
                 raise Unsupported(f"makes numbers of type {argument}")
             return DTYPE_NAMES[argument]
-        case list() | tuple():
-            return tuple(map(_written, argument))  # type: ignore[arg-type]
+        case [*parts]:
+            # The audit that follows refuses a list of anything but numbers.
+            return cast(Elements, tuple(map(_written, parts)))
         case float() if math.isinf(argument):
             return "inf" if argument > 0 else "-inf"
     result: Argument = argument

@@ -12,7 +12,7 @@ import operator
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import torch
@@ -273,15 +273,16 @@ class _Writer:
             self._values[node] = size_of(result)
             return
         if target is operator.getitem:
-            source, index = node.args
-            self._values[node] = self._values[source][index]  # type: ignore[index]
+            source, index = cast(tuple[Node, int], node.args)
+            self._values[node] = self._values[source][index]
             return
         if target in _DROPPED:
             return
         sources = [self._values.get(each) for each in node.all_input_nodes]
         if all(isinstance(each, Tensor | int) for each in sources) and is_fixed(result):
             arguments = torch.fx.map_arg((node.args, node.kwargs), lambda each: self._values[each])
-            self._values[node] = target(*arguments[0], **arguments[1])  # type: ignore[operator]
+            compute = cast(Callable[..., Any], target)  # an operation of torch, as every such node
+            self._values[node] = compute(*arguments[0], **arguments[1])
             return
         try:
             self._values[node] = self._lowered(builder, node)
