@@ -8,10 +8,10 @@ import threading
 
 import msgspec
 import pytest
+from tests.support.tasks import make_hyperparameters
 
 from pnyx.errors import TrainingError
 from pnyx.learning import (
-    Hyperparameters,
     TrainingOutcome,
     TrainingTask,
     TrainingWorker,
@@ -33,17 +33,7 @@ LENGTH = PROGRAM.shared_count + 3
 TASK = TrainingTask(
     kind="train",
     program=PROGRAM,
-    hyperparameters=Hyperparameters(
-        local_epochs=1,
-        batch_size=2,
-        learning_rate=0.1,
-        clip_norm=1.0,
-        fraction_bits=10,
-        fine_tune_epochs=1,
-        fine_tune_learning_rate=0.1,
-        alone_epochs=1,
-        alone_learning_rate=0.1,
-    ),
+    hyperparameters=make_hyperparameters(),
     model=initial_model(PROGRAM, bytes(32)),
     features=bytes(4 * 2 * 8),
     targets=bytes(8 * 8),

@@ -537,8 +537,7 @@ class Daemon:
             return self.vault.read_for_study(effect.study, manifest.category, names, wall_clock())
 
         try:
-            async with self._reading:
-                rows = await self.rows_for(manifest, read)
+            rows = await self.rows_for(manifest, read)
             if manifest.phase_of(effect.round_number).kind not in LEARNT:
                 self._count(effect, rows)
                 return
@@ -581,11 +580,12 @@ class Daemon:
         read: Callable[[Sequence[str]], Mapping[str, Array]],
         limits: QueryLimits = DEFAULT_LIMITS,
     ) -> OwnerRows:
-        """What a study asks of this node's rows; see `queries.rows_for`.
+        """What a study asks of this node's rows, one query at a time; see `queries.rows_for`.
 
         Tells how a query's process was confined, the first time and when that changes.
         """
-        rows = await rows_for(manifest, read, limits, self._config.node.sandbox)
+        async with self._reading:
+            rows = await rows_for(manifest, read, limits, self._config.node.sandbox)
         if rows.confinement is not None and rows.confinement != self._query_confinement:
             self._query_confinement = rows.confinement
             self._observer(QueryConfined(rows.confinement))

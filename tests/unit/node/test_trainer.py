@@ -4,10 +4,10 @@ import asyncio
 import time
 
 import pytest
+from tests.support.tasks import make_hyperparameters
 
 from pnyx.errors import TrainingError
 from pnyx.learning import (
-    Hyperparameters,
     TrainingOutcome,
     TrainingTask,
     TrainingWorker,
@@ -26,17 +26,7 @@ OUTCOME = TrainingOutcome(vector=bytes(8 * (PROGRAM.shared_count + 3)), metrics=
 
 
 def task(rows: int) -> TrainingTask:
-    settings = Hyperparameters(
-        local_epochs=1,
-        batch_size=2,
-        learning_rate=0.1,
-        clip_norm=1.0,
-        fraction_bits=10,
-        fine_tune_epochs=1,
-        fine_tune_learning_rate=0.1,
-        alone_epochs=1,
-        alone_learning_rate=0.1,
-    )
+    settings = make_hyperparameters()
     model = initial_model(PROGRAM, bytes(32))
     return TrainingTask("train", PROGRAM, settings, model, b"", b"", rows, bytes(32))
 
