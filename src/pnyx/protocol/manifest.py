@@ -45,6 +45,9 @@ class StudyPhase(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     Every contribution is proven to lie within `bounds` before it counts. The last `metrics_length`
     entries of the sum are published in the record, the others feed the model rule. `clip` is the
     largest norm of an honest update before noise; `bounds.norm_max` covers clip plus noise.
+
+    masked: how the update travels if not as shares to the committee. It comes before the counts in
+    the sum, nothing of it is proven, and its owner cuts entries that are too large.
     """
 
     kind: Literal["statistics", "train", "evaluate", "poll"]
@@ -57,6 +60,12 @@ class StudyPhase(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     deadline_s: Annotated[float, Meta(gt=0, le=7 * 86_400)]
     clip: Annotated[int, Meta(ge=0, lt=2**53)]
     noise: Noise
+    masked: ParameterSet | None = None
+
+    @property
+    def length(self) -> int:
+        """Entries of the sum."""
+        return self.bounds.length + (0 if self.masked is None else self.masked.length)
 
 
 class Manifest(msgspec.Struct, frozen=True, array_like=True, tag=90, kw_only=True):

@@ -174,6 +174,13 @@ class GiveUp(msgspec.Struct, frozen=True, array_like=True, tag=15):
 # --- bodies signed by other roles ---------------------------------------------------------------
 
 
+class MaskedVector(msgspec.Struct, frozen=True, array_like=True):
+    """A contributor's commitment to its masked vector, see `aggregation.masked`."""
+
+    parcel: Digest  # names its bytes
+    linear_hash: Digest  # hash of its linear hash
+
+
 class ContributionHeader(msgspec.Struct, frozen=True, array_like=True, tag=20):
     """A contributor's commitment to the shares of all members."""
 
@@ -183,6 +190,7 @@ class ContributionHeader(msgspec.Struct, frozen=True, array_like=True, tag=20):
     model_hash: Digest  # the model it trained from: a split view of models shows here
     shares_root: Digest
     published: Annotated[bytes, Meta(max_length=1024)]  # v, which vouches for short shares
+    masked: MaskedVector | None = None  # in masked mode, where the shares are those of its key
 
 
 class Join(msgspec.Struct, frozen=True, array_like=True, tag=21):
@@ -478,12 +486,25 @@ class SealedShare(msgspec.Struct, frozen=True, array_like=True):
     proof: MerkleProof
 
 
+class VectorReceipt(msgspec.Struct, frozen=True, array_like=True, tag=76):
+    """An aggregator durably holds the masked vector of a contribution."""
+
+    context: Digest
+    aggregator: Index  # census index
+    header_hash: Digest
+    signature: Signature
+
+
 class Contribution(msgspec.Struct, frozen=True, array_like=True, tag=70):
-    """A contributor's header with one member's share."""
+    """A contributor's header with one member's share.
+
+    receipts: in masked mode, those of the aggregators that hold the masked vector.
+    """
 
     context: Digest
     header: Signed
     share: SealedShare
+    receipts: Annotated[tuple[VectorReceipt, ...], Meta(max_length=16)] = ()
 
 
 class Receipt(msgspec.Struct, frozen=True, array_like=True, tag=71):
@@ -508,6 +529,33 @@ class ShareRequest(msgspec.Struct, frozen=True, array_like=True, tag=73):
 
     context: Digest
     contributors: Indices
+
+
+LinearHashBytes = Annotated[bytes, Meta(max_length=16 * 1024)]
+
+
+class VectorOffer(msgspec.Struct, frozen=True, array_like=True, tag=75):
+    """The sender holds the masked vector of a contribution, for an aggregator to pull."""
+
+    context: Digest
+    header: Signed
+    linear_hash: LinearHashBytes
+
+
+class SumRequest(msgspec.Struct, frozen=True, array_like=True, tag=77):
+    """A member asks an aggregator for the sum of these contributions' masked vectors."""
+
+    context: Digest
+    accepted: Annotated[tuple[HeldContribution, ...], Meta(max_length=4096)]
+
+
+class VectorSum(msgspec.Struct, frozen=True, array_like=True, tag=78):
+    """An aggregator has the sum that was asked for; the linear hashes, in order, check it."""
+
+    context: Digest
+    accepted: Digest  # hash of the list that it is the sum of
+    parcel: Digest
+    linear_hashes: Annotated[tuple[LinearHashBytes, ...], Meta(max_length=4096)]
 
 
 class Dispute(msgspec.Struct, frozen=True, array_like=True, tag=74):
@@ -541,6 +589,10 @@ RoundMessage = (
     | Relay
     | ShareRequest
     | Dispute
+    | VectorOffer
+    | VectorReceipt
+    | SumRequest
+    | VectorSum
 )
 GossipMessage = Announce | Request | Items
 Message = GossipMessage | RoundMessage

@@ -1,6 +1,10 @@
 """A contributor's part in one attempt of one round: train, seal, send, collect receipts.
 
     TRAINING -> WAITING (for the open certificate) -> DEBITING -> SENDING -> ACKNOWLEDGED
+                                                          `-> UPLOADING -´
+
+In masked mode the update goes to the aggregators (UPLOADING) before the shares, which are those of
+the key that masks it, go to the members: they take none without receipts of most aggregators.
 
 The consent check and the ledger debit are durable before the first byte leaves. Secrets are fresh
 for the attempt; after a restart the *same* contribution is sent again, never a second one. With
@@ -58,6 +62,7 @@ class Stage(Enum):
     TRAINING = auto()
     WAITING = auto()
     DEBITING = auto()
+    UPLOADING = auto()
     SENDING = auto()
     ACKNOWLEDGED = auto()
     WITHHELD = auto()
@@ -98,6 +103,10 @@ class Contributor:
         self._shares: dict[int, SealedShare] = {}
         self._receipts: set[int] = set()
         self._relayed: set[int] = set()
+        self._vectors = vector_code(self._plan)
+        self._offer: VectorOffer | None = None
+        self._vector_receipts: dict[int, VectorReceipt] = {}
+        self._turn = index  # contributors begin with different aggregators
         self._resend_at = now + self._params.retransmit_s
         self._relay_at: float | None = None
         self._disputed = False
@@ -157,6 +166,8 @@ class Contributor:
             self._resend_at = now + self._params.retransmit_s
             if self._keys is None:
                 self._ask()
+            elif self.stage is Stage.UPLOADING:
+                self._upload()
             elif self.stage is Stage.SENDING:
                 self._send(set(self._shares) - self._receipts)
 
@@ -172,6 +183,8 @@ class Contributor:
                 self.on_open(message, now)
             case Receipt():
                 self._on_receipt(message)
+            case VectorReceipt():
+                self._on_vector_receipt(message, now)
             case Dispute():
                 self._on_dispute(message)
             case _:
@@ -182,16 +195,21 @@ class Contributor:
         phase = self._plan.phase
         if self.stage is not Stage.TRAINING or phase is None:
             return
-        if vector.shape != (phase.bounds.length,):
+        if vector.shape != (phase.length,):
             self.withhold()
             return
-        if phase.noise.update_width and not clipped(vector[: phase.bounds.bounded], phase.clip):
+        updates = phase.length - phase.bounds.counts
+        if phase.noise.update_width and not clipped(vector[:updates], phase.clip):
             self.withhold()  # the debit would state less than it costs
             return
-        given = noised(vector, phase.bounds, phase.noise, self._services.sampler)
+        masked, shared = vector[: phase.masked_length], vector[phase.masked_length :]
+        given = noised(shared, phase.bounds, phase.noise, self._services.sampler)
         if not within(given, phase.bounds):
             self.withhold()
             return
+        if phase.masked is not None:
+            noisy = noised_update(masked, phase.noise, self._services.sampler)
+            self._update = np.clip(noisy, phase.masked.value_min, phase.masked.value_max)
         self._vector = given
         self.stage = Stage.WAITING
         self._debit(now)

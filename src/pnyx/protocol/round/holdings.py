@@ -185,7 +185,11 @@ class Holdings:
         if share is None:
             return None
         salt, proof = self._salts[name]
-        return OpenedPayload(self._member, pack_payload(salt, share), proof)
+        phase = self._plan.phase
+        if phase is None:
+            return None
+        payload = pack_payload(salt, share, phase.bounds, self._plan.size)
+        return OpenedPayload(self._member, payload, proof)
 
     def share_of(self, header: Signed) -> FieldShares | None:
         """This member's share of a contribution on the closed list."""
