@@ -1,0 +1,1 @@
+"""Masked aggregation of long vectors: see `parameters`, `mask`, `keys` and `checked_sum`."""
