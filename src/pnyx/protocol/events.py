@@ -81,6 +81,22 @@ class TrainingFailed(Event, frozen=True):
     attempt: int = 1
 
 
+class ParcelRead(Event, frozen=True):
+    """The bytes of a parcel that a role of this round asked for."""
+
+    context: bytes
+    parcel: bytes
+    data: bytes
+
+
+class VectorsSummed(Event, frozen=True):
+    """The sum of masked vectors is held as a parcel."""
+
+    context: bytes
+    name: bytes
+    parcel: Parcel
+
+
 class DebitRecorded(Event, frozen=True):
     """Consent was checked and the ledger entry is durable: bytes may leave now."""
 
@@ -142,6 +158,25 @@ class StartTraining(Effect, frozen=True):
     model: bytes
     attempt: int = 1
     statistics: PublishedSum | None = None  # of the last statistics round, if there was one
+
+
+class ReadParcel(Effect, frozen=True):
+    """Read a parcel that is held; answered by ParcelRead."""
+
+    context: bytes
+    parcel: bytes
+
+
+class SumVectors(Effect, frozen=True):
+    """Add up masked vectors into a parcel, chunk by chunk; answered by VectorsSummed.
+
+    name: of the set that is summed. parcels: held here, in the order of the set.
+    """
+
+    context: bytes
+    name: bytes
+    parcels: tuple[bytes, ...]
+    parameters: ParameterSet
 
 
 class RecordDebit(Effect, frozen=True):

@@ -522,6 +522,7 @@ class Relay(msgspec.Struct, frozen=True, array_like=True, tag=72):
     context: Digest
     header: Signed
     shares: Annotated[tuple[SealedShare, ...], Meta(max_length=1024)]
+    receipts: Annotated[tuple[VectorReceipt, ...], Meta(max_length=16)] = ()
 
 
 class ShareRequest(msgspec.Struct, frozen=True, array_like=True, tag=73):

@@ -23,6 +23,7 @@ from pnyx.errors import RuleBroken
 from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import IntVector
+from pnyx.protocol.aggregation.masked.parameters import ParameterSet
 from pnyx.protocol.aggregation.gaussian import REACH, WIDTH_MAX, discrete_gaussian
 
 WIDTH_MIN = 4  # below it a sum of discrete Gaussians strays from one; see `privacy`
@@ -76,17 +77,24 @@ def noise_max(width: int) -> int:
     return REACH * width
 
 
-def check_noise(bounds: Bounds, clip: int, noise: Noise, cohort_min: int) -> None:
+def check_noise(
+    bounds: Bounds, clip: int, noise: Noise, cohort_min: int, masked: ParameterSet | None = None
+) -> None:
     """Refuse noise that its bounds do not cover, or that does not hide. Raises RuleBroken."""
+    if masked is not None and bounds.bounded:
+        raise RuleBroken("an update is shared with the committee or masked, not both")
     if noise.honest_min > cohort_min:
         raise RuleBroken("noise relies on more contributors than the floor ensures")
     for part, width, entries in (
-        ("updates", noise.update_width, bounds.bounded),
+        ("updates", noise.update_width, bounds.bounded if masked is None else masked.length),
         ("counts", noise.count_width, bounds.counts),
     ):
         if width and not (entries and width >= WIDTH_MIN):
             raise RuleBroken(f"noise on {part} has a width of at least {WIDTH_MIN}, or is none")
-    if clip + noise_norm_max(noise.update_width, bounds.bounded) > bounds.norm_max:
+    if masked is not None:
+        if noise_max(noise.update_width) > masked.value_max:
+            raise RuleBroken("masked values are too small for the noise that a phase adds")
+    elif clip + noise_norm_max(noise.update_width, bounds.bounded) > bounds.norm_max:
         raise RuleBroken("a phase clips updates, and adds noise, to more than the norm it admits")
     if bounds.noise_max != noise_max(noise.count_width):
         raise RuleBroken("the bounds of a phase admit other noise on counts than it adds")
@@ -106,7 +114,7 @@ def clipped(update: IntVector, clip: int) -> bool:
 def noised(vector: IntVector, bounds: Bounds, noise: Noise, sampler: Sampler) -> IntVector:
     """What a contributor gives: its vector [length] with fresh noise, [given_length]."""
     given = vector.astype(np.int64, copy=True)
-    if noise.update_width:
+    if noise.update_width and bounds.bounded:
         limit = noise_norm_max(noise.update_width, bounds.bounded) ** 2
         drawn = discrete_gaussian(sampler, noise.update_width, bounds.bounded)
         while int(drawn @ drawn) > limit:
@@ -116,6 +124,13 @@ def noised(vector: IntVector, bounds: Bounds, noise: Noise, sampler: Sampler) ->
         drawn = discrete_gaussian(sampler, noise.count_width, bounds.counts)
         given = np.concatenate([given, drawn])
     return given
+
+
+def noised_update(update: IntVector, noise: Noise, sampler: Sampler) -> IntVector:
+    """What a contributor masks: its update [length] with fresh noise."""
+    if not noise.update_width:
+        return update
+    return update + discrete_gaussian(sampler, noise.update_width, len(update))
 
 
 def choose_noise(

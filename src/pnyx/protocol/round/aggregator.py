@@ -12,13 +12,11 @@ from collections.abc import Callable
 
 from pnyx.errors import RuleBroken
 from pnyx.primitives import codec
-from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.masked.vectors import VectorCode
 from pnyx.protocol.events import PeerBlamed, ReadParcel, SumVectors
 from pnyx.protocol.messages import (
     HeldContribution,
     RoundMessage,
-    Signed,
     SumRequest,
     VectorOffer,
     VectorReceipt,
@@ -26,25 +24,14 @@ from pnyx.protocol.messages import (
 )
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.values import InputReader, ascending, header_hash
+from pnyx.protocol.round.vectors import (
+    Accepted,
+    accepted_hash,
+    linear_hash_name,
+    vector_statement,
+)
 
 _STORED_BYTES_MAX = 64 * 1024
-Accepted = tuple[HeldContribution, ...]
-
-
-def vector_statement(context: bytes, aggregator: int, name: bytes) -> bytes:
-    """Bytes that the receipt for a masked vector signs."""
-    return b"pnyx/vector/" + digest("pnyx/vector", context, aggregator.to_bytes(4, "big"), name)
-
-
-def accepted_hash(context: bytes, accepted: Accepted) -> bytes:
-    """Names a set of contributions whose vectors are summed."""
-    parts = [held.contributor.to_bytes(4, "big") + held.header_hash for held in accepted]
-    return digest("pnyx/summed", context, *parts)
-
-
-def linear_hash_name(context: bytes, linear_hash: bytes) -> bytes:
-    """What a contributor's header says of its linear hash."""
-    return digest("pnyx/linear-hash", context, linear_hash)
 
 
 class Aggregator:

@@ -21,7 +21,9 @@ import numpy as np
 from pnyx.errors import InvalidSignature, MalformedMessage
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import merkle_commit
-from pnyx.protocol.aggregation.verification import payload_bytes, prove, within
+from pnyx.protocol.aggregation.bounds import Bounds
+from pnyx.protocol.aggregation.masked.vectors import MaskedUpdate
+from pnyx.protocol.aggregation.verification import Proven, payload_bytes, prove, within
 from pnyx.protocol.agreement import check_decision, value_hash
 from pnyx.protocol.events import (
     ContributionAcknowledged,
@@ -38,20 +40,29 @@ from pnyx.protocol.messages import (
     Instance,
     Pull,
     Receipt,
+    MaskedVector,
     Relay,
     RoundKey,
     RoundMessage,
     SealedShare,
     Signed,
     Step,
+    VectorOffer,
+    VectorReceipt,
 )
-from pnyx.protocol.noise import clipped, noised
+from pnyx.protocol.noise import clipped, noised, noised_update
 from pnyx.protocol.ports import IntVector
 from pnyx.protocol.privacy import phase_rho
 from pnyx.protocol.round.dispute import wrong_answers
 from pnyx.protocol.round.holdings import receipt_statement, share_info
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.values import InputReader, contribution_context, header_hash
+from pnyx.protocol.round.vectors import (
+    check_receipt,
+    linear_hash_name,
+    receipts_wanted,
+    vector_code,
+)
 
 _STORED_BYTES_MAX = 64 * 1024 * 1024
 
@@ -74,6 +85,7 @@ class _Stored(msgspec.Struct, frozen=True, array_like=True):
     seed: bytes
     vector: bytes
     opened: bytes
+    update: bytes  # what travels masked
 
 
 class Contributor:
@@ -97,6 +109,7 @@ class Contributor:
         self.stage = Stage.TRAINING
         self.started = False
         self._vector: IntVector | None = None
+        self._update: IntVector = np.zeros(0, dtype=np.int64)  # what travels masked
         self._keys: dict[int, RoundKey] | None = None
         self._opened = b""
         self._header: Signed | None = None
@@ -122,6 +135,7 @@ class Contributor:
         self.started = True
         if self._stored is not None:
             self._vector = np.frombuffer(self._stored.vector, dtype="<i8").astype(np.int64)
+            self._update = np.frombuffer(self._stored.update, dtype="<i4").astype(np.int64)
             self.stage = Stage.WAITING
             self._ask()
             return
@@ -143,7 +157,15 @@ class Contributor:
         """Send nothing (more): training failed, or consent was withdrawn."""
         self.stage = Stage.WITHHELD
         self._shares.clear()
+        self._update = np.zeros(0, dtype=np.int64)
         self._vector = self._stored = None  # nor is anything of it opened later
+
+    def close(self) -> None:
+        """The attempt is over: nobody needs the masked vector any more."""
+        if self._header is not None:
+            masked = self._reader.header(self._header).masked
+            if masked is not None:
+                self._services.forget_parcel(masked.parcel)
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do."""
@@ -198,8 +220,7 @@ class Contributor:
         if vector.shape != (phase.length,):
             self.withhold()
             return
-        updates = phase.length - phase.bounds.counts
-        if phase.noise.update_width and not clipped(vector[:updates], phase.clip):
+        if phase.noise.update_width and not clipped(vector[: phase.update_length], phase.clip):
             self.withhold()  # the debit would state less than it costs
             return
         masked, shared = vector[: phase.masked_length], vector[phase.masked_length :]
@@ -209,7 +230,8 @@ class Contributor:
             return
         if phase.masked is not None:
             noisy = noised_update(masked, phase.noise, self._services.sampler)
-            self._update = np.clip(noisy, phase.masked.value_min, phase.masked.value_max)
+            limit = phase.masked.value_max
+            self._update = np.clip(noisy, -limit, limit)
         self._vector = given
         self.stage = Stage.WAITING
         self._debit(now)
@@ -249,7 +271,9 @@ class Contributor:
         if phase is None:
             return
         self.stage = Stage.DEBITING
-        size = payload_bytes(phase.bounds, self._plan.size)
+        size = payload_bytes(phase.bounds, self._plan.size) * len(self._keys)
+        if self._vectors is not None:
+            size += self._vectors.vector_bytes
         self._services.emit(
             RecordDebit(
                 self._plan.context,
@@ -257,7 +281,7 @@ class Contributor:
                 self._plan.round_number,
                 self._plan.attempt,
                 phase.kind,
-                size * len(self._keys),
+                size,
                 phase_rho(phase),
             )
         )
@@ -268,13 +292,17 @@ class Contributor:
             return
         if self._stored is None:
             seed = self._services.sampler.bytes(32)
-            self._stored = _Stored(seed, self._vector.astype("<i8").tobytes(), self._opened)
+            self._stored = _Stored(
+                seed,
+                self._vector.astype("<i8").tobytes(),
+                self._opened,
+                self._update.astype("<i4").tobytes(),
+            )
             self._services.persist_secret("contribution", codec.encode(self._stored))
         phase = self._plan.phase
         if phase is None:
             return
-        context = contribution_context(self._plan.context, self._index)
-        proven = prove(self._vector, phase.bounds, self._plan.size, self._stored.seed, context)
+        proven, masked = self._prove(self._vector, phase.bounds, self._stored.seed)
         payloads = proven.payloads
         root, proofs = merkle_commit(payloads)
         header = ContributionHeader(
@@ -284,6 +312,7 @@ class Contributor:
             self._plan.model_hash,
             root,
             proven.published,
+            self._commit_vector(masked),
         )
         self._header = self._services.sign_once("header", header)
         for member, key in self._keys.items():
@@ -293,6 +322,56 @@ class Contributor:
             except MalformedMessage:
                 continue  # the member published no usable key: it harms itself only
             self._shares[member] = SealedShare(member, sealed, proofs[member])
+        self._resend_at = now + self._params.retransmit_s
+        if masked is None:
+            self._send_shares(now)
+            return
+        self.stage = Stage.UPLOADING
+        self._offer = VectorOffer(self._plan.context, self._header, masked.linear_hash)
+        self._upload()
+
+    def _prove(
+        self, vector: IntVector, bounds: Bounds, seed: bytes
+    ) -> tuple[Proven, MaskedUpdate | None]:
+        """Share the vector, with the key that masks the update if that travels masked.
+
+        Repeating it gives the same, for whoever keeps seed and vectors.
+        """
+        context = contribution_context(self._plan.context, self._index)
+        size = self._plan.size
+        if self._vectors is None:
+            return prove(vector, bounds, size, seed, context), None
+        masked = self._vectors.mask(self._update, seed, context)
+        return prove(vector, bounds, size, seed, context, masked.key), masked
+
+    def _commit_vector(self, masked: MaskedUpdate | None) -> MaskedVector | None:
+        """Keep the masked vector for the aggregators to pull."""
+        if masked is None:
+            return None
+        parcel = self._services.keep_parcel(masked.chunks, self._plan.aggregators)
+        name = linear_hash_name(self._plan.context, masked.linear_hash)
+        return MaskedVector(parcel, name)
+
+    def _upload(self) -> None:
+        """Offer the masked vector: to one aggregator, which passes it on; to the next if need be."""
+        if self._offer is None:
+            return
+        missing = [a for a in self._plan.aggregators if a not in self._vector_receipts]
+        reachable = [a for a in missing if not self._unreachable(a)] or missing
+        if reachable:
+            self._services.send(reachable[self._turn % len(reachable)], self._offer)
+            self._turn += 1
+
+    def _on_vector_receipt(self, message: VectorReceipt, now: float) -> None:
+        if self._header is None or message.aggregator in self._vector_receipts:
+            return
+        check_receipt(self._plan, self._services.crypto, message, header_hash(self._header))
+        self._vector_receipts[message.aggregator] = message
+        enough = len(self._vector_receipts) >= receipts_wanted(self._plan)
+        if enough and self.stage is Stage.UPLOADING:
+            self._send_shares(now)
+
+    def _send_shares(self, now: float) -> None:
         self.stage = Stage.SENDING
         self._resend_at = now + self._params.retransmit_s
         self._relay_at = now + self._params.receipt_timeout_s
@@ -307,8 +386,10 @@ class Contributor:
         if self._header is None:
             return
         for member in sorted(members):
+            receipts = tuple(self._vector_receipts.values())
             self._services.send_member(
-                member, Contribution(self._plan.context, self._header, self._shares[member])
+                member,
+                Contribution(self._plan.context, self._header, self._shares[member], receipts),
             )
 
     def _relay(self, members: set[int]) -> None:
@@ -319,7 +400,15 @@ class Contributor:
         self._relayed |= fresh
         shares = tuple(self._shares[member] for member in sorted(fresh))
         for index in self._plan.aggregators:
-            self._services.send(index, Relay(self._plan.context, self._header, shares))
+            self._services.send(
+                index,
+                Relay(
+                    self._plan.context,
+                    self._header,
+                    shares,
+                    tuple(self._vector_receipts.values()),
+                ),
+            )
 
     def _on_receipt(self, message: Receipt) -> None:
         if self.stage is not Stage.SENDING or self._header is None or self._keys is None:
@@ -364,8 +453,7 @@ class Contributor:
             verify=self._services.crypto.verify,
         )
         self._disputed = True
-        context = contribution_context(self._plan.context, self._index)
-        proven = prove(self._vector, phase.bounds, self._plan.size, stored.seed, context)
+        proven, _ = self._prove(self._vector, phase.bounds, stored.seed)
         found = wrong_answers(self._services, self._reader, self._header, proven.payloads, message)
         for culprit, proof in found:
             self._services.accuse(culprit, proof)

@@ -32,6 +32,7 @@ from pnyx.protocol.messages import (
 from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.values import InputReader, header_hash
+from pnyx.protocol.round.vectors import check_receipts
 
 _STORED_BYTES_MAX = 1024 * 1024
 
@@ -99,6 +100,8 @@ class Holdings:
             raise RuleBroken("a contribution was sealed to another list of round keys")
         name = header_hash(message.header)
         who = header.contributor
+        if header.masked is not None and name not in self.shares:
+            check_receipts(self._plan, self._services.crypto, message.receipts, name)
         if self.headers.setdefault(who, message.header) != message.header:
             raise RuleBroken("a contributor showed two different contributions")
         if name not in self.shares:

@@ -10,9 +10,9 @@ from pnyx.errors import MalformedMessage, RuleBroken
 from pnyx.protocol.aggregation.masked.vectors import VectorCode
 from pnyx.protocol.events import PeerBlamed, ReadParcel
 from pnyx.protocol.messages import HeldContribution, SumRequest, VectorSum
-from pnyx.protocol.round.aggregator import Accepted, accepted_hash, linear_hash_name
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.values import ClosedList, InputReader, header_hash
+from pnyx.protocol.round.vectors import Accepted, accepted_hash, linear_hash_name
 
 
 class WantedSum:
