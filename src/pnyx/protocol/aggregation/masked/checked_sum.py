@@ -128,10 +128,12 @@ class SumCheck:
 
     __slots__ = ("_claimed", "_count", "_gathered")
 
-    def __init__(self, parameters: ParameterSet, context: bytes, claimed: Sequence[Digest]) -> None:
-        """claimed: the hashes that `open_claim` gave for the contributors of the sum, each once."""
+    def __init__(
+        self, parameters: ParameterSet, context: bytes, claimed: Mapping[int, Digest]
+    ) -> None:
+        """claimed: contributor -> hash that `open_claim` gave, for all who are in the sum."""
         self._gathered = HashOfVector(parameters, context)
-        self._claimed, self._count = add_digests(claimed), len(claimed)
+        self._claimed, self._count = add_digests(claimed.values()), len(claimed)
 
     def add_chunk(self, chunk: int, sums: Sums) -> None:
         """Take in the sums of a chunk. Raises RuleBroken when they are out of range."""

@@ -23,10 +23,10 @@ them. A set is refused if its modulus is larger than its degree is safe for, or 
    divides by Δ, rounding down: exact for every sum of errors E in -T <= E < T, a coefficient of
    zero with a negative error included ("centred": without it, Q - 1 decodes to the largest value).
 3. |E| < T, but for probability 2^-64 over *all* N coefficients of the sum: a discrete Gaussian of
-   parameter σ has E[exp(tx)] <= exp(σ²t²/2) for every t (Canonne, Kamath and
-   Steinke 2020: it is as light as the continuous one), so P[|E| >= T] <= 2·exp(-T²/2hσ²), and N times that is at
-   most 2^-64. The sampler cuts the tails, which makes them lighter, and is within 2^-112 of this
-   distribution per draw, which adds less than 2^-80.
+   parameter σ has E[exp(tx)] <= exp(σ²t²/2) for every t, like the continuous one (Canonne, Kamath
+   and Steinke 2020), so P[|E| >= T] <= 2·exp(-T²/2hσ²), and N times that is at most 2^-64. The
+   sampler cuts the tails, which makes them lighter, and is within 2^-120 of this distribution per
+   draw (`primitives.ring.gaussian`): 2^32 draws add 2^-88.
 
 A contributor that deviates can add what it likes to a sum: masking hides and adds, it verifies
 nothing.
