@@ -5,7 +5,7 @@ LinearHash`). The hash of a sum of integers is the sum of the hashes, so whoever
 whatever aggregator, checks it in one pass against the hashes of the contributors that are said to
 be in it: a sum that is not theirs, in a single coefficient, is a collision. That is believed to
 take 2^`HASH_SECURITY_BITS` operations for sums below 2^35; two primes instead of three would leave
-about 2^105 (`tests/independent/lattice.py`).
+2^122 or less (`tests/independent/lattice.py`).
 
 What is bound where:
 - the key of the hash comes from the context of attempt and group, and has its own part for every
@@ -19,7 +19,7 @@ about it, and who is believed, is up to the round. A contributor gains nothing e
 claims fixes one vector, up to a collision, before the challenge and the other keys are known.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated
 
 import msgspec
@@ -36,7 +36,7 @@ from pnyx.primitives.signature import SigningKey, verify
 from pnyx.protocol.aggregation.masked.mask import Residues, Sums, check_sums
 from pnyx.protocol.aggregation.masked.parameters import ParameterSet, layout
 
-HASH_SECURITY_BITS = 170  # against collisions among sums of at most 256 vectors, rounded down
+HASH_SECURITY_BITS = 192  # against collisions among sums of at most 256 vectors, rounded down
 
 
 _Hash = Annotated[bytes, Meta(min_length=HASH_BYTES, max_length=HASH_BYTES)]
