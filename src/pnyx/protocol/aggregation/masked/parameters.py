@@ -6,13 +6,13 @@ values of `slot_bits` each, lowest first, shifted to be non-negative: 0 <= u < 2
 rings are known to be safe:
 
     ring  n     primes  log₂ Q  estimate (bits)   bytes of a key, per member and packing 4
-    P0    1024  1        27     142               1 KiB
-    P1    2048  2        54     135               4 KiB
+    P0    1024  1        27     137               1 KiB
+    P1    2048  2        54     132               4 KiB
     P2    4096  4       108     130               16 KiB
 
 The estimates are for errors of width σ/√2: with the sum of the keys everybody learns the sum of
 the errors, and given e₁ + e₂, each of two honest contributors' errors is still a Gaussian of that
-width. They are the cheaper of two primal attacks with sieving (0.292β + 16.4 + log₂ 8d);
+width. They are the cheapest of two primal attacks and a dual one, with sieving (0.292β + 16.4 + log₂ 8d);
 `tests/independent/lattice.py` computes them, and a test fails when a constant here changes without
 them. A set is refused if its modulus is larger than its degree is safe for, or its errors narrower.
 
@@ -23,18 +23,17 @@ them. A set is refused if its modulus is larger than its degree is safe for, or 
    divides by Δ, rounding down: exact for every sum of errors E in -T <= E < T, a coefficient of
    zero with a negative error included ("centred": without it, Q - 1 decodes to the largest value).
 3. |E| < T, but for probability 2^-64 over *all* N coefficients of the sum: a discrete Gaussian of
-   parameter σ has E[exp(tx)] <= exp(σ²t²/2) for every t (Canonne, Kamath and Steinke 2020, lemma 5:
-   it is as light as the continuous one), so P[|E| >= T] <= 2·exp(-T²/2hσ²), and N times that is at
-   most 2^-64. The sampler cuts the tails, which makes them lighter, and is within 2^-112 of this
-   distribution per draw, which adds less than 2^-80.
+   parameter σ has E[exp(tx)] <= exp(σ²t²/2) for every t, like the continuous one (Canonne, Kamath
+   and Steinke 2020), so P[|E| >= T] <= 2·exp(-T²/2hσ²), and N times that is at most 2^-64. The
+   sampler cuts the tails, which makes them lighter, and is within 2^-120 of this distribution per
+   draw (`primitives.ring.gaussian`): 2^32 draws add 2^-88.
 
 A contributor that deviates can add what it likes to a sum: masking hides and adds, it verifies
 nothing.
 """
 
 from functools import lru_cache
-from math import e as _E
-from math import log2, prod
+from math import log, log2, prod
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -67,9 +66,9 @@ class SafeRing(NamedTuple):
     security_bits: int  # at width NOISE_WIDTH/√2, rounded down
 
 
-P0 = SafeRing(1024, (134176769,), 142)
-P1 = SafeRing(2048, (134176769, 134111233), 134)
-P2 = SafeRing(4096, (134176769, 134111233, 134012929, 133963777), 129)
+P0 = SafeRing(1024, (134176769,), 137)
+P1 = SafeRing(2048, (134176769, 134111233), 132)
+P2 = SafeRing(4096, (134176769, 134111233, 134012929, 133963777), 130)
 RINGS = (P0, P1, P2)
 
 _SAFE_BITS = {ring.degree: RESIDUE_BITS * len(ring.primes) for ring in RINGS}
@@ -107,9 +106,7 @@ class ParameterSet(msgspec.Struct, frozen=True, array_like=True):
         _check_range("noise_width", self.noise_width, NOISE_WIDTH, _NOISE_WIDTH_MAX)
         _check_range("length", self.length, 1, LENGTH_MAX)
         _check_range("value_bits", self.value_bits, 1, VALUE_BITS_MAX)
-        _check_range(
-            "contributors_max", self.contributors_max, CONTRIBUTORS_MIN, CONTRIBUTORS_MAX
-        )
+        _check_range("contributors_max", self.contributors_max, CONTRIBUTORS_MIN, CONTRIBUTORS_MAX)
         _check_range("slots", self.slots, 1, RESIDUE_BITS * len(self.primes))
         _check_range("slot_bits", self.slot_bits, 1, RESIDUE_BITS * len(self.primes))
         _check_range("shift", self.shift, 1, RESIDUE_BITS - 1)
@@ -154,9 +151,7 @@ class ParameterSet(msgspec.Struct, frozen=True, array_like=True):
     @property
     def failure_log2(self) -> float:
         """log₂ of a bound on the chance that any coefficient of a sum decodes wrongly."""
-        return _failure_log2(
-            self.coefficients, self.contributors_max, self.noise_width, self.shift
-        )
+        return _failure_log2(self.coefficients, self.contributors_max, self.noise_width, self.shift)
 
     @property
     def _slots_hold(self) -> int:
@@ -252,9 +247,7 @@ def choose(
     _check_range("value_bits", value_bits, 1, VALUE_BITS_MAX)
     _check_range("contributors_max", contributors_max, CONTRIBUTORS_MIN, CONTRIBUTORS_MAX)
     _check_range("noise_width", noise_width, NOISE_WIDTH, _NOISE_WIDTH_MAX)
-    found = [
-        _fullest(ring, length, value_bits, contributors_max, noise_width) for ring in RINGS
-    ]
+    found = [_fullest(ring, length, value_bits, contributors_max, noise_width) for ring in RINGS]
     fitting = [parameters for parameters in found if parameters is not None]
     if not fitting:
         raise UnsafeParameters(
@@ -303,7 +296,7 @@ def _failure_log2(coefficients: int, contributors: int, noise_width: float, shif
     """log₂ of N·2·exp(-T²/2hσ²), T = 2^(shift - 1)."""
     reach = 1 << (shift - 1)
     exponent = reach * reach / (2 * contributors * noise_width * noise_width)
-    return 1 + log2(coefficients) - exponent * log2(_E)
+    return 1 + log2(coefficients) - exponent / log(2)
 
 
 def _noise_capacity(coefficients: int, noise_width: float, shift: int) -> int:
