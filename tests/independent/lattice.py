@@ -151,7 +151,12 @@ def table() -> None:
         print(f"uniform {degree} {bits}: uSVP {primal_usvp(*given):.1f} dual {dual(*given):.1f}")
     print(f"1024 27 σ 3: BDD {primal_bdd(1024, 27, 3.0, 3.0):.1f}")
     for degree, bits in (
-        (1024, 27), (2048, 54), (4096, 108), (1024, 31), (2048, 62), (4096, 116),
+        (1024, 27),
+        (2048, 54),
+        (4096, 108),
+        (1024, 31),
+        (2048, 62),
+        (4096, 116),
     ):
         given = degree, bits, 4.5 / sqrt(2), 4.5 / sqrt(2)
         three = primal_usvp(*given), primal_bdd(*given), dual(*given)

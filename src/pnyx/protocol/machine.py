@@ -27,6 +27,7 @@ from pnyx.protocol.events import (
     LearnAddress,
     MessageReceived,
     MessageRejected,
+    ParcelRead,
     PeerBlamed,
     PeerReachable,
     PeerUnreachable,
@@ -39,6 +40,7 @@ from pnyx.protocol.events import (
     TimerExpired,
     TrainingFailed,
     TrainingFinished,
+    VectorsSummed,
 )
 from pnyx.protocol.evidence.docket import PREFIX as EVIDENCE
 from pnyx.protocol.evidence.docket import Conviction, Docket
@@ -73,12 +75,14 @@ from pnyx.protocol.messages import (
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto, IntVector, ModelRule
 from pnyx.protocol.round.active import ActiveRound
+from pnyx.protocol.round.aggregator import Aggregator
 from pnyx.protocol.round.attempts import abort_hash, without_outcome
 from pnyx.protocol.round.committee import CommitteeMember
 from pnyx.protocol.round.contributor import Contributor
 from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.round.relay import EnvelopeRelay
 from pnyx.protocol.round.services import RoundServices
+from pnyx.protocol.round.vectors import vector_code
 from pnyx.protocol.study import (
     StudyState,
     epoch_chain_id,
@@ -235,6 +239,10 @@ class NodeMachine:
                 self._on_trained(event, event.vector)
             case TrainingFailed():
                 self._on_trained(event, None)
+            case ParcelRead():
+                self._in_round(event.context, lambda active: self._on_parcel(active, event))
+            case VectorsSummed():
+                self._in_round(event.context, lambda active: self._on_summed(active, event))
             case DebitRecorded():
                 self._on_debit(event.context, granted=True)
             case DebitRefused():
@@ -254,6 +262,20 @@ class NodeMachine:
             act()
         except ProtocolError as error:
             self._effects.append(MessageRejected(peer, str(error)))
+
+    def _in_round(self, context: bytes, act: Callable[[ActiveRound], None]) -> None:
+        """Hand the shell's answer to an open round; it may have ended meanwhile."""
+        active = self._rounds.get(context)
+        if active is not None:
+            self._guard(self.node_id, lambda: act(active))
+
+    def _on_parcel(self, active: ActiveRound, event: ParcelRead) -> None:
+        active.on_parcel(event.parcel, event.data, self._now)
+
+    def _on_summed(self, active: ActiveRound, event: VectorsSummed) -> None:
+        if active.aggregator is not None:
+            self.parcels.offer(event.parcel, ())
+            active.aggregator.on_summed(event.name, event.parcel.name)
 
     def _guard_owner(self, act: Any) -> None:
         try:
@@ -730,8 +752,13 @@ class NodeMachine:
         contributor = None
         if state is not None and self.index in plan.contributor_set and self._willing(state.study):
             contributor = self._contributor(services, state)
-        relay = EnvelopeRelay(services) if self.index in plan.aggregators and self._serve else None
-        active = ActiveRound(plan, committee, contributor, relay)
+        relay = aggregator = None
+        if self.index in plan.aggregators and self._serve:
+            relay, code = EnvelopeRelay(services), vector_code(plan)
+            if code is not None:
+                away = self._away_in(plan.study)
+                aggregator = Aggregator(services, self.index, code, away)
+        active = ActiveRound(plan, committee, contributor, relay, aggregator)
         self._rounds[plan.context] = active
         if committee is not None:
             self._guard(self.node_id, lambda: committee.start(self._now))
@@ -786,7 +813,10 @@ class NodeMachine:
         """Drop the roles of a round whose record is in, and all that they stored."""
         self.emit(Forget(f"{plan.secret_scope}/"))
         self.emit(Forget(f"{plan.scope}/"))
-        return self._rounds.pop(plan.context, None)
+        active = self._rounds.pop(plan.context, None)
+        if active is not None:
+            active.close()
+        return active
 
     def _on_own_record(self, plan: RoundPlan, record: Record) -> None:
         """This node led the round to its record: the committee hears of it first."""

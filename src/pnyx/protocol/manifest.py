@@ -12,8 +12,8 @@ from msgspec import Meta
 
 from pnyx.errors import RuleBroken, WrongContext
 from pnyx.primitives import codec
-from pnyx.primitives.field import PRIMES
 from pnyx.primitives.envelope import ENVELOPE_OVERHEAD_BYTES
+from pnyx.primitives.field import PRIMES
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import SUM_MAX

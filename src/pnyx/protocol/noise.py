@@ -23,8 +23,8 @@ from pnyx.errors import RuleBroken
 from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import IntVector
-from pnyx.protocol.aggregation.masked.parameters import ParameterSet
 from pnyx.protocol.aggregation.gaussian import REACH, WIDTH_MAX, discrete_gaussian
+from pnyx.protocol.aggregation.masked.parameters import ParameterSet
 
 WIDTH_MIN = 4  # below it a sum of discrete Gaussians strays from one; see `privacy`
 _SCALED_WIDTH_MIN = 16  # counts are scaled until rounding a width up costs little

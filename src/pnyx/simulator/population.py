@@ -14,6 +14,7 @@ import numpy as np
 
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.bounds import Bounds
+from pnyx.protocol.aggregation.masked.parameters import choose
 from pnyx.protocol.events import (
     AskConsent,
     ConsentDeclined,
@@ -80,6 +81,9 @@ _CLOCK_TICK_S = 1e-9  # above the rounding of an hour in seconds
 RIGHT = Clock()
 
 
+UNIT_NORM_MAX = 2
+
+
 class UnitVectors:
     """The oracle of every run: node i contributes its unit vector, once for model and metrics.
 
@@ -87,17 +91,24 @@ class UnitVectors:
     anywhere means that somebody was counted twice. The model adds up the rounds; what a longer
     vector holds between the two is zero and part of the model.
 
-    length: of the whole vector, at least 2 * nodes.
+    length: of the whole vector, at least 2 * nodes. masks: whether the model's part travels masked;
+    the metrics are counts then, each of one bit.
     """
 
-    def __init__(self, nodes: int, length: int) -> None:
+    def __init__(self, nodes: int, length: int, *, masks: bool = False) -> None:
         self.nodes = nodes
         self.length = max(length, 2 * nodes)
+        self.masked = choose(self.length - nodes, 2, nodes) if masks else None
 
     @property
     def bounds(self) -> Bounds:
         """A unit vector for the model and one for the metrics: norm √2, within 2."""
-        return Bounds(self.length, self.length, 2, 0)
+        if self.masked is None:
+            return Bounds(self.length, self.length, UNIT_NORM_MAX, 0)
+        fields = len(self.masked.primes)
+        return Bounds(
+            self.nodes, 0, 0, 1, key_length=self.masked.degree, key_fields=fields
+        )
 
     @property
     def initial_model(self) -> bytes:
@@ -325,6 +336,7 @@ class Population:
         seed: bytes,
         crypto: CryptoFactory,
         vector_length: int = 0,
+        masks: bool = False,
         clocks: Mapping[int, Clock] | None = None,
     ) -> None:
         wrong = clocks or {}
@@ -354,7 +366,7 @@ class Population:
             crypto=authority,
             now=0,
         )
-        self.rule = UnitVectors(len(owners), vector_length)
+        self.rule = UnitVectors(len(owners), vector_length, masks=masks)
         self.nodes = tuple(
             SimulatedNode(
                 world,

@@ -35,7 +35,13 @@ from pnyx.simulator.behaviours import BEHAVIOURS
 from pnyx.simulator.crypto import IdealCrypto
 from pnyx.simulator.invariants import Checker
 from pnyx.simulator.network import Network
-from pnyx.simulator.population import CryptoFactory, Owner, Population, SimulatedNode
+from pnyx.simulator.population import (
+    UNIT_NORM_MAX,
+    CryptoFactory,
+    Owner,
+    Population,
+    SimulatedNode,
+)
 from pnyx.simulator.scenario import Scenario
 from pnyx.simulator.scheduler import Scheduler
 
@@ -78,6 +84,7 @@ class Simulation:
             seed,
             crypto,
             scenario.vector_length,
+            scenario.masks,
             dict(scenario.clocks),
         )
         self.nodes = self.population.nodes
@@ -250,8 +257,9 @@ class Simulation:
                     target=max(scenario.cohort_min, scenario.nodes * 2 // 3),
                     drawn=drawn,
                     deadline_s=scenario.deadline_s,
-                    clip=self.population.rule.bounds.norm_max,
+                    clip=UNIT_NORM_MAX,
                     noise=NO_NOISE,
+                    masked=self.population.rule.masked,
                 ),
             ),
             join_window_s=scenario.join_window_s,

@@ -38,7 +38,11 @@ class Aggregator:
     """Masked vectors held for one attempt, by contributor."""
 
     def __init__(
-        self, services: RoundServices, index: int, code: VectorCode, unreachable: Callable[[int], bool]
+        self,
+        services: RoundServices,
+        index: int,
+        code: VectorCode,
+        unreachable: Callable[[int], bool],
     ) -> None:
         self._services = services
         self._plan = services.plan
@@ -74,12 +78,14 @@ class Aggregator:
         header = self._reader.header(offer.header)
         who, masked = header.contributor, header.masked
         if sender != who and sender not in self._plan.aggregators:
-            raise RuleBroken("a masked vector is offered by neither its contributor nor aggregators")
+            raise RuleBroken(
+                "a masked vector is offered by neither its contributor nor aggregators"
+            )
         if masked is None or masked.linear_hash != linear_hash_name(
             self._plan.context, offer.linear_hash
         ):
             raise RuleBroken("a linear hash is not the one that its contributor committed to")
-        self._code.check_linear_hash(offer.linear_hash)
+        self._code.read_linear_hash(offer.linear_hash)
         known = self._offers.setdefault(who, offer)
         if known.header != offer.header:
             raise RuleBroken("a contributor showed two different contributions")
@@ -106,9 +112,11 @@ class Aggregator:
         if who is None or who in self._sealed:
             return
         offer = self._offers[who]
-        if self._code.linear_hash([data]) != offer.linear_hash:
+        if self._code.linear_hash(data) != offer.linear_hash:
             node = offer.header.signer
-            self._services.emit(PeerBlamed(node, "committed to another linear hash than its vector's"))
+            self._services.emit(
+                PeerBlamed(node, "committed to another linear hash than its vector's")
+            )
             self._services.forget_parcel(parcel)
             return
         self._sealed.add(who)
@@ -133,7 +141,9 @@ class Aggregator:
     def _on_request(self, sender: int, request: SumRequest) -> None:
         among_us = sender in self._plan.aggregators and sender != self._index
         if sender not in self._plan.member_of and not among_us:
-            raise RuleBroken("the sum of masked vectors is asked for by neither member nor aggregator")
+            raise RuleBroken(
+                "the sum of masked vectors is asked for by neither member nor aggregator"
+            )
         who = [held.contributor for held in request.accepted]
         if not who or not ascending(who) or not self._plan.contributor_set.issuperset(who):
             raise RuleBroken("a sum is asked for out of order, or over nodes that were not drawn")

@@ -238,9 +238,7 @@ class CommitteeMember(MemberState):
         code = vector_code(self.plan)
         if code is None or self.closed is None or self.judgement is None or self.skipped:
             return
-        self.wanted_sum = WantedSum(
-            self.services, self.member, self.reader, code, self.unreachable
-        )
+        self.wanted_sum = WantedSum(self.services, self.member, self.reader, code, self.unreachable)
         self.wanted_sum.want(self.closed, self.judgement.accepted, self.step_at)
 
     def _take_early(self) -> None:

@@ -29,8 +29,8 @@ from pnyx.protocol.aggregation import direct
 from pnyx.protocol.aggregation.verdicts import Rule
 from pnyx.protocol.aggregation.verification import (
     answers,
-    read_answers,
     key_widths,
+    read_answers,
     read_payload,
     summed_length,
 )

@@ -129,6 +129,11 @@ class ParameterSet(msgspec.Struct, frozen=True, array_like=True):
         return 1 << (self.value_bits - 1)
 
     @property
+    def value_max(self) -> int:
+        """The largest absolute value of an entry that both signs have."""
+        return self.offset - 1
+
+    @property
     def slot_value_max(self) -> int:
         """The largest shifted value."""
         return (1 << self.value_bits) - 1
