@@ -242,7 +242,7 @@ def choose(
     length: values of the vector, each of `value_bits` signed bits. contributors_max: the most that
     are summed. members, packing: of the committee; its shares of the key count as bytes as well (a
     short vector is better off with a short key). Of equals, the first ring of `RINGS` is taken.
-    Raises UnsafeParameters when no set holds.
+    Raises UnsafeParameters when one of these is out of range.
     """
     _check_range("length", length, 1, LENGTH_MAX)
     _check_range("value_bits", value_bits, 1, VALUE_BITS_MAX)
@@ -250,10 +250,7 @@ def choose(
     _check_range("noise_width", noise_width, NOISE_WIDTH, _NOISE_WIDTH_MAX)
     found = [_fullest(ring, length, value_bits, contributors_max, noise_width) for ring in RINGS]
     fitting = [parameters for parameters in found if parameters is not None]
-    if not fitting:
-        raise UnsafeParameters(
-            "value_bits", value_bits, "less", "no ring holds sums of so many large values"
-        )
+    assert fitting, "the largest ring holds one value of any allowed size"
     return min(fitting, key=lambda p: p.bytes + members * key_share_bytes(p, packing))
 
 
