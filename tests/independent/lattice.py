@@ -11,8 +11,8 @@ which are used for calibration.
 - `primal_usvp`: BKZ finds (e, s) as the unusually short vector of an embedding, when
   σ√β <= δ^(2β - d - 1)·vol^(1/d) (Alkim, Ducas, Pöppelmann and Schwabe 2016). A narrower secret is
   scaled to the width of the errors (Bai and Galbraith 2014).
-- `primal_bdd`: BKZ with a smaller block, then one sieve in dimension η, where the projected error is
-  first shorter than the basis: σ√η <= length of the (d - η)-th vector of the profile (Liu and Nguyen
+- `primal_bdd`: BKZ with a smaller block, then one sieve in dimension η, where the projected error
+  is shorter than the basis: σ√η <= length of the (d - η)-th vector of the profile (Liu and Nguyen
   2013, without pruning).
 - `dual`: short vectors of the dual lattice tell samples from uniform ones with advantage
   exp(-2π²(lσ/q)²); one sieve gives 2^(0.2075β) of them. No guessing, no modulus switching: in these
@@ -23,7 +23,7 @@ which are used for calibration.
 The ring's structure is ignored, as everywhere: no attack that uses it is known for these rings.
 """
 
-from math import ceil, e, log2, pi, sqrt
+from math import e, log2, pi, sqrt
 
 STANDARD_WIDTH = 8 / sqrt(2 * pi)  # 3.19
 TERNARY_WIDTH = sqrt(2 / 3)
@@ -139,31 +139,3 @@ def ring_sis(degree: int, modulus_log2: float, bound_log2: float) -> float:
 def _sum_log2(a: float, b: float) -> float:
     high, low = max(a, b), min(a, b)
     return high + log2(1 + 2 ** (low - high))
-
-
-def table() -> None:
-    """Print the estimates: `python tests/independent/lattice.py`."""
-    for degree, bits in ((1024, 27), (2048, 54), (4096, 109)):
-        found = primal_usvp(degree, bits, STANDARD_WIDTH, TERNARY_WIDTH)
-        print(f"ternary {degree} {bits}: uSVP {found:.1f}")
-    for degree, bits in ((1024, 29), (2048, 56), (4096, 111)):
-        given = degree, bits, STANDARD_WIDTH, STANDARD_WIDTH
-        print(f"uniform {degree} {bits}: uSVP {primal_usvp(*given):.1f} dual {dual(*given):.1f}")
-    print(f"1024 27 σ 3: BDD {primal_bdd(1024, 27, 3.0, 3.0):.1f}")
-    for degree, bits in (
-        (1024, 27),
-        (2048, 54),
-        (4096, 108),
-        (1024, 31),
-        (2048, 62),
-        (4096, 116),
-    ):
-        given = degree, bits, 4.5 / sqrt(2), 4.5 / sqrt(2)
-        three = primal_usvp(*given), primal_bdd(*given), dual(*given)
-        print(degree, bits, *(f"{x:.1f}" for x in three))
-    for primes in (1, 2, 3):
-        print("SIS", primes, f"{ring_sis(1024, 30 * primes, 35):.1f}")
-
-
-if __name__ == "__main__":
-    table()

@@ -121,7 +121,9 @@ class PhaseTable(_Table, frozen=True, kw_only=True):
     """A number of rounds of one kind; a round closes at `target` or at its deadline.
 
     cohort_min: the phase's own floor, else the study's. Of a poll: count_max is the largest answer
-    in a column, ballot the rule that answers keep.
+    in a column, ballot the rule that answers keep. Of training: masked tells whether updates travel
+    masked to aggregators; unless stated, those do that are too long to be shared with a committee.
+    value_bits: of each masked entry, with its sign.
     """
 
     kind: PhaseKind
@@ -132,6 +134,8 @@ class PhaseTable(_Table, frozen=True, kw_only=True):
     cohort_min: _Contributors | None = None
     count_max: Annotated[int, Meta(ge=1, le=EXAMPLES_MAX)] = 1
     ballot: BallotTable | None = None
+    masked: bool | None = None
+    value_bits: Annotated[int, Meta(ge=2, le=24)] = 12
 
 
 class StudyFile(_Table, frozen=True, kw_only=True):
@@ -249,13 +253,24 @@ def _program(study: StudyFile, source: str) -> Program:
     program = read_study_program(
         study.model, len(study.columns), study.training.batch_size, Path(source).parent, source
     )
-    parameters_max = DEFAULT_PARAMS.vector_length_max - TRAIN_COUNTS
-    if program.shared_count > parameters_max:
+    if program.shared_count > _PARAMETERS_MAX:
         raise ConfigError(
             f"{source}: the model has {program.shared_count} parameters, above "
-            f"{parameters_max}; this version aggregates small models only."
+            f"{_PARAMETERS_MAX}; this version spreads no larger models."
         )
     return program
+
+
+def _masks(phase: PhaseTable, plain: Bounds, privacy: PrivacyTerms | None) -> ParameterSet | None:
+    """How a phase masks its updates, if it does. Raises ValueError."""
+    if phase.kind != "train":
+        if phase.masked:
+            raise ValueError("only a phase that trains can mask its updates")
+        return None
+    masked = phase.masked
+    if masked is None:
+        masked = plain.length > DEFAULT_PARAMS.vector_length_max
+    return choose_masks(plain, phase.value_bits, phase.drawn, privacy) if masked else None
 
 
 def _phase(
@@ -265,16 +280,19 @@ def _phase(
     hyperparameters: Hyperparameters | None,
     where: str,
 ) -> StudyPhase:
+    privacy = _privacy(study)
     try:
+        plain = _plain_bounds(study, phase, program, hyperparameters)
         return phase_for(
             phase.kind,
-            _plain_bounds(study, phase, program, hyperparameters),
+            plain,
             rounds=phase.rounds,
             cohort_min=phase.cohort_min or study.cohort_min,
             target=phase.target,
             drawn=phase.drawn,
             deadline_s=phase.deadline_s,
-            privacy=_privacy(study),
+            privacy=privacy,
+            masked=_masks(phase, plain, privacy),
         )
     except TrainingError as error:
         raise ConfigError(f"{where}: {error}") from error

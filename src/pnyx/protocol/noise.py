@@ -133,28 +133,40 @@ def noised_update(update: IntVector, noise: Noise, sampler: Sampler) -> IntVecto
     return update + discrete_gaussian(sampler, noise.update_width, len(update))
 
 
+def update_width(clip: int, honest_min: int, multiplier: float) -> int:
+    """Width of each contributor's noise on an update: together `multiplier` times the clip."""
+    return max(WIDTH_MIN, math.ceil(multiplier * clip / math.sqrt(honest_min)))
+
+
 def choose_noise(
-    bounds: Bounds, clip: int, honest_min: int, multiplier: float, counts_multiplier: float
+    bounds: Bounds,
+    clip: int,
+    honest_min: int,
+    multiplier: float,
+    counts_multiplier: float,
+    *,
+    masked: bool = False,
 ) -> Chosen:
     """Noise for a phase: the sum of `honest_min` has `multiplier` times what one owner moves.
 
-    bounds: those of clipped updates and of plain counts. clip: in integer units. Each of the two
+    bounds: those of clipped updates and of plain counts. clip: in integer units. masked: whether
+    there is an update that travels masked, for which there are no bounds. Each of the two
     parts then costs at most ρ = 1/(2·multiplier²) a round. Raises ValueError when no bounds that
     can be proven cover it.
     """
     share = 1 / math.sqrt(honest_min)
-    update_width = count_width = 0
-    if bounds.bounded:
-        update_width = max(WIDTH_MIN, math.ceil(multiplier * clip * share))
+    on_update = count_width = 0
+    if bounds.bounded or masked:
+        on_update = update_width(clip, honest_min, multiplier)
     scale = 1
     if bounds.counts:
         wanted = counts_multiplier * math.sqrt(counts_norm_squared(bounds)) * share
         while scale * wanted < _SCALED_WIDTH_MIN and scale < _SCALE_MAX:
             scale *= 2
         count_width = max(WIDTH_MIN, math.ceil(scale * wanted))
-    if max(update_width, count_width) > WIDTH_MAX:
+    if max(on_update, count_width) > WIDTH_MAX:
         raise ValueError("the noise is too wide to be drawn: ask for less noise, or smaller counts")
-    noise = Noise(update_width=update_width, count_width=count_width, honest_min=honest_min)
+    noise = Noise(update_width=on_update, count_width=count_width, honest_min=honest_min)
     return Chosen(covering(bounds, clip, noise, scale), noise)
 
 
@@ -168,4 +180,6 @@ def covering(bounds: Bounds, clip: int, noise: Noise, count_scale: int) -> Bound
         count_scale,
         noise_max(noise.count_width),
         bounds.ballot,
+        bounds.key_length,
+        bounds.key_fields,
     )

@@ -10,7 +10,7 @@ the rest. `decode` adds Δ/2 first: that is what centres the errors (`parameters
 exact).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -23,41 +23,49 @@ from pnyx.protocol.aggregation.masked.parameters import GROUP, RESIDUE_BITS, Par
 
 _Unsigned = NDArray[np.uint64]
 
-_DIGIT_BITS = 32  # so that six products with a residue add up below 2^62
+_DIGIT_BITS = 32  # so that products with a residue stay below 2^59
 _LIMB_BITS = 2 * RESIDUE_BITS
 _HALF_MASK = np.uint64((1 << RESIDUE_BITS) - 1)
 _LIMB_MASK = np.uint64((1 << _LIMB_BITS) - 1)
 _HALF, _LIMB = np.uint64(RESIDUE_BITS), np.uint64(_LIMB_BITS)
 
 
-def planes(parameters: ParameterSet, values: IntVector) -> IntVector:
-    """Shift the values of a chunk and spread them over its slots: [slots, coefficients].
+def shifted(parameters: ParameterSet, values: IntVector, within: slice) -> list[IntVector]:
+    """Shift the values of some coefficients of a chunk: for each slot one array.
 
-    Padding stands for the value zero. Raises ValueError when a value is out of range.
+    values: all values of the chunk. within: the coefficients that are wanted. Padding stands for
+    the value zero. Raises ValueError when a value is out of range.
     """
-    least, most = -parameters.offset, parameters.offset - 1
-    if values.size and not least <= int(values.min()) <= int(values.max()) <= most:
-        raise ValueError(f"values must lie between {least} and {most}")
-    per_slot = GROUP * -(-len(values) // (parameters.slots * GROUP))
-    spread = np.full(parameters.slots * per_slot, parameters.offset, dtype=np.int64)
-    spread[: len(values)] += values
-    return spread.reshape(parameters.slots, per_slot)
+    coefficients = GROUP * -(-len(values) // (parameters.slots * GROUP))
+    found = []
+    for slot in range(parameters.slots):
+        start, stop = slot * coefficients + within.start, slot * coefficients + within.stop
+        given = values[start:stop]
+        if len(given) < stop - start:
+            given = np.concatenate([given, np.zeros(stop - start - len(given), dtype=np.int64)])
+        lifted = given + parameters.offset
+        if int(lifted.view(np.uint64).max()) > parameters.slot_value_max:
+            raise ValueError(f"values must be signed integers of {parameters.value_bits} bits")
+        found.append(lifted)
+    return found
 
 
-def messages(parameters: ParameterSet, shifted: IntVector) -> Iterator[IntVector]:
-    """Yield Δ·m for each prime, up to multiples of it, from planes [slots, coefficients].
+def digits(parameters: ParameterSet, slots: list[IntVector]) -> list[IntVector]:
+    """Join the shifted values of the slots to fewer numbers below 2^32, see `factors`."""
+    found = []
+    for joined in _digits(parameters):
+        digit = slots[joined.start]
+        for at, slot in enumerate(joined[1:], 1):
+            digit = digit | slots[slot] << (parameters.slot_bits * at)
+        found.append(digit)
+    return found
 
-    Each is [coefficients] integers below 2^62.
-    """
-    joined = [
-        sum((shifted[slot] << (parameters.slot_bits * at) for at, slot in enumerate(slots)))
-        for slots in _digits(parameters)
-    ]
-    for factors in _factors(parameters):
-        total = joined[0] * factors[0]
-        for digit, factor in zip(joined[1:], factors[1:], strict=True):
-            total += digit * factor
-        yield total
+
+@lru_cache(maxsize=64)
+def factors(parameters: ParameterSet) -> tuple[tuple[int, ...], ...]:
+    """For each prime what `digits` are multiplied by to give Δ·m: Δ·2^(slot_bits·j) for slot j."""
+    places = [parameters.shift + parameters.slot_bits * s.start for s in _digits(parameters)]
+    return tuple(tuple(pow(2, place, prime) for place in places) for prime in parameters.primes)
 
 
 def decode(
@@ -87,13 +95,6 @@ def _digits(parameters: ParameterSet) -> tuple[range, ...]:
     each = 1 + room // parameters.slot_bits
     starts = range(0, parameters.slots, each)
     return tuple(range(start, min(start + each, parameters.slots)) for start in starts)
-
-
-@lru_cache(maxsize=64)
-def _factors(parameters: ParameterSet) -> tuple[tuple[int, ...], ...]:
-    """For each prime the constants Δ·2^(slot_bits·j), j the first slot of each digit."""
-    places = [parameters.shift + parameters.slot_bits * s.start for s in _digits(parameters)]
-    return tuple(tuple(pow(2, place, prime) for place in places) for prime in parameters.primes)
 
 
 def _mixed_radix(

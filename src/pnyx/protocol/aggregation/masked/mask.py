@@ -14,6 +14,7 @@ An aggregator adds 27-bit residues into 32-bit words and moves them into 64-bit 
 """
 
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ from pnyx.errors import RuleBroken
 from pnyx.primitives.hashing import digest
 from pnyx.primitives.ring import LANES, Ring, expand_public, gaussian_errors
 from pnyx.protocol.aggregation.encoding import IntVector
-from pnyx.protocol.aggregation.masked.coding import decode, messages, planes
+from pnyx.protocol.aggregation.masked.coding import decode, digits, factors, shifted
 from pnyx.protocol.aggregation.masked.keys import KeySum, MaskingKey
 from pnyx.protocol.aggregation.masked.parameters import (
     RESIDUE_BITS,
@@ -33,6 +34,8 @@ from pnyx.protocol.aggregation.masked.parameters import (
 
 Residues = tuple[NDArray[np.uint32], ...]  # a chunk modulo each prime: [blocks, n, LANES]
 Sums = tuple[NDArray[np.uint64], ...]  # likewise, added up as integers
+
+_Integer = TypeVar("_Integer", np.int8, np.int64)
 
 _PENDING_MAX = 1 << (32 - RESIDUE_BITS)
 
@@ -72,22 +75,45 @@ def mask_chunk(
     shape = layout(parameters)
     if values.shape != (shape.values(chunk),):
         raise ValueError("these are not the values of this chunk")
-    shifted = planes(parameters, values)
-    sent = shifted.shape[1]
     errors = gaussian_errors(
-        key.errors_seed, parameters.noise_width, sent, f"pnyx/masked/errors/{chunk}"
+        key.errors_seed,
+        parameters.noise_width,
+        shape.chunk_coefficients(chunk),
+        f"pnyx/masked/errors/{chunk}",
     )
-    masked = []
-    for ring, a, s, message in zip(
-        rings(parameters), public, key.secret, messages(parameters, shifted), strict=True
-    ):
-        block = ring.mask(a, s)
-        added = np.zeros(a.size, dtype=np.int64)
-        np.add(message, errors, out=added[:sent])
-        ring.add_signed_into(block, added.reshape(a.shape))
-        block.reshape(-1)[sent:] = 0  # nothing leaves without an error
-        masked.append(block)
-    return tuple(masked)
+    masked = tuple(
+        ring.mask(a, s) for ring, a, s in zip(rings(parameters), public, key.secret, strict=True)
+    )
+    for block, within in enumerate(_sent_blocks(parameters, chunk)):
+        message = [
+            _as_block(parameters, digit)
+            for digit in digits(parameters, shifted(parameters, values, within))
+        ]
+        error = _as_block(parameters, errors[within])
+        sent = within.stop - within.start
+        for ring, residues, weights in zip(
+            rings(parameters), masked, factors(parameters), strict=True
+        ):
+            target = residues[block : block + 1]
+            for digit, weight in zip(message, weights, strict=True):
+                ring.add_signed_into(target, digit, weight)
+            ring.add_errors_into(target, error)
+            target.reshape(-1)[sent:] = 0  # nothing leaves without an error
+    return masked
+
+
+def _sent_blocks(parameters: ParameterSet, chunk: int) -> list[slice]:
+    """The coefficients that are sent, block by block: pieces that fit a processor's cache."""
+    sent, step = layout(parameters).chunk_coefficients(chunk), parameters.degree * LANES
+    return [slice(start, min(start + step, sent)) for start in range(0, sent, step)]
+
+
+def _as_block(parameters: ParameterSet, values: NDArray[_Integer]) -> NDArray[_Integer]:
+    """One block [1, n, LANES] of values, with zeros where they end before it does."""
+    size = parameters.degree * LANES
+    if len(values) < size:
+        values = np.concatenate([values, np.zeros(size - len(values), dtype=values.dtype)])
+    return values.reshape(1, parameters.degree, LANES)
 
 
 class ChunkSum:
@@ -153,18 +179,16 @@ def unmask_chunk(
         raise UnsafeParameters(
             "contributors", count, parameters.contributors_max, "the parameters hold no such sum"
         )
-    shape = layout(parameters)
-    sent = shape.chunk_coefficients(chunk)
-    unmasked: list[NDArray[np.uint32]] = []
-    for ring, a, s, total in zip(rings(parameters), public, key_sum, sums, strict=True):
-        reduced = (total % np.uint64(ring.modulus)).astype(np.uint32)
-        unmasked.append(ring.subtract(reduced, ring.mask(a, s)).reshape(-1)[:sent])
-    step = parameters.degree * LANES
-    found = np.concatenate(
-        [
-            decode(parameters, [part[start : start + step] for part in unmasked], count)
-            for start in range(0, sent, step)
-        ],
-        axis=1,
-    )
-    return found.reshape(-1)[: shape.values(chunk)]
+    masks = [ring.mask(a, s) for ring, a, s in zip(rings(parameters), public, key_sum, strict=True)]
+    found = []
+    for block, within in enumerate(_sent_blocks(parameters, chunk)):
+        sent = within.stop - within.start
+        unmasked = []
+        for ring, mask, total in zip(rings(parameters), masks, sums, strict=True):
+            reduced = ring.zeros(1)
+            ring.add_signed_into(reduced, total[block : block + 1].view(np.int64))
+            difference = ring.subtract(reduced, mask[block : block + 1])
+            unmasked.append(difference.reshape(-1)[:sent])
+        found.append(decode(parameters, unmasked, count))
+    slots = np.concatenate(found, axis=1)  # [slots, coefficients]
+    return slots.reshape(-1)[: layout(parameters).values(chunk)]

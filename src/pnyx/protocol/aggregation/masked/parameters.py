@@ -12,9 +12,10 @@ rings are known to be safe:
 
 The estimates are for errors of width σ/√2: with the sum of the keys everybody learns the sum of
 the errors, and given e₁ + e₂, each of two honest contributors' errors is still a Gaussian of that
-width. They are the cheapest of two primal attacks and a dual one, with sieving (0.292β + 16.4 + log₂ 8d);
-`tests/independent/lattice.py` computes them, and a test fails when a constant here changes without
-them. A set is refused if its modulus is larger than its degree is safe for, or its errors narrower.
+width. Each is the cheapest of two primal attacks and a dual one, by sieving (0.292β + 16.4 +
+log₂ 8d); `tests/independent/lattice.py` computes them, and a test fails when a constant here changes
+without them. A set is refused if its modulus is larger than its degree is safe for, or its errors
+narrower than σ = 4.5.
 
 **Why a sum is exact.** Let h contributors be summed, T = 2^(shift - 1), N coefficients be sent.
 
@@ -70,6 +71,8 @@ P0 = SafeRing(1024, (134176769,), 137)
 P1 = SafeRing(2048, (134176769, 134111233), 132)
 P2 = SafeRing(4096, (134176769, 134111233, 134012929, 133963777), 130)
 RINGS = (P0, P1, P2)
+# Those whose keys the committee can share: it shares in the fields of `encoding.FIELDS`.
+SHARED_RINGS = (P0, P1)
 
 _SAFE_BITS = {ring.degree: RESIDUE_BITS * len(ring.primes) for ring in RINGS}
 
@@ -240,24 +243,22 @@ def choose(
     members: int = 0,
     packing: int = 1,
     noise_width: float = NOISE_WIDTH,
+    rings: tuple[SafeRing, ...] = RINGS,
 ) -> ParameterSet:
     """Return the parameter set that sends the fewest bytes, of those that hold.
 
     length: values of the vector, each of `value_bits` signed bits. contributors_max: the most that
     are summed. members, packing: of the committee; its shares of the key count as bytes as well (a
     short vector is better off with a short key). Of equals, the first ring of `RINGS` is taken.
-    Raises UnsafeParameters when no set holds.
+    Raises UnsafeParameters when one of these is out of range.
     """
     _check_range("length", length, 1, LENGTH_MAX)
     _check_range("value_bits", value_bits, 1, VALUE_BITS_MAX)
     _check_range("contributors_max", contributors_max, CONTRIBUTORS_MIN, CONTRIBUTORS_MAX)
     _check_range("noise_width", noise_width, NOISE_WIDTH, _NOISE_WIDTH_MAX)
-    found = [_fullest(ring, length, value_bits, contributors_max, noise_width) for ring in RINGS]
+    found = [_fullest(ring, length, value_bits, contributors_max, noise_width) for ring in rings]
     fitting = [parameters for parameters in found if parameters is not None]
-    if not fitting:
-        raise UnsafeParameters(
-            "value_bits", value_bits, "less", "no ring holds sums of so many large values"
-        )
+    assert fitting, "the largest ring holds one value of any allowed size"
     return min(fitting, key=lambda p: p.bytes + members * key_share_bytes(p, packing))
 
 
