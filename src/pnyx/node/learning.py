@@ -29,10 +29,10 @@ from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.aggregation.bounds import Bounds
+from pnyx.protocol.aggregation.masked.parameters import SHARED_RINGS, ParameterSet, choose
 from pnyx.protocol.aggregation.verification import within
 from pnyx.protocol.events import PublishedSum
 from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, StudyPhase
-from pnyx.protocol.aggregation.masked.parameters import SHARED_RINGS, ParameterSet, choose
 from pnyx.protocol.noise import (
     NO_NOISE,
     Chosen,

@@ -34,6 +34,7 @@ from pnyx.node.learning import (
     PrivacyTerms,
     bounds_for,
     check_study,
+    choose_masks,
     encode_hyperparameters,
     phase_for,
     poll_bounds,
@@ -44,6 +45,7 @@ from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.aggregation.bounds import Bounds
+from pnyx.protocol.aggregation.masked.parameters import ParameterSet
 from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.manifest import (
     MANIFEST_BYTES_MAX,
@@ -63,6 +65,9 @@ EPOCH = 0  # this version knows one epoch per census
 NOISE_MULTIPLIER = 5.0  # epsilon of about 5 for twenty rounds: docs/adr/0016
 COUNT_MAX_WITH_NOISE = 64
 FINEST_BITS = 11
+# A model spreads as one item of gossip, four bytes a parameter.
+_SHARED_MAX = DEFAULT_PARAMS.vector_length_max - TRAIN_COUNTS  # longer updates are masked
+_PARAMETERS_MAX = (DEFAULT_PARAMS.item_bytes_max - 64) // 4
 _RATE_MIN = 2.0**-20
 
 _ShortText = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -334,7 +339,7 @@ def _fraction_bits(study: StudyFile, program: Program) -> int:
         return study.training.fraction_bits
     privacy = _privacy(study)
     bits = FINEST_BITS
-    while privacy is not None and bits > 0:
+    while privacy is not None and bits > 0 and program.shared_count <= _SHARED_MAX:
         clip = int(study.training.clip_norm * 2.0**bits)
         plain = Bounds(program.shared_count, program.shared_count, max(clip, 1), 0)
         try:

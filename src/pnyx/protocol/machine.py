@@ -58,6 +58,8 @@ from pnyx.protocol.messages import (
     AbortCertificate,
     Announce,
     Blob,
+    Chunk,
+    ChunkRequest,
     Evidence,
     GossipItem,
     GossipMessage,
@@ -73,6 +75,7 @@ from pnyx.protocol.messages import (
     Signed,
 )
 from pnyx.protocol.params import ProtocolParams
+from pnyx.protocol.parcels import Parcels
 from pnyx.protocol.ports import Crypto, IntVector, ModelRule
 from pnyx.protocol.round.active import ActiveRound
 from pnyx.protocol.round.aggregator import Aggregator
@@ -195,6 +198,7 @@ class NodeMachine:
             self._accept_item,
             now,
         )
+        self.parcels = Parcels(params, self.emit, self._send, restored, now)
         self._address = address
         self._address_sequence = address_sequence
         self._started = False
@@ -219,6 +223,8 @@ class NodeMachine:
     def next_deadline(self) -> float | None:
         """When TimerExpired is due, on the caller's clock."""
         times = [self._gossip.next_deadline()]
+        if (parcels_due := self.parcels.next_deadline()) is not None:
+            times.append(parcels_due)
         times += [
             time for active in self._rounds.values() if (time := active.next_deadline()) is not None
         ]
@@ -232,6 +238,7 @@ class NodeMachine:
                 self._on_timer()
             case PeerUnreachable():
                 self._unreachable.add(event.peer)
+                self.parcels.on_unreachable(event.peer, self._now)
                 self._tick_rounds()
             case PeerReachable():
                 self._unreachable.discard(event.peer)
@@ -274,7 +281,7 @@ class NodeMachine:
 
     def _on_summed(self, active: ActiveRound, event: VectorsSummed) -> None:
         if active.aggregator is not None:
-            self.parcels.offer(event.parcel, ())
+            self.parcels.hold(active.plan.scope, event.parcel)
             active.aggregator.on_summed(event.name, event.parcel.name)
 
     def _guard_owner(self, act: Any) -> None:
@@ -348,7 +355,7 @@ class NodeMachine:
             self._restored = {k: v for k, v in self._restored.items() if not k.startswith(prefix)}
         self._effects.append(effect)
 
-    def _send(self, peer: bytes, message: GossipMessage | RoundMessage) -> None:
+    def _send(self, peer: bytes, message: Message) -> None:
         if self._encoded is None or self._encoded[0] is not message:
             self._encoded = (message, codec.encode(message))
         self._effects.append(Send(peer, self._encoded[1]))
@@ -375,6 +382,8 @@ class NodeMachine:
         message = codec.decode(payload, Message, bytes_max=self.params.message_bytes_max)
         if isinstance(message, Announce | Request | Items):
             self._gossip.handle(peer, message, self._now)
+        elif isinstance(message, ChunkRequest | Chunk):
+            self.parcels.handle(peer, message, self._now)
         else:
             self._route(sender, message, len(payload))
 
@@ -813,10 +822,8 @@ class NodeMachine:
         """Drop the roles of a round whose record is in, and all that they stored."""
         self.emit(Forget(f"{plan.secret_scope}/"))
         self.emit(Forget(f"{plan.scope}/"))
-        active = self._rounds.pop(plan.context, None)
-        if active is not None:
-            active.close()
-        return active
+        self.parcels.forget(plan.scope)
+        return self._rounds.pop(plan.context, None)
 
     def _on_own_record(self, plan: RoundPlan, record: Record) -> None:
         """This node led the round to its record: the committee hears of it first."""
@@ -853,6 +860,7 @@ class NodeMachine:
 
     def _on_timer(self) -> None:
         self._gossip.tick(self._now)
+        self.parcels.tick(self._now)
         self._tick_rounds()
         self._ask_for_models()
 

@@ -12,9 +12,11 @@ from typing import Protocol
 import msgspec
 import numpy as np
 
+from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.masked.parameters import choose
+from pnyx.protocol.aggregation.masked.vectors import sum_vectors
 from pnyx.protocol.events import (
     AskConsent,
     ConsentDeclined,
@@ -24,13 +26,21 @@ from pnyx.protocol.events import (
     Effect,
     Event,
     Forget,
+    ForgetParcel,
+    ParcelRead,
     Persist,
+    ReadParcel,
     RecordDebit,
+    SealParcel,
     Send,
+    SendChunk,
     StartTraining,
+    StoreChunk,
+    SumVectors,
     TimerExpired,
     TrainingFailed,
     TrainingFinished,
+    VectorsSummed,
 )
 from pnyx.protocol.identity import (
     Census,
@@ -42,6 +52,7 @@ from pnyx.protocol.identity import (
 )
 from pnyx.protocol.machine import NodeMachine
 from pnyx.protocol.params import ProtocolParams
+from pnyx.protocol.parcels import chunk_hash, chunk_message, cut, describe, held_parcels
 from pnyx.protocol.ports import Crypto, IntVector
 from pnyx.protocol.selection import choose_committee
 from pnyx.simulator.scheduler import Scheduler
@@ -106,9 +117,7 @@ class UnitVectors:
         if self.masked is None:
             return Bounds(self.length, self.length, UNIT_NORM_MAX, 0)
         fields = len(self.masked.primes)
-        return Bounds(
-            self.nodes, 0, 0, 1, key_length=self.masked.degree, key_fields=fields
-        )
+        return Bounds(self.nodes, 0, 0, 1, key_length=self.masked.degree, key_fields=fields)
 
     @property
     def initial_model(self) -> bytes:
@@ -180,6 +189,8 @@ class SimulatedNode:
         self.owner = owner
         self.crypto = crypto
         self.disk: dict[str, bytes] = {}
+        self.parcels: dict[bytes, dict[int, bytes]] = {}  # chunks, on disk as well
+        self.sealed: set[bytes] = set()
         self.ledger: set[bytes] = set()
         self.consents: set[bytes] = set()
         self.machine: NodeMachine | None = None
@@ -208,6 +219,9 @@ class SimulatedNode:
         if self.machine is not None:
             return
         self.starts += 1
+        held = held_parcels(self.disk)
+        self.sealed &= held
+        self.parcels = {name: self.parcels[name] for name in self.sealed}
         start = self.starts.to_bytes(4, "big")
         self.machine = NodeMachine(
             node_id=self.node_id,
@@ -287,7 +301,48 @@ class SimulatedNode:
             case RecordDebit():
                 self._debit(effect)
             case _:
+                self._carry_out_parcel(effect)
+
+    def _carry_out_parcel(self, effect: Effect) -> None:
+        match effect:
+            case StoreChunk():
+                self.parcels.setdefault(effect.parcel, {})[effect.index] = effect.data
+            case SealParcel():
+                self.sealed.add(effect.parcel)
+            case ForgetParcel():
+                self.parcels.pop(effect.parcel, None)
+                self.sealed.discard(effect.parcel)
+            case SendChunk():
+                data = self.parcels[effect.parcel][effect.index]
+                self._world.carry(self, effect.peer, codec.encode(chunk_message(effect, data)))
+            case ReadParcel():
+                read = ParcelRead(effect.context, effect.parcel, self._read(effect.parcel))
+                self._later(0.001, self.handle, read)
+            case SumVectors():
+                self._later(0.005, self._sum, effect)
+            case _:
                 pass  # notices oblige nobody
+
+    def _read(self, name: bytes) -> bytes:
+        if name not in self.sealed:
+            raise RuntimeError(f"node {self.index} reads a parcel that it did not seal")
+        return b"".join(chunk for _, chunk in sorted(self.parcels[name].items()))
+
+    def _sum(self, effect: SumVectors) -> None:
+        """Add up masked vectors into a parcel, durably, before answering."""
+        if not all(name in self.sealed for name in effect.parcels):
+            return  # the round is over meanwhile
+        vectors = [self._read(name) for name in effect.parcels]
+        pieces = sum_vectors(
+            effect.parameters,
+            len(vectors),
+            lambda at, start, size: vectors[at][start : start + size],
+        )
+        chunks = list(cut(pieces))
+        parcel = describe([chunk_hash(chunk) for chunk in chunks], sum(map(len, chunks)))
+        self.parcels[parcel.name] = dict(enumerate(chunks))
+        self.sealed.add(parcel.name)
+        self.handle(VectorsSummed(effect.context, effect.name, parcel))
 
     def _later(self, delay_s: float, action: Callable[..., None], *args: object) -> None:
         """Answer a slow effect, unless the process dies first."""

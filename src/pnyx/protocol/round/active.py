@@ -73,13 +73,6 @@ class ActiveRound:
         if self.member is not None:
             self.member.on_parcel(parcel, data, now)
 
-    def close(self) -> None:
-        """The attempt is over."""
-        if self.contributor is not None:
-            self.contributor.close()
-        if self.aggregator is not None:
-            self.aggregator.close()
-
     def tick(self, now: float) -> None:
         """Let every role do what time asks for."""
         if self.member is not None:

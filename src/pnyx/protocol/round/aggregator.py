@@ -117,7 +117,7 @@ class Aggregator:
             self._services.emit(
                 PeerBlamed(node, "committed to another linear hash than its vector's")
             )
-            self._services.forget_parcel(parcel)
+            self._services.drop_parcel(parcel)
             return
         self._sealed.add(who)
         self._services.persist(f"vector/{who}", codec.encode(offer))
@@ -167,7 +167,7 @@ class Aggregator:
                 del self._asked[name]
 
     def _sum(self, name: bytes) -> None:
-        """Add up a set once all its vectors are held; ask the other aggregators for those missing."""
+        """Add up a set once all its vectors are held; ask other aggregators for those missing."""
         accepted, askers = self._asked[name]
         parcel = self._sums.get(name)
         if parcel:
@@ -212,10 +212,3 @@ class Aggregator:
         self._services.grant_parcel(parcel, [sender])
         hashes = tuple(self._offers[h.contributor].linear_hash for h in self._asked[name][0])
         self._services.send(sender, VectorSum(self._plan.context, name, parcel, hashes))
-
-    def close(self) -> None:
-        """The attempt is over: its vectors and sums are of no use to anybody."""
-        for who in self._offers:
-            self._services.forget_parcel(self._parcel_of(who))
-        for parcel in filter(None, self._sums.values()):
-            self._services.forget_parcel(parcel)

@@ -160,13 +160,6 @@ class Contributor:
         self._update = np.zeros(0, dtype=np.int64)
         self._vector = self._stored = None  # nor is anything of it opened later
 
-    def close(self) -> None:
-        """The attempt is over: nobody needs the masked vector any more."""
-        if self._header is not None:
-            masked = self._reader.header(self._header).masked
-            if masked is not None:
-                self._services.forget_parcel(masked.parcel)
-
     def next_deadline(self) -> float | None:
         """When `tick` has something to do."""
         if self.stage in (Stage.ACKNOWLEDGED, Stage.WITHHELD):
@@ -353,7 +346,7 @@ class Contributor:
         return MaskedVector(parcel, name)
 
     def _upload(self) -> None:
-        """Offer the masked vector: to one aggregator, which passes it on; to the next if need be."""
+        """Offer the masked vector to one aggregator, which passes it on; next time to another."""
         if self._offer is None:
             return
         missing = [a for a in self._plan.aggregators if a not in self._vector_receipts]

@@ -160,6 +160,6 @@ def sum_vectors(parameters: ParameterSet, vectors: int, read: ReadPart) -> Itera
         size = shape.chunk_bytes(chunk)
         total = ChunkSum(parameters, chunk)
         for vector in range(vectors):
-            total.add(vector, unpack_chunk(parameters, chunk, read(vector, start, size)))
+            total.add(unpack_chunk(parameters, chunk, read(vector, start, size)))
         yield pack_sum(parameters, chunk, total.total())
         start += size
