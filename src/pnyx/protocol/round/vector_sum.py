@@ -93,7 +93,6 @@ class WantedSum:
         if offered is None or self.data is not None:
             return False
         sender, message = offered
-        self._services.drop_parcel(parcel)  # what is held from now on is `data`
         try:
             self._code.check_sum(data, message.linear_hashes)
         except (MalformedMessage, RuleBroken):
