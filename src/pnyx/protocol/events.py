@@ -11,14 +11,6 @@ from pnyx.protocol.aggregation.masked.parameters import ParameterSet
 from pnyx.protocol.ports import IntVector
 
 
-class Parcel(msgspec.Struct, frozen=True):
-    """Large bytes that a node holds, see `parcels`: their length and the hashes of their chunks."""
-
-    name: bytes
-    length: int
-    hashes: tuple[bytes, ...]
-
-
 class PublishedSum(msgspec.Struct, frozen=True):
     """What a certified round published: sums over its contributors."""
 
@@ -167,36 +159,6 @@ class StartTraining(Effect, frozen=True):
     model: bytes
     attempt: int = 1
     statistics: PublishedSum | None = None  # of the last statistics round, if there was one
-
-
-class StoreChunk(Effect, frozen=True):
-    """Store a chunk of a parcel; it need not be durable before the parcel is sealed."""
-
-    parcel: bytes
-    index: int
-    data: bytes
-
-
-class SealParcel(Effect, frozen=True):
-    """All chunks of a parcel are stored: make them durable before the effects that follow."""
-
-    parcel: bytes
-
-
-class SendChunk(Effect, frozen=True):
-    """Read a chunk of a sealed parcel, and send it to a peer with its proof."""
-
-    peer: bytes
-    parcel: bytes
-    index: int
-    root: bytes
-    proof: tuple[bytes, ...]
-
-
-class ForgetParcel(Effect, frozen=True):
-    """Delete a parcel, or the chunks of one that was never sealed."""
-
-    parcel: bytes
 
 
 class ReadParcel(Effect, frozen=True):

@@ -58,8 +58,6 @@ from pnyx.protocol.messages import (
     AbortCertificate,
     Announce,
     Blob,
-    Chunk,
-    ChunkRequest,
     Evidence,
     GossipItem,
     GossipMessage,
@@ -75,7 +73,6 @@ from pnyx.protocol.messages import (
     Signed,
 )
 from pnyx.protocol.params import ProtocolParams
-from pnyx.protocol.parcels import Parcels
 from pnyx.protocol.ports import Crypto, IntVector, ModelRule
 from pnyx.protocol.round.active import ActiveRound
 from pnyx.protocol.round.aggregator import Aggregator
@@ -198,7 +195,6 @@ class NodeMachine:
             self._accept_item,
             now,
         )
-        self.parcels = Parcels(params, self.emit, self._send, restored, now)
         self._address = address
         self._address_sequence = address_sequence
         self._started = False
@@ -223,8 +219,6 @@ class NodeMachine:
     def next_deadline(self) -> float | None:
         """When TimerExpired is due, on the caller's clock."""
         times = [self._gossip.next_deadline()]
-        if (parcels_due := self.parcels.next_deadline()) is not None:
-            times.append(parcels_due)
         times += [
             time for active in self._rounds.values() if (time := active.next_deadline()) is not None
         ]
@@ -238,7 +232,6 @@ class NodeMachine:
                 self._on_timer()
             case PeerUnreachable():
                 self._unreachable.add(event.peer)
-                self.parcels.on_unreachable(event.peer, self._now)
                 self._tick_rounds()
             case PeerReachable():
                 self._unreachable.discard(event.peer)
@@ -355,7 +348,7 @@ class NodeMachine:
             self._restored = {k: v for k, v in self._restored.items() if not k.startswith(prefix)}
         self._effects.append(effect)
 
-    def _send(self, peer: bytes, message: Message) -> None:
+    def _send(self, peer: bytes, message: GossipMessage | RoundMessage) -> None:
         if self._encoded is None or self._encoded[0] is not message:
             self._encoded = (message, codec.encode(message))
         self._effects.append(Send(peer, self._encoded[1]))
@@ -382,8 +375,6 @@ class NodeMachine:
         message = codec.decode(payload, Message, bytes_max=self.params.message_bytes_max)
         if isinstance(message, Announce | Request | Items):
             self._gossip.handle(peer, message, self._now)
-        elif isinstance(message, ChunkRequest | Chunk):
-            self.parcels.handle(peer, message, self._now)
         else:
             self._route(sender, message, len(payload))
 
@@ -822,7 +813,6 @@ class NodeMachine:
         """Drop the roles of a round whose record is in, and all that they stored."""
         self.emit(Forget(f"{plan.secret_scope}/"))
         self.emit(Forget(f"{plan.scope}/"))
-        self.parcels.forget(plan.scope)
         return self._rounds.pop(plan.context, None)
 
     def _on_own_record(self, plan: RoundPlan, record: Record) -> None:
@@ -860,7 +850,6 @@ class NodeMachine:
 
     def _on_timer(self) -> None:
         self._gossip.tick(self._now)
-        self.parcels.tick(self._now)
         self._tick_rounds()
         self._ask_for_models()
 

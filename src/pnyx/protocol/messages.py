@@ -595,28 +595,7 @@ RoundMessage = (
     | SumRequest
     | VectorSum
 )
-# --- parcels ------------------------------------------------------------------------------------
-
-
-class ChunkRequest(msgspec.Struct, frozen=True, array_like=True, tag=80):
-    """The sender asks for chunks of a parcel."""
-
-    parcel: Digest
-    indices: Annotated[tuple[Annotated[int, Meta(ge=0, lt=2**16)], ...], Meta(max_length=64)]
-
-
-class Chunk(msgspec.Struct, frozen=True, array_like=True, tag=81):
-    """A chunk of a parcel, with what proves that the parcel's name names it."""
-
-    parcel: Digest
-    index: Annotated[int, Meta(ge=0, lt=2**16)]
-    root: Digest
-    proof: MerkleProof
-    data: Annotated[bytes, Meta(max_length=128 * 1024)]
-
-
 GossipMessage = Announce | Request | Items
-ParcelMessage = ChunkRequest | Chunk
-Message = GossipMessage | ParcelMessage | RoundMessage
+Message = GossipMessage | RoundMessage
 MemberBody = RoundKey | CloseVote | VerifyResponse | Release | GiveUp
 RoundBody = MemberBody | ContributionHeader

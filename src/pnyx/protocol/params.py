@@ -44,10 +44,6 @@ class ProtocolParams(msgspec.Struct, frozen=True, kw_only=True):
     # One request of a few kilobytes brings no more than this; the rest is asked for again.
     gossip_reply_bytes_max: int = 16 * 1024 * 1024
 
-    # Parcels. A window of 1 MB keeps a fast link busy, and is all that a fetch holds in memory.
-    chunks_at_once: int = 8
-    chunk_timeout_s: float = 5.0
-
     # Bounds on what peers may make a node store or do.
     message_bytes_max: int = 8 * 1024 * 1024
     item_bytes_max: int = 4 * 1024 * 1024

@@ -1,6 +1,6 @@
 """What the roles of a round share: the node's keys, its outgoing effects and its durable slots."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
@@ -11,7 +11,6 @@ from pnyx.protocol.events import Effect, Forget, Persist
 from pnyx.protocol.identity import sign_body
 from pnyx.protocol.messages import Evidence, Indices, Proof, RoundMessage, Signed
 from pnyx.protocol.params import ProtocolParams
-from pnyx.protocol.parcels import Parcels
 from pnyx.protocol.ports import Crypto, IntVector
 from pnyx.protocol.round.plan import RoundPlan
 
@@ -31,11 +30,6 @@ class Mailbox(Protocol):
 
     def accuse(self, plan: RoundPlan, evidence: Evidence) -> None:
         """Verify evidence against a node; then keep it, tell it, and spread it."""
-        ...
-
-    @property
-    def parcels(self) -> Parcels:
-        """What the node holds and pulls of large bytes."""
         ...
 
 
@@ -89,29 +83,6 @@ class RoundServices:
         plan = self.plan
         evidence = Evidence(plan.study, plan.round_number, plan.attempt, culprit, proof)
         self._mailbox.accuse(plan, evidence)
-
-    def keep_parcel(self, pieces: Iterable[bytes], readers: Iterable[int]) -> bytes:
-        """Store large bytes until the attempt is over, for these nodes to read; returns a name."""
-        name = self._mailbox.parcels.keep(self.plan.scope, pieces)
-        self.grant_parcel(name, readers)
-        return name
-
-    def grant_parcel(self, name: bytes, readers: Iterable[int]) -> None:
-        """Let more nodes of the census read a parcel."""
-        self._mailbox.parcels.grant(name, (self.plan.census.node_ids[at] for at in readers))
-
-    def fetch_parcel(
-        self, name: bytes, length: int, sources: Iterable[int], done: Callable[[], None]
-    ) -> None:
-        """Pull a parcel from nodes of the census that hold it."""
-        peers = [self.plan.census.node_ids[at] for at in sources]
-        peers = [peer for peer in peers if peer != self.node_id]
-        if peers or name in self._mailbox.parcels:
-            self._mailbox.parcels.fetch(self.plan.scope, name, length, peers, done)
-
-    def drop_parcel(self, name: bytes) -> None:
-        """Delete a parcel before its attempt is over."""
-        self._mailbox.parcels.drop(name)
 
     def persist(self, name: str, value: bytes) -> None:
         """Store durably before whatever is sent next; kept until the round's record is in."""
