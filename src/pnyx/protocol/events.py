@@ -111,6 +111,14 @@ class DebitRefused(Event, frozen=True):
     reason: str
 
 
+class ChunkSent(Event, frozen=True):
+    """Answers SendChunk, once: the chunk left, or was given up; it waits for the peer no more."""
+
+    peer: bytes
+    parcel: bytes
+    index: int
+
+
 class Effect(msgspec.Struct, frozen=True):
     """Base of everything that a machine asks of its shell."""
 
@@ -141,6 +149,44 @@ class Forget(Effect, frozen=True):
     """Erase every persisted key that starts with the prefix, secrets beyond recovery."""
 
     prefix: str
+
+
+class StoreChunk(Effect, frozen=True):
+    """Write a chunk of a parcel to its place in the parcel store; durable once it is sealed."""
+
+    parcel: bytes
+    index: int
+    data: bytes
+
+
+class SealParcel(Effect, frozen=True):
+    """All chunks are stored: make the parcel durable before the effects that follow.
+
+    length: of all chunks together, in bytes.
+    """
+
+    parcel: bytes
+    length: int
+
+
+class SendChunk(Effect, frozen=True):
+    """Read a chunk of a sealed parcel when there is room to send it, and send it as a `Chunk`.
+
+    Delivered at most once; answered by ChunkSent. length, root, proof: of that message.
+    """
+
+    peer: bytes
+    parcel: bytes
+    length: int
+    index: int
+    root: bytes
+    proof: tuple[bytes, ...]
+
+
+class ForgetParcel(Effect, frozen=True):
+    """Remove a parcel, sealed or not, once everything before is durable."""
+
+    parcel: bytes
 
 
 class AskConsent(Effect, frozen=True):
@@ -271,6 +317,17 @@ class StudyFinished(Notice, frozen=True):
 
     study: bytes
     model: bytes
+
+
+class ParcelProgressed(Notice, frozen=True):
+    """So many bytes of a parcel are stored here and verified; `stored == length` when it is whole.
+
+    Told at the first chunk, and then about every eighth of the parcel.
+    """
+
+    parcel: bytes
+    stored: int
+    length: int
 
 
 class MessageRejected(Notice, frozen=True):

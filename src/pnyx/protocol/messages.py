@@ -31,6 +31,11 @@ Indices = Annotated[tuple[Index, ...], Meta(max_length=1_000_000)]
 Members = Annotated[tuple[Member, ...], Meta(max_length=1024)]
 SHARE_BYTES_MAX = 512 * 1024
 SharePayload = Annotated[bytes, Meta(max_length=SHARE_BYTES_MAX)]
+# What a parcel is cut into: small enough that a few of them are nothing in memory, large enough
+# that proof and framing are under half a percent.
+CHUNK_BYTES = 128 * 1024
+ChunkIndex = Annotated[int, Meta(ge=0, lt=2**16)]
+ParcelLength = Annotated[int, Meta(ge=1, le=2**33)]  # 2^16 chunks
 # Culprits that one word of giving up names: those of 1024 members fit one value.
 CULPRITS_MAX = 512
 
@@ -571,6 +576,31 @@ class Dispute(msgspec.Struct, frozen=True, array_like=True, tag=74):
     closed: Annotated[tuple[HeldContribution, ...], Meta(max_length=4096)]
 
 
+# --- parcels ------------------------------------------------------------------------------------
+
+
+class ChunkRequest(msgspec.Struct, frozen=True, array_like=True, tag=35):
+    """The sender would like these chunks of a parcel that it was granted."""
+
+    parcel: Digest
+    indices: Annotated[tuple[ChunkIndex, ...], Meta(min_length=1, max_length=64)]
+
+
+class Chunk(msgspec.Struct, frozen=True, array_like=True, tag=36):
+    """One chunk, with the proof that it is the one of this place in the parcel of this name.
+
+    length, root: bytes of the whole parcel, and the Merkle root over the hashes of its chunks. The
+    name is a hash of both.
+    """
+
+    parcel: Digest
+    length: ParcelLength
+    index: ChunkIndex
+    root: Digest
+    data: Annotated[bytes, Meta(min_length=1, max_length=CHUNK_BYTES)]
+    proof: MerkleProof
+
+
 RoundMessage = (
     MemberInput
     | Dealing
@@ -596,6 +626,7 @@ RoundMessage = (
     | VectorSum
 )
 GossipMessage = Announce | Request | Items
-Message = GossipMessage | RoundMessage
+ParcelMessage = ChunkRequest | Chunk
+Message = GossipMessage | RoundMessage | ParcelMessage
 MemberBody = RoundKey | CloseVote | VerifyResponse | Release | GiveUp
 RoundBody = MemberBody | ContributionHeader
