@@ -91,11 +91,15 @@ class ParcelRead(Event, frozen=True):
 
 
 class VectorsSummed(Event, frozen=True):
-    """The sum of masked vectors is held as a parcel."""
+    """The sum of masked vectors is sealed as a parcel.
+
+    length: of the parcel in bytes. hashes: of its chunks.
+    """
 
     context: bytes
     name: bytes
-    parcel: Parcel
+    length: int
+    hashes: tuple[bytes, ...]
 
 
 class DebitRecorded(Event, frozen=True):

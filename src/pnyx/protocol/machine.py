@@ -13,6 +13,7 @@ from typing import Any
 from pnyx.errors import ProtocolError, RuleBroken, WrongContext
 from pnyx.primitives import codec
 from pnyx.primitives.sampling import Sampler
+from pnyx.protocol.chunks import parcel_of
 from pnyx.protocol.events import (
     AskConsent,
     AttemptAborted,
@@ -292,8 +293,9 @@ class NodeMachine:
 
     def _on_summed(self, active: ActiveRound, event: VectorsSummed) -> None:
         if active.aggregator is not None:
-            self.parcels.hold(active.plan.scope, event.parcel)
-            active.aggregator.on_summed(event.name, event.parcel.name)
+            parcel = parcel_of(event.length, event.hashes)
+            self.parcels.adopt(parcel, active.plan.scope)
+            active.aggregator.on_summed(event.name, parcel.name)
 
     def _guard_owner(self, act: Any) -> None:
         try:

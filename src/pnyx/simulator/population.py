@@ -12,13 +12,12 @@ from typing import Protocol
 import msgspec
 import numpy as np
 
-from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.masked.parameters import choose
-from pnyx.protocol.aggregation.masked.vectors import sum_vectors
 from pnyx.protocol.events import (
     AskConsent,
+    ChunkSent,
     ConsentDeclined,
     ConsentGiven,
     DebitRecorded,
@@ -40,7 +39,6 @@ from pnyx.protocol.events import (
     TimerExpired,
     TrainingFailed,
     TrainingFinished,
-    VectorsSummed,
 )
 from pnyx.protocol.identity import (
     Census,
@@ -52,9 +50,11 @@ from pnyx.protocol.identity import (
 )
 from pnyx.protocol.machine import NodeMachine
 from pnyx.protocol.params import ProtocolParams
-from pnyx.protocol.parcels import chunk_hash, chunk_message, cut, describe, held_parcels
+from pnyx.protocol.parcels import chunk_message, held_parcels
 from pnyx.protocol.ports import Crypto, IntVector
 from pnyx.protocol.selection import choose_committee
+from pnyx.protocol.vector_sums import sum_parcels
+from pnyx.simulator.parcel_store import MemoryParcelStore
 from pnyx.simulator.scheduler import Scheduler
 
 CryptoFactory = Callable[[bytes], Crypto]
@@ -189,8 +189,7 @@ class SimulatedNode:
         self.owner = owner
         self.crypto = crypto
         self.disk: dict[str, bytes] = {}
-        self.parcels: dict[bytes, dict[int, bytes]] = {}  # chunks, on disk as well
-        self.sealed: set[bytes] = set()
+        self.parcels = MemoryParcelStore()
         self.ledger: set[bytes] = set()
         self.consents: set[bytes] = set()
         self.machine: NodeMachine | None = None
@@ -219,9 +218,7 @@ class SimulatedNode:
         if self.machine is not None:
             return
         self.starts += 1
-        held = held_parcels(self.disk)
-        self.sealed &= held
-        self.parcels = {name: self.parcels[name] for name in self.sealed}
+        self.parcels.retain(held_parcels(self.disk))
         start = self.starts.to_bytes(4, "big")
         self.machine = NodeMachine(
             node_id=self.node_id,
@@ -306,43 +303,28 @@ class SimulatedNode:
     def _carry_out_parcel(self, effect: Effect) -> None:
         match effect:
             case StoreChunk():
-                self.parcels.setdefault(effect.parcel, {})[effect.index] = effect.data
+                self.parcels.write(effect.parcel, effect.index, effect.data)
             case SealParcel():
-                self.sealed.add(effect.parcel)
+                self.parcels.seal(effect.parcel, effect.length)
             case ForgetParcel():
-                self.parcels.pop(effect.parcel, None)
-                self.sealed.discard(effect.parcel)
+                self.parcels.remove(effect.parcel)
             case SendChunk():
-                data = self.parcels[effect.parcel][effect.index]
-                self._world.carry(self, effect.peer, codec.encode(chunk_message(effect, data)))
+                self._send_chunk(effect)
             case ReadParcel():
-                read = ParcelRead(effect.context, effect.parcel, self._read(effect.parcel))
+                data = b"".join(self.parcels.chunks(effect.parcel))
+                read = ParcelRead(effect.context, effect.parcel, data)
                 self._later(0.001, self.handle, read)
             case SumVectors():
-                self._later(0.005, self._sum, effect)
+                self._later(0.005, self.handle, sum_parcels(self.parcels, effect))
             case _:
                 pass  # notices oblige nobody
 
-    def _read(self, name: bytes) -> bytes:
-        if name not in self.sealed:
-            raise RuntimeError(f"node {self.index} reads a parcel that it did not seal")
-        return b"".join(chunk for _, chunk in sorted(self.parcels[name].items()))
-
-    def _sum(self, effect: SumVectors) -> None:
-        """Add up masked vectors into a parcel, durably, before answering."""
-        if not all(name in self.sealed for name in effect.parcels):
-            return  # the round is over meanwhile
-        vectors = [self._read(name) for name in effect.parcels]
-        pieces = sum_vectors(
-            effect.parameters,
-            len(vectors),
-            lambda at, start, size: vectors[at][start : start + size],
-        )
-        chunks = list(cut(pieces))
-        parcel = describe([chunk_hash(chunk) for chunk in chunks], sum(map(len, chunks)))
-        self.parcels[parcel.name] = dict(enumerate(chunks))
-        self.sealed.add(parcel.name)
-        self.handle(VectorsSummed(effect.context, effect.name, parcel))
+    def _send_chunk(self, effect: SendChunk) -> None:
+        data = self.parcels.read(effect.parcel, effect.index)
+        message = None if data is None else chunk_message(effect, data)
+        if message is not None:
+            self._world.carry(self, effect.peer, message)
+        self._later(0.0, self.handle, ChunkSent(effect.peer, effect.parcel, effect.index))
 
     def _later(self, delay_s: float, action: Callable[..., None], *args: object) -> None:
         """Answer a slow effect, unless the process dies first."""

@@ -97,8 +97,8 @@ class Aggregator:
         self._services.fetch_parcel(
             masked.parcel,
             self._code.vector_bytes,
-            list(dict.fromkeys(sources)),
-            lambda: self._read(who, masked.parcel),
+            tuple(dict.fromkeys(sources)),
+            lambda parcel: self._read(who, parcel),
         )
 
     def _read(self, who: int, parcel: bytes) -> None:
@@ -117,11 +117,11 @@ class Aggregator:
             self._services.emit(
                 PeerBlamed(node, "committed to another linear hash than its vector's")
             )
-            self._services.drop_parcel(parcel)
+            self._services.forget_parcel(parcel)
             return
         self._sealed.add(who)
         self._services.persist(f"vector/{who}", codec.encode(offer))
-        others = [index for index in self._plan.aggregators if index != self._index]
+        others = tuple(index for index in self._plan.aggregators if index != self._index)
         self._services.grant_parcel(parcel, others)
         for index in others:
             self._services.send(index, offer)
@@ -209,6 +209,6 @@ class Aggregator:
             self._sum(name)
 
     def _tell(self, sender: int, name: bytes, parcel: bytes) -> None:
-        self._services.grant_parcel(parcel, [sender])
+        self._services.grant_parcel(parcel, (sender,))
         hashes = tuple(self._offers[h.contributor].linear_hash for h in self._asked[name][0])
         self._services.send(sender, VectorSum(self._plan.context, name, parcel, hashes))

@@ -25,6 +25,7 @@ from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.masked.vectors import MaskedUpdate
 from pnyx.protocol.aggregation.verification import Proven, payload_bytes, prove, within
 from pnyx.protocol.agreement import check_decision, value_hash
+from pnyx.protocol.chunks import chunks_of
 from pnyx.protocol.events import (
     ContributionAcknowledged,
     ContributionSent,
@@ -341,7 +342,8 @@ class Contributor:
         """Keep the masked vector for the aggregators to pull."""
         if masked is None:
             return None
-        parcel = self._services.keep_parcel(masked.chunks, self._plan.aggregators)
+        content = b"".join(masked.chunks)
+        parcel = self._services.keep_parcel(chunks_of(content), self._plan.aggregators)
         name = linear_hash_name(self._plan.context, masked.linear_hash)
         return MaskedVector(parcel, name)
 

@@ -83,8 +83,8 @@ class WantedSum:
         self._services.fetch_parcel(
             message.parcel,
             self._code.sum_bytes,
-            [sender],
-            lambda: self._services.emit(ReadParcel(self._plan.context, message.parcel)),
+            (sender,),
+            lambda parcel: self._services.emit(ReadParcel(self._plan.context, parcel)),
         )
 
     def on_read(self, parcel: bytes, data: bytes) -> bool:

@@ -35,8 +35,6 @@ from pnyx.protocol.aggregation.masked.mask import (
 )
 from pnyx.protocol.aggregation.masked.parameters import ParameterSet, layout
 
-ReadPart = Callable[[int, int, int], bytes]  # vector, offset, size -> bytes
-
 
 class MaskedUpdate(NamedTuple):
     """What a contributor makes of an update. key: [n] elements of the field of each prime, secret.
@@ -150,16 +148,33 @@ class VectorCode:
             start += size
 
 
-def sum_vectors(parameters: ParameterSet, vectors: int, read: ReadPart) -> Iterator[bytes]:
-    """Add up masked vectors, one chunk of one vector in memory at a time; yields packed sums.
+def sum_vectors(parameters: ParameterSet, vectors: Sequence[Iterator[bytes]]) -> Iterator[bytes]:
+    """Add up masked vectors, one chunk of each in memory at a time; yields packed sums.
 
-    read: a part of one of the vectors. Raises MalformedMessage when one is none.
+    vectors: each in pieces of any size. Raises MalformedMessage when one is no masked vector.
     """
-    shape, start = layout(parameters), 0
+    shape = layout(parameters)
+    readers = [_Reader(vector) for vector in vectors]
     for chunk in range(shape.chunks):
         size = shape.chunk_bytes(chunk)
         total = ChunkSum(parameters, chunk)
-        for vector in range(vectors):
-            total.add(unpack_chunk(parameters, chunk, read(vector, start, size)))
+        for reader in readers:
+            total.add(unpack_chunk(parameters, chunk, reader.read(size)))
         yield pack_sum(parameters, chunk, total.total())
-        start += size
+
+
+class _Reader:
+    """Reads so many bytes at a time from pieces of any size."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = b""
+
+    def read(self, size: int) -> bytes:
+        parts, have = [self._rest], len(self._rest)
+        while have < size and (piece := next(self._pieces, b"")):
+            parts.append(piece)
+            have += len(piece)
+        joined = b"".join(parts)
+        self._rest = joined[size:]
+        return joined[:size]

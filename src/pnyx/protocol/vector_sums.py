@@ -1,0 +1,37 @@
+"""How a shell adds up masked vectors that it stores as parcels: its part of an aggregator's work."""
+
+from collections.abc import Iterable, Iterator
+
+from pnyx.protocol.aggregation.masked.vectors import sum_vectors
+from pnyx.protocol.chunks import describe
+from pnyx.protocol.events import SumVectors, VectorsSummed
+from pnyx.protocol.messages import CHUNK_BYTES
+from pnyx.protocol.ports import ParcelStore
+
+
+def sum_parcels(store: ParcelStore, effect: SumVectors) -> VectorsSummed:
+    """Add up sealed parcels into a new one, sealed as well; a chunk of each is in memory at a time.
+
+    Slow for large vectors: a shell that serves others meanwhile does this in a thread. Raises
+    VaultError when the store cannot go on.
+    """
+    vectors = [store.chunks(parcel) for parcel in effect.parcels]
+    chunks = list(_recut(sum_vectors(effect.parameters, vectors)))
+    parcel = describe(chunks)
+    for index, data in enumerate(chunks):
+        store.write(parcel.name, index, data)
+    store.seal(parcel.name, parcel.length)
+    return VectorsSummed(effect.context, effect.name, parcel.length, parcel.hashes)
+
+
+def _recut(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Cut pieces of any size into the chunks of a parcel."""
+    rest = b""
+    for piece in pieces:
+        rest += piece
+        whole = len(rest) - len(rest) % CHUNK_BYTES
+        for start in range(0, whole, CHUNK_BYTES):
+            yield rest[start : start + CHUNK_BYTES]
+        rest = rest[whole:]
+    if rest:
+        yield rest
