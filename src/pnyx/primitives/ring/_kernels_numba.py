@@ -322,7 +322,7 @@ def hash_into(
     """See `Kernels.hash_into`."""
     p = uint64(modulus)
     low, high = np.zeros(len(sums), dtype=np.uint64), np.zeros(len(sums), dtype=np.uint64)
-    values = np.empty(residues.shape[1:], dtype=np.uint32)
+    values = np.empty((len(sums), residues.shape[2]), dtype=np.uint32)
     for index in range(len(residues)):
         block = residues[index]
         for row in range(len(values)):

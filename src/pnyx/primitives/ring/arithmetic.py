@@ -88,10 +88,7 @@ class Ring:
             return self.multiply(one, transformed_b)[0, :, 0].copy()
         a, b = (
             self._in_every_lane(each, len(other)) if each.ndim == 1 else each
-            for each, other in (
-                (transformed_a, transformed_b),
-                (transformed_b, transformed_a),
-            )
+            for each, other in ((transformed_a, transformed_b), (transformed_b, transformed_a))
         )
         self._check(a, b)
         out = np.empty_like(a)
@@ -130,8 +127,10 @@ class Ring:
     def mask(self, public: Block, key: Words) -> Block:
         """Return the products, not transformed, of transformed polynomials and a secret key [n].
 
-        They are uniform to whoever knows neither the key nor, under the ring-LWE assumption, the
-        errors that must be added before they leave.
+        The same as inverse(multiply(public, forward(key))), in one pass.
+
+        Under the ring-LWE assumption the masks look uniform once errors are added, and no sooner:
+        as they are, they give the key away.
         """
         self._check(public)
         p, tables = self.modulus, self._tables
@@ -190,17 +189,21 @@ class Ring:
                 raise ValueError("blocks are contiguous arrays of uint32")
 
     def _in_one_lane(self, polynomial: Words) -> Block:
-        if polynomial.shape != (self.degree,):
-            raise ValueError(f"expected a polynomial [{self.degree}]")
+        self._check_polynomial(polynomial)
         block = self.zeros(1)
         block[0, :, 0] = polynomial
         return block
 
     def _in_every_lane(self, polynomial: Words, blocks: int) -> Block:
-        if polynomial.shape != (self.degree,):
-            raise ValueError(f"expected a polynomial [{self.degree}]")
+        self._check_polynomial(polynomial)
         shape = (blocks, self.degree, LANES)
         return np.ascontiguousarray(np.broadcast_to(polynomial[:, np.newaxis], shape))
+
+    def _check_polynomial(self, polynomial: Words) -> None:
+        if polynomial.shape != (self.degree,) or polynomial.dtype != np.uint32:
+            raise ValueError(f"expected a polynomial [{self.degree}] of uint32")
+        if int(polynomial.max()) >= self.modulus:
+            raise ValueError("the coefficients of a polynomial are reduced")
 
 
 def _check_like(total: Block, values: NDArray[np.signedinteger], dtype: type) -> None:
