@@ -243,7 +243,7 @@ def test_integers_beyond_the_largest_sum_are_refused_before_they_are_hashed():
 
 
 def test_the_hash_itself_takes_no_integer_for_which_it_is_not_secure(monkeypatch):
-    """Behind the range check: two of its primes multiplied would be a change that two do not see."""
+    """Behind the range check: the product of two primes is a change that these do not see."""
     monkeypatch.setattr(checked_sum, "check_sums", lambda parameters, sums, count: None)
     group = Group(P0, 1000)
     sums = group.sums()
