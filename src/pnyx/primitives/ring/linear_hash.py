@@ -71,6 +71,8 @@ class LinearHash:
         """
         if residues.ndim != 3 or residues.shape[2] != LANES:
             raise ValueError(f"expected blocks [blocks, n, {LANES}]")
+        if residues.dtype not in (np.uint32, np.uint64):
+            raise ValueError("only unsigned integers of 32 or 64 bits can be hashed")
         pieces = _pieces(residues.shape[1])
         integers = np.ascontiguousarray(residues).reshape(-1, HASH_DEGREE, LANES)
         if key is not None and key.shape != (len(RINGS), *integers.shape):
