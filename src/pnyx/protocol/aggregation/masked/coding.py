@@ -12,12 +12,13 @@ exact).
 
 from collections.abc import Sequence
 from functools import lru_cache
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pnyx.errors import DecodingError
-from pnyx.primitives.field import PrimeField
+from pnyx.primitives.ring import LANES, Ring
 from pnyx.protocol.aggregation.encoding import IntVector
 from pnyx.protocol.aggregation.masked.parameters import GROUP, RESIDUE_BITS, ParameterSet
 
@@ -25,9 +26,12 @@ _Unsigned = NDArray[np.uint64]
 
 _DIGIT_BITS = 32  # so that products with a residue stay below 2^59
 _LIMB_BITS = 2 * RESIDUE_BITS
-_HALF_MASK = np.uint64((1 << RESIDUE_BITS) - 1)
-_LIMB_MASK = np.uint64((1 << _LIMB_BITS) - 1)
+_HALF_MASK = (1 << RESIDUE_BITS) - 1
+_LIMB_MASK = (1 << _LIMB_BITS) - 1
 _HALF, _LIMB = np.uint64(RESIDUE_BITS), np.uint64(_LIMB_BITS)
+
+
+PIECE = GROUP * LANES  # coefficients that are handled at a time: [1, 1024, 32]
 
 
 def shifted(parameters: ParameterSet, values: IntVector, within: slice) -> list[IntVector]:
@@ -69,23 +73,35 @@ def factors(parameters: ParameterSet) -> tuple[tuple[int, ...], ...]:
 
 
 def decode(
-    parameters: ParameterSet, residues: Sequence[NDArray[np.uint32]], count: int
-) -> IntVector:
-    """Return the sums in the slots of unmasked coefficients: [slots, coefficients].
+    parameters: ParameterSet, residues: Sequence[IntVector], count: int, out: IntVector
+) -> None:
+    """Write the sums in the slots of unmasked coefficients: [slots, coefficients].
 
-    residues: one [coefficients] array per prime. count: contributions that were added. Raises
-    DecodingError when these are no sum of that many: key and masks do not belong together.
+    residues: one array for each prime, as `PIECE` says, of integers below 2^35 in absolute value.
+    count: contributions that were added. out: [slots, up to PIECE]. Raises DecodingError when these
+    are no sum of that many: key and masks do not belong together.
     """
     limbs = _limbs(parameters, _mixed_radix(parameters, residues))
     slot_mask = np.uint64((1 << parameters.slot_bits) - 1)
-    sums = np.empty((parameters.slots, len(residues[0])), dtype=np.int64)
-    for slot in range(parameters.slots):
-        sums[slot] = _bits(limbs, parameters.shift + parameters.slot_bits * slot) & slot_mask
+    most = count * parameters.slot_value_max
     used = parameters.shift + parameters.slot_bits * parameters.slots
-    if _any_beyond(limbs, used) or int(sums.max()) > count * parameters.slot_value_max:
+    within = not _any_beyond(limbs, used)
+    for slot, row in enumerate(out):
+        shift = parameters.shift + parameters.slot_bits * slot
+        sums = _bits(limbs, shift) & slot_mask
+        within = within and int(sums.max()) <= most
+        np.subtract(sums[: len(row)].view(np.int64), count * parameters.offset, out=row)
+    if not within:
         raise DecodingError("A masked sum decodes to garbage: its keys are not those of its masks.")
-    sums -= count * parameters.offset
-    return sums
+
+
+@lru_cache(maxsize=64)
+def pieces(parameters: ParameterSet) -> tuple[Ring, ...]:
+    """For each prime a ring of degree 1024: what adds residues, in pieces that fit a cache.
+
+    Blocks of any of our degrees are blocks of this one, where no polynomials are multiplied.
+    """
+    return tuple(Ring(GROUP, prime) for prime in parameters.primes)
 
 
 @lru_cache(maxsize=64)
@@ -97,43 +113,57 @@ def _digits(parameters: ParameterSet) -> tuple[range, ...]:
     return tuple(range(start, min(start + each, parameters.slots)) for start in starts)
 
 
-def _mixed_radix(
-    parameters: ParameterSet, residues: Sequence[NDArray[np.uint32]]
-) -> list[IntVector]:
-    """Garner's digits of the residues plus Δ/2: one [coefficients] array per prime."""
+@lru_cache(maxsize=64)
+def _radix_weights(primes: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """For each prime what digits and residue are multiplied by to give its digit.
+
+    d_i = (r_i - d_0 - p_0·d_1 - p_0·p_1·d_2 - ...) / (p_0 ··· p_(i-1)) modulo p_i: the weights of
+    d_0, ..., d_(i-1), then that of r_i.
+    """
+    weights = []
+    for at, prime in enumerate(primes):
+        places = [prod(primes[:below]) for below in range(at + 1)]
+        scale = pow(places.pop(), -1, prime)
+        weights.append((*(-place * scale % prime for place in places), scale))
+    return tuple(weights)
+
+
+def _mixed_radix(parameters: ParameterSet, residues: Sequence[IntVector]) -> list[IntVector]:
+    """Garner's digits of the residues plus Δ/2: one [1, 1024, 32] array per prime."""
     half = 1 << (parameters.shift - 1)
     found: list[IntVector] = []
-    for prime, residue in zip(parameters.primes, residues, strict=True):
-        field = PrimeField(prime)
-        digit = residue.astype(np.int64)
-        digit += half
-        for other, known in zip(parameters.primes, found, strict=False):
-            digit -= known
-            digit = field.reduce(digit)
-            digit *= pow(other, -1, prime)
-        found.append(field.reduce(digit))
+    all_weights = _radix_weights(parameters.primes)
+    for ring, residue, weights in zip(pieces(parameters), residues, all_weights, strict=True):
+        digit, lifted = ring.zeros(1), residue + half
+        for known, weight in zip((*found, lifted), weights, strict=True):
+            ring.add_signed_into(digit, known, weight)
+        found.append(digit.astype(np.int64))
     return found
 
 
 def _limbs(parameters: ParameterSet, digits: list[IntVector]) -> list[_Unsigned]:
     """The numbers in limbs of 54 bits, lowest first."""
-    primes = parameters.primes
-    pairs = [
-        (digits[at] if at + 1 == len(digits) else digits[at] + primes[at] * digits[at + 1]).view(
-            np.uint64
-        )
-        for at in range(0, len(digits), 2)
-    ]
-    if len(pairs) == 1:
-        return pairs
-    low, high = pairs  # the number is low + p_0·p_1·high
+    flat, primes = [digit.reshape(-1).view(np.uint64) for digit in digits], parameters.primes
+    for at in range(1, len(flat), 2):
+        flat[at] *= np.uint64(primes[at - 1])
+        flat[at] += flat[at - 1]
+    if len(flat) <= 2:
+        return flat[-1:]
+    low, high = flat[1], flat[3]  # the number is low + p_0·p_1·high
     factor = primes[0] * primes[1]
-    factor_low, factor_high = factor & int(_HALF_MASK), factor >> RESIDUE_BITS
-    high_low, high_high = high & _HALF_MASK, high >> _HALF
-    middle = high_high * np.uint64(factor_low) + high_low * np.uint64(factor_high)
-    bottom = low + high_low * np.uint64(factor_low) + ((middle & _HALF_MASK) << _HALF)
-    top = high_high * np.uint64(factor_high) + (middle >> _HALF) + (bottom >> _LIMB)
-    return [bottom & _LIMB_MASK, top]
+    factor_low, factor_high = np.uint64(factor & _HALF_MASK), np.uint64(factor >> RESIDUE_BITS)
+    high_low, high_high = high & np.uint64(_HALF_MASK), high >> _HALF
+    middle = high_high * factor_low
+    middle += high_low * factor_high
+    high_low *= factor_low
+    low += high_low
+    low += (middle & np.uint64(_HALF_MASK)) << _HALF
+    middle >>= _HALF
+    high_high *= factor_high
+    high_high += middle
+    high_high += low >> _LIMB
+    low &= np.uint64(_LIMB_MASK)
+    return [low, high_high]
 
 
 def _bits(limbs: list[_Unsigned], shift: int) -> _Unsigned:

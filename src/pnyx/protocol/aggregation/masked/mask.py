@@ -23,9 +23,10 @@ from pnyx.errors import RuleBroken
 from pnyx.primitives.hashing import digest
 from pnyx.primitives.ring import LANES, Ring, expand_public, gaussian_errors
 from pnyx.protocol.aggregation.encoding import IntVector
-from pnyx.protocol.aggregation.masked.coding import decode, digits, factors, shifted
+from pnyx.protocol.aggregation.masked.coding import PIECE, decode, digits, factors, pieces, shifted
 from pnyx.protocol.aggregation.masked.keys import KeySum, MaskingKey
 from pnyx.protocol.aggregation.masked.parameters import (
+    GROUP,
     RESIDUE_BITS,
     ParameterSet,
     UnsafeParameters,
@@ -35,7 +36,7 @@ from pnyx.protocol.aggregation.masked.parameters import (
 Residues = tuple[NDArray[np.uint32], ...]  # a chunk modulo each prime: [blocks, n, LANES]
 Sums = tuple[NDArray[np.uint64], ...]  # likewise, added up as integers
 
-_Integer = TypeVar("_Integer", np.int8, np.int64)
+_Number = TypeVar("_Number", np.int8, np.int64, np.uint32)
 
 _PENDING_MAX = 1 << (32 - RESIDUE_BITS)
 
@@ -84,36 +85,33 @@ def mask_chunk(
     masked = tuple(
         ring.mask(a, s) for ring, a, s in zip(rings(parameters), public, key.secret, strict=True)
     )
-    for block, within in enumerate(_sent_blocks(parameters, chunk)):
-        message = [
-            _as_block(parameters, digit)
-            for digit in digits(parameters, shifted(parameters, values, within))
-        ]
-        error = _as_block(parameters, errors[within])
-        sent = within.stop - within.start
+    for within in _pieces_sent(parameters, chunk):
+        slots = shifted(parameters, values, within)
+        message = [_piece(digit) for digit in digits(parameters, slots)]
+        error = _piece(errors[within])
         for ring, residues, weights in zip(
-            rings(parameters), masked, factors(parameters), strict=True
+            pieces(parameters), masked, factors(parameters), strict=True
         ):
-            target = residues[block : block + 1]
+            target = _piece(residues.reshape(-1)[within.start : within.start + PIECE])
             for digit, weight in zip(message, weights, strict=True):
                 ring.add_signed_into(target, digit, weight)
             ring.add_errors_into(target, error)
-            target.reshape(-1)[sent:] = 0  # nothing leaves without an error
+    for residues in masked:
+        residues.reshape(-1)[len(errors) :] = 0  # nothing is given out without an error
     return masked
 
 
-def _sent_blocks(parameters: ParameterSet, chunk: int) -> list[slice]:
-    """The coefficients that are sent, block by block: pieces that fit a processor's cache."""
-    sent, step = layout(parameters).chunk_coefficients(chunk), parameters.degree * LANES
-    return [slice(start, min(start + step, sent)) for start in range(0, sent, step)]
+def _pieces_sent(parameters: ParameterSet, chunk: int) -> list[slice]:
+    """The coefficients of a chunk that are sent, piece by piece."""
+    sent = layout(parameters).chunk_coefficients(chunk)
+    return [slice(start, min(start + PIECE, sent)) for start in range(0, sent, PIECE)]
 
 
-def _as_block(parameters: ParameterSet, values: NDArray[_Integer]) -> NDArray[_Integer]:
-    """One block [1, n, LANES] of values, with zeros where they end before it does."""
-    size = parameters.degree * LANES
-    if len(values) < size:
-        values = np.concatenate([values, np.zeros(size - len(values), dtype=values.dtype)])
-    return values.reshape(1, parameters.degree, LANES)
+def _piece(values: NDArray[_Number]) -> NDArray[_Number]:
+    """Up to `PIECE` values as [1, 1024, 32], with zeros after the last one."""
+    if len(values) < PIECE:
+        values = np.concatenate([values, np.zeros(PIECE - len(values), dtype=values.dtype)])
+    return values.reshape(1, GROUP, LANES)
 
 
 class ChunkSum:
@@ -168,10 +166,12 @@ def unmask_chunk(
     sums: Sums,
     chunk: int,
     count: int,
+    out: IntVector | None = None,
 ) -> IntVector:
     """Return the exact sum of the values of a chunk.
 
     key_sum: the sum of the keys of exactly the contributions in `sums`. count: how many they are.
+    out: the place in a vector to write to, if there is one.
     Raises UnsafeParameters when they are more than the parameters hold, DecodingError when key and
     sums do not belong together.
     """
@@ -179,16 +179,26 @@ def unmask_chunk(
         raise UnsafeParameters(
             "contributors", count, parameters.contributors_max, "the parameters hold no such sum"
         )
+    shape = layout(parameters)
+    found = np.empty(shape.values(chunk), dtype=np.int64) if out is None else out
+    if found.shape != (shape.values(chunk),) or not found.flags.c_contiguous:
+        raise ValueError("there is no room for the values of this chunk")
     masks = [ring.mask(a, s) for ring, a, s in zip(rings(parameters), public, key_sum, strict=True)]
-    found = []
-    for block, within in enumerate(_sent_blocks(parameters, chunk)):
-        sent = within.stop - within.start
-        unmasked = []
-        for ring, mask, total in zip(rings(parameters), masks, sums, strict=True):
-            reduced = ring.zeros(1)
-            ring.add_signed_into(reduced, total[block : block + 1].view(np.int64))
-            difference = ring.subtract(reduced, mask[block : block + 1])
-            unmasked.append(difference.reshape(-1)[:sent])
-        found.append(decode(parameters, unmasked, count))
-    slots = np.concatenate(found, axis=1)  # [slots, coefficients]
-    return slots.reshape(-1)[: layout(parameters).values(chunk)]
+    by_slot = parameters.slots, shape.chunk_coefficients(chunk)
+    padded = len(found) < by_slot[0] * by_slot[1]
+    slots = np.empty(by_slot, dtype=np.int64) if padded else found.reshape(by_slot)
+    for within in _pieces_sent(parameters, chunk):
+        unmasked = [
+            _piece(
+                np.subtract(
+                    total.view(np.int64).reshape(-1)[within],
+                    mask.reshape(-1)[within],
+                    dtype=np.int64,
+                )
+            )
+            for mask, total in zip(masks, sums, strict=True)
+        ]
+        decode(parameters, unmasked, count, slots[:, within])
+    if padded:
+        found[:] = slots.reshape(-1)[: len(found)]
+    return found

@@ -13,9 +13,9 @@ rings are known to be safe:
 The estimates are for errors of width σ/√2: with the sum of the keys everybody learns the sum of
 the errors, and given e₁ + e₂, each of two honest contributors' errors is still a Gaussian of that
 width. Each is the cheapest of two primal attacks and a dual one, by sieving (0.292β + 16.4 +
-log₂ 8d); `tests/independent/lattice.py` computes them, and a test fails when a constant here changes
-without them. A set is refused if its modulus is larger than its degree is safe for, or its errors
-narrower than σ = 4.5.
+log₂ 8d); `tests/independent/lattice.py` computes them, and a test fails when a constant changes
+here without them. A set is refused if its modulus is larger than its degree is safe for, or its
+errors are narrower than σ = 4.5.
 
 **Why a sum is exact.** Let h contributors be summed, T = 2^(shift - 1), N coefficients be sent.
 
