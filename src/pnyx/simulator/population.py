@@ -14,7 +14,7 @@ import numpy as np
 
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.bounds import Bounds
-from pnyx.protocol.aggregation.masked.parameters import choose
+from pnyx.protocol.aggregation.masked.parameters import SHARED_RINGS, choose
 from pnyx.protocol.events import (
     AskConsent,
     ChunkSent,
@@ -109,7 +109,7 @@ class UnitVectors:
     def __init__(self, nodes: int, length: int, *, masks: bool = False) -> None:
         self.nodes = nodes
         self.length = max(length, 2 * nodes)
-        self.masked = choose(self.length - nodes, 2, nodes) if masks else None
+        self.masked = choose(self.length - nodes, 2, nodes, rings=SHARED_RINGS) if masks else None
 
     @property
     def bounds(self) -> Bounds:
