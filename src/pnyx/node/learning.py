@@ -172,12 +172,12 @@ def choose_masks(
 ) -> ParameterSet:
     """Masks for updates of these bounds.
 
-    value_bits: of each entry with its sign; more are taken where noise asks for them. Raises
-    ValueError when no masks hold the sum.
+    value_bits: of each entry with its sign; what noise needs comes on top. Raises ValueError when
+    no masks hold the sum.
     """
     if privacy is not None:
         width = update_width(plain.norm_max, privacy.honest_min, privacy.multiplier)
-        value_bits = max(value_bits, (2 * noise_max(width)).bit_length() + 1)
+        value_bits = ((1 << (value_bits - 1)) + noise_max(width)).bit_length() + 1
     return choose(plain.bounded, value_bits, contributors_max, rings=SHARED_RINGS)
 
 
@@ -213,7 +213,9 @@ def phase_for(
 ) -> StudyPhase:
     """Build a phase from the bounds that it has without noise.
 
-    masked: how its updates are masked, if they are; see `choose_masks`. Raises ValueError when the noise cannot be covered by bounds that can be proven.
+    masked: how its updates are masked, if they are; see `choose_masks`.
+
+    Raises ValueError when the noise cannot be covered by bounds that can be proven.
     """
     carried = plain if masked is None else beside_masks(plain, masked)
     chosen = Chosen(carried, NO_NOISE)

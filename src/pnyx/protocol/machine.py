@@ -13,7 +13,7 @@ from typing import Any
 from pnyx.errors import ProtocolError, RuleBroken, WrongContext
 from pnyx.primitives import codec
 from pnyx.primitives.sampling import Sampler
-from pnyx.protocol.chunks import parcel_of
+from pnyx.protocol.chunks import Parcel, parcel_of
 from pnyx.protocol.events import (
     AskConsent,
     AttemptAborted,
@@ -26,6 +26,7 @@ from pnyx.protocol.events import (
     EpochOpened,
     Event,
     Forget,
+    ForgetParcel,
     LearnAddress,
     MessageReceived,
     MessageRejected,
@@ -254,26 +255,42 @@ class NodeMachine:
                 self._tick_rounds()
             case PeerReachable():
                 self._unreachable.discard(event.peer)
-            case ChunkSent():
-                self.parcels.on_sent(event.peer, event.parcel, event.index)
             case TrainingFinished():
                 self._on_trained(event, event.vector)
             case TrainingFailed():
                 self._on_trained(event, None)
-            case ParcelRead():
-                self._in_round(event.context, lambda active: self._on_parcel(active, event))
-            case VectorsSummed():
-                self._in_round(event.context, lambda active: self._on_summed(active, event))
-            case DebitRecorded():
-                self._on_debit(event.context, granted=True)
-            case DebitRefused():
-                self._on_debit(event.context, granted=False)
+            case DebitRecorded() | DebitRefused():
+                self._on_debit(event.context, granted=isinstance(event, DebitRecorded))
             case ConsentGiven() | ConsentDeclined():
                 self._on_consent(event.study, given=isinstance(event, ConsentGiven))
             case StudyProposed():
                 self._guard_owner(lambda: self._propose(event.manifest, event.model))
+            case ChunkSent() | ParcelRead() | VectorsSummed():
+                self._on_parcel_event(event)
             case _:
                 raise TypeError(f"unknown event {type(event).__name__}")
+
+    def _on_parcel_event(self, event: ChunkSent | ParcelRead | VectorsSummed) -> None:
+        """Take the shell's answers about parcels; the round that asked may have ended meanwhile."""
+        match event:
+            case ChunkSent():
+                self.parcels.on_sent(event.peer, event.parcel, event.index)
+            case ParcelRead():
+                active = self._rounds.get(event.context)
+                if active is not None:
+                    act = active.on_parcel
+                    self._guard(self.node_id, lambda: act(event.parcel, event.data, self._now))
+            case VectorsSummed():
+                self._on_summed(event, parcel_of(event.length, event.hashes))
+
+    def _on_summed(self, event: VectorsSummed, parcel: Parcel) -> None:
+        active = self._rounds.get(event.context)
+        if active is None or active.aggregator is None:
+            if parcel.name not in self.parcels:
+                self.emit(ForgetParcel(parcel.name))
+            return
+        self.parcels.adopt(parcel, active.plan.scope)
+        active.aggregator.on_summed(event.name, parcel.name)
 
     def _guard(self, peer: bytes, act: Any) -> None:
         """Carry out what a peer caused; a broken rule costs it the message."""
@@ -281,21 +298,6 @@ class NodeMachine:
             act()
         except ProtocolError as error:
             self._effects.append(MessageRejected(peer, str(error)))
-
-    def _in_round(self, context: bytes, act: Callable[[ActiveRound], None]) -> None:
-        """Hand the shell's answer to an open round; it may have ended meanwhile."""
-        active = self._rounds.get(context)
-        if active is not None:
-            self._guard(self.node_id, lambda: act(active))
-
-    def _on_parcel(self, active: ActiveRound, event: ParcelRead) -> None:
-        active.on_parcel(event.parcel, event.data, self._now)
-
-    def _on_summed(self, active: ActiveRound, event: VectorsSummed) -> None:
-        if active.aggregator is not None:
-            parcel = parcel_of(event.length, event.hashes)
-            self.parcels.adopt(parcel, active.plan.scope)
-            active.aggregator.on_summed(event.name, parcel.name)
 
     def _guard_owner(self, act: Any) -> None:
         try:

@@ -92,7 +92,7 @@ def check_noise(
         if width and not (entries and width >= WIDTH_MIN):
             raise RuleBroken(f"noise on {part} has a width of at least {WIDTH_MIN}, or is none")
     if masked is not None:
-        if noise_max(noise.update_width) > masked.value_max:
+        if noise_max(noise.update_width) >= masked.value_max:
             raise RuleBroken("masked values are too small for the noise that a phase adds")
     elif clip + noise_norm_max(noise.update_width, bounds.bounded) > bounds.norm_max:
         raise RuleBroken("a phase clips updates, and adds noise, to more than the norm it admits")
@@ -126,11 +126,18 @@ def noised(vector: IntVector, bounds: Bounds, noise: Noise, sampler: Sampler) ->
     return given
 
 
-def noised_update(update: IntVector, noise: Noise, sampler: Sampler) -> IntVector:
-    """What a contributor masks: its update [length] with fresh noise."""
+def noised_update(
+    update: IntVector, masked: ParameterSet, noise: Noise, sampler: Sampler
+) -> IntVector:
+    """What a contributor masks: its update [length], cut to the masks' values, with fresh noise.
+
+    Cut before the noise comes, so that none of it is lost: the noise of the others hides an owner.
+    """
+    limit = masked.value_max - noise_max(noise.update_width)
+    cut: IntVector = np.clip(update, -limit, limit)
     if not noise.update_width:
-        return update
-    return update + discrete_gaussian(sampler, noise.update_width, len(update))
+        return cut
+    return cut + discrete_gaussian(sampler, noise.update_width, len(update))
 
 
 def update_width(clip: int, honest_min: int, multiplier: float) -> int:

@@ -1,4 +1,4 @@
-"""How a shell adds up masked vectors that it stores as parcels: its part of an aggregator's work."""
+"""How a shell adds up masked vectors that it stores as parcels, for an aggregator of its node."""
 
 from collections.abc import Iterable, Iterator
 

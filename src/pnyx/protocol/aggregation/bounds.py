@@ -10,10 +10,10 @@ hiding a ballot does not loosen the rules that it keeps.
 
 The slots of one contribution, per field, in columns of `packing` slots:
 
-    update | slack of T - Σu² | count bits | noise bits | ballot slack | mask g | V, L, Q blinds | key
+    update | slack of T - Σu² | count bits | noise bits | ballot slack | mask g | blinds | key
     `------------------ X, short integers -----------------------´
 
-Count and noise bits come one block per weight. The key, in masked mode (`masked`), consists of
+Count and noise bits come one block per weight; blinds are those of V, L and Q. The key, in masked mode (`masked`), consists of
 uniform elements of the first `key_fields` fields: nothing bounds it, so it only has to lie on
 polynomials of degree D, which V tests together with X and g.
 

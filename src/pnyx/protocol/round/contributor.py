@@ -223,9 +223,8 @@ class Contributor:
             self.withhold()
             return
         if phase.masked is not None:
-            noisy = noised_update(masked, phase.noise, self._services.sampler)
-            limit = phase.masked.value_max
-            self._update = np.clip(noisy, -limit, limit)
+            sampler = self._services.sampler
+            self._update = noised_update(masked, phase.masked, phase.noise, sampler)
         self._vector = given
         self.stage = Stage.WAITING
         self._debit(now)
