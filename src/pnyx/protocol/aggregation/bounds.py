@@ -13,9 +13,9 @@ The slots of one contribution, per field, in columns of `packing` slots:
     update | slack of T - Σu² | count bits | noise bits | ballot slack | mask g | blinds | key
     `------------------ X, short integers -----------------------´
 
-Count and noise bits come one block per weight; blinds are those of V, L and Q. The key, in masked mode (`masked`), consists of
-uniform elements of the first `key_fields` fields: nothing bounds it, so it only has to lie on
-polynomials of degree D, which V tests together with X and g.
+Count and noise bits come one block per weight; blinds are those of V, L and Q. The key, in masked
+mode (`masked`), consists of uniform elements of the first `key_fields` fields: nothing bounds it,
+so it only has to lie on polynomials of degree D, which V tests together with X and g.
 
 **Why nothing wraps.** Let M = p₁p₂ ≈ 2^54, σ the width of the mask and b = 6σ the largest entry
 of v that is accepted. X and g are fixed in both fields before R' (256 rows of independent trits,
