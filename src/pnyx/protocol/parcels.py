@@ -20,7 +20,7 @@ whether it is here.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 
 import msgspec
 
@@ -66,6 +66,7 @@ __all__ = [
     "held_parcels",
     "parcel_name",
     "proven_hash",
+    "without_parcels",
 ]
 
 COMMON_SCOPE = "chain"
@@ -422,22 +423,33 @@ class Parcels:
     def _restore(self, restored: Mapping[str, bytes]) -> None:
         for key, value in restored.items():
             if _is_hashes(key):
-                scope, _, rest = key.rpartition(_PART)
-                name = bytes.fromhex(rest.split("/")[0])
-                stored = codec.decode(value, _Description, bytes_max=_DESCRIPTION_BYTES_MAX)
+                scope, name, stored = key.rpartition(_PART)[0], _name(key), _read(value)
                 parcel = parcel_of(stored.length, _cut(stored.hashes))
                 readers = restored.get(_key(scope, name, _READERS), b"")
                 held = self._held.setdefault(name, _Held(parcel))
                 held.readers[scope] = set(_cut(readers))
 
 
-def held_parcels(restored: Mapping[str, bytes]) -> frozenset[bytes]:
-    """Names of the parcels that a node's persisted state says are sealed."""
-    return frozenset(bytes.fromhex(key.split("/")[-2]) for key in restored if _is_hashes(key))
+def held_parcels(restored: Mapping[str, bytes]) -> dict[bytes, int]:
+    """Parcels that a node's persisted state says are sealed: name -> length in bytes."""
+    return {_name(key): _read(value).length for key, value in restored.items() if _is_hashes(key)}
+
+
+def without_parcels(restored: Mapping[str, bytes], lost: Container[bytes]) -> dict[str, bytes]:
+    """The persisted state of a node whose store has lost parcels: as if it never held them."""
+    return {k: v for k, v in restored.items() if not (_is_hashes(k) and _name(k) in lost)}
 
 
 def _is_hashes(key: str) -> bool:
     return _PART in key and key.endswith(f"/{_HASHES}")
+
+
+def _name(key: str) -> bytes:
+    return bytes.fromhex(key.split("/")[-2])
+
+
+def _read(value: bytes) -> _Description:
+    return codec.decode(value, _Description, bytes_max=_DESCRIPTION_BYTES_MAX)
 
 
 def _key(scope: str, name: bytes, part: str) -> str:

@@ -14,8 +14,10 @@ import numpy as np
 
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.bounds import Bounds
+from pnyx.protocol.chunks import chunk_message
 from pnyx.protocol.events import (
     AskConsent,
+    ChunkSent,
     ConsentDeclined,
     ConsentGiven,
     DebitRecorded,
@@ -23,10 +25,14 @@ from pnyx.protocol.events import (
     Effect,
     Event,
     Forget,
+    ForgetParcel,
     Persist,
     RecordDebit,
+    SealParcel,
     Send,
+    SendChunk,
     StartTraining,
+    StoreChunk,
     TimerExpired,
     TrainingFailed,
     TrainingFinished,
@@ -41,8 +47,10 @@ from pnyx.protocol.identity import (
 )
 from pnyx.protocol.machine import NodeMachine
 from pnyx.protocol.params import ProtocolParams
+from pnyx.protocol.parcels import held_parcels
 from pnyx.protocol.ports import Crypto, IntVector
 from pnyx.protocol.selection import choose_committee
+from pnyx.simulator.parcel_store import MemoryParcelStore
 from pnyx.simulator.scheduler import Scheduler
 
 CryptoFactory = Callable[[bytes], Crypto]
@@ -169,6 +177,7 @@ class SimulatedNode:
         self.owner = owner
         self.crypto = crypto
         self.disk: dict[str, bytes] = {}
+        self.parcels = MemoryParcelStore()
         self.ledger: set[bytes] = set()
         self.consents: set[bytes] = set()
         self.machine: NodeMachine | None = None
@@ -196,6 +205,8 @@ class SimulatedNode:
         """Start the process, with fresh secrets and what the disk holds."""
         if self.machine is not None:
             return
+        if self.parcels.retain(held_parcels(self.disk)):
+            raise RuntimeError(f"node {self.index} holds a parcel that was never sealed")
         self.starts += 1
         start = self.starts.to_bytes(4, "big")
         self.machine = NodeMachine(
@@ -269,6 +280,8 @@ class SimulatedNode:
             case Forget():
                 for key in [key for key in self.disk if key.startswith(effect.prefix)]:
                     del self.disk[key]
+            case StoreChunk() | SealParcel() | ForgetParcel() | SendChunk():
+                self._carry_out_parcel(effect)
             case AskConsent():
                 self._later(0.01, self._answer, effect.study)
             case StartTraining():
@@ -277,6 +290,22 @@ class SimulatedNode:
                 self._debit(effect)
             case _:
                 pass  # notices oblige nobody
+
+    def _carry_out_parcel(self, effect: StoreChunk | SealParcel | ForgetParcel | SendChunk) -> None:
+        match effect:
+            case StoreChunk():
+                self.parcels.write(effect.parcel, effect.index, effect.data)
+            case SealParcel():
+                self.parcels.seal(effect.parcel, effect.length)
+            case ForgetParcel():
+                self.parcels.remove(effect.parcel)
+            case SendChunk():
+                data = self.parcels.read(effect.parcel, effect.index)
+                message = None if data is None else chunk_message(effect, data)
+                if message is not None:
+                    self._world.carry(self, effect.peer, message)
+                sent = ChunkSent(effect.peer, effect.parcel, effect.index)
+                self._later(0.0, self.handle, sent)
 
     def _later(self, delay_s: float, action: Callable[..., None], *args: object) -> None:
         """Answer a slow effect, unless the process dies first."""
