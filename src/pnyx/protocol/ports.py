@@ -71,12 +71,15 @@ class ParcelStore(Protocol):
     def write(self, parcel: bytes, index: int, data: bytes) -> None:
         """Put a chunk into its place of a parcel that is not sealed; a process that dies loses it.
 
-        A chunk may be written again.
+        A chunk may be written again, and of a sealed parcel too: its name says what it is.
         """
         ...
 
     def seal(self, parcel: bytes, length: int) -> None:
-        """Make a parcel durable before returning. ValueError when chunks of it are missing."""
+        """Make a parcel durable before returning. ValueError when chunks of it are missing.
+
+        Does nothing if it is sealed: a node may pull what it makes itself meanwhile.
+        """
         ...
 
     def read(self, parcel: bytes, index: int) -> bytes | None:

@@ -9,14 +9,18 @@ from pnyx.protocol.messages import CHUNK_BYTES
 from pnyx.protocol.ports import ParcelStore
 
 
-def sum_parcels(store: ParcelStore, effect: SumVectors) -> VectorsSummed:
-    """Add up sealed parcels into a new one, sealed as well; a chunk of each is in memory at a time.
+def summed_chunks(store: ParcelStore, effect: SumVectors) -> list[bytes]:
+    """Add up sealed parcels to the chunks of a new one; a chunk of each is in memory at a time.
 
-    Slow for large vectors: a shell that serves others meanwhile does this in a thread. Raises
-    VaultError when the store cannot go on.
+    Slow for large vectors, and reads only: a shell that serves others does it in a thread. Raises
+    VaultError when a parcel is not there any more.
     """
     vectors = [store.chunks(parcel) for parcel in effect.parcels]
-    chunks = list(_recut(sum_vectors(effect.parameters, vectors)))
+    return list(_recut(sum_vectors(effect.parameters, vectors)))
+
+
+def store_sum(store: ParcelStore, effect: SumVectors, chunks: list[bytes]) -> VectorsSummed:
+    """Seal a sum; returns the answer to the effect. Raises VaultError."""
     parcel = describe(chunks)
     for index, data in enumerate(chunks):
         store.write(parcel.name, index, data)

@@ -15,6 +15,7 @@ import numpy as np
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.masked.parameters import SHARED_RINGS, choose
+from pnyx.protocol.chunks import chunk_message
 from pnyx.protocol.events import (
     AskConsent,
     ChunkSent,
@@ -50,10 +51,10 @@ from pnyx.protocol.identity import (
 )
 from pnyx.protocol.machine import NodeMachine
 from pnyx.protocol.params import ProtocolParams
-from pnyx.protocol.parcels import chunk_message, held_parcels
+from pnyx.protocol.parcels import held_parcels
 from pnyx.protocol.ports import Crypto, IntVector
 from pnyx.protocol.selection import choose_committee
-from pnyx.protocol.vector_sums import sum_parcels
+from pnyx.protocol.vector_sums import store_sum, summed_chunks
 from pnyx.simulator.parcel_store import MemoryParcelStore
 from pnyx.simulator.scheduler import Scheduler
 
@@ -217,8 +218,9 @@ class SimulatedNode:
         """Start the process, with fresh secrets and what the disk holds."""
         if self.machine is not None:
             return
+        if self.parcels.retain(held_parcels(self.disk)):
+            raise RuntimeError(f"node {self.index} holds a parcel that was never sealed")
         self.starts += 1
-        self.parcels.retain(held_parcels(self.disk))
         start = self.starts.to_bytes(4, "big")
         self.machine = NodeMachine(
             node_id=self.node_id,
@@ -291,16 +293,26 @@ class SimulatedNode:
             case Forget():
                 for key in [key for key in self.disk if key.startswith(effect.prefix)]:
                     del self.disk[key]
+            case StoreChunk() | SealParcel() | ForgetParcel() | SendChunk():
+                self._carry_out_parcel(effect)
             case AskConsent():
                 self._later(0.01, self._answer, effect.study)
             case StartTraining():
                 self._later(self.owner.training_s, self._trained, effect)
             case RecordDebit():
                 self._debit(effect)
-            case _:
+            case ReadParcel():
+                data = b"".join(self.parcels.chunks(effect.parcel))
+                read = ParcelRead(effect.context, effect.parcel, data)
+                self._later(0.001, self.handle, read)
+            case SumVectors():
+                self._later(0.005, self._sum, effect)
+            case StoreChunk() | SealParcel() | ForgetParcel() | SendChunk():
                 self._carry_out_parcel(effect)
+            case _:
+                pass  # notices oblige nobody
 
-    def _carry_out_parcel(self, effect: Effect) -> None:
+    def _carry_out_parcel(self, effect: StoreChunk | SealParcel | ForgetParcel | SendChunk) -> None:
         match effect:
             case StoreChunk():
                 self.parcels.write(effect.parcel, effect.index, effect.data)
@@ -309,22 +321,17 @@ class SimulatedNode:
             case ForgetParcel():
                 self.parcels.remove(effect.parcel)
             case SendChunk():
-                self._send_chunk(effect)
-            case ReadParcel():
-                data = b"".join(self.parcels.chunks(effect.parcel))
-                read = ParcelRead(effect.context, effect.parcel, data)
-                self._later(0.001, self.handle, read)
-            case SumVectors():
-                self._later(0.005, self.handle, sum_parcels(self.parcels, effect))
-            case _:
-                pass  # notices oblige nobody
+                data = self.parcels.read(effect.parcel, effect.index)
+                message = None if data is None else chunk_message(effect, data)
+                if message is not None:
+                    self._world.carry(self, effect.peer, message)
+                sent = ChunkSent(effect.peer, effect.parcel, effect.index)
+                self._later(0.0, self.handle, sent)
 
-    def _send_chunk(self, effect: SendChunk) -> None:
-        data = self.parcels.read(effect.parcel, effect.index)
-        message = None if data is None else chunk_message(effect, data)
-        if message is not None:
-            self._world.carry(self, effect.peer, message)
-        self._later(0.0, self.handle, ChunkSent(effect.peer, effect.parcel, effect.index))
+    def _sum(self, effect: SumVectors) -> None:
+        if all(self.parcels.read(parcel, 0) is not None for parcel in effect.parcels):
+            chunks = summed_chunks(self.parcels, effect)
+            self.handle(store_sum(self.parcels, effect, chunks))
 
     def _later(self, delay_s: float, action: Callable[..., None], *args: object) -> None:
         """Answer a slow effect, unless the process dies first."""

@@ -15,6 +15,7 @@ from pnyx.primitives.hashing import digest
 from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.events import (
     Effect,
+    ForgetParcel,
     MessageReceived,
     MessageRejected,
     Notice,
@@ -22,7 +23,10 @@ from pnyx.protocol.events import (
     PeerReachable,
     PeerUnreachable,
     Persist,
+    SealParcel,
     Send,
+    SendChunk,
+    StoreChunk,
     StudyProposed,
 )
 from pnyx.protocol.gossip import blob_name
@@ -179,6 +183,8 @@ class Simulation:
                 part = effect.peer + effect.payload
             case Persist():
                 part = effect.key.encode() + effect.value
+            case StoreChunk() | SealParcel() | SendChunk() | ForgetParcel():
+                part = type(effect).__name__.encode() + effect.parcel
             case _:
                 part = type(effect).__name__.encode()
         self._trace.update(b"%d/%.9f/" % (node.index, self.scheduler.now))
