@@ -88,7 +88,7 @@ class Cluster:
         self.corrupt = corrupt
         self.nodes = nodes
         self._rounds = rounds
-        self._masked = masked
+        self.masked = masked
         self._seed = seed
         self.processes: dict[int, int] = {}
 
@@ -216,7 +216,7 @@ class Cluster:
     def study(self, network: bytes, proposer: bytes) -> tuple[bytes, bytes]:
         """What the first node proposes."""
         return demo_study(
-            network, proposer, self.nodes, self._rounds, self._seed, masked=self._masked
+            network, proposer, self.nodes, self._rounds, self._seed, masked=self.masked
         )
 
 

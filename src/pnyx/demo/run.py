@@ -40,7 +40,8 @@ def run_demo(
 
     report: where the study's report is written. kill: share of the nodes that are killed mid-run.
     corrupt: nodes that misbehave. seed: fixes the initial model and who is killed or corrupt; the
-    beacons stay random. keep: directory to keep, instead of a temporary one. masked: updates travel masked.
+    beacons stay random. keep: directory to keep, instead of a temporary one. masked: updates travel
+    masked.
     Raises PnyxError, for instance ConfigError when an option is out of range.
     """
     # Many processes share few cores: threads inside the numeric libraries would only fight.
@@ -205,6 +206,7 @@ class _Demo:
             killed=self._killed,
             refused=1,
             corrupt=self._corrupt,
+            masked=self._cluster.masked,
         )
         network = self._cluster.directory(0) / "network.json"
         replace_file(report, render(demo_report(asked, network, found, kept)).encode())
