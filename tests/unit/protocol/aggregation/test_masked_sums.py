@@ -67,6 +67,23 @@ def test_one_contribution_more_than_are_held_is_refused():
             masked.unmask(parameters, key.secret, [total.total()], count)
 
 
+@pytest.mark.parametrize("ring", RINGS, ids=NAMES)
+def test_a_chunk_is_unmasked_into_its_place(ring):
+    one = layout(in_ring(ring, 1, 12, 24)).chunk_values
+    parameters = in_ring(ring, one + 5, 12, 24)
+    vector = masked.draw(parameters, 1)[0]
+    key = masked.key_of(parameters, 0, vector)
+    sums = masked.add(parameters, [masked.mask(parameters, key, vector)])
+    whole = np.zeros(one + 5, dtype=np.int64)
+    for chunk, place in ((1, slice(one, one + 5)), (0, slice(0, one))):
+        public = masked.public(parameters)[chunk]
+        unmask_chunk(parameters, public, key.secret, sums[chunk], chunk, 1, whole[place])
+        for wrong in (whole[:-1], np.zeros((one, 2), dtype=np.int64)[:, 0]):
+            with pytest.raises(ValueError, match="no room"):
+                unmask_chunk(parameters, public, key.secret, sums[0], 0, 1, wrong)
+    assert whole.tolist() == vector.tolist()
+
+
 def test_sums_stay_integers():
     """Over 32 additions of the largest residue, and read in between."""
     parameters = choose(10, 1, 256)
