@@ -350,6 +350,24 @@ def test_wrong_shapes_and_types_are_bugs() -> None:
         expand_public(ring, SEED, 1, first_block=-1)
 
 
+def test_inputs_may_be_read_only() -> None:
+    """As what was read from bytes is."""
+    ring = RINGS[2]
+    public, key = random_blocks(ring, 2), random_blocks(ring, 1, seed=2)[0, :, 1].copy()
+    masks, sums = ring.mask(public, key), ring.multiply(public, public)
+    total = masks.copy()
+    ring.add_into(total, public)
+    for array in (public, key, masks):
+        array.flags.writeable = False
+    assert np.array_equal(ring.mask(public, key), masks)
+    assert np.array_equal(ring.multiply(public, public), sums)
+    assert np.array_equal(ring.subtract(total, public), masks)
+    assert np.array_equal(ring.inverse(ring.forward(public)), public)
+    assert np.array_equal(ring.unpack(ring.pack(public), 2), public)
+    with pytest.raises((TypeError, ValueError)):
+        ring.add_into(masks, public)
+
+
 def test_single_polynomials_are_checked() -> None:
     """A signed key, cast to words, would give masks that no sum of keys takes away."""
     ring = RINGS[2]
