@@ -114,7 +114,7 @@ def test_products_of_transforms(ring: Ring) -> None:
 
 @pytest.mark.parametrize("ring", RINGS, ids=str)
 def test_products_next_to_a_multiple_of_the_modulus(ring: Ring) -> None:
-    """There a quotient in floating point is off by one."""
+    """There a quotient that is rounded is off by one."""
     p = ring.modulus
     a = random_blocks(ring, 1)
     a[a == 0] = 1
