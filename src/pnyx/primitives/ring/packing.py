@@ -1,0 +1,42 @@
+"""Residues as bits: as many for each as the modulus has, nothing between them and nothing after.
+
+Values come in groups [32, LANES]. The 32 values of a lane make one little-endian number, the first
+value lowest; it is cut into as many 32-bit words as a value has bits. Words are written
+little-endian in the order [group, word, lane]. Packing runs along lanes, so it goes by whole
+vectors of words. Every bit is used: equal values have equal bytes, and the other way round.
+"""
+
+import numpy as np
+
+from pnyx.errors import MalformedMessage
+from pnyx.primitives.ring import _choice
+from pnyx.primitives.ring._kernels import LANES, WORD_BITS, Block
+
+
+def packed_bytes(count: int, modulus: int) -> int:
+    """Bytes that `count` residues take, a multiple of 32·LANES."""
+    return count * modulus.bit_length() // 8
+
+
+def pack_residues(values: Block, modulus: int) -> bytes:
+    """Write reduced residues in C order; their number is a multiple of 32·LANES."""
+    rows, bits = values.reshape(-1, WORD_BITS, LANES), modulus.bit_length()
+    words = np.empty((len(rows), bits, LANES), dtype=np.uint32)
+    if _choice.kernels().pack(rows, bits, words) >= modulus:
+        raise ValueError("only reduced residues can be packed")
+    return words.astype("<u4", copy=False).tobytes()
+
+
+def unpack_residues(data: bytes, shape: tuple[int, ...], modulus: int) -> Block:
+    """Read exactly an array of this shape, or raise MalformedMessage."""
+    values, bits = np.empty(shape, dtype=np.uint32), modulus.bit_length()
+    expected = packed_bytes(values.size, modulus)
+    if len(data) != expected:
+        raise MalformedMessage(
+            f"{values.size} residues of {bits} bits take {expected} bytes, not {len(data)}."
+        )
+    words = np.require(np.frombuffer(data, dtype="<u4"), dtype=np.uint32, requirements=["C", "A"])
+    rows = values.reshape(-1, WORD_BITS, LANES)
+    if _choice.kernels().unpack(words.reshape(-1, bits, LANES), bits, rows) >= modulus:
+        raise MalformedMessage(f"A residue is not below the prime {modulus}.")
+    return values
