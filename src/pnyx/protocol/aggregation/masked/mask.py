@@ -1,0 +1,208 @@
+"""Masking, adding and unmasking, one chunk at a time.
+
+    contributor   y = a·s + e + Δ·m modulo each prime          `mask_chunk`
+    aggregator    Σy over the integers, never reduced          `ChunkSum`
+    anybody       Σy - a·Σs, decoded exactly                   `unmask_chunk`
+
+a is public: expanded from the context of the attempt and group, the same for every contributor, so
+that masks add up to the mask of the summed key. Memory is that of a chunk, whatever the length of
+the vector; whoever handles many contributions of one chunk expands its public polynomials once.
+
+Sums are kept as integers (below 2^35) because the linear hash of `checked_sum` is one of integers.
+An aggregator adds 27-bit residues into 32-bit words and moves them into 64-bit ones after every
+32nd, so that adding one costs what numpy's own addition costs.
+"""
+
+from functools import lru_cache
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pnyx.errors import RuleBroken
+from pnyx.primitives.hashing import digest
+from pnyx.primitives.ring import LANES, Ring, expand_public, gaussian_errors
+from pnyx.protocol.aggregation.encoding import IntVector
+from pnyx.protocol.aggregation.masked.coding import PIECE, decode, digits, factors, pieces, shifted
+from pnyx.protocol.aggregation.masked.keys import KeySum, MaskingKey
+from pnyx.protocol.aggregation.masked.parameters import (
+    GROUP,
+    RESIDUE_BITS,
+    ParameterSet,
+    UnsafeParameters,
+    layout,
+)
+
+Residues = tuple[NDArray[np.uint32], ...]  # a chunk modulo each prime: [blocks, n, LANES]
+Sums = tuple[NDArray[np.uint64], ...]  # likewise, added up as integers
+
+_Number = TypeVar("_Number", np.int8, np.int64, np.uint32)
+
+_PENDING_MAX = 1 << (32 - RESIDUE_BITS)
+
+
+@lru_cache(maxsize=64)
+def rings(parameters: ParameterSet) -> tuple[Ring, ...]:
+    """One ring for each prime."""
+    return tuple(Ring(parameters.degree, prime) for prime in parameters.primes)
+
+
+def public_chunk(parameters: ParameterSet, context: bytes, chunk: int) -> Residues:
+    """Expand the public polynomials of a chunk, transformed.
+
+    context: names network, study, round, attempt and group, but no contributor.
+    """
+    shape = layout(parameters)
+    shape.start(chunk)  # there is such a chunk
+    return tuple(
+        expand_public(
+            ring,
+            digest("pnyx/masked/public", context),
+            shape.blocks(chunk),
+            chunk * shape.chunk_blocks,
+        )
+        for ring in rings(parameters)
+    )
+
+
+def mask_chunk(
+    parameters: ParameterSet, public: Residues, key: MaskingKey, chunk: int, values: IntVector
+) -> Residues:
+    """Mask the values of a chunk.
+
+    public: what `public_chunk` gives. key: of this one contribution (`keys`). values: [k] integers,
+    as many as the layout says. Raises ValueError when they are out of range, or too many or few.
+    """
+    shape = layout(parameters)
+    if values.shape != (shape.values(chunk),):
+        raise ValueError("these are not the values of this chunk")
+    errors = gaussian_errors(
+        key.errors_seed,
+        parameters.noise_width,
+        shape.chunk_coefficients(chunk),
+        f"pnyx/masked/errors/{chunk}",
+    )
+    masked = tuple(
+        ring.mask(a, s) for ring, a, s in zip(rings(parameters), public, key.secret, strict=True)
+    )
+    for within in _pieces_sent(parameters, chunk):
+        slots = shifted(parameters, values, within)
+        message = [_piece(digit) for digit in digits(parameters, slots)]
+        error = _piece(errors[within])
+        for ring, residues, weights in zip(
+            pieces(parameters), masked, factors(parameters), strict=True
+        ):
+            target = _piece(residues.reshape(-1)[within.start : within.start + PIECE])
+            for digit, weight in zip(message, weights, strict=True):
+                ring.add_signed_into(target, digit, weight)
+            ring.add_errors_into(target, error)
+    for residues in masked:
+        residues.reshape(-1)[len(errors) :] = 0  # nothing is given out without an error
+    return masked
+
+
+def _pieces_sent(parameters: ParameterSet, chunk: int) -> list[slice]:
+    """The coefficients of a chunk that are sent, piece by piece."""
+    sent = layout(parameters).chunk_coefficients(chunk)
+    return [slice(start, min(start + PIECE, sent)) for start in range(0, sent, PIECE)]
+
+
+def _piece(values: NDArray[_Number]) -> NDArray[_Number]:
+    """Up to `PIECE` values as [1, 1024, 32], with zeros after the last one."""
+    if len(values) < PIECE:
+        values = np.concatenate([values, np.zeros(PIECE - len(values), dtype=values.dtype)])
+    return values.reshape(1, GROUP, LANES)
+
+
+class ChunkSum:
+    """The sum of one chunk of several contributions, over the integers."""
+
+    __slots__ = ("_pending", "_pending_count", "_total", "count", "parameters")
+
+    def __init__(self, parameters: ParameterSet, chunk: int) -> None:
+        shape = (layout(parameters).blocks(chunk), parameters.degree, LANES)
+        self.parameters, self.count = parameters, 0
+        self._pending_count = 0
+        self._pending = tuple(np.zeros(shape, dtype=np.uint32) for _ in parameters.primes)
+        self._total: Sums | None = None
+
+    def add(self, residues: Residues) -> None:
+        """Add a contribution's residues, as `chunks` reads them. Raises UnsafeParameters when full.
+
+        Which contributions are added, and that each is added once, is up to the caller.
+        """
+        if self.count == self.parameters.contributors_max:
+            raise UnsafeParameters("contributors", self.count + 1, self.count, "too many to add up")
+        if self._pending_count == _PENDING_MAX:
+            self._settle()
+        for pending, residue in zip(self._pending, residues, strict=True):
+            np.add(pending, residue, out=pending)
+        self._pending_count += 1
+        self.count += 1
+
+    def total(self) -> Sums:
+        """The sums so far; later additions may change the arrays."""
+        return self._settle()
+
+    def _settle(self) -> Sums:
+        if self._total is None:
+            self._total = tuple(pending.astype(np.uint64) for pending in self._pending)
+        else:
+            for total, pending in zip(self._total, self._pending, strict=True):
+                np.add(total, pending, out=total)
+        for pending in self._pending:
+            pending[:] = 0
+        self._pending_count = 0
+        return self._total
+
+
+def check_sums(parameters: ParameterSet, sums: Sums, count: int) -> None:
+    """Refuse numbers that no sum of `count` contributions reaches. Raises RuleBroken."""
+    for prime, total in zip(parameters.primes, sums, strict=True):
+        if int(total.max()) > count * (prime - 1):
+            raise RuleBroken("a masked sum is larger than its contributions can make it")
+
+
+def unmask_chunk(
+    parameters: ParameterSet,
+    public: Residues,
+    key_sum: KeySum,
+    sums: Sums,
+    chunk: int,
+    count: int,
+    out: IntVector | None = None,
+) -> IntVector:
+    """Return the exact sum of the values of a chunk.
+
+    key_sum: the sum of the keys of exactly the contributions in `sums`. count: how many they are.
+    out: the place in a vector to write to, if there is one.
+    Raises UnsafeParameters when they are more than the parameters hold, DecodingError when key and
+    sums do not belong together.
+    """
+    if not 1 <= count <= parameters.contributors_max:
+        raise UnsafeParameters(
+            "contributors", count, parameters.contributors_max, "the parameters hold no such sum"
+        )
+    shape = layout(parameters)
+    found = np.empty(shape.values(chunk), dtype=np.int64) if out is None else out
+    if found.shape != (shape.values(chunk),) or not found.flags.c_contiguous:
+        raise ValueError("there is no room for the values of this chunk")
+    masks = [ring.mask(a, s) for ring, a, s in zip(rings(parameters), public, key_sum, strict=True)]
+    by_slot = parameters.slots, shape.chunk_coefficients(chunk)
+    padded = len(found) < by_slot[0] * by_slot[1]
+    slots = np.empty(by_slot, dtype=np.int64) if padded else found.reshape(by_slot)
+    for within in _pieces_sent(parameters, chunk):
+        unmasked = [
+            _piece(
+                np.subtract(
+                    total.view(np.int64).reshape(-1)[within],
+                    mask.reshape(-1)[within],
+                    dtype=np.int64,
+                )
+            )
+            for mask, total in zip(masks, sums, strict=True)
+        ]
+        decode(parameters, unmasked, count, slots[:, within])
+    if padded:
+        found[:] = slots.reshape(-1)[: len(found)]
+    return found

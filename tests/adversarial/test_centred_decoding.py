@@ -1,0 +1,79 @@
+"""An all-zero coefficient with a negative error wraps around: it must decode to zero all the same.
+
+The least value is shifted to 0. A coefficient full of them is the sum of the errors alone, negative
+half of the time, which modulo Q is a number just below Q. A decoder that divides by Δ without
+centring finds the largest value there, and one too little wherever an error is negative. Anybody
+can send such vectors, and an honest owner with small updates does.
+"""
+
+import numpy as np
+import pytest
+from tests.support import masked
+from tests.support.masked import in_ring
+
+from pnyx.errors import DecodingError
+from pnyx.protocol.aggregation.masked import coding
+from pnyx.protocol.aggregation.masked.parameters import P0, RINGS
+
+COUNT = 5
+
+
+@pytest.fixture(params=RINGS, ids=["P0", "P1", "P2"])
+def parameters(request):
+    return in_ring(request.param, 5000, 12, 24)
+
+
+@pytest.fixture
+def _no_centring(monkeypatch):
+    """The decoder as one would first write it: residues taken as they are."""
+    honest = coding._mixed_radix
+
+    def without_half(parameters, residues):
+        half = 1 << (parameters.shift - 1)
+        lowered = [residue - half for residue in residues]
+        return honest(parameters, lowered)
+
+    monkeypatch.setattr(coding, "_mixed_radix", without_half)
+
+
+def vectors_of(parameters, value):
+    return np.full((COUNT, parameters.length), value)
+
+
+@pytest.mark.parametrize("value", [-2048, 2047, 0, -1])
+def test_constant_vectors_are_summed_exactly(parameters, value):
+    found = masked.sum_of(parameters, vectors_of(parameters, value))
+    assert set(found.tolist()) == {COUNT * value}
+
+
+@pytest.mark.usefixtures("_no_centring")
+def test_without_centring_zeros_wrap_to_garbage(parameters):
+    with pytest.raises(DecodingError):
+        masked.sum_of(parameters, vectors_of(parameters, -2048))
+
+
+@pytest.mark.usefixtures("_no_centring")
+def test_without_centring_every_negative_error_costs_one(parameters):
+    """Silently: in the middle of the range nothing is out of range."""
+    vectors = vectors_of(parameters, 0)
+    lowest = masked.sum_of(parameters, vectors)[: parameters.length // parameters.slots // 2]
+    wrong = np.flatnonzero(lowest != 0)
+    assert set(lowest[wrong].tolist()) == {-1}
+    assert 0.3 * len(lowest) < len(wrong) < 0.7 * len(lowest)
+
+
+@pytest.mark.usefixtures("_no_centring")
+def test_without_centring_and_range_check_the_largest_value_appears(monkeypatch):
+    """With neither, an owner without any change would push a parameter as far as it goes."""
+    parameters = in_ring(P0, 1000, 12, 24)
+    monkeypatch.setattr(coding, "_any_beyond", lambda limbs, bits: False)
+    monkeypatch.setattr(type(parameters), "slot_value_max", property(lambda self: 1 << 40))
+    vectors = vectors_of(parameters, -2048)
+    keys = [masked.key_of(parameters, who, vector) for who, vector in enumerate(vectors)]
+    sums = masked.add(
+        parameters, [masked.mask(parameters, k, v) for k, v in zip(keys, vectors, strict=True)]
+    )
+    key_sum = masked.add_keys(parameters, [key.secret for key in keys])
+    found = masked.unmask(parameters, key_sum, sums, COUNT) + COUNT * parameters.offset
+    assert found.min() == 0
+    assert found.max() > COUNT * 4095

@@ -1,0 +1,178 @@
+"""Which parameter sets exist, what they hold, and that the bounds on their sums are true."""
+
+from fractions import Fraction
+from math import log2, prod
+
+import msgspec
+import numpy as np
+import pytest
+from tests.support.masked import in_ring
+
+from pnyx.errors import MalformedMessage
+from pnyx.primitives.codec import decode, encode
+from pnyx.protocol.aggregation.masked.parameters import (
+    FAILURE_LOG2_MAX,
+    GROUP,
+    P0,
+    P1,
+    P2,
+    RINGS,
+    ParameterSet,
+    UnsafeParameters,
+    choose,
+    key_share_bytes,
+    layout,
+)
+
+CASES = [(1, 12, 2), (10**4, 12, 24), (10**6, 12, 24), (10**6, 8, 256), (10**7, 16, 100)]
+
+
+def changed(parameters, **fields):
+    return ParameterSet(**{**msgspec.structs.asdict(parameters), **fields})
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_chosen_set_is_the_cheapest_of_all(case):
+    for members, packing in ((0, 1), (24, 2), (64, 8)):
+        chosen = choose(*case, members=members, packing=packing)
+        bytes_of = []
+        for ring in RINGS:
+            try:
+                found = in_ring(ring, *case)
+            except AssertionError:
+                continue
+            bytes_of.append(found.bytes + members * key_share_bytes(found, packing))
+        assert chosen.bytes + members * key_share_bytes(chosen, packing) == min(bytes_of)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_slot_more_would_fit(case):
+    chosen = choose(*case)
+    with pytest.raises(UnsafeParameters, match="contributors_max"):
+        changed(chosen, slots=chosen.slots + 1)
+
+
+def test_short_vectors_get_short_keys_and_long_ones_few_bytes():
+    assert choose(100, 12, 24, members=64, packing=4).degree == P0.degree
+    long = choose(10**7, 12, 24, members=64, packing=4)
+    assert long.degree == P2.degree
+    assert 8 * long.bytes / 10**7 < 21.7
+
+
+def test_a_million_values_of_twelve_bits_take_at_most_3_6_megabytes():
+    for contributors in (2, 24, 31, 128, 256):
+        assert choose(10**6, 12, contributors).bytes <= 3_600_000
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_capacity_is_what_really_holds(case):
+    chosen = choose(*case)
+    assert chosen.contributors_max <= chosen.capacity <= 256
+    for count in (chosen.capacity, chosen.capacity + 1):
+        most = count * chosen.slot_value_max
+        packed = sum(most << (chosen.slot_bits * slot) for slot in range(chosen.slots))
+        holds = (
+            most < 1 << chosen.slot_bits
+            and (packed + 1) << chosen.shift <= prod(chosen.primes)
+            and count <= 256
+        )
+        reach = 1 << (chosen.shift - 1)
+        exponent = reach**2 / (2 * count * 4.5**2)
+        failure = log2(2 * chosen.coefficients) - exponent * log2(np.e)
+        assert (holds and failure <= FAILURE_LOG2_MAX) == (count == chosen.capacity)
+    assert changed(chosen, contributors_max=chosen.capacity).capacity == chosen.capacity
+    with pytest.raises(UnsafeParameters) as raised:
+        changed(chosen, contributors_max=chosen.capacity + 1)
+    assert raised.value.field == "contributors_max"
+    assert raised.value.limit == chosen.capacity
+
+
+def exact_tail(contributors: int, reach: int) -> Fraction:
+    """P[|E| >= reach] for the sum of discrete Gaussians of width 4.5, by exact convolution.
+
+    The distribution is held in integers of 2^-256, the long tails (beyond 12σ: below 2^-100 each)
+    cut; a product of long integers convolves (Kronecker substitution).
+    """
+    from decimal import Context, Decimal
+
+    context, cut, digits = Context(prec=90), 60, 900
+    weights = [
+        context.exp(context.divide(Decimal(-x * x), Decimal("40.5"))) for x in range(-cut, cut + 1)
+    ]
+    total = sum(weights)
+    scaled = [int(weight / total * Decimal(2) ** 96) for weight in weights]
+    one = sum(weight << (digits * at * 4) for at, weight in enumerate(scaled))
+    power = one**contributors
+    width, count = digits * 4, contributors * 2 * cut + 1
+    mask = (1 << width) - 1
+    sums = [power >> (width * at) & mask for at in range(count)]
+    tail = sum(v for at, v in enumerate(sums) if abs(at - contributors * cut) >= reach)
+    return Fraction(tail, sum(sums))
+
+
+@pytest.mark.parametrize(("contributors", "shift"), [(2, 5), (4, 6), (8, 7), (24, 8), (31, 8)])
+def test_the_bound_on_errors_is_above_the_exact_tail(contributors, shift):
+    tail = exact_tail(contributors, 1 << (shift - 1))
+    bound = 2 * np.exp(-((1 << (shift - 1)) ** 2) / (2 * contributors * 4.5**2))
+    assert 0 < float(tail) <= bound
+    assert bound < 50 * float(tail)  # and not far above
+
+
+@pytest.mark.parametrize("ring", RINGS, ids=["P0", "P1", "P2"])
+@pytest.mark.parametrize("length", [1, 1023, 1024, 1025, 40_000, 300_000, 2_000_000])
+def test_a_layout_covers_a_vector_without_gap_or_overlap(ring, length):
+    parameters = in_ring(ring, length, 9, 10)
+    shape = layout(parameters)
+    place = 0
+    for chunk in range(shape.chunks):
+        assert shape.start(chunk) == place
+        place += shape.values(chunk)
+        sent = shape.chunk_coefficients(chunk)
+        assert sent % GROUP == 0
+        assert 0 <= sent * parameters.slots - shape.values(chunk) < GROUP * parameters.slots
+        assert (shape.blocks(chunk) - 1) * ring.degree * 32 < sent
+        assert sent <= shape.blocks(chunk) * ring.degree * 32
+        assert shape.chunk_bytes(chunk) <= 1_800_000
+    assert place == length
+    assert parameters.bytes == sum(shape.chunk_bytes(chunk) for chunk in range(shape.chunks))
+    for beyond in (-1, shape.chunks):
+        with pytest.raises(ValueError, match="no such chunk"):
+            shape.start(beyond)
+
+
+def test_what_cannot_be_held_is_refused():
+    for field, given in (
+        ("length", (0, 12, 24)),
+        ("length", (1 << 25, 12, 24)),
+        ("value_bits", (10, 0, 24)),
+        ("value_bits", (10, 33, 24)),
+        ("contributors_max", (10, 12, 1)),
+        ("contributors_max", (10, 12, 257)),
+    ):
+        with pytest.raises(UnsafeParameters) as raised:
+            choose(*given)
+        assert raised.value.field == field
+    with pytest.raises(UnsafeParameters) as raised:
+        choose(10, 12, 24, noise_width=4.4)
+    assert raised.value.field == "noise_width"
+
+
+def test_a_set_travels_and_an_unsafe_one_is_malformed():
+    parameters = choose(1000, 12, 24)
+    data = encode(parameters)
+    assert decode(data, ParameterSet, bytes_max=200) == parameters
+    weak = msgspec.msgpack.decode(data)
+    weak[4] = parameters.capacity + 1
+    with pytest.raises(MalformedMessage, match="contributors_max"):
+        decode(msgspec.msgpack.encode(weak), ParameterSet, bytes_max=200)
+
+
+def test_the_rings_have_the_largest_primes_of_their_kind():
+    assert P2.primes[:2] == P1.primes
+    assert P1.primes[:1] == P0.primes
+    found = [p for p in range((1 << 27) - (1 << 13) + 1, P2.primes[-1] - 1, -(1 << 13)) if prime(p)]
+    assert tuple(found) == P2.primes
+
+
+def prime(number):
+    return all(number % divisor for divisor in range(3, int(number**0.5) + 1, 2))

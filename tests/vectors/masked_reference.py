@@ -1,0 +1,364 @@
+"""A slow, plain version of masked aggregation, from which `masked.json` was made.
+
+Python integers and byte strings only, written from docs/protocol.md on top of `reference.py`, and
+sharing no code with pnyx. `python tests/vectors/masked_reference.py` writes the file again;
+`test_masked_vectors.py` checks that it is what this file gives, and that pnyx agrees.
+
+Vectors are short: of the first block 32 rows are sent, the least there is. A case with an "error"
+holds a single fault and must be refused with that error.
+"""
+
+import json
+import runpy
+from hashlib import sha256
+from math import ceil, log, log2, prod
+from pathlib import Path
+from types import SimpleNamespace
+
+import msgspec
+
+PLAIN = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("reference.py"))))
+digest, Stream = PLAIN.digest, PLAIN.Stream
+
+PRIMES = (134176769, 134111233, 134012929, 133963777)
+RINGS = {"P0": (1024, PRIMES[:1]), "P1": (2048, PRIMES[:2]), "P2": (4096, PRIMES)}
+LANES, ROWS, GROUP = 32, 32, 1024
+WIDTH = 4.5
+CONTEXT = b"vectors: network, study, round, attempt, group"
+SIZE, CORRUPT, PACKING = 7, 1, 2
+
+
+def encoded(values) -> bytes:
+    return msgspec.msgpack.encode(values)
+
+
+class Set:
+    """A parameter set: the most slots that fit, the least shift for the errors."""
+
+    def __init__(self, ring: str, length: int, bits: int, most: int) -> None:
+        self.n, self.primes = RINGS[ring]
+        self.length, self.bits, self.most = length, bits, most
+        self.q = prod(self.primes)
+        self.slot_bits = (most * (2**bits - 1)).bit_length()
+        self.slots = 0
+        for slots in range(110, 0, -1):
+            self.slots, self.chunks, self.coefficients = slots, *self.cut(slots)
+            self.shift = 1
+            while self.failure(self.shift) > -64:
+                self.shift += 1
+            packed = sum(most * (2**bits - 1) << self.slot_bits * j for j in range(slots))
+            if (packed + 1) * 2**self.shift <= self.q:
+                return
+        raise ValueError("nothing fits")
+
+    def cut(self, slots: int) -> tuple[int, int]:
+        """Chunks, and coefficients sent in all of them."""
+        blocks = max(1, 2**18 // (self.n * LANES * len(self.primes)))
+        full = slots * LANES * self.n * blocks
+        chunks = ceil(self.length / full)
+        last = ceil((self.length - (chunks - 1) * full) / (slots * GROUP)) * GROUP
+        return chunks, (chunks - 1) * (full // slots) + last
+
+    def failure(self, shift: int) -> float:
+        reach = 2 ** (shift - 1)
+        return 1 + log2(self.coefficients) - reach**2 / (2 * self.most * WIDTH**2) / log(2)
+
+    @property
+    def bytes(self) -> int:
+        return self.coefficients * 27 // 8 * len(self.primes)
+
+    def key_bytes(self, packing: int) -> int:
+        return 4 * len(self.primes) * ceil(self.n / packing)
+
+    @property
+    def fields(self) -> list:
+        return [
+            self.n, list(self.primes), self.length, self.bits, self.most,
+            self.slots, self.slot_bits, self.shift, WIDTH,
+        ]  # fmt: skip
+
+
+def chosen(length: int, bits: int, most: int, members: int, packing: int) -> Set:
+    found = []
+    for ring in RINGS:
+        try:
+            found.append(Set(ring, length, bits, most))
+        except ValueError:
+            continue
+    return min(found, key=lambda s: s.bytes + members * s.key_bytes(packing))
+
+
+# --- one contribution of one chunk, of which the first 32 rows are sent ---------------------------
+
+
+class Contribution:
+    def __init__(self, held: Set, contributor: int, values: list[int]) -> None:
+        assert held.chunks == 1
+        assert held.coefficients == GROUP
+        self.set, self.values = held, values
+        self.contributor = contributor
+        self.seed = bytes([contributor]) * 32
+        self.context = CONTEXT + contributor.to_bytes(4, "big")
+        flat = b"".join(v.to_bytes(8, "little", signed=True) for v in values)
+        self.vector_hash = digest("pnyx/masked/vector", digest("pnyx/masked/values", flat))
+        root = digest(
+            "pnyx/masked/seed", self.seed, self.context, encoded(held.fields), self.vector_hash
+        )
+        stream = Stream(root, "pnyx/masked/key")
+        self.key = [stream.field_elements(p, held.n) for p in held.primes]
+        self.shares_seed = digest("pnyx/masked/shares-seed", root)
+        errors_seed = digest("pnyx/masked/errors-seed", root)
+        self.errors, _ = PLAIN.gaussian(errors_seed, WIDTH, GROUP, "pnyx/masked/errors/0")
+        self.residues = [
+            self.masked(p, s, sent)
+            for p, s, sent in zip(held.primes, self.key, masks(held), strict=True)
+        ]
+        self.chunk = b"".join(packed(p, r) for p, r in zip(held.primes, self.residues, strict=True))
+        self.leaf = digest(
+            "pnyx/masked/chunk", encoded(held.fields), (0).to_bytes(4, "big"), self.chunk
+        )
+        self.root = PLAIN.tree_root([self.leaf])
+        self.linear_hash = linear_hash(held, self.residues)
+
+    def messages(self) -> list[int]:
+        """Δ·m of every coefficient that is sent, an integer."""
+        held = self.set
+        lifted = [v + 2 ** (held.bits - 1) for v in self.values]
+        lifted += [2 ** (held.bits - 1)] * (held.slots * GROUP - len(lifted))
+        return [
+            2**held.shift
+            * sum(lifted[j * GROUP + c] << held.slot_bits * j for j in range(held.slots))
+            for c in range(GROUP)
+        ]
+
+    def masked(self, p: int, s: list[int], public) -> list[int]:
+        mask = product(self.set.n, p, public, s)
+        return [(a + e + m) % p for a, e, m in zip(mask, self.errors, self.messages(), strict=True)]
+
+    def payloads(self) -> list[bytes]:
+        stream = Stream(self.shares_seed, "pnyx/masked/shares")
+        salts = stream.bytes(16 * SIZE)
+        width = ceil(self.set.n / PACKING)
+        result = [salts[16 * member : 16 * member + 16] for member in range(SIZE)]
+        for p, key in zip(self.set.primes, self.key, strict=True):
+            padded = key + [0] * (PACKING * width - len(key))
+            slots = [padded[row * width : (row + 1) * width] for row in range(PACKING)]
+            rows = PLAIN.share(p, SIZE, slots, stream.matrix(p, CORRUPT, width))
+            for member in range(SIZE):
+                result[member] += b"".join(v.to_bytes(4, "little") for v in rows[member])
+        return result
+
+    def claim(self) -> list:
+        return [
+            self.contributor, self.root, self.linear_hash, PLAIN.tree_root(self.payloads()),
+        ]  # fmt: skip
+
+    def statement(self) -> bytes:
+        return digest("pnyx/masked/claim", CONTEXT, encoded(self.set.fields), encoded(self.claim()))
+
+
+def masks(held: Set) -> list:
+    """The public polynomials of block 0, transformed, for each prime: [n][32]."""
+    if held.n not in CACHE:
+        seed = digest("pnyx/masked/public", CONTEXT)
+        CACHE[held.n] = [PLAIN.Ring(held.n, p).public(seed, 0) for p in held.primes]
+    return CACHE[held.n]
+
+
+CACHE: dict = {}
+
+
+def product(n: int, p: int, public, key: list[int]) -> list[int]:
+    """The first 32 coefficients of a·s in every lane, row after row, by the inverse transform."""
+    ring = PLAIN.Ring(n, p)
+    values = ring.values(dict(enumerate(key)))
+    bits, inverse = n.bit_length() - 1, pow(n, -1, p)
+    odd = [2 * int(format(place, f"0{bits}b")[::-1], 2) + 1 for place in range(n)]
+    transformed = [[a * v % p for a in row] for row, v in zip(public, values, strict=True)]
+    columns = list(zip(*transformed, strict=True))
+    result = []
+    for row in range(ROWS):
+        roots = [ring.powers[-each * row % (2 * n)] for each in odd]
+        result += [inverse * sum(map(int.__mul__, column, roots)) % p for column in columns]
+    return result
+
+
+def packed(p: int, residues: list[int]) -> bytes:
+    rows = [residues[row * LANES : (row + 1) * LANES] for row in range(ROWS)]
+    return PLAIN.Ring(LANES, p).packed(rows)
+
+
+def linear_hash(held: Set, integers: list[list[int]]) -> bytes:
+    """Of residues or sums, all primes of the masks together."""
+    total = [[0] * 1024 for _ in PLAIN.HASH_PRIMES]
+    for at, part in enumerate(integers):
+        seed = digest("pnyx/masked/hash", CONTEXT, encoded(held.fields), bytes([at]))
+        terms = {(0, c // LANES, c % LANES): value for c, value in enumerate(part)}
+        found = PLAIN.linear_hash(seed, terms)
+        total = [
+            [(x + y) % p for x, y in zip(old, new, strict=True)]
+            for p, old, new in zip(PLAIN.HASH_PRIMES, total, found, strict=True)
+        ]
+    return b"".join(packed(p, part) for p, part in zip(PLAIN.HASH_PRIMES, total, strict=True))
+
+
+# --- the vectors ----------------------------------------------------------------------------------
+
+
+def parameter_vectors():
+    cases = [
+        (1, 12, 2, 0, 1), (100, 12, 24, 64, 4), (10**4, 12, 24, 24, 2), (10**5, 8, 100, 64, 8),
+        (10**6, 12, 24, 0, 1), (10**6, 12, 31, 0, 1), (10**6, 16, 256, 64, 8),
+        (10**7, 12, 128, 64, 4),
+    ]  # fmt: skip
+    for length, bits, most, members, packing in cases:
+        found = chosen(length, bits, most, members, packing)
+        yield {
+            "length": length,
+            "value_bits": bits,
+            "contributors_max": most,
+            "members": members,
+            "packing": packing,
+            "fields": found.fields,
+            "encoded": encoded(found.fields).hex(),
+            "chunks": found.chunks,
+            "coefficients": found.coefficients,
+            "bytes": found.bytes,
+        }
+
+
+def refused_parameters():
+    good = chosen(100, 12, 24, 64, 4).fields
+    large = (2147377153, 2147352577)  # 31 bits, 1 modulo 8192
+
+    def case(fault, field, **changes):
+        names = (
+            "degree", "primes", "length", "value_bits", "contributors_max",
+            "slots", "slot_bits", "shift", "noise_width",
+        )  # fmt: skip
+        values = dict(zip(names, good, strict=True)) | changes
+        encoding = encoded(list(values.values())).hex()
+        return {"fault": fault, "encoded": encoding, "names": field, "error": "MalformedMessage"}
+
+    return [
+        case("a 31-bit modulus at degree 1024", "primes", primes=[large[0]]),
+        case("a 62-bit modulus at degree 2048", "primes", degree=2048, primes=list(large)),
+        case("a 54-bit modulus at degree 1024", "primes", primes=list(PRIMES[:2])),
+        case("degree 512", "degree", degree=512),
+        case("narrow errors", "noise_width", noise_width=3.2),
+        case("one contributor more than slots hold", "contributors_max", slot_bits=16),
+        case("one slot more than the modulus holds", "contributors_max", slots=2),
+        case("a shift too small for the errors", "contributors_max", shift=8),
+        case("one contributor alone", "contributors_max", contributors_max=1),
+        case("257 contributors", "contributors_max", contributors_max=257),
+    ]
+
+
+def group_vectors(ring: str, stream):
+    held = Set(ring, 40, 12, 24)
+    rows = [[-2048] * 40, [v - 2048 for v in stream.field_elements(4096, 40)]]
+    parts = [Contribution(held, who, row) for who, row in enumerate(rows)]
+    sums = [
+        [sum(column) for column in zip(*(part.residues[at] for part in parts), strict=True)]
+        for at in range(len(held.primes))
+    ]
+    key_sum = [
+        [sum(column) % p for column in zip(*(part.key[at] for part in parts), strict=True)]
+        for at, p in enumerate(held.primes)
+    ]
+    packed_sum = b"".join(
+        packed(p, [v % p for v in part]) + bytes(v // p for v in part)
+        for p, part in zip(held.primes, sums, strict=True)
+    )
+    return {
+        "fields": held.fields,
+        "context": CONTEXT.hex(),
+        "contributions": [contribution_vector(part) for part in parts],
+        "sum": [sum(column) for column in zip(*rows, strict=True)],
+        "sum_packed_sha256": sha256(packed_sum).hexdigest(),
+        "key_sum_sha256": [PLAIN.words_hash([part]) for part in key_sum],
+        "linear_hash_sha256": sha256(linear_hash(held, sums)).hexdigest(),
+    }
+
+
+def contribution_vector(part: Contribution):
+    payloads = part.payloads()
+    return {
+        "contributor": part.contributor,
+        "seed": part.seed.hex(),
+        "context": part.context.hex(),
+        "values": part.values,
+        "vector_hash": part.vector_hash.hex(),
+        "key_start": [key[:4] for key in part.key],
+        "errors_start": part.errors[:16],
+        "chunk_start": part.chunk[:64].hex(),
+        "chunk_sha256": sha256(part.chunk).hexdigest(),
+        "leaf": part.leaf.hex(),
+        "vector_root": part.root.hex(),
+        "linear_hash_sha256": sha256(part.linear_hash).hexdigest(),
+        "payload_starts": [payload[:24].hex() for payload in payloads],
+        "shares_root": PLAIN.tree_root(payloads).hex(),
+        "statement": part.statement().hex(),
+    }
+
+
+def decoding_vectors(stream):
+    """Sums in the largest ring: residues of Δ·m + E, for the errors that are just still decoded."""
+    held = Set("P2", 1000, 12, 128)
+    reach = 2 ** (held.shift - 1)
+    for sums, error in (
+        ([0] * held.slots, -reach),
+        ([0] * held.slots, reach - 1),
+        ([128 * 4095] * held.slots, reach - 1),
+        ([128 * 4095] * held.slots, -reach),
+        ([stream.below(128 * 4095) for _ in range(held.slots)], -17),
+    ):
+        number = (sum(u << held.slot_bits * j for j, u in enumerate(sums)) << held.shift) + error
+        yield {
+            "fields": held.fields,
+            "count": 128,
+            "residues": [number % p for p in held.primes],
+            "sums": [u - 128 * 2048 for u in sums],
+        }
+
+
+def refused_chunks(part: Contribution):
+    data = part.chunk
+    other = bytes([data[0] ^ 1]) + data[1:]
+    beyond = packed(part.set.primes[0], [part.set.primes[0], *part.residues[0][1:]])
+    return [
+        {"fault": "a byte short", "chunk": 0, "data": data[:-1].hex(), "error": "MalformedMessage"},
+        {
+            "fault": "a byte more",
+            "chunk": 0,
+            "data": data.hex() + "00",
+            "error": "MalformedMessage",
+        },
+        {"fault": "nothing", "chunk": 0, "data": "", "error": "MalformedMessage"},
+        {"fault": "a bit altered", "chunk": 0, "data": other.hex(), "error": "RuleBroken"},
+        {
+            "fault": "the prime itself",
+            "chunk": 0,
+            "data": beyond.hex(),
+            "error": "MalformedMessage",
+        },
+        {"fault": "another place", "chunk": 1, "data": data.hex(), "error": "RuleBroken"},
+    ]
+
+
+def vectors():
+    stream = Stream(PLAIN.SEED, "vectors/masked")
+    groups = [group_vectors(ring, stream) for ring in ("P0", "P1")]
+    first = Contribution(Set("P0", 40, 12, 24), 0, groups[0]["contributions"][0]["values"])
+    return {
+        "parameters": list(parameter_vectors()),
+        "parameters_refused": refused_parameters(),
+        "groups": groups,
+        "decodings": list(decoding_vectors(stream)),
+        "chunks_refused": refused_chunks(first),
+    }
+
+
+if __name__ == "__main__":
+    path = Path(__file__).with_name("masked.json")
+    path.write_text(json.dumps(vectors(), indent=1) + "\n")
