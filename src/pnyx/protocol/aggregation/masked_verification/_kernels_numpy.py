@@ -1,0 +1,40 @@
+"""The inner loops of sketches in plain numpy: the fallback, several times slower.
+
+`bincount` adds float64 numbers: integers below 2^53 at all times, so the sums are exact.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pnyx.protocol.aggregation.masked_verification._kernels import CODES, Codes, Values
+
+_LIMIT = 1 << 23
+_CODE_MASK = np.uint16(CODES - 1)
+
+
+def energy(values: Values) -> int:
+    """See `Kernels.energy`."""
+    if int(values.max()) > _LIMIT or int(values.min()) < -_LIMIT:
+        return -1
+    wide = values.astype(np.int64)
+    return int(wide @ wide)
+
+
+def fold_narrow(tables: NDArray[np.int32], codes: Codes, values: Values) -> None:
+    """See `Kernels.fold_narrow`."""
+    for table, row in zip(tables, codes, strict=True):
+        table += np.bincount(row & _CODE_MASK, weights=values, minlength=CODES).astype(np.int32)
+
+
+def fold_wide(tables: NDArray[np.int64], codes: Codes, values: Values) -> None:
+    """See `Kernels.fold_wide`."""
+    for table, row in zip(tables, codes, strict=True):
+        table += np.bincount(row & _CODE_MASK, weights=values, minlength=CODES).astype(np.int64)
+
+
+def unfold(tables: NDArray[np.uint32], codes: Codes, modulus: int, out: NDArray[np.uint32]) -> None:
+    """See `Kernels.unfold`."""
+    out[:] = 0
+    for table, row in zip(tables, codes, strict=True):
+        out += table[row & _CODE_MASK]
+    out %= np.uint32(modulus)

@@ -1,0 +1,214 @@
+"""A member: its answers to the one challenge for a verified masked contribution.
+
+P and y are public, s is shared, so members hold shares of any linear combination of
+z = y - a·s. With c = weights·P·a (`key_weights`), which depends on public data only, a member
+answers, per repetition, at its point of three blinded polynomials:
+
+    V  degree D        a random combination of all columns: they are shares of degree D
+    L  degree D+l-1    in the ring's field  c·s + κ·(D·a + b) + ρ·(R'X + g)  must sum to κ·P·y + ρ·v,
+                       in the other         ρ·(R'X + g)                     to ρ·v
+    Q  degree 2D       τ₁(Σa² + slack) + τ₂(Σb² + slack) + τ₃Σ(β² - β)      to τ₁T + τ₂T
+                                                                                 (a's T, b's T)
+κ ties the digits to the sketch of the masked vector, ρ is the range step (`aggregation.bounds`), all
+weights are uniform and fixed after everything is committed to. How often that is repeated, and why,
+is `aggregation.bounds.repetitions`: a dealer, a leader and liars choose who answers.
+
+A member answers **one challenge for a contribution, ever**: a second one opens new functionals of
+the key (tests/adversarial/test_masked_views_reveal_nothing.py).
+
+Members never fetch y. c may come from an aggregator, or be recomputed; a member that answers with a
+wrong one spoils its own answer (it is found off L), and if all do then the contribution is found
+wanting in `Rule.LINK`, which convicts nobody before P·y and c are recomputed.
+"""
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+import msgspec
+import numpy as np
+
+from pnyx.primitives.field import PrimeField
+from pnyx.primitives.hashing import digest
+from pnyx.primitives.ring import LANES, Ring
+from pnyx.primitives.sampling import Sampler
+from pnyx.protocol.aggregation.ballots import bit_weights
+from pnyx.protocol.aggregation.bounds import CHECKS, ROWS
+from pnyx.protocol.aggregation.encoding import FIELDS, IntVector, to_slots
+from pnyx.protocol.aggregation.masked_verification.bounds import (
+    MODULUS,
+    RING_DEGREE,
+    MaskedBounds,
+    layout,
+)
+from pnyx.protocol.aggregation.masked_verification.payloads import Claim
+from pnyx.protocol.aggregation.masked_verification.sketch import Sketch
+from pnyx.protocol.aggregation.ranges import combine
+from pnyx.protocol.aggregation.verification import FieldShares, slot_basis
+from pnyx.protocol.selection.security import CommitteeSize
+
+_COEFFICIENTS_CACHED = 64
+_HALF_WORD = 32
+RING = Ring(RING_DEGREE, MODULUS)
+
+
+class Weights(msgspec.Struct, frozen=True):
+    """Random weights of a challenge, for each repetition; the stream goes on for V.
+
+    kappa: [repetitions, 256], of the rows of the sketch, modulo p₁. rho: [repetitions, 256], of the
+    rows of R', and taus: [3, repetitions], below the smaller prime: the same in both fields.
+    """
+
+    kappa: IntVector
+    rho: IntVector
+    taus: IntVector
+    sampler: Sampler
+
+
+def weights(claim: Claim, challenge: bytes, repetitions: int) -> Weights:
+    """Expand a challenge into the weights of all repetitions."""
+    seed = digest(
+        "pnyx/masked-verification/challenge",
+        challenge,
+        claim.contributor.to_bytes(4, "big"),
+        claim.commitment,
+        claim.published,
+    )
+    sampler = Sampler(seed, "pnyx/masked-verification/coefficients")
+    smaller = min(field.modulus for field in FIELDS)
+    return Weights(
+        sampler.field_elements(MODULUS, (repetitions, ROWS)),
+        sampler.field_elements(smaller, (repetitions, ROWS)),
+        sampler.field_elements(smaller, (3, repetitions)),
+        sampler,
+    )
+
+
+def key_weights(
+    claim: Claim, challenge: bytes, repetitions: int, public: Iterable[np.ndarray]
+) -> IntVector:
+    """c = weights·P·a: what multiplies the key in L, [repetitions, 1024] modulo p₁.
+
+    public: the blocks of a in order, transformed, [1024, LANES] each. For the polynomials a of
+    z = a·s and t of a row of weights·P, Σ_i t_i·(a·s)_i = Σ_i (a*·t)_i·s_i, where a* is a(1/X):
+    it is computed as the mirror image of a times the mirror image of t.
+    """
+    kappa = weights(claim, challenge, repetitions).kappa
+    transposed = Sketch(claim.sketched).transpose(kappa, FIELDS[0])
+    sums = np.zeros((repetitions, 2, RING_DEGREE), dtype=np.uint64)
+    for index, block in enumerate(public):
+        rows = transposed.chunk(index).reshape(repetitions, RING_DEGREE, LANES)
+        for row, (low, high) in zip(_mirrored(rows, axis=1), sums, strict=True):
+            RING.add_products(row[np.newaxis], block[np.newaxis], low, high)
+    p = np.uint64(MODULUS)
+    folded = (sums[:, 0] + (sums[:, 1] % p << np.uint64(_HALF_WORD))) % p
+    products = np.stack([RING.inverse(each) for each in folded.astype(np.uint32)])
+    return _mirrored(products, axis=1).astype(np.int64)
+
+
+def _mirrored(polynomials: np.ndarray, axis: int) -> np.ndarray:
+    """f(1/X) modulo X^n + 1, coefficients along an axis: f_0, -f_(n-1), ..., -f_1."""
+    flipped = np.roll(np.flip(polynomials, axis), 1, axis)
+    rest = np.moveaxis(flipped, axis, 0)[1:]
+    np.copyto(rest, np.where(rest, np.uint32(MODULUS) - rest, rest))
+    return flipped
+
+
+def answers(
+    shares: FieldShares,
+    member: int,
+    claim: Claim,
+    challenge: bytes,
+    key_row: IntVector,
+    bounds: MaskedBounds,
+    size: CommitteeSize,
+) -> IntVector:
+    """A member's answers for one contribution: [fields x (V, L, Q) x repetitions], flat.
+
+    key_row: what `key_weights` gives. Give answers for one challenge only, ever.
+    """
+    plan = layout(bounds, size)
+    rows, taus = _coefficients(claim, challenge, bounds, size)
+    found = np.empty((len(FIELDS), CHECKS, plan.repetitions), dtype=np.int64)
+    for at, (field, share) in enumerate(zip(FIELDS, shares, strict=True)):
+        basis = slot_basis(field, size)[member][:, np.newaxis]  # [packing, 1]
+        degree_test, linear = rows[at]
+        short = share[plan.start(at) : plan.data(at), np.newaxis]
+        by_slot = field.matmul(linear, short).reshape(plan.repetitions, size.packing)
+        if not at:
+            by_slot = by_slot + _key_by_slot(share[: plan.key], key_row, size)
+        upper, lower, bits = _products(field, share[plan.start(at) :], member, bounds, size)
+        found[at, 0] = field.matmul(degree_test, share[: plan.data(at), np.newaxis])[:, 0]
+        found[at, 1] = field.matmul(field.reduce(by_slot), basis)[:, 0]
+        found[at, 2] = taus[0] * upper + taus[1] * lower + taus[2] * bits
+        found[at] += share[plan.data(at) :].reshape(CHECKS, plan.repetitions)
+        found[at] = field.reduce(found[at])
+    return found.reshape(-1)
+
+
+def _key_by_slot(share: IntVector, key_row: IntVector, size: CommitteeSize) -> IntVector:
+    """The key's shares combined for every slot: [repetitions, packing]."""
+    by_slot = np.concatenate([to_slots(row, size.packing) for row in key_row])
+    products = FIELDS[0].matmul(by_slot, share[:, np.newaxis])
+    return products.reshape(len(key_row), size.packing)
+
+
+def _products(
+    field: PrimeField, share: IntVector, member: int, bounds: MaskedBounds, size: CommitteeSize
+) -> tuple[int, int, int]:
+    """A member's shares, of degree 2D, of Σa² + slack, Σb² + slack and Σ(β² - β)."""
+    plan = layout(bounds, size)
+    digits, bits = share[: 2 * plan.digits].reshape(2, -1), share[2 * plan.digits : plan.short]
+    slack = field.matmul(_slack_weights(field, bounds, size)[member], bits[:, np.newaxis])[:, 0]
+    squares = [_dot(field, row, row) for row in digits]
+    return (
+        (squares[0] + int(slack[0])) % field.modulus,
+        (squares[1] + int(slack[1])) % field.modulus,
+        (_dot(field, bits, bits) - int(bits.sum())) % field.modulus,
+    )
+
+
+def _dot(field: PrimeField, left: IntVector, right: IntVector) -> int:
+    return int(field.matmul(left[np.newaxis], right[:, np.newaxis])[0, 0])
+
+
+@lru_cache(maxsize=_COEFFICIENTS_CACHED)
+def _coefficients(
+    claim: Claim, challenge: bytes, bounds: MaskedBounds, size: CommitteeSize
+) -> tuple[tuple[tuple[IntVector, IntVector], ...], IntVector]:
+    """What combines a share in each field, and τ [3, repetitions]; the key's part of L is apart.
+
+    For V [repetitions, data]; for L, slot by slot, [repetitions x packing, X and mask].
+    """
+    plan = layout(bounds, size)
+    drawn = weights(claim, challenge, plan.repetitions)
+    shape = (plan.repetitions, size.packing, plan.short + plan.digits)
+    ranges = np.empty(shape, dtype=np.int64)
+    on_short = combine(claim.commitment, drawn.rho, plan.dimension)
+    ranges[:, :, : plan.short] = on_short.reshape(plan.repetitions, size.packing, plan.short)
+    link = np.zeros(shape, dtype=np.int64)
+    for repetition in range(plan.repetitions):
+        rho = to_slots(drawn.rho[repetition], size.packing)
+        kappa = to_slots(drawn.kappa[repetition], size.packing)
+        ranges[repetition, :, plan.short :] = rho
+        link[repetition, :, : plan.digits] = bounds.digit * kappa
+        link[repetition, :, plan.digits : 2 * plan.digits] = kappa
+    per_field = []
+    for at, field in enumerate(FIELDS):
+        degree_test = drawn.sampler.field_elements(field.modulus, (plan.repetitions, plan.data(at)))
+        linear = field.reduce(ranges if at else ranges + link)
+        per_field.append((degree_test, linear.reshape(-1, shape[2])))
+    return tuple(per_field), drawn.taus
+
+
+@lru_cache(maxsize=64)
+def _slack_weights(field: PrimeField, bounds: MaskedBounds, size: CommitteeSize) -> IntVector:
+    """The weights of both thresholds' slack bits as seen by each member: [members, 2, columns]."""
+    weights = [bit_weights(threshold) for threshold in bounds.thresholds]
+    seen = []
+    for at in range(len(weights)):
+        row = np.concatenate([np.array(w) * (at == nth) for nth, w in enumerate(weights)])
+        slots = field.reduce(to_slots(row, size.packing))
+        seen.append(field.matmul(slot_basis(field, size), slots))
+    stacked = np.stack(seen, axis=1)
+    stacked.setflags(write=False)
+    return stacked

@@ -1,0 +1,137 @@
+"""The sketch: a random integer matrix P with 256 rows, expanded from a commitment.
+
+Entry j of a vector goes, with a sign of its own, into one bucket of each of 8 tables of 4,096
+(CountSketch: Charikar, Chen and Farach-Colton 2002). Every bucket of every table goes, with a sign
+of its own, into one row of each of 8 blocks of 32 rows. So every column of P has up to 64 entries,
+and E (P·z)_i² = ‖z‖²/4 for every z.
+
+What is hashed, and how often, is what makes it sound modulo p, where the rows of P·z are read:
+
+- every bucket is one hash of *one* entry: dense ±1 rows take ((p - 1)/2, (p - 1)/2) to 0 or ±1,
+  and a table that is rotated from entry to entry takes (p - 1)/2 in every entry to something short;
+- 8 tables, each bucket in 8 blocks: a vector with one entry vanishes with probability 2^-139. With
+  few entries in a column one draw in 2^50 forgets that entry, which a cheat would find.
+
+tests/adversarial/test_masked_sketch_is_defeated.py runs these attacks on such sketches, and on this
+one.
+
+Vectors travel in chunks of 32,768 entries, which is one block of polynomials, and so does P: every
+chunk of it has a stream of its own, 16 bits for each table and entry, and can be expanded alone.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pnyx.primitives.field import PrimeField
+from pnyx.primitives.hashing import digest
+from pnyx.primitives.sampling import Sampler
+from pnyx.protocol.aggregation.bounds import ROWS
+from pnyx.protocol.aggregation.encoding import IntVector
+from pnyx.protocol.aggregation.masked_verification._kernels import (
+    BUCKETS,
+    CODES,
+    TABLES,
+    Codes,
+    Values,
+    kernels,
+)
+from pnyx.protocol.aggregation.masked_verification.bounds import BLOCK
+
+BLOCKS = 8  # of rows: each bucket has one row in every one
+BLOCK_ROWS = ROWS // BLOCKS
+ENTRY_MAX = 1 << 27
+
+_CODE_BYTES = 2
+_ROW_CODES = 2 * BLOCK_ROWS  # a row of a block, and a sign
+_NARROW_MAX = (1 << 62) // BLOCK  # ‖chunk‖²: any sum of its entries is below 2^31 (Cauchy-Schwarz)
+_LIMB_BITS = 32
+_LOW = (1 << _LIMB_BITS) - 1
+_ONE_LIMB_MAX = (1 << 53) // (TABLES * BUCKETS)
+
+
+class Sketch:
+    """P, expanded from 32 bytes."""
+
+    __slots__ = ("_rows", "_seed")
+
+    def __init__(self, commitment: bytes) -> None:
+        self._seed = commitment
+        stream = Sampler(commitment, "pnyx/sketch/rows").bytes(BLOCKS * TABLES * BUCKETS)
+        codes = np.frombuffer(stream, dtype=np.uint8).reshape(BLOCKS, TABLES * BUCKETS)
+        # place of each bucket among all rows, and behind them all rows with the other sign
+        first = np.arange(BLOCKS, dtype=np.int64)[:, np.newaxis] * BLOCK_ROWS
+        sign = (codes & BLOCK_ROWS).astype(np.int64) * (ROWS // BLOCK_ROWS)
+        self._rows = first + (codes & (BLOCK_ROWS - 1)) + sign  # [BLOCKS, buckets], below 2·ROWS
+
+    def codes(self, chunk: int) -> Codes:
+        """Expand the buckets and signs of one chunk of entries: [TABLES, BLOCK]."""
+        seed = digest("pnyx/sketch/chunk", self._seed, chunk.to_bytes(4, "big"))
+        stream = Sampler(seed, "pnyx/sketch/codes").bytes(_CODE_BYTES * TABLES * BLOCK)
+        return np.frombuffer(stream, dtype="<u2").reshape(TABLES, BLOCK)
+
+    def apply(self, chunks: Iterable[NDArray[np.integer]]) -> IntVector:
+        """Return P·z [256] over the integers.
+
+        chunks: of z in order, 32,768 entries each of absolute value at most 2^27, in any shape.
+        """
+        tables = np.zeros((TABLES, CODES), dtype=np.int64)
+        for index, chunk in enumerate(chunks):
+            if chunk.size != BLOCK:
+                raise ValueError(f"a chunk has {BLOCK} entries")
+            values = np.ascontiguousarray(chunk).reshape(-1).astype(np.int32, copy=False)
+            _fold(tables, self.codes(index), values)
+        buckets = (tables[:, :BUCKETS] - tables[:, BUCKETS:]).reshape(-1)
+        return _spread(self._rows, buckets)
+
+    def transpose(self, weights: IntVector, field: PrimeField) -> "Transposed":
+        """Prepare weights·P modulo the field's prime, for weights [n, 256] in the field."""
+        signed = np.concatenate([weights, field.negate(weights)], axis=1)  # [n, 2·ROWS]
+        buckets = field.reduce(sum(signed[:, rows] for rows in self._rows))  # [n, buckets]
+        by_table = buckets.reshape(-1, TABLES, BUCKETS)
+        both = np.concatenate([by_table, field.negate(by_table)], axis=2)
+        return Transposed(self, both.astype(np.uint32), field.modulus)
+
+
+class Transposed:
+    """weights·P modulo a prime, chunk by chunk. tables: [n, TABLES, CODES], both signs."""
+
+    __slots__ = ("_modulus", "_sketch", "_tables")
+
+    def __init__(self, sketch: Sketch, tables: NDArray[np.uint32], modulus: int) -> None:
+        self._sketch, self._tables, self._modulus = sketch, tables, modulus
+
+    def chunk(self, index: int) -> NDArray[np.uint32]:
+        """Return the columns of one chunk of entries: [n, BLOCK], reduced."""
+        codes = self._sketch.codes(index)
+        out = np.empty((len(self._tables), BLOCK), dtype=np.uint32)
+        for table, row in zip(self._tables, out, strict=True):
+            kernels().unfold(table, codes, self._modulus, row)
+        return out
+
+
+def _fold(tables: NDArray[np.int64], codes: Codes, values: Values) -> None:
+    """Add one chunk to the tables; sums that provably fit take 32 bits, which is twice as fast."""
+    energy = kernels().energy(values)
+    if 0 <= energy < _NARROW_MAX:
+        narrow = np.zeros((TABLES, CODES), dtype=np.int32)
+        kernels().fold_narrow(narrow, codes, values)
+        tables += narrow
+    elif int(values.max()) <= ENTRY_MAX and int(values.min()) >= -ENTRY_MAX:
+        kernels().fold_wide(tables, codes, values)
+    else:
+        raise ValueError("an entry is too large for a sketch")
+
+
+def _spread(rows: IntVector, buckets: IntVector) -> IntVector:
+    """Add every bucket to its rows: [256]. Limbs keep the sums exact, as `bincount` adds floats."""
+    signed = np.zeros(2 * ROWS, dtype=np.int64)
+    small = int(np.abs(buckets).max()) < _ONE_LIMB_MAX
+    limbs = ((buckets, 0),) if small else ((buckets >> _LIMB_BITS, _LIMB_BITS), (buckets & _LOW, 0))
+    for limb, shift in limbs:
+        weights = limb.astype(np.float64)
+        for block in rows:
+            sums = np.bincount(block, weights=weights, minlength=2 * ROWS)
+            signed += sums.astype(np.int64) << shift
+    return signed[:ROWS] - signed[ROWS:]
