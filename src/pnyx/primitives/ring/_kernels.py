@@ -1,7 +1,8 @@
-"""The inner loops of ring arithmetic: what they compute, and which implementation does.
+"""What the inner loops of ring arithmetic compute; `_choice` says which implementation does.
 
 Every kernel works on arrays that the caller has checked and allocated: C-contiguous, aligned, of
-the stated type. Blocks are uint32 [blocks, n, LANES] with values below the modulus p < 2^30.
+the stated type. Blocks are uint32 [blocks, n, LANES] and words uint32 of one dimension, with values
+below the modulus p, 2^26 < p < 2^30.
 
 Shoup multiplication by a constant w < p: with w' = floor(w·2^32/p) precomputed, the number
 w·v - floor(w'·v/2^32)·p lies in [0, 2p) and is congruent to w·v, for every v < 2^32 (Shoup; see
@@ -9,7 +10,6 @@ Harvey, "Faster arithmetic for number-theoretic transforms", 2014, section 3). I
 multiplications of 32-bit words and no division. Tables named `roots` and `shoup` hold w and w'.
 """
 
-from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -25,11 +25,18 @@ Words = NDArray[np.uint32]
 class Kernels(Protocol):
     """What both implementations offer; they give the same bytes."""
 
-    def forward(self, blocks: Block, roots: Words, shoup: Words, modulus: int) -> None:
+    def forward(self, blocks: Block, roots: Words, shoup: Words, modulus: int, /) -> None:
         """Transform every polynomial in place (Cooley-Tukey, natural to bit-reversed order)."""
 
     def inverse(
-        self, blocks: Block, roots: Words, shoup: Words, modulus: int, scale: int, scale_shoup: int
+        self,
+        blocks: Block,
+        roots: Words,
+        shoup: Words,
+        modulus: int,
+        scale: int,
+        scale_shoup: int,
+        /,
     ) -> None:
         """Undo `forward` in place (Gentleman-Sande); scale is 1/n."""
 
@@ -41,36 +48,48 @@ class Kernels(Protocol):
         roots: Words,
         shoup: Words,
         modulus: int,
-        scale: int,
-        scale_shoup: int,
         out: Block,
+        /,
     ) -> None:
-        """Write the inverse transforms of public·key, with a transformed key [n]."""
+        """Write the inverse transforms of public·key; the transformed key [n] has a factor 1/n."""
 
-    def multiply(self, a: Block, b: Block, modulus: int, out: Block) -> None:
+    def multiply(self, a: Words, b: Words, modulus: int, out: Words, /) -> None:
         """Write the element-wise products."""
 
-    def add_into(self, total: Block, block: Block, modulus: int) -> None:
-        """Add a block to a total, in place."""
+    def add_into(self, total: Words, block: Words, modulus: int, /) -> None:
+        """Add residues to a total, in place."""
 
-    def add_signed_into(self, total: Block, values: NDArray[np.int64], modulus: int) -> None:
-        """Add integers of absolute value below 2^62 to a total, in place."""
+    def add_signed_into(
+        self, total: Words, values: NDArray[np.int64], factor: int, modulus: int, /
+    ) -> None:
+        """Add integers times a factor to a total, in place; |value·factor| < 2^62."""
 
-    def subtract(self, a: Block, b: Block, modulus: int, out: Block) -> None:
+    def add_errors_into(self, total: Words, errors: NDArray[np.int8], modulus: int, /) -> None:
+        """Add small integers to a total, in place."""
+
+    def subtract(self, a: Words, b: Words, modulus: int, out: Words, /) -> None:
         """Write the element-wise differences."""
 
-    def pack(self, rows: Block, bits: int, words: Words) -> None:
+    def pack(self, rows: Block, bits: int, words: Block, /) -> None:
         """Pack [groups, 32, LANES] values below 2^bits into [groups, bits, LANES] words.
 
         Bit j of value r of a lane is bit bits·r + j of the lane's column of words, taken as one
-        little-endian number.
+        little-endian number; bits is from 16 to 31.
         """
 
-    def unpack(self, words: Words, bits: int, rows: Block) -> int:
+    def unpack(self, words: Block, bits: int, rows: Block, /) -> int:
         """Undo `pack`; return the largest value."""
 
-    def accept(self, words: Words, mask: int, modulus: int, out: Words) -> int:
-        """Write the words, cut by the mask, that are below the modulus; return how many."""
+    def accept(self, words: Words, mask: int, modulus: int, out: Words, /) -> int:
+        """Write the words, cut by the mask, that are below the modulus; return how many.
+
+        There is room for all of them; what lies beyond those accepted is arbitrary.
+        """
+
+    def look_up(
+        self, places: NDArray[np.uint16], table: NDArray[np.int8], out: NDArray[np.int8], /
+    ) -> None:
+        """Write the entries of a table of at least 2^16."""
 
     def hash_into(
         self,
@@ -79,19 +98,7 @@ class Kernels(Protocol):
         roots: Words,
         shoup: Words,
         modulus: int,
-        low: NDArray[np.uint64],
-        high: NDArray[np.uint64],
+        sums: NDArray[np.uint64],
+        /,
     ) -> None:
-        """Add the lower and upper 32 bits of products key·forward(residues) to [n] sums.
-
-        The sums run over blocks and lanes. Their split depends on how far values were reduced;
-        low + 2^32·high modulo p does not.
-        """
-
-
-@lru_cache(maxsize=1)
-def kernels() -> Kernels:
-    """Return the compiled loops, or the slower ones of numpy where numba cannot be imported."""
-    from pnyx.primitives.ring import _kernels_numpy
-
-    return _kernels_numpy
+        """Add the products key·forward(residues), over blocks and lanes, to [n] reduced sums."""

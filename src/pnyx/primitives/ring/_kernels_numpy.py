@@ -5,6 +5,8 @@ after every step; min(x, x - p) reduces x < 2p, because x - p wraps around to a 
 x < p.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,7 +30,8 @@ def inverse(
 ) -> None:
     """See `Kernels.inverse`."""
     for block in blocks:
-        block[:] = _inverse(block.astype(np.uint64), roots, shoup, modulus, scale, scale_shoup)
+        values = _inverse(block.astype(np.uint64), roots, shoup, modulus)
+        block[:] = _times(values, np.uint32(scale), np.uint32(scale_shoup), modulus)
 
 
 def mask(
@@ -38,49 +41,48 @@ def mask(
     roots: Words,
     shoup: Words,
     modulus: int,
-    scale: int,
-    scale_shoup: int,
     out: Block,
 ) -> None:
     """See `Kernels.mask`."""
     for block, masked in zip(public, out, strict=True):
         product = _times(block, key[:, np.newaxis], key_shoup[:, np.newaxis], modulus)
-        masked[:] = _inverse(product, roots, shoup, modulus, scale, scale_shoup)
+        masked[:] = _inverse(product, roots, shoup, modulus)
 
 
-def multiply(a: Block, b: Block, modulus: int, out: Block) -> None:
+def multiply(a: Words, b: Words, modulus: int, out: Words) -> None:
     """See `Kernels.multiply`."""
-    for left, right, product in zip(a, b, out, strict=True):
-        product[:] = left.astype(np.uint64) * right % np.uint64(modulus)
+    for part in _chunks(len(a)):
+        out[part] = a[part].astype(np.uint64) * b[part] % np.uint64(modulus)
 
 
-def add_into(total: Block, block: Block, modulus: int) -> None:
+def add_into(total: Words, block: Words, modulus: int) -> None:
     """See `Kernels.add_into`."""
-    p = np.uint32(modulus)
-    sums, terms = total.reshape(-1), block.reshape(-1)
-    for start in range(0, len(sums), _CHUNK):
-        chunk = sums[start : start + _CHUNK]
-        chunk += terms[start : start + _CHUNK]
-        np.minimum(chunk, chunk - p, out=chunk)
+    for part in _chunks(len(total)):
+        sums = total[part]
+        sums += block[part]
+        np.minimum(sums, sums - np.uint32(modulus), out=sums)
 
 
-def add_signed_into(total: Block, values: NDArray[np.int64], modulus: int) -> None:
+def add_signed_into(total: Words, values: NDArray[np.int64], factor: int, modulus: int) -> None:
     """See `Kernels.add_signed_into`."""
-    sums, terms = total.reshape(-1), values.reshape(-1)
-    for start in range(0, len(sums), _CHUNK):
-        chunk = terms[start : start + _CHUNK] + sums[start : start + _CHUNK]
-        sums[start : start + _CHUNK] = chunk - chunk // modulus * modulus
+    for part in _chunks(len(total)):
+        sums = values[part] * factor + total[part]
+        total[part] = sums - sums // modulus * modulus
 
 
-def subtract(a: Block, b: Block, modulus: int, out: Block) -> None:
+def add_errors_into(total: Words, errors: NDArray[np.int8], modulus: int) -> None:
+    """See `Kernels.add_errors_into`."""
+    add_signed_into(total, errors.astype(np.int64), 1, modulus)
+
+
+def subtract(a: Words, b: Words, modulus: int, out: Words) -> None:
     """See `Kernels.subtract`."""
-    p = np.uint32(modulus)
-    for left, right, difference in zip(a, b, out, strict=True):
-        np.subtract(left, right, out=difference)
-        np.minimum(difference, difference + p, out=difference)
+    for part in _chunks(len(a)):
+        difference = a[part] - b[part]
+        np.minimum(difference, difference + np.uint32(modulus), out=out[part])
 
 
-def pack(rows: Block, bits: int, words: Words) -> None:
+def pack(rows: Block, bits: int, words: Block) -> None:
     """See `Kernels.pack`."""
     words[:] = 0
     for row in range(WORD_BITS):
@@ -91,7 +93,7 @@ def pack(rows: Block, bits: int, words: Words) -> None:
             words[:, word + 1] |= values >> np.uint32(WORD_BITS - shift)
 
 
-def unpack(words: Words, bits: int, rows: Block) -> int:
+def unpack(words: Block, bits: int, rows: Block) -> int:
     """See `Kernels.unpack`."""
     low = np.uint32((1 << bits) - 1)
     for row in range(WORD_BITS):
@@ -111,20 +113,26 @@ def accept(words: Words, mask: int, modulus: int, out: Words) -> int:
     return len(accepted)
 
 
+def look_up(places: NDArray[np.uint16], table: NDArray[np.int8], out: NDArray[np.int8]) -> None:
+    """See `Kernels.look_up`."""
+    np.take(table, places, out=out)
+
+
 def hash_into(
     residues: Block,
     key: Block,
     roots: Words,
     shoup: Words,
     modulus: int,
-    low: NDArray[np.uint64],
-    high: NDArray[np.uint64],
+    sums: NDArray[np.uint64],
 ) -> None:
     """See `Kernels.hash_into`."""
+    p = np.uint64(modulus)
     for block, factors in zip(residues, key, strict=True):
         products = _forward(block.astype(np.uint64), roots, shoup, modulus) * factors
-        low += (products & _LOW).sum(axis=1)
-        high += (products >> _SHIFT).sum(axis=1)
+        low, high = (products & _LOW).sum(axis=1), (products >> _SHIFT).sum(axis=1)
+        sums += low + (high % p << _SHIFT)
+        sums %= p
 
 
 def _forward(values: _Wide, roots: Words, shoup: Words, modulus: int) -> _Wide:
@@ -141,9 +149,8 @@ def _forward(values: _Wide, roots: Words, shoup: Words, modulus: int) -> _Wide:
     return values
 
 
-def _inverse(
-    values: _Wide, roots: Words, shoup: Words, modulus: int, scale: int, scale_shoup: int
-) -> _Wide:
+def _inverse(values: _Wide, roots: Words, shoup: Words, modulus: int) -> _Wide:
+    """Undo `_forward` but for the factor n."""
     p = np.uint64(modulus)
     parts, span = len(values) // 2, 1
     while parts:
@@ -154,7 +161,11 @@ def _inverse(
         window = slice(parts, 2 * parts)
         right[:] = _times(difference, _column(roots[window]), _column(shoup[window]), modulus)
         parts, span = parts // 2, 2 * span
-    return _times(values, np.uint32(scale), np.uint32(scale_shoup), modulus)
+    return values
+
+
+def _chunks(count: int) -> Iterator[slice]:
+    return (slice(start, start + _CHUNK) for start in range(0, count, _CHUNK))
 
 
 def _column(table: Words) -> Words:

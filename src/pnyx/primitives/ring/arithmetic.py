@@ -21,13 +21,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pnyx.primitives.ring._kernels import LANES, WORD_BITS, Block, Words, kernels
+from pnyx.primitives.ring._choice import kernels
+from pnyx.primitives.ring._kernels import LANES, WORD_BITS, Block, Words
 from pnyx.primitives.ring.packing import pack_residues, packed_bytes, unpack_residues
 
 DEGREE_MIN = 32
 DEGREE_MAX = 1 << 15
-MODULUS_BITS_MAX = 30
-SIGNED_MAX = 1 << 62
+MODULUS_BITS_MIN, MODULUS_BITS_MAX = 27, 30
 
 
 class _Tables(NamedTuple):
@@ -50,8 +50,9 @@ class Ring:
         n, p = self.degree, self.modulus
         if not DEGREE_MIN <= n <= DEGREE_MAX or n & (n - 1):
             raise ValueError(f"the degree must be a power of two, {DEGREE_MIN} to {DEGREE_MAX}")
-        if not 2 < p < 1 << MODULUS_BITS_MAX or p % (2 * n) != 1 or not _is_prime(p):
-            raise ValueError(f"the modulus must be a prime below 2**30 that is 1 modulo {2 * n}")
+        bits = range(MODULUS_BITS_MIN, MODULUS_BITS_MAX + 1)
+        if p.bit_length() not in bits or p % (2 * n) != 1 or not _is_prime(p):
+            raise ValueError(f"the modulus must be a prime of 27 to 30 bits, 1 modulo {2 * n}")
 
     @property
     def packed_block_bytes(self) -> int:
@@ -81,30 +82,48 @@ class Ring:
         return result
 
     def multiply(self, transformed_a: Block, transformed_b: Block) -> Block:
-        """Multiply transforms; a single one [n] stands for itself in every lane."""
-        a, b = self._blocks(transformed_a, transformed_b)
+        """Multiply transforms; a single one [n] stands for itself in every lane of the other."""
+        if transformed_a.ndim == transformed_b.ndim == 1:
+            one = self._in_one_lane(transformed_a)
+            return self.multiply(one, transformed_b)[0, :, 0].copy()
+        a, b = (
+            self._in_every_lane(each, len(other)) if each.ndim == 1 else each
+            for each, other in (
+                (transformed_a, transformed_b),
+                (transformed_b, transformed_a),
+            )
+        )
+        self._check(a, b)
         out = np.empty_like(a)
-        kernels().multiply(a, b, self.modulus, out)
-        return out[0, :, 0].copy() if transformed_a.ndim == transformed_b.ndim == 1 else out
+        kernels().multiply(a.reshape(-1), b.reshape(-1), self.modulus, out.reshape(-1))
+        return out
 
     def subtract(self, a: Block, b: Block) -> Block:
         """Return a - b."""
         self._check(a, b)
         out = np.empty_like(a)
-        kernels().subtract(a, b, self.modulus, out)
+        kernels().subtract(a.reshape(-1), b.reshape(-1), self.modulus, out.reshape(-1))
         return out
 
     def add_into(self, total: Block, block: Block) -> None:
-        """Add a block to a total, in place."""
+        """Add a block to a total, in place, at the speed of the memory."""
         self._check(total, block)
-        kernels().add_into(total, block, self.modulus)
+        kernels().add_into(total.reshape(-1), block.reshape(-1), self.modulus)
 
-    def add_signed_into(self, total: Block, values: NDArray[np.int64]) -> None:
-        """Add signed integers, not reduced, of absolute value below 2^62, to a total in place."""
+    def add_signed_into(self, total: Block, values: NDArray[np.int64], factor: int = 1) -> None:
+        """Add signed integers times a factor, not reduced, to a total, in place.
+
+        The products stay below 2^62 in absolute value.
+        """
         self._check(total)
-        if values.shape != total.shape or values.dtype != np.int64:
-            raise ValueError(f"expected int64 values of shape {total.shape}")
-        kernels().add_signed_into(total, np.ascontiguousarray(values), self.modulus)
+        _check_like(total, values, np.int64)
+        kernels().add_signed_into(total.reshape(-1), values.reshape(-1), factor, self.modulus)
+
+    def add_errors_into(self, total: Block, errors: NDArray[np.int8]) -> None:
+        """Add errors as `gaussian_errors` gives them to a total, in place."""
+        self._check(total)
+        _check_like(total, errors, np.int8)
+        kernels().add_errors_into(total.reshape(-1), errors.reshape(-1), self.modulus)
 
     def mask(self, public: Block, key: Words) -> Block:
         """Return the products, not transformed, of transformed polynomials and a secret key [n].
@@ -113,32 +132,27 @@ class Ring:
         errors that must be added before they leave.
         """
         self._check(public)
-        transformed = self.forward(key)
-        out, (*_, roots, shoup, scale, scale_shoup) = np.empty_like(public), self._tables
+        p, tables = self.modulus, self._tables
+        transformed = self.forward(key).astype(np.uint64) * np.uint64(tables.scale) % np.uint64(p)
+        scaled, out = transformed.astype(np.uint32), np.empty_like(public)
         kernels().mask(
             public,
-            transformed,
-            _shoup(transformed, self.modulus),
-            roots,
-            shoup,
-            self.modulus,
-            scale,
-            scale_shoup,
+            scaled,
+            _shoup(scaled, p),
+            tables.inverse_roots,
+            tables.inverse_roots_shoup,
+            p,
             out,
         )
         return out
 
-    def add_products(
-        self, block: Block, key: Block, low: NDArray[np.uint64], high: NDArray[np.uint64]
-    ) -> None:
-        """Add the products of the transformed block with a transformed key, summed over lanes.
-
-        low, high: [n], the sums of lower and of upper 32 bits, to be reduced at the end as
-        low + 2^32·high. Room for 2^32 products.
-        """
+    def add_products_into(self, sums: NDArray[np.uint64], block: Block, key: Block) -> None:
+        """Add the products of a block, transformed here, and a transformed key, over lanes, to [n]."""
         self._check(block, key)
+        if sums.shape != (self.degree,) or sums.dtype != np.uint64:
+            raise ValueError(f"expected sums [{self.degree}] of uint64")
         tables = self._tables
-        kernels().hash_into(block, key, tables.roots, tables.roots_shoup, self.modulus, low, high)
+        kernels().hash_into(block, key, tables.roots, tables.roots_shoup, self.modulus, sums)
 
     def centred(self, block: Block) -> NDArray[np.int32]:
         """Return the representatives in (-p/2, p/2)."""
@@ -171,22 +185,23 @@ class Ring:
             if block.dtype != np.uint32 or not block.flags.c_contiguous:
                 raise ValueError("blocks are contiguous arrays of uint32")
 
-    def _blocks(self, a: Block, b: Block) -> tuple[Block, Block]:
-        """Spread single polynomials over the lanes of the other's blocks."""
-        shape = next((each.shape for each in (a, b) if each.ndim > 1), (1, self.degree, LANES))
-        spread = [
-            np.broadcast_to(each[:, np.newaxis], shape).copy() if each.ndim == 1 else each
-            for each in (a, b)
-        ]
-        self._check(*spread)
-        return spread[0], spread[1]
-
     def _in_one_lane(self, polynomial: Words) -> Block:
         if polynomial.shape != (self.degree,):
             raise ValueError(f"expected a polynomial [{self.degree}]")
         block = self.zeros(1)
         block[0, :, 0] = polynomial
         return block
+
+    def _in_every_lane(self, polynomial: Words, blocks: int) -> Block:
+        if polynomial.shape != (self.degree,):
+            raise ValueError(f"expected a polynomial [{self.degree}]")
+        shape = (blocks, self.degree, LANES)
+        return np.ascontiguousarray(np.broadcast_to(polynomial[:, np.newaxis], shape))
+
+
+def _check_like(total: Block, values: NDArray[np.signedinteger], dtype: type) -> None:
+    if values.shape != total.shape or values.dtype != dtype or not values.flags.c_contiguous:
+        raise ValueError(f"expected a contiguous array {total.shape} of {dtype.__name__}")
 
 
 @lru_cache(maxsize=32)

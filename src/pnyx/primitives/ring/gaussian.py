@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pnyx.primitives.ring._choice import kernels
 from pnyx.primitives.sampling import Sampler
 
 SIGMA_MAX = 9.0  # 13.5 of them still fit an int8
@@ -54,7 +55,7 @@ def gaussian_errors(
     for start in range(0, len(errors), _CHUNK):
         chunk = errors[start : start + _CHUNK]
         words = np.frombuffer(heads.bytes(_HEAD_BYTES * len(chunk)), dtype="<u2")
-        np.take(table.heads, words, out=chunk)
+        kernels().look_up(words.astype(np.uint16, copy=False), table.heads, chunk)
         for index in np.flatnonzero(chunk == _UNDECIDED):
             tail = int.from_bytes(tails.bytes(_TAIL_BYTES), "little")
             chunk[index] = _look_up(table, int(words[index]) << (_BITS - _HEAD_BITS) | tail)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pnyx.errors import MalformedMessage
-from pnyx.primitives.ring._kernels import LANES, WORD_BITS, Block
+from pnyx.primitives.ring._kernels import LANES, Block
 from pnyx.primitives.ring.arithmetic import Ring
 from pnyx.primitives.ring.packing import pack_residues, packed_bytes, unpack_residues
 from pnyx.primitives.ring.public import expand_public
@@ -31,6 +31,8 @@ RINGS = tuple(Ring(HASH_DEGREE, prime) for prime in HASH_PRIMES)
 
 _PRIMES = np.array(HASH_PRIMES, dtype=np.uint32)[:, np.newaxis]
 _PART_BYTES = packed_bytes(HASH_DEGREE, HASH_PRIMES[0])
+_CHUNK = 8  # pieces hashed at a time: what is expanded or reduced for them fits the cache
+
 DIGEST_BYTES = len(RINGS) * _PART_BYTES
 
 
@@ -68,20 +70,23 @@ class LinearHash:
         if residues.ndim != 3 or residues.shape[2] != LANES:
             raise ValueError(f"expected blocks [blocks, n, {LANES}]")
         pieces = _pieces(residues.shape[1])
-        integers = residues.reshape(-1, HASH_DEGREE, LANES)
+        integers = np.ascontiguousarray(residues).reshape(-1, HASH_DEGREE, LANES)
         if key is not None and key.shape != (len(RINGS), *integers.shape):
             raise ValueError("the key is for other blocks")
-        sums = np.zeros((len(RINGS), 2, HASH_DEGREE), dtype=np.uint64)
-        for index in range(len(integers)):
-            piece = integers[index : index + 1]
+        sums = np.zeros((len(RINGS), HASH_DEGREE), dtype=np.uint64)
+        for start in range(0, len(integers), _CHUNK):
+            chunk = integers[start : start + _CHUNK]
+            largest = int(chunk.max())
+            if largest >= 1 << INTEGER_BITS_MAX:
+                raise ValueError(f"only integers below 2**{INTEGER_BITS_MAX} can be hashed")
             for number, ring in enumerate(RINGS):
                 if key is None:
-                    place = first_block * pieces + index
-                    factors = expand_public(ring, self.seed, 1, place)
+                    place = first_block * pieces + start
+                    factors = expand_public(ring, self.seed, len(chunk), place)
                 else:
-                    factors = key[number, index : index + 1]
-                ring.add_products(_reduced(ring, piece), factors, *sums[number])
-        return np.stack([_folded(*each) for each in zip(RINGS, sums, strict=True)])
+                    factors = key[number, start : start + len(chunk)]
+                ring.add_products_into(sums[number], _reduced(ring, chunk, largest), factors)
+        return sums.astype(np.uint32)
 
     def add(self, a: Digest, b: Digest) -> Digest:
         """Return the hash of the sum of what a and b are hashes of."""
@@ -117,24 +122,13 @@ def _pieces(degree: int) -> int:
     return degree // HASH_DEGREE
 
 
-def _reduced(ring: Ring, integers: NDArray[np.unsignedinteger]) -> Block:
-    """Return one block of integers modulo the prime of a hash ring; checks their size."""
-    largest = int(integers.max())
-    if integers.dtype == np.uint32 and largest < ring.modulus:
+def _reduced(ring: Ring, integers: NDArray[np.unsignedinteger], largest: int) -> Block:
+    """Return integers modulo the prime of a hash ring."""
+    if largest < ring.modulus:
         return integers.astype(np.uint32, copy=False)
-    if largest >= 1 << INTEGER_BITS_MAX:
-        raise ValueError(f"only integers below 2**{INTEGER_BITS_MAX} can be hashed")
-    block = ring.zeros(1)
+    block = ring.zeros(len(integers))
     ring.add_signed_into(block, integers.astype(np.int64))
     return block
-
-
-def _folded(ring: Ring, sums: NDArray[np.uint64]) -> NDArray[np.uint32]:
-    """Reduce sums of lower and of upper halves of products."""
-    p = np.uint64(ring.modulus)
-    low, high = sums % p
-    folded = (low + (high << np.uint64(WORD_BITS))) % p
-    return np.asarray(folded, dtype=np.uint32)
 
 
 def _check(digest: Digest) -> None:

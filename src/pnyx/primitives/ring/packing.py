@@ -9,7 +9,8 @@ vectors of words. Every bit is used: equal values have equal bytes, and the othe
 import numpy as np
 
 from pnyx.errors import MalformedMessage
-from pnyx.primitives.ring._kernels import LANES, WORD_BITS, Block, kernels
+from pnyx.primitives.ring._choice import kernels
+from pnyx.primitives.ring._kernels import LANES, WORD_BITS, Block
 
 _GROUP = WORD_BITS * LANES
 

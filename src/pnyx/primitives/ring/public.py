@@ -8,7 +8,8 @@ a stream of its own, so any part of a long vector can be expanded alone.
 
 import numpy as np
 
-from pnyx.primitives.ring._kernels import LANES, Block, Words, kernels
+from pnyx.primitives.ring._choice import kernels
+from pnyx.primitives.ring._kernels import LANES, Block, Words
 from pnyx.primitives.ring.arithmetic import Ring
 from pnyx.primitives.sampling import Sampler
 
