@@ -1,11 +1,10 @@
-"""The inner loops of sketches: what they compute, and which implementation does.
+"""The inner loops of sketches: what they compute.
 
 Arrays are C-contiguous and of the stated types; callers have checked shapes and sizes. A *code*
-holds a bucket in its lower 12 bits and a sign in bit 12 (1: minus); higher bits mean nothing. So
-tables with one half for each sign need no arithmetic on signs in the loop.
+holds a bucket in its lower 12 bits and a sign in bit 12 (1: minus); higher bits mean nothing.
+Tables have one half for each sign, so that the loops need no arithmetic on signs.
 """
 
-from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 TABLES = 8
 BUCKETS = 1 << 12
 CODES = 2 * BUCKETS
+SMALL_MAX = 1 << 23  # squares of a chunk of such values fit 64 bits
 
 Codes = NDArray[np.uint16]  # [TABLES, n]
 Values = NDArray[np.int32]  # [n]
@@ -22,31 +22,19 @@ Values = NDArray[np.int32]  # [n]
 class Kernels(Protocol):
     """What both implementations offer; they give the same numbers."""
 
-    def energy(self, values: Values) -> int:
-        """Return the sum of squares, or -1 if some value does not lie within ±2^23."""
+    def energy(self, values: Values, /) -> int:
+        """Return the sum of squares, or -1 if some value is not within ±SMALL_MAX."""
 
-    def fold_narrow(self, tables: NDArray[np.int32], codes: Codes, values: Values) -> None:
+    def fold_narrow(self, tables: NDArray[np.int32], codes: Codes, values: Values, /) -> None:
         """Add every value to the place of its code in each of the tables [TABLES, CODES]."""
 
-    def fold_wide(self, tables: NDArray[np.int64], codes: Codes, values: Values) -> None:
+    def fold_wide(self, tables: NDArray[np.int64], codes: Codes, values: Values, /) -> None:
         """As `fold_narrow`, for sums that 32 bits might not hold."""
 
     def unfold(
-        self,
-        tables: NDArray[np.uint32],
-        codes: Codes,
-        modulus: int,
-        out: NDArray[np.uint32],
+        self, tables: NDArray[np.uint32], codes: Codes, modulus: int, out: NDArray[np.uint32], /
     ) -> None:
         """Write, for every column of codes, the sum of its places in the tables, reduced: [n].
 
         tables: [TABLES, CODES], reduced, the modulus below 2^28.
         """
-
-
-@lru_cache(maxsize=1)
-def kernels() -> Kernels:
-    """Return the compiled loops, or the slower ones of numpy where numba cannot be imported."""
-    from pnyx.protocol.aggregation.masked_verification import _kernels_numba
-
-    return _kernels_numba

@@ -1,61 +1,98 @@
-"""The inner loops of sketches, compiled by numba: one thread, exact integers, no fast math."""
+"""The inner loops of sketches, compiled by numba: one thread, no fast-math.
+
+Compiling, caching and testing go as in `primitives.ring`: types are stated, so that nothing is
+compiled after the import, and every function is compared with numpy's.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
+from numba import int32, int64, types, uint16, uint32
 from numpy.typing import NDArray
 
-from pnyx.protocol.aggregation.masked_verification._kernels import CODES, TABLES, Codes, Values
+from pnyx.protocol.aggregation.masked_verification._kernels import (
+    CODES,
+    SMALL_MAX,
+    TABLES,
+    Codes,
+    Values,
+)
 
-_LIMIT = 1 << 23
+if getattr(numba.config, "DISABLE_JIT", False):
+    raise ImportError("numba is told by its settings not to compile")
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-@numba.njit(cache=True)
-def energy(values: Values) -> int:
+def _array(item: Any, dimensions: int, *, readonly: bool = True) -> Any:
+    return types.Array(item, dimensions, "C", readonly=readonly)
+
+
+_CODES = _array(uint16, 2)
+_VALUES = _array(int32, 1)
+
+
+def _compiled(result: Any, *arguments: Any) -> Callable[[_Function], _Function]:
+    """Compile for these types, through the cache where there is one."""
+
+    def decorate(function: _Function) -> _Function:
+        signature = result(*arguments)
+        try:
+            kernel = numba.njit(signature, cache=True)(function)
+        except (OSError, RuntimeError, EOFError, ValueError):
+            kernel = numba.njit(signature)(function)
+        return cast(_Function, kernel)
+
+    return decorate
+
+
+@_compiled(int64, _VALUES)
+def energy(values: Values) -> int:  # pragma: no cover
     """See `Kernels.energy`."""
-    total = np.int64(0)
-    largest = np.int32(0)
-    smallest = np.int32(0)
-    for value in values:
-        total += np.int64(value) * np.int64(value)
-        largest = max(largest, value)
-        smallest = min(smallest, value)
-    if largest > _LIMIT or smallest < -_LIMIT:
-        return -1
-    return total
+    total = int64(0)
+    largest, smallest = int32(0), int32(0)
+    for i in range(len(values)):
+        value = values[i]
+        total += int64(value) * int64(value)
+        largest, smallest = max(largest, value), min(smallest, value)
+    return -1 if largest > SMALL_MAX or smallest < -SMALL_MAX else int(total)
 
 
-@numba.njit(cache=True)
-def fold_narrow(tables: NDArray[np.int32], codes: Codes, values: Values) -> None:
+@_compiled(types.void, _array(int32, 2, readonly=False), _CODES, _VALUES)
+def fold_narrow(
+    tables: NDArray[np.int32], codes: Codes, values: Values
+) -> None:  # pragma: no cover
     """See `Kernels.fold_narrow`."""
     for at in range(TABLES):
-        table = tables[at]
-        row = codes[at]
-        for index in range(values.size):
-            table[row[index] & (CODES - 1)] += values[index]
+        table, row = tables[at], codes[at]
+        for i in range(len(values)):
+            table[row[i] & (CODES - 1)] += values[i]
 
 
-@numba.njit(cache=True)
-def fold_wide(tables: NDArray[np.int64], codes: Codes, values: Values) -> None:
+@_compiled(types.void, _array(int64, 2, readonly=False), _CODES, _VALUES)
+def fold_wide(tables: NDArray[np.int64], codes: Codes, values: Values) -> None:  # pragma: no cover
     """See `Kernels.fold_wide`."""
     for at in range(TABLES):
-        table = tables[at]
-        row = codes[at]
-        for index in range(values.size):
-            table[row[index] & (CODES - 1)] += values[index]
+        table, row = tables[at], codes[at]
+        for i in range(len(values)):
+            table[row[i] & (CODES - 1)] += values[i]
 
 
-@numba.njit(cache=True)
-def unfold(tables: NDArray[np.uint32], codes: Codes, modulus: int, out: NDArray[np.uint32]) -> None:
+@_compiled(types.void, _array(uint32, 2), _CODES, uint32, _array(uint32, 1, readonly=False))
+def unfold(
+    tables: NDArray[np.uint32], codes: Codes, modulus: int, out: NDArray[np.uint32]
+) -> None:  # pragma: no cover
     """See `Kernels.unfold`."""
-    p = np.uint32(modulus)
+    p = uint32(modulus)
     out[:] = 0
     for at in range(TABLES):
-        table = tables[at]
-        row = codes[at]
-        for index in range(out.size):
-            out[index] += table[row[index] & (CODES - 1)]
-    for index in range(out.size):  # TABLES values below p: three conditional subtractions
-        x = out[index]
-        x = min(x, np.uint32(x - 4 * p))
-        x = min(x, np.uint32(x - 2 * p))
-        out[index] = min(x, np.uint32(x - p))
+        table, row = tables[at], codes[at]
+        for i in range(len(out)):
+            out[i] += table[row[i] & (CODES - 1)]
+    for i in range(len(out)):  # eight values below p: min(x, x - p) reduces x < 2p
+        value = out[i]
+        value = min(value, uint32(value - uint32(p << 2)))
+        value = min(value, uint32(value - uint32(p << 1)))
+        out[i] = min(value, uint32(value - p))

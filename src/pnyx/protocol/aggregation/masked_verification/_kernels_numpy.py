@@ -6,15 +6,19 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from pnyx.protocol.aggregation.masked_verification._kernels import CODES, Codes, Values
+from pnyx.protocol.aggregation.masked_verification._kernels import (
+    CODES,
+    SMALL_MAX,
+    Codes,
+    Values,
+)
 
-_LIMIT = 1 << 23
 _CODE_MASK = np.uint16(CODES - 1)
 
 
 def energy(values: Values) -> int:
     """See `Kernels.energy`."""
-    if int(values.max()) > _LIMIT or int(values.min()) < -_LIMIT:
+    if int(values.max()) > SMALL_MAX or int(values.min()) < -SMALL_MAX:
         return -1
     wide = values.astype(np.int64)
     return int(wide @ wide)
@@ -22,14 +26,19 @@ def energy(values: Values) -> int:
 
 def fold_narrow(tables: NDArray[np.int32], codes: Codes, values: Values) -> None:
     """See `Kernels.fold_narrow`."""
-    for table, row in zip(tables, codes, strict=True):
-        table += np.bincount(row & _CODE_MASK, weights=values, minlength=CODES).astype(np.int32)
+    for at, row in enumerate(codes):
+        tables[at] += _folded(row, values).astype(np.int32)
 
 
 def fold_wide(tables: NDArray[np.int64], codes: Codes, values: Values) -> None:
     """See `Kernels.fold_wide`."""
-    for table, row in zip(tables, codes, strict=True):
-        table += np.bincount(row & _CODE_MASK, weights=values, minlength=CODES).astype(np.int64)
+    for at, row in enumerate(codes):
+        tables[at] += _folded(row, values).astype(np.int64)
+
+
+def _folded(row: NDArray[np.uint16], values: Values) -> NDArray[np.float64]:
+    sums = np.bincount(row & _CODE_MASK, weights=values, minlength=CODES)
+    return np.asarray(sums, dtype=np.float64)
 
 
 def unfold(tables: NDArray[np.uint32], codes: Codes, modulus: int, out: NDArray[np.uint32]) -> None:

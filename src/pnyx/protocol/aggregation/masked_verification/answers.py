@@ -5,13 +5,14 @@ z = y - a·s. With c = weights·P·a (`key_weights`), which depends on public da
 answers, per repetition, at its point of three blinded polynomials:
 
     V  degree D        a random combination of all columns: they are shares of degree D
-    L  degree D+l-1    in the ring's field  c·s + κ·(D·a + b) + ρ·(R'X + g)  must sum to κ·P·y + ρ·v,
-                       in the other         ρ·(R'X + g)                     to ρ·v
-    Q  degree 2D       τ₁(Σa² + slack) + τ₂(Σb² + slack) + τ₃Σ(β² - β)      to τ₁T + τ₂T
-                                                                                 (a's T, b's T)
-κ ties the digits to the sketch of the masked vector, ρ is the range step (`aggregation.bounds`), all
-weights are uniform and fixed after everything is committed to. How often that is repeated, and why,
-is `aggregation.bounds.repetitions`: a dealer, a leader and liars choose who answers.
+    L  degree D+l-1    its slots must sum to κ·P·y + ρ·v in the ring's field, where it is
+                       c·s + κ·(D·a + b) + ρ·(R'X + g), and to ρ·v in the other, ρ·(R'X + g)
+    Q  degree 2D       τ₁(Σa² + slack) + τ₂(Σb² + slack) + τ₃Σ(β² - β): its slots must sum to
+                       τ₁ times the threshold of a plus τ₂ times that of b
+
+κ ties the digits to the sketch of the masked vector, ρ is the range step (`aggregation.bounds`).
+All weights are uniform, and drawn when everything is committed to. How often that is repeated, and
+why, is `aggregation.bounds.repetitions`: a dealer, a leader and liars choose who answers.
 
 A member answers **one challenge for a contribution, ever**: a second one opens new functionals of
 the key (tests/adversarial/test_masked_views_reveal_nothing.py).
@@ -47,7 +48,6 @@ from pnyx.protocol.aggregation.verification import FieldShares, slot_basis
 from pnyx.protocol.selection.security import CommitteeSize
 
 _COEFFICIENTS_CACHED = 64
-_HALF_WORD = 32
 RING = Ring(RING_DEGREE, MODULUS)
 
 
@@ -88,29 +88,19 @@ def key_weights(
 ) -> IntVector:
     """c = weights·P·a: what multiplies the key in L, [repetitions, 1024] modulo p₁.
 
-    public: the blocks of a in order, transformed, [1024, LANES] each. For the polynomials a of
-    z = a·s and t of a row of weights·P, Σ_i t_i·(a·s)_i = Σ_i (a*·t)_i·s_i, where a* is a(1/X):
-    it is computed as the mirror image of a times the mirror image of t.
+    public: the blocks of a in order, transformed, [1024, LANES] each. For polynomials a and t, the
+    latter a row of weights·P, Σ_i t_i·(a·s)_i = Σ_i (a*·t)_i·s_i with a* = a(1/X). The transform of
+    a* is that of a in reverse: in the order of `primitives.ring`, 1/ψ^(2r+1) comes n - 1 - i th.
     """
     kappa = weights(claim, challenge, repetitions).kappa
     transposed = Sketch(claim.sketched).transpose(kappa, FIELDS[0])
-    sums = np.zeros((repetitions, 2, RING_DEGREE), dtype=np.uint64)
+    sums = np.zeros((repetitions, RING_DEGREE), dtype=np.uint64)
     for index, block in enumerate(public):
-        rows = transposed.chunk(index).reshape(repetitions, RING_DEGREE, LANES)
-        for row, (low, high) in zip(_mirrored(rows, axis=1), sums, strict=True):
-            RING.add_products(row[np.newaxis], block[np.newaxis], low, high)
-    p = np.uint64(MODULUS)
-    folded = (sums[:, 0] + (sums[:, 1] % p << np.uint64(_HALF_WORD))) % p
-    products = np.stack([RING.inverse(each) for each in folded.astype(np.uint32)])
-    return _mirrored(products, axis=1).astype(np.int64)
-
-
-def _mirrored(polynomials: np.ndarray, axis: int) -> np.ndarray:
-    """f(1/X) modulo X^n + 1, coefficients along an axis: f_0, -f_(n-1), ..., -f_1."""
-    flipped = np.roll(np.flip(polynomials, axis), 1, axis)
-    rest = np.moveaxis(flipped, axis, 0)[1:]
-    np.copyto(rest, np.where(rest, np.uint32(MODULUS) - rest, rest))
-    return flipped
+        mirrored = np.ascontiguousarray(block[np.newaxis, ::-1])
+        rows = transposed.chunk(index).reshape(repetitions, 1, RING_DEGREE, LANES)
+        for row, total in zip(rows, sums, strict=True):
+            RING.add_products_into(total, row, mirrored)
+    return np.stack([RING.inverse(each).astype(np.int64) for each in sums.astype(np.uint32)])
 
 
 def answers(

@@ -2,8 +2,8 @@
 
 A contributor masks z = Δm + e: an update m of integers with ‖m‖₂ <= norm_max, in steps of
 Δ = `scale`, and the errors e of ring-LWE. Write W = Δ·norm_max. The public y = a·s + z and the
-shared key s *define* z modulo p, the smaller than p/2 integers in y - a·s, so neither the errors nor
-s need a proof of their own. What is proven is a statement on a sketch of z:
+shared key s *define* z, as integers below p/2, so neither the errors nor s need a proof of their
+own. What is proven is a statement on a sketch of z:
 
     u = P·z modulo p = D·a + b,   Σa² <= T,   Σb² <= T,   a, b integers      (D: `digit`)
 
@@ -26,15 +26,15 @@ candidates (`aggregation.bounds`: sets of members that may hold different X), le
 vectors with many entries of one size χ² gives 1.76 instead of 2.2. That no z does better, the sums
 being modulo p, is *conjectured*: tests/adversarial tries what is known to defeat other sketches.
 
-**Honest contributors are never rejected**: over a threshold they draw another salt, hence another P.
-A vector of norm W·share passes a draw with probability `passing_probability`: 0.99 at 0.9, where
+**Honest contributors are never rejected**: over a threshold they draw another salt, hence another
+P. A vector of norm W·share passes a draw with probability `passing_probability`: 0.99 at 0.9, where
 updates should be clipped (`clip_max`), 0.5 at 1.
 
-**Sums must not wrap either.** One coordinate of a contribution that passed may be 2.2·W, and a group
-adds up modulo p. `colluding_max` contributors that spend all on one coordinate, and honest ones that
-keep `entry_max` in each, stay below p/2; with W = 2^22, eight that collude pass it. Rounding to
-integers adds noise of norm √(length/6) to an update: where that is more than a quarter of norm_max
-the units are too coarse, and `choose` refuses.
+**Sums must not wrap either.** One coordinate of a contribution that passed may be 2.2·W, and sums
+are taken modulo p. `colluding_max` contributors that spend all on one coordinate, and honest ones
+that keep `entry_max` in each, stay below p/2; with W = 2^22, eight that collude pass it. Rounding
+to integers adds noise of norm √(length/6) to an update: where that is more than a quarter of
+norm_max the units are too coarse, and `choose` refuses.
 """
 
 from functools import lru_cache
@@ -292,7 +292,7 @@ class Layout(msgspec.Struct, frozen=True):
 
     def data(self, field_at: int) -> int:
         """Columns of key, X and mask in a field: all that must be of the sharing's degree."""
-        return self.mask(field_at).stop
+        return self.start(field_at) + self.short + self.digits
 
     def columns(self, field_at: int) -> int:
         """All columns in a field."""

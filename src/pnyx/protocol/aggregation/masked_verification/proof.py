@@ -5,8 +5,9 @@ Given z = Δm + e (`bounds`), the key s under which it is masked, and the root o
 1. share s over the ring's field, and commit to y and the shares: C1 gives the sketch P;
 2. u = P·z over the integers; u = D·a + b. When Σa² or Σb² is over its threshold, draw another salt
    for C1, hence another P. Slack bits say what the thresholds leave;
-3. share X = (a, b, bits) and a Gaussian mask g over *both* fields, and the blinds for one challenge;
-   C2 gives R', and v = R'X + g is published when rejection sampling agrees, else g is drawn anew.
+3. share X = (a, b, bits) and a Gaussian mask g over *both* fields, and the blinds for one
+   challenge; C2 gives R', and v = R'X + g is published when rejection sampling agrees, else g is
+   drawn anew.
 
 Randomness comes from the seed, the context, the key and the vector's root: repeating a call gives
 the same contribution, any other call an independent one. *Neither key nor seed serves twice*, not
@@ -54,7 +55,7 @@ _WORD = "<u4"
 
 
 class Proven(msgspec.Struct, frozen=True):
-    """A proven contribution: what is signed, v, a payload and a proof of its key part per member."""
+    """A proven contribution: what is signed, v, and each member's payload and key proof."""
 
     binding: Binding
     published: bytes
@@ -121,7 +122,7 @@ def short_integers(sketch: IntVector, bounds: MaskedBounds) -> tuple[IntVector, 
 def _publish(
     dealing: "_Dealing", sketched: bytes, short: tuple[IntVector, ...], bounds: MaskedBounds
 ) -> tuple[bytes, bytes]:
-    """Draw masks until v tells nothing of X: three times on average. Root of the payloads, and v."""
+    """Draw masks until v tells nothing of X, three times on average; payloads' root and v."""
     step, packing = bounds.range_step, dealing.size.packing
     flat = np.concatenate([to_slots(row, packing) for row in short], axis=1).reshape(-1)
     while True:

@@ -29,13 +29,13 @@ from pnyx.primitives.hashing import digest
 from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.aggregation.bounds import ROWS
 from pnyx.protocol.aggregation.encoding import IntVector
+from pnyx.protocol.aggregation.masked_verification._choice import kernels
 from pnyx.protocol.aggregation.masked_verification._kernels import (
     BUCKETS,
     CODES,
     TABLES,
     Codes,
     Values,
-    kernels,
 )
 from pnyx.protocol.aggregation.masked_verification.bounds import BLOCK
 
@@ -88,7 +88,10 @@ class Sketch:
     def transpose(self, weights: IntVector, field: PrimeField) -> "Transposed":
         """Prepare weights·P modulo the field's prime, for weights [n, 256] in the field."""
         signed = np.concatenate([weights, field.negate(weights)], axis=1)  # [n, 2·ROWS]
-        buckets = field.reduce(sum(signed[:, rows] for rows in self._rows))  # [n, buckets]
+        total = np.zeros((len(weights), TABLES * BUCKETS), dtype=np.int64)
+        for rows in self._rows:
+            total += signed[:, rows]
+        buckets = field.reduce(total)
         by_table = buckets.reshape(-1, TABLES, BUCKETS)
         both = np.concatenate([by_table, field.negate(by_table)], axis=2)
         return Transposed(self, both.astype(np.uint32), field.modulus)

@@ -109,8 +109,8 @@ def _verdict(holds: NDArray[np.bool_], off: frozenset[int]) -> Verdict:
     ring, other = holds
     if not other[0].all():
         return Verdict(accepted=False, rule=Rule.RANGE, off=off)
-    if not ring[0].all():
-        return Verdict(accepted=False, rule=Rule.LINK, off=off)
     if not holds[:, 1].all():
         return Verdict(accepted=False, rule=Rule.BOUND, off=off)
+    if not ring[0].all():
+        return Verdict(accepted=False, rule=Rule.LINK, off=off)
     return Verdict(accepted=True, off=off)
