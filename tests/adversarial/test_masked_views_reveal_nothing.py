@@ -223,7 +223,7 @@ def blinds():
 
 
 def test_every_answer_is_blinded():
-    """By a polynomial of the full degree; slots of L and Q blinds sum to zero, those of V do not."""
+    """By a polynomial of full degree; slots of L and Q blinds sum to zero, those of V do not."""
     members = range(SIZES[0].size)
     for check, code, added in blinds():
         assert added.all()
