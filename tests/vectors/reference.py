@@ -9,7 +9,9 @@ holds a single fault and must be refused: with that error, or with the answer "n
 """
 
 import json
+from fractions import Fraction
 from hashlib import sha256
+from math import ceil
 from pathlib import Path
 
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -388,6 +390,191 @@ def envelope_vectors():
     }
 
 
+class Ring:
+    """Z_p[X]/(X^n + 1): lanes of 32 polynomials side by side, [n][32]."""
+
+    def __init__(self, n: int, p: int) -> None:
+        generator = 2
+        while pow(generator, (p - 1) // 2, p) == 1:
+            generator += 1
+        self.n, self.p = n, p
+        self.root = pow(generator, (p - 1) // (2 * n), p)
+        self.powers = [pow(self.root, exponent, p) for exponent in range(2 * n)]
+
+    def values(self, terms: dict[int, int]) -> list[int]:
+        """The polynomial of these coefficients at every root, in bit-reversed order."""
+        found = []
+        for place in range(self.n):
+            odd = 2 * int(format(place, "b").zfill(self.n.bit_length() - 1)[::-1], 2) + 1
+            products = (c * self.powers[odd * i % (2 * self.n)] for i, c in terms.items())
+            found.append(sum(products) % self.p)
+        return found
+
+    def product(self, a: list[int], b: list[int]) -> list[int]:
+        result = [0] * self.n
+        for i, x in enumerate(a):
+            for j, y in enumerate(b):
+                result[(i + j) % self.n] += x * y if i + j < self.n else -x * y
+        return [value % self.p for value in result]
+
+    def packed(self, rows: list[list[int]]) -> bytes:
+        """32 values of a lane are one little-endian number; its words alternate with the lanes'."""
+        bits, result = self.p.bit_length(), b""
+        for start in range(0, len(rows), 32):
+            columns = zip(*rows[start : start + 32], strict=True)
+            numbers = [sum(v << bits * i for i, v in enumerate(column)) for column in columns]
+            for word in range(bits):
+                for number in numbers:
+                    result += (number >> 32 * word & 0xFFFFFFFF).to_bytes(4, "little")
+        return result
+
+    def public(self, seed: bytes, block: int) -> list[list[int]]:
+        stream = Stream(seed, f"ring/public/{self.n}/{self.p}/{block}")
+        return stream.matrix(self.p, self.n, 32)
+
+
+def words_hash(rows: list[list[int]]) -> str:
+    """SHA-256 of the rows as little-endian words of 4 bytes."""
+    return sha256(b"".join(v.to_bytes(4, "little") for row in rows for v in row)).hexdigest()
+
+
+def exponential(exponent: Fraction) -> int:
+    """exp(-exponent)·2^300, within 2^60: the power series of a small part, squared up."""
+    x, unit = exponent / 4096, 1 << 300
+    term, total, count = unit, unit, 0
+    while term:
+        count += 1
+        term = term * x.numerator // (x.denominator * count)
+        total += -term if count % 2 else term
+    for _ in range(12):
+        total = total * total >> 300
+    return total
+
+
+def gaussian_table(sigma: float) -> list[int]:
+    """P(X <= k)·2^128 for k from -ceil(13.5 sigma) on, rounded."""
+    end = ceil(Fraction(27, 2) * Fraction(sigma))
+    weights = [
+        exponential(Fraction(k * k) / (2 * Fraction(sigma) ** 2)) for k in range(-end, end + 1)
+    ]
+    total, running, table = sum(weights), 0, []
+    for weight in weights[:-1]:
+        running += weight
+        table.append(((running << 129) + total) // (2 * total))
+    return table
+
+
+def gaussian(seed: bytes, sigma: float, count: int, domain: str) -> tuple[list[int], int]:
+    """Errors, and how many of them needed their tail."""
+    heads, tails = Stream(seed, f"{domain}/heads"), Stream(seed, f"{domain}/tails")
+    table, errors, used = gaussian_table(sigma), [], 0
+    undecided = {entry >> 112 for entry in table}
+    for _ in range(count):
+        draw = int.from_bytes(heads.bytes(2), "little")
+        tail = 0
+        if draw in undecided:
+            tail = int.from_bytes(tails.bytes(14), "little")
+            used += 1
+        draw = draw << 112 | tail
+        errors.append(sum(entry <= draw for entry in table) - len(table) // 2)
+    return errors, used
+
+
+HASH_PRIMES = (1073707009, 1073698817, 1073692673)
+
+
+def linear_hash(seed: bytes, terms: dict[tuple[int, int, int], int]) -> list[list[int]]:
+    """Of a vector that is zero but for some places (block, coefficient, lane)."""
+    parts = []
+    for p in HASH_PRIMES:
+        ring, part = Ring(1024, p), [0] * 1024
+        for block in {place[0] for place in terms}:
+            key = ring.public(seed, block)
+            for lane in {place[2] for place in terms if place[0] == block}:
+                polynomial = {i: c for (b, i, at), c in terms.items() if (b, at) == (block, lane)}
+                values = ring.values(polynomial)
+                part = [
+                    (x + row[lane] * y) % p for x, row, y in zip(part, key, values, strict=True)
+                ]
+        parts.append(part)
+    return parts
+
+
+def ring_cases(stream: Stream):
+    for n, p in ((32, P1), (64, P2), (32, 67109633), (32, HASH_PRIMES[0])):
+        ring = Ring(n, p)
+        a, key = stream.field_elements(p, n), stream.field_elements(p, n)
+        a[:3] = 0, 1, p - 1
+        public = ring.public(SEED, 7)
+        packed = ring.packed(public)
+        yield {
+            "degree": n,
+            "modulus": p,
+            "root": ring.root,
+            "polynomial": a,
+            "key": key,
+            "transform": ring.values(dict(enumerate(a))),
+            "product": ring.product(a, key),
+            "public_seed": SEED.hex(),
+            "public_block": 7,
+            "public_first_row": public[0],
+            "public_sha256": words_hash(public),
+            "packed_start": packed[:128].hex(),
+            "packed_sha256": sha256(packed).hexdigest(),
+        }
+
+
+def ring_vectors():
+    stream = Stream(SEED, "vectors/ring")
+    cases = list(ring_cases(stream))
+    small = Ring(32, P1)
+    wrong = {"degree": small.n, "modulus": small.p, "error": "MalformedMessage"}
+    zeros = bytes(small.n * 32 * 27 // 8).hex()
+
+    def altered(row: int, lane: int, value: int) -> str:
+        rows = [[0] * 32 for _ in range(small.n)]
+        rows[row][lane] = value
+        return small.packed(rows).hex()
+
+    errors = []
+    for sigma, count in ((4.5, 20_000), (3.18, 5_000), (0.5, 1_000)):
+        drawn, used = gaussian(SEED, sigma, count, "vectors")
+        errors.append(
+            {
+                "seed": SEED.hex(),
+                "sigma": sigma,
+                "domain": "vectors",
+                "count": count,
+                "tails_used": used,
+                "first": drawn[:64],
+                "sha256": sha256(bytes(each % 256 for each in drawn)).hexdigest(),
+            }
+        )
+    places = [(0, 0, 0), (0, 1023, 31), (0, 5, 0), (1, 77, 3), (1, 78, 3), (1, 1023, 12)]
+    terms = dict(zip(places, [1, P1 - 1, 2**35 - 1, *stream.field_elements(P1, 3)], strict=True))
+    digest = linear_hash(SEED, terms)
+    return {
+        "rings": cases,
+        "errors": errors,
+        "linear_hashes": [
+            {
+                "seed": SEED.hex(),
+                "blocks": 2,
+                "terms": [[*place, value] for place, value in terms.items()],
+                "first": [part[:8] for part in digest],
+                "sha256": words_hash(digest),
+            }
+        ],
+        "unpack_refused": [
+            wrong | {"fault": "a byte short", "data": zeros[:-2]},
+            wrong | {"fault": "a byte too many", "data": zeros + "00"},
+            wrong | {"fault": "nothing", "data": ""},
+            wrong | {"fault": "the modulus itself", "data": altered(0, 0, small.p)},
+            wrong | {"fault": "all bits of the last set", "data": altered(31, 31, 2**27 - 1)},
+        ],
+    }
+
+
 def vectors():
     return {
         "hashing": hashing_vectors(),
@@ -397,6 +584,7 @@ def vectors():
         "sampling": sampling_vectors(),
         "signature": signature_vectors(),
         "envelope": envelope_vectors(),
+        "ring": ring_vectors(),
     }
 
 

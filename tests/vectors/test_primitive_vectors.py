@@ -2,6 +2,7 @@
 
 import json
 import runpy
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ from pnyx import errors
 from pnyx.primitives.envelope import EnvelopeKey, open_envelope
 from pnyx.primitives.field import PRIMES, PrimeField, crt_centred
 from pnyx.primitives.hashing import digest, merkle_proofs, merkle_root, verify_merkle_proof
+from pnyx.primitives.ring import LANES, LinearHash, Ring, expand_public, gaussian_errors
 from pnyx.primitives.sampling import Sampler
 from pnyx.primitives.sharing import PackedSharing, decode
 from pnyx.primitives.signature import SigningKey, verify
 
 FOLDER = Path(__file__).parent
-NAMES = ["hashing", "merkle", "field", "sharing", "sampling", "signature", "envelope"]
+NAMES = ["hashing", "merkle", "field", "sharing", "sampling", "signature", "envelope", "ring"]
 
 
 def load(name: str, group: str) -> Any:
@@ -168,3 +170,55 @@ def test_envelopes() -> None:
 def test_refused_envelopes(case: dict[str, Any]) -> None:
     with pytest.raises(getattr(errors, case["error"])):
         open_case(case)
+
+
+def words(rows: Any) -> Any:
+    return np.array(rows, dtype=np.uint32)
+
+
+def words_hash(block: Any) -> str:
+    return sha256(block.astype("<u4").tobytes()).hexdigest()
+
+
+@pytest.mark.parametrize("case", load("ring", "rings"), ids=lambda case: str(case["modulus"]))
+def test_rings(case: dict[str, Any]) -> None:
+    ring = Ring(case["degree"], case["modulus"])
+    polynomial, key = words(case["polynomial"]), words(case["key"])
+    transformed = ring.forward(polynomial)
+    assert transformed.tolist() == case["transform"]
+    assert ring.inverse(transformed).tolist() == case["polynomial"]
+    public = ring.zeros(1)
+    public[0, :, 5] = transformed
+    assert ring.mask(public, key)[0, :, 5].tolist() == case["product"]
+    seed = bytes.fromhex(case["public_seed"])
+    expanded = expand_public(ring, seed, 1, first_block=case["public_block"])
+    assert expanded[0, 0].tolist() == case["public_first_row"]
+    assert words_hash(expanded) == case["public_sha256"]
+    packed = ring.pack(expanded)
+    assert packed[:128].hex() == case["packed_start"]
+    assert sha256(packed).hexdigest() == case["packed_sha256"]
+    assert np.array_equal(ring.unpack(packed, 1), expanded)
+
+
+@pytest.mark.parametrize("case", load("ring", "unpack_refused"), ids=fault)
+def test_refused_blocks(case: dict[str, Any]) -> None:
+    with pytest.raises(getattr(errors, case["error"])):
+        Ring(case["degree"], case["modulus"]).unpack(bytes.fromhex(case["data"]), 1)
+
+
+def test_gaussian_errors() -> None:
+    for case in load("ring", "errors"):
+        seed = bytes.fromhex(case["seed"])
+        drawn = gaussian_errors(seed, case["sigma"], case["count"], case["domain"])
+        assert drawn[: len(case["first"])].tolist() == case["first"]
+        assert sha256(drawn.tobytes()).hexdigest() == case["sha256"]
+
+
+def test_linear_hashes() -> None:
+    for case in load("ring", "linear_hashes"):
+        vector = np.zeros((case["blocks"], 1024, LANES), dtype=np.uint64)
+        for block, coefficient, lane, value in case["terms"]:
+            vector[block, coefficient, lane] = value
+        digest = LinearHash(bytes.fromhex(case["seed"])).digest(vector)
+        assert digest[:, :8].tolist() == case["first"]
+        assert words_hash(digest) == case["sha256"]

@@ -4,19 +4,21 @@
     public       the public polynomials of a round, expanded from a seed
     gaussian     errors drawn exactly from a discrete Gaussian
     linear_hash  `LinearHash`: the hash of a sum is the sum of the hashes
+    packing      residues as bits
 
 Polynomials travel in blocks: uint32 arrays [blocks, n, LANES], coefficient i of polynomial l of
 block b at [b, i, l]. The innermost loop then runs over LANES equal steps without a branch, which
 compilers turn into vector instructions.
 
-Two implementations of the loops give the same bytes, one compiled by numba and one in numpy;
-`_kernels` chooses at first use. Neither is constant-time.
+Two implementations of the loops give the same bytes, one compiled by numba and one in numpy, ten
+times slower; `_choice` decides at first use. Neither is constant-time.
 """
 
+from pnyx.primitives.ring._choice import implementation
 from pnyx.primitives.ring._kernels import LANES
 from pnyx.primitives.ring.arithmetic import Ring
 from pnyx.primitives.ring.gaussian import gaussian_errors
 from pnyx.primitives.ring.linear_hash import LinearHash
 from pnyx.primitives.ring.public import expand_public
 
-__all__ = ["LANES", "LinearHash", "Ring", "expand_public", "gaussian_errors"]
+__all__ = ["LANES", "LinearHash", "Ring", "expand_public", "gaussian_errors", "implementation"]

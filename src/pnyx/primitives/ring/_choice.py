@@ -19,3 +19,12 @@ def kernels() -> Kernels:
     except ImportError:
         return _kernels_numpy
     return _kernels_numba
+
+
+def implementation() -> str:
+    """Load the loops, unless they are, and name them: "numba" or "numpy".
+
+    To call before forking or confining a process that will need them: compiling for the first time
+    takes seconds, and a confined process cannot load them any more.
+    """
+    return "numpy" if kernels() is _kernels_numpy else "numba"

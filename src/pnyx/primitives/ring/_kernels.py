@@ -70,11 +70,11 @@ class Kernels(Protocol):
     def subtract(self, a: Words, b: Words, modulus: int, out: Words, /) -> None:
         """Write the element-wise differences."""
 
-    def pack(self, rows: Block, bits: int, words: Block, /) -> None:
+    def pack(self, rows: Block, bits: int, words: Block, /) -> int:
         """Pack [groups, 32, LANES] values below 2^bits into [groups, bits, LANES] words.
 
         Bit j of value r of a lane is bit bits·r + j of the lane's column of words, taken as one
-        little-endian number; bits is from 16 to 31.
+        little-endian number; bits is from 16 to 31. Returns the largest value.
         """
 
     def unpack(self, words: Block, bits: int, rows: Block, /) -> int:

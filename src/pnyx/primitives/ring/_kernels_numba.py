@@ -1,14 +1,17 @@
 """The inner loops of ring arithmetic, compiled by numba: one thread, no fast-math.
 
 Importing this module compiles, or takes from numba's cache (beside this file, or in the user's
-cache folder) what an earlier process compiled: 0.1 s instead of several. Where neither folder can
-be written, or the cache is damaged, the loops are compiled in memory. All types are stated, so
+cache folder) what an earlier process compiled: half a second instead of seven. Where neither folder
+can be written, or the cache is damaged, the loops are compiled in memory. All types are stated, so
 nothing is compiled later, in a process that may have been confined since.
 
 Words are uint32 and wrap around; numba computes with 64 bits unless told otherwise, hence the many
 casts. min(x, x - p) reduces x < 2p, because x - p wraps around to a huge number where x < p. Inside
-a transform values stay below 4p, as in Harvey (2014), algorithms 2 and 3. The loops over lanes have
-a constant number of steps and no branch, so that LLVM turns them into vector instructions.
+a transform values stay below 4p, as in Harvey (2014), algorithms 2 and 3.
+
+The loops over lanes have no branch, so that LLVM turns them into vector instructions. The two
+butterflies are told the number of lanes; shorter loops must read it from the array, for LLVM would
+unroll them before it looks for vectors, and then finds none (measured: 5 times slower).
 
 Compiled code cannot be traced for coverage; every function is compared with numpy's in tests.
 """
@@ -29,6 +32,7 @@ if getattr(numba.config, "DISABLE_JIT", False):
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _LOW = 0xFFFFFFFF
+_TRIED = 128
 
 
 def _array(item: Any, dimensions: int, *, readonly: bool = True) -> Any:
@@ -37,7 +41,7 @@ def _array(item: Any, dimensions: int, *, readonly: bool = True) -> Any:
 
 _READ_1, _WRITE_1 = _array(uint32, 1), _array(uint32, 1, readonly=False)
 _READ_3, _WRITE_3 = _array(uint32, 3), _array(uint32, 3, readonly=False)
-_WRITE_2 = _array(uint32, 2, readonly=False)
+_READ_2, _WRITE_2 = _array(uint32, 2), _array(uint32, 2, readonly=False)
 _WIDE = _array(uint64, 1, readonly=False)
 
 
@@ -48,7 +52,7 @@ def _compiled(result: Any, *arguments: Any) -> Callable[[_Function], _Function]:
         signature = result(*arguments)
         try:
             kernel = numba.njit(signature, cache=True)(function)
-        except (OSError, RuntimeError, EOFError, ValueError):
+        except Exception:  # noqa: BLE001  a damaged cache raises anything; without it we see
             kernel = numba.njit(signature)(function)
         return cast(_Function, kernel)
 
@@ -109,7 +113,7 @@ def forward(blocks: Block, roots: Words, shoup: Words, modulus: int) -> None:  #
         values = blocks[index]
         _forward(values, roots, shoup, p)
         for row in range(len(values)):
-            for lane in range(LANES):
+            for lane in range(values.shape[1]):
                 value = values[row, lane]
                 value = min(value, uint32(value - twice))
                 values[row, lane] = min(value, uint32(value - p))
@@ -125,7 +129,7 @@ def inverse(
         values = blocks[index]
         _inverse(values, roots, shoup, p)
         for row in range(len(values)):
-            for lane in range(LANES):
+            for lane in range(values.shape[1]):
                 value = _times(values[row, lane], scale, scale_shoup, p)
                 values[row, lane] = min(value, uint32(value - p))
 
@@ -146,11 +150,11 @@ def mask(
         block, values = public[index], out[index]
         for row in range(len(values)):
             factor, quotient = key[row], key_shoup[row]
-            for lane in range(LANES):
+            for lane in range(values.shape[1]):
                 values[row, lane] = _times(block[row, lane], factor, quotient, p)
         _inverse(values, roots, shoup, p)
         for row in range(len(values)):
-            for lane in range(LANES):
+            for lane in range(values.shape[1]):
                 value = values[row, lane]
                 values[row, lane] = min(value, uint32(value - p))
 
@@ -222,26 +226,33 @@ def subtract(a: Words, b: Words, modulus: int, out: Words) -> None:  # pragma: n
         out[i] = min(value, uint32(value + p))
 
 
-@_compiled(types.void, _READ_3, int64, _WRITE_3)
-def pack(rows: Block, bits: int, words: Words) -> None:  # pragma: no cover
+@_compiled(uint32, _READ_3, int64, _WRITE_3)
+def pack(rows: Block, bits: int, words: Block) -> int:  # pragma: no cover
     """See `Kernels.pack`."""
+    largest = uint32(0)
     for group in range(len(rows)):
         values, packed = rows[group], words[group]
         for row in range(WORD_BITS):
             word, shift = (bits * row) // WORD_BITS, uint32((bits * row) % WORD_BITS)
             if shift == 0:
-                for lane in range(LANES):
-                    packed[word, lane] = values[row, lane]
-            else:
-                for lane in range(LANES):
-                    packed[word, lane] |= uint32(values[row, lane] << shift)
+                packed[word, :] = 0
             if shift + bits > WORD_BITS:
-                for lane in range(LANES):
-                    packed[word + 1, lane] = values[row, lane] >> uint32(WORD_BITS - shift)
+                rest = uint32(WORD_BITS - shift)
+                for lane in range(values.shape[1]):
+                    value = values[row, lane]
+                    largest = max(largest, value)
+                    packed[word, lane] |= uint32(value << shift)
+                    packed[word + 1, lane] = value >> rest
+            else:
+                for lane in range(values.shape[1]):
+                    value = values[row, lane]
+                    largest = max(largest, value)
+                    packed[word, lane] |= uint32(value << shift)
+    return int(largest)
 
 
 @_compiled(uint32, _READ_3, int64, _WRITE_3)
-def unpack(words: Words, bits: int, rows: Block) -> int:  # pragma: no cover
+def unpack(words: Block, bits: int, rows: Block) -> int:  # pragma: no cover
     """See `Kernels.unpack`."""
     low = uint32((1 << bits) - 1)
     largest = uint32(0)
@@ -251,75 +262,74 @@ def unpack(words: Words, bits: int, rows: Block) -> int:  # pragma: no cover
             word, shift = (bits * row) // WORD_BITS, uint32((bits * row) % WORD_BITS)
             if shift + bits > WORD_BITS:
                 rest = uint32(WORD_BITS - shift)
-                for lane in range(LANES):
-                    value = packed[word, lane] >> shift
-                    value |= uint32(packed[word + 1, lane] << rest)
-                    values[row, lane] = value & low
+                for lane in range(values.shape[1]):
+                    value = packed[word, lane] >> shift | uint32(packed[word + 1, lane] << rest)
+                    value = uint32(value & low)
+                    largest = max(largest, value)
+                    values[row, lane] = value
             else:
-                for lane in range(LANES):
-                    values[row, lane] = (packed[word, lane] >> shift) & low
-            for lane in range(LANES):
-                largest = max(largest, values[row, lane])
+                for lane in range(values.shape[1]):
+                    value = uint32((packed[word, lane] >> shift) & low)
+                    largest = max(largest, value)
+                    values[row, lane] = value
     return int(largest)
-
-
-@_compiled(int64, _READ_1, int64, int64, uint32, uint32, _WRITE_1, int64)
-def _accept_some(
-    words: Any, start: Any, stop: Any, mask: Any, modulus: Any, out: Any, filled: Any
-) -> Any:  # pragma: no cover
-    for i in range(start, stop):
-        word = words[i] & mask
-        if word < modulus:
-            out[filled] = word
-            filled += 1
-    return filled
 
 
 @_compiled(int64, _READ_1, uint32, uint32, _WRITE_1)
 def accept(words: Words, mask: int, modulus: int, out: Words) -> int:  # pragma: no cover
-    """See `Kernels.accept`. Nearly all words pass, so 32 at a time are tried first."""
+    """See `Kernels.accept`. Nearly all words pass, so many at a time are tried first."""
     filled = 0
-    whole = len(words) - len(words) % LANES
-    for start in range(0, whole, LANES):
+    for start in range(0, len(words), _TRIED):
+        tried = words[start : start + _TRIED]
+        room = out[filled : filled + len(tried)]
         largest = uint32(0)
-        for lane in range(LANES):
-            word = words[start + lane] & mask
-            out[filled + lane] = word
+        for i in range(len(tried)):
+            word = tried[i] & mask
+            room[i] = word
             largest = max(largest, word)
         if largest < modulus:
-            filled += LANES
+            filled += len(tried)
         else:
-            filled = _accept_some(words, start, start + LANES, mask, modulus, out, filled)
-    return _accept_some(words, whole, len(words), mask, modulus, out, filled)
+            for i in range(len(tried)):
+                word = tried[i] & mask
+                if word < modulus:
+                    out[filled] = word
+                    filled += 1
+    return filled
+
+
+@_compiled(types.void, _READ_2, _READ_2, _WIDE, _WIDE)
+def _add_products(values: Any, key: Any, low: Any, high: Any) -> None:  # pragma: no cover
+    """Add products over lanes, in halves: values below 2^32 times keys below 2^30."""
+    half = values.shape[1] // 2
+    for row in range(len(values)):
+        factors, lanes = key[row], values[row]
+        lower, upper = uint64(0), uint64(0)
+        for lane in range(half):
+            other = lane + half
+            two = uint64(factors[lane]) * uint64(lanes[lane])
+            two += uint64(factors[other]) * uint64(lanes[other])
+            lower += two & uint64(_LOW)
+            upper += two >> uint64(WORD_BITS)
+        low[row] += lower
+        high[row] += upper
 
 
 @_compiled(types.void, _READ_3, _READ_3, _READ_1, _READ_1, uint32, _WIDE)
 def hash_into(
     residues: Block, key: Block, roots: Words, shoup: Words, modulus: int, sums: NDArray[np.uint64]
 ) -> None:  # pragma: no cover
-    """See `Kernels.hash_into`.
-
-    Transforms stay below 4p < 2^32 and keys below 2^30: four products fit 64 bits.
-    """
+    """See `Kernels.hash_into`."""
     p = uint64(modulus)
-    quarter = LANES // 4
     low, high = np.zeros(len(sums), dtype=np.uint64), np.zeros(len(sums), dtype=np.uint64)
-    values = np.empty((len(sums), LANES), dtype=np.uint32)
+    values = np.empty((len(sums), residues.shape[2]), dtype=np.uint32)
     for index in range(len(residues)):
-        values[:] = residues[index]
+        block = residues[index]
+        for row in range(len(values)):
+            for lane in range(values.shape[1]):
+                values[row, lane] = block[row, lane]
         _forward(values, roots, shoup, modulus)
-        for row in range(len(sums)):
-            factors, lanes = key[index, row], values[row]
-            lower, upper = uint64(0), uint64(0)
-            for lane in range(quarter):
-                four = uint64(0)
-                for part in range(4):
-                    place = part * quarter + lane
-                    four += uint64(factors[place]) * uint64(lanes[place])
-                lower += four & uint64(_LOW)
-                upper += four >> uint64(WORD_BITS)
-            low[row] += lower
-            high[row] += upper
+        _add_products(values, key[index], low, high)
     for row in range(len(sums)):
         folded = low[row] % p + ((high[row] % p) << uint64(WORD_BITS)) + sums[row]
         sums[row] = folded % p

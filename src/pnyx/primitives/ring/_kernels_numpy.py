@@ -82,7 +82,7 @@ def subtract(a: Words, b: Words, modulus: int, out: Words) -> None:
         np.minimum(difference, difference + np.uint32(modulus), out=out[part])
 
 
-def pack(rows: Block, bits: int, words: Block) -> None:
+def pack(rows: Block, bits: int, words: Block) -> int:
     """See `Kernels.pack`."""
     words[:] = 0
     for row in range(WORD_BITS):
@@ -91,6 +91,7 @@ def pack(rows: Block, bits: int, words: Block) -> None:
         words[:, word] |= values << np.uint32(shift)
         if shift + bits > WORD_BITS:
             words[:, word + 1] |= values >> np.uint32(WORD_BITS - shift)
+    return int(rows.max(initial=0))
 
 
 def unpack(words: Block, bits: int, rows: Block) -> int:

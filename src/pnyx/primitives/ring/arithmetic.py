@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pnyx.primitives.ring._choice import kernels
+from pnyx.primitives.ring import _choice
 from pnyx.primitives.ring._kernels import LANES, WORD_BITS, Block, Words
 from pnyx.primitives.ring.packing import pack_residues, packed_bytes, unpack_residues
 
@@ -69,7 +69,7 @@ class Ring:
             return self.forward(self._in_one_lane(block))[0, :, 0].copy()
         self._check(block)
         result, tables = block.copy(), self._tables
-        kernels().forward(result, tables.roots, tables.roots_shoup, self.modulus)
+        _choice.kernels().forward(result, tables.roots, tables.roots_shoup, self.modulus)
         return result
 
     def inverse(self, block: Block) -> Block:
@@ -78,7 +78,7 @@ class Ring:
             return self.inverse(self._in_one_lane(block))[0, :, 0].copy()
         self._check(block)
         result, (*_, roots, shoup, scale, scale_shoup) = block.copy(), self._tables
-        kernels().inverse(result, roots, shoup, self.modulus, scale, scale_shoup)
+        _choice.kernels().inverse(result, roots, shoup, self.modulus, scale, scale_shoup)
         return result
 
     def multiply(self, transformed_a: Block, transformed_b: Block) -> Block:
@@ -88,27 +88,24 @@ class Ring:
             return self.multiply(one, transformed_b)[0, :, 0].copy()
         a, b = (
             self._in_every_lane(each, len(other)) if each.ndim == 1 else each
-            for each, other in (
-                (transformed_a, transformed_b),
-                (transformed_b, transformed_a),
-            )
+            for each, other in ((transformed_a, transformed_b), (transformed_b, transformed_a))
         )
         self._check(a, b)
         out = np.empty_like(a)
-        kernels().multiply(a.reshape(-1), b.reshape(-1), self.modulus, out.reshape(-1))
+        _choice.kernels().multiply(a.reshape(-1), b.reshape(-1), self.modulus, out.reshape(-1))
         return out
 
     def subtract(self, a: Block, b: Block) -> Block:
         """Return a - b."""
         self._check(a, b)
         out = np.empty_like(a)
-        kernels().subtract(a.reshape(-1), b.reshape(-1), self.modulus, out.reshape(-1))
+        _choice.kernels().subtract(a.reshape(-1), b.reshape(-1), self.modulus, out.reshape(-1))
         return out
 
     def add_into(self, total: Block, block: Block) -> None:
         """Add a block to a total, in place, at the speed of the memory."""
         self._check(total, block)
-        kernels().add_into(total.reshape(-1), block.reshape(-1), self.modulus)
+        _choice.kernels().add_into(total.reshape(-1), block.reshape(-1), self.modulus)
 
     def add_signed_into(self, total: Block, values: NDArray[np.int64], factor: int = 1) -> None:
         """Add signed integers times a factor, not reduced, to a total, in place.
@@ -117,25 +114,29 @@ class Ring:
         """
         self._check(total)
         _check_like(total, values, np.int64)
-        kernels().add_signed_into(total.reshape(-1), values.reshape(-1), factor, self.modulus)
+        _choice.kernels().add_signed_into(
+            total.reshape(-1), values.reshape(-1), factor, self.modulus
+        )
 
     def add_errors_into(self, total: Block, errors: NDArray[np.int8]) -> None:
         """Add errors as `gaussian_errors` gives them to a total, in place."""
         self._check(total)
         _check_like(total, errors, np.int8)
-        kernels().add_errors_into(total.reshape(-1), errors.reshape(-1), self.modulus)
+        _choice.kernels().add_errors_into(total.reshape(-1), errors.reshape(-1), self.modulus)
 
     def mask(self, public: Block, key: Words) -> Block:
         """Return the products, not transformed, of transformed polynomials and a secret key [n].
 
-        They are uniform to whoever knows neither the key nor, under the ring-LWE assumption, the
-        errors that must be added before they leave.
+        The same as inverse(multiply(public, forward(key))), in one pass.
+
+        Under the ring-LWE assumption the masks look uniform once errors are added, and no sooner:
+        as they are, they give the key away.
         """
         self._check(public)
         p, tables = self.modulus, self._tables
         transformed = self.forward(key).astype(np.uint64) * np.uint64(tables.scale) % np.uint64(p)
         scaled, out = transformed.astype(np.uint32), np.empty_like(public)
-        kernels().mask(
+        _choice.kernels().mask(
             public,
             scaled,
             _shoup(scaled, p),
@@ -147,12 +148,14 @@ class Ring:
         return out
 
     def add_products_into(self, sums: NDArray[np.uint64], block: Block, key: Block) -> None:
-        """Add the products of a block, transformed here, and a transformed key, over lanes, to [n]."""
+        """Add key·forward(block), summed over blocks and lanes, to reduced sums [n]."""
         self._check(block, key)
         if sums.shape != (self.degree,) or sums.dtype != np.uint64:
             raise ValueError(f"expected sums [{self.degree}] of uint64")
         tables = self._tables
-        kernels().hash_into(block, key, tables.roots, tables.roots_shoup, self.modulus, sums)
+        _choice.kernels().hash_into(
+            block, key, tables.roots, tables.roots_shoup, self.modulus, sums
+        )
 
     def centred(self, block: Block) -> NDArray[np.int32]:
         """Return the representatives in (-p/2, p/2)."""
@@ -186,17 +189,21 @@ class Ring:
                 raise ValueError("blocks are contiguous arrays of uint32")
 
     def _in_one_lane(self, polynomial: Words) -> Block:
-        if polynomial.shape != (self.degree,):
-            raise ValueError(f"expected a polynomial [{self.degree}]")
+        self._check_polynomial(polynomial)
         block = self.zeros(1)
         block[0, :, 0] = polynomial
         return block
 
     def _in_every_lane(self, polynomial: Words, blocks: int) -> Block:
-        if polynomial.shape != (self.degree,):
-            raise ValueError(f"expected a polynomial [{self.degree}]")
+        self._check_polynomial(polynomial)
         shape = (blocks, self.degree, LANES)
         return np.ascontiguousarray(np.broadcast_to(polynomial[:, np.newaxis], shape))
+
+    def _check_polynomial(self, polynomial: Words) -> None:
+        if polynomial.shape != (self.degree,) or polynomial.dtype != np.uint32:
+            raise ValueError(f"expected a polynomial [{self.degree}] of uint32")
+        if int(polynomial.max()) >= self.modulus:
+            raise ValueError("the coefficients of a polynomial are reduced")
 
 
 def _check_like(total: Block, values: NDArray[np.signedinteger], dtype: type) -> None:

@@ -15,6 +15,7 @@ Heads are 2-byte little-endian words of the sampler "<domain>/heads", tails 14-b
 sampler "<domain>/tails", drawn in the order of the values that need them.
 """
 
+from bisect import bisect_right
 from decimal import Context, Decimal
 from functools import lru_cache
 from math import ceil, prod
@@ -23,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pnyx.primitives.ring._choice import kernels
+from pnyx.primitives.ring import _choice
 from pnyx.primitives.sampling import Sampler
 
 SIGMA_MAX = 9.0  # 13.5 of them still fit an int8
@@ -55,16 +56,21 @@ def gaussian_errors(
     for start in range(0, len(errors), _CHUNK):
         chunk = errors[start : start + _CHUNK]
         words = np.frombuffer(heads.bytes(_HEAD_BYTES * len(chunk)), dtype="<u2")
-        kernels().look_up(words.astype(np.uint16, copy=False), table.heads, chunk)
-        for index in np.flatnonzero(chunk == _UNDECIDED):
-            tail = int.from_bytes(tails.bytes(_TAIL_BYTES), "little")
-            chunk[index] = _look_up(table, int(words[index]) << (_BITS - _HEAD_BITS) | tail)
+        _choice.kernels().look_up(words.astype(np.uint16, copy=False), table.heads, chunk)
+        places = np.flatnonzero(chunk == _UNDECIDED)
+        drawn = tails.bytes(_TAIL_BYTES * len(places))
+        chunk[places] = _look_up(table, words[places].tolist(), drawn)
     return errors.reshape(shape)
 
 
-def _look_up(table: _Table, draw: int) -> int:
-    """Return the value of 128 uniform bits."""
-    return sum(entry <= draw for entry in table.cumulative) - table.largest
+def _look_up(table: _Table, heads: list[int], tails: bytes) -> list[int]:
+    """Return the values of whole draws: how many entries are at most the draw."""
+    values = []
+    for index, head in enumerate(heads):
+        tail = int.from_bytes(tails[_TAIL_BYTES * index : _TAIL_BYTES * (index + 1)], "little")
+        draw = head << (_BITS - _HEAD_BITS) | tail
+        values.append(bisect_right(table.cumulative, draw) - table.largest)
+    return values
 
 
 @lru_cache(maxsize=8)

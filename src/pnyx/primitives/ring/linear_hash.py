@@ -54,8 +54,10 @@ class LinearHash:
         Worth keeping where several vectors are hashed: it takes about as long as a hash.
         """
         pieces = _pieces(degree)
-        parts = (expand_public(r, self.seed, blocks * pieces, first_block * pieces) for r in RINGS)
-        return np.stack(list(parts))
+        key = np.empty((len(RINGS), blocks * pieces, HASH_DEGREE, LANES), dtype=np.uint32)
+        for part, ring in zip(key, RINGS, strict=True):
+            part[:] = expand_public(ring, self.seed, blocks * pieces, first_block * pieces)
+        return key
 
     def digest(
         self,
@@ -69,6 +71,8 @@ class LinearHash:
         """
         if residues.ndim != 3 or residues.shape[2] != LANES:
             raise ValueError(f"expected blocks [blocks, n, {LANES}]")
+        if residues.dtype not in (np.uint32, np.uint64):
+            raise ValueError("only unsigned integers of 32 or 64 bits can be hashed")
         pieces = _pieces(residues.shape[1])
         integers = np.ascontiguousarray(residues).reshape(-1, HASH_DEGREE, LANES)
         if key is not None and key.shape != (len(RINGS), *integers.shape):
@@ -127,7 +131,7 @@ def _reduced(ring: Ring, integers: NDArray[np.unsignedinteger], largest: int) ->
     if largest < ring.modulus:
         return integers.astype(np.uint32, copy=False)
     block = ring.zeros(len(integers))
-    ring.add_signed_into(block, integers.astype(np.int64))
+    ring.add_signed_into(block, integers.astype(np.uint64, copy=False).view(np.int64))
     return block
 
 

@@ -9,10 +9,8 @@ vectors of words. Every bit is used: equal values have equal bytes, and the othe
 import numpy as np
 
 from pnyx.errors import MalformedMessage
-from pnyx.primitives.ring._choice import kernels
+from pnyx.primitives.ring import _choice
 from pnyx.primitives.ring._kernels import LANES, WORD_BITS, Block
-
-_GROUP = WORD_BITS * LANES
 
 
 def packed_bytes(count: int, modulus: int) -> int:
@@ -22,11 +20,10 @@ def packed_bytes(count: int, modulus: int) -> int:
 
 def pack_residues(values: Block, modulus: int) -> bytes:
     """Write reduced residues in C order; their number is a multiple of 32·LANES."""
-    if int(values.max(initial=0)) >= modulus:
-        raise ValueError("only reduced residues can be packed")
     rows, bits = values.reshape(-1, WORD_BITS, LANES), modulus.bit_length()
     words = np.empty((len(rows), bits, LANES), dtype=np.uint32)
-    kernels().pack(rows, bits, words)
+    if _choice.kernels().pack(rows, bits, words) >= modulus:
+        raise ValueError("only reduced residues can be packed")
     return words.astype("<u4", copy=False).tobytes()
 
 
@@ -40,6 +37,6 @@ def unpack_residues(data: bytes, shape: tuple[int, ...], modulus: int) -> Block:
         )
     words = np.require(np.frombuffer(data, dtype="<u4"), dtype=np.uint32, requirements=["C", "A"])
     rows = values.reshape(-1, WORD_BITS, LANES)
-    if kernels().unpack(words.reshape(-1, bits, LANES), bits, rows) >= modulus:
+    if _choice.kernels().unpack(words.reshape(-1, bits, LANES), bits, rows) >= modulus:
         raise MalformedMessage(f"A residue is not below the prime {modulus}.")
     return values

@@ -8,7 +8,7 @@ a stream of its own, so any part of a long vector can be expanded alone.
 
 import numpy as np
 
-from pnyx.primitives.ring._choice import kernels
+from pnyx.primitives.ring import _choice
 from pnyx.primitives.ring._kernels import LANES, Block, Words
 from pnyx.primitives.ring.arithmetic import Ring
 from pnyx.primitives.sampling import Sampler
@@ -34,4 +34,4 @@ def _fill_uniform(sampler: Sampler, modulus: int, out: Words) -> None:
     while filled < len(out):
         stream = sampler.bytes(_WORD_BYTES * (len(out) - filled))
         words = np.frombuffer(stream, dtype="<u4").astype(np.uint32, copy=False)
-        filled += kernels().accept(words, mask, modulus, out[filled:])
+        filled += _choice.kernels().accept(words, mask, modulus, out[filled:])
