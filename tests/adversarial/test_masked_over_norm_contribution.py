@@ -189,14 +189,16 @@ class KeyChosenAfterTheSketch(MaskedForger):
     def __init__(self) -> None:
         super().__init__(BOUNDS, SIZE, vector(0.5, 0))
         transposed = Sketch(self.sketched).transpose(np.eye(256, dtype=np.int64), FIELDS[0])
-        rows = transposed.chunk(0).reshape(256, 1, RING_DEGREE, -1)
+        columns = transposed.chunk(0)
+        columns[:, BOUNDS.sent(0) :] = 0
+        rows = columns.reshape(256, 1, RING_DEGREE, -1)
         sums = np.zeros((256, RING_DEGREE), dtype=np.uint64)
         mirrored = np.ascontiguousarray(public(1)[:, ::-1])
         for row, total in zip(rows, sums, strict=True):
             answers.RING.add_products_into(total, row, mirrored)
         on_key = np.stack([answers.RING.inverse(each.astype(np.uint32)) for each in sums])
         wished = np.zeros(256, dtype=np.int64)
-        sketch = verdicts.masked_sketch(self.claim, self.vector)
+        sketch = verdicts.masked_sketch(self.claim, self.vector, BOUNDS)
         self.chosen = solved(on_key.astype(np.int64), (sketch - wished) % MODULUS)
         self.dealing.share(0, slice(0, self.plan.key), self.chosen)
         self._share_rest([digits_of(wished, BOUNDS)] * 2, self.dealing.sampler, None)
@@ -225,7 +227,7 @@ def test_key_chosen_after_the_sketch():
     z = (forger.vector.astype(np.int64) - masked(np.zeros_like(forger.vector), forger.chosen)) % (
         MODULUS
     )
-    centred = np.where(z > MODULUS // 2, z - MODULUS, z)
+    centred = np.where(z > MODULUS // 2, z - MODULUS, z).reshape(-1)[: BOUNDS.coefficients]
     assert np.linalg.norm(centred.astype(float)) > 1000 * BOUNDS.norm_scaled
     assert forger.refused_by() == list(range(SIZE.corrupt_max, SIZE.size))
     assert MaskedForger(BOUNDS, SIZE, vector(0.5, 0)).judged(challenge(1)).accepted
@@ -428,13 +430,13 @@ def test_replay_in_another_context(monkeypatch):
     published = forger.claim.published
     for other in (b"study 1, round 2, contributor 3", b"study 1, round 1, contributor 4"):
         forger.claim = payloads.claim(3, other, forger.binding, published)
-        forger.sketches = {3: verdicts.masked_sketch(forger.claim, forger.vector)}
+        forger.sketches = {3: verdicts.masked_sketch(forger.claim, forger.vector, BOUNDS)}
         assert not forger.judged(challenge(1)).accepted
     bound = payloads.sketch_commitment
     monkeypatch.setattr(payloads, "sketch_commitment", lambda _, *parts: bound(b"", *parts))
     weak = MaskedForger(BOUNDS, SIZE, vector(0.8, 1), context=context)
     weak.claim = payloads.claim(3, b"round 2", weak.binding, weak.claim.published)
-    weak.sketches = {3: verdicts.masked_sketch(weak.claim, weak.vector)}
+    weak.sketches = {3: verdicts.masked_sketch(weak.claim, weak.vector, BOUNDS)}
     assert weak.judged(challenge(1)).accepted
 
 

@@ -51,7 +51,8 @@ class Contribution:
     def __init__(self, who: int, values: np.ndarray, bounds, size, seed: bytes) -> None:
         key_seed = Contribution.seed(seed, who)
         self.key = proof.Sampler(key_seed, "key").field_elements(MODULUS, RING_DEGREE)
-        z = gaussian_errors(key_seed, ERROR_WIDTH, bounds.blocks * BLOCK, "e").astype(np.int32)
+        z = np.zeros(bounds.blocks * BLOCK, dtype=np.int32)
+        z[: bounds.coefficients] = gaussian_errors(key_seed, ERROR_WIDTH, bounds.coefficients, "e")
         z[: bounds.length] += (bounds.scale * values).astype(np.int32)
         self.hidden = z.reshape(-1, RING_DEGREE, 32)
         self.vector = masked(self.hidden, self.key)
@@ -76,16 +77,17 @@ class Contribution:
 def test_vectors_within_the_bounds_are_accepted_and_added(case, challenge):
     bounds, size, updates = case
     made = [Contribution(who, u, bounds, size, challenge) for who, u in enumerate(updates)]
-    repetitions = layout(bounds, size).repetitions
     given_answers = {member: {} for member in range(size.size)}
     for who, each in enumerate(made):
-        row = answers.key_weights(each.claim, challenge, repetitions, public(bounds.blocks))
+        row = answers.key_weights(each.claim, challenge, bounds, size, public(bounds.blocks))
         for member in given_answers:
             given_answers[member][who] = answers.answers(
                 each.shares[member], member, each.claim, challenge, row, bounds, size
             )
     claims = [each.claim for each in made]
-    sketches = {who: verdicts.masked_sketch(e.claim, e.vector) for who, e in enumerate(made)}
+    sketches = {
+        e.claim.contributor: verdicts.masked_sketch(e.claim, e.vector, bounds) for e in made
+    }
     sketches = {w: verdicts.read_sketch(verdicts.pack_sketch(s)) for w, s in sketches.items()}
     found = verdicts.judge(size, bounds, claims, sketches, challenge, given_answers)
     assert set(found.values()) == {Verdict(accepted=True)}
@@ -108,7 +110,7 @@ def summed(made: list[Contribution], bounds, size) -> np.ndarray:
     rest = (total - masked(np.zeros(total.shape, dtype=np.int64), key)) % MODULUS
     centred = np.where(rest > MODULUS // 2, rest - MODULUS, rest).reshape(-1)
     rounded = (centred + bounds.scale // 2) // bounds.scale
-    assert not rounded[bounds.length :].any()
+    assert not rounded[bounds.length : bounds.coefficients].any()
     return rounded[: bounds.length]
 
 

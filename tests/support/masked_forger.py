@@ -53,7 +53,8 @@ def update(bounds: MaskedBounds, share: float, seed: int) -> np.ndarray:
 def hidden(bounds: MaskedBounds, values: np.ndarray, seed: int) -> np.ndarray:
     """z = Δm + e in blocks [blocks, 1024, LANES], int32."""
     generator = np.random.Generator(np.random.PCG64(seed))
-    z = np.rint(generator.normal(scale=ERRORS, size=bounds.blocks * BLOCK)).astype(np.int64)
+    z = np.zeros(bounds.blocks * BLOCK, dtype=np.int64)
+    z[: bounds.coefficients] = np.rint(generator.normal(scale=ERRORS, size=bounds.coefficients))
     z[: len(values)] += bounds.scale * values
     return z.astype(np.int32).reshape(-1, RING_DEGREE, LANES)
 
@@ -124,7 +125,7 @@ class MaskedForger:
         self.claim = payloads.claim(CONTRIBUTOR, context, self.binding, b"")
         published = self._published(per_field[0])
         self.claim = payloads.claim(CONTRIBUTOR, context, self.binding, published)
-        self.sketches = {CONTRIBUTOR: verdicts.masked_sketch(self.claim, self.vector)}
+        self.sketches = {CONTRIBUTOR: verdicts.masked_sketch(self.claim, self.vector, bounds)}
 
     def _share_rest(self, per_field, sampler, blinds) -> None:
         dealing, plan = self.dealing, self.plan
@@ -161,9 +162,8 @@ class MaskedForger:
 
     def key_row(self, challenge: bytes) -> np.ndarray:
         """What multiplies the key, as an honest aggregator computes it."""
-        return answers.key_weights(
-            self.claim, challenge, self.plan.repetitions, public(self.bounds.blocks)
-        )
+        everything = public(self.bounds.blocks)
+        return answers.key_weights(self.claim, challenge, self.bounds, self.size, everything)
 
     def shares(self, member: int):
         """A member's share."""

@@ -217,27 +217,59 @@ def test_an_honest_contributor_over_a_threshold_draws_another_sketch(monkeypatch
 
 
 def judged(claim, proven, z, mangle=None) -> decoding.Verdict:
-    row = answers.key_weights(claim, CHALLENGE, PLAN.repetitions, public(BOUNDS.blocks))
+    row = answers.key_weights(claim, CHALLENGE, BOUNDS, SIZE, public(BOUNDS.blocks))
     table = {}
     for member, payload in enumerate(proven.payloads):
         share = payloads.read_payload(payload, member, BOUNDS, SIZE)
         found = answers.answers(share, member, claim, CHALLENGE, row, BOUNDS, SIZE)
         table[member] = {claim.contributor: found}
-    sketches = {claim.contributor: verdicts.masked_sketch(claim, masked(z, KEY))}
+    sketches = {claim.contributor: verdicts.masked_sketch(claim, masked(z, KEY), BOUNDS)}
     found = verdicts.judge(SIZE, BOUNDS, [claim], sketches, CHALLENGE, table)
     return found[claim.contributor]
 
 
 def test_coefficients_of_the_key_are_those_of_the_definition():
     """κ·P·(a·s) = c·s, for a key of one coefficient and for any other."""
-    kappa = answers.weights(CLAIM, CHALLENGE, 2).kappa
-    row = answers.key_weights(CLAIM, CHALLENGE, 2, public(BOUNDS.blocks))
+    kappa = answers.weights(CLAIM, CHALLENGE, PLAN.repetitions).kappa
+    row = answers.key_weights(CLAIM, CHALLENGE, BOUNDS, SIZE, public(BOUNDS.blocks))
     one = np.zeros(RING_DEGREE, dtype=np.int64)
     one[7] = 1
     for key in (KEY, one):
-        sketch = verdicts.masked_sketch(CLAIM, masked(np.zeros_like(HIDDEN), key))
+        sketch = verdicts.masked_sketch(CLAIM, masked(np.zeros_like(HIDDEN), key), BOUNDS)
         left = FIELDS[0].matmul(kappa, sketch[:, np.newaxis])
         assert (left == FIELDS[0].matmul(row, key[:, np.newaxis])).all()
+
+
+def test_entries_that_are_not_sent_do_not_count():
+    """33,000 values take 33,792 coefficients: whatever stands beyond in the last block."""
+    assert (BOUNDS.coefficients, BOUNDS.blocks, BOUNDS.sent(0), BOUNDS.sent(1)) == (
+        33_792,
+        2,
+        32_768,
+        1024,
+    )
+    vector = masked(HIDDEN, KEY)
+    sketch = verdicts.masked_sketch(CLAIM, vector, BOUNDS)
+    cut = vector.copy()
+    cut.reshape(-1)[BOUNDS.coefficients :] = 0
+    assert (verdicts.masked_sketch(CLAIM, cut, BOUNDS) == sketch).all()
+    cut.reshape(-1)[BOUNDS.coefficients - 1] ^= 1
+    assert (verdicts.masked_sketch(CLAIM, cut, BOUNDS) != sketch).any()
+    beyond = HIDDEN.copy()
+    beyond.reshape(-1)[BOUNDS.coefficients] = 1
+    with pytest.raises(ValueError, match="not sent"):
+        proof.prove(beyond, KEY, bytes(32), BOUNDS, SIZE, b"seed", b"context")
+    with pytest.raises(ValueError, match="blocks of the bounds"):
+        verdicts.masked_sketch(CLAIM, vector[:1], BOUNDS)
+
+
+@pytest.mark.parametrize("offset", [1, BOUNDS.scale << 11, MODULUS - 1])
+def test_an_offset_of_all_values_is_taken_away(offset):
+    vector = masked(HIDDEN, KEY)
+    lifted = ((vector.astype(np.int64) + offset) % MODULUS).astype(np.uint32)
+    wanted = verdicts.masked_sketch(CLAIM, vector, BOUNDS)
+    assert (verdicts.masked_sketch(CLAIM, lifted, BOUNDS, offset) == wanted).all()
+    assert (verdicts.masked_sketch(CLAIM, lifted, BOUNDS) != wanted).any()
 
 
 def test_a_slack_of_sums_that_wrap_is_refused_before_anything_is_squared():

@@ -84,7 +84,11 @@ def weights(claim: Claim, challenge: bytes, repetitions: int) -> Weights:
 
 
 def key_weights(
-    claim: Claim, challenge: bytes, repetitions: int, public: Iterable[np.ndarray]
+    claim: Claim,
+    challenge: bytes,
+    bounds: MaskedBounds,
+    size: CommitteeSize,
+    public: Iterable[np.ndarray],
 ) -> IntVector:
     """c = weights·P·a: what multiplies the key in L, [repetitions, 1024] modulo p₁.
 
@@ -92,12 +96,15 @@ def key_weights(
     latter a row of weights·P, Σ_i t_i·(a·s)_i = Σ_i (a*·t)_i·s_i with a* = a(1/X). The transform of
     a* is that of a in reverse: in the order of `primitives.ring`, 1/ψ^(2r+1) comes n - 1 - i th.
     """
+    repetitions = layout(bounds, size).repetitions
     kappa = weights(claim, challenge, repetitions).kappa
     transposed = Sketch(claim.sketched).transpose(kappa, FIELDS[0])
     sums = np.zeros((repetitions, RING_DEGREE), dtype=np.uint64)
     for index, block in enumerate(public):
         mirrored = np.ascontiguousarray(block[np.newaxis, ::-1])
-        rows = transposed.chunk(index).reshape(repetitions, 1, RING_DEGREE, LANES)
+        columns = transposed.chunk(index)
+        columns[:, bounds.sent(index) :] = 0
+        rows = columns.reshape(repetitions, 1, RING_DEGREE, LANES)
         for row, total in zip(rows, sums, strict=True):
             RING.add_products_into(total, row, mirrored)
     return np.stack([RING.inverse(each).astype(np.int64) for each in sums.astype(np.uint32)])

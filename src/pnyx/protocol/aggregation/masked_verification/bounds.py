@@ -55,6 +55,7 @@ from pnyx.protocol.selection.security import CommitteeSize
 MODULUS = PRIMES[0]
 RING_DEGREE = 1024
 BLOCK = RING_DEGREE * LANES  # entries of one block of polynomials
+GROUP = 1024  # a masked vector is sent in whole groups of entries
 ERROR_WIDTH = 4.5  # σ of the errors: see the masked mode
 LENGTH_MAX = 1 << 24
 
@@ -96,7 +97,7 @@ class MaskedBounds(msgspec.Struct, frozen=True, array_like=True):
             raise ValueError("norm_max is too large for the ring: choose coarser units")
         if self.scale <= 2 * noise_sum_max(self.length, self.contributors_max):
             raise ValueError("scale is too small: errors of so many contributors would show")
-        error_norm = ERROR_WIDTH * sqrt(self.blocks * BLOCK)
+        error_norm = ERROR_WIDTH * sqrt(self.coefficients)
         if _ERROR_SHARE * error_norm > self.norm_scaled:
             raise ValueError("norm_max is so small that errors alone would use it up")
         if _proven_max(self.norm_scaled) >= PRIMES[0] * PRIMES[1]:
@@ -120,9 +121,18 @@ class MaskedBounds(msgspec.Struct, frozen=True, array_like=True):
         return CERTIFIED_TENTHS * self.norm_scaled // 10 + 1
 
     @property
+    def coefficients(self) -> int:
+        """Entries of y that are sent, the first ones in the order of the blocks: z is 0 beyond."""
+        return -(-self.length // GROUP) * GROUP
+
+    @property
     def blocks(self) -> int:
-        """Blocks of polynomials that carry the vector, padded with zeros."""
+        """Blocks of polynomials that carry the vector."""
         return -(-self.length // BLOCK)
+
+    def sent(self, block: int) -> int:
+        """Entries of a block that are sent."""
+        return min(BLOCK, self.coefficients - block * BLOCK)
 
     @property
     def digit(self) -> int:
@@ -188,7 +198,7 @@ def noise_sum_max(length: int, contributors: int) -> int:
     Sums of n discrete Gaussians of parameter σ are subgaussian with σ²n (Canonne, Kamath and
     Steinke 2020, fact 18).
     """
-    exponent = (1 - _WRONG_SUM_LOG2) * log(2) + log(-(-length // BLOCK) * BLOCK)
+    exponent = (1 - _WRONG_SUM_LOG2) * log(2) + log(-(-length // GROUP) * GROUP)
     return int(ERROR_WIDTH * sqrt(2 * contributors * exponent)) + 1
 
 

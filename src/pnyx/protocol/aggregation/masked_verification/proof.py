@@ -77,12 +77,15 @@ def prove(
 ) -> Proven:
     """Share a masked vector's key with a proof that the vector is within its bounds.
 
-    hidden: z in chunks of one block, read once per sketch. key: s [1024] modulo p₁. vector_root:
-    commitment to y. seed: secret, fresh for this contribution. context: names network, study,
-    round, attempt and contributor. Raises ValueError when the vector is out of bounds.
+    hidden: z in chunks of one block, read once per sketch, zero where nothing is sent. key: s
+    [1024] modulo p₁. vector_root: commitment to y. seed: secret, fresh for this contribution.
+    context: names network, study, round, attempt and contributor. Raises ValueError when the
+    vector is out of bounds.
     """
     if len(hidden) != bounds.blocks or key.shape != (RING_DEGREE,):
         raise ValueError("expected the blocks of the bounds, and one key")
+    if hidden[-1].reshape(-1)[bounds.sent(bounds.blocks - 1) :].any():
+        raise ValueError("entries that are not sent are not zero")
     wide = key.astype(np.int64)
     secret = digest("pnyx/masked-verification/seed", seed, context, vector_root, wide.tobytes())
     dealing = _Dealing(layout(bounds, size), size, Sampler(secret, "pnyx/masked-verification"))

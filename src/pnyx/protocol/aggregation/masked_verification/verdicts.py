@@ -18,7 +18,7 @@ in both fields and the same R', so a failed range shows in the other field but f
 wrong in the ring's field only shows there as `LINK`: still rejected, with the less certain reason.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,12 @@ from pnyx.errors import MalformedMessage, ProtocolError
 from pnyx.protocol.aggregation.bounds import ROWS
 from pnyx.protocol.aggregation.encoding import FIELDS, IntVector
 from pnyx.protocol.aggregation.masked_verification.answers import weights
-from pnyx.protocol.aggregation.masked_verification.bounds import MaskedBounds, layout
+from pnyx.protocol.aggregation.masked_verification.bounds import (
+    BLOCK,
+    MODULUS,
+    MaskedBounds,
+    layout,
+)
 from pnyx.protocol.aggregation.masked_verification.payloads import Claim
 from pnyx.protocol.aggregation.masked_verification.sketch import Sketch
 from pnyx.protocol.aggregation.verdicts import UNDECIDED, Answers, Rule, Verdict, judge_sums
@@ -35,9 +40,32 @@ from pnyx.protocol.aggregation.verification import read_published
 from pnyx.protocol.selection.security import CommitteeSize
 
 
-def masked_sketch(claim: Claim, vector: Sequence[NDArray[np.uint32]]) -> IntVector:
-    """P·y [256] modulo p₁: what aggregators publish. vector: the residues of y, block by block."""
-    return FIELDS[0].reduce(Sketch(claim.sketched).apply(vector))
+def masked_sketch(
+    claim: Claim, vector: Sequence[NDArray[np.uint32]], bounds: MaskedBounds, offset: int = 0
+) -> IntVector:
+    """P·y [256] modulo p₁: what aggregators publish.
+
+    vector: the residues of y block by block; those beyond what is sent do not count. offset: what
+    every entry that is sent carries beside z, in case values were made positive before masking.
+    """
+    if len(vector) != bounds.blocks:
+        raise ValueError("expected the blocks of the bounds")
+    shift = np.uint32((MODULUS - offset) % MODULUS)
+    return FIELDS[0].reduce(Sketch(claim.sketched).apply(_without_offset(vector, bounds, shift)))
+
+
+def _without_offset(
+    vector: Sequence[NDArray[np.uint32]], bounds: MaskedBounds, shift: np.uint32
+) -> Iterator[NDArray[np.uint32]]:
+    for index, block in enumerate(vector):
+        sent = bounds.sent(index)
+        if sent == BLOCK and not shift:
+            yield block
+            continue
+        values = block.reshape(-1) + shift  # below 2·p₁: x - p₁ wraps around where x < p₁
+        values = np.minimum(values, values - np.uint32(MODULUS))
+        values[sent:] = 0
+        yield values
 
 
 def pack_sketch(sketch: IntVector) -> bytes:
