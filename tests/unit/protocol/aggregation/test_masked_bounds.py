@@ -12,6 +12,7 @@ from pnyx.errors import ConfigError
 from pnyx.primitives.field import PRIMES
 from pnyx.protocol.aggregation.bounds import deciding_honest, repetitions
 from pnyx.protocol.aggregation.masked_verification import bounds as module
+from pnyx.protocol.aggregation.masked_verification._kernels import BLOCK_ROWS, BLOCKS
 from pnyx.protocol.aggregation.masked_verification.bounds import (
     BLOCK,
     CERTIFIED_TENTHS,
@@ -25,7 +26,7 @@ from pnyx.protocol.aggregation.masked_verification.bounds import (
     noise_sum_max,
     passing_probability,
 )
-from pnyx.protocol.aggregation.masked_verification.sketch import BLOCK_ROWS, BLOCKS, Sketch
+from pnyx.protocol.aggregation.masked_verification.sketch import Sketch
 from pnyx.protocol.selection import choose_committee, committee_size
 
 BOUNDS = MaskedBounds(1_000_000, 4096, 1024, 24, 6, 512)

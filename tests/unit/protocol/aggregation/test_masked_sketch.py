@@ -13,7 +13,14 @@ from pnyx.protocol.aggregation.masked_verification import (
     _kernels_numpy,
     sketch,
 )
-from pnyx.protocol.aggregation.masked_verification._kernels import BUCKETS, CODES, SMALL_MAX, TABLES
+from pnyx.protocol.aggregation.masked_verification._kernels import (
+    BLOCKS,
+    BUCKETS,
+    CODES,
+    ROW_CODES,
+    SMALL_MAX,
+    TABLES,
+)
 from pnyx.protocol.aggregation.masked_verification.bounds import BLOCK, MODULUS
 from pnyx.protocol.aggregation.masked_verification.sketch import ENTRY_MAX, Sketch
 
@@ -83,13 +90,19 @@ def test_all_values_at_the_limit_are_exact(implementation):
     assert (Sketch(COMMITMENT).apply(values) == ENTRY_MAX * Sketch(COMMITMENT).apply(ones)).all()
 
 
-def test_rows_take_buckets_of_any_size():
-    """Buckets beyond what one limb holds."""
-    honest = Sketch(COMMITMENT)
-    small = chunks(1, 1000).reshape(-1).astype(np.int64)
-    spread = sketch._spread(honest._rows, small)
-    assert (sketch._spread(honest._rows, small << 40) == spread << 40).all()
-    assert (sketch._spread(honest._rows, -(small << 40)) == -(spread << 40)).all()
+@pytest.mark.parametrize("kernels", [_kernels_numba, _kernels_numpy])
+def test_rows_take_buckets_of_any_size(kernels):
+    """Sums of buckets are exact as long as they fit 64 bits."""
+    generator = np.random.Generator(np.random.PCG64(4))
+    codes = generator.integers(0, 256, (BLOCKS, BLOCK), dtype=np.uint8)
+    small = generator.integers(-100, 101, BLOCK)
+    wanted = np.zeros((BLOCKS, ROW_CODES), dtype=np.int64)
+    for block, row in zip(wanted, codes, strict=True):
+        np.add.at(block, row % ROW_CODES, small)
+    for factor in (1, -1, 1 << 40, -(1 << 40), 3**25):
+        rows = np.ones((BLOCKS, ROW_CODES), dtype=np.int64)
+        kernels.spread(rows, codes, small * factor)
+        assert (rows - 1 == wanted * factor).all()
 
 
 @pytest.mark.parametrize("field", FIELDS)
@@ -135,6 +148,13 @@ def test_loops_of_both_implementations_agree():
         outs = [np.ones(BLOCK, dtype=np.uint32) for _ in range(2)]
         for out, kernels in zip(outs, (_kernels_numba, _kernels_numpy), strict=True):
             kernels.unfold(table, codes, MODULUS, out)
+        assert (outs[0] == outs[1]).all()
+    rows = generator.integers(0, MODULUS, (BLOCKS, ROW_CODES)).astype(np.uint32)
+    row_codes = generator.integers(0, 256, (BLOCKS, BLOCK), dtype=np.uint8)
+    for table in (rows, np.full_like(rows, MODULUS - 1)):
+        outs = [np.ones(BLOCK, dtype=np.uint32) for _ in range(2)]
+        for out, kernels in zip(outs, (_kernels_numba, _kernels_numpy), strict=True):
+            kernels.gather(table, row_codes, MODULUS, out)
         assert (outs[0] == outs[1]).all()
     for edge in (SMALL_MAX, -SMALL_MAX, SMALL_MAX + 1, -SMALL_MAX - 1):
         some = values.copy()

@@ -1,8 +1,9 @@
 """The inner loops of sketches: what they compute.
 
 Arrays are C-contiguous and of the stated types; callers have checked shapes and sizes. A *code*
-holds a bucket in its lower 12 bits and a sign in bit 12 (1: minus); higher bits mean nothing.
-Tables have one half for each sign, so that the loops need no arithmetic on signs.
+holds a bucket in its lower 12 bits and a sign in bit 12 (1: minus), a *row code* a row of its block
+in the lower 5 bits and a sign in bit 5; higher bits mean nothing. Tables have one half for each
+sign, so that the loops need no arithmetic on signs.
 """
 
 from typing import Protocol
@@ -13,9 +14,13 @@ from numpy.typing import NDArray
 TABLES = 8
 BUCKETS = 1 << 12
 CODES = 2 * BUCKETS
+BLOCKS = 8  # of rows: each bucket has one row in every one
+BLOCK_ROWS = 32
+ROW_CODES = 2 * BLOCK_ROWS
 SMALL_MAX = 1 << 23  # squares of a chunk of such values fit 64 bits
 
 Codes = NDArray[np.uint16]  # [TABLES, n]
+RowCodes = NDArray[np.uint8]  # [BLOCKS, n]
 Values = NDArray[np.int32]  # [n]
 
 
@@ -38,3 +43,13 @@ class Kernels(Protocol):
 
         tables: [TABLES, CODES], reduced, the modulus below 2^28.
         """
+
+    def spread(
+        self, rows: NDArray[np.int64], codes: RowCodes, buckets: NDArray[np.int64], /
+    ) -> None:
+        """Add every bucket to the place of its code in each block of rows [BLOCKS, ROW_CODES]."""
+
+    def gather(
+        self, rows: NDArray[np.uint32], codes: RowCodes, modulus: int, out: NDArray[np.uint32], /
+    ) -> None:
+        """As `unfold`, from rows [BLOCKS, ROW_CODES]."""

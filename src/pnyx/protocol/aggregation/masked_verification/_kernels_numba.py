@@ -9,14 +9,17 @@ from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
-from numba import int32, int64, types, uint16, uint32
+from numba import int32, int64, types, uint8, uint16, uint32
 from numpy.typing import NDArray
 
 from pnyx.protocol.aggregation.masked_verification._kernels import (
+    BLOCKS,
     CODES,
+    ROW_CODES,
     SMALL_MAX,
     TABLES,
     Codes,
+    RowCodes,
     Values,
 )
 
@@ -31,6 +34,7 @@ def _array(item: Any, dimensions: int, *, readonly: bool = True) -> Any:
 
 
 _CODES = _array(uint16, 2)
+_ROW_CODES = _array(uint8, 2)
 _VALUES = _array(int32, 1)
 
 
@@ -80,6 +84,16 @@ def fold_wide(tables: NDArray[np.int64], codes: Codes, values: Values) -> None: 
             table[row[i] & (CODES - 1)] += values[i]
 
 
+@_compiled(types.void, _array(uint32, 1, readonly=False), uint32)
+def _reduce(values: Any, p: Any) -> None:  # pragma: no cover
+    """Reduce sums of eight values below p: min(x, x - p) reduces x < 2p, as x - p wraps around."""
+    for i in range(len(values)):
+        value = values[i]
+        value = min(value, uint32(value - uint32(p << 2)))
+        value = min(value, uint32(value - uint32(p << 1)))
+        values[i] = min(value, uint32(value - p))
+
+
 @_compiled(types.void, _array(uint32, 2), _CODES, uint32, _array(uint32, 1, readonly=False))
 def unfold(
     tables: NDArray[np.uint32], codes: Codes, modulus: int, out: NDArray[np.uint32]
@@ -91,8 +105,28 @@ def unfold(
         table, row = tables[at], codes[at]
         for i in range(len(out)):
             out[i] += table[row[i] & (CODES - 1)]
-    for i in range(len(out)):  # eight values below p: min(x, x - p) reduces x < 2p
-        value = out[i]
-        value = min(value, uint32(value - uint32(p << 2)))
-        value = min(value, uint32(value - uint32(p << 1)))
-        out[i] = min(value, uint32(value - p))
+    _reduce(out, p)
+
+
+@_compiled(types.void, _array(int64, 2, readonly=False), _ROW_CODES, _array(int64, 1))
+def spread(
+    rows: NDArray[np.int64], codes: RowCodes, buckets: NDArray[np.int64]
+) -> None:  # pragma: no cover
+    """See `Kernels.spread`."""
+    for at in range(BLOCKS):
+        sums, row = rows[at], codes[at]
+        for i in range(len(buckets)):
+            sums[row[i] & (ROW_CODES - 1)] += buckets[i]
+
+
+@_compiled(types.void, _array(uint32, 2), _ROW_CODES, uint32, _array(uint32, 1, readonly=False))
+def gather(
+    rows: NDArray[np.uint32], codes: RowCodes, modulus: int, out: NDArray[np.uint32]
+) -> None:  # pragma: no cover
+    """See `Kernels.gather`."""
+    out[:] = 0
+    for at in range(BLOCKS):
+        table, row = rows[at], codes[at]
+        for i in range(len(out)):
+            out[i] += table[row[i] & (ROW_CODES - 1)]
+    _reduce(out, uint32(modulus))

@@ -27,28 +27,24 @@ from numpy.typing import NDArray
 from pnyx.primitives.field import PrimeField
 from pnyx.primitives.hashing import digest
 from pnyx.primitives.sampling import Sampler
-from pnyx.protocol.aggregation.bounds import ROWS
 from pnyx.protocol.aggregation.encoding import IntVector
 from pnyx.protocol.aggregation.masked_verification._choice import kernels
 from pnyx.protocol.aggregation.masked_verification._kernels import (
+    BLOCK_ROWS,
+    BLOCKS,
     BUCKETS,
     CODES,
+    ROW_CODES,
     TABLES,
     Codes,
     Values,
 )
 from pnyx.protocol.aggregation.masked_verification.bounds import BLOCK
 
-BLOCKS = 8  # of rows: each bucket has one row in every one
-BLOCK_ROWS = ROWS // BLOCKS
 ENTRY_MAX = 1 << 27
 
 _CODE_BYTES = 2
-_ROW_CODES = 2 * BLOCK_ROWS  # a row of a block, and a sign
 _NARROW_MAX = (1 << 62) // BLOCK  # ‖chunk‖²: any sum of its entries is below 2^31 (Cauchy-Schwarz)
-_LIMB_BITS = 32
-_LOW = (1 << _LIMB_BITS) - 1
-_ONE_LIMB_MAX = (1 << 53) // (TABLES * BUCKETS)
 
 
 class Sketch:
@@ -59,11 +55,7 @@ class Sketch:
     def __init__(self, commitment: bytes) -> None:
         self._seed = commitment
         stream = Sampler(commitment, "pnyx/sketch/rows").bytes(BLOCKS * TABLES * BUCKETS)
-        codes = np.frombuffer(stream, dtype=np.uint8).reshape(BLOCKS, TABLES * BUCKETS)
-        # place of each bucket among all rows, and behind them all rows with the other sign
-        first = np.arange(BLOCKS, dtype=np.int64)[:, np.newaxis] * BLOCK_ROWS
-        sign = (codes & BLOCK_ROWS).astype(np.int64) * (ROWS // BLOCK_ROWS)
-        self._rows = first + (codes & (BLOCK_ROWS - 1)) + sign  # [BLOCKS, buckets], below 2·ROWS
+        self._rows = np.frombuffer(stream, dtype=np.uint8).reshape(BLOCKS, TABLES * BUCKETS)
 
     def codes(self, chunk: int) -> Codes:
         """Expand the buckets and signs of one chunk of entries: [TABLES, BLOCK]."""
@@ -83,18 +75,20 @@ class Sketch:
             values = np.ascontiguousarray(chunk).reshape(-1).astype(np.int32, copy=False)
             _fold(tables, self.codes(index), values)
         buckets = (tables[:, :BUCKETS] - tables[:, BUCKETS:]).reshape(-1)
-        return _spread(self._rows, buckets)
+        rows = np.zeros((BLOCKS, ROW_CODES), dtype=np.int64)
+        kernels().spread(rows, self._rows, buckets)
+        return (rows[:, :BLOCK_ROWS] - rows[:, BLOCK_ROWS:]).reshape(-1)
 
     def transpose(self, weights: IntVector, field: PrimeField) -> "Transposed":
         """Prepare weights·P modulo the field's prime, for weights [n, 256] in the field."""
-        signed = np.concatenate([weights, field.negate(weights)], axis=1)  # [n, 2·ROWS]
-        total = np.zeros((len(weights), TABLES * BUCKETS), dtype=np.int64)
-        for rows in self._rows:
-            total += signed[:, rows]
-        buckets = field.reduce(total)
+        by_block = weights.reshape(-1, BLOCKS, BLOCK_ROWS)
+        signed = np.concatenate([by_block, field.negate(by_block)], axis=2).astype(np.uint32)
+        buckets = np.empty((len(weights), TABLES * BUCKETS), dtype=np.uint32)
+        for rows, row in zip(signed, buckets, strict=True):
+            kernels().gather(rows, self._rows, field.modulus, row)
         by_table = buckets.reshape(-1, TABLES, BUCKETS)
-        both = np.concatenate([by_table, field.negate(by_table)], axis=2)
-        return Transposed(self, both.astype(np.uint32), field.modulus)
+        negated = np.where(by_table, np.uint32(field.modulus) - by_table, by_table)
+        return Transposed(self, np.concatenate([by_table, negated], axis=2), field.modulus)
 
 
 class Transposed:
@@ -125,16 +119,3 @@ def _fold(tables: NDArray[np.int64], codes: Codes, values: Values) -> None:
         kernels().fold_wide(tables, codes, values)
     else:
         raise ValueError("an entry is too large for a sketch")
-
-
-def _spread(rows: IntVector, buckets: IntVector) -> IntVector:
-    """Add every bucket to its rows: [256]. Limbs keep the sums exact, as `bincount` adds floats."""
-    signed = np.zeros(2 * ROWS, dtype=np.int64)
-    small = int(np.abs(buckets).max()) < _ONE_LIMB_MAX
-    limbs = ((buckets, 0),) if small else ((buckets >> _LIMB_BITS, _LIMB_BITS), (buckets & _LOW, 0))
-    for limb, shift in limbs:
-        weights = limb.astype(np.float64)
-        for block in rows:
-            sums = np.bincount(block, weights=weights, minlength=2 * ROWS)
-            signed += sums.astype(np.int64) << shift
-    return signed[:ROWS] - signed[ROWS:]
