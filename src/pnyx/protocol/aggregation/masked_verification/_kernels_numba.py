@@ -45,7 +45,7 @@ def _compiled(result: Any, *arguments: Any) -> Callable[[_Function], _Function]:
         signature = result(*arguments)
         try:
             kernel = numba.njit(signature, cache=True)(function)
-        except (OSError, RuntimeError, EOFError, ValueError):
+        except Exception:  # noqa: BLE001  a damaged cache raises anything; without it we see
             kernel = numba.njit(signature)(function)
         return cast(_Function, kernel)
 

@@ -67,7 +67,7 @@ ROUNDING_ERROR_MAX = 0.25
 _ENTRY_SHARE = 8  # honest entries up to an eighth of the norm
 _CLIP_TENTHS = 9
 _WRONG_SUM_LOG2 = -64  # chance that errors of a whole sum move some entry to the next integer
-_DIGIT_SQUARED = 1.6
+_ERROR_SQUARED_TIMES_4 = 81  # σ²
 _ERROR_SHARE = 16  # errors take at most this part of the bound
 
 _Count = Annotated[int, Meta(ge=0, le=1024)]
@@ -97,8 +97,8 @@ class MaskedBounds(msgspec.Struct, frozen=True, array_like=True):
             raise ValueError("norm_max is too large for the ring: choose coarser units")
         if self.scale <= 2 * noise_sum_max(self.length, self.contributors_max):
             raise ValueError("scale is too small: errors of so many contributors would show")
-        error_norm = ERROR_WIDTH * sqrt(self.coefficients)
-        if _ERROR_SHARE * error_norm > self.norm_scaled:
+        errors_squared = _ERROR_SQUARED_TIMES_4 * self.coefficients // 4
+        if _ERROR_SHARE**2 * errors_squared > self.norm_scaled**2:
             raise ValueError("norm_max is so small that errors alone would use it up")
         if _proven_max(self.norm_scaled) >= PRIMES[0] * PRIMES[1]:
             raise ValueError("norm_max is too large to be proven: choose coarser units")
@@ -171,7 +171,7 @@ class MaskedBounds(msgspec.Struct, frozen=True, array_like=True):
 
 def digit_base(norm_scaled: int) -> int:
     """D, for a bound W on the norm of z: makes the thresholds of both digits equal."""
-    return isqrt(int(_DIGIT_SQUARED * norm_scaled))
+    return isqrt(8 * norm_scaled // 5)
 
 
 def _thresholds(norm_scaled: int) -> tuple[int, int]:
@@ -196,10 +196,12 @@ def noise_sum_max(length: int, contributors: int) -> int:
     """A bound on every entry of the summed errors, but for a chance of 2^-64 over a whole sum.
 
     Sums of n discrete Gaussians of parameter σ are subgaussian with σ²n (Canonne, Kamath and
-    Steinke 2020, fact 18).
+    Steinke 2020, fact 18): an entry exceeds t with probability 2·exp(-t²/2σ²n). In integers, with
+    7/10 for log 2, as everybody must find the same bounds valid.
     """
-    exponent = (1 - _WRONG_SUM_LOG2) * log(2) + log(-(-length // GROUP) * GROUP)
-    return int(ERROR_WIDTH * sqrt(2 * contributors * exponent)) + 1
+    entries_log2 = (-(-length // GROUP) * GROUP).bit_length()
+    doublings = 1 - _WRONG_SUM_LOG2 + entries_log2
+    return isqrt(2 * contributors * doublings * 7 * _ERROR_SQUARED_TIMES_4 // 40) + 1
 
 
 def choose(length: int, contributors: int, colluding: int) -> MaskedBounds:
