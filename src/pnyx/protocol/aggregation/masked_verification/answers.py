@@ -17,9 +17,13 @@ why, is `aggregation.bounds.repetitions`: a dealer, a leader and liars choose wh
 A member answers **one challenge for a contribution, ever**: a second one opens new functionals of
 the key (tests/adversarial/test_masked_views_reveal_nothing.py).
 
-Members never fetch y. c may come from an aggregator, or be recomputed; a member that answers with a
-wrong one spoils its own answer (it is found off L), and if all do then the contribution is found
-wanting in `Rule.LINK`, which convicts nobody before P·y and c are recomputed.
+**A wrong c opens an entry.** Members never fetch y, but they must be sure of c. The slot sum of L
+is public; with c' = c + t·a in the place of c it differs by (t·a)·s = t·y - t·z, so whoever could
+choose c would read any combination t·z of an honest contributor's vector, one per repetition.
+2l - 1 honest members that believe it are enough, beside f corrupt ones. So a member answers by a c
+that it computed itself, or that f + 1 members signed, an honest one among them: see
+`check_key_weights` and tests/adversarial/test_masked_coefficients_open_an_entry.py. Should members
+be misled all the same, the contributor is not convicted for it (`Rule.LINK`).
 """
 
 from collections.abc import Iterable
@@ -28,6 +32,7 @@ from functools import lru_cache
 import msgspec
 import numpy as np
 
+from pnyx.errors import RuleBroken
 from pnyx.primitives.field import PrimeField
 from pnyx.primitives.hashing import digest
 from pnyx.primitives.ring import LANES, Ring
@@ -110,6 +115,19 @@ def key_weights(
     return np.stack([RING.inverse(each).astype(np.int64) for each in sums.astype(np.uint32)])
 
 
+def check_key_weights(
+    key_row: IntVector,
+    claim: Claim,
+    challenge: bytes,
+    bounds: MaskedBounds,
+    size: CommitteeSize,
+    public: Iterable[np.ndarray],
+) -> None:
+    """Check what somebody else computed before signing or using it; raises RuleBroken."""
+    if not np.array_equal(key_row, key_weights(claim, challenge, bounds, size, public)):
+        raise RuleBroken("the key's coefficients are not those of the challenge")
+
+
 def answers(
     shares: FieldShares,
     member: int,
@@ -121,7 +139,8 @@ def answers(
 ) -> IntVector:
     """A member's answers for one contribution: [fields x (V, L, Q) x repetitions], flat.
 
-    key_row: what `key_weights` gives. Give answers for one challenge only, ever.
+    key_row: what `key_weights` gives, computed or checked by somebody to be trusted (module
+    docstring). Give answers for one challenge only, ever.
     """
     plan = layout(bounds, size)
     rows, taus = _coefficients(claim, challenge, bounds, size)
