@@ -1,5 +1,7 @@
 """One masked contribution: its proof, its payloads, its answers, and what a repeated call gives."""
 
+from math import isqrt
+
 import numpy as np
 import pytest
 from tests.support.masked_forger import hidden, masked, public, update
@@ -29,8 +31,10 @@ HIDDEN = hidden(BOUNDS, update(BOUNDS, 0.9, 1), 1)
 CHALLENGE = b"c" * 32
 
 
-def prove(seed: bytes = b"seed", context: bytes = b"context", root: bytes = b"r" * 32):
-    return proof.prove(HIDDEN, KEY, root, BOUNDS, SIZE, seed, context)
+def prove(
+    seed: bytes = b"seed", context: bytes = b"context", root: bytes = b"r" * 32, key: int = 0
+):
+    return proof.prove(HIDDEN, KEY ^ key, root, BOUNDS, SIZE, seed, context)
 
 
 PROVEN = prove()
@@ -73,7 +77,7 @@ def test_what_is_shared():
 
 def test_repeating_a_call_gives_the_same_contribution_and_any_other_an_independent_one():
     assert prove() == PROVEN
-    others = [prove(seed=b"other"), prove(context=b"other"), prove(root=b"o" * 32)]
+    others = [prove(seed=b"other"), prove(context=b"other"), prove(root=b"o" * 32), prove(key=1)]
     for other in others:
         assert other.published != PROVEN.published
         for mine, theirs in zip(PROVEN.payloads, other.payloads, strict=True):
@@ -108,14 +112,49 @@ def test_a_mask_that_was_rejected_is_never_shared(monkeypatch):
 
 
 def test_what_is_published_is_within_its_bound_and_rejection_decides(monkeypatch):
-    seen = []
-    monkeypatch.setattr(proof, "hides", lambda *args: bool(seen.append(args)) or len(seen) > 2)
-    prove()
-    step = BOUNDS.range_step
-    for _, hides, mask, width in seen:
+    """Masks are redrawn where R'X or v is too long, before the coin of the rejection is thrown."""
+    step, seen = BOUNDS.range_step, []
+    monkeypatch.setattr(proof, "hides", lambda *args: bool(seen.append(args)) or len(seen) > 1)
+    gaussian, projected, calls = proof.discrete_gaussian, proof.project, []
+
+    def long_at_first(*args):
+        calls.append("mask")
+        mask = gaussian(*args)
+        if len(calls) == 1:
+            mask[5] = 2 * step.published_max
+        return mask
+
+    def too_long_then(*args):
+        found = projected(*args)
+        if len(calls) == 2:
+            found[:] = isqrt(step.projection_squared_max // 256) + 1
+        return found
+
+    monkeypatch.setattr(proof, "discrete_gaussian", long_at_first)
+    monkeypatch.setattr(proof, "project", too_long_then)
+    proven = prove()
+    assert (len(calls), len(seen)) == (4, 2), "two too long, one rejected, one published"
+    for _, hides, masked_by, width in seen:
         assert width == step.mask_width
         assert int(hides @ hides) <= step.projection_squared_max
-        assert np.abs(mask).max() <= step.published_max
+        assert np.abs(masked_by).max() <= step.published_max
+    assert proven.published == seen[-1][2].astype("<i4").tobytes()
+
+
+def test_every_test_counts():
+    """One false sum, in any field and repetition, and a contribution is rejected for it."""
+    holds = np.ones((2, 2, 4), dtype=np.bool_)
+    assert verdicts._verdict(holds, frozenset()).accepted
+    wanted = {(0, 0): Rule.LINK, (0, 1): Rule.BOUND, (1, 0): Rule.RANGE, (1, 1): Rule.BOUND}
+    for (field, check), rule in wanted.items():
+        for repetition in range(4):
+            one = holds.copy()
+            one[field, check, repetition] = False
+            found = verdicts._verdict(one, frozenset({3}))
+            assert found == decoding.Verdict(accepted=False, rule=rule, off=frozenset({3}))
+    assert verdicts._verdict(~holds, frozenset()).rule is Rule.RANGE
+    holds[0] = False
+    assert verdicts._verdict(holds, frozenset()).rule is Rule.BOUND, "whatever aggregators say"
 
 
 def test_key_shares_are_those_of_the_sketch():
@@ -273,10 +312,11 @@ def test_an_offset_of_all_values_is_taken_away(offset):
 
 
 def test_a_slack_of_sums_that_wrap_is_refused_before_anything_is_squared():
-    """A sketch entry of 2^40 has a square that 64 bits do not hold."""
+    """A digit of 2^32 has a square that is 0 in 64 bits."""
     sketch = np.zeros(256, dtype=np.int64)
-    sketch[0] = 1 << 40
+    sketch[0] = BOUNDS.digit << 32
     assert proof.short_integers(sketch, BOUNDS) is None
+    assert proof.short_integers(-sketch, BOUNDS) is None
 
 
 def test_malformed_sketches():
