@@ -92,6 +92,15 @@ def test_all_values_at_the_limit_are_exact(implementation):
     assert (Sketch(COMMITMENT).apply(values) == ENTRY_MAX * Sketch(COMMITMENT).apply(ones)).all()
 
 
+def test_a_bucket_that_takes_everything_is_exact(implementation, monkeypatch):
+    """No stream gives such codes, but nothing depends on that: sums of 2^38 in one bucket."""
+    honest = Sketch(COMMITMENT)
+    monkeypatch.setattr(Sketch, "codes", lambda *_: np.zeros((TABLES, BLOCK), dtype=np.uint16))
+    ones = honest.apply(np.ones((1, BLOCK), dtype=np.int32))
+    for value in (1 << 13, 1 << 16, SMALL_MAX, -SMALL_MAX, ENTRY_MAX):
+        assert (honest.apply(np.full((1, BLOCK), value, dtype=np.int32)) == value * ones).all()
+
+
 @pytest.mark.parametrize("kernels", [_kernels_numba, _kernels_numpy])
 def test_rows_take_buckets_of_any_size(kernels):
     """Sums of buckets are exact as long as they fit 64 bits."""

@@ -10,10 +10,10 @@ not. Members check both roots: with the second alone a dealer could choose its k
 them z, after it has seen P. The roots are Merkle roots over the members, in order.
 
 The first f members' shares are all random (see `primitives.sharing`), so their payload is a seed
-that stands for them, and a number for the mask, which is drawn anew until v may be published. The
-others' payloads are a salt, the columns in the ring's field, and those in the other (`Layout`).
+that stands for them. The others' are a salt, the columns in the ring's field, and those in the
+other (`Layout`).
 
-    seeded   seed (32) | tries (4)
+    seeded   seed (32)
     full     salt (16) | key shares | other columns of p₁ | columns of p₂     4-byte words
 
 The beginning of a payload, up to the end of the key shares, is the leaf under the first root.
@@ -22,7 +22,6 @@ The beginning of a payload, up to the end of the key shares, is the leaf under t
 from collections.abc import Sequence
 
 import msgspec
-import numpy as np
 
 from pnyx.errors import MalformedMessage, RuleBroken
 from pnyx.primitives.hashing import digest, verify_merkle_proof
@@ -31,8 +30,6 @@ from pnyx.protocol.aggregation.encoding import FIELDS, IntVector
 from pnyx.protocol.aggregation.masked_verification.bounds import Layout, MaskedBounds, layout
 from pnyx.protocol.aggregation.verification import ELEMENT_BYTES, SALT_BYTES, FieldShares
 from pnyx.protocol.selection.security import CommitteeSize
-
-TRIES_BYTES = 4
 
 
 class Binding(msgspec.Struct, frozen=True):
@@ -76,7 +73,7 @@ def claim(contributor: int, context: bytes, binding: Binding, published: bytes) 
 def payload_bytes(member: int, bounds: MaskedBounds, size: CommitteeSize) -> int:
     """Size of a member's payload."""
     if member < size.corrupt_max:
-        return SEED_BYTES + TRIES_BYTES
+        return SEED_BYTES
     plan = layout(bounds, size)
     return SALT_BYTES + ELEMENT_BYTES * sum(plan.columns(at) for at in range(len(FIELDS)))
 
@@ -92,8 +89,7 @@ def read_payload(
         raise MalformedMessage("a share has the wrong size for this study's vector")
     plan = layout(bounds, size)
     if member < size.corrupt_max:
-        tries = int.from_bytes(payload[SEED_BYTES:], "little")
-        return expand(payload[:SEED_BYTES], tries, plan)
+        return expand(payload, plan)
     shares, start = [], SALT_BYTES
     for at, field in enumerate(FIELDS):
         stop = start + ELEMENT_BYTES * plan.columns(at)
@@ -105,7 +101,7 @@ def read_payload(
 def key_leaf(payload: bytes, member: int, plan: Layout, size: CommitteeSize) -> bytes:
     """The part of a payload that fixes a member's key shares."""
     if member < size.corrupt_max:
-        return payload[:SEED_BYTES]
+        return payload
     return payload[: SALT_BYTES + ELEMENT_BYTES * plan.key]
 
 
@@ -123,26 +119,11 @@ def check_key_shares(
         raise RuleBroken("the key share is not the one that the sketch was made for")
 
 
-def expand(seed: bytes, tries: int, plan: Layout) -> FieldShares:
-    """The shares that a seed stands for; columns of the mask depend on the number of tries."""
-    fixed = Sampler(seed, "pnyx/masked-verification/share")
-    masks = mask_sampler(seed, tries)
-    shares = []
-    for at, field in enumerate(FIELDS):
-        row = np.empty(plan.columns(at), dtype=np.int64)
-        mask = plan.mask(at)
-        row[: mask.start] = fixed.field_elements(field.modulus, mask.start)
-        row[mask.stop :] = fixed.field_elements(field.modulus, plan.blinds)
-        row[mask] = masks.field_elements(field.modulus, plan.digits)
-        shares.append(row)
-    return tuple(shares)
-
-
-def mask_sampler(seed: bytes, tries: int) -> Sampler:
-    """The stream of a seeded member's shares of the mask: field after field."""
-    number = tries.to_bytes(TRIES_BYTES, "little")
-    return Sampler(
-        digest("pnyx/masked-verification/mask", seed, number), "pnyx/masked-verification"
+def expand(seed: bytes, plan: Layout) -> FieldShares:
+    """The shares that a seed stands for: the columns in each field, one field after the other."""
+    stream = Sampler(seed, "pnyx/masked-verification/share")
+    return tuple(
+        stream.field_elements(field.modulus, plan.columns(at)) for at, field in enumerate(FIELDS)
     )
 
 

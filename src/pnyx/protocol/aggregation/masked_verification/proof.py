@@ -37,11 +37,9 @@ from pnyx.protocol.aggregation.masked_verification.bounds import (
     layout,
 )
 from pnyx.protocol.aggregation.masked_verification.payloads import (
-    TRIES_BYTES,
     Binding,
     commitment,
     expand,
-    mask_sampler,
     sketch_commitment,
 )
 from pnyx.protocol.aggregation.masked_verification.sketch import Sketch
@@ -153,12 +151,11 @@ class _Dealing:
         seeded = size.corrupt_max
         self._seeds = [sampler.bytes(SEED_BYTES) for _ in range(seeded)]
         self._salts = [sampler.bytes(SALT_BYTES) for _ in range(size.size - seeded)]
-        self._tries = 0
         self._tables = [
             np.zeros((size.size, plan.columns(at)), dtype=_WORD) for at in range(len(FIELDS))
         ]
         for member, seed in enumerate(self._seeds):
-            for table, row in zip(self._tables, expand(seed, self._tries, plan), strict=True):
+            for table, row in zip(self._tables, expand(seed, plan), strict=True):
                 table[member] = row
 
     def share(self, at: int, columns: slice, values: IntVector) -> None:
@@ -199,13 +196,7 @@ class _Dealing:
                 start = columns.stop
 
     def share_mask(self, mask: IntVector) -> None:
-        """Share another mask over both fields, with fresh rows of the seeded members."""
-        self._tries += 1
-        for member, seed in enumerate(self._seeds):
-            stream = mask_sampler(seed, self._tries)
-            for at, field in enumerate(FIELDS):
-                row = stream.field_elements(field.modulus, self.plan.digits)
-                self._tables[at][member, self.plan.mask(at)] = row
+        """Share a mask over both fields, in the place of one that was never shown to anybody."""
         for at in range(len(FIELDS)):
             self.share(at, self.plan.mask(at), mask)
 
@@ -217,7 +208,7 @@ class _Dealing:
 
     def payloads(self) -> tuple[bytes, ...]:
         """Every member's payload."""
-        tries, seeded = self._tries.to_bytes(TRIES_BYTES, "little"), self.size.corrupt_max
+        seeded = self.size.corrupt_max
         rows = zip(self._salts, *(table[seeded:] for table in self._tables), strict=True)
         full = (salt + first.tobytes() + second.tobytes() for salt, first, second in rows)
-        return (*(seed + tries for seed in self._seeds), *full)
+        return (*self._seeds, *full)
