@@ -41,6 +41,11 @@ def vector(share: float, trial: int) -> np.ndarray:
     return hidden(BOUNDS, update(BOUNDS, share, trial), trial)
 
 
+def fits(sketch: np.ndarray) -> bool:
+    """Salts are drawn anew until digits are within their thresholds, as honest ones do."""
+    return short_integers(sketch, BOUNDS) is not None
+
+
 def ignoring(monkeypatch, *, sums: int) -> None:
     """Judge without the sums of L (0) or of Q (1)."""
     left = verdicts._verdict
@@ -84,7 +89,7 @@ def rules(make, trials: int = TRIALS) -> set[Rule | None]:
 
 
 def test_the_forger_passes_when_it_forges_nothing():
-    assert rules(lambda t: MaskedForger(BOUNDS, SIZE, vector(0.8, t), seed=t)) == {None}
+    assert rules(lambda t: MaskedForger(BOUNDS, SIZE, vector(0.8, t), seed=t, grind=fits)) == {None}
 
 
 # --- too long a vector ---
@@ -137,14 +142,16 @@ def another_sketch(trial: int) -> MaskedForger:
     def digits(sketch):
         return digits_of(sketch // 12, BOUNDS)
 
-    return MaskedForger(BOUNDS, SIZE, vector(10, trial), seed=trial, digits=digits)
+    return MaskedForger(
+        BOUNDS, SIZE, vector(10, trial), seed=trial, digits=digits, grind=lambda u: fits(u // 12)
+    )
 
 
 def unrelated_key(trial: int) -> MaskedForger:
     def other(key):
         return Sampler(challenge(trial), "key").field_elements(MODULUS, len(key))
 
-    return MaskedForger(BOUNDS, SIZE, vector(0.8, trial), seed=trial, shared_key=other)
+    return MaskedForger(BOUNDS, SIZE, vector(0.8, trial), seed=trial, shared_key=other, grind=fits)
 
 
 def key_off_by_one(trial: int) -> MaskedForger:
@@ -153,7 +160,7 @@ def key_off_by_one(trial: int) -> MaskedForger:
         key[trial % len(key)] += 1
         return key
 
-    return MaskedForger(BOUNDS, SIZE, vector(0.8, trial), seed=trial, shared_key=other)
+    return MaskedForger(BOUNDS, SIZE, vector(0.8, trial), seed=trial, shared_key=other, grind=fits)
 
 
 @pytest.mark.parametrize("make", [another_sketch, unrelated_key, key_off_by_one])
@@ -455,7 +462,7 @@ def over_degree(at: int, column: int, extra: int):
             term *= pow(x, SIZE.degree + extra - SIZE.corrupt_max, PRIMES[at])
             tables[at][member, column] = (int(tables[at][member, column]) + term) % PRIMES[at]
 
-    return lambda t: MaskedForger(BOUNDS, SIZE, vector(0.8, t), seed=t, shares=shares)
+    return lambda t: MaskedForger(BOUNDS, SIZE, vector(0.8, t), seed=t, shares=shares, grind=fits)
 
 
 @pytest.mark.parametrize("extra", [1, 2, 4])
@@ -481,7 +488,7 @@ def test_wrong_share_for_one_member():
 
 def test_an_aggregator_can_deny_an_honest_contributor_but_not_convict_it():
     for trial in range(TRIALS):
-        forger = MaskedForger(BOUNDS, SIZE, vector(0.8, trial), seed=trial)
+        forger = MaskedForger(BOUNDS, SIZE, vector(0.8, trial), seed=trial, grind=fits)
         honest = forger.sketches[3]
         forger.sketches = {3: (honest + (np.arange(256) == trial)) % MODULUS}
         verdict = forger.judged(challenge(trial))
