@@ -36,7 +36,7 @@ from pnyx.protocol.messages import (
     WrongShare,
 )
 from pnyx.protocol.round.holdings import dealing_info
-from pnyx.protocol.round.values import AcceptValue, CloseValue, OpenValue
+from pnyx.protocol.round.values import AcceptValue, CloseValue, OpenValue, is_abort
 from pnyx.simulator.adversary import Hands, Wrapper, input_body, off_by_one, resigned
 
 _BYTES_MAX = 8 * 1024 * 1024
@@ -128,7 +128,11 @@ class Perjurer(Wrapper):
         if isinstance(message, Proposal) and message.instance is Instance.CLOSE:
             value = codec.decode(message.value, CloseValue, bytes_max=_BYTES_MAX)
             self._headers[message.context] = value.headers
-        elif isinstance(message, Proposal) and message.instance is Instance.ACCEPT:
+        elif (
+            isinstance(message, Proposal)
+            and message.instance is Instance.ACCEPT
+            and not is_abort(message.value)
+        ):
             accepted = codec.decode(message.value, AcceptValue, bytes_max=_BYTES_MAX)
             self._responses[message.context] = accepted.responses
         return True
