@@ -204,9 +204,9 @@ def _other_value(instance: Instance, value: bytes, quorum: int) -> bytes | None:
     if instance is Instance.OPEN:
         keys = codec.decode(value, OpenValue, bytes_max=_BYTES_MAX).keys
         return codec.encode(OpenValue(keys[:-1])) if len(keys) > quorum else None
+    if is_abort(value):
+        return None
     if instance is Instance.ACCEPT:
-        if is_abort(value):
-            return None
         responses = codec.decode(value, AcceptValue, bytes_max=_BYTES_MAX).responses
         return codec.encode(AcceptValue(responses[:-1])) if len(responses) > quorum else None
     closed = codec.decode(value, CloseValue, bytes_max=_BYTES_MAX)

@@ -125,14 +125,12 @@ class Perjurer(Wrapper):
 
     def _listen(self, event: MessageReceived, message: RoundMessage) -> bool:
         del event
-        if isinstance(message, Proposal) and message.instance is Instance.CLOSE:
+        if not isinstance(message, Proposal) or is_abort(message.value):
+            return True
+        if message.instance is Instance.CLOSE:
             value = codec.decode(message.value, CloseValue, bytes_max=_BYTES_MAX)
             self._headers[message.context] = value.headers
-        elif (
-            isinstance(message, Proposal)
-            and message.instance is Instance.ACCEPT
-            and not is_abort(message.value)
-        ):
+        elif message.instance is Instance.ACCEPT:
             accepted = codec.decode(message.value, AcceptValue, bytes_max=_BYTES_MAX)
             self._responses[message.context] = accepted.responses
         return True
