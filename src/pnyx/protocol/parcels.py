@@ -50,7 +50,13 @@ from pnyx.protocol.events import (
     StoreChunk,
 )
 from pnyx.protocol.fetches import Fetch
-from pnyx.protocol.messages import CHUNK_BYTES, Chunk, ChunkRequest, ParcelMessage
+from pnyx.protocol.messages import (
+    CHUNK_BYTES,
+    CHUNKS_PER_REQUEST_MAX,
+    Chunk,
+    ChunkRequest,
+    ParcelMessage,
+)
 from pnyx.protocol.params import ProtocolParams
 
 __all__ = [
@@ -289,8 +295,10 @@ class Parcels:
         for name in self._turns:
             fetch = self._wanted[name].fetch
             indices = fetch.ask(now)
-            if indices and fetch.source is not None:
-                self._send(fetch.source, ChunkRequest(name, indices))
+            for start in range(0, len(indices), CHUNKS_PER_REQUEST_MAX):
+                asked = indices[start : start + CHUNKS_PER_REQUEST_MAX]
+                assert fetch.source is not None, "who has nobody to ask asks nothing"
+                self._send(fetch.source, ChunkRequest(name, asked))
 
     def next_deadline(self) -> float | None:
         """When `tick` is due, on the caller's clock."""
