@@ -1,4 +1,4 @@
-"""A certified node asks for parcels that it was not granted (THREATS A1, A6).
+"""A certified node asks for parcels that it was not granted (THREATS A1).
 
 It gets no chunk, and cannot tell a parcel that it may not read from one that is not there. A grant
 holds for one parcel, for the nodes that it names, and as long as what it was given for.

@@ -1,4 +1,4 @@
-"""A source sends other bytes than the name of the parcel promises (THREATS A2, D3).
+"""A source sends other bytes than the name of the parcel promises (THREATS A7, D3).
 
 Nothing wrong is stored, whoever lied is named and left, the next source is asked, and the parcel is
 whole in the end. Each check of a chunk is taken away in turn, and its attack then succeeds.
