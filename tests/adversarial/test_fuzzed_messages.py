@@ -102,7 +102,7 @@ def troubled_study(meddle: Meddle, seconds: float = 200.0) -> int:
         meddle(town, receiver, message)
         if sender == LIAR and isinstance(message, MemberInput):
             body = codec.decode(message.signed.body, RoundBody, bytes_max=BYTES_MAX)
-            if isinstance(body, VerifyResponse):
+            if isinstance(body, VerifyResponse) and body.values:
                 wrong = msgspec.structs.replace(body, values=flipped(body.values))
                 name, crypto = town.census.node_ids[LIAR], town.cryptos[LIAR]
                 signed = sign_body(crypto, town.census.network, name, wrong)
