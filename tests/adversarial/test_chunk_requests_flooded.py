@@ -164,7 +164,7 @@ def test_expecting_is_the_defence(monkeypatch):
     fetch = puller.parcels._wanted[chunks[0].parcel].fetch
 
     def expects(peer, index):
-        fetch._asked.setdefault(peer, set())
+        fetch._asked.setdefault(peer, {})[index] = None
         return True
 
     fetch.expects = expects

@@ -283,3 +283,21 @@ def test_without_the_order_of_forgetting_a_kill_leaves_a_promise_unkept():
     assert not node.up
     with pytest.raises(RuntimeError, match="never sealed"):
         node.start()
+
+
+# --- slow lines ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bytes_per_s", [10e3, 50e3, 100e3, 200e3, 1e6])
+def test_a_slow_line_is_not_flooded_with_repetitions(bytes_per_s):
+    """A window of chunks takes longer than patience lasts: asking again would only add to it."""
+    quiet = ProtocolParams(gossip_interval_s=1e6)
+    slow = msgspec.structs.replace(
+        SMALL, link=Link(bytes_per_s=bytes_per_s), limit_s=1e4, params=quiet
+    )
+    run = Delivery(slow, content(40, 1000), [SOURCE], [PULLER], lambda _: [SOURCE])
+    before = run.network.bytes_sent
+    finish(run)
+    ideal_s = len(run.data) / bytes_per_s
+    assert run.network.bytes_sent - before < 1.25 * len(run.data)
+    assert run.done_at[PULLER] - BEGINS_S < 1.25 * ideal_s + 2.0
