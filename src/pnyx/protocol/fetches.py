@@ -159,7 +159,6 @@ class Fetch:
     def _await_nothing(self) -> None:
         self._unasked.update(self._asked_at)
         self._asked_at.clear()
-        self._heard_at = float("-inf")
         self._window = 1
 
     def _skip_who_is_away(self) -> None:

@@ -281,7 +281,7 @@ class Parcels:
     def tick(self, now: float) -> None:
         """Ask again for what did not come; a fetch that gets nothing lets others go first."""
         for name, wanted in self._wanted.items():
-            if wanted.fetch.tick(now) and self._queue and name in self._turns:
+            if wanted.fetch.tick(now) and name in self._turns:
                 self._turns[name] = now
 
     def flush(self, now: float) -> None:

@@ -82,6 +82,17 @@ def test_the_window_opens_chunk_by_chunk_and_no_further_than_its_bound():
     assert sizes == [2, 4, 4, 4, 4, 4]
 
 
+@pytest.mark.parametrize(("took_s", "window"), [(2.5, 3), (2.6, 2), (5.0, 2), (5.1, 1)])
+def test_the_window_opens_on_quick_lines_only(took_s, window):
+    fetch = first_chunk(30, A)
+    assert fetch.ask(0.0) == (1, 2)
+    fetch.take(A, 1, b"h", took_s)
+    assert 1 + len(fetch.ask(took_s)) == max(1, window)
+    if window == 1:
+        fetch.take(A, 2, b"h", took_s)
+        assert len(fetch.ask(took_s)) == 1
+
+
 def test_a_slow_line_narrows_the_window_and_lengthens_patience():
     fetch = begun(30, A)
     asked = fetch.ask(0.0)

@@ -390,6 +390,20 @@ def test_silent_sources_do_not_hold_up_the_others():
     assert [m.parcel for _, m in puller.messages()] == [names[4], names[0]]
 
 
+def test_a_fetch_that_nobody_can_serve_leaves_its_place():
+    liar, honest = Node(OWNER), Node(OTHER)
+    puller = Node(PULLER, ProtocolParams(parcel_fetches_max=1))
+    lied_about, wanted = content(3, seed=1), content(3, seed=2)
+    puller.fetch(liar.parcels.keep(cut(lied_about), [PULLER]), len(lied_about), [OWNER])
+    name = honest.parcels.keep(cut(wanted), [PULLER])
+    puller.fetch(name, len(wanted), [OTHER])
+    net = Net(liar, honest, puller)
+    net.wire = lambda sender, _, message: [altered(message, proof=())] if sender == OWNER else None
+    net.settle()
+    assert puller.done == [name]
+    assert net.now == 0.0
+
+
 def test_trickling_sources_lose_their_turn():
     """They answer just in time, for ever; the others wait no longer than a turn."""
     trickling, honest = Node(OWNER), Node(OTHER)
