@@ -150,8 +150,9 @@ def figures(proposal: Proposal) -> dict[str, object]:
         "parameters": len(proposal.model) // PARAMETER_DTYPE.itemsize,
         "rounds": manifest.rounds,
         "cohort_min": manifest.cohort_min,
-        "vector_length": max(phase.bounds.length for phase in manifest.phases),
+        "vector_length": max(phase.length for phase in manifest.phases),
         "phases": [phase.kind for phase in manifest.phases],
+        "masked": any(phase.masked is not None for phase in manifest.phases),
         "epsilon": None if math.isinf(cost) else round(cost, 4),
     }
 

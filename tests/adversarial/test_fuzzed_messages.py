@@ -14,13 +14,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.evidence import flipped
+from tests.support.parcels import content, cut
 from tests.support.town import Town, manifest
 from tests.transport_kit import resident_bytes
 
 from pnyx.errors import ProtocolError
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
-from pnyx.protocol.events import MessageRejected, Send
+from pnyx.protocol import chunks
+from pnyx.protocol.chunks import describe
+from pnyx.protocol.events import MessageRejected, Send, TimerExpired
 from pnyx.protocol.identity import sign_body
 from pnyx.protocol.machine import NodeMachine
 from pnyx.protocol.messages import (
@@ -55,8 +58,39 @@ def read(payload: bytes) -> Message:
     return codec.decode(payload, Message, bytes_max=BYTES_MAX)
 
 
+PULLERS = [index for index in range(6) if index != LIAR][:4]
+PARCELS = [content(1, 200), content(2, 200)]
+
+
+def pull_parcels(town: Town) -> Callable[[], bool]:
+    """The liar and an honest node hold two parcels, others pull them; tells whether all have them.
+
+    Half of them ask the liar first. Only one pulls the large parcel, which takes long to alter.
+    """
+    ids = town.census.node_ids
+    holders = [LIAR, max(index for index in range(town.count) if index != LIAR)]
+    for index in holders:
+        for data in PARCELS:
+            town.machines[index].parcels.keep(cut(data), ids)
+        town.handle(index, TimerExpired())
+    pulled = [(index, PARCELS[0]) for index in PULLERS] + [(PULLERS[0], PARCELS[1])]
+    for at, (index, data) in enumerate(pulled):
+        sources = [ids[each] for each in (holders[at % 2], holders[1 - at % 2])]
+        name = describe(cut(data)).name
+        town.machines[index].parcels.fetch(name, len(data), sources, lambda _: None)
+        town.handle(index, TimerExpired())
+
+    def arrived() -> bool:
+        return all(
+            b"".join(town.parcels[index].chunks(describe(cut(data)).name)) == data
+            for index, data in pulled
+        )
+
+    return arrived
+
+
 def troubled_study(meddle: Meddle, seconds: float = 200.0) -> int:
-    """A study in which every kind of message is sent; returns who leads its first view.
+    """A study, and parcels, in which every kind of message is sent; returns who leads its view 0.
 
     That leader is away for 5 s, and LIAR answers wrong. meddle(town, receiver, message) is called
     before a message is handed to the network. What it adds may change the draw: only undisturbed is
@@ -68,7 +102,7 @@ def troubled_study(meddle: Meddle, seconds: float = 200.0) -> int:
         meddle(town, receiver, message)
         if sender == LIAR and isinstance(message, MemberInput):
             body = codec.decode(message.signed.body, RoundBody, bytes_max=BYTES_MAX)
-            if isinstance(body, VerifyResponse):
+            if isinstance(body, VerifyResponse) and body.values:
                 wrong = msgspec.structs.replace(body, values=flipped(body.values))
                 name, crypto = town.census.node_ids[LIAR], town.cryptos[LIAR]
                 signed = sign_body(crypto, town.census.network, name, wrong)
@@ -77,6 +111,7 @@ def troubled_study(meddle: Meddle, seconds: float = 200.0) -> int:
 
     town.wire = wire
     study = town.propose()
+    arrived = pull_parcels(town)
     town.run(town.in_round(study, 1))
     leader = town.plan(study).committee[0]
     town.run(seconds=0.11)
@@ -87,6 +122,7 @@ def troubled_study(meddle: Meddle, seconds: float = 200.0) -> int:
     (certified,) = town.certified(0)
     assert sum(town.model(study)) == certified.contributors
     assert max(town.model(study)) == 1
+    assert arrived(), "a parcel is missing, or has other bytes"
     assert town.blamed() <= {LIAR}, "an honest node is blamed"
     return leader
 
@@ -201,6 +237,12 @@ def test_a_machine_that_believes_any_signature_would_act(monkeypatch):
     monkeypatch.setattr(IdealCrypto, "verify", lambda *_: True)
     with pytest.raises(AssertionError):
         troubled_study(Mutations("MemberInput", 300, 0))
+
+
+def test_a_machine_that_believes_any_chunk_would_store_other_bytes(monkeypatch):
+    monkeypatch.setattr(chunks, "verify_merkle_proof", lambda *_: True)
+    with pytest.raises(AssertionError):
+        troubled_study(Mutations("Chunk", 300, 0))
 
 
 def receipts_for_altered_shares() -> int:

@@ -81,7 +81,7 @@ def test_without_the_degree_test_the_sum_depends_on_who_answers():
     outcomes = set()
     for members in combinations(EVERYBODY, SIZE.degree + 1 + SIZE.corrupt_max):
         try:
-            total, _ = direct.decode_sum(SIZE, release(contributions, members), 3)
+            total, _, _ = direct.decode_sum(SIZE, release(contributions, members), 3)
             outcomes.add(tuple(total.tolist()))
         except DecodingError:
             outcomes.add(None)
@@ -125,7 +125,7 @@ def at_the_fewest_answers_with_a_liar() -> list[int]:
     """D + 1 + f shares of an honest sum, one of them wrong."""
     released = release([read(dealt(1))], range(SIZE.degree + 1 + SIZE.corrupt_max))
     released[0][0][0] = (released[0][0][0] + 1) % FIELDS[0].modulus
-    total, _ = direct.decode_sum(SIZE, released, 3)
+    total, _, _ = direct.decode_sum(SIZE, released, 3)
     return total.tolist()
 
 

@@ -69,7 +69,7 @@ def opened(forger: Forger) -> list[int]:
             verification.summed_length(BOUNDS, SIZE),
             SIZE.packing,
         )
-    total, _ = direct.decode_sum(SIZE, released, verification.summed_length(BOUNDS, SIZE))
+    total, _, _ = direct.decode_sum(SIZE, released, verification.summed_length(BOUNDS, SIZE))
     return verification.summed_vector(total, BOUNDS, SIZE).tolist()
 
 

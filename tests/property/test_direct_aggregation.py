@@ -47,7 +47,7 @@ def test_shared_sum_equals_plain_sum(case):
         released[int(liar)][field][...] = generator.integers(
             FIELDS[field].modulus, size=released[int(liar)][field].shape
         )
-    total, named = direct.decode_sum(size, released, length)
+    total, _, named = direct.decode_sum(size, released, length)
     assert total.tolist() == rows.sum(axis=0).tolist()
     assert set(named) <= {int(liar) for liar in liars}
 

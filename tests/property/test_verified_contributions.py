@@ -95,7 +95,7 @@ def test_vectors_within_the_bounds_are_accepted_and_added(case, challenge):
         )
         for m in range(size.size)
     }
-    decoded, _ = direct.decode_sum(size, released, length)
+    decoded, _, _ = direct.decode_sum(size, released, length)
     summed = verification.summed_vector(decoded, bounds, size)
     assert summed.tolist() == sum(summand(vector, bounds) for vector in vectors).tolist()
 

@@ -14,6 +14,7 @@ from pnyx.protocol.aggregation import verification
 from pnyx.protocol.aggregation.bounds import Bounds, layout
 from pnyx.protocol.aggregation.encoding import FIELDS
 from pnyx.protocol.agreement import value_hash
+from pnyx.protocol.chunks import describe
 from pnyx.protocol.events import Effect
 from pnyx.protocol.identity import sign_body
 from pnyx.protocol.manifest import StudyPhase
@@ -69,6 +70,7 @@ class Outbox:
     sent: list[tuple[int, object]] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
     accused: list[Evidence] = field(default_factory=list)
+    parcels: list[tuple] = field(default_factory=list)
 
     def accuse(self, plan: RoundPlan, evidence: Evidence) -> None:
         self.accused.append(evidence)
@@ -78,6 +80,20 @@ class Outbox:
 
     def emit(self, effect: Effect) -> None:
         self.effects.append(effect)
+
+    def keep_parcel(self, plan: RoundPlan, chunks, readers) -> bytes:
+        parcel = describe(chunks)
+        self.parcels.append(("keep", parcel.name, readers))
+        return parcel.name
+
+    def fetch_parcel(self, plan: RoundPlan, name, length, sources, done, failed) -> None:
+        self.parcels.append(("fetch", name, length, sources, done, failed))
+
+    def grant_parcel(self, plan: RoundPlan, name, readers) -> None:
+        self.parcels.append(("grant", name, readers))
+
+    def forget_parcel(self, plan: RoundPlan, name) -> None:
+        self.parcels.append(("forget", name))
 
     def of(self, kind: type) -> list:
         """Sent messages or effects of one kind."""

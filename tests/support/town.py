@@ -15,8 +15,10 @@ from msgspec.structs import replace
 from pnyx.primitives import codec
 from pnyx.primitives.signature import SigningKey
 from pnyx.protocol.aggregation.bounds import Bounds
+from pnyx.protocol.chunks import chunk_message
 from pnyx.protocol.events import (
     AskConsent,
+    ChunkSent,
     ConsentDeclined,
     ConsentGiven,
     DebitRecorded,
@@ -24,14 +26,18 @@ from pnyx.protocol.events import (
     Effect,
     Event,
     Forget,
+    ForgetParcel,
     MessageReceived,
     MessageRejected,
     PeerBlamed,
     Persist,
     RecordDebit,
     RoundCertified,
+    SealParcel,
     Send,
+    SendChunk,
     StartTraining,
+    StoreChunk,
     StudyProposed,
     TimerExpired,
     TrainingFinished,
@@ -50,9 +56,11 @@ from pnyx.protocol.manifest import Manifest, StudyPhase
 from pnyx.protocol.messages import Message
 from pnyx.protocol.noise import NO_NOISE
 from pnyx.protocol.params import ProtocolParams
+from pnyx.protocol.parcels import held_parcels
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.selection import CommitteeSize, committee_size
 from pnyx.simulator.crypto import IdealCrypto
+from pnyx.simulator.parcel_store import MemoryParcelStore
 
 NETWORK = network_id(b"A" * 32, "test")
 LATENCY_S = 0.02
@@ -197,6 +205,7 @@ class Town:
         self.lengths: dict[bytes, int] = {}
         self.log: list[tuple[float, int, Effect]] = []
         self.stored: list[dict[str, bytes]] = [{} for _ in range(self.count)]
+        self.parcels = [MemoryParcelStore() for _ in range(self.count)]
         self.starts = [0] * self.count
         self.alive = [True] * self.count
         self._queue: list[tuple[float, int, int, Event]] = []
@@ -208,6 +217,7 @@ class Town:
 
     def _machine(self, index: int) -> NodeMachine:
         self.starts[index] += 1
+        self.parcels[index].retain(held_parcels(self.stored[index]))
         return NodeMachine(
             node_id=self.census.node_ids[index],
             census=self.census,
@@ -273,6 +283,14 @@ class Town:
             case Forget():
                 for key in [k for k in self.stored[index] if k.startswith(effect.prefix)]:
                     del self.stored[index][key]
+            case StoreChunk():
+                self.parcels[index].write(effect.parcel, effect.index, effect.data)
+            case SealParcel():
+                self.parcels[index].seal(effect.parcel, effect.length)
+            case ForgetParcel():
+                self.parcels[index].remove(effect.parcel)
+            case SendChunk():
+                self._send_chunk(index, effect)
             case AskConsent():
                 answer = ConsentGiven if self.consents(index) else ConsentDeclined
                 self.push(index, answer(effect.study))
@@ -290,6 +308,14 @@ class Town:
                     else DebitRefused(effect.context, "no budget")
                 )
                 self.push(index, answer)
+
+    def _send_chunk(self, index: int, effect: SendChunk) -> None:
+        data = self.parcels[index].read(effect.parcel, effect.index)
+        message = None if data is None else chunk_message(effect, data)
+        receiver = self.census.index_of(effect.peer)
+        if message is not None:
+            self._deliver(index, receiver, message)
+        self.push(index, ChunkSent(effect.peer, effect.parcel, effect.index))
 
     def _deliver(self, sender: int, receiver: int, payload: bytes) -> None:
         payloads: Iterable[bytes] = (payload,)

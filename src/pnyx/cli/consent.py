@@ -263,9 +263,10 @@ def _phase(phase: "PhaseSummary") -> str:
     rounds = "one round" if phase.rounds == 1 else f"{phase.rounds} rounds"
     vote = f" by {phase.ballot}" if phase.ballot else ""
     cost = "no noise" if phase.epsilon is None else f"epsilon {phase.epsilon:.3g}"
+    unchecked = ", updates masked: nobody checks their size" if phase.masked else ""
     return (
         f"{rounds} to {_PHASE_VERBS[phase.kind]}{vote} over {phase.cohort_min} owners or more "
-        f"({cost})"
+        f"({cost}{unchecked})"
     )
 
 

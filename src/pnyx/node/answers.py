@@ -256,6 +256,7 @@ def phase_summary(phase: StudyPhase) -> PhaseSummary:
         cohort_min=phase.cohort_min,
         epsilon=_finite(epsilon(phase.rounds * phase_rho(phase))),
         ballot="" if phase.bounds.ballot is None else phase.bounds.ballot.kind,
+        masked=phase.masked is not None,
     )
 
 

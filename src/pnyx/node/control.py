@@ -144,6 +144,7 @@ class PhaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     cohort_min: int
     epsilon: float | None
     ballot: str  # choice, approval, ranking or nothing
+    masked: bool  # whether updates travel masked, and nobody checks their size
 
 
 class ColumnSummary(msgspec.Struct, frozen=True):

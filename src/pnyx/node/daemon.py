@@ -35,6 +35,8 @@ from pnyx.node.learning import (
     training_task,
 )
 from pnyx.node.network import Network
+from pnyx.node.parcel_sender import ParcelSender
+from pnyx.node.parcel_store import FileParcelStore
 from pnyx.node.postman import Postman, unpack
 from pnyx.node.queries import (
     DEFAULT_LIMITS,
@@ -60,15 +62,22 @@ from pnyx.protocol.events import (
     Effect,
     Event,
     Forget,
+    ForgetParcel,
     LearnAddress,
     MessageReceived,
     Notice,
+    ParcelRead,
     PeerReachable,
     PeerUnreachable,
     Persist,
+    ReadParcel,
     RecordDebit,
+    SealParcel,
     Send,
+    SendChunk,
     StartTraining,
+    StoreChunk,
+    SumVectors,
     TimerExpired,
     TrainingFailed,
     TrainingFinished,
@@ -78,8 +87,10 @@ from pnyx.protocol.machine import NodeMachine
 from pnyx.protocol.manifest import Manifest
 from pnyx.protocol.messages import Record
 from pnyx.protocol.params import DEFAULT_PARAMS, ProtocolParams
+from pnyx.protocol.parcels import held_parcels, without_parcels
 from pnyx.protocol.privacy import epsilon, study_rho
 from pnyx.protocol.study import StudyState
+from pnyx.protocol.vector_sums import store_sum, summed_chunks
 from pnyx.sandbox import Confinement
 from pnyx.vault import (
     Array,
@@ -181,6 +192,7 @@ class Daemon:
             layout.vault, keys.vault_key, epsilon_total_max=config.limits.epsilon_total_max
         )
         self._rounds = RoundStore(layout.rounds, keys.rounds_key)
+        self._parcels = FileParcelStore(layout.parcels)
         self._machine: Machine | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
@@ -190,6 +202,7 @@ class Daemon:
         self._reading = asyncio.Lock()  # one query at a time: each may take a gigabyte
         self._query_confinement: Confinement | None = None
         self._postman: Postman | None = None
+        self._sender: ParcelSender | None = None
         self._pending: list[Effect] = []
         self._failure: Exception | None = None
         self._committed: asyncio.Future[None] | None = None
@@ -250,7 +263,11 @@ class Daemon:
     async def start(self) -> None:
         """Open the port and take up the protocol. Raises TransportError or VaultError."""
         restored = self._rounds.load()
+        restored = without_parcels(restored, self._parcels.retain(held_parcels(restored)))
         self._postman = Postman(self._transport, self._on_message, self._on_reachable)
+        self._sender = ParcelSender(
+            self._parcels, self._postman.post, self.soon, self._observer, self._fail
+        )
         await self._transport.start(self._serve, lambda peer: self._on_reachable(peer, False))
         loop = asyncio.get_running_loop()
         host = self._config.advertised_host
@@ -405,7 +422,11 @@ class Daemon:
     # --- effects out ----------------------------------------------------------------------------
 
     def _carry_out(self, effects: list[Effect]) -> None:
-        """Make durable what is to be durable, then execute the rest in order."""
+        """Make durable what is to be durable, then execute the rest in order.
+
+        A parcel is sealed before anything that the machine persisted after it is durable, and
+        removed after everything before.
+        """
         puts: list[tuple[str, bytes]] = []
         forgets: list[str] = []
         rest: list[Effect] = []
@@ -417,6 +438,13 @@ class Daemon:
                     puts.append((effect.key, effect.value))
                 case Forget():
                     forgets.append(effect.prefix)
+                case StoreChunk():
+                    self._parcels.write(effect.parcel, effect.index, effect.data)
+                case SealParcel():
+                    self._parcels.seal(effect.parcel, effect.length)
+                case ForgetParcel():
+                    self._flush(puts, forgets)
+                    self._parcels.remove(effect.parcel)
                 case _:
                     rest.append(effect)
         self._flush(puts, forgets)
@@ -434,6 +462,8 @@ class Daemon:
             case Send():
                 if self._postman is not None:
                     self._postman.post(effect.peer, effect.payload)
+            case ReadParcel() | SumVectors() | SendChunk():
+                self._carry_out_parcel(effect)
             case AskConsent():
                 self._soon(lambda: self._ask_consent(effect))
             case StartTraining():
@@ -458,6 +488,34 @@ class Daemon:
                 self._observer(effect)
             case _:
                 raise TypeError(f"unknown effect {type(effect).__name__}")
+
+    def _carry_out_parcel(self, effect: ReadParcel | SumVectors | SendChunk) -> None:
+        match effect:
+            case ReadParcel():
+                self._soon(lambda: self._read_parcel(effect))
+            case SumVectors():
+                self._spawn(self._sum_vectors(effect))
+            case SendChunk():
+                if self._sender is not None:
+                    self._sender.send(effect)
+
+    def _read_parcel(self, effect: ReadParcel) -> None:
+        if self._holds(effect.parcel):  # else its round has ended meanwhile
+            data = b"".join(self._parcels.chunks(effect.parcel))
+            self.deliver(ParcelRead(effect.context, effect.parcel, data))
+
+    async def _sum_vectors(self, effect: SumVectors) -> None:
+        """Add up masked vectors beside the event loop; what is written is written on it."""
+        try:
+            chunks = await asyncio.to_thread(summed_chunks, self._parcels, effect)
+        except PnyxError:
+            if all(map(self._holds, effect.parcels)):
+                raise
+            return  # the round has ended meanwhile, and took them away
+        self.deliver(store_sum(self._parcels, effect, chunks))
+
+    def _holds(self, parcel: bytes) -> bool:
+        return self._parcels.read(parcel, 0) is not None
 
     def soon(self, event: Event) -> None:
         """Deliver an event after the current one is finished."""

@@ -136,6 +136,11 @@ class NodeLayout(msgspec.Struct, frozen=True):
         """Directory of the round store; belongs in no backup."""
         return self.root / "rounds"
 
+    @property
+    def parcels(self) -> Path:
+        """Directory of large bytes that the protocol keeps; belongs in no backup."""
+        return self.root / "parcels"
+
     def make(self) -> None:
         """Create the node directory with mode 0700. Raises VaultError when that fails."""
         make_private_directory(self.root)

@@ -29,10 +29,18 @@ from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.aggregation.bounds import Bounds
+from pnyx.protocol.aggregation.masked.parameters import SHARED_RINGS, ParameterSet, choose
 from pnyx.protocol.aggregation.verification import within
 from pnyx.protocol.events import PublishedSum
 from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, StudyPhase
-from pnyx.protocol.noise import NO_NOISE, Chosen, choose_noise, covering
+from pnyx.protocol.noise import (
+    NO_NOISE,
+    Chosen,
+    choose_noise,
+    covering,
+    noise_max,
+    update_width,
+)
 from pnyx.protocol.ports import IntVector
 from pnyx.query.compile import read_query
 
@@ -104,9 +112,12 @@ def check_study(manifest: Manifest) -> None:
         raise TrainingError("A study has one statistics phase, of as many rounds as it needs.")
     for phase in manifest.phases:
         plain = _plain_bounds(manifest, phase)
-        covered = covering(plain, plain.norm_max, phase.noise, phase.bounds.count_scale)
+        carried = plain if phase.masked is None else beside_masks(plain, phase.masked)
+        covered = covering(carried, plain.norm_max, phase.noise, phase.bounds.count_scale)
+        fits = phase.masked is None or phase.masked.length == plain.bounded
         shown = published(phase.kind, plain)
-        if (phase.bounds, phase.clip, phase.metrics_length) != (covered, plain.norm_max, shown):
+        stated = phase.bounds, phase.clip, phase.metrics_length
+        if not fits or stated != (covered, plain.norm_max, shown):
             raise TrainingError("The study's vector does not match its program.")
 
 
@@ -139,6 +150,37 @@ def bounds_for(program: Program, hyperparameters: Hyperparameters, kind: TaskKin
     return Bounds(count + TRAIN_COUNTS, count, largest, hyperparameters.count_max)
 
 
+def beside_masks(plain: Bounds, masked: ParameterSet) -> Bounds:
+    """What the committee verifies where the update travels masked: the counts; and holds, its key.
+
+    Raises TrainingError when there is no update to mask.
+    """
+    if not plain.bounded:
+        raise TrainingError("Only a phase that trains can mask its updates.")
+    return Bounds(
+        plain.counts,
+        0,
+        0,
+        plain.count_max,
+        key_length=masked.degree,
+        key_fields=len(masked.primes),
+    )
+
+
+def choose_masks(
+    plain: Bounds, value_bits: int, contributors_max: int, privacy: PrivacyTerms | None
+) -> ParameterSet:
+    """Masks for updates of these bounds.
+
+    value_bits: of each entry with its sign; what noise needs comes on top. Raises ValueError when
+    no masks hold the sum.
+    """
+    if privacy is not None:
+        width = update_width(plain.norm_max, privacy.honest_min, privacy.multiplier)
+        value_bits = ((1 << (value_bits - 1)) + noise_max(width)).bit_length() + 1
+    return choose(plain.bounded, value_bits, contributors_max, rings=SHARED_RINGS)
+
+
 def statistics_bounds(columns: int) -> Bounds:
     """Bounds of a statistics phase: counts in steps of a scaled value."""
     return Bounds(statistics_length(columns), 0, 0, RESOLUTION)
@@ -167,17 +209,28 @@ def phase_for(
     drawn: int,
     deadline_s: float,
     privacy: PrivacyTerms | None = None,
+    masked: ParameterSet | None = None,
 ) -> StudyPhase:
     """Build a phase from the bounds that it has without noise.
 
+    masked: how its updates are masked, if they are; see `choose_masks`.
+
     Raises ValueError when the noise cannot be covered by bounds that can be proven.
     """
-    chosen = Chosen(plain, NO_NOISE)
+    carried = plain if masked is None else beside_masks(plain, masked)
+    chosen = Chosen(carried, NO_NOISE)
+    if masked is not None:
+        chosen = Chosen(covering(carried, plain.norm_max, NO_NOISE, 1), NO_NOISE)
     if privacy is not None:
         # what is trained matters more than the counts that come with it
         on_counts = privacy.multiplier * (COUNTS_BESIDE_AN_UPDATE if plain.bounded else 1)
         chosen = choose_noise(
-            plain, plain.norm_max, privacy.honest_min, privacy.multiplier, on_counts
+            carried,
+            plain.norm_max,
+            privacy.honest_min,
+            privacy.multiplier,
+            on_counts,
+            masked=masked is not None,
         )
     return StudyPhase(
         kind=kind,
@@ -190,6 +243,7 @@ def phase_for(
         deadline_s=deadline_s,
         clip=plain.norm_max,
         noise=chosen.noise,
+        masked=masked,
     )
 
 
@@ -203,7 +257,7 @@ class LearningRule:
         try:
             study = read_manifest_body(manifest)
             phase = study.phase_of(round_number)
-            limit = phase.bounds.norm_max
+            limit = phase.bounds.norm_max if phase.masked is None else phase.masked.value_max
             return apply_update(model, total, count, _declared(study).hyperparameters, limit)
         except TrainingError:
             return None

@@ -3,10 +3,14 @@
 While a request to a peer is under way, further messages for it gather and leave together; answers
 that a peer has ready travel back in the response. A message that cannot be delivered is lost, which
 the protocol tolerates, and the machine is told that the peer is away.
+
+A *deferred* message is one that is large and lies on the disk. It waits as a note of a few bytes
+and is read when it leaves: however much a peer has asked for, one batch of it is in memory.
 """
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 from pnyx.errors import MalformedMessage, TransportError
 from pnyx.node.transport.base import Transport
@@ -41,6 +45,23 @@ def unpack(body: bytes) -> list[bytes]:
     return messages
 
 
+class Deferred(Protocol):
+    """A message that is read when it leaves; it is either read or dropped, once."""
+
+    @property
+    def bytes_max(self) -> int:
+        """Size of the message, or a little more."""
+        ...
+
+    def read(self) -> bytes | None:
+        """The message; None when there is nothing to send any more."""
+        ...
+
+    def drop(self) -> None:
+        """The message will not leave."""
+        ...
+
+
 class Postman:
     """Outgoing messages of one node."""
 
@@ -53,12 +74,12 @@ class Postman:
         self._transport = transport
         self._on_message = on_message
         self._on_reachable = on_reachable
-        self._waiting: dict[bytes, list[bytes]] = {}
+        self._waiting: dict[bytes, list[bytes | Deferred]] = {}
         self._silent = False
         self._running: dict[bytes, asyncio.Task[None]] = {}
         self._wake: dict[bytes, asyncio.Handle] = {}
 
-    def post(self, peer: bytes, message: bytes) -> None:
+    def post(self, peer: bytes, message: bytes | Deferred) -> None:
         """Queue a message; it leaves with the next turn of the event loop."""
         if self._silent:
             return
@@ -87,14 +108,24 @@ class Postman:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _take(self, peer: bytes) -> list[bytes]:
+        """What goes into the next batch, read."""
         queue = self._waiting.pop(peer, [])
-        size = 0
-        for count, message in enumerate(queue):
-            size += len(message) + _LENGTH_BYTES
+        size, count = 0, 0
+        for message in queue:
+            size += _LENGTH_BYTES + (
+                len(message) if isinstance(message, bytes) else message.bytes_max
+            )
             if count == _BATCH_MESSAGES_MAX or (size > _BATCH_BYTES_MAX and count):
                 self._waiting[peer] = queue[count:]
-                return queue[:count]
-        return queue
+                break
+            count += 1
+        read = (m if isinstance(m, bytes) else m.read() for m in queue[:count])
+        return [message for message in read if message is not None]
+
+    def _drop(self, peer: bytes) -> None:
+        for message in self._waiting.pop(peer, []):
+            if not isinstance(message, bytes):
+                message.drop()
 
     def _start(self, peer: bytes) -> None:
         self._wake.pop(peer, None)
@@ -104,12 +135,15 @@ class Postman:
     async def _deliver(self, peer: bytes) -> None:
         try:
             while peer in self._waiting:
-                answer = await self._transport.request(peer, pack(self._take(peer)))
+                batch = self._take(peer)
+                if not batch:
+                    continue
+                answer = await self._transport.request(peer, pack(batch))
                 self._on_reachable(peer, True)
                 for message in unpack(answer):
                     self._on_message(peer, message)
         except (TransportError, MalformedMessage):
-            self._waiting.pop(peer, None)
+            self._drop(peer)
             self._on_reachable(peer, False)
         finally:
             self._running.pop(peer, None)

@@ -34,6 +34,7 @@ from pnyx.node.learning import (
     PrivacyTerms,
     bounds_for,
     check_study,
+    choose_masks,
     encode_hyperparameters,
     phase_for,
     poll_bounds,
@@ -44,6 +45,7 @@ from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.aggregation.bounds import Bounds
+from pnyx.protocol.aggregation.masked.parameters import ParameterSet
 from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.manifest import (
     MANIFEST_BYTES_MAX,
@@ -63,6 +65,9 @@ EPOCH = 0  # this version knows one epoch per census
 NOISE_MULTIPLIER = 5.0  # epsilon of about 5 for twenty rounds: docs/adr/0016
 COUNT_MAX_WITH_NOISE = 64
 FINEST_BITS = 11
+# A model spreads as one item of gossip, four bytes a parameter.
+_SHARED_MAX = DEFAULT_PARAMS.vector_length_max - TRAIN_COUNTS  # longer updates are masked
+_PARAMETERS_MAX = (DEFAULT_PARAMS.item_bytes_max - 64) // 4
 _RATE_MIN = 2.0**-20
 
 _ShortText = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -121,7 +126,9 @@ class PhaseTable(_Table, frozen=True, kw_only=True):
     """A number of rounds of one kind; a round closes at `target` or at its deadline.
 
     cohort_min: the phase's own floor, else the study's. Of a poll: count_max is the largest answer
-    in a column, ballot the rule that answers keep.
+    in a column, ballot the rule that answers keep. Of training: masked tells whether updates travel
+    masked to aggregators; unless stated, those do that are too long to be shared with a committee.
+    value_bits: of each masked entry, with its sign.
     """
 
     kind: PhaseKind
@@ -132,6 +139,8 @@ class PhaseTable(_Table, frozen=True, kw_only=True):
     cohort_min: _Contributors | None = None
     count_max: Annotated[int, Meta(ge=1, le=EXAMPLES_MAX)] = 1
     ballot: BallotTable | None = None
+    masked: bool | None = None
+    value_bits: Annotated[int, Meta(ge=2, le=24)] = 12
 
 
 class StudyFile(_Table, frozen=True, kw_only=True):
@@ -249,13 +258,24 @@ def _program(study: StudyFile, source: str) -> Program:
     program = read_study_program(
         study.model, len(study.columns), study.training.batch_size, Path(source).parent, source
     )
-    parameters_max = DEFAULT_PARAMS.vector_length_max - TRAIN_COUNTS
-    if program.shared_count > parameters_max:
+    if program.shared_count > _PARAMETERS_MAX:
         raise ConfigError(
             f"{source}: the model has {program.shared_count} parameters, above "
-            f"{parameters_max}; this version aggregates small models only."
+            f"{_PARAMETERS_MAX}; this version spreads no larger models."
         )
     return program
+
+
+def _masks(phase: PhaseTable, plain: Bounds, privacy: PrivacyTerms | None) -> ParameterSet | None:
+    """How a phase masks its updates, if it does. Raises ValueError."""
+    if phase.kind != "train":
+        if phase.masked:
+            raise ValueError("only a phase that trains can mask its updates")
+        return None
+    masked = phase.masked
+    if masked is None:
+        masked = plain.length > DEFAULT_PARAMS.vector_length_max
+    return choose_masks(plain, phase.value_bits, phase.drawn, privacy) if masked else None
 
 
 def _phase(
@@ -265,16 +285,19 @@ def _phase(
     hyperparameters: Hyperparameters | None,
     where: str,
 ) -> StudyPhase:
+    privacy = _privacy(study)
     try:
+        plain = _plain_bounds(study, phase, program, hyperparameters)
         return phase_for(
             phase.kind,
-            _plain_bounds(study, phase, program, hyperparameters),
+            plain,
             rounds=phase.rounds,
             cohort_min=phase.cohort_min or study.cohort_min,
             target=phase.target,
             drawn=phase.drawn,
             deadline_s=phase.deadline_s,
-            privacy=_privacy(study),
+            privacy=privacy,
+            masked=_masks(phase, plain, privacy),
         )
     except TrainingError as error:
         raise ConfigError(f"{where}: {error}") from error
@@ -316,7 +339,7 @@ def _fraction_bits(study: StudyFile, program: Program) -> int:
         return study.training.fraction_bits
     privacy = _privacy(study)
     bits = FINEST_BITS
-    while privacy is not None and bits > 0:
+    while privacy is not None and bits > 0 and program.shared_count <= _SHARED_MAX:
         clip = int(study.training.clip_norm * 2.0**bits)
         plain = Bounds(program.shared_count, program.shared_count, max(clip, 1), 0)
         try:

@@ -7,6 +7,7 @@ is answered later by an event.
 
 import msgspec
 
+from pnyx.protocol.aggregation.masked.parameters import ParameterSet
 from pnyx.protocol.ports import IntVector
 
 
@@ -81,6 +82,26 @@ class TrainingFailed(Event, frozen=True):
     attempt: int = 1
 
 
+class ParcelRead(Event, frozen=True):
+    """The bytes of a parcel that a role of this round asked for."""
+
+    context: bytes
+    parcel: bytes
+    data: bytes
+
+
+class VectorsSummed(Event, frozen=True):
+    """The sum of masked vectors is sealed as a parcel.
+
+    length: of the parcel in bytes. hashes: of its chunks.
+    """
+
+    context: bytes
+    name: bytes
+    length: int
+    hashes: tuple[bytes, ...]
+
+
 class DebitRecorded(Event, frozen=True):
     """Consent was checked and the ledger entry is durable: bytes may leave now."""
 
@@ -92,6 +113,14 @@ class DebitRefused(Event, frozen=True):
 
     context: bytes
     reason: str
+
+
+class ChunkSent(Event, frozen=True):
+    """Answers SendChunk, once: the chunk left, or was given up; it waits for the peer no more."""
+
+    peer: bytes
+    parcel: bytes
+    index: int
 
 
 class Effect(msgspec.Struct, frozen=True):
@@ -126,6 +155,44 @@ class Forget(Effect, frozen=True):
     prefix: str
 
 
+class StoreChunk(Effect, frozen=True):
+    """Write a chunk of a parcel to its place in the parcel store; durable once it is sealed."""
+
+    parcel: bytes
+    index: int
+    data: bytes
+
+
+class SealParcel(Effect, frozen=True):
+    """All chunks are stored: make the parcel durable before the effects that follow.
+
+    length: of all chunks together, in bytes.
+    """
+
+    parcel: bytes
+    length: int
+
+
+class SendChunk(Effect, frozen=True):
+    """Read a chunk of a sealed parcel when there is room to send it, and send it as a `Chunk`.
+
+    Delivered at most once; answered by ChunkSent. length, root, proof: of that message.
+    """
+
+    peer: bytes
+    parcel: bytes
+    length: int
+    index: int
+    root: bytes
+    proof: tuple[bytes, ...]
+
+
+class ForgetParcel(Effect, frozen=True):
+    """Remove a parcel, sealed or not, once everything before is durable."""
+
+    parcel: bytes
+
+
 class AskConsent(Effect, frozen=True):
     """A valid study is known; the shell answers ConsentGiven or ConsentDeclined, now or later."""
 
@@ -142,6 +209,25 @@ class StartTraining(Effect, frozen=True):
     model: bytes
     attempt: int = 1
     statistics: PublishedSum | None = None  # of the last statistics round, if there was one
+
+
+class ReadParcel(Effect, frozen=True):
+    """Read a parcel that is held; answered by ParcelRead."""
+
+    context: bytes
+    parcel: bytes
+
+
+class SumVectors(Effect, frozen=True):
+    """Add up masked vectors into a parcel, chunk by chunk; answered by VectorsSummed.
+
+    name: of the set that is summed. parcels: held here, in the order of the set.
+    """
+
+    context: bytes
+    name: bytes
+    parcels: tuple[bytes, ...]
+    parameters: ParameterSet
 
 
 class RecordDebit(Effect, frozen=True):
@@ -235,6 +321,17 @@ class StudyFinished(Notice, frozen=True):
 
     study: bytes
     model: bytes
+
+
+class ParcelProgressed(Notice, frozen=True):
+    """So many bytes of a parcel are stored here and verified; `stored == length` when it is whole.
+
+    Told at the first chunk, and then about every eighth of the parcel.
+    """
+
+    parcel: bytes
+    stored: int
+    length: int
 
 
 class MessageRejected(Notice, frozen=True):

@@ -1,9 +1,9 @@
 """The node's state machine: events in, effects out, no input or output of its own.
 
-It owns the gossip store, the epoch's beacon, every known study with its chain of records, and the
-roles that this node plays in open rounds. Messages are bytes from authenticated peers; each is
-size-checked, decoded, and handed to the part that can verify it. A message that breaks a rule is
-dropped and noted; it never stops the node.
+It owns the gossip store, the parcels, the epoch's beacon, every known study with its chain of
+records, and the roles that this node plays in open rounds. Messages are bytes from authenticated
+peers; each is size-checked, decoded, and handed to the part that can verify it. A message that
+breaks a rule is dropped and noted; it never stops the node.
 """
 
 from collections import OrderedDict, deque
@@ -13,9 +13,11 @@ from typing import Any
 from pnyx.errors import ProtocolError, RuleBroken, WrongContext
 from pnyx.primitives import codec
 from pnyx.primitives.sampling import Sampler
+from pnyx.protocol.chunks import Parcel, parcel_of
 from pnyx.protocol.events import (
     AskConsent,
     AttemptAborted,
+    ChunkSent,
     ConsentDeclined,
     ConsentGiven,
     DebitRecorded,
@@ -24,9 +26,11 @@ from pnyx.protocol.events import (
     EpochOpened,
     Event,
     Forget,
+    ForgetParcel,
     LearnAddress,
     MessageReceived,
     MessageRejected,
+    ParcelRead,
     PeerBlamed,
     PeerReachable,
     PeerUnreachable,
@@ -39,6 +43,7 @@ from pnyx.protocol.events import (
     TimerExpired,
     TrainingFailed,
     TrainingFinished,
+    VectorsSummed,
 )
 from pnyx.protocol.evidence.docket import PREFIX as EVIDENCE
 from pnyx.protocol.evidence.docket import Conviction, Docket
@@ -64,6 +69,7 @@ from pnyx.protocol.messages import (
     Join,
     Message,
     NodeRecord,
+    ParcelMessage,
     Pull,
     Record,
     Request,
@@ -71,14 +77,17 @@ from pnyx.protocol.messages import (
     Signed,
 )
 from pnyx.protocol.params import ProtocolParams
+from pnyx.protocol.parcels import Parcels
 from pnyx.protocol.ports import Crypto, IntVector, ModelRule
 from pnyx.protocol.round.active import ActiveRound
+from pnyx.protocol.round.aggregator import Aggregator
 from pnyx.protocol.round.attempts import abort_hash, without_outcome
 from pnyx.protocol.round.committee import CommitteeMember
 from pnyx.protocol.round.contributor import Contributor
 from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.round.relay import EnvelopeRelay
 from pnyx.protocol.round.services import RoundServices
+from pnyx.protocol.round.vectors import vector_code
 from pnyx.protocol.study import (
     StudyState,
     epoch_chain_id,
@@ -95,6 +104,10 @@ _FINISHED_MAX = 256
 def _abort_key(plan: RoundPlan) -> str:
     """Where an abort is stored until the round's record is in."""
     return f"chain/study/{plan.study.hex()}/abort/{plan.round_number:06d}"
+
+
+def _node_ids(plan: RoundPlan, indices: Indices) -> list[bytes]:
+    return [plan.census.node_ids[index] for index in indices]
 
 
 class _StudyView:
@@ -191,6 +204,14 @@ class NodeMachine:
             self._accept_item,
             now,
         )
+        self.parcels = Parcels(
+            params,
+            node_id,
+            lambda peer: peer in self._unreachable,
+            self.emit,
+            self._send,
+            self._restored,
+        )
         self._address = address
         self._address_sequence = address_sequence
         self._started = False
@@ -209,6 +230,7 @@ class NodeMachine:
             message = self._local.popleft()
             self._guard(self.node_id, lambda m=message: self._route(self.index, m, 0))
         self._gossip.flush()
+        self.parcels.flush(now)
         effects, self._effects = self._effects, []
         return effects
 
@@ -218,7 +240,8 @@ class NodeMachine:
         times += [
             time for active in self._rounds.values() if (time := active.next_deadline()) is not None
         ]
-        return min(times)
+        parcels = self.parcels.next_deadline()
+        return min(times if parcels is None else [*times, parcels])
 
     def _dispatch(self, event: Event) -> None:
         match event:
@@ -228,6 +251,7 @@ class NodeMachine:
                 self._on_timer()
             case PeerUnreachable():
                 self._unreachable.add(event.peer)
+                self.parcels.on_unreachable(event.peer)
                 self._tick_rounds()
             case PeerReachable():
                 self._unreachable.discard(event.peer)
@@ -235,18 +259,38 @@ class NodeMachine:
                 self._on_trained(event, event.vector)
             case TrainingFailed():
                 self._on_trained(event, None)
-            case DebitRecorded():
-                self._on_debit(event.context, granted=True)
-            case DebitRefused():
-                self._on_debit(event.context, granted=False)
-            case ConsentGiven():
-                self._on_consent(event.study, given=True)
-            case ConsentDeclined():
-                self._on_consent(event.study, given=False)
+            case DebitRecorded() | DebitRefused():
+                self._on_debit(event.context, granted=isinstance(event, DebitRecorded))
+            case ConsentGiven() | ConsentDeclined():
+                self._on_consent(event.study, given=isinstance(event, ConsentGiven))
             case StudyProposed():
                 self._guard_owner(lambda: self._propose(event.manifest, event.model))
+            case ChunkSent() | ParcelRead() | VectorsSummed():
+                self._on_parcel_event(event)
             case _:
                 raise TypeError(f"unknown event {type(event).__name__}")
+
+    def _on_parcel_event(self, event: ChunkSent | ParcelRead | VectorsSummed) -> None:
+        """Take the shell's answers about parcels; the round that asked may have ended meanwhile."""
+        match event:
+            case ChunkSent():
+                self.parcels.on_sent(event.peer, event.parcel, event.index)
+            case ParcelRead():
+                active = self._rounds.get(event.context)
+                if active is not None:
+                    act = active.on_parcel
+                    self._guard(self.node_id, lambda: act(event.parcel, event.data, self._now))
+            case VectorsSummed():
+                self._on_summed(event, parcel_of(event.length, event.hashes))
+
+    def _on_summed(self, event: VectorsSummed, parcel: Parcel) -> None:
+        active = self._rounds.get(event.context)
+        if active is None or active.aggregator is None:
+            if parcel.name not in self.parcels:
+                self.emit(ForgetParcel(parcel.name))
+            return
+        self.parcels.adopt(parcel, active.plan.scope)
+        active.aggregator.on_summed(event.name, parcel.name)
 
     def _guard(self, peer: bytes, act: Any) -> None:
         """Carry out what a peer caused; a broken rule costs it the message."""
@@ -326,7 +370,42 @@ class NodeMachine:
             self._restored = {k: v for k, v in self._restored.items() if not k.startswith(prefix)}
         self._effects.append(effect)
 
-    def _send(self, peer: bytes, message: GossipMessage | RoundMessage) -> None:
+    def keep_parcel(self, plan: RoundPlan, chunks: Iterable[bytes], readers: Indices) -> bytes:
+        """Store a parcel of this node's own until the attempt is over; see `Parcels.keep`."""
+        return self.parcels.keep(chunks, _node_ids(plan, readers), plan.scope)
+
+    def fetch_parcel(
+        self,
+        plan: RoundPlan,
+        name: bytes,
+        length: int,
+        sources: Indices,
+        done: Callable[[bytes], None],
+        failed: Callable[[bytes], None],
+    ) -> None:
+        """Pull a parcel for an attempt; see `Parcels.fetch`. What is told may break no rule."""
+
+        def guarded(tell: Callable[[bytes], None]) -> Callable[[bytes], None]:
+            return lambda name: self._guard(self.node_id, lambda: tell(name))
+
+        self.parcels.fetch(
+            name,
+            length,
+            _node_ids(plan, sources),
+            guarded(done),
+            failed=guarded(failed),
+            scope=plan.scope,
+        )
+
+    def grant_parcel(self, plan: RoundPlan, name: bytes, readers: Indices) -> None:
+        """Let nodes pull a parcel that is kept or fetched for an attempt."""
+        self.parcels.grant(name, _node_ids(plan, readers), plan.scope)
+
+    def forget_parcel(self, plan: RoundPlan, name: bytes) -> None:
+        """Need a parcel no longer for an attempt."""
+        self.parcels.forget(name, plan.scope)
+
+    def _send(self, peer: bytes, message: Message) -> None:
         if self._encoded is None or self._encoded[0] is not message:
             self._encoded = (message, codec.encode(message))
         self._effects.append(Send(peer, self._encoded[1]))
@@ -353,6 +432,8 @@ class NodeMachine:
         message = codec.decode(payload, Message, bytes_max=self.params.message_bytes_max)
         if isinstance(message, Announce | Request | Items):
             self._gossip.handle(peer, message, self._now)
+        elif isinstance(message, ParcelMessage):
+            self.parcels.handle(peer, message, self._now)
         else:
             self._route(sender, message, len(payload))
 
@@ -730,8 +811,13 @@ class NodeMachine:
         contributor = None
         if state is not None and self.index in plan.contributor_set and self._willing(state.study):
             contributor = self._contributor(services, state)
-        relay = EnvelopeRelay(services) if self.index in plan.aggregators and self._serve else None
-        active = ActiveRound(plan, committee, contributor, relay)
+        relay = aggregator = None
+        if self.index in plan.aggregators and self._serve:
+            relay, code = EnvelopeRelay(services), vector_code(plan)
+            if code is not None:
+                away = self._away_in(plan.study)
+                aggregator = Aggregator(services, self.index, code, away)
+        active = ActiveRound(plan, committee, contributor, relay, aggregator)
         self._rounds[plan.context] = active
         if committee is not None:
             self._guard(self.node_id, lambda: committee.start(self._now))
@@ -786,6 +872,7 @@ class NodeMachine:
         """Drop the roles of a round whose record is in, and all that they stored."""
         self.emit(Forget(f"{plan.secret_scope}/"))
         self.emit(Forget(f"{plan.scope}/"))
+        self.parcels.forget_scope(plan.scope)
         return self._rounds.pop(plan.context, None)
 
     def _on_own_record(self, plan: RoundPlan, record: Record) -> None:
@@ -825,6 +912,7 @@ class NodeMachine:
         self._gossip.tick(self._now)
         self._tick_rounds()
         self._ask_for_models()
+        self.parcels.tick(self._now)
 
     def _tick_rounds(self) -> None:
         for active in list(self._rounds.values()):

@@ -13,9 +13,11 @@ from msgspec import Meta
 from pnyx.errors import RuleBroken, WrongContext
 from pnyx.primitives import codec
 from pnyx.primitives.envelope import ENVELOPE_OVERHEAD_BYTES
+from pnyx.primitives.field import PRIMES
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import SUM_MAX
+from pnyx.protocol.aggregation.masked.parameters import ParameterSet
 from pnyx.protocol.aggregation.verification import payload_bytes
 from pnyx.protocol.messages import SHARE_BYTES_MAX, Digest, NodeId, RoundNumber, Signed
 from pnyx.protocol.noise import Noise, check_noise
@@ -45,6 +47,9 @@ class StudyPhase(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     Every contribution is proven to lie within `bounds` before it counts. The last `metrics_length`
     entries of the sum are published in the record, the others feed the model rule. `clip` is the
     largest norm of an honest update before noise; `bounds.norm_max` covers clip plus noise.
+
+    masked: how the update travels if not as shares to the committee. It comes before the counts in
+    the sum, nothing of it is proven, and its owner cuts entries that are too large.
     """
 
     kind: Literal["statistics", "train", "evaluate", "poll"]
@@ -57,6 +62,22 @@ class StudyPhase(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     deadline_s: Annotated[float, Meta(gt=0, le=7 * 86_400)]
     clip: Annotated[int, Meta(ge=0, lt=2**53)]
     noise: Noise
+    masked: ParameterSet | None = None
+
+    @property
+    def masked_length(self) -> int:
+        """Entries that travel masked."""
+        return 0 if self.masked is None else self.masked.length
+
+    @property
+    def length(self) -> int:
+        """Entries of the sum."""
+        return self.masked_length + self.bounds.length
+
+    @property
+    def update_length(self) -> int:
+        """Entries of the sum that are an update, which come first."""
+        return self.masked_length + self.bounds.bounded
 
 
 class Manifest(msgspec.Struct, frozen=True, array_like=True, tag=90, kw_only=True):
@@ -141,11 +162,29 @@ def check_phase(phase: StudyPhase, params: ProtocolParams) -> None:
         )
     if phase.metrics_length > bounds.length:
         raise RuleBroken("metrics_length is above the length of the vector")
-    check_noise(bounds, phase.clip, phase.noise, phase.cohort_min)
+    check_noise(bounds, phase.clip, phase.noise, phase.cohort_min, phase.masked)
+    check_masking(phase)
     if not phase.cohort_min <= phase.target <= phase.drawn:
         raise RuleBroken("a phase needs cohort_min <= target <= drawn")
     if phase.drawn * bounds.entry_max > SUM_MAX:
         raise RuleBroken("drawn x the largest entry exceeds the capacity of the two fields")
+
+
+def check_masking(phase: StudyPhase) -> None:
+    """Refuse a key of another size than the masks', and more contributors than sums can hold."""
+    masked, bounds = phase.masked, phase.bounds
+    key = (0, 0) if masked is None else (masked.degree, len(masked.primes))
+    if (bounds.key_length, bounds.key_fields) != key:
+        raise RuleBroken("a phase shares another key than its masks are made of")
+    if masked is None:
+        return
+    if masked.primes != PRIMES[: len(masked.primes)]:
+        raise RuleBroken("masks are modulo the primes that the committee shares keys in")
+    if phase.drawn > masked.contributors_max:
+        raise RuleBroken(
+            f"{phase.drawn} contributors are drawn, and the masks of a phase add up "
+            f"{masked.contributors_max} at most"
+        )
 
 
 def check_sizes(manifest: Manifest, size: CommitteeSize) -> None:

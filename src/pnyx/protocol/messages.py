@@ -31,6 +31,12 @@ Indices = Annotated[tuple[Index, ...], Meta(max_length=1_000_000)]
 Members = Annotated[tuple[Member, ...], Meta(max_length=1024)]
 SHARE_BYTES_MAX = 512 * 1024
 SharePayload = Annotated[bytes, Meta(max_length=SHARE_BYTES_MAX)]
+# What a parcel is cut into: small enough that a few of them are nothing in memory, large enough
+# that proof and framing are under half a percent.
+CHUNK_BYTES = 128 * 1024
+CHUNKS_PER_REQUEST_MAX = 64
+ChunkIndex = Annotated[int, Meta(ge=0, lt=2**16)]
+ParcelLength = Annotated[int, Meta(ge=1, le=2**33)]  # 2^16 chunks
 # Culprits that one word of giving up names: those of 1024 members fit one value.
 CULPRITS_MAX = 512
 
@@ -174,6 +180,13 @@ class GiveUp(msgspec.Struct, frozen=True, array_like=True, tag=15):
 # --- bodies signed by other roles ---------------------------------------------------------------
 
 
+class MaskedVector(msgspec.Struct, frozen=True, array_like=True):
+    """A contributor's commitment to its masked vector, see `aggregation.masked`."""
+
+    parcel: Digest  # names its bytes
+    linear_hash: Digest  # hash of its linear hash
+
+
 class ContributionHeader(msgspec.Struct, frozen=True, array_like=True, tag=20):
     """A contributor's commitment to the shares of all members."""
 
@@ -183,6 +196,7 @@ class ContributionHeader(msgspec.Struct, frozen=True, array_like=True, tag=20):
     model_hash: Digest  # the model it trained from: a split view of models shows here
     shares_root: Digest
     published: Annotated[bytes, Meta(max_length=1024)]  # v, which vouches for short shares
+    masked: MaskedVector | None = None  # in masked mode, where the shares are those of its key
 
 
 class Join(msgspec.Struct, frozen=True, array_like=True, tag=21):
@@ -478,12 +492,25 @@ class SealedShare(msgspec.Struct, frozen=True, array_like=True):
     proof: MerkleProof
 
 
+class VectorReceipt(msgspec.Struct, frozen=True, array_like=True, tag=76):
+    """An aggregator durably holds the masked vector of a contribution."""
+
+    context: Digest
+    aggregator: Index  # census index
+    header_hash: Digest
+    signature: Signature
+
+
 class Contribution(msgspec.Struct, frozen=True, array_like=True, tag=70):
-    """A contributor's header with one member's share."""
+    """A contributor's header with one member's share.
+
+    receipts: in masked mode, those of the aggregators that hold the masked vector.
+    """
 
     context: Digest
     header: Signed
     share: SealedShare
+    receipts: Annotated[tuple[VectorReceipt, ...], Meta(max_length=16)] = ()
 
 
 class Receipt(msgspec.Struct, frozen=True, array_like=True, tag=71):
@@ -501,6 +528,7 @@ class Relay(msgspec.Struct, frozen=True, array_like=True, tag=72):
     context: Digest
     header: Signed
     shares: Annotated[tuple[SealedShare, ...], Meta(max_length=1024)]
+    receipts: Annotated[tuple[VectorReceipt, ...], Meta(max_length=16)] = ()
 
 
 class ShareRequest(msgspec.Struct, frozen=True, array_like=True, tag=73):
@@ -508,6 +536,33 @@ class ShareRequest(msgspec.Struct, frozen=True, array_like=True, tag=73):
 
     context: Digest
     contributors: Indices
+
+
+LinearHashBytes = Annotated[bytes, Meta(max_length=16 * 1024)]
+
+
+class VectorOffer(msgspec.Struct, frozen=True, array_like=True, tag=75):
+    """The sender holds the masked vector of a contribution, for an aggregator to pull."""
+
+    context: Digest
+    header: Signed
+    linear_hash: LinearHashBytes
+
+
+class SumRequest(msgspec.Struct, frozen=True, array_like=True, tag=77):
+    """A member asks an aggregator for the sum of these contributions' masked vectors."""
+
+    context: Digest
+    accepted: Annotated[tuple[HeldContribution, ...], Meta(max_length=4096)]
+
+
+class VectorSum(msgspec.Struct, frozen=True, array_like=True, tag=78):
+    """An aggregator has the sum that was asked for; the linear hashes, in order, check it."""
+
+    context: Digest
+    accepted: Digest  # hash of the list that it is the sum of
+    parcel: Digest
+    linear_hashes: Annotated[tuple[LinearHashBytes, ...], Meta(max_length=4096)]
 
 
 class Dispute(msgspec.Struct, frozen=True, array_like=True, tag=74):
@@ -520,6 +575,33 @@ class Dispute(msgspec.Struct, frozen=True, array_like=True, tag=74):
     context: Digest
     accepted: Decision
     closed: Annotated[tuple[HeldContribution, ...], Meta(max_length=4096)]
+
+
+# --- parcels ------------------------------------------------------------------------------------
+
+
+class ChunkRequest(msgspec.Struct, frozen=True, array_like=True, tag=35):
+    """The sender would like these chunks of a parcel that it was granted."""
+
+    parcel: Digest
+    indices: Annotated[
+        tuple[ChunkIndex, ...], Meta(min_length=1, max_length=CHUNKS_PER_REQUEST_MAX)
+    ]
+
+
+class Chunk(msgspec.Struct, frozen=True, array_like=True, tag=36):
+    """One chunk, with the proof that it is the one of this place in the parcel of this name.
+
+    length, root: bytes of the whole parcel, and the Merkle root over the hashes of its chunks. The
+    name is a hash of both.
+    """
+
+    parcel: Digest
+    length: ParcelLength
+    index: ChunkIndex
+    root: Digest
+    data: Annotated[bytes, Meta(min_length=1, max_length=CHUNK_BYTES)]
+    proof: MerkleProof
 
 
 RoundMessage = (
@@ -541,8 +623,13 @@ RoundMessage = (
     | Relay
     | ShareRequest
     | Dispute
+    | VectorOffer
+    | VectorReceipt
+    | SumRequest
+    | VectorSum
 )
 GossipMessage = Announce | Request | Items
-Message = GossipMessage | RoundMessage
+ParcelMessage = ChunkRequest | Chunk
+Message = GossipMessage | RoundMessage | ParcelMessage
 MemberBody = RoundKey | CloseVote | VerifyResponse | Release | GiveUp
 RoundBody = MemberBody | ContributionHeader

@@ -24,6 +24,7 @@ from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import IntVector
 from pnyx.protocol.aggregation.gaussian import REACH, WIDTH_MAX, discrete_gaussian
+from pnyx.protocol.aggregation.masked.parameters import ParameterSet
 
 WIDTH_MIN = 4  # below it a sum of discrete Gaussians strays from one; see `privacy`
 _SCALED_WIDTH_MIN = 16  # counts are scaled until rounding a width up costs little
@@ -76,17 +77,24 @@ def noise_max(width: int) -> int:
     return REACH * width
 
 
-def check_noise(bounds: Bounds, clip: int, noise: Noise, cohort_min: int) -> None:
+def check_noise(
+    bounds: Bounds, clip: int, noise: Noise, cohort_min: int, masked: ParameterSet | None = None
+) -> None:
     """Refuse noise that its bounds do not cover, or that does not hide. Raises RuleBroken."""
+    if masked is not None and bounds.bounded:
+        raise RuleBroken("an update is shared with the committee or masked, not both")
     if noise.honest_min > cohort_min:
         raise RuleBroken("noise relies on more contributors than the floor ensures")
     for part, width, entries in (
-        ("updates", noise.update_width, bounds.bounded),
+        ("updates", noise.update_width, bounds.bounded if masked is None else masked.length),
         ("counts", noise.count_width, bounds.counts),
     ):
         if width and not (entries and width >= WIDTH_MIN):
             raise RuleBroken(f"noise on {part} has a width of at least {WIDTH_MIN}, or is none")
-    if clip + noise_norm_max(noise.update_width, bounds.bounded) > bounds.norm_max:
+    if masked is not None:
+        if noise_max(noise.update_width) >= masked.value_max:
+            raise RuleBroken("masked values are too small for the noise that a phase adds")
+    elif clip + noise_norm_max(noise.update_width, bounds.bounded) > bounds.norm_max:
         raise RuleBroken("a phase clips updates, and adds noise, to more than the norm it admits")
     if bounds.noise_max != noise_max(noise.count_width):
         raise RuleBroken("the bounds of a phase admit other noise on counts than it adds")
@@ -106,7 +114,7 @@ def clipped(update: IntVector, clip: int) -> bool:
 def noised(vector: IntVector, bounds: Bounds, noise: Noise, sampler: Sampler) -> IntVector:
     """What a contributor gives: its vector [length] with fresh noise, [given_length]."""
     given = vector.astype(np.int64, copy=True)
-    if noise.update_width:
+    if noise.update_width and bounds.bounded:
         limit = noise_norm_max(noise.update_width, bounds.bounded) ** 2
         drawn = discrete_gaussian(sampler, noise.update_width, bounds.bounded)
         while int(drawn @ drawn) > limit:
@@ -118,28 +126,54 @@ def noised(vector: IntVector, bounds: Bounds, noise: Noise, sampler: Sampler) ->
     return given
 
 
+def noised_update(
+    update: IntVector, masked: ParameterSet, noise: Noise, sampler: Sampler
+) -> IntVector:
+    """What a contributor masks: its update [length], cut to the masks' values, with fresh noise.
+
+    Cut before the noise comes, so that none of it is lost: the noise of the others hides an owner.
+    """
+    limit = masked.value_max - noise_max(noise.update_width)
+    cut: IntVector = np.clip(update, -limit, limit)
+    if not noise.update_width:
+        return cut
+    return cut + discrete_gaussian(sampler, noise.update_width, len(update))
+
+
+def update_width(clip: int, honest_min: int, multiplier: float) -> int:
+    """Width of each contributor's noise on an update: together `multiplier` times the clip."""
+    return max(WIDTH_MIN, math.ceil(multiplier * clip / math.sqrt(honest_min)))
+
+
 def choose_noise(
-    bounds: Bounds, clip: int, honest_min: int, multiplier: float, counts_multiplier: float
+    bounds: Bounds,
+    clip: int,
+    honest_min: int,
+    multiplier: float,
+    counts_multiplier: float,
+    *,
+    masked: bool = False,
 ) -> Chosen:
     """Noise for a phase: the sum of `honest_min` has `multiplier` times what one owner moves.
 
-    bounds: those of clipped updates and of plain counts. clip: in integer units. Each of the two
+    bounds: those of clipped updates and of plain counts. clip: in integer units. masked: whether
+    there is an update that travels masked, for which there are no bounds. Each of the two
     parts then costs at most ρ = 1/(2·multiplier²) a round. Raises ValueError when no bounds that
     can be proven cover it.
     """
     share = 1 / math.sqrt(honest_min)
-    update_width = count_width = 0
-    if bounds.bounded:
-        update_width = max(WIDTH_MIN, math.ceil(multiplier * clip * share))
+    on_update = count_width = 0
+    if bounds.bounded or masked:
+        on_update = update_width(clip, honest_min, multiplier)
     scale = 1
     if bounds.counts:
         wanted = counts_multiplier * math.sqrt(counts_norm_squared(bounds)) * share
         while scale * wanted < _SCALED_WIDTH_MIN and scale < _SCALE_MAX:
             scale *= 2
         count_width = max(WIDTH_MIN, math.ceil(scale * wanted))
-    if max(update_width, count_width) > WIDTH_MAX:
+    if max(on_update, count_width) > WIDTH_MAX:
         raise ValueError("the noise is too wide to be drawn: ask for less noise, or smaller counts")
-    noise = Noise(update_width=update_width, count_width=count_width, honest_min=honest_min)
+    noise = Noise(update_width=on_update, count_width=count_width, honest_min=honest_min)
     return Chosen(covering(bounds, clip, noise, scale), noise)
 
 
@@ -153,4 +187,6 @@ def covering(bounds: Bounds, clip: int, noise: Noise, count_scale: int) -> Bound
         count_scale,
         noise_max(noise.count_width),
         bounds.ballot,
+        bounds.key_length,
+        bounds.key_fields,
     )

@@ -44,6 +44,24 @@ class ProtocolParams(msgspec.Struct, frozen=True, kw_only=True):
     # One request of a few kilobytes brings no more than this; the rest is asked for again.
     gossip_reply_bytes_max: int = 16 * 1024 * 1024
 
+    # Parcels. Chunks of one parcel that are asked for at a time: 1 MiB fills 20 MB/s over 50 ms.
+    parcel_window_chunks: int = 8
+    # Parcels that are pulled at a time, so at most 8 MiB are under way; others wait for a turn.
+    parcel_fetches_max: int = 8
+    # How long a fetch keeps its place while others wait: a source cannot hold them up by trickling.
+    parcel_turn_s: float = 10.0
+    # A chunk that has not come by then is asked for again; a source that sent nothing is left. On
+    # lines on which a chunk of 128 KiB takes longer, patience grows with what chunks take.
+    parcel_request_timeout_s: float = 5.0
+    parcel_request_timeout_s_max: float = 60.0
+    # Chunks that may wait for one peer: what it asks for with all its fetches at this one source.
+    parcel_chunks_waiting_max: int = 64
+    # One parcel: seven times the masked vector of 10^7 values. All parcels of a node: those of a
+    # group of 200 contributors of that size, or how many there may be.
+    parcel_bytes_max: int = 256 * 1024 * 1024
+    parcels_bytes_max: int = 8 * 1024 * 1024 * 1024
+    parcels_max: int = 4096
+
     # Bounds on what peers may make a node store or do.
     message_bytes_max: int = 8 * 1024 * 1024
     item_bytes_max: int = 4 * 1024 * 1024

@@ -3,8 +3,10 @@
 Two implementations of `Crypto` exist: the real one (`node.crypto`, Ed25519 and HPKE) and an ideal
 one of equal sizes without arithmetic (`simulator.crypto`), which lets very many nodes be simulated.
 `ModelRule` is implemented by `learning` for real models and by the simulator for test vectors.
+`ParcelStore` is what shells carry parcel effects out with: files in `node`, memory in `simulator`.
 """
 
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -53,4 +55,41 @@ class ModelRule(Protocol):
         total: [vector length], metrics included. None when no valid contributions can add up to
         it: the model then stays as it is.
         """
+        ...
+
+
+class ParcelStore(Protocol):
+    """Where a node's parcels lie. All methods raise VaultError when the store cannot go on."""
+
+    def retain(self, parcels: Mapping[bytes, int]) -> frozenset[bytes]:
+        """At the start of a process: remove everything but these sealed parcels.
+
+        parcels: name -> length, as `held_parcels` tells them. Returns those that are not there.
+        """
+        ...
+
+    def write(self, parcel: bytes, index: int, data: bytes) -> None:
+        """Put a chunk into its place of a parcel that is not sealed; a process that dies loses it.
+
+        A chunk may be written again, and of a sealed parcel too: its name says what it is.
+        """
+        ...
+
+    def seal(self, parcel: bytes, length: int) -> None:
+        """Make a parcel durable before returning. ValueError when chunks of it are missing.
+
+        Does nothing if it is sealed: a node may pull what it makes itself meanwhile.
+        """
+        ...
+
+    def read(self, parcel: bytes, index: int) -> bytes | None:
+        """A chunk of a sealed parcel as it is stored; None when the parcel is not here."""
+        ...
+
+    def chunks(self, parcel: bytes) -> Iterator[bytes]:
+        """All chunks of a sealed parcel, in order, for whoever computes with it."""
+        ...
+
+    def remove(self, parcel: bytes) -> None:
+        """Remove a parcel, sealed or not, if it is here."""
         ...

@@ -40,7 +40,7 @@ def round_cost(phase: StudyPhase) -> Fraction | None:
     """
     bounds, noise = phase.bounds, phase.noise
     cost = Fraction(0)
-    if bounds.bounded:
+    if phase.update_length:
         if not noise.update_width:
             return None
         cost += Fraction(phase.clip**2, 2 * noise.honest_min * noise.update_width**2)

@@ -24,7 +24,6 @@ from pnyx.protocol.agreement import value_hash
 from pnyx.protocol.events import Effect, Event, MessageReceived, Send
 from pnyx.protocol.identity import Census, sign_body
 from pnyx.protocol.messages import (
-    Announce,
     Certificate,
     ChallengeReveal,
     CloseNow,
@@ -32,17 +31,17 @@ from pnyx.protocol.messages import (
     Contribution,
     ContributionHeader,
     Decision,
+    GossipMessage,
     Instance,
-    Items,
     MemberBody,
     MemberInput,
     Message,
     Opening,
+    ParcelMessage,
     Proposal,
     Relay,
     Release,
     ReleaseBundle,
-    Request,
     RoundKey,
     RoundMessage,
     SealedShare,
@@ -90,7 +89,7 @@ class Hands(msgspec.Struct, frozen=True):
 def read(payload: bytes) -> RoundMessage | None:
     """The round message in these bytes, if it is one."""
     message = codec.decode(payload, Message, bytes_max=_BYTES_MAX)
-    return None if isinstance(message, Announce | Request | Items) else message
+    return None if isinstance(message, GossipMessage | ParcelMessage) else message
 
 
 class Wrapper:

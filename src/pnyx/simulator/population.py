@@ -14,8 +14,11 @@ import numpy as np
 
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.bounds import Bounds
+from pnyx.protocol.aggregation.masked.parameters import SHARED_RINGS, choose
+from pnyx.protocol.chunks import chunk_message
 from pnyx.protocol.events import (
     AskConsent,
+    ChunkSent,
     ConsentDeclined,
     ConsentGiven,
     DebitRecorded,
@@ -23,10 +26,17 @@ from pnyx.protocol.events import (
     Effect,
     Event,
     Forget,
+    ForgetParcel,
+    ParcelRead,
     Persist,
+    ReadParcel,
     RecordDebit,
+    SealParcel,
     Send,
+    SendChunk,
     StartTraining,
+    StoreChunk,
+    SumVectors,
     TimerExpired,
     TrainingFailed,
     TrainingFinished,
@@ -41,8 +51,11 @@ from pnyx.protocol.identity import (
 )
 from pnyx.protocol.machine import NodeMachine
 from pnyx.protocol.params import ProtocolParams
+from pnyx.protocol.parcels import held_parcels
 from pnyx.protocol.ports import Crypto, IntVector
 from pnyx.protocol.selection import choose_committee
+from pnyx.protocol.vector_sums import store_sum, summed_chunks
+from pnyx.simulator.parcel_store import MemoryParcelStore
 from pnyx.simulator.scheduler import Scheduler
 
 CryptoFactory = Callable[[bytes], Crypto]
@@ -80,6 +93,9 @@ _CLOCK_TICK_S = 1e-9  # above the rounding of an hour in seconds
 RIGHT = Clock()
 
 
+UNIT_NORM_MAX = 2
+
+
 class UnitVectors:
     """The oracle of every run: node i contributes its unit vector, once for model and metrics.
 
@@ -87,17 +103,22 @@ class UnitVectors:
     anywhere means that somebody was counted twice. The model adds up the rounds; what a longer
     vector holds between the two is zero and part of the model.
 
-    length: of the whole vector, at least 2 * nodes.
+    length: of the whole vector, at least 2 * nodes. masks: whether the model's part travels masked;
+    the metrics are counts then, each of one bit.
     """
 
-    def __init__(self, nodes: int, length: int) -> None:
+    def __init__(self, nodes: int, length: int, *, masks: bool = False) -> None:
         self.nodes = nodes
         self.length = max(length, 2 * nodes)
+        self.masked = choose(self.length - nodes, 2, nodes, rings=SHARED_RINGS) if masks else None
 
     @property
     def bounds(self) -> Bounds:
         """A unit vector for the model and one for the metrics: norm √2, within 2."""
-        return Bounds(self.length, self.length, 2, 0)
+        if self.masked is None:
+            return Bounds(self.length, self.length, UNIT_NORM_MAX, 0)
+        fields = len(self.masked.primes)
+        return Bounds(self.nodes, 0, 0, 1, key_length=self.masked.degree, key_fields=fields)
 
     @property
     def initial_model(self) -> bytes:
@@ -169,6 +190,7 @@ class SimulatedNode:
         self.owner = owner
         self.crypto = crypto
         self.disk: dict[str, bytes] = {}
+        self.parcels = MemoryParcelStore()
         self.ledger: set[bytes] = set()
         self.consents: set[bytes] = set()
         self.machine: NodeMachine | None = None
@@ -196,6 +218,8 @@ class SimulatedNode:
         """Start the process, with fresh secrets and what the disk holds."""
         if self.machine is not None:
             return
+        if self.parcels.retain(held_parcels(self.disk)):
+            raise RuntimeError(f"node {self.index} holds a parcel that was never sealed")
         self.starts += 1
         start = self.starts.to_bytes(4, "big")
         self.machine = NodeMachine(
@@ -269,14 +293,45 @@ class SimulatedNode:
             case Forget():
                 for key in [key for key in self.disk if key.startswith(effect.prefix)]:
                     del self.disk[key]
+            case StoreChunk() | SealParcel() | ForgetParcel() | SendChunk():
+                self._carry_out_parcel(effect)
             case AskConsent():
                 self._later(0.01, self._answer, effect.study)
             case StartTraining():
                 self._later(self.owner.training_s, self._trained, effect)
             case RecordDebit():
                 self._debit(effect)
+            case ReadParcel():
+                data = b"".join(self.parcels.chunks(effect.parcel))
+                read = ParcelRead(effect.context, effect.parcel, data)
+                self._later(0.001, self.handle, read)
+            case SumVectors():
+                self._later(0.005, self._sum, effect)
+            case StoreChunk() | SealParcel() | ForgetParcel() | SendChunk():
+                self._carry_out_parcel(effect)
             case _:
                 pass  # notices oblige nobody
+
+    def _carry_out_parcel(self, effect: StoreChunk | SealParcel | ForgetParcel | SendChunk) -> None:
+        match effect:
+            case StoreChunk():
+                self.parcels.write(effect.parcel, effect.index, effect.data)
+            case SealParcel():
+                self.parcels.seal(effect.parcel, effect.length)
+            case ForgetParcel():
+                self.parcels.remove(effect.parcel)
+            case SendChunk():
+                data = self.parcels.read(effect.parcel, effect.index)
+                message = None if data is None else chunk_message(effect, data)
+                if message is not None:
+                    self._world.carry(self, effect.peer, message)
+                sent = ChunkSent(effect.peer, effect.parcel, effect.index)
+                self._later(0.0, self.handle, sent)
+
+    def _sum(self, effect: SumVectors) -> None:
+        if all(self.parcels.read(parcel, 0) is not None for parcel in effect.parcels):
+            chunks = summed_chunks(self.parcels, effect)
+            self.handle(store_sum(self.parcels, effect, chunks))
 
     def _later(self, delay_s: float, action: Callable[..., None], *args: object) -> None:
         """Answer a slow effect, unless the process dies first."""
@@ -325,6 +380,7 @@ class Population:
         seed: bytes,
         crypto: CryptoFactory,
         vector_length: int = 0,
+        masks: bool = False,
         clocks: Mapping[int, Clock] | None = None,
     ) -> None:
         wrong = clocks or {}
@@ -354,7 +410,7 @@ class Population:
             crypto=authority,
             now=0,
         )
-        self.rule = UnitVectors(len(owners), vector_length)
+        self.rule = UnitVectors(len(owners), vector_length, masks=masks)
         self.nodes = tuple(
             SimulatedNode(
                 world,

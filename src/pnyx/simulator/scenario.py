@@ -36,6 +36,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int = 1
     cohort_min: int = 3
     vector_length: int = 0  # at least two entries a node
+    masks: bool = False  # whether the model's part of it travels masked
     join_window_s: float = 3.0
     deadline_s: float = 10.0
     link: Link = Link()

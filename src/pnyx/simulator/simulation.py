@@ -15,6 +15,7 @@ from pnyx.primitives.hashing import digest
 from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.events import (
     Effect,
+    ForgetParcel,
     MessageReceived,
     MessageRejected,
     Notice,
@@ -22,7 +23,10 @@ from pnyx.protocol.events import (
     PeerReachable,
     PeerUnreachable,
     Persist,
+    SealParcel,
     Send,
+    SendChunk,
+    StoreChunk,
     StudyProposed,
 )
 from pnyx.protocol.gossip import blob_name
@@ -35,7 +39,13 @@ from pnyx.simulator.behaviours import BEHAVIOURS
 from pnyx.simulator.crypto import IdealCrypto
 from pnyx.simulator.invariants import Checker
 from pnyx.simulator.network import Network
-from pnyx.simulator.population import CryptoFactory, Owner, Population, SimulatedNode
+from pnyx.simulator.population import (
+    UNIT_NORM_MAX,
+    CryptoFactory,
+    Owner,
+    Population,
+    SimulatedNode,
+)
 from pnyx.simulator.scenario import Scenario
 from pnyx.simulator.scheduler import Scheduler
 
@@ -78,6 +88,7 @@ class Simulation:
             seed,
             crypto,
             scenario.vector_length,
+            scenario.masks,
             dict(scenario.clocks),
         )
         self.nodes = self.population.nodes
@@ -172,6 +183,8 @@ class Simulation:
                 part = effect.peer + effect.payload
             case Persist():
                 part = effect.key.encode() + effect.value
+            case StoreChunk() | SealParcel() | SendChunk() | ForgetParcel():
+                part = type(effect).__name__.encode() + effect.parcel
             case _:
                 part = type(effect).__name__.encode()
         self._trace.update(b"%d/%.9f/" % (node.index, self.scheduler.now))
@@ -250,8 +263,9 @@ class Simulation:
                     target=max(scenario.cohort_min, scenario.nodes * 2 // 3),
                     drawn=drawn,
                     deadline_s=scenario.deadline_s,
-                    clip=self.population.rule.bounds.norm_max,
+                    clip=UNIT_NORM_MAX,
                     noise=NO_NOISE,
+                    masked=self.population.rule.masked,
                 ),
             ),
             join_window_s=scenario.join_window_s,

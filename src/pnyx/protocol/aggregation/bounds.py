@@ -10,10 +10,12 @@ hiding a ballot does not loosen the rules that it keeps.
 
 The slots of one contribution, per field, in columns of `packing` slots:
 
-    update | slack of T - Σu² | count bits | noise bits | ballot slack | mask g | V, L, Q blinds
+    update | slack of T - Σu² | count bits | noise bits | ballot slack | mask g | blinds | key
     `------------------ X, short integers -----------------------´
 
-Count and noise bits come one block per weight.
+Count and noise bits come one block per weight; blinds are those of V, L and Q. The key, in masked
+mode (`masked`), consists of uniform elements of the first `key_fields` fields: nothing bounds it,
+so it only has to lie on polynomials of degree D, which V tests together with X and g.
 
 **Why nothing wraps.** Let M = p₁p₂ ≈ 2^54, σ the width of the mask and b = 6σ the largest entry
 of v that is accepted. X and g are fixed in both fields before R' (256 rows of independent trits,
@@ -118,8 +120,9 @@ class Bounds(msgspec.Struct, frozen=True, array_like=True):
     length: entries of the sum, of which the first `bounded` are the update, the others counts.
     count_scale: counts are added up in units of 1/count_scale. noise_max: with noise, every count
     comes with an integer of at most this absolute value, in those units, which is added to it.
-    ballot: the rule that the counts keep together. Bounds that cannot be proven raise ValueError,
-    which decoders report as a malformed message.
+    ballot: the rule that the counts keep together. key_length, key_fields: elements of the key that
+    is shared along, in each of the first so many fields. Bounds that cannot be proven raise
+    ValueError, which decoders report as a malformed message.
     """
 
     length: _Length
@@ -129,6 +132,8 @@ class Bounds(msgspec.Struct, frozen=True, array_like=True):
     count_scale: Annotated[int, Meta(ge=1, lt=2**32)] = 1
     noise_max: _Value = 0
     ballot: Ballot | None = None
+    key_length: Annotated[int, Meta(ge=0, le=8192)] = 0
+    key_fields: Annotated[int, Meta(ge=0, le=2)] = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.bounded <= self.length or self.length < 1:
@@ -141,6 +146,8 @@ class Bounds(msgspec.Struct, frozen=True, array_like=True):
             raise ValueError("scale and noise are those of counts, and there are none")
         if self.entry_max > SUM_MAX:
             raise ValueError("a scaled count with its noise must fit into the two fields")
+        if bool(self.key_length) != bool(self.key_fields):
+            raise ValueError("a key has a length and the fields that it lies in, or is none")
         if self.ballot is not None and not (self.count_max == 1 and self.ballot.fits(self.counts)):
             raise ValueError("the counts cannot be a ballot of this kind")
         step = self.range_step
@@ -213,6 +220,7 @@ class Layout(msgspec.Struct, frozen=True):
     ballot: int
     mask: int
     repetitions: int
+    keys: tuple[int, ...]  # columns of the key, by field
 
     @property
     def short(self) -> int:
@@ -241,7 +249,7 @@ class Layout(msgspec.Struct, frozen=True):
 
     @property
     def columns(self) -> int:
-        """All columns."""
+        """Columns in each field; those of the key come after them."""
         return self.data + CHECKS * self.repetitions
 
     @property
@@ -269,6 +277,10 @@ def layout(bounds: Bounds, size: CommitteeSize) -> Layout:
         ballot=slot_width(bounds.ballot_slack, packing),
         mask=slot_width(ROWS, packing),
         repetitions=repetitions(size),
+        keys=tuple(
+            slot_width(bounds.key_length, packing) if at < bounds.key_fields else 0
+            for at in range(len(PRIMES))
+        ),
     )
     if plan.dimension > _DIMENSION_MAX:
         raise ValueError("a contribution has too many entries and bits to be proven")

@@ -8,6 +8,8 @@ decoder to a polynomial of their choice (docs/protocol.md, section 11).
 
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import accumulate
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -95,20 +97,35 @@ def settle(size: CommitteeSize, verdicts: Mapping[int, Verdict], answers: Answer
     )
 
 
-def read_released(data: bytes, length: int, packing: int) -> FieldShares:
-    """Parse a released share of the sum. Raises MalformedMessage."""
-    width = slot_width(length, packing)
-    step = ELEMENT_BYTES * width
-    if len(data) != step * len(FIELDS):
+NO_KEYS = (0,) * len(FIELDS)
+
+
+class DecodedSum(NamedTuple):
+    """The sum [length] of the vectors, that of the keys by field, and whose shares were wrong."""
+
+    total: IntVector
+    keys: FieldShares
+    liars: tuple[int, ...]
+
+
+def read_released(
+    data: bytes, length: int, packing: int, keys: tuple[int, ...] = NO_KEYS
+) -> FieldShares:
+    """Parse a released share of the sum. keys: `verification.key_widths`.
+
+    Raises MalformedMessage.
+    """
+    widths = [slot_width(length, packing) + key for key in keys]
+    if len(data) != ELEMENT_BYTES * sum(widths):
         raise MalformedMessage("a released share has the wrong size")
+    ends = [ELEMENT_BYTES * end for end in accumulate(widths)]
     return tuple(
-        field.unpack(data[at * step : (at + 1) * step], width) for at, field in enumerate(FIELDS)
+        field.unpack(data[end - ELEMENT_BYTES * width : end], width)
+        for field, end, width in zip(FIELDS, ends, widths, strict=True)
     )
 
 
-def decode_sum(
-    size: CommitteeSize, released: Mapping[int, FieldShares], length: int
-) -> tuple[IntVector, tuple[int, ...]]:
+def decode_sum(size: CommitteeSize, released: Mapping[int, FieldShares], length: int) -> DecodedSum:
     """Decode the sum and name the members whose released share is wrong.
 
     Raises DecodingError when too few shares are right for a sum that can be trusted.
@@ -131,10 +148,18 @@ def decode_sum(
             if len(liars) > radius:
                 raise DecodingError("more released shares are wrong than the committee tolerates")
         residues.append(sharing.reconstruct(honest, table))
-    return from_slots(tuple(residues), length), tuple(sorted(liars))
+    width = slot_width(length, size.packing)
+    total = from_slots(tuple(slots[:, :width] for slots in residues), length)
+    keys = tuple(slots[:, width:].reshape(-1) for slots in residues)
+    return DecodedSum(total, keys, tuple(sorted(liars)))
 
 
-def wrong_shares(size: CommitteeSize, released: Mapping[int, bytes], length: int) -> frozenset[int]:
+def wrong_shares(
+    size: CommitteeSize,
+    released: Mapping[int, bytes],
+    length: int,
+    keys: tuple[int, ...] = NO_KEYS,
+) -> frozenset[int]:
     """Members whose released share has the wrong form or, if all together decode, is wrong.
 
     released: member -> packed share; whoever released nothing did nothing wrong.
@@ -144,11 +169,11 @@ def wrong_shares(size: CommitteeSize, released: Mapping[int, bytes], length: int
     for member, data in released.items():
         try:
             if data:
-                shares[member] = read_released(data, length, size.packing)
+                shares[member] = read_released(data, length, size.packing, keys)
         except MalformedMessage:
             malformed.add(member)
     try:
-        _, liars = decode_sum(size, shares, length)
+        liars = decode_sum(size, shares, length).liars
     except DecodingError:
         return frozenset(malformed)
     return frozenset(malformed.union(liars))

@@ -13,7 +13,7 @@ The contributor
 Members check payloads against the root and sign the list of headers; only then a beacon opens the
 challenge, from which (with contributor, C and v) all random coefficients come. A member answers,
 per field and repetition, three elements that are values at its point of three polynomials:
-    V  degree D        random combination of the columns X | g, plus the V blind
+    V  degree D        random combination of the columns X | g and of the key, plus the V blind
     L  degree D+l-1    Σ ρ·(R'X + g) + Σ θ·(rules of the ballot), slot by slot, plus the L blind,
                        whose slots sum to zero
     Q  degree 2D       τ₁(Σu² + slack) + τ₂Σ(β² - β) plus the Q blind, whose slots sum to zero
@@ -103,25 +103,39 @@ def codes(size: CommitteeSize) -> tuple[tuple[PackedSharing, ...], ...]:
 
 
 def prove(
-    vector: IntVector, bounds: Bounds, size: CommitteeSize, seed: bytes, context: bytes
+    vector: IntVector,
+    bounds: Bounds,
+    size: CommitteeSize,
+    seed: bytes,
+    context: bytes,
+    key: FieldShares = (),
 ) -> Proven:
-    """Share a vector with a proof that it is within its bounds.
+    """Share a vector with a proof that it is within its bounds, and a key with it.
 
     vector: [given_length] integers, see `Bounds`. seed: secret, fresh for this contribution.
-    context: names network, study, round, attempt and contributor. Raises ValueError when the
-    vector is out of bounds.
+    context: names network, study, round, attempt and contributor. key: [key_length] elements of
+    each of the first `key_fields` fields. Raises ValueError when the vector is out of bounds.
     """
     short = _short_integers(vector, bounds, size)
     plan = layout(bounds, size)
-    data = np.asarray(vector, dtype="<i8").tobytes()
+    if [len(part) for part in key] != [bounds.key_length] * bounds.key_fields:
+        raise ValueError("the key is not of the length and in the fields that its phase states")
+    data = b"".join(np.asarray(part, dtype="<i8").tobytes() for part in (vector, *key))
     sampler = Sampler(digest("pnyx/verify/seed", seed, context, data), "pnyx/verify/secrets")
     table = _share_table(short, plan, size, sampler)
+    key_rows = _share_key(key, size, sampler)
     salts = sampler.bytes(SALT_BYTES * size.size)
     while True:  # three times on average, whatever the vector is
         mask = discrete_gaussian(sampler, bounds.mask_width, ROWS)
         table[:, :, plan.short : plan.data] = _share(to_slots(mask, size.packing), size, sampler)
         payloads = tuple(
-            salts[member * SALT_BYTES : (member + 1) * SALT_BYTES] + table[member].tobytes()
+            b"".join(
+                (
+                    salts[member * SALT_BYTES : (member + 1) * SALT_BYTES],
+                    table[member].tobytes(),
+                    *(rows[member].tobytes() for rows in key_rows),
+                )
+            )
             for member in range(size.size)
         )
         hidden = project(commit(context, merkle_root(payloads)), short.reshape(-1))
@@ -209,29 +223,53 @@ def _share_table(
     return table
 
 
+def _share_key(key: FieldShares, size: CommitteeSize, sampler: Sampler) -> tuple[IntVector, ...]:
+    """Shares of the key, [members, columns] of 4-byte words for each of its fields."""
+    shares = []
+    for at, part in enumerate(key):
+        field, sharing = FIELDS[at], codes(size)[at][0]
+        slots = to_slots(part, size.packing)
+        noise = sampler.field_elements(field.modulus, (sharing.privacy, slots.shape[1]))
+        shares.append(sharing.share(slots, noise).astype("<u4"))
+    return tuple(shares)
+
+
 # --- a member -----------------------------------------------------------------------------------
 
 
 def payload_bytes(bounds: Bounds, size: CommitteeSize) -> int:
     """Size of one member's payload."""
-    return SALT_BYTES + len(FIELDS) * ELEMENT_BYTES * layout(bounds, size).columns
+    plan = layout(bounds, size)
+    return SALT_BYTES + ELEMENT_BYTES * (len(FIELDS) * plan.columns + sum(plan.keys))
 
 
 def read_payload(payload: bytes, bounds: Bounds, size: CommitteeSize) -> FieldShares:
-    """Parse a member's payload. Raises MalformedMessage on a wrong size or element."""
+    """Parse a member's payload: [columns, then the key's] of each field.
+
+    Raises MalformedMessage on a wrong size or element.
+    """
     if len(payload) != payload_bytes(bounds, size):
         raise MalformedMessage("a share has the wrong size for this study's vector")
-    count = layout(bounds, size).columns
-    step = ELEMENT_BYTES * count
-    return tuple(
-        field.unpack(payload[start : start + step], count)
-        for field, start in zip(FIELDS, range(SALT_BYTES, len(payload), step), strict=True)
+    plan = layout(bounds, size)
+    step, at_key = (
+        ELEMENT_BYTES * plan.columns,
+        SALT_BYTES + len(FIELDS) * ELEMENT_BYTES * plan.columns,
     )
+    shares = []
+    for field, start, keys in zip(FIELDS, range(SALT_BYTES, at_key, step), plan.keys, strict=True):
+        ends = at_key + ELEMENT_BYTES * keys
+        row = payload[start : start + step] + payload[at_key:ends]
+        shares.append(field.unpack(row, plan.columns + keys))
+        at_key = ends
+    return tuple(shares)
 
 
-def pack_payload(salt: bytes, shares: FieldShares) -> bytes:
+def pack_payload(salt: bytes, shares: FieldShares, bounds: Bounds, size: CommitteeSize) -> bytes:
     """The payload that `read_payload` parsed."""
-    return salt + b"".join(f.pack(s) for f, s in zip(FIELDS, shares, strict=True))
+    columns = layout(bounds, size).columns
+    rows = [f.pack(s[:columns]) for f, s in zip(FIELDS, shares, strict=True)]
+    keys = [f.pack(s[columns:]) for f, s in zip(FIELDS, shares, strict=True)]
+    return salt + b"".join(rows + keys)
 
 
 def check_published(published: bytes, bounds: Bounds) -> IntVector:
@@ -265,7 +303,7 @@ def answers(
     Give them for one challenge only, ever (module docstring).
     """
     plan = layout(bounds, size)
-    rows, taus = _coefficients(claim, challenge, bounds, size)
+    rows, on_key, taus = _coefficients(claim, challenge, bounds, size)
     found = np.empty((len(FIELDS), CHECKS, plan.repetitions), dtype=np.int64)
     for at, (field, share) in enumerate(zip(FIELDS, shares, strict=True)):
         basis = slot_basis(field, size)[member]  # [packing]
@@ -275,7 +313,9 @@ def answers(
         found[at, 0] = by_slot[:, 0]
         found[at, 1] = field.matmul(by_slot[:, 1:], basis[:, np.newaxis])[:, 0]
         found[at, 2] = taus[0] * norm + taus[1] * bits
-        found[at] += share[plan.data :].reshape(CHECKS, plan.repetitions)
+        found[at] += share[plan.data : plan.columns].reshape(CHECKS, plan.repetitions)
+        if plan.keys[at]:
+            found[at, 0] += field.matmul(on_key[at], share[plan.columns :, np.newaxis])[:, 0]
         found[at] = field.reduce(found[at])
     return found.reshape(-1)
 
@@ -325,10 +365,10 @@ def _dot(field: PrimeField, left: IntVector, right: IntVector) -> int:
 
 
 def sum_share(shares: Sequence[FieldShares], bounds: Bounds, size: CommitteeSize) -> bytes:
-    """A member's share of the sum of the vectors, counts recombined from their bits.
+    """A member's share of the sum of the vectors, counts recombined from their bits, and the keys.
 
-    `direct.read_released` and `direct.decode_sum` read it at length `summed_length`;
-    `summed_vector` then puts the entries in their order.
+    `direct.read_released` and `direct.decode_sum` read it at length `summed_length`, with
+    `key_widths`; `summed_vector` then puts the entries in their order.
     """
     plan = layout(bounds, size)
     powers = [bounds.count_scale * weight for weight in bit_weights(bounds.count_max)]
@@ -343,6 +383,8 @@ def sum_share(shares: Sequence[FieldShares], bounds: Bounds, size: CommitteeSize
             # every slot of a column is shifted alike, and so is every share of it
             shift = len(shares) * bounds.noise_max % field.modulus
             parts.append(field.pack(field.subtract(field.matmul(weights, bits)[0], shift)))
+        keys = np.sum([share[at][plan.columns :] for share in shares], axis=0)
+        parts.append(field.pack(field.reduce(keys)))
     return b"".join(parts)
 
 
@@ -351,9 +393,15 @@ def summed_length(bounds: Bounds, size: CommitteeSize) -> int:
     return size.packing * layout(bounds, size).summed
 
 
+def key_widths(bounds: Bounds, size: CommitteeSize) -> tuple[int, ...]:
+    """Columns of the summed key in a share of the sum, by field."""
+    return layout(bounds, size).keys
+
+
 def released_bytes(bounds: Bounds, size: CommitteeSize) -> int:
     """Size of a member's share of the sum."""
-    return len(FIELDS) * ELEMENT_BYTES * layout(bounds, size).summed
+    plan = layout(bounds, size)
+    return ELEMENT_BYTES * (len(FIELDS) * plan.summed + sum(plan.keys))
 
 
 def summed_vector(decoded: IntVector, bounds: Bounds, size: CommitteeSize) -> IntVector:
@@ -429,10 +477,11 @@ def _ballot_rows(theta: IntVector, bounds: Bounds, size: CommitteeSize) -> IntVe
 @lru_cache(maxsize=_COEFFICIENTS_CACHED)
 def _coefficients(
     claim: Claim, challenge: bytes, bounds: Bounds, size: CommitteeSize
-) -> tuple[tuple[IntVector, ...], IntVector]:
-    """For each field the rows that combine a share, and τ [2, repetitions].
+) -> tuple[tuple[IntVector, ...], tuple[IntVector, ...], IntVector]:
+    """For each field the rows that combine a share and its key, and τ [2, repetitions].
 
-    Rows, for each repetition: one for V, then one per slot for L; [rows, data] field elements.
+    Rows, for each repetition: one for V, then one per slot for L; [rows, data] field elements. On
+    the key there is V alone: [repetitions, key columns].
     """
     plan = layout(bounds, size)
     drawn = weights(claim, challenge, bounds, plan.repetitions)
@@ -446,12 +495,13 @@ def _coefficients(
         linear[:, :, plan.ballot_start : plan.short] += on_ballot[:, :, plan.counts :]
     for repetition in range(plan.repetitions):
         linear[repetition, :, plan.short :] = to_slots(drawn.rho[repetition], size.packing)
-    per_field = []
-    for field in FIELDS:
+    per_field, on_key = [], []
+    for field, keys in zip(FIELDS, plan.keys, strict=True):
         degree_test = drawn.sampler.field_elements(field.modulus, (plan.repetitions, 1, plan.data))
         rows = np.concatenate([degree_test, field.reduce(linear)], axis=1)
         per_field.append(rows.reshape(-1, plan.data))
-    return tuple(per_field), drawn.taus
+        on_key.append(drawn.sampler.field_elements(field.modulus, (plan.repetitions, keys)))
+    return tuple(per_field), tuple(on_key), drawn.taus
 
 
 @lru_cache(maxsize=64)

@@ -40,6 +40,7 @@ from pnyx.protocol.aggregation.verdicts import Rule, judge_one
 from pnyx.protocol.aggregation.verification import (
     FieldShares,
     answers,
+    key_widths,
     read_answers,
     read_payload,
     summed_length,
@@ -246,7 +247,8 @@ class _Court:
             raise RuleBroken("the culprit released no share here")
         released = {each: release.shares for each, release in releases.items()}
         length = summed_length(self._bounds, self._size)
-        if member not in direct.wrong_shares(self._size, released, length):
+        keys = key_widths(self._bounds, self._size)
+        if member not in direct.wrong_shares(self._size, released, length, keys):
             raise RuleBroken("the released share lies on the polynomial of the sum")
         return self._plan.census.node_ids[culprit]
 

@@ -9,7 +9,11 @@ from pnyx.protocol.messages import (
     Relay,
     RoundMessage,
     ShareRequest,
+    SumRequest,
+    VectorOffer,
+    VectorReceipt,
 )
+from pnyx.protocol.round.aggregator import Aggregator
 from pnyx.protocol.round.committee import CommitteeMember
 from pnyx.protocol.round.contributor import Contributor
 from pnyx.protocol.round.plan import RoundPlan
@@ -17,7 +21,7 @@ from pnyx.protocol.round.relay import EnvelopeRelay
 
 
 class ActiveRound:
-    """A node's committee member, contributor and relay of one plan; any of them may be absent."""
+    """What one node is in one plan: committee member, contributor, relay, aggregator, or none."""
 
     def __init__(
         self,
@@ -25,11 +29,13 @@ class ActiveRound:
         member: CommitteeMember | None,
         contributor: Contributor | None,
         relay: EnvelopeRelay | None,
+        aggregator: Aggregator | None = None,
     ) -> None:
         self.plan = plan
         self.member = member
         self.contributor = contributor
         self.relay = relay
+        self.aggregator = aggregator
 
     def handle(self, sender: int, message: RoundMessage, now: float) -> None:
         """Route a message to the role it is for. Raises ProtocolError."""
@@ -37,7 +43,10 @@ class ActiveRound:
             case Relay() | ShareRequest():
                 if self.relay is not None:
                     self.relay.handle(sender, message)
-            case Receipt() | Dispute():
+            case VectorOffer() | SumRequest():
+                if self.aggregator is not None:
+                    self.aggregator.handle(sender, message)
+            case Receipt() | Dispute() | VectorReceipt():
                 if self.contributor is not None:
                     self.contributor.handle(message, now)
             case Decision() if self.member is None:
@@ -56,6 +65,13 @@ class ActiveRound:
             decision = self.member.agreements[Instance.OPEN].decision
             if decision is not None:
                 self.contributor.take_open(decision.value, self.member.keys, now)
+
+    def on_parcel(self, parcel: bytes, data: bytes, now: float) -> None:
+        """Hand a parcel's bytes to whichever role asked for them."""
+        if self.aggregator is not None:
+            self.aggregator.on_read(parcel, data)
+        if self.member is not None:
+            self.member.on_parcel(parcel, data, now)
 
     def tick(self, now: float) -> None:
         """Let every role do what time asks for."""

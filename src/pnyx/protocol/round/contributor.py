@@ -1,6 +1,10 @@
 """A contributor's part in one attempt of one round: train, seal, send, collect receipts.
 
     TRAINING -> WAITING (for the open certificate) -> DEBITING -> SENDING -> ACKNOWLEDGED
+                                                          `-> UPLOADING -´
+
+In masked mode the update goes to the aggregators (UPLOADING) before the shares, which are those of
+the key that masks it, go to the members: they take none without receipts of most aggregators.
 
 The consent check and the ledger debit are durable before the first byte leaves. Secrets are fresh
 for the attempt; after a restart the *same* contribution is sent again, never a second one. With
@@ -17,8 +21,11 @@ import numpy as np
 from pnyx.errors import InvalidSignature, MalformedMessage
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import merkle_commit
-from pnyx.protocol.aggregation.verification import payload_bytes, prove, within
+from pnyx.protocol.aggregation.bounds import Bounds
+from pnyx.protocol.aggregation.masked.vectors import MaskedUpdate
+from pnyx.protocol.aggregation.verification import Proven, payload_bytes, prove, within
 from pnyx.protocol.agreement import check_decision, value_hash
+from pnyx.protocol.chunks import chunks_of
 from pnyx.protocol.events import (
     ContributionAcknowledged,
     ContributionSent,
@@ -32,6 +39,7 @@ from pnyx.protocol.messages import (
     Decision,
     Dispute,
     Instance,
+    MaskedVector,
     Pull,
     Receipt,
     Relay,
@@ -40,14 +48,22 @@ from pnyx.protocol.messages import (
     SealedShare,
     Signed,
     Step,
+    VectorOffer,
+    VectorReceipt,
 )
-from pnyx.protocol.noise import clipped, noised
+from pnyx.protocol.noise import clipped, noised, noised_update
 from pnyx.protocol.ports import IntVector
 from pnyx.protocol.privacy import phase_rho
 from pnyx.protocol.round.dispute import wrong_answers
 from pnyx.protocol.round.holdings import receipt_statement, share_info
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.values import InputReader, contribution_context, header_hash
+from pnyx.protocol.round.vectors import (
+    check_receipt,
+    linear_hash_name,
+    receipts_wanted,
+    vector_code,
+)
 
 _STORED_BYTES_MAX = 64 * 1024 * 1024
 
@@ -58,6 +74,7 @@ class Stage(Enum):
     TRAINING = auto()
     WAITING = auto()
     DEBITING = auto()
+    UPLOADING = auto()
     SENDING = auto()
     ACKNOWLEDGED = auto()
     WITHHELD = auto()
@@ -69,6 +86,7 @@ class _Stored(msgspec.Struct, frozen=True, array_like=True):
     seed: bytes
     vector: bytes
     opened: bytes
+    update: bytes  # what travels masked
 
 
 class Contributor:
@@ -92,12 +110,17 @@ class Contributor:
         self.stage = Stage.TRAINING
         self.started = False
         self._vector: IntVector | None = None
+        self._update: IntVector = np.zeros(0, dtype=np.int64)  # what travels masked
         self._keys: dict[int, RoundKey] | None = None
         self._opened = b""
         self._header: Signed | None = None
         self._shares: dict[int, SealedShare] = {}
         self._receipts: set[int] = set()
         self._relayed: set[int] = set()
+        self._vectors = vector_code(self._plan)
+        self._offer: VectorOffer | None = None
+        self._vector_receipts: dict[int, VectorReceipt] = {}
+        self._turn = index  # contributors begin with different aggregators
         self._resend_at = now + self._params.retransmit_s
         self._relay_at: float | None = None
         self._disputed = False
@@ -113,6 +136,7 @@ class Contributor:
         self.started = True
         if self._stored is not None:
             self._vector = np.frombuffer(self._stored.vector, dtype="<i8").astype(np.int64)
+            self._update = np.frombuffer(self._stored.update, dtype="<i4").astype(np.int64)
             self.stage = Stage.WAITING
             self._ask()
             return
@@ -134,6 +158,7 @@ class Contributor:
         """Send nothing (more): training failed, or consent was withdrawn."""
         self.stage = Stage.WITHHELD
         self._shares.clear()
+        self._update = np.zeros(0, dtype=np.int64)
         self._vector = self._stored = None  # nor is anything of it opened later
 
     def next_deadline(self) -> float | None:
@@ -157,6 +182,8 @@ class Contributor:
             self._resend_at = now + self._params.retransmit_s
             if self._keys is None:
                 self._ask()
+            elif self.stage is Stage.UPLOADING:
+                self._upload()
             elif self.stage is Stage.SENDING:
                 self._send(set(self._shares) - self._receipts)
 
@@ -172,6 +199,8 @@ class Contributor:
                 self.on_open(message, now)
             case Receipt():
                 self._on_receipt(message)
+            case VectorReceipt():
+                self._on_vector_receipt(message, now)
             case Dispute():
                 self._on_dispute(message)
             case _:
@@ -182,16 +211,20 @@ class Contributor:
         phase = self._plan.phase
         if self.stage is not Stage.TRAINING or phase is None:
             return
-        if vector.shape != (phase.bounds.length,):
+        if vector.shape != (phase.length,):
             self.withhold()
             return
-        if phase.noise.update_width and not clipped(vector[: phase.bounds.bounded], phase.clip):
+        if phase.noise.update_width and not clipped(vector[: phase.update_length], phase.clip):
             self.withhold()  # the debit would state less than it costs
             return
-        given = noised(vector, phase.bounds, phase.noise, self._services.sampler)
+        masked, shared = vector[: phase.masked_length], vector[phase.masked_length :]
+        given = noised(shared, phase.bounds, phase.noise, self._services.sampler)
         if not within(given, phase.bounds):
             self.withhold()
             return
+        if phase.masked is not None:
+            sampler = self._services.sampler
+            self._update = noised_update(masked, phase.masked, phase.noise, sampler)
         self._vector = given
         self.stage = Stage.WAITING
         self._debit(now)
@@ -231,7 +264,9 @@ class Contributor:
         if phase is None:
             return
         self.stage = Stage.DEBITING
-        size = payload_bytes(phase.bounds, self._plan.size)
+        size = payload_bytes(phase.bounds, self._plan.size) * len(self._keys)
+        if self._vectors is not None:
+            size += self._vectors.vector_bytes
         self._services.emit(
             RecordDebit(
                 self._plan.context,
@@ -239,7 +274,7 @@ class Contributor:
                 self._plan.round_number,
                 self._plan.attempt,
                 phase.kind,
-                size * len(self._keys),
+                size,
                 phase_rho(phase),
             )
         )
@@ -250,13 +285,17 @@ class Contributor:
             return
         if self._stored is None:
             seed = self._services.sampler.bytes(32)
-            self._stored = _Stored(seed, self._vector.astype("<i8").tobytes(), self._opened)
+            self._stored = _Stored(
+                seed,
+                self._vector.astype("<i8").tobytes(),
+                self._opened,
+                self._update.astype("<i4").tobytes(),
+            )
             self._services.persist_secret("contribution", codec.encode(self._stored))
         phase = self._plan.phase
         if phase is None:
             return
-        context = contribution_context(self._plan.context, self._index)
-        proven = prove(self._vector, phase.bounds, self._plan.size, self._stored.seed, context)
+        proven, masked = self._prove(self._vector, phase.bounds, self._stored.seed)
         payloads = proven.payloads
         root, proofs = merkle_commit(payloads)
         header = ContributionHeader(
@@ -266,6 +305,7 @@ class Contributor:
             self._plan.model_hash,
             root,
             proven.published,
+            self._commit_vector(masked),
         )
         self._header = self._services.sign_once("header", header)
         for member, key in self._keys.items():
@@ -275,6 +315,57 @@ class Contributor:
             except MalformedMessage:
                 continue  # the member published no usable key: it harms itself only
             self._shares[member] = SealedShare(member, sealed, proofs[member])
+        self._resend_at = now + self._params.retransmit_s
+        if masked is None:
+            self._send_shares(now)
+            return
+        self.stage = Stage.UPLOADING
+        self._offer = VectorOffer(self._plan.context, self._header, masked.linear_hash)
+        self._upload()
+
+    def _prove(
+        self, vector: IntVector, bounds: Bounds, seed: bytes
+    ) -> tuple[Proven, MaskedUpdate | None]:
+        """Share the vector, with the key that masks the update if that travels masked.
+
+        Repeating it gives the same, for whoever keeps seed and vectors.
+        """
+        context = contribution_context(self._plan.context, self._index)
+        size = self._plan.size
+        if self._vectors is None:
+            return prove(vector, bounds, size, seed, context), None
+        masked = self._vectors.mask(self._update, seed, context)
+        return prove(vector, bounds, size, seed, context, masked.key), masked
+
+    def _commit_vector(self, masked: MaskedUpdate | None) -> MaskedVector | None:
+        """Keep the masked vector for the aggregators to pull."""
+        if masked is None:
+            return None
+        content = b"".join(masked.chunks)
+        parcel = self._services.keep_parcel(chunks_of(content), self._plan.aggregators)
+        name = linear_hash_name(self._plan.context, masked.linear_hash)
+        return MaskedVector(parcel, name)
+
+    def _upload(self) -> None:
+        """Offer the masked vector to one aggregator, which passes it on; next time to another."""
+        if self._offer is None:
+            return
+        missing = [a for a in self._plan.aggregators if a not in self._vector_receipts]
+        reachable = [a for a in missing if not self._unreachable(a)] or missing
+        if reachable:
+            self._services.send(reachable[self._turn % len(reachable)], self._offer)
+            self._turn += 1
+
+    def _on_vector_receipt(self, message: VectorReceipt, now: float) -> None:
+        if self._header is None or message.aggregator in self._vector_receipts:
+            return
+        check_receipt(self._plan, self._services.crypto, message, header_hash(self._header))
+        self._vector_receipts[message.aggregator] = message
+        enough = len(self._vector_receipts) >= receipts_wanted(self._plan)
+        if enough and self.stage is Stage.UPLOADING:
+            self._send_shares(now)
+
+    def _send_shares(self, now: float) -> None:
         self.stage = Stage.SENDING
         self._resend_at = now + self._params.retransmit_s
         self._relay_at = now + self._params.receipt_timeout_s
@@ -289,8 +380,10 @@ class Contributor:
         if self._header is None:
             return
         for member in sorted(members):
+            receipts = tuple(self._vector_receipts.values())
             self._services.send_member(
-                member, Contribution(self._plan.context, self._header, self._shares[member])
+                member,
+                Contribution(self._plan.context, self._header, self._shares[member], receipts),
             )
 
     def _relay(self, members: set[int]) -> None:
@@ -301,7 +394,15 @@ class Contributor:
         self._relayed |= fresh
         shares = tuple(self._shares[member] for member in sorted(fresh))
         for index in self._plan.aggregators:
-            self._services.send(index, Relay(self._plan.context, self._header, shares))
+            self._services.send(
+                index,
+                Relay(
+                    self._plan.context,
+                    self._header,
+                    shares,
+                    tuple(self._vector_receipts.values()),
+                ),
+            )
 
     def _on_receipt(self, message: Receipt) -> None:
         if self.stage is not Stage.SENDING or self._header is None or self._keys is None:
@@ -346,8 +447,7 @@ class Contributor:
             verify=self._services.crypto.verify,
         )
         self._disputed = True
-        context = contribution_context(self._plan.context, self._index)
-        proven = prove(self._vector, phase.bounds, self._plan.size, stored.seed, context)
+        proven, _ = self._prove(self._vector, phase.bounds, stored.seed)
         found = wrong_answers(self._services, self._reader, self._header, proven.payloads, message)
         for culprit, proof in found:
             self._services.accuse(culprit, proof)

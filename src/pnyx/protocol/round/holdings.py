@@ -32,6 +32,7 @@ from pnyx.protocol.messages import (
 from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.values import InputReader, header_hash
+from pnyx.protocol.round.vectors import check_receipts
 
 _STORED_BYTES_MAX = 1024 * 1024
 
@@ -99,6 +100,8 @@ class Holdings:
             raise RuleBroken("a contribution was sealed to another list of round keys")
         name = header_hash(message.header)
         who = header.contributor
+        if header.masked is not None and name not in self.shares:
+            check_receipts(self._plan, self._services.crypto, message.receipts, name)
         if self.headers.setdefault(who, message.header) != message.header:
             raise RuleBroken("a contributor showed two different contributions")
         if name not in self.shares:
@@ -185,7 +188,11 @@ class Holdings:
         if share is None:
             return None
         salt, proof = self._salts[name]
-        return OpenedPayload(self._member, pack_payload(salt, share), proof)
+        phase = self._plan.phase
+        if phase is None:
+            return None
+        payload = pack_payload(salt, share, phase.bounds, self._plan.size)
+        return OpenedPayload(self._member, payload, proof)
 
     def share_of(self, header: Signed) -> FieldShares | None:
         """This member's share of a contribution on the closed list."""

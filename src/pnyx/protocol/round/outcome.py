@@ -1,16 +1,24 @@
 """What the released shares of one attempt come to: sum, model, next beacon and the record."""
 
+import numpy as np
+
 from pnyx.errors import DecodingError, MalformedMessage
 from pnyx.primitives import codec
 from pnyx.protocol import beacon
 from pnyx.protocol.aggregation import direct
-from pnyx.protocol.aggregation.verification import FieldShares, summed_length, summed_vector
+from pnyx.protocol.aggregation.verification import (
+    FieldShares,
+    key_widths,
+    summed_length,
+    summed_vector,
+)
 from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.messages import Instance, RecordBody, Release, ReleaseBundle, Signed
 from pnyx.protocol.privacy import spent_after
 from pnyx.protocol.round.exclusions import excluded_after
 from pnyx.protocol.round.state import MemberState
 from pnyx.protocol.round.values import joins_root
+from pnyx.protocol.round.vectors import vector_code
 
 
 class Outcome:
@@ -84,21 +92,29 @@ class Outcome:
         phase, judgement = self._m.plan.phase, self._m.judgement
         if phase is None or judgement is None or self._m.skipped:
             return self._m.plan.model_hash, ()
+        summed = None if self._m.wanted_sum is None else self._m.wanted_sum.data
+        if phase.masked is not None and summed is None:
+            return None
         length = summed_length(phase.bounds, self._m.plan.size)
+        keys = key_widths(phase.bounds, self._m.plan.size)
         shares: dict[int, FieldShares] = {}
         for member, release in releases.items():
             if member in judgement.pool and release.shares:
                 try:
                     shares[member] = direct.read_released(
-                        release.shares, length, self._m.plan.size.packing
+                        release.shares, length, self._m.plan.size.packing, keys
                     )
                 except MalformedMessage:
                     self._m.wrong_releases.add(member)
-        decoded, liars = direct.decode_sum(self._m.plan.size, shares, length)
-        self._m.wrong_releases.update(liars)
+        decoded = direct.decode_sum(self._m.plan.size, shares, length)
+        self._m.wrong_releases.update(decoded.liars)
         count = len(judgement.accepted)
-        total = summed_vector(decoded, phase.bounds, self._m.plan.size)
-        split = phase.bounds.length - phase.metrics_length
+        total = summed_vector(decoded.total, phase.bounds, self._m.plan.size)
+        code = vector_code(self._m.plan)
+        if code is not None and summed is not None:
+            keys_sum = tuple(key[: phase.bounds.key_length] for key in decoded.keys if len(key))
+            total = np.concatenate([code.unmask(summed, keys_sum, count), total])
+        split = phase.length - phase.metrics_length
         metrics = tuple(int(value) for value in total[split:])
         if phase.kind != "train":
             return self._m.plan.model_hash, metrics

@@ -1,9 +1,11 @@
-"""An aggregator in direct mode: it keeps sealed envelopes for members that are away.
+"""An aggregator as a relay: it keeps sealed envelopes for members that are away.
 
 It can read none of them, and a header does not commit to sealed bytes; so it takes envelopes from
 their contributor alone, or anybody could leave garbage in their place. It hands each to its member,
 when it comes and on request, so that the contributor need not stay.
 """
+
+from typing import NamedTuple
 
 from pnyx.errors import RuleBroken
 from pnyx.primitives.envelope import ENVELOPE_OVERHEAD_BYTES
@@ -15,6 +17,7 @@ from pnyx.protocol.messages import (
     SealedShare,
     ShareRequest,
     Signed,
+    VectorReceipt,
 )
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.values import InputReader
@@ -27,7 +30,7 @@ class EnvelopeRelay:
         self._services = services
         self._plan = services.plan
         self._reader = InputReader(self._plan, services.crypto)
-        self._kept: dict[int, tuple[Signed, dict[int, SealedShare]]] = {}
+        self._kept: dict[int, _Kept] = {}
         phase = self._plan.phase
         self._sealed_bytes = ENVELOPE_OVERHEAD_BYTES + (
             payload_bytes(phase.bounds, self._plan.size) if phase is not None else 0
@@ -51,15 +54,18 @@ class EnvelopeRelay:
             raise RuleBroken("an envelope is addressed to a member that does not exist")
         if any(len(share.sealed) != self._sealed_bytes for share in message.shares):
             raise RuleBroken("an envelope has the wrong size for this study's vector")
-        signed, shares = self._kept.setdefault(header.contributor, (message.header, {}))
-        if signed != message.header:
+        kept = self._kept.setdefault(
+            header.contributor, _Kept(message.header, message.receipts, {})
+        )
+        if kept.header != message.header:
             raise RuleBroken("a contributor showed two different contributions")
         for share in message.shares:
-            if share.member not in shares:
-                shares[share.member] = share
-                self._services.send_member(
-                    share.member, Contribution(self._plan.context, signed, share)
-                )
+            if share.member not in kept.shares:
+                kept.shares[share.member] = share
+                self._services.send_member(share.member, self._contribution(kept, share.member))
+
+    def _contribution(self, kept: "_Kept", member: int) -> Contribution:
+        return Contribution(self._plan.context, kept.header, kept.shares[member], kept.receipts)
 
     def _hand_out(self, sender: int, message: ShareRequest) -> None:
         member = self._plan.member_of.get(sender)
@@ -68,7 +74,13 @@ class EnvelopeRelay:
         wanted = message.contributors or tuple(self._kept)
         for contributor in wanted:
             kept = self._kept.get(contributor)
-            if kept is not None and member in kept[1]:
-                self._services.send(
-                    sender, Contribution(self._plan.context, kept[0], kept[1][member])
-                )
+            if kept is not None and member in kept.shares:
+                self._services.send(sender, self._contribution(kept, member))
+
+
+class _Kept(NamedTuple):
+    """What one contributor left: its header, receipts for its masked vector, envelopes."""
+
+    header: Signed
+    receipts: tuple[VectorReceipt, ...]
+    shares: dict[int, SealedShare]

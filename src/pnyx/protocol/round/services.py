@@ -1,6 +1,6 @@
 """What the roles of a round share: the node's keys, its outgoing effects and its durable slots."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -16,6 +16,12 @@ from pnyx.protocol.round.plan import RoundPlan
 
 SIGNED_BYTES_MAX = 8 * 1024 * 1024
 
+ParcelTold = Callable[[bytes], None]
+
+
+def _ignore(name: bytes) -> None:
+    del name
+
 
 class Mailbox(Protocol):
     """Where a role's messages go; the machine delivers those to itself without the network."""
@@ -30,6 +36,30 @@ class Mailbox(Protocol):
 
     def accuse(self, plan: RoundPlan, evidence: Evidence) -> None:
         """Verify evidence against a node; then keep it, tell it, and spread it."""
+        ...
+
+    def keep_parcel(self, plan: RoundPlan, chunks: Iterable[bytes], readers: Indices) -> bytes:
+        """Store a parcel, and let nodes of the census pull it."""
+        ...
+
+    def fetch_parcel(
+        self,
+        plan: RoundPlan,
+        name: bytes,
+        length: int,
+        sources: Indices,
+        done: ParcelTold,
+        failed: ParcelTold,
+    ) -> None:
+        """Pull a parcel from nodes of the census."""
+        ...
+
+    def grant_parcel(self, plan: RoundPlan, name: bytes, readers: Indices) -> None:
+        """Let more nodes of the census pull a parcel."""
+        ...
+
+    def forget_parcel(self, plan: RoundPlan, name: bytes) -> None:
+        """Remove a parcel that is not needed any more."""
         ...
 
 
@@ -83,6 +113,39 @@ class RoundServices:
         plan = self.plan
         evidence = Evidence(plan.study, plan.round_number, plan.attempt, culprit, proof)
         self._mailbox.accuse(plan, evidence)
+
+    def keep_parcel(self, chunks: Iterable[bytes], readers: Indices = ()) -> bytes:
+        """Store large bytes of this node's own durably, before whatever is sent next.
+
+        chunks: as `parcels.chunks_of` cuts them. readers: census indices of the nodes that may pull
+        them. Returns the parcel's name, its hash. Kept until the round's record is in. To keep the
+        same bytes again, after a restart, costs a look at them. Raises RuleBroken without room.
+        """
+        return self._mailbox.keep_parcel(self.plan, chunks, readers)
+
+    def fetch_parcel(
+        self,
+        name: bytes,
+        length: int,
+        sources: Indices,
+        done: ParcelTold,
+        failed: ParcelTold = _ignore,
+    ) -> None:
+        """Pull a parcel from the nodes with these census indices, the first ones first.
+
+        done: told the name once all is verified and durable, within this call if it is already;
+        failed: if the parcel of this name has another length. Neither while no source answers: call
+        again to name more sources. After a restart, fetch again. Raises RuleBroken without room.
+        """
+        self._mailbox.fetch_parcel(self.plan, name, length, sources, done, failed)
+
+    def grant_parcel(self, name: bytes, readers: Indices) -> None:
+        """Let more nodes pull a parcel that is kept, or fetched, in this attempt."""
+        self._mailbox.grant_parcel(self.plan, name, readers)
+
+    def forget_parcel(self, name: bytes) -> None:
+        """Remove a parcel before the round's record is in, or stop fetching it."""
+        self._mailbox.forget_parcel(self.plan, name)
 
     def persist(self, name: str, value: bytes) -> None:
         """Store durably before whatever is sent next; kept until the round's record is in."""

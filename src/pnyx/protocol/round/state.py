@@ -27,6 +27,7 @@ from pnyx.protocol.round.holdings import Holdings
 from pnyx.protocol.round.plan import ATTEMPTS_MAX
 from pnyx.protocol.round.services import RoundServices, StudyView
 from pnyx.protocol.round.values import ClosedList, InputReader, is_abort
+from pnyx.protocol.round.vector_sum import WantedSum
 from pnyx.protocol.round.views import Views
 
 _KEY_BYTES = 32
@@ -66,6 +67,7 @@ class MemberState:
         self.closed: ClosedList | None = None
         self.challenge: bytes | None = None
         self.judgement: direct.Judgement | None = None
+        self.wanted_sum: WantedSum | None = None  # of masked vectors, once the set is fixed
         self.bundle: ReleaseBundle | None = None
         self.wrong_releases: set[int] = set()  # members seen to release what cannot be right
         self.reveal: ChallengeReveal | None = None

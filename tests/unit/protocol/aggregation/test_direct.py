@@ -44,10 +44,10 @@ def test_slots_and_back():
 def test_the_sum_decodes_and_wraps_only_above_its_capacity():
     for vector, other in ((SUM_MAX, 0), (SUM_MAX - 1, 1)):
         pair = [contribution(1, np.full(LENGTH, vector)), contribution(2, np.full(LENGTH, other))]
-        total, _ = direct.decode_sum(SIZE, released(pair), LENGTH)
+        total, _, _ = direct.decode_sum(SIZE, released(pair), LENGTH)
         assert (total == SUM_MAX).all()
     wrapped = [contribution(1, np.full(LENGTH, SUM_MAX)), contribution(2, np.full(LENGTH, 1))]
-    total, _ = direct.decode_sum(SIZE, released(wrapped), LENGTH)
+    total, _, _ = direct.decode_sum(SIZE, released(wrapped), LENGTH)
     assert (total == -SUM_MAX).all(), "so manifests that could reach it are refused"
 
 
@@ -167,7 +167,7 @@ def test_liars_are_corrected_and_named(liars):
     for at, liar in enumerate(liars):
         for field in range(len(FIELDS)):
             given[liar][field][at] = (given[liar][field][at] + 1) % FIELDS[field].modulus
-    total, named = direct.decode_sum(SIZE, given, LENGTH)
+    total, _, named = direct.decode_sum(SIZE, given, LENGTH)
     assert total.tolist() == expected.tolist()
     assert named == liars
 
@@ -176,7 +176,7 @@ def test_liars_in_different_fields_count_together():
     given = released([contribution(1)])
     given[0][0][0] ^= 1
     given[1][1][0] ^= 1
-    total, named = direct.decode_sum(SIZE, given, LENGTH)
+    total, _, named = direct.decode_sum(SIZE, given, LENGTH)
     assert named == (0, 1)
     assert total.tolist() == (np.arange(LENGTH) - 1).tolist()
 

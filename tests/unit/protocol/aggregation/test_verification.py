@@ -46,7 +46,7 @@ def total(contributions, bounds=BOUNDS, size=SIZE) -> list[int]:
         )
         for m in range(size.size)
     }
-    decoded, liars = direct.decode_sum(size, released, length)
+    decoded, _, liars = direct.decode_sum(size, released, length)
     assert not liars
     return verification.summed_vector(decoded, bounds, size).tolist()
 

@@ -79,6 +79,11 @@ def open_claim(
     return LinearHash(bytes(32)).unpack(claim.linear_hash)
 
 
+def unpack_digest(data: bytes) -> Digest:
+    """Read a linear hash. Raises MalformedMessage."""
+    return LinearHash(bytes(32)).unpack(data)
+
+
 def pack_digest(value: Digest) -> bytes:
     """Write a linear hash for a claim: DIGEST_BYTES bytes."""
     return LinearHash(bytes(32)).pack(value)

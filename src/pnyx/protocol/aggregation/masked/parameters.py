@@ -71,6 +71,8 @@ P0 = SafeRing(1024, (134176769,), 137)
 P1 = SafeRing(2048, (134176769, 134111233), 132)
 P2 = SafeRing(4096, (134176769, 134111233, 134012929, 133963777), 130)
 RINGS = (P0, P1, P2)
+# Those whose keys the committee can share: it shares in the fields of `encoding.FIELDS`.
+SHARED_RINGS = (P0, P1)
 
 _SAFE_BITS = {ring.degree: RESIDUE_BITS * len(ring.primes) for ring in RINGS}
 
@@ -128,6 +130,11 @@ class ParameterSet(msgspec.Struct, frozen=True, array_like=True):
     def offset(self) -> int:
         """What is added to a value to make it non-negative."""
         return 1 << (self.value_bits - 1)
+
+    @property
+    def value_max(self) -> int:
+        """The largest absolute value of an entry that both signs have."""
+        return self.offset - 1
 
     @property
     def slot_value_max(self) -> int:
@@ -236,6 +243,7 @@ def choose(
     members: int = 0,
     packing: int = 1,
     noise_width: float = NOISE_WIDTH,
+    rings: tuple[SafeRing, ...] = RINGS,
 ) -> ParameterSet:
     """Return the parameter set that sends the fewest bytes, of those that hold.
 
@@ -248,7 +256,7 @@ def choose(
     _check_range("value_bits", value_bits, 1, VALUE_BITS_MAX)
     _check_range("contributors_max", contributors_max, CONTRIBUTORS_MIN, CONTRIBUTORS_MAX)
     _check_range("noise_width", noise_width, NOISE_WIDTH, _NOISE_WIDTH_MAX)
-    found = [_fullest(ring, length, value_bits, contributors_max, noise_width) for ring in RINGS]
+    found = [_fullest(ring, length, value_bits, contributors_max, noise_width) for ring in rings]
     fitting = [parameters for parameters in found if parameters is not None]
     assert fitting, "the largest ring holds one value of any allowed size"
     return min(fitting, key=lambda p: p.bytes + members * key_share_bytes(p, packing))

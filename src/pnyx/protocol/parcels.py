@@ -1,0 +1,473 @@
+"""Large bytes between nodes: named by their hash, pulled chunk by chunk, checked chunk by chunk.
+
+Whoever holds a parcel (see `chunks`) sends it to *readers* only, whom its own roles grant it.
+Whoever is to have it asks for a few chunks at a time, of one source after another (`fetches`).
+
+    keep:   StoreChunk ... SealParcel, then Persist of what describes it
+    fetch:  ChunkRequest -> Chunk -> verified -> StoreChunk ... SealParcel, Persist -> done(name)
+    serve:  a reader's ChunkRequest -> SendChunk -> (the shell reads and sends) -> ChunkSent
+
+A machine holds hashes and no data: 32 bytes for each chunk. A parcel is kept for one or more
+*scopes*, such as an attempt at a round. Its description and its readers are persisted in them, and
+when no scope is left the parcel goes. It is held from the moment its hashes are persisted, which is
+after it was sealed: `held_parcels` tells a shell that starts which ones these are, and the shell
+removes all others. A fetch does not outlive the process; the role that wants the parcel asks again.
+
+A peer that sends a wrong chunk is left out of that fetch, and told as `PeerBlamed` without
+evidence, for nobody signs chunks. Where somebody named a parcel with a length that is not its own,
+the source is right and that order fails. Who asks for what it may not read learns nothing, not even
+whether it is here.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Container, Iterable, Mapping
+
+import msgspec
+
+from pnyx.errors import RuleBroken
+from pnyx.primitives import codec
+from pnyx.primitives.hashing import HASH_BYTES, merkle_proofs
+from pnyx.protocol.chunks import (
+    Parcel,
+    chunk_count,
+    chunk_length,
+    chunk_message,
+    chunks_of,
+    describe,
+    parcel_name,
+    parcel_of,
+    proven_hash,
+)
+from pnyx.protocol.events import (
+    Effect,
+    Forget,
+    ForgetParcel,
+    ParcelProgressed,
+    PeerBlamed,
+    Persist,
+    SealParcel,
+    SendChunk,
+    StoreChunk,
+)
+from pnyx.protocol.fetches import Fetch
+from pnyx.protocol.messages import (
+    CHUNK_BYTES,
+    CHUNKS_PER_REQUEST_MAX,
+    Chunk,
+    ChunkRequest,
+    ParcelMessage,
+)
+from pnyx.protocol.params import ProtocolParams
+
+__all__ = [
+    "CHUNK_BYTES",
+    "COMMON_SCOPE",
+    "Parcel",
+    "Parcels",
+    "chunk_count",
+    "chunk_length",
+    "chunk_message",
+    "chunks_of",
+    "describe",
+    "held_parcels",
+    "parcel_name",
+    "proven_hash",
+    "without_parcels",
+]
+
+COMMON_SCOPE = "chain"
+"""For parcels that belong to no round: kept until they are forgotten by name."""
+
+Told = Callable[[bytes], None]
+
+_PART = "/parcel/"
+_HASHES, _READERS = "hashes", "readers"
+_TREES_MAX = 32  # parcels that are being served, whose Merkle trees are at hand
+_TOLD_PER_PARCEL = 8
+_DESCRIPTION_BYTES_MAX = 4 * 1024 * 1024
+
+
+def _ignore(name: bytes) -> None:
+    del name
+
+
+class _Description(msgspec.Struct, frozen=True, array_like=True):
+    """What is persisted of a parcel that is held."""
+
+    length: int
+    hashes: bytes
+
+
+class _Held:
+    """A sealed parcel, and who may read it, by scope that it is kept for."""
+
+    def __init__(self, parcel: Parcel) -> None:
+        self.parcel = parcel
+        self.readers: dict[str, set[bytes]] = {}
+
+
+class _Order(msgspec.Struct, frozen=True):
+    """Somebody in this node wants a parcel, believes it to be so long, and is told how it ends."""
+
+    scope: str
+    length: int
+    done: Told
+    failed: Told
+
+
+class _Wanted:
+    """A parcel that is being pulled: who wants it, and who may then read it, by scope."""
+
+    def __init__(self, fetch: Fetch) -> None:
+        self.fetch = fetch
+        self.orders: list[_Order] = []
+        self.readers: dict[str, set[bytes]] = {}
+
+    @property
+    def room(self) -> int:
+        """Bytes that the parcel may take."""
+        return self.fetch.length or max(order.length for order in self.orders)
+
+    def keep(self, orders: list[_Order]) -> None:
+        """Go on for these orders only."""
+        scopes = {order.scope for order in orders}
+        self.orders = orders
+        self.readers = {scope: self.readers.get(scope, set()) for scope in scopes}
+
+
+class Parcels:
+    """Parcels that one node holds, pulls and serves.
+
+    away: whether a peer seems out of reach. restored: what earlier Persist effects stored. Call
+    `flush` after whatever may have changed something, `tick` when `next_deadline` has come.
+    """
+
+    def __init__(
+        self,
+        params: ProtocolParams,
+        node_id: bytes,
+        away: Callable[[bytes], bool],
+        emit: Callable[[Effect], None],
+        send: Callable[[bytes, ParcelMessage], None],
+        restored: Mapping[str, bytes],
+    ) -> None:
+        self._params = params
+        self._node_id = node_id
+        self._away = away
+        self._emit = emit
+        self._send = send
+        self._held: dict[bytes, _Held] = {}
+        self._wanted: dict[bytes, _Wanted] = {}
+        self._turns: dict[bytes, float] = {}  # fetches under way, and when their turn ends
+        self._queue: deque[bytes] = deque()  # fetches that wait for a turn
+        self._waiting: dict[bytes, set[tuple[bytes, int]]] = {}  # chunks not yet sent, by peer
+        self._proofs: OrderedDict[bytes, list[tuple[bytes, ...]]] = OrderedDict()
+        self._restore(restored)
+
+    def __contains__(self, name: bytes) -> bool:
+        return name in self._held
+
+    # --- for roles ------------------------------------------------------------------------------
+
+    def keep(
+        self, chunks: Iterable[bytes], readers: Iterable[bytes] = (), scope: str = COMMON_SCOPE
+    ) -> bytes:
+        """Store a parcel of this node's own, and let readers pull it. Returns its name.
+
+        chunks: full ones and a last one, as `chunks_of` cuts them; ValueError if they are not. They
+        stay in memory until the shell has carried out the effects. Raises RuleBroken when there is
+        no room. To keep again what is held stores nothing.
+        """
+        cut = list(chunks)
+        parcel = describe(cut)
+        if parcel.name not in self._held:
+            if parcel.name not in self._wanted:
+                self._check_room(parcel.length)
+            for index, data in enumerate(cut):
+                self._emit(StoreChunk(parcel.name, index, data))
+            self._emit(SealParcel(parcel.name, parcel.length))
+        self.offer(parcel, readers, scope)
+        self._complete(parcel)
+        return parcel.name
+
+    def offer(self, parcel: Parcel, readers: Iterable[bytes], scope: str = COMMON_SCOPE) -> None:
+        """Hold a parcel that is sealed in the shell's store, and let readers pull it."""
+        held = self._held.setdefault(parcel.name, _Held(parcel))
+        known = scope in held.readers
+        held.readers.setdefault(scope, set())
+        self.grant(parcel.name, readers, scope)
+        if not known:
+            description = _Description(parcel.length, b"".join(parcel.hashes))
+            self._emit(Persist(_key(scope, parcel.name, _HASHES), codec.encode(description)))
+
+    def adopt(self, parcel: Parcel, scope: str = COMMON_SCOPE) -> None:
+        """Hold a parcel that the shell has made and sealed; whoever was to pull it has it."""
+        self.offer(parcel, (), scope)
+        self._complete(parcel)
+
+    def grant(self, name: bytes, readers: Iterable[bytes], scope: str = COMMON_SCOPE) -> None:
+        """Let more nodes pull a parcel that is held, or once it is. ValueError if it is neither."""
+        if (held := self._held.get(name)) is not None and scope in held.readers:
+            granted = held.readers[scope]
+            fresh = granted.union(readers)
+            if fresh != granted:
+                held.readers[scope] = fresh
+                self._emit(Persist(_key(scope, name, _READERS), b"".join(sorted(fresh))))
+        elif (wanted := self._wanted.get(name)) is not None and scope in wanted.readers:
+            wanted.readers[scope].update(readers)
+        else:
+            raise ValueError("a parcel is granted by whoever keeps or fetches it")
+
+    def fetch(
+        self,
+        name: bytes,
+        length: int,
+        sources: Iterable[bytes],
+        done: Told,
+        *,
+        failed: Told = _ignore,
+        scope: str = COMMON_SCOPE,
+    ) -> None:
+        """Pull a parcel; call again to name more sources.
+
+        done: told the name once the parcel is sealed and held, within this call if it is already.
+        failed: told it when the parcel of this name has another length. While no source answers,
+        neither is called: the fetch goes on until it is forgotten. Raises RuleBroken when there is
+        no room.
+        """
+        held, wanted = self._held.get(name), self._wanted.get(name)
+        if held is not None and held.parcel.length == length:
+            self.offer(held.parcel, (), scope)
+            done(name)
+            return
+        if held is not None or (wanted is not None and wanted.fetch.length not in (None, length)):
+            failed(name)
+            return
+        if wanted is None:
+            self._check_room(length)
+            wanted = self._wanted[name] = _Wanted(Fetch(self._params, self._away))
+        wanted.keep([*wanted.orders, _Order(scope, length, done, failed)])
+        wanted.fetch.add_sources(peer for peer in sources if peer != self._node_id)
+        self._wait_for_turn(name, wanted.fetch)
+
+    def forget(self, name: bytes, scope: str = COMMON_SCOPE) -> None:
+        """Keep a parcel no longer for this scope, nor pull it; remove it when no scope is left."""
+        held = self._held.get(name)
+        if held is not None and scope in held.readers:
+            self._emit(Forget(f"{scope}{_PART}{name.hex()}/"))
+        self._release(name, scope)
+
+    def forget_scope(self, scope: str) -> None:
+        """Let go of all that is kept or pulled for a scope whose keys are being forgotten."""
+        for name in [*self._held, *self._wanted]:
+            self._release(name, scope)
+
+    # --- for the machine ------------------------------------------------------------------------
+
+    def handle(self, peer: bytes, message: ParcelMessage, now: float) -> None:
+        """Process a message of a peer. Raises RuleBroken."""
+        if isinstance(message, ChunkRequest):
+            self._on_request(peer, message)
+        else:
+            self._on_chunk(peer, message, now)
+
+    def on_sent(self, peer: bytes, parcel: bytes, index: int) -> None:
+        """A chunk waits for a peer no more."""
+        waiting = self._waiting.get(peer, set())
+        waiting.discard((parcel, index))
+        if not waiting:
+            self._waiting.pop(peer, None)
+
+    def on_unreachable(self, peer: bytes) -> None:
+        """Turn to other sources."""
+        for wanted in self._wanted.values():
+            wanted.fetch.leave(peer)
+
+    def tick(self, now: float) -> None:
+        """Ask again for what did not come; a fetch that gets nothing lets others go first."""
+        for name, wanted in self._wanted.items():
+            if wanted.fetch.tick(now) and name in self._turns:
+                self._turns[name] = now
+
+    def flush(self, now: float) -> None:
+        """Ask for the chunks that there is room for."""
+        if self._queue:
+            for name in [name for name, ends in self._turns.items() if now >= ends]:
+                del self._turns[name]
+                self._queue.append(name)
+        while self._queue and len(self._turns) < self._params.parcel_fetches_max:
+            self._turns[self._queue.popleft()] = now + self._params.parcel_turn_s
+        for name in self._turns:
+            fetch = self._wanted[name].fetch
+            indices = fetch.ask(now)
+            for start in range(0, len(indices), CHUNKS_PER_REQUEST_MAX):
+                asked = indices[start : start + CHUNKS_PER_REQUEST_MAX]
+                assert fetch.source is not None, "who has nobody to ask asks nothing"
+                self._send(fetch.source, ChunkRequest(name, asked))
+
+    def next_deadline(self) -> float | None:
+        """When `tick` is due, on the caller's clock."""
+        times = [
+            time for w in self._wanted.values() if (time := w.fetch.next_deadline()) is not None
+        ]
+        if self._queue:
+            times += self._turns.values()
+        return min(times, default=None)
+
+    # --- serving --------------------------------------------------------------------------------
+
+    def _on_request(self, peer: bytes, message: ChunkRequest) -> None:
+        held = self._held.get(message.parcel)
+        if held is None or not any(peer in readers for readers in held.readers.values()):
+            raise RuleBroken("asks for a parcel that it may not read")
+        parcel = held.parcel
+        if max(message.indices) >= len(parcel.hashes):
+            raise RuleBroken("asks for a chunk that the parcel does not have")
+        waiting = self._waiting.setdefault(peer, set())
+        for index in message.indices:
+            if (parcel.name, index) in waiting:
+                continue  # asked again while it waits to be sent
+            if len(waiting) >= self._params.parcel_chunks_waiting_max:
+                raise RuleBroken("asks for more chunks than may wait for it")
+            waiting.add((parcel.name, index))
+            proof = self._proofs_of(parcel)[index]
+            self._emit(SendChunk(peer, parcel.name, parcel.length, index, parcel.root, proof))
+
+    def _proofs_of(self, parcel: Parcel) -> list[tuple[bytes, ...]]:
+        proofs = self._proofs.pop(parcel.name, None) or merkle_proofs(parcel.hashes)
+        self._proofs[parcel.name] = proofs
+        if len(self._proofs) > _TREES_MAX:
+            self._proofs.popitem(last=False)
+        return proofs
+
+    # --- pulling --------------------------------------------------------------------------------
+
+    def _on_chunk(self, peer: bytes, chunk: Chunk, now: float) -> None:
+        wanted = self._wanted.get(chunk.parcel)
+        if wanted is None or not wanted.fetch.expects(peer, chunk.index):
+            raise RuleBroken("sends a chunk that it was not asked for")
+        proven = proven_hash(chunk)
+        if proven is None:
+            wanted.fetch.exclude(peer)
+            if wanted.fetch.source is None:
+                self._stop_asking(chunk.parcel)
+            self._emit(PeerBlamed(peer, "wrong chunk"))
+            raise RuleBroken("sends a chunk that is not of the parcel")
+        if wanted.fetch.length is None and not self._learn_length(wanted, chunk):
+            return
+        if wanted.fetch.take(peer, chunk.index, proven, now):
+            self._emit(StoreChunk(chunk.parcel, chunk.index, chunk.data))
+            self._tell_progress(chunk.parcel, wanted.fetch, chunk.length)
+            if wanted.fetch.complete:
+                self._seal(chunk.parcel, wanted.fetch, chunk.length)
+
+    def _learn_length(self, wanted: _Wanted, chunk: Chunk) -> bool:
+        """Fail orders of another length, which no parcel of this name has. Tells if any is left."""
+        wrong = [order for order in wanted.orders if order.length != chunk.length]
+        wanted.keep([order for order in wanted.orders if order.length == chunk.length])
+        if wanted.orders:
+            wanted.fetch.learn_length(chunk.length)
+        else:
+            del self._wanted[chunk.parcel]
+            self._stop_asking(chunk.parcel)
+        for order in wrong:
+            order.failed(chunk.parcel)
+        return bool(wanted.orders)
+
+    def _seal(self, name: bytes, fetch: Fetch, length: int) -> None:
+        parcel = parcel_of(length, [fetch.hashes[at] for at in range(fetch.count)])
+        assert parcel.name == name, "every chunk was proven"
+        self._emit(SealParcel(name, parcel.length))
+        self._complete(parcel)
+
+    def _complete(self, parcel: Parcel) -> None:
+        """Hold what was being pulled, and tell whoever asked for it."""
+        wanted = self._wanted.pop(parcel.name, None)
+        if wanted is None:
+            return
+        self._stop_asking(parcel.name)
+        orders = wanted.orders
+        wanted.keep([order for order in orders if order.length == parcel.length])
+        for scope, readers in wanted.readers.items():
+            self.offer(parcel, readers, scope)
+        for order in orders:
+            tell = order.done if order.length == parcel.length else order.failed
+            tell(parcel.name)
+
+    def _wait_for_turn(self, name: bytes, fetch: Fetch) -> None:
+        if fetch.source is not None and name not in self._turns and name not in self._queue:
+            self._queue.append(name)
+
+    def _stop_asking(self, name: bytes) -> None:
+        self._turns.pop(name, None)
+        if name in self._queue:
+            self._queue.remove(name)
+
+    def _tell_progress(self, name: bytes, fetch: Fetch, length: int) -> None:
+        stored, every = len(fetch.hashes), max(1, fetch.count // _TOLD_PER_PARCEL)
+        if stored in (1, fetch.count) or stored % every == 0:
+            self._emit(ParcelProgressed(name, min(stored * CHUNK_BYTES, length), length))
+
+    # --- holding --------------------------------------------------------------------------------
+
+    def _check_room(self, length: int) -> None:
+        params = self._params
+        if not 0 < length <= params.parcel_bytes_max:
+            raise RuleBroken("a parcel is empty, or larger than this node takes")
+        lengths = [held.parcel.length for held in self._held.values()]
+        lengths += [wanted.room for wanted in self._wanted.values()]
+        too_many = len(lengths) >= params.parcels_max
+        if too_many or sum(lengths) + length > params.parcels_bytes_max:
+            raise RuleBroken("this node has no room for another parcel")
+
+    def _release(self, name: bytes, scope: str) -> None:
+        held, wanted = self._held.get(name), self._wanted.get(name)
+        if held is not None and held.readers.pop(scope, None) is not None and not held.readers:
+            del self._held[name]
+            self._proofs.pop(name, None)
+            self._emit(ForgetParcel(name))
+        if wanted is not None:
+            wanted.keep([order for order in wanted.orders if order.scope != scope])
+            if not wanted.orders:
+                del self._wanted[name]
+                self._stop_asking(name)
+                self._emit(ForgetParcel(name))
+
+    def _restore(self, restored: Mapping[str, bytes]) -> None:
+        for key, value in restored.items():
+            if _is_hashes(key):
+                scope, name, stored = key.rpartition(_PART)[0], _name(key), _read(value)
+                parcel = parcel_of(stored.length, _cut(stored.hashes))
+                readers = restored.get(_key(scope, name, _READERS), b"")
+                held = self._held.setdefault(name, _Held(parcel))
+                held.readers[scope] = set(_cut(readers))
+
+
+def held_parcels(restored: Mapping[str, bytes]) -> dict[bytes, int]:
+    """Parcels that a node's persisted state says are sealed: name -> length in bytes."""
+    return {_name(key): _read(value).length for key, value in restored.items() if _is_hashes(key)}
+
+
+def without_parcels(restored: Mapping[str, bytes], lost: Container[bytes]) -> dict[str, bytes]:
+    """The persisted state of a node whose store has lost parcels: as if it never held them."""
+    return {k: v for k, v in restored.items() if not (_is_hashes(k) and _name(k) in lost)}
+
+
+def _is_hashes(key: str) -> bool:
+    return _PART in key and key.endswith(f"/{_HASHES}")
+
+
+def _name(key: str) -> bytes:
+    return bytes.fromhex(key.split("/")[-2])
+
+
+def _read(value: bytes) -> _Description:
+    return codec.decode(value, _Description, bytes_max=_DESCRIPTION_BYTES_MAX)
+
+
+def _key(scope: str, name: bytes, part: str) -> str:
+    return f"{scope}{_PART}{name.hex()}/{part}"
+
+
+def _cut(joined: bytes) -> list[bytes]:
+    return [joined[at : at + HASH_BYTES] for at in range(0, len(joined), HASH_BYTES)]

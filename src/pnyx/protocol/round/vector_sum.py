@@ -1,0 +1,104 @@
+"""How a member gets the sum of the masked vectors of the accepted set: from any aggregator.
+
+It believes none of them. The sum of the linear hashes that contributors signed is the linear hash
+of the sum, and of no other sum that anybody could find (`masked.checked_sum`).
+"""
+
+from collections.abc import Callable
+
+from pnyx.errors import MalformedMessage, RuleBroken
+from pnyx.protocol.aggregation.masked.vectors import VectorCode
+from pnyx.protocol.events import PeerBlamed, ReadParcel
+from pnyx.protocol.messages import HeldContribution, SumRequest, VectorSum
+from pnyx.protocol.round.services import RoundServices
+from pnyx.protocol.round.values import ClosedList, InputReader, header_hash
+from pnyx.protocol.round.vectors import Accepted, accepted_hash, linear_hash_name
+
+
+class WantedSum:
+    """One member's wish for one sum; `data` is set once it is held and checked."""
+
+    def __init__(
+        self,
+        services: RoundServices,
+        member: int,
+        reader: InputReader,
+        code: VectorCode,
+        unreachable: Callable[[int], bool],
+    ) -> None:
+        self._services = services
+        self._plan = services.plan
+        self._reader = reader
+        self._code = code
+        self._unreachable = unreachable
+        self._turn = member  # so that members do not all ask the same aggregator
+        self._accepted: Accepted = ()
+        self._linear_hashes: tuple[bytes, ...] = ()  # as committed to, in the order of the set
+        self._from: dict[bytes, tuple[int, VectorSum]] = {}  # parcel -> who offered it
+        self._refused: set[int] = set()  # aggregators that showed a wrong sum
+        self._ask_at: float | None = None
+        self.data: bytes | None = None
+
+    def want(self, closed: ClosedList, accepted: tuple[int, ...], now: float) -> None:
+        """Ask for the sum over the accepted set."""
+        headers = [closed.headers[who] for who in accepted]
+        self._accepted = tuple(
+            HeldContribution(who, header_hash(header))
+            for who, header in zip(accepted, headers, strict=True)
+        )
+        commitments = [self._reader.header(header).masked for header in headers]
+        self._linear_hashes = tuple(each.linear_hash for each in commitments if each is not None)
+        self._ask(now)
+
+    def next_deadline(self) -> float | None:
+        """When to ask the next aggregator."""
+        return self._ask_at
+
+    def tick(self, now: float) -> None:
+        """Ask another aggregator if the last one has not answered."""
+        if self._ask_at is not None and now >= self._ask_at:
+            self._ask(now)
+
+    def _ask(self, now: float) -> None:
+        trusted = [a for a in self._plan.aggregators if a not in self._refused]
+        willing = [a for a in trusted if not self._unreachable(a)] or trusted
+        self._ask_at = now + self._services.params.retransmit_s
+        if willing:
+            index = willing[self._turn % len(willing)]
+            self._turn += 1
+            self._services.send(index, SumRequest(self._plan.context, self._accepted))
+
+    def on_sum(self, sender: int, message: VectorSum) -> None:
+        """Pull a sum whose linear hashes are those that were committed to. Raises ProtocolError."""
+        if self._ask_at is None or self.data is not None or message.parcel in self._from:
+            return
+        if sender not in self._plan.aggregators or sender in self._refused:
+            raise RuleBroken("a sum of masked vectors comes from a node that is no aggregator")
+        if message.accepted != accepted_hash(self._plan.context, self._accepted):
+            raise RuleBroken("an aggregator sums another set than was asked for")
+        named = tuple(linear_hash_name(self._plan.context, h) for h in message.linear_hashes)
+        if named != self._linear_hashes:
+            raise RuleBroken("an aggregator shows linear hashes that nobody committed to")
+        self._from[message.parcel] = sender, message
+        self._services.fetch_parcel(
+            message.parcel,
+            self._code.sum_bytes,
+            (sender,),
+            lambda parcel: self._services.emit(ReadParcel(self._plan.context, parcel)),
+        )
+
+    def on_read(self, parcel: bytes, data: bytes) -> bool:
+        """Check a sum that has come whole; tell whether it is the one."""
+        offered = self._from.get(parcel)
+        if offered is None or self.data is not None:
+            return False
+        sender, message = offered
+        try:
+            self._code.check_sum(data, message.linear_hashes)
+        except (MalformedMessage, RuleBroken):
+            self._refused.add(sender)
+            node = self._plan.census.node_ids[sender]
+            self._services.emit(PeerBlamed(node, "added up masked vectors to a wrong sum"))
+            return False
+        self.data, self._ask_at = data, None
+        return True
