@@ -181,11 +181,25 @@ BOUNDS = array(
     count_scale=integer(1, 2**32 - 1),
     noise_max=integer(0, 2**53 - 1),
     ballot=optional(BALLOT),
+    key_length=integer(0, 8192),
+    key_fields=integer(0, 2),
 )
 NOISE = array(
     update_width=integer(0, 2**26),
     count_width=integer(0, 2**26),
     honest_min=integer(1, 4096),
+)
+POSITIVE = integer(1, 2**53 - 1)
+MASKS = array(
+    degree=POSITIVE,
+    primes=many(integer(-(2**63), 2**64 - 1), 1, 4),
+    length=POSITIVE,
+    value_bits=POSITIVE,
+    contributors_max=POSITIVE,
+    slots=POSITIVE,
+    slot_bits=POSITIVE,
+    shift=POSITIVE,
+    noise_width=floating(-inf, inf),
 )
 PHASE = array(
     kind=one_of("statistics", "train", "evaluate", "poll"),
@@ -198,6 +212,7 @@ PHASE = array(
     deadline=SECONDS,
     clip=integer(0, 2**53 - 1),
     noise=NOISE,
+    masked=optional(MASKS),
 )
 MANIFEST = array(
     90,

@@ -32,6 +32,7 @@ from pnyx.primitives import codec
 from pnyx.primitives.signature import QuorumCertificate
 from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.aggregation.bounds import Bounds
+from pnyx.protocol.aggregation.masked.parameters import ParameterSet
 from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.manifest import read_manifest
 from pnyx.protocol.messages import Record
@@ -301,6 +302,19 @@ TERMS = {
     "join_window_s": [0.0, 1e-300, 7 * 86400.0, 7 * 86400.1],
     "phases": [(), (phase(9),) * 16, (phase(9),) * 17],
 }
+# n, primes, length, value bits, contributors, slots, slot bits, shift, σ; and what else each may be
+MASKS = (1024, (134176769,), 50, 8, 6, 1, 11, 9, 4.5)
+OTHER_MASKS = (
+    (512, 2048),
+    ((), (134111233,), (134176769, 134111233), (134176768,)),
+    (0, 2**24, 2**24 + 1),
+    (9, 33),
+    (5, 7, 8, 9, 1),
+    (0, 2, 28),
+    (10, 12, 28),
+    (8, 10, 27),
+    (4.4, 4.75, 9.5),
+)
 PHASE_TERMS = {
     "kind": ["evaluate", "statistics", "poll", "Train", "", "train "],
     "rounds": [0, 3],
@@ -314,12 +328,20 @@ PHASE_TERMS = {
         *[(9, 0, 0, count_max, 1, 0, None) for count_max in (0, 2**20, 2**50, 2**53)],
         *[(9, 0, 0, 1, s, noise, None) for s, noise in ((0, 0), (2, 0), (1, 1), (2**32, 0))],
         *[(9, 0, 0, 2**30, scale, 2**50, None) for scale in (2**22, 2**23, 2**24)],
-        *[(9, 0, 0, 1, 1, 0, ("choice", options, 0)) for options in (1, 2, 3, 9)],
-        *[(9, 0, 0, 1, 1, 0, ("approval", 3, most)) for most in (0, 1, 3, 4)],
-        *[(6, 0, 0, most, 1, 0, ("ranking", 4, 0)) for most in (1, 2)],
+        *[(9, 0, 0, 1, 1, 0, ("choice", options, 0), 0, 0) for options in (1, 2, 3, 9)],
+        *[(9, 0, 0, 1, 1, 0, ("approval", 3, most), 0, 0) for most in (0, 1, 3, 4)],
+        *[(6, 0, 0, most, 1, 0, ("ranking", 4, 0), 0, 0) for most in (1, 2)],
         *[(9, 9, 1, 0, s, noise, None) for s, noise in ((1, 0), (2, 0), (1, 1))],
-        (9, 9, 1, 0, 1, 0, ("choice", 3, 0)),
-        (9, 0, 0, 1, 1, 0, ("ballot", 3, 0)),
+        (9, 9, 1, 0, 1, 0, ("choice", 3, 0), 0, 0),
+        (9, 0, 0, 1, 1, 0, ("ballot", 3, 0), 0, 0),
+    ],
+    "masked": [
+        MASKS,
+        *[
+            (*MASKS[:at], value, *MASKS[at + 1 :])
+            for at, values in enumerate(OTHER_MASKS)
+            for value in values
+        ],
     ],
     "metrics_length": [1, 9, 10, 1025],
     "cohort_min": [1, 2, 5, 6],
@@ -353,7 +375,7 @@ def test_kind_with_a_line_break_is_no_kind() -> None:
     assert not agree(forged(plan=odd)), "both verifiers refuse it"
 
 
-NOISY = {"clip": 10, "noise": (4, 4, 2), "bounds": (LENGTH, 6, 55, 9, 2, 40, None)}
+NOISY = {"clip": 10, "noise": (4, 4, 2), "bounds": (LENGTH, 6, 55, 9, 2, 40, None, 0, 0)}
 
 
 @pytest.mark.parametrize(
@@ -365,10 +387,10 @@ NOISY = {"clip": 10, "noise": (4, 4, 2), "bounds": (LENGTH, 6, 55, 9, 2, 40, Non
         ({"noise": (4, 5, 2)}, False),
         ({"noise": (3, 4, 2)}, False),
         ({"noise": (4, 4, 4)}, False),
-        ({"bounds": (LENGTH, 6, 54, 9, 2, 40, None)}, False),
-        ({"bounds": (LENGTH, 6, 55, 9, 2, 41, None)}, False),
-        ({"bounds": (LENGTH, LENGTH, 66, 0, 1, 0, None)}, False),
-        ({"noise": (4, 0, 2), "bounds": (LENGTH, 6, 55, 9, 2, 0, None)}, True),
+        ({"bounds": (LENGTH, 6, 54, 9, 2, 40, None, 0, 0)}, False),
+        ({"bounds": (LENGTH, 6, 55, 9, 2, 41, None, 0, 0)}, False),
+        ({"bounds": (LENGTH, LENGTH, 66, 0, 1, 0, None, 0, 0)}, False),
+        ({"noise": (4, 0, 2), "bounds": (LENGTH, 6, 55, 9, 2, 0, None, 0, 0)}, True),
         ({"noise": (0, 4, 2)}, True),
     ],
 )
@@ -381,7 +403,7 @@ def test_noise_and_what_it_costs(changes, fine) -> None:
 
 def test_sums_that_just_fit() -> None:
     most = verifier.SUM_MAX // 6
-    bounds = [(LENGTH, 0, 0, each, 1, 0, None) for each in (most, most + 1)]
+    bounds = [(LENGTH, 0, 0, each, 1, 0, None, 0, 0) for each in (most, most + 1)]
     plans = [manifest(LENGTH, [phase(LENGTH, bounds=each)]) for each in bounds]
     assert [agree(forged(plan=plan)) for plan in plans] == [True, False]
 
@@ -410,8 +432,62 @@ def test_bounds_that_can_be_proven(ballot, **terms) -> None:
     except ValueError:
         believed = False
     named = ballot and dict(zip(("kind", "options", "chosen_max"), ballot, strict=True))
-    asked = SimpleNamespace(**terms, ballot=named and SimpleNamespace(**named))
+    asked = SimpleNamespace(
+        **terms, ballot=named and SimpleNamespace(**named), key_length=0, key_fields=0
+    )
     assert verifier.provable(asked) == believed
+
+
+RINGS = {1024: 1, 2048: 2, 4096: 4}
+
+
+@given(
+    degree=st.sampled_from(list(RINGS)),
+    length=st.integers(1, 10**5) | st.integers(1, 2**24 + 1),
+    value_bits=st.integers(1, 33),
+    contributors_max=st.integers(1, 257),
+    slots=st.integers(1, 9),
+    spare=st.integers(-1, 1),
+    shift=st.integers(7, 14),
+    noise_width=st.sampled_from([4.4, 4.5, 6.0, 9.0, 9.1]),
+)
+@settings(max_examples=1000, deadline=None)
+def test_masks_that_hold(degree, value_bits, contributors_max, spare, **terms) -> None:
+    primes = (134176769, 134111233, 134012929, 133963777)[: RINGS[degree]]
+    slot_bits = (contributors_max * (2**value_bits - 1)).bit_length() + spare
+    terms |= {"value_bits": value_bits, "contributors_max": contributors_max}
+    terms |= {"degree": degree, "primes": primes, "slot_bits": max(1, slot_bits)}
+    try:
+        ParameterSet(**terms)
+        believed = True
+    except ValueError:
+        believed = False
+    assert verifier.masks_hold(SimpleNamespace(**terms)) == believed
+
+
+MASKED = {"bounds": (3, 0, 0, 9, 1, 0, None, 1024, 1), "masked": MASKS, "metrics_length": 3}
+
+
+@pytest.mark.parametrize(
+    ("changes", "fine"),
+    [
+        ({}, True),
+        ({"masked": None}, False),
+        ({"bounds": (3, 0, 0, 9, 1, 0, None, 1023, 1)}, False),
+        ({"bounds": (3, 0, 0, 9, 1, 0, None, 1024, 2)}, False),
+        ({"bounds": (3, 0, 0, 9, 1, 0, None, 0, 0)}, False),
+        ({"bounds": (3, 1, 9, 9, 1, 0, None, 1024, 1)}, False),
+        ({"drawn": 7}, False),
+        ({"noise": (12, 0, 2)}, True),
+        ({"noise": (13, 0, 2)}, False),
+        ({"noise": (3, 0, 2)}, False),
+    ],
+)
+def test_masked_phases(changes, fine) -> None:
+    plan = manifest(LENGTH, [phase(LENGTH, **{**MASKED, **changes}), phase(LENGTH)])
+    assert agree(forged(plan=plan)) == fine
+    for spent in (None, 0, 1):
+        agree(forged({1: {"privacy_spent": spent}}, plan=plan))
 
 
 def test_manifest_signed_by_a_stranger() -> None:
@@ -521,7 +597,9 @@ def test_second_verifier_knows_what_no_honest_member_signs(rule) -> None:
     ("metrics", "possible"), [((5, 0, 5), True), ((0, -1, 0), False), ((0, 6, 0), False)]
 )
 def test_published_counts_lie_between_none_and_all(metrics, possible) -> None:
-    plan = manifest(LENGTH, [phase(LENGTH, bounds=(LENGTH, 6, 1, 1, 1, 0, None), metrics_length=3)])
+    plan = manifest(
+        LENGTH, [phase(LENGTH, bounds=(LENGTH, 6, 1, 1, 1, 0, None, 0, 0), metrics_length=3)]
+    )
     assert (findings(forged({1: {"metrics": metrics}}, plan)) == []) == possible
 
 

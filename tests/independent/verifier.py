@@ -8,7 +8,7 @@ carries on after a fault where the rest can still be judged, so one fault may gi
 
 from fractions import Fraction
 from hashlib import sha256
-from math import ceil, comb, isfinite, isqrt
+from math import ceil, comb, isfinite, isqrt, log, log2, prod
 from typing import Any, NamedTuple
 
 import msgspec
@@ -194,6 +194,8 @@ def provable(bounds: Any) -> bool:
         return False
     if largest_entry(bounds) > SUM_MAX:
         return False
+    if bool(bounds.key_length) != bool(bounds.key_fields):
+        return False
     slack = 0
     if bounds.ballot is not None:
         slack = ballot_slack(bounds.ballot, counts)
@@ -234,16 +236,77 @@ def noise_covered(phase: Any) -> bool:
     counts = bounds.length - bounds.bounded
     if noise.honest_min > phase.cohort_min:
         return False
-    if noise.update_width and (noise.update_width < 4 or not bounds.bounded):
+    masked = phase.masked
+    if noise.update_width and (noise.update_width < 4 or not (bounds.bounded or masked)):
         return False
     if noise.count_width and (noise.count_width < 4 or not counts):
         return False
+    if bounds.noise_max != 10 * noise.count_width:
+        return False
+    if masked is not None:
+        return 10 * noise.update_width < 2 ** (masked.value_bits - 1) - 1
     norm = 0
     if noise.update_width:
         entries = bounds.bounded
         tail = entries + isqrt(4 * entries * 42) + 1 + 2 * 42
         norm = isqrt(noise.update_width**2 * tail) + 1
-    return phase.clip + norm <= bounds.norm_max and bounds.noise_max == 10 * noise.count_width
+    return phase.clip + norm <= bounds.norm_max
+
+
+def masks_hold(masked: Any) -> bool:
+    """Whether masks hide, and a sum under them is exact (section 19)."""
+    n, primes, h, b = masked.degree, masked.primes, masked.contributors_max, masked.value_bits
+    bits = {1024: 27, 2048: 54, 4096: 108}.get(n)
+    product = prod(primes)
+    if bits is None or product < 1 or (product - 1).bit_length() > bits:
+        return False
+    if len(set(primes)) < len(primes) or any(p % (2 * n) != 1 or not is_prime(p) for p in primes):
+        return False
+    room = 27 * len(primes)
+    ranges = (
+        4.5 <= masked.noise_width <= 9,
+        masked.length <= 2**24,
+        b <= 32,
+        2 <= h <= 256,
+        masked.slots <= room,
+        masked.slot_bits <= room,
+        masked.shift <= 26,
+    )
+    if not all(ranges) or h * (2**b - 1) >= 2**masked.slot_bits:
+        return False
+    ones = sum(2 ** (masked.slot_bits * slot) for slot in range(masked.slots))
+    if 2**masked.shift * (1 + h * (2**b - 1) * ones) > product:
+        return False
+    reach = 2.0 ** (masked.shift - 1)
+    tail = reach**2 / (2 * h * masked.noise_width**2 * log(2))
+    return log2(2 * coefficients(masked)) - tail <= -64
+
+
+def coefficients(masked: Any) -> int:
+    """How many coefficients a masked vector sends."""
+    blocks = max(1, 2**18 // (32 * masked.degree * len(masked.primes)))
+    full = masked.slots * 32 * blocks * masked.degree
+    whole, rest = divmod(masked.length, full)
+    return sum(1024 * ceil(k / (1024 * masked.slots)) for k in [full] * whole + [rest] * (rest > 0))
+
+
+def is_prime(number: int) -> bool:
+    return 2 < number < 2**27 and all(number % d for d in range(2, isqrt(number) + 1))
+
+
+def masks_fit(phase: Any) -> bool:
+    """Whether a phase shares the key of its masks, and draws no more than they add up."""
+    masked, bounds = phase.masked, phase.bounds
+    if masked is None:
+        return bounds.key_length == bounds.key_fields == 0
+    count = len(masked.primes)
+    return (
+        bounds.bounded == 0
+        and (bounds.key_length, bounds.key_fields) == (masked.degree, count)
+        and list(masked.primes) == [134176769, 134111233][:count]
+        and count <= 2
+        and phase.drawn <= masked.contributors_max
+    )
 
 
 def cost(phase: Any) -> int | None:
@@ -251,7 +314,7 @@ def cost(phase: Any) -> int | None:
     bounds, noise = phase.bounds, phase.noise
     counts = bounds.length - bounds.bounded
     total = Fraction(0)
-    if bounds.bounded:
+    if bounds.bounded or phase.masked is not None:
         if not noise.update_width:
             return None
         total += Fraction(phase.clip**2, 2 * noise.honest_min * noise.update_width**2)
@@ -391,6 +454,9 @@ class _Chain:
             self.check(length <= VECTOR_LENGTH_MAX, where, "vector too long")
             self.check(phase.metrics_length <= length, where, "more metrics than sums")
             self.check(noise_covered(phase), where, "noise that its bounds do not cover")
+            masked = phase.masked
+            self.check(masked is None or masks_hold(masked), where, "masks that do not hold")
+            self.check(masks_fit(phase), where, "masks that do not fit the phase")
             ordered = phase.cohort_min <= phase.target <= phase.drawn
             self.check(ordered, where, "floor, target and drawn out of order")
             fits = phase.drawn * largest_entry(phase.bounds) <= SUM_MAX
