@@ -174,3 +174,20 @@ def test_study_finishes_after_the_launcher_is_killed(kept: Path) -> None:
             os.kill(process, signal.SIGTERM)
         run.stdout.close()
         run.stderr.close()
+
+
+def test_masked_updates_train_as_well_and_are_not_called_verified(kept: Path) -> None:
+    options = ["--nodes", str(NODES), "--rounds", "3", "--kill", "0.1", "--masked"]
+    run = start(
+        [*options, "--seed", "1", "--json", "--keep", str(kept)], kept.parent / "report.html"
+    )
+    output, errors = run.communicate(timeout=TIMEOUT_S)
+    assert run.returncode == 0, errors
+    found = json.loads(output.splitlines()[-1])
+    assert found["rounds_completed"] == 3
+    assert found["masked"] is True
+    assert found["contributions_verified"] is False
+    assert found["culprits"] == []
+    assert 0.3 < found["accuracy_shared"] <= 1
+    left = [path for path in kept.glob("node-*/parcels/*") if path.is_file()]
+    assert left == [], "the vectors of a round go with it"
