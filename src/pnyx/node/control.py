@@ -240,13 +240,17 @@ class Predictions(msgspec.Struct, frozen=True, kw_only=True):
     """What a model says of the owner's rows, in the order in which they were imported.
 
     classes: [rows] class indices; names: of the classes, where the owner's data name them. right:
-    how many agree with the label that the row has; None when the rows have none.
+    how many agree with the label that the row has; None when the rows have none. Of a model that
+    predicts numbers instead: numbers [rows], and by how much they differ from the labels that there
+    are, on average.
     """
 
     category: str
     classes: tuple[int, ...]
     names: tuple[str, ...]
     right: int | None
+    numbers: tuple[float, ...] = ()
+    mean_difference: float | None = None
     fine_tuned: bool
 
 

@@ -11,7 +11,7 @@ from pnyx.cli import app
 from pnyx.cli.common import plain
 from pnyx.cli.consent import _terms
 from pnyx.cli.study import _outcome
-from pnyx.node.control import PhaseSummary, RoundSummary, StudySummary
+from pnyx.node.control import PhaseSummary, Predictions, RoundSummary, StudySummary
 
 HEAVY = (
     *("numpy", "torch", "cryptography", "pyarrow", "sqlcipher3", "asyncio", "msgspec", "nacl"),
@@ -41,6 +41,23 @@ def test_every_command_explains_itself_and_gives_an_example(words, command) -> N
     assert f"Example: {words}" in help_text
     for parameter in command.params:
         assert getattr(parameter, "help", None), f"{words} does not explain {parameter.name}"
+
+
+def test_predicted_numbers_are_summed_up_and_written(monkeypatch, tmp_path) -> None:
+    numbers = (3.0, -1.25, 10.0)
+    found = Predictions(
+        category="c", classes=(), names=(), right=None, numbers=numbers, mean_difference=0.5,
+        fine_tuned=False,
+    )  # fmt: skip
+    monkeypatch.setattr("pnyx.node.control.call", lambda *_asked, **_limits: found)
+    out = tmp_path / "out.csv"
+    shown = runner.invoke(app, ["use", "4f19", "--dir", str(tmp_path), "--out", str(out)])
+    assert "-1.25     3       10" in shown.stdout
+    assert (
+        "3 rows of c, by the model as it was shared; they differ from their labels by 0.5 on"
+        in (shown.stderr)
+    )
+    assert out.read_text().splitlines() == ["row,number", "1,3.0", "2,-1.25", "3,10.0"]
 
 
 def test_secrets_are_no_options() -> None:

@@ -176,26 +176,26 @@ class _Audit:
         """The ends are what they should be, and every parameter has a part in the loss."""
         program = self.program
         ends = [program.loss, program.score]
-        ends += [] if program.output is None else [program.output]
+        ends += [] if program.prediction is None else [program.prediction]
         if max(ends) >= len(self.values):
-            raise _refused("its loss, its score or its output is a value that does not exist")
+            raise _refused("its loss, its score or its prediction is a value that does not exist")
         if self.values[program.loss] != TensorType((), "float32", gradient=True):
             raise _refused("its loss is not one float32 number that depends on the parameters")
-        for end, name in zip(ends[1:], ("score", "output"), strict=False):
+        for end, name in zip(ends[1:], ("score", "prediction"), strict=False):
             if (self.values[end].shape, self.values[end].dtype) != ((BATCH,), "float32"):
                 raise _refused(f"its {name} is not one float32 number for each example")
-        if program.output is not None:
-            self._check_output(program.output)
+        if program.prediction is not None:
+            self._check_prediction(program.prediction)
         reached = self._sources_of(program.loss, gradients_only=True)
         for number, parameter in enumerate(program.parameters):
             if number + 2 not in reached:
                 raise _refused(f"its parameter {parameter.name} has no part in the loss")
 
-    def _check_output(self, output: int) -> None:
+    def _check_prediction(self, prediction: int) -> None:
         if self.program.classes:
-            raise _refused("it has classes and an output, and only one can be what it predicts")
-        if TARGETS in self._sources_of(output, gradients_only=False):
-            raise _refused("its output depends on the targets that it should predict")
+            raise _refused("it has classes and a prediction, and classes need none")
+        if TARGETS in self._sources_of(prediction, gradients_only=False):
+            raise _refused("its prediction depends on the targets")
 
     def _sources_of(self, end: int, *, gradients_only: bool) -> set[int]:
         """The values that one comes from; gradients_only: those that its gradient comes to."""

@@ -161,14 +161,14 @@ def as_float(builder: Builder, x: Value) -> Value:
 
 
 def pruned(program: Program) -> Program:
-    """Leave out operations that neither loss, score nor output depends on, and number again."""
+    """Leave out operations that neither loss, score nor prediction depends on, and number again."""
     starts, number = [], 2 + len(program.parameters)
     for operation in program.operations:
         starts.append(number)
         number += RESULTS.get(operation.name, 1)
     needed = {program.loss, program.score}
-    if program.output is not None:
-        needed.add(program.output)
+    if program.prediction is not None:
+        needed.add(program.prediction)
     kept: list[tuple[Operation, int, int]] = []
     ends = [*starts[1:], number]
     for operation, start, end in zip(program.operations[::-1], starts[::-1], ends[::-1],
@@ -185,7 +185,7 @@ def pruned(program: Program) -> Program:
         operations=tuple(_renumbered(each, renumbered) for each, _, _ in reversed(kept)),
         loss=renumbered[program.loss],
         score=renumbered[program.score],
-        output=None if program.output is None else renumbered[program.output],
+        prediction=None if program.prediction is None else renumbered[program.prediction],
     )
 
 

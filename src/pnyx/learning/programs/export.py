@@ -179,7 +179,7 @@ class _Writer:
         for node in self._graph.nodes:
             if node in needed and node.op == "call_function":
                 self._enter(builder, node)
-        loss, score, *output = (self._argument(builder, each) for each in self._ends())
+        loss, score, *prediction = (self._argument(builder, each) for each in self._ends())
         program = pruned(
             Program(
                 width=width,
@@ -188,7 +188,7 @@ class _Writer:
                 operations=tuple(builder.operations),
                 loss=loss.number,
                 score=score.number,
-                output=output[0].number if output else None,
+                prediction=prediction[0].number if prediction else None,
             )
         )
         encoded = encode_program(program)

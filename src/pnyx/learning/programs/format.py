@@ -88,7 +88,7 @@ class Program(
 
     width: features of one example. classes: targets lie in 0…classes−1; 0 when they are real
     numbers. loss: number of a scalar value, which training makes small. score: number of a value
-    [batch] that tells how right each prediction is, between 0 and 1. output: of a value [batch]
+    [batch] that tells how right each prediction is, between 0 and 1. prediction: of a value [batch]
     that predicts real-numbered targets, where there is one number for each example; it is for
     owners who use the model, and depends on no target.
     """
@@ -99,7 +99,7 @@ class Program(
     operations: Annotated[tuple[Operation, ...], Meta(min_length=1, max_length=OPERATIONS_MAX)]
     loss: ValueNumber
     score: ValueNumber
-    output: ValueNumber | None = None
+    prediction: ValueNumber | None = None
 
     @property
     def shared_count(self) -> int:

@@ -1,7 +1,7 @@
 """Runs an audited program under autograd.
 
 A program becomes flat lists of steps, one that leads to its loss, one to its score, and one to its
-output if it has one: each step is a function and the numbers of the values that it takes. So one
+prediction if it has one: each step is a function and the numbers of the values that it takes. So one
 pass costs little more than the functions themselves.
 
 **Batch normalisation.** Training normalises by the batch. Evaluations normalise by statistics of
@@ -33,12 +33,12 @@ class Interpreter:
         self._first = 2 + len(program.parameters)
         self._ends = (program.loss, program.score)
         steps, self._size = self._bind(program)
-        self._output = program.output
+        self._predicted = program.prediction
         self._to_loss = _leading_to({program.loss}, steps)
         self._to_score = _leading_to({program.score}, steps)
-        output = set() if program.output is None else {program.output}
-        self._to_output = _leading_to(output, steps)
-        self._to_measure = _leading_to({program.score, *output}, steps)
+        predicted = set() if program.prediction is None else {program.prediction}
+        self._to_prediction = _leading_to(predicted, steps)
+        self._to_measure = _leading_to({program.score, *predicted}, steps)
         self._measures = any(each.name == "batch_norm" for each in program.operations)
 
     def _bind(self, program: Program) -> tuple[list[Step], int]:
@@ -74,17 +74,17 @@ class Interpreter:
             return torch.nan_to_num(score, nan=0.0).clamp(0.0, 1.0)
 
     def predict(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
-        """The output for a batch: [batch]. Of a program with an output only."""
-        assert self._output is not None
+        """The prediction for a batch: [batch]. Of a program that has one only."""
+        assert self._predicted is not None
         self._mode.training = False
         with torch.no_grad():
             targets = torch.zeros(len(inputs))  # an audited program does not read them here
-            return self._run(self._to_output, self._output, parameters, inputs, targets)
+            return self._run(self._to_prediction, self._predicted, parameters, inputs, targets)
 
     def measure(
         self, parameters: Sequence[Tensor], batches: Sequence[tuple[Tensor, Tensor]]
     ) -> None:
-        """Collect afresh the statistics by which scores and outputs will normalise."""
+        """Collect afresh the statistics by which scores and predictions will normalise."""
         if not self._measures:
             return
         self._mode.training, self._mode.measuring, self._mode.measured = False, True, {}

@@ -247,8 +247,8 @@ def test_a_model_of_one_real_number_says_what_it_predicts():
         nn.Linear(4, 2), lambda o, t: loss(o[:, 0], t), (inputs, targets),
         score=lambda o, t: near(o[:, 0], t),
     )  # fmt: skip
-    assert read_program(wide.program).output is None
-    assert b"output" not in wide.program
+    assert read_program(wide.program).prediction is None
+    assert b"prediction" not in wide.program
 
 
 def test_local_parameters_are_marked_by_name_or_by_submodule():
