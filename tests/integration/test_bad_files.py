@@ -94,6 +94,23 @@ def test_file_of_another_kind(place: Place, broken: Path, kind: str) -> None:
         assert kind in refused_here(*command) or kind not in ("missing", "directory"), command
 
 
+def test_files_that_this_user_may_not_read(
+    place: Place, broken: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One sentence by who reads them, not a page about how the command is used."""
+    asked: list[object] = []
+
+    def never(path: object, *_mode: object, **_options: object) -> bool:
+        asked.append(path)
+        return False
+
+    monkeypatch.setattr(os, "access", never)
+    for command in reading(place, broken / "text"):
+        refused_here(*command)
+    refused_here("data", "list", *place.here, "--key-file", broken / "text")
+    assert not asked, "root may read everything, so a test by permissions would test nothing"
+
+
 @pytest.mark.parametrize("kind", BROKEN)
 def test_table_of_another_kind(place: Place, broken: Path, tmp_path: Path, kind: str) -> None:
     for suffix in (".csv", ".parquet"):

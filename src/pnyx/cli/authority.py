@@ -54,11 +54,11 @@ def init(
 
 @app.command()
 def issue(
-    request: Annotated[Path, typer.Argument(help="The request.json of the node.")],
+    request: Annotated[Path, typer.Argument(readable=False, help="The request.json of the node.")],
     person: Annotated[
         str, typer.Option(help="For whom: one person has one certificate. Stays with you.")
     ],
-    out: Annotated[Path, typer.Option(help="Where to write the certificate.")],
+    out: Annotated[Path, typer.Option(readable=False, help="Where to write the certificate.")],
     directory: AuthorityDirectory,
     key_file: KeyFileOption = None,
     keyring: Keyring = False,
@@ -82,7 +82,7 @@ def issue(
 @app.command()
 def renew(
     node: NodeArgument,
-    out: Annotated[Path, typer.Option(help="Where to write the certificate.")],
+    out: Annotated[Path, typer.Option(readable=False, help="Where to write the certificate.")],
     directory: AuthorityDirectory,
     key_file: KeyFileOption = None,
     keyring: Keyring = False,
@@ -122,7 +122,7 @@ def revoke(
 
 @app.command()
 def publish(
-    out: Annotated[Path, typer.Argument(help="Where to write the network file.")],
+    out: Annotated[Path, typer.Argument(readable=False, help="Where to write the network file.")],
     directory: AuthorityDirectory,
     corrupted: Annotated[float, typer.Option(help="Share of corrupted nodes to plan for.")] = 0.05,
     absent: Annotated[float, typer.Option(help="Share of nodes away at any one time.")] = 0.10,

@@ -37,6 +37,8 @@ def _authority_directory() -> Path:
     return _data_directory() / "authority"
 
 
+# Paths are declared readable=False: whether a file can be read is found out by reading it, and said
+# in one sentence by who does.
 Directory = Annotated[
     Path,
     typer.Option(
@@ -46,6 +48,7 @@ Directory = Annotated[
         default_factory=_node_directory,
         show_default="your data directory",
         help="The node's directory.",
+        readable=False,
     ),
 ]
 AuthorityDirectory = Annotated[
@@ -56,6 +59,7 @@ AuthorityDirectory = Annotated[
         default_factory=_authority_directory,
         show_default="your data directory",
         help="The authority's directory.",
+        readable=False,
     ),
 ]
 KeyFileOption = Annotated[
@@ -64,6 +68,7 @@ KeyFileOption = Annotated[
         "--key-file",
         envvar="PNYX_KEY_FILE",
         help="Unlock with this file instead of a passphrase; for unattended test networks.",
+        readable=False,
     ),
 ]
 Keyring = Annotated[

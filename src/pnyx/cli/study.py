@@ -28,7 +28,7 @@ StudyArgument = Annotated[
         autocompletion=complete_study,
     ),
 ]
-StudyFileArgument = Annotated[Path, typer.Argument(help="The study's TOML file.")]
+StudyFileArgument = Annotated[Path, typer.Argument(readable=False, help="The study's TOML file.")]
 _EXAMPLE_COLUMNS = ("first_column", "second_column")
 _NO_NETWORK = bytes(32)
 _NO_NODE = bytes(32)
@@ -36,9 +36,12 @@ _NO_NODE = bytes(32)
 
 @app.command()
 def new(
-    file: Annotated[Path, typer.Argument(help="New TOML file.")],
+    file: Annotated[Path, typer.Argument(readable=False, help="New TOML file.")],
     mapping: Annotated[
-        Path | None, typer.Option(help="Take category, columns and classes from an import mapping.")
+        Path | None,
+        typer.Option(
+            readable=False, help="Take category, columns and classes from an import mapping."
+        ),
     ] = None,
 ) -> None:
     """Write a commented study file to start from.
@@ -203,10 +206,11 @@ def result(
     study: StudyArgument,
     directory: Directory,
     model: Annotated[
-        Path | None, typer.Option(help="Write the model: float32 parameters, little-endian.")
+        Path | None,
+        typer.Option(readable=False, help="Write the model: float32 parameters, little-endian."),
     ] = None,
     bundle: Annotated[
-        Path | None, typer.Option(help="Write everything that proves the result.")
+        Path | None, typer.Option(readable=False, help="Write everything that proves the result.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -245,8 +249,12 @@ def result(
 
 @app.command()
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="File that `pnyx study result --bundle` wrote.")],
-    network: Annotated[Path, typer.Option(help="The network file of the study's network.")],
+    bundle: Annotated[
+        Path, typer.Argument(readable=False, help="File that `pnyx study result --bundle` wrote.")
+    ],
+    network: Annotated[
+        Path, typer.Option(readable=False, help="The network file of the study's network.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Check a study's whole chain of records, with no node and no key of your own.

@@ -29,7 +29,8 @@ def use(
         bool, typer.Option("--shared", help="Take the shared model as it is, not fine-tuned.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Write one prediction a row to this new CSV file.")
+        Path | None,
+        typer.Option(readable=False, help="Write one prediction a row to this new CSV file."),
     ] = None,
     as_json: Json = False,
 ) -> None:

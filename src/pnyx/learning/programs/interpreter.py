@@ -1,8 +1,8 @@
 """Runs an audited program under autograd.
 
 A program becomes flat lists of steps, one that leads to its loss, one to its score, and one to its
-prediction if it has one: each step is a function and the numbers of the values that it takes. So one
-pass costs little more than the functions themselves.
+prediction if it has one: each step is a function and the numbers of the values that it takes. So
+one pass costs little more than the functions themselves.
 
 **Batch normalisation.** Training normalises by the batch. Evaluations normalise by statistics of
 the owner's own training rows under the present parameters, which `measure` collects: there are no
