@@ -135,7 +135,10 @@ def publish(
 
     It is valid for 30 days. Example: pnyx authority publish network.json
     """
+    from msgspec import structs
+
     from pnyx.node.authority import open_authority
+    from pnyx.protocol.selection.assessment import assess, explain_exposure
 
     with open_authority(_files(directory), unlocking(key_file, keyring)) as desk:
         census = desk.publish(
@@ -145,19 +148,24 @@ def publish(
             absent_share=absent,
             rounds=rounds,
         )
+    found = assess(len(census), corrupted, absent, rounds, committee=census.committee)
     if as_json:
         print_json(
             {
                 "number": census.body.number,
                 "nodes": len(census),
-                "committee": census.committee,
+                "committee": structs.asdict(census.committee),
                 "valid_until": census.body.valid_until,
+                "alpha_met": found.alpha_met,
+                "exposure_probability": found.exposure_probability,
             }
         )
     say(
         f"Wrote {out}: census {census.body.number} with {len(census)} nodes and committees of "
         f"{census.committee.size}, valid until {day(census.body.valid_until)}."
     )
+    if not found.alpha_met:
+        say(f"Beware: {' '.join(explain_exposure(found))}")
 
 
 @app.command("list")

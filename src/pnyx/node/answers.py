@@ -109,7 +109,11 @@ class Answers:
         daemon = self.daemon
         machine, census = daemon.machine, daemon.network.census
         found = daemon.confinement
-        asking = [s for s in machine.studies if daemon.vault.consents.get(s) is None]
+        asking = [
+            name
+            for name, state in machine.studies.items()
+            if not state.finished and daemon.vault.consents.get(name) is None
+        ]
         return NodeStatus(
             node_id=daemon.node_id.hex(),
             process_id=os.getpid(),
@@ -130,6 +134,10 @@ class Answers:
 
     def _find(self, digits: str) -> StudyState:
         """The one study whose id starts with these digits."""
+        if not digits:  # a slip in a script, and it would name the only study that there is
+            raise ConsentError(
+                "Name a study by the first digits of its id; `pnyx study list` shows them."
+            )
         found = [s for name, s in self.daemon.machine.studies.items() if _starts(name, digits)]
         if not found:
             raise ConsentError(

@@ -41,7 +41,7 @@ _BACKLOG = 16
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 
 T = TypeVar("T")
-StudyName = Annotated[str, Meta(min_length=1, max_length=64)]
+StudyName = Annotated[str, Meta(max_length=64)]  # the first digits of an id
 
 
 class _Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="verb"):

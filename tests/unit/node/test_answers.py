@@ -118,7 +118,11 @@ def debit(ask: Asked, round_number: int) -> None:
     )
 
 
-def test_status_counts(ask) -> None:
+def test_status_counts(ask, monkeypatch) -> None:
+    (state,) = ask.daemon.machine.studies.values()
+    assert state.finished
+    assert ask(Status()).studies_asking == 0, "a finished study asks nobody any more"
+    monkeypatch.setattr(state, "finished", False)
     status = ask(Status())
     assert (status.network, status.nodes_enrolled, status.port) == ("testers", 9, 7400)
     assert (status.studies, status.studies_asking, status.contributions_sent) == (1, 1, 0)
@@ -153,6 +157,12 @@ def test_unknown_study_is_named(ask) -> None:
         with pytest.raises(ConsentError, match="Study zz is not known"):
             ask(request)
     assert ask.daemon.calls == []
+
+
+def test_no_digits_name_no_study(ask) -> None:
+    """Not even where there is one study only: an empty variable of a script is a slip."""
+    with pytest.raises(ConsentError, match="Name a study by the first digits"):
+        ask(Decide("", "accept"))
 
 
 def test_ambiguous_digits_are_refused(ask, monkeypatch) -> None:
