@@ -69,7 +69,10 @@ def _described(mapping: Path | None) -> tuple[tuple[str, ...], str, str, int]:
     columns = read.target_columns()
     labels = [column for column in columns if column.classes]
     if not labels:
-        raise ConfigError(f"{mapping} has no column with classes; a study learns to tell classes.")
+        raise ConfigError(
+            f"{mapping} has no column with classes to take for the label; leave out "
+            "--mapping, and name columns and label in the file."
+        )
     names = tuple(column.name for column in columns if column.type != "text")
     return names, read.category, labels[0].name, len(labels[0].classes)
 
