@@ -17,7 +17,7 @@ from pnyx.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from pnyx.node.control import PhaseSummary, RoundSummary, StudySummary
+    from pnyx.node.control import PhaseSummary, RoundSummary, StudyResult, StudySummary
 
 app = typer.Typer(no_args_is_help=True, help="Propose studies, follow them, check their results.")
 
@@ -187,7 +187,10 @@ def status(
     say(f"{plain(summary.title)} ({summary.study}): {_state(summary)}.")
     print_table(
         ("ROUND", "KIND", "CONTRIBUTORS", "RESULT"),
-        [(str(r.round_number), r.kind, str(r.contributors), _outcome(r)) for r in found.rounds],
+        [
+            (str(r.round_number), r.kind, str(r.contributors), _outcome(r, _measure(summary)))
+            for r in found.rounds
+        ],
     )
 
 
@@ -239,7 +242,7 @@ def result(
         print_json(found)
         return
     say(f"{plain(found.summary.title)}: {_state(found.summary)}.")
-    print_table(("", ""), [("model", found.model_hash), *_last_outcomes(found.rounds)])
+    print_table(("", ""), [("model", found.model_hash), *_last_outcomes(found)])
     if found.statistics:
         print_table(
             ("COLUMN", "OWNERS", "MEAN", "DEVIATION"),
@@ -302,7 +305,11 @@ def _state(study: "StudySummary") -> str:
     return "running" if study.rounds_certified else "collecting owners"
 
 
-def _outcome(round_summary: "RoundSummary") -> str:
+def _measure(study: "StudySummary") -> str:
+    return "score" if study.scored else "accuracy"
+
+
+def _outcome(round_summary: "RoundSummary", measure: str = "accuracy") -> str:
     """Word the sums that a round published."""
     from pnyx.learning.update import EVALUATE_COUNTS, TRAIN_COUNTS
 
@@ -310,7 +317,7 @@ def _outcome(round_summary: "RoundSummary") -> str:
     if round_summary.skipped:
         return "skipped: too few contributors"
     if round_summary.kind == "train" and len(counts) == TRAIN_COUNTS and counts[1] > 0:
-        return f"accuracy of the model before it {counts[0] / counts[1]:.1%}"
+        return f"{measure} of the model before it {counts[0] / counts[1]:.1%}"
     if round_summary.kind == "evaluate" and len(counts) == EVALUATE_COUNTS and counts[3] > 0:
         alone, shared, personalised = (count / counts[3] for count in counts[:3])
         return f"alone {alone:.1%}, shared {shared:.1%}, fine-tuned at home {personalised:.1%}"
@@ -325,6 +332,7 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-def _last_outcomes(rounds: "tuple[RoundSummary, ...]") -> list[tuple[str, str]]:
-    last = {summary.kind: summary for summary in rounds}
-    return [(f"last {kind} round", _outcome(summary)) for kind, summary in last.items()]
+def _last_outcomes(found: "StudyResult") -> list[tuple[str, str]]:
+    last = {each.kind: each for each in found.rounds}
+    measure = _measure(found.summary)
+    return [(f"last {kind} round", _outcome(each, measure)) for kind, each in last.items()]

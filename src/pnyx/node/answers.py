@@ -40,7 +40,7 @@ from pnyx.node.control import (
     Use,
 )
 from pnyx.node.daemon import Daemon, Observer
-from pnyx.node.learning import published_statistics
+from pnyx.node.learning import is_scored, published_statistics
 from pnyx.node.queries import QueryLimits, columns_read, first_rows
 from pnyx.node.using import use_model
 from pnyx.protocol.events import Notice, RequestRefused, StudyProposed
@@ -200,6 +200,7 @@ class Answers:
             decision="asks" if consent is None else consent.decision,
             decided_by="nobody" if consent is None else consent.decided_by,
             contributions=self.daemon.vault.ledger.spent(state.study).contributions,
+            scored=is_scored(manifest),
         )
 
     def _columns_read(self, state: StudyState) -> tuple[str, ...]:

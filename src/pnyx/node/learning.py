@@ -253,6 +253,14 @@ def _encoded_targets(labels: Array | None, program: Program, manifest: Manifest)
     return labels.astype("<i8" if program.classes else "<f4").tobytes()
 
 
+def is_scored(manifest: Manifest) -> bool:
+    """Whether a study predicts numbers, so that its figures are scores and not right answers."""
+    try:
+        return bool(manifest.program) and not read_program(manifest.program).classes
+    except TrainingError:  # nodes follow any study; who takes part refuses this one
+        return False
+
+
 def using_task(
     rows: OwnerRows | None,
     unseen: OwnerRows,
