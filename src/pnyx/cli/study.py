@@ -185,6 +185,8 @@ def status(
         return
     summary = found.summary
     say(f"{plain(summary.title)} ({summary.study}): {_state(summary)}.")
+    if summary.trouble:
+        say(f"Your node could not contribute to {plain(summary.trouble)}")
     print_table(
         ("ROUND", "KIND", "CONTRIBUTORS", "RESULT"),
         [

@@ -200,8 +200,13 @@ class Answers:
             decision="asks" if consent is None else consent.decision,
             decided_by="nobody" if consent is None else consent.decided_by,
             contributions=self.daemon.vault.ledger.spent(state.study).contributions,
+            trouble=self._trouble(state),
             scored=is_scored(manifest),
         )
+
+    def _trouble(self, state: StudyState) -> str:
+        found = self.daemon.troubles.get(state.study)
+        return "" if found is None else f"round {found.round_number}: {found.reason}"
 
     def _columns_read(self, state: StudyState) -> tuple[str, ...]:
         """Nothing, for a query that cannot be run here: accepting it says why."""

@@ -177,6 +177,7 @@ class StudySummary(msgspec.Struct, frozen=True, kw_only=True):
     decision: str  # asks, accepted, declined or withdrawn
     decided_by: str  # owner, policy or nobody
     contributions: int  # sent by this node
+    trouble: str = ""  # why this node could make no contribution, the last time
     scored: bool = False  # it predicts numbers: its figures are average scores, from 0 to 1
 
 

@@ -44,7 +44,7 @@ from pnyx.node.queries import (
     columns_read,
     rows_for,
 )
-from pnyx.node.trainer import Job, Trainer
+from pnyx.node.trainer import Job, TaskFailed, Trainer
 from pnyx.node.transport.base import Transport, TransportLimits
 from pnyx.node.transport.identity import TlsIdentity
 from pnyx.node.transport.tls import TlsTransport
@@ -189,6 +189,7 @@ class Daemon:
         self._tasks: set[asyncio.Task[None]] = set()
         self._reading = asyncio.Lock()  # one query at a time: each may take a gigabyte
         self._query_confinement: Confinement | None = None
+        self.troubles: dict[bytes, TaskFailed] = {}  # the last one of each study
         self._postman: Postman | None = None
         self._pending: list[Effect] = []
         self._failure: Exception | None = None
@@ -553,9 +554,7 @@ class Daemon:
                 seed=secrets.token_bytes(32),
             )
         except PnyxError as error:
-            self.deliver(
-                TrainingFailed(effect.study, effect.round_number, str(error), effect.attempt)
-            )
+            self._on_failed(effect, error)
             return
         self._trainer.submit(Job(task, lambda outcome: self._on_trained(effect, outcome)))
 
@@ -605,9 +604,7 @@ class Daemon:
             if outcome.local:
                 self.vault.keep_locals(effect.study, outcome.local, wall_clock())
         except PnyxError as error:
-            self.deliver(
-                TrainingFailed(effect.study, effect.round_number, str(error), effect.attempt)
-            )
+            self._on_failed(effect, error)
             return
         try:
             self._keep_measurement(effect, outcome.metrics)
@@ -616,6 +613,13 @@ class Daemon:
             return
         vector = np.frombuffer(outcome.vector, dtype="<i8").astype(np.int64)
         self.deliver(TrainingFinished(effect.study, effect.round_number, vector, effect.attempt))
+
+    def _on_failed(self, effect: StartTraining, error: PnyxError) -> None:
+        """Nothing will be sent: the owner may know why, and nobody else."""
+        notice = TaskFailed(effect.study, effect.round_number, str(error))
+        self.troubles[effect.study] = notice
+        self._observer(notice)
+        self.deliver(TrainingFailed(effect.study, effect.round_number, str(error), effect.attempt))
 
     def _keep_measurement(self, effect: StartTraining, metrics: Mapping[str, float]) -> None:
         """Keep for the owner what an evaluation measured on the owner's rows."""

@@ -25,6 +25,7 @@ from pnyx.node.control import (
     Stopping,
     Studies,
 )
+from pnyx.node.trainer import TaskFailed
 from pnyx.primitives import codec
 from pnyx.protocol.events import Event, Notice, RequestRefused, StudyProposed
 from pnyx.protocol.evidence.docket import Conviction
@@ -55,6 +56,7 @@ class FakeDaemon:
         self.transport = SimpleNamespace(port=7400, peers=(b"p",))
         self.confinement = Confinement(landlock_version=0, system_calls=True, limits=True)
         self.vault = Vault.open(directory, b"k" * 32)
+        self.troubles: dict[bytes, TaskFailed] = {}
         self.calls: list[Any] = []
         self._answers = answers
 
@@ -142,6 +144,12 @@ def test_study_is_summarised_with_the_owners_decision(ask) -> None:
     consent(ask)
     (summary,) = ask(Studies())
     assert (summary.decision, summary.decided_by) == ("accepted", "owner")
+
+
+def test_owners_are_told_why_their_node_contributed_nothing(ask) -> None:
+    assert ask(Result(ask.study.hex())).summary.trouble == ""
+    ask.daemon.troubles[ask.study] = TaskFailed(ask.study, 2, "Training gave NaN.")
+    assert ask(Result(ask.study.hex())).summary.trouble == "round 2: Training gave NaN."
 
 
 @pytest.mark.parametrize(

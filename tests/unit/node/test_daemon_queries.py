@@ -12,6 +12,7 @@ from pnyx.config import ConsentPolicy, ConsentRule, NodeSection
 from pnyx.errors import ConsentError, QueryError
 from pnyx.node.daemon import Daemon, study_request
 from pnyx.node.queries import QueryConfined
+from pnyx.node.trainer import TaskFailed
 from pnyx.primitives import codec
 from pnyx.protocol.events import (
     AskConsent,
@@ -44,6 +45,7 @@ class Driven:
         self.daemon._stopping = asyncio.Event()
         self.daemon._reading = asyncio.Lock()
         self.daemon._query_confinement = None
+        self.daemon.troubles = {}
         self.noticed: list = []
         self.daemon._observer = self.noticed.append
         self.daemon._trainer = SimpleNamespace(submit=self.jobs.append)
@@ -124,6 +126,9 @@ def test_query_that_cannot_be_confined_as_required_fails_the_round_alone(driven,
     (event,) = driven.heard
     assert isinstance(event, TrainingFailed)
     assert "the query was not run" in event.reason
+    notice = driven.noticed[-1]
+    assert notice == TaskFailed(STUDY, 1, event.reason), "its owner is told, and nobody else"
+    assert driven.daemon.troubles == {STUDY: notice}
 
 
 def test_query_is_trained_on(driven):
