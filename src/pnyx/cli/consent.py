@@ -256,7 +256,9 @@ def _query(study: "StudySummary") -> list[str]:
 
 
 def _class(study: "StudySummary") -> str:
-    return f"; class: {plain(study.label)}" if study.label else ""
+    if not study.label:
+        return ""
+    return f"; {'to predict' if study.scored else 'class'}: {plain(study.label)}"
 
 
 def _phase(phase: "PhaseSummary") -> str:
@@ -312,6 +314,6 @@ def _terms(study: "StudySummary") -> list[str]:
         f"  With whom    no sum over fewer than {study.cohort_min} owners is opened",
         "  Who computes a committee of nodes drawn by lot; `pnyx security` states the risk",
         f"  Privacy cost {_cost(study)}",
-        f"  Duration     {study.rounds} rounds; your acceptance lasts a year at most",
+        f"  Duration     {'one round' if study.rounds == 1 else f'{study.rounds} rounds'}; your acceptance lasts a year at most",
         "  Withdrawing  stops what is still to come; a model cannot forget what it was given",
     ]
