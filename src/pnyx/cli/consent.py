@@ -261,12 +261,15 @@ def _class(study: "StudySummary") -> str:
     return f"; {'to predict' if study.scored else 'class'}: {plain(study.label)}"
 
 
+def _rounds(count: int) -> str:
+    return "one round" if count == 1 else f"{count} rounds"
+
+
 def _phase(phase: "PhaseSummary") -> str:
-    rounds = "one round" if phase.rounds == 1 else f"{phase.rounds} rounds"
     vote = f" by {phase.ballot}" if phase.ballot else ""
     cost = "no noise" if phase.epsilon is None else f"epsilon {phase.epsilon:.3g}"
     return (
-        f"{rounds} to {_PHASE_VERBS[phase.kind]}{vote} over {phase.cohort_min} owners or more "
+        f"{_rounds(phase.rounds)} to {_PHASE_VERBS[phase.kind]}{vote} over {phase.cohort_min} owners or more "
         f"({cost})"
     )
 
@@ -314,6 +317,6 @@ def _terms(study: "StudySummary") -> list[str]:
         f"  With whom    no sum over fewer than {study.cohort_min} owners is opened",
         "  Who computes a committee of nodes drawn by lot; `pnyx security` states the risk",
         f"  Privacy cost {_cost(study)}",
-        f"  Duration     {'one round' if study.rounds == 1 else f'{study.rounds} rounds'}; your acceptance lasts a year at most",
+        f"  Duration     {_rounds(study.rounds)}; your acceptance lasts a year at most",
         "  Withdrawing  stops what is still to come; a model cannot forget what it was given",
     ]
