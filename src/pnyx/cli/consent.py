@@ -269,8 +269,8 @@ def _phase(phase: "PhaseSummary") -> str:
     vote = f" by {phase.ballot}" if phase.ballot else ""
     cost = "no noise" if phase.epsilon is None else f"epsilon {phase.epsilon:.3g}"
     return (
-        f"{_rounds(phase.rounds)} to {_PHASE_VERBS[phase.kind]}{vote} over {phase.cohort_min} owners or more "
-        f"({cost})"
+        f"{_rounds(phase.rounds)} to {_PHASE_VERBS[phase.kind]}{vote} "
+        f"over {phase.cohort_min} owners or more ({cost})"
     )
 
 
