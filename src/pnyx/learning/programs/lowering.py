@@ -305,6 +305,22 @@ def _addmm(builder: Builder, bias: Value, x: Value, y: Value, *, beta: float = 1
     return builder.add("add.Tensor", builder.add("matmul", x, y), bias)
 
 
+@lower(aten.exp2.default)
+def _exp2(builder: Builder, x: Value) -> Value:
+    return _power_of(builder, 2.0, x)
+
+
+@lower(aten.log2.default)
+def _log2(builder: Builder, x: Value) -> Value:
+    return builder.add("div.Scalar", builder.add("log", as_float(builder, x)), math.log(2.0))
+
+
+@lower(aten.cosh.default)
+def _cosh(builder: Builder, x: Value) -> Value:
+    powers = builder.add("exp", x), builder.add("exp", builder.add("neg", x))
+    return builder.add("mul.Scalar", builder.add("add.Tensor", *powers), 0.5)
+
+
 @lower(aten.sign.default)
 def _sign(builder: Builder, x: Value) -> Value:
     above = builder.add("gt.Scalar", x, 0, dtype=torch.bool)
@@ -330,6 +346,15 @@ def _clamp(
     builder: Builder, x: Value, low: float | None = None, high: float | None = None
 ) -> Value:
     return builder.add("clamp", x, low, high)
+
+
+@lower(aten.clamp.Tensor)
+def _clamp_by(
+    builder: Builder, x: Value, low: Value | None = None, high: Value | None = None
+) -> Value:
+    if low is not None:
+        x = builder.add("maximum", x, low)
+    return x if high is None else builder.add("minimum", x, high)
 
 
 @lower(aten.clamp_min.default)
