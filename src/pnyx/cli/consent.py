@@ -104,17 +104,24 @@ def accept(study: StudyArgument, directory: Directory, yes: Yes = False) -> None
     from pnyx.errors import ConsentError
     from pnyx.node.control import Studies, StudySummary, call
 
-    layout = layout_of(directory)
-    found = [s for s in call(layout, Studies(), list[StudySummary]) if s.study.startswith(study)]
-    if len(found) == 1 and not yes:
+    known = call(layout_of(directory), Studies(), list[StudySummary])
+    found = [each for each in known if study and each.study.startswith(study)]
+    if len(found) != 1:
+        raise ConsentError(
+            f"{len(found)} studies have an id that begins with '{study}'; `pnyx consent list` "
+            "shows their ids."
+        )
+    (asked,) = found
+    if not yes:
         check_terminal("whether you accept", "add --yes")
-        for line in _terms(found[0]):
+        for line in _terms(asked):
             say(line)
         with interruptible_prompt():
             accepted = typer.confirm("Do you accept?", default=False, err=True)
         if not accepted:
             raise ConsentError("Nothing was decided; `pnyx consent decline` says no for good.")
-    _decide(directory, study, "accept")
+    # By its whole id: another one that begins with these digits may have come in the meantime.
+    _decide(directory, asked.study, "accept")
 
 
 @app.command()

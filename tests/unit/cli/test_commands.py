@@ -11,7 +11,8 @@ from pnyx.cli import app
 from pnyx.cli.common import plain
 from pnyx.cli.consent import _terms
 from pnyx.cli.study import _outcome
-from pnyx.node.control import PhaseSummary, Predictions, RoundSummary, StudySummary
+from pnyx.errors import ConsentError
+from pnyx.node.control import Decide, PhaseSummary, Predictions, RoundSummary, StudySummary
 
 HEAVY = (
     *("numpy", "torch", "cryptography", "pyarrow", "sqlcipher3", "asyncio", "msgspec", "nacl"),
@@ -41,6 +42,30 @@ def test_every_command_explains_itself_and_gives_an_example(words, command) -> N
     assert f"Example: {words}" in help_text
     for parameter in command.params:
         assert getattr(parameter, "help", None), f"{words} does not explain {parameter.name}"
+
+
+@pytest.mark.parametrize("digits", ["4f19", "4", ""])
+def test_no_study_is_accepted_that_was_not_shown(monkeypatch, tmp_path, digits) -> None:
+    """One that comes while the owner reads, or a moment after the list was asked for."""
+    shown, later = "4f19" + "0" * 60, "4f19" + "1" * 60
+    decided = []
+
+    def call(_layout, request, _kind):
+        if isinstance(request, Decide):
+            decided.append(request.study)
+            return summary(study=request.study)
+        return [] if digits == "4" else [summary(study=shown), summary(study="a" * 64)]
+
+    monkeypatch.setattr("pnyx.node.control.call", call)
+    monkeypatch.setattr("pnyx.cli.consent.check_terminal", lambda *_words: None)
+    run = runner.invoke(app, ["consent", "accept", digits, "--dir", str(tmp_path)], input="y\n")
+    assert later not in decided
+    if digits == "4f19":
+        assert (run.exit_code, decided) == (0, [shown])
+        assert "Do you accept?" in run.stderr
+    else:
+        assert isinstance(run.exception, ConsentError)
+        assert decided == []
 
 
 def test_predicted_numbers_are_summed_up_and_written(monkeypatch, tmp_path) -> None:
