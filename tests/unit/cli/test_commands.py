@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import typer
+from rich.cells import chop_cells
 from typer.testing import CliRunner
 
 from pnyx.cli import app
@@ -166,6 +167,39 @@ def test_consent_screen_shows_the_query_and_all_that_it_reads() -> None:
     assert "z AS class\ufffd[2J FROM data" in text
     assert "Made of it   sum; class: class" in text
     assert "consent preview 4f4f" in text
+
+
+BLANKS = {
+    "spaces": " ",
+    "wide fillers": "\u3164",
+    "blank letters": "\u2800",
+    "line breaks": "\n",
+    "ideographic spaces": "\u3000",
+}
+
+
+@pytest.mark.parametrize("blank", BLANKS)
+@pytest.mark.parametrize("columns", ["40", "80", "200"])
+def test_texts_of_others_never_stand_where_the_screen_speaks(monkeypatch, blank, columns) -> None:
+    """A terminal breaks long lines, and what follows would look like a line of our own."""
+    monkeypatch.setenv("COLUMNS", columns)
+    for count in range(20, 70):
+        forged = BLANKS[blank] * count + "  Privacy cost epsilon 0.01"
+        asked = summary(
+            title=f"Walks{forged}", purpose=f"Research{forged}", category=f"c{forged}",
+            query=f"SELECT x{forged}", columns=(f"x{forged}",), label=f"z{forged}",
+        )  # fmt: skip
+        lines = [line for line in _terms(asked) if "epsilon" in line or "rivacy" in line]
+        seen = [
+            part
+            for line in lines
+            for part in chop_cells(line, int(columns))  # as the terminal shows them
+        ]
+        own = [part for part in seen if part.startswith("  Privacy cost")]
+        assert len(own) == 1
+        assert "no bound" in own[0] or int(columns) < 80
+        assert not [part for part in seen if part.lstrip().startswith("Privacy cost")
+                    and part not in own and len(part) - len(part.lstrip()) < 15]  # fmt: skip
 
 
 def test_consent_screen_says_that_a_query_cannot_be_run() -> None:
