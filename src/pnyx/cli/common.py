@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pnyx.node.keystore import NodeLayout, Unlocking
     from pnyx.vault import Vault
 
+_BLANK_LETTERS = "\u115f\u1160\u2800\u3164\uffa0"  # Hangul fillers, an empty braille cell
 PASSPHRASE_VARIABLE = "PNYX_PASSPHRASE"  # noqa: S105  (a name, not a secret)
 
 
@@ -215,5 +216,11 @@ def moment(unix_s: float) -> str:
 
 
 def plain(text: str) -> str:
-    """Make text that others wrote safe to print: no control character reaches the terminal."""
-    return "".join(character if character.isprintable() else "�" for character in text)
+    """Make text that others wrote safe to print: no control character reaches the terminal.
+
+    Nor do letters that look like blanks, of which terminals do not agree how wide they are.
+    """
+    return "".join(
+        character if character.isprintable() and character not in _BLANK_LETTERS else "�"
+        for character in text
+    )

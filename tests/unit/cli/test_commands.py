@@ -202,6 +202,10 @@ def test_texts_of_others_never_stand_where_the_screen_speaks(monkeypatch, blank,
                     and part not in own and len(part) - len(part.lstrip()) < 15]  # fmt: skip
 
 
+def test_letters_that_look_like_nothing_are_shown() -> None:
+    assert plain("a\u3164\u2800\u1160b c") == "a\ufffd\ufffd\ufffdb c"
+
+
 def test_consent_screen_says_that_a_query_cannot_be_run() -> None:
     text = "\n".join(_terms(summary(query="DROP TABLE data", reads=())))
     assert "cannot be run here" in text
