@@ -110,11 +110,12 @@ def accept(study: StudyArgument, directory: Directory, yes: Yes = False) -> None
 
     known = call(layout_of(directory), Studies(), list[StudySummary])
     found = [each for each in known if study and each.study.startswith(study)]
-    if len(found) != 1:
+    if not found:
         raise ConsentError(
-            f"{len(found)} studies have an id that begins with '{study}'; `pnyx consent list` "
-            "shows their ids."
+            f"Study {study} is not known here; `pnyx consent list` shows those that are."
         )
+    if len(found) > 1:
+        raise ConsentError(f"Several studies begin with {study}; give more digits.")
     (asked,) = found
     if not yes:
         check_terminal("whether you accept", "add --yes")
