@@ -18,6 +18,10 @@ _PLACES = {
 }
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> object:
     """What a notebook uses, loaded when it is first asked for: `import pnyx` stays cheap."""
     if name in _PLACES:

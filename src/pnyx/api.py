@@ -74,10 +74,11 @@ class Study:
         contributors: int = 40,
         **keys: Any,
     ) -> None:
-        self._exported = None if model is None or isinstance(model, Mapping) else model
+        self._exported: Exported | None = None
         if isinstance(model, Mapping):
             keys["model"] = dict(model)
         elif model is not None:
+            self._exported = _checked_model(model)
             keys["model"] = _names("study")
         if phases is None:
             drawn = {"target": contributors, "drawn": math.ceil(1.25 * contributors)}
@@ -135,6 +136,15 @@ class Study:
                 raise ConfigError(str(error).replace(f"{folder}/", "")) from error
 
 
+def _checked_model(model: "Exported") -> "Exported":
+    if not isinstance(getattr(model, "program", None), bytes):
+        raise ConfigError(
+            f"A study's model is what pnyx.export gives, or a mapping, not a "
+            f"{type(model).__name__}; a model in files is named in a study file."
+        )
+    return model
+
+
 def _names(stem: str) -> dict[str, str]:
     """The files of an exported model, beside the study file of this name."""
     return {"program": f"{stem}.model.json", "weights": f"{stem}.model.safetensors"}
@@ -172,11 +182,23 @@ class StudyOutcome(msgspec.Struct, frozen=True):
         return _named(read_program(self.manifest.program), self.model)
 
     def load_into(self, module: "nn.Module") -> None:
-        """Put the shared parameters into the module that was exported; local ones stay."""
+        """Put the shared parameters into the module that was exported; local ones stay.
+
+        Raises PnyxError when the module has not the same parameters; then it is unchanged.
+        """
         import torch
 
-        arrays = {name: torch.from_numpy(array.copy()) for name, array in self.parameters().items()}
-        module.load_state_dict(arrays, strict=False)
+        arrays = self.parameters()
+        own = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+        for name, array in arrays.items():
+            if own.get(name) != array.shape:
+                found = f"one of shape {own[name]}" if name in own else "none"
+                raise PnyxError(
+                    f"The model has a parameter {name} of shape {array.shape}, and the module "
+                    f"{found}: give the module that was exported."
+                )
+        tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+        module.load_state_dict(tensors, strict=False)
 
 
 def _named(program: Program, model: bytes) -> dict[str, NDArray[np.float32]]:
@@ -249,6 +271,9 @@ class Node:
 
     def __init__(self, layout: NodeLayout) -> None:
         self._layout = layout
+
+    def __repr__(self) -> str:
+        return f"Node({str(self._layout.root)!r})"
 
     def status(self) -> NodeStatus:
         """How the node is."""

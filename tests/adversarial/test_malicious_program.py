@@ -434,3 +434,33 @@ def same(altered: bytes, data: bytes) -> bool:
         return encode_program(read_program(altered)) == data
     except TrainingError:
         return False
+
+
+def test_predictions_that_are_none():
+    """What owners are shown as predicted may not be copied from what they know already."""
+    real = {
+        "classes": 0,
+        "parameters": [parameter("weight", 1, 8), parameter("bias", 1)],
+        "operations": [
+            ["linear", [0, 2, 3]],
+            ["reshape", [4, [-1]]],
+            ["mse_loss", [5, 1]],
+            ["add.Tensor", [5, 1]],
+            ["mul.Scalar", [7, 0.5]],
+        ],
+        "loss": 6,
+        "score": 5,
+    }
+
+    def giving(**changes):
+        return written({**program(), **real, **changes})
+
+    assert set(judged({"good": giving(prediction=5), "none": giving()}).values()) == {"accepted"}
+    reads = {"at once": giving(prediction=1), "on the way": giving(prediction=8)}
+    assert not without(reads, "its prediction depends on the targets")
+    shapes = {"a matrix": giving(prediction=4), "a scalar": giving(prediction=6)}
+    assert not without(shapes, "its prediction is not one float32 number for each example")
+    assert not without({"absent": giving(prediction=40)}, "a value that does not exist")
+    with_classes = {"classes": written(program(prediction=8))}
+    assert not without(with_classes, "classes and a prediction")
+    assert not without({"null": giving(prediction=None)}, "one canonical way")

@@ -409,7 +409,10 @@ def test_port_in_use(make: Make) -> None:
         second = make(port=first.port)
         with pytest.raises(TransportError) as caught:
             await second.start(echo)
-        assert str(caught.value) == (f"Port {first.port} is in use; choose another with --port.")
+        assert str(caught.value) == (
+            f"Port {first.port} is in use; "
+            "end what uses it, or set another listen.port in pnyx.toml."
+        )
         await stop(first, second)
 
     run(main())

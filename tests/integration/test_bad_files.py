@@ -5,6 +5,7 @@ Each case is one sentence and exit status 1, and changes nothing below the owner
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tests.support.commands import (
     contents,
     done,
     full_disk,
+    pnyx,
     refused_here,
     write_study,
 )
@@ -92,6 +94,23 @@ def test_file_of_another_kind(place: Place, broken: Path, kind: str) -> None:
         if kind == "endless" and "--network" in command:
             continue  # bounded at 256 MB, which takes a second
         assert kind in refused_here(*command) or kind not in ("missing", "directory"), command
+
+
+def test_files_that_this_user_may_not_read(
+    place: Place, broken: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One sentence by who reads them, not a page about how the command is used."""
+    asked: list[object] = []
+
+    def never(path: object, *_mode: object, **_options: object) -> bool:
+        asked.append(path)
+        return False
+
+    monkeypatch.setattr(os, "access", never)
+    for command in reading(place, broken / "text"):
+        refused_here(*command)
+    refused_here("data", "list", *place.here, "--key-file", broken / "text")
+    assert not asked, "root may read everything, so a test by permissions would test nothing"
 
 
 @pytest.mark.parametrize("kind", BROKEN)
@@ -186,6 +205,7 @@ def test_full_disk(place: Place, tmp_path: Path) -> None:
         ("authority", "revoke", place.node_digits, *place.desk),
         ("authority", "publish", new, *place.desk),
         ("consent", "policy", "--add", "accept", *place.here),
+        ("data", "example", new / "in" / "there"),
     ):
         with full_disk():
             said = refused_here(*command)
@@ -297,6 +317,25 @@ def test_authority_arguments(
 ) -> None:
     monkeypatch.chdir(place.root)
     assert said in refused_here("authority", *command, *place.desk)
+
+
+def test_publishing_says_when_a_network_is_too_small_for_what_it_fears(
+    place: Place, tmp_path: Path
+) -> None:
+    publish = ("authority", "publish", tmp_path / "new.json", "--json", "--dir")
+    desk = tmp_path / "authority"
+    shutil.copytree(place.root / "authority", desk)
+    bold = pnyx(*publish, desk, *place.desk[2:])
+    found = json.loads(bold.stdout)
+    assert (found["alpha_met"], found["exposure_probability"]) == (True, 0.0)
+    assert found["committee"]["size"] == 6
+    assert "Beware" not in bold.stderr
+    wary = pnyx(*publish, desk, *place.desk[2:], "--corrupted", 0.5)
+    found = json.loads(wary.stdout)
+    assert not found["alpha_met"]
+    assert found["exposure_probability"] > 0.9
+    assert "Beware: With 4 nodes of the network corrupted" in wary.stderr
+    assert "each owner's decision." in wary.stderr
 
 
 def test_commands_without_a_node_or_an_authority(place: Place, tmp_path: Path) -> None:

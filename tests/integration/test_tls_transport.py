@@ -293,12 +293,15 @@ def test_peer_that_takes_data_too_slowly(town: Town) -> None:
 @pytest.mark.parametrize(
     ("number", "sentence"),
     [
-        (errno.EADDRINUSE, "Port 80 is in use; choose another with --port."),
-        (errno.EACCES, "Port 80 needs special rights; choose one above 1023 with --port."),
+        (
+            errno.EADDRINUSE,
+            "Port 80 is in use; end what uses it, or set another listen.port in pnyx.toml.",
+        ),
+        (errno.EACCES, "Port 80 needs special rights; set a listen.port above 1023 in pnyx.toml."),
         (
             errno.EADDRNOTAVAIL,
             "Cannot listen on 127.0.0.1:80 (cannot assign requested address); "
-            "choose another address.",
+            "set another listen.host in pnyx.toml.",
         ),
     ],
 )

@@ -1,12 +1,14 @@
 """The documents agree with the program, and the check that says so is awake."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
 import typer.main
 
 from pnyx import cli
+from pnyx.vault.importers.mapping import ColumnMapping, ImportMapping, read_mapping
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,6 +23,18 @@ def check():
 
 def test_documents_agree_with_the_program(check):
     assert check.problems() == []
+
+
+def test_the_mapping_that_is_explained_is_one(tmp_path):
+    page = (ROOT / "docs" / "mapping.md").read_text()
+    (toml,) = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "energy.toml").write_text(toml)
+    mapping = read_mapping(tmp_path / "energy.toml")
+    used, weekday, at_home = mapping.target_columns()
+    assert (used.name, weekday.type, at_home.classes) == ("used", "int", ("no", "yes"))
+    keys = {f"columns.NAME.{name}" for name in ColumnMapping.__struct_fields__}
+    keys |= set(ImportMapping.__struct_fields__) - {"columns"}
+    assert all(f"| `{key}` |" in page for key in keys)
 
 
 def test_broken_links_are_found(check, tmp_path):

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 import pnyx
-from pnyx.api import StudyOutcome, connect
-from pnyx.errors import ConfigError
+from pnyx.api import Node, StudyOutcome, connect
+from pnyx.errors import ConfigError, PnyxError
 from pnyx.learning.programs import encode_program, initial_model, mlp
+from pnyx.node.keystore import NodeLayout
 from pnyx.node.learning import check_study, read_manifest_body
 from pnyx.node.proposal import read_proposal
 
@@ -49,6 +50,7 @@ def test_a_study_is_checked_before_anybody_is_asked() -> None:
         ({"cohort_min": 0}, "cohort_min"),
         ({"model": None}, r"needs a \[model\] table"),
         ({"model": {"hidden": [4]}}, "classes"),
+        ({"model": "model.json"}, "not a str; a model in files is named in a study file"),
         ({"label": None}, "no study file can hold"),
         ({"purpose": object()}, "no study file can hold"),
     ],
@@ -80,6 +82,23 @@ def test_an_exported_module_is_proposed_with_its_weights(tmp_path: Path) -> None
     outcome.load_into(other)
     for name, value in module.state_dict().items():
         assert torch.equal(other.state_dict()[name], value)
+
+
+def test_parameters_are_put_into_no_other_module() -> None:
+    _, model = exported()
+    proposal = pnyx.Study(model=model, **KEYS).proposal(bytes(32), bytes(32))
+    outcome = StudyOutcome(None, (), read_manifest_body(proposal.manifest), proposal.model)
+    wider = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 5))
+    for other, found in ((nn.Linear(2, 4), "none"), (wider, "one of shape \\(5, 4\\)")):
+        before = {name: each.clone() for name, each in other.state_dict().items()}
+        with pytest.raises(PnyxError, match=f"the module {found}: give the module"):
+            outcome.load_into(other)
+        assert all(torch.equal(each, before[n]) for n, each in other.state_dict().items())
+
+
+def test_a_notebook_completes_the_names() -> None:
+    assert set(pnyx.__all__) <= set(dir(pnyx))
+    assert repr(Node(NodeLayout(Path("/somewhere")))) == "Node('/somewhere')"
 
 
 def test_studies_in_one_folder_keep_their_models(tmp_path: Path) -> None:

@@ -54,11 +54,11 @@ def init(
 
 @app.command()
 def issue(
-    request: Annotated[Path, typer.Argument(help="The request.json of the node.")],
+    request: Annotated[Path, typer.Argument(readable=False, help="The request.json of the node.")],
     person: Annotated[
         str, typer.Option(help="For whom: one person has one certificate. Stays with you.")
     ],
-    out: Annotated[Path, typer.Option(help="Where to write the certificate.")],
+    out: Annotated[Path, typer.Option(readable=False, help="Where to write the certificate.")],
     directory: AuthorityDirectory,
     key_file: KeyFileOption = None,
     keyring: Keyring = False,
@@ -82,7 +82,7 @@ def issue(
 @app.command()
 def renew(
     node: NodeArgument,
-    out: Annotated[Path, typer.Option(help="Where to write the certificate.")],
+    out: Annotated[Path, typer.Option(readable=False, help="Where to write the certificate.")],
     directory: AuthorityDirectory,
     key_file: KeyFileOption = None,
     keyring: Keyring = False,
@@ -122,7 +122,7 @@ def revoke(
 
 @app.command()
 def publish(
-    out: Annotated[Path, typer.Argument(help="Where to write the network file.")],
+    out: Annotated[Path, typer.Argument(readable=False, help="Where to write the network file.")],
     directory: AuthorityDirectory,
     corrupted: Annotated[float, typer.Option(help="Share of corrupted nodes to plan for.")] = 0.05,
     absent: Annotated[float, typer.Option(help="Share of nodes away at any one time.")] = 0.10,
@@ -135,7 +135,10 @@ def publish(
 
     It is valid for 30 days. Example: pnyx authority publish network.json
     """
+    from msgspec import structs
+
     from pnyx.node.authority import open_authority
+    from pnyx.protocol.selection.assessment import assess, explain_exposure
 
     with open_authority(_files(directory), unlocking(key_file, keyring)) as desk:
         census = desk.publish(
@@ -145,19 +148,24 @@ def publish(
             absent_share=absent,
             rounds=rounds,
         )
+    found = assess(len(census), corrupted, absent, rounds, committee=census.committee)
     if as_json:
         print_json(
             {
                 "number": census.body.number,
                 "nodes": len(census),
-                "committee": census.committee,
+                "committee": structs.asdict(census.committee),
                 "valid_until": census.body.valid_until,
+                "alpha_met": found.alpha_met,
+                "exposure_probability": found.exposure_probability,
             }
         )
     say(
         f"Wrote {out}: census {census.body.number} with {len(census)} nodes and committees of "
         f"{census.committee.size}, valid until {day(census.body.valid_until)}."
     )
+    if not found.alpha_met:
+        say(f"Beware: {' '.join(explain_exposure(found))}")
 
 
 @app.command("list")

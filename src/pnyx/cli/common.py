@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pnyx.node.keystore import NodeLayout, Unlocking
     from pnyx.vault import Vault
 
+_BLANK_LETTERS = "\u115f\u1160\u2800\u3164\uffa0"  # Hangul fillers, an empty braille cell
 PASSPHRASE_VARIABLE = "PNYX_PASSPHRASE"  # noqa: S105  (a name, not a secret)
 
 
@@ -37,6 +38,8 @@ def _authority_directory() -> Path:
     return _data_directory() / "authority"
 
 
+# Paths are declared readable=False: whether a file can be read is found out by reading it, and said
+# in one sentence by who does.
 Directory = Annotated[
     Path,
     typer.Option(
@@ -46,6 +49,7 @@ Directory = Annotated[
         default_factory=_node_directory,
         show_default="your data directory",
         help="The node's directory.",
+        readable=False,
     ),
 ]
 AuthorityDirectory = Annotated[
@@ -56,6 +60,7 @@ AuthorityDirectory = Annotated[
         default_factory=_authority_directory,
         show_default="your data directory",
         help="The authority's directory.",
+        readable=False,
     ),
 ]
 KeyFileOption = Annotated[
@@ -64,6 +69,7 @@ KeyFileOption = Annotated[
         "--key-file",
         envvar="PNYX_KEY_FILE",
         help="Unlock with this file instead of a passphrase; for unattended test networks.",
+        readable=False,
     ),
 ]
 Keyring = Annotated[
@@ -210,5 +216,11 @@ def moment(unix_s: float) -> str:
 
 
 def plain(text: str) -> str:
-    """Make text that others wrote safe to print: no control character reaches the terminal."""
-    return "".join(character if character.isprintable() else "�" for character in text)
+    """Make text that others wrote safe to print: no control character reaches the terminal.
+
+    Nor do letters that look like blanks, of which terminals do not agree how wide they are.
+    """
+    return "".join(
+        character if character.isprintable() and character not in _BLANK_LETTERS else "�"
+        for character in text
+    )

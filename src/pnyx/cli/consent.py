@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Decide which studies may use your data.")
 
+_INDENT = 15  # where words stand on the consent screen, behind their labels
+_WIDTH_MAX = 100
+_WORDS_WIDTH_MIN = 20
+
 StudyArgument = Annotated[
     str,
     typer.Argument(
@@ -104,17 +108,25 @@ def accept(study: StudyArgument, directory: Directory, yes: Yes = False) -> None
     from pnyx.errors import ConsentError
     from pnyx.node.control import Studies, StudySummary, call
 
-    layout = layout_of(directory)
-    found = [s for s in call(layout, Studies(), list[StudySummary]) if s.study.startswith(study)]
-    if len(found) == 1 and not yes:
+    known = call(layout_of(directory), Studies(), list[StudySummary])
+    found = [each for each in known if study and each.study.startswith(study)]
+    if not found:
+        raise ConsentError(
+            f"Study {study} is not known here; `pnyx consent list` shows those that are."
+        )
+    if len(found) > 1:
+        raise ConsentError(f"Several studies begin with {study}; give more digits.")
+    (asked,) = found
+    if not yes:
         check_terminal("whether you accept", "add --yes")
-        for line in _terms(found[0]):
+        for line in _terms(asked):
             say(line)
         with interruptible_prompt():
             accepted = typer.confirm("Do you accept?", default=False, err=True)
         if not accepted:
             raise ConsentError("Nothing was decided; `pnyx consent decline` says no for good.")
-    _decide(directory, study, "accept")
+    # By its whole id: another one that begins with these digits may have come in the meantime.
+    _decide(directory, asked.study, "accept")
 
 
 @app.command()
@@ -234,11 +246,33 @@ def _one(consents: "tuple[Consent, ...]", digits: str) -> "Consent":
     return found[0]
 
 
+def _told(label: str, text: str) -> list[str]:
+    """A line of the screen whose words are others', or several.
+
+    None begins where labels stand: long texts would else go on there, as if we had said it. Rows of
+    blanks, which only serve to bring that about, become one.
+    """
+    import shutil
+    import textwrap
+
+    from rich.cells import chop_cells
+
+    width = max(_WORDS_WIDTH_MIN, min(shutil.get_terminal_size().columns, _WIDTH_MAX) - _INDENT - 1)
+    indent = "" if label else " " * (len(text) - len(text.lstrip(" ")))  # of a query's line
+    lines = [
+        part
+        for line in textwrap.wrap(indent + " ".join(plain(text).split()), width)
+        for part in chop_cells(line, width)
+    ] or [""]
+    heads = [f"  {label:<{_INDENT - 2}}", *[" " * _INDENT] * (len(lines) - 1)]
+    return [head + line for head, line in zip(heads, lines, strict=True)]
+
+
 def _reads(study: "StudySummary") -> str:
     """Every column of the collection that the study reads."""
     if not study.reads:
         return "its query cannot be run here, so it reads nothing"
-    columns = ", ".join(plain(name) for name in study.reads if study.query or name != study.label)
+    columns = ", ".join(name for name in study.reads if study.query or name != study.label)
     return f"{columns}{'' if study.query else _class(study)}"
 
 
@@ -246,27 +280,31 @@ def _query(study: "StudySummary") -> list[str]:
     """What the study makes of the columns before anything else, word for word."""
     if not study.query:
         return []
-    words = [f"               {plain(line)}" for line in study.query.strip().splitlines()]
-    gives = ", ".join(plain(name) for name in study.columns)
+    words = [part for line in study.query.strip().splitlines() for part in _told("", line)]
     return [
         "  Query        runs on your node, and only its result is used:",
         *words,
-        f"  Made of it   {gives}{_class(study)}",
+        *_told("Made of it", f"{', '.join(study.columns)}{_class(study)}"),
     ]
 
 
 def _class(study: "StudySummary") -> str:
-    return f"; class: {plain(study.label)}" if study.label else ""
+    if not study.label:
+        return ""
+    return f"; {'to predict' if study.scored else 'class'}: {study.label}"
+
+
+def _rounds(count: int) -> str:
+    return "one round" if count == 1 else f"{count} rounds"
 
 
 def _phase(phase: "PhaseSummary") -> str:
-    rounds = "one round" if phase.rounds == 1 else f"{phase.rounds} rounds"
     vote = f" by {phase.ballot}" if phase.ballot else ""
     cost = "no noise" if phase.epsilon is None else f"epsilon {phase.epsilon:.3g}"
     unchecked = ", updates masked: nobody checks their size" if phase.masked else ""
     return (
-        f"{rounds} to {_PHASE_VERBS[phase.kind]}{vote} over {phase.cohort_min} owners or more "
-        f"({cost}{unchecked})"
+        f"{_rounds(phase.rounds)} to {_PHASE_VERBS[phase.kind]}{vote} "
+        f"over {phase.cohort_min} owners or more ({cost}{unchecked})"
     )
 
 
@@ -300,11 +338,11 @@ def _cost(study: "StudySummary") -> str:
 def _terms(study: "StudySummary") -> list[str]:
     """What an owner must know before saying yes."""
     return [
-        f"{plain(study.title)}",
-        f"  Purpose      {plain(study.purpose)} ({plain(study.purpose_term)})",
+        *_told("Study", study.title),
+        *_told("Purpose", f"{study.purpose} ({study.purpose_term})"),
         f"  Who asks     node {study.proposer}",
         f"  Who gets it  every node of the network reads {_results(study)}",
-        f"  Data         {plain(study.category)}: {_reads(study)}",
+        *_told("Data", f"{study.category}: {_reads(study)}"),
         *_query(study),
         "  What leaves  in each round in which your node is drawn, secret shares of one update",
         "               of the model or of a few counts; your rows never leave",
@@ -313,6 +351,6 @@ def _terms(study: "StudySummary") -> list[str]:
         f"  With whom    no sum over fewer than {study.cohort_min} owners is opened",
         "  Who computes a committee of nodes drawn by lot; `pnyx security` states the risk",
         f"  Privacy cost {_cost(study)}",
-        f"  Duration     {study.rounds} rounds; your acceptance lasts a year at most",
+        f"  Duration     {_rounds(study.rounds)}; your acceptance lasts a year at most",
         "  Withdrawing  stops what is still to come; a model cannot forget what it was given",
     ]

@@ -35,8 +35,10 @@ _ROWS_SHOWN = 10
 
 @app.command("import")
 def import_data(
-    file: Annotated[Path, typer.Argument(help="A .csv or .parquet file.")],
-    mapping: Annotated[Path, typer.Option(help="TOML file that says what the columns mean.")],
+    file: Annotated[Path, typer.Argument(readable=False, help="A .csv or .parquet file.")],
+    mapping: Annotated[
+        Path, typer.Option(readable=False, help="TOML file that says what the columns mean.")
+    ],
     directory: Directory,
     key_file: KeyFileOption = None,
     keyring: Keyring = False,
@@ -69,7 +71,9 @@ def import_data(
 
 @app.command()
 def example(
-    directory: Annotated[Path, typer.Argument(help="New directory for the two files.")],
+    directory: Annotated[
+        Path, typer.Argument(readable=False, help="New directory for the two files.")
+    ],
     person: Annotated[int, typer.Option(min=1, max=36, help="Whose data, of 36 people.")] = 1,
 ) -> None:
     """Write example data to import: a person's phone movements as CSV, and a mapping for them.
@@ -138,7 +142,9 @@ def show(
 @app.command()
 def export(
     category: Annotated[str, typer.Argument(help="A category, as `pnyx data list` shows it.")],
-    file: Annotated[Path, typer.Argument(help="New CSV file that only you can read.")],
+    file: Annotated[
+        Path, typer.Argument(readable=False, help="New CSV file that only you can read.")
+    ],
     directory: Directory,
     key_file: KeyFileOption = None,
     keyring: Keyring = False,
@@ -154,7 +160,9 @@ def export(
 
 @app.command()
 def query(
-    file: Annotated[Path, typer.Argument(help="A file with one SELECT from the table data.")],
+    file: Annotated[
+        Path, typer.Argument(readable=False, help="A file with one SELECT from the table data.")
+    ],
     category: Annotated[str, typer.Option(help="A category, as `pnyx data list` shows it.")],
     directory: Directory,
     key_file: KeyFileOption = None,

@@ -19,11 +19,12 @@ def demo(
         int | None, typer.Option(help="Fixes the initial model and who is killed or corrupt.")
     ] = None,
     keep: Annotated[
-        Path | None, typer.Option(help="New directory in which to keep every node's files.")
+        Path | None,
+        typer.Option(readable=False, help="New directory in which to keep every node's files."),
     ] = None,
-    report: Annotated[Path, typer.Option(help="The HTML file for the report of the study.")] = Path(
-        "pnyx-demo-report.html"
-    ),
+    report: Annotated[
+        Path, typer.Option(readable=False, help="The HTML file for the report of the study.")
+    ] = Path("pnyx-demo-report.html"),
     masked: Annotated[
         bool,
         typer.Option(

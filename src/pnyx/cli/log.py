@@ -12,7 +12,7 @@ import structlog
 from pnyx.cli.common import plain
 from pnyx.node.parcel_sender import ParcelDamaged
 from pnyx.node.queries import QueryConfined
-from pnyx.node.trainer import WorkerConfined
+from pnyx.node.trainer import TaskFailed, WorkerConfined
 from pnyx.protocol.events import (
     AttemptAborted,
     ContributionAcknowledged,
@@ -84,12 +84,15 @@ class NoticeLog:
                 self._log_confinement("training sandbox", notice.confinement)
             case QueryConfined():
                 self._log_confinement("query sandbox", notice.confinement)
+            case TaskFailed():
+                where = {"study": _short(notice.study), "round": notice.round_number}
+                log.warning("no contribution was made", reason=plain(notice.reason), **where)
             case _:
                 self._log_round(notice)
 
     def _log_confinement(self, event: str, found: Confinement) -> None:
         tell = self._logger.info if found.full else self._logger.warning
-        tell(event, level=found.describe())
+        tell(event, confinement=found.describe())
 
     def _log_round(self, notice: Notice) -> None:
         log = self._logger

@@ -64,10 +64,13 @@ def init(
 
 @app.command()
 def install(
-    network: Annotated[Path, typer.Argument(help="The network file that the authority published.")],
+    network: Annotated[
+        Path, typer.Argument(readable=False, help="The network file that the authority published.")
+    ],
     directory: Directory,
     certificate: Annotated[
-        Path | None, typer.Option(help="This node's certificate; needed the first time.")
+        Path | None,
+        typer.Option(readable=False, help="This node's certificate; needed the first time."),
     ] = None,
     end_studies: Annotated[
         bool, typer.Option("--end-studies", help="Accept that a new census ends known studies.")

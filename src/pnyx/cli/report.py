@@ -13,15 +13,17 @@ if TYPE_CHECKING:
 
 def report(
     directory: Directory,
-    out: Annotated[Path, typer.Option(help="The HTML file to write.")],
+    out: Annotated[Path, typer.Option(readable=False, help="The HTML file to write.")],
     study: Annotated[
         str, typer.Argument(help="First digits of the study's id; leave it out with --bundle.")
     ] = "",
     bundle: Annotated[
-        Path | None, typer.Option(help="Report from this bundle alone, without a node.")
+        Path | None,
+        typer.Option(readable=False, help="Report from this bundle alone, without a node."),
     ] = None,
     network: Annotated[
-        Path | None, typer.Option(help="The network file that --bundle is checked against.")
+        Path | None,
+        typer.Option(readable=False, help="The network file that --bundle is checked against."),
     ] = None,
     as_json: Json = False,
 ) -> None:

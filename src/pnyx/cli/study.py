@@ -17,7 +17,7 @@ from pnyx.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from pnyx.node.control import PhaseSummary, RoundSummary, StudySummary
+    from pnyx.node.control import PhaseSummary, RoundSummary, StudyResult, StudySummary
 
 app = typer.Typer(no_args_is_help=True, help="Propose studies, follow them, check their results.")
 
@@ -28,7 +28,7 @@ StudyArgument = Annotated[
         autocompletion=complete_study,
     ),
 ]
-StudyFileArgument = Annotated[Path, typer.Argument(help="The study's TOML file.")]
+StudyFileArgument = Annotated[Path, typer.Argument(readable=False, help="The study's TOML file.")]
 _EXAMPLE_COLUMNS = ("first_column", "second_column")
 _NO_NETWORK = bytes(32)
 _NO_NODE = bytes(32)
@@ -36,9 +36,12 @@ _NO_NODE = bytes(32)
 
 @app.command()
 def new(
-    file: Annotated[Path, typer.Argument(help="New TOML file.")],
+    file: Annotated[Path, typer.Argument(readable=False, help="New TOML file.")],
     mapping: Annotated[
-        Path | None, typer.Option(help="Take category, columns and classes from an import mapping.")
+        Path | None,
+        typer.Option(
+            readable=False, help="Take category, columns and classes from an import mapping."
+        ),
     ] = None,
 ) -> None:
     """Write a commented study file to start from.
@@ -66,7 +69,10 @@ def _described(mapping: Path | None) -> tuple[tuple[str, ...], str, str, int]:
     columns = read.target_columns()
     labels = [column for column in columns if column.classes]
     if not labels:
-        raise ConfigError(f"{mapping} has no column with classes; a study learns to tell classes.")
+        raise ConfigError(
+            f"{mapping} has no column with classes to take for the label; leave out "
+            "--mapping, and name columns and label in the file."
+        )
     names = tuple(column.name for column in columns if column.type != "text")
     return names, read.category, labels[0].name, len(labels[0].classes)
 
@@ -179,9 +185,14 @@ def status(
         return
     summary = found.summary
     say(f"{plain(summary.title)} ({summary.study}): {_state(summary)}.")
+    if summary.trouble:
+        say(f"Your node could not contribute to {plain(summary.trouble)}")
     print_table(
         ("ROUND", "KIND", "CONTRIBUTORS", "RESULT"),
-        [(str(r.round_number), r.kind, str(r.contributors), _outcome(r)) for r in found.rounds],
+        [
+            (str(r.round_number), r.kind, str(r.contributors), _outcome(r, _measure(summary)))
+            for r in found.rounds
+        ],
     )
 
 
@@ -203,10 +214,11 @@ def result(
     study: StudyArgument,
     directory: Directory,
     model: Annotated[
-        Path | None, typer.Option(help="Write the model: float32 parameters, little-endian.")
+        Path | None,
+        typer.Option(readable=False, help="Write the model: float32 parameters, little-endian."),
     ] = None,
     bundle: Annotated[
-        Path | None, typer.Option(help="Write everything that proves the result.")
+        Path | None, typer.Option(readable=False, help="Write everything that proves the result.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -232,7 +244,7 @@ def result(
         print_json(found)
         return
     say(f"{plain(found.summary.title)}: {_state(found.summary)}.")
-    print_table(("", ""), [("model", found.model_hash), *_last_outcomes(found.rounds)])
+    print_table(("", ""), [("model", found.model_hash), *_last_outcomes(found)])
     if found.statistics:
         print_table(
             ("COLUMN", "OWNERS", "MEAN", "DEVIATION"),
@@ -245,8 +257,12 @@ def result(
 
 @app.command()
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="File that `pnyx study result --bundle` wrote.")],
-    network: Annotated[Path, typer.Option(help="The network file of the study's network.")],
+    bundle: Annotated[
+        Path, typer.Argument(readable=False, help="File that `pnyx study result --bundle` wrote.")
+    ],
+    network: Annotated[
+        Path, typer.Option(readable=False, help="The network file of the study's network.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Check a study's whole chain of records, with no node and no key of your own.
@@ -291,7 +307,11 @@ def _state(study: "StudySummary") -> str:
     return "running" if study.rounds_certified else "collecting owners"
 
 
-def _outcome(round_summary: "RoundSummary") -> str:
+def _measure(study: "StudySummary") -> str:
+    return "score" if study.scored else "accuracy"
+
+
+def _outcome(round_summary: "RoundSummary", measure: str = "accuracy") -> str:
     """Word the sums that a round published."""
     from pnyx.learning.update import EVALUATE_COUNTS, TRAIN_COUNTS
 
@@ -299,7 +319,7 @@ def _outcome(round_summary: "RoundSummary") -> str:
     if round_summary.skipped:
         return "skipped: too few contributors"
     if round_summary.kind == "train" and len(counts) == TRAIN_COUNTS and counts[1] > 0:
-        return f"accuracy of the model before it {counts[0] / counts[1]:.1%}"
+        return f"{measure} of the model before it {counts[0] / counts[1]:.1%}"
     if round_summary.kind == "evaluate" and len(counts) == EVALUATE_COUNTS and counts[3] > 0:
         alone, shared, personalised = (count / counts[3] for count in counts[:3])
         return f"alone {alone:.1%}, shared {shared:.1%}, fine-tuned at home {personalised:.1%}"
@@ -314,6 +334,7 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-def _last_outcomes(rounds: "tuple[RoundSummary, ...]") -> list[tuple[str, str]]:
-    last = {summary.kind: summary for summary in rounds}
-    return [(f"last {kind} round", _outcome(summary)) for kind, summary in last.items()]
+def _last_outcomes(found: "StudyResult") -> list[tuple[str, str]]:
+    last = {each.kind: each for each in found.rounds}
+    measure = _measure(found.summary)
+    return [(f"last {kind} round", _outcome(each, measure)) for kind, each in last.items()]

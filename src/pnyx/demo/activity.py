@@ -4,6 +4,7 @@ Ships the WISDM data (`data/wisdm`, with the authors' readme and terms), the pro
 hyper-parameters. `benchmarks/demo_accuracy.py` reproduces the figures and says how they were tuned.
 """
 
+import shutil
 from importlib import resources
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def demo_hyperparameters() -> Hyperparameters:
 def write_example(directory: Path, user: int) -> tuple[Path, ...]:
     """Write one user's windows as a CSV file, a mapping, and the licence note. Raises ConfigError.
 
-    Nothing is written over.
+    Nothing is written over, and nothing is left of what could not be finished.
     """
     columns = [f'[columns.{name}]\ntype = "float"\n' for name in FEATURES]
     classes = msgspec.json.encode(LABELS).decode()
@@ -110,12 +111,18 @@ def write_example(directory: Path, user: int) -> tuple[Path, ...]:
         "mapping.toml": "\n".join([f'category = "{CATEGORY}"\n', *columns]).encode(),
         "LICENCE-NOTE.md": windows_path().with_name("LICENCE-NOTE.md").read_bytes(),
     }
+    missing = [each for each in (directory, *directory.parents) if not each.exists()]
     try:
         directory.mkdir(parents=True)
         for name, content in files.items():
             (directory / name).write_bytes(content)
-    except OSError as error:
+    except BaseException as error:
+        if missing:
+            shutil.rmtree(missing[-1], ignore_errors=True)
+        if not isinstance(error, OSError):
+            raise
         raise ConfigError(
-            f"{directory} cannot be made ({describe(error)}); name a new directory."
+            f"{directory} cannot be made ({describe(error)}); name a new directory where there is "
+            "room."
         ) from error
     return tuple(directory / name for name in files)

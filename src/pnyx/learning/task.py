@@ -11,7 +11,7 @@ contributors:
     evaluate   alone correct ‖ shared correct ‖ personalised correct ‖ held-out
 
 A task of kind `use` contributes nothing: its vector holds the class predicted for each row of
-`unseen`, and stays at home.
+`unseen`, or the bits of a number (`update.number_bits`), and stays at home.
 
 `correct` adds up the scores that the *received* shared model has on the held-out rows, rounded (of
 a classifier: how many it gets right), `held-out` counts the held-out rows, `examples` those trained

@@ -46,6 +46,7 @@ from pnyx.learning.update import (
     check_contribution,
     limit_counts,
     norm_max,
+    number_bits,
     quantise,
 )
 
@@ -188,23 +189,38 @@ class Learner:
         return round(total)
 
     def predict(self, parameters: Parameters, inputs: NDArray[np.float32]) -> NDArray[np.int64]:
-        """The class that scores highest, for each row: [rows]. Raises TrainingError if none exist.
+        """For each row the class, or the bits of the number, that is predicted: [rows].
 
-        A program tells how right a class is, not which one it would name: so all are asked about.
+        Raises TrainingError when the program says neither, or where a number is none.
         """
-        classes, size = self.program.classes, self.hyperparameters.batch_size
-        if not classes:
-            raise TrainingError("This study's model tells no classes: it cannot be used this way.")
+        classes = self.program.classes
+        if not classes and self.program.prediction is None:
+            raise TrainingError(
+                "This study's model predicts neither a class nor one number for each row: "
+                "`pnyx study result --model` writes it to a file for its author's program."
+            )
         views = unflatten(self.program, torch.tensor(parameters))
         self._interpreter.measure(views, list(self._batches(self.training)))
-        found = [torch.zeros(0, dtype=torch.int64)]
-        for rows in torch.split(torch.from_numpy(inputs), size):
-            scores = [
-                self._interpreter.score(views, rows, torch.full((len(rows),), each))
-                for each in range(classes)
-            ]
-            found.append(torch.stack(scores).argmax(dim=0))
-        return torch.cat(found).numpy()
+        batches = torch.split(torch.from_numpy(inputs), self.hyperparameters.batch_size)
+        if classes:
+            named = [self._best_class(views, rows) for rows in batches]
+            return torch.cat([torch.zeros(0, dtype=torch.int64), *named]).numpy()
+        numbers = [self._interpreter.predict(views, rows) for rows in batches]
+        found = torch.cat([torch.zeros(0), *numbers]).numpy()
+        if not np.isfinite(found).all():
+            raise TrainingError("The model predicts NaN or infinite numbers for some of the rows.")
+        return number_bits(found)
+
+    def _best_class(self, views: list[Tensor], rows: Tensor) -> Tensor:
+        """The class with the highest score: [rows].
+
+        Such a program tells how right a class is, not which one it would name: all are asked about.
+        """
+        scores = [
+            self._interpreter.score(views, rows, torch.full((len(rows),), each))
+            for each in range(self.program.classes)
+        ]
+        return torch.stack(scores).argmax(dim=0)
 
     def _batches(self, examples: Examples) -> Iterator[tuple[Tensor, Tensor]]:
         """Rows in order, no more at once than the program was audited for."""
@@ -262,7 +278,7 @@ def _evaluate(learner: Learner, start: Parameters) -> tuple[NDArray[np.int64], d
 def _use(
     task: TrainingTask, start: Parameters, standard: NDArray[np.float64] | None
 ) -> TrainingOutcome:
-    """Predict the classes of the owner's rows; nothing of this leaves."""
+    """Predict classes or numbers for the owner's rows; nothing of this leaves."""
     program, hyperparameters = task.program, task.hyperparameters
     unseen = read_features(task.unseen, task.unseen_rows, program.width)
     if task.rows:
@@ -270,7 +286,8 @@ def _use(
             task.features, task.targets, task.rows, program.width, program.classes
         )
     else:  # an owner without examples of its own: these rows say what is usual there
-        table, targets = unseen, np.zeros(len(unseen), dtype=np.int64)
+        nothing = np.zeros(len(unseen), dtype=np.int64)
+        table, targets = unseen, nothing if program.classes else nothing.astype(np.float32)
     known, ready = made_ready(table, unseen, hyperparameters.standardise, standard)
     examples = Examples(known, targets.copy())  # torch wants memory that it may write
     learner = Learner(program, hyperparameters, examples, examples, task.seed)

@@ -29,6 +29,7 @@ from pnyx.learning.task import Hyperparameters, TaskKind, TrainingTask
 TRAIN_COUNTS = 3  # correct, held-out, examples
 EVALUATE_COUNTS = 4  # alone, shared, personalised correct, held-out
 VECTOR_DTYPE = np.dtype("<i8")
+NUMBER_BITS_MAX = 2**32 - 1  # a predicted number is the 32 bits of its float32
 
 
 class ContributionBounds(NamedTuple):
@@ -58,11 +59,21 @@ class EvaluateTotals(msgspec.Struct, frozen=True):
 def answer_bounds(task: TrainingTask) -> ContributionBounds:
     """Length of the vector that answers a task, and the largest absolute value of its entries."""
     if task.kind == "use":
-        largest = max(0, task.program.classes - 1)
+        largest = task.program.classes - 1 if task.program.classes else NUMBER_BITS_MAX
         return ContributionBounds(
             task.unseen_rows, np.full(task.unseen_rows, largest, dtype=np.int64)
         )
     return contribution_bounds(task.program, task.hyperparameters, task.kind)
+
+
+def number_bits(numbers: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Predicted numbers as a vector carries them."""
+    return numbers.astype("<f4").view("<u4").astype(np.int64)
+
+
+def numbers_of(vector: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The inverse of `number_bits`, for any vector of integers."""
+    return (vector & NUMBER_BITS_MAX).astype("<u4").view("<f4")
 
 
 def contribution_bounds(

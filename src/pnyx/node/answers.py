@@ -40,7 +40,7 @@ from pnyx.node.control import (
     Use,
 )
 from pnyx.node.daemon import Daemon, Observer
-from pnyx.node.learning import published_statistics
+from pnyx.node.learning import is_scored, published_statistics
 from pnyx.node.queries import QueryLimits, columns_read, first_rows
 from pnyx.node.using import use_model
 from pnyx.protocol.events import Notice, RequestRefused, StudyProposed
@@ -109,7 +109,11 @@ class Answers:
         daemon = self.daemon
         machine, census = daemon.machine, daemon.network.census
         found = daemon.confinement
-        asking = [s for s in machine.studies if daemon.vault.consents.get(s) is None]
+        asking = [
+            name
+            for name, state in machine.studies.items()
+            if not state.finished and daemon.vault.consents.get(name) is None
+        ]
         return NodeStatus(
             node_id=daemon.node_id.hex(),
             process_id=os.getpid(),
@@ -130,6 +134,10 @@ class Answers:
 
     def _find(self, digits: str) -> StudyState:
         """The one study whose id starts with these digits."""
+        if not digits:  # a slip in a script, and it would name the only study that there is
+            raise ConsentError(
+                "Name a study by the first digits of its id; `pnyx study list` shows them."
+            )
         found = [s for name, s in self.daemon.machine.studies.items() if _starts(name, digits)]
         if not found:
             raise ConsentError(
@@ -192,7 +200,13 @@ class Answers:
             decision="asks" if consent is None else consent.decision,
             decided_by="nobody" if consent is None else consent.decided_by,
             contributions=self.daemon.vault.ledger.spent(state.study).contributions,
+            trouble=self._trouble(state),
+            scored=is_scored(manifest),
         )
+
+    def _trouble(self, state: StudyState) -> str:
+        found = self.daemon.troubles.get(state.study)
+        return "" if found is None else f"round {found.round_number}: {found.reason}"
 
     def _columns_read(self, state: StudyState) -> tuple[str, ...]:
         """Nothing, for a query that cannot be run here: accepting it says why."""

@@ -41,7 +41,7 @@ _BACKLOG = 16
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 
 T = TypeVar("T")
-StudyName = Annotated[str, Meta(min_length=1, max_length=64)]
+StudyName = Annotated[str, Meta(max_length=64)]  # the first digits of an id
 
 
 class _Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="verb"):
@@ -178,6 +178,8 @@ class StudySummary(msgspec.Struct, frozen=True, kw_only=True):
     decision: str  # asks, accepted, declined or withdrawn
     decided_by: str  # owner, policy or nobody
     contributions: int  # sent by this node
+    trouble: str = ""  # why this node could make no contribution, the last time
+    scored: bool = False  # it predicts numbers: its figures are average scores, from 0 to 1
 
 
 class StudyPreview(msgspec.Struct, frozen=True):
@@ -241,13 +243,17 @@ class Predictions(msgspec.Struct, frozen=True, kw_only=True):
     """What a model says of the owner's rows, in the order in which they were imported.
 
     classes: [rows] class indices; names: of the classes, where the owner's data name them. right:
-    how many agree with the label that the row has; None when the rows have none.
+    how many agree with the label that the row has; None when the rows have none. Of a model that
+    predicts numbers instead: numbers [rows], and by how much they differ from the labels that there
+    are, on average.
     """
 
     category: str
     classes: tuple[int, ...]
     names: tuple[str, ...]
     right: int | None
+    numbers: tuple[float, ...] = ()
+    mean_difference: float | None = None
     fine_tuned: bool
 
 

@@ -21,6 +21,7 @@ from pnyx.errors import (
     QueryError,
     TrainingError,
     TransportError,
+    VaultError,
 )
 from pnyx.learning.task import TrainingOutcome, TrainingTask
 from pnyx.learning.worker import TrainingWorker
@@ -46,7 +47,7 @@ from pnyx.node.queries import (
     columns_read,
     rows_for,
 )
-from pnyx.node.trainer import Job, Trainer
+from pnyx.node.trainer import Job, TaskFailed, Trainer
 from pnyx.node.transport.base import Transport, TransportLimits
 from pnyx.node.transport.identity import TlsIdentity
 from pnyx.node.transport.tls import TlsTransport
@@ -201,6 +202,7 @@ class Daemon:
         self._tasks: set[asyncio.Task[None]] = set()
         self._reading = asyncio.Lock()  # one query at a time: each may take a gigabyte
         self._query_confinement: Confinement | None = None
+        self.troubles: dict[bytes, TaskFailed] = {}  # the last one of each study
         self._postman: Postman | None = None
         self._sender: ParcelSender | None = None
         self._pending: list[Effect] = []
@@ -537,7 +539,11 @@ class Daemon:
             self._fail(error)
 
     def _ask_consent(self, effect: AskConsent) -> None:
-        """Apply the owner's decision or policy; leave the rest to the owner."""
+        """Apply the owner's decision or policy; leave the rest to the owner.
+
+        No policy accepts what this vault has no data for: the node would take a seat in rounds that
+        it could only leave empty.
+        """
         consent = self.vault.consents.get(effect.study)
         now = wall_clock()
         if consent is not None:
@@ -547,10 +553,21 @@ class Daemon:
         try:
             request = study_request(effect.study, effect.manifest)
             action = evaluate_policy(self._config.consent, request)
-            if action != "ask":
+            if action == "decline" or (action == "accept" and self._has_data_for(request)):
                 self._decide(request, effect.manifest, accept=action == "accept", by="policy")
         except (ConsentError, QueryError):
             return  # no study that cannot be run here: `decide` tells the owner why
+
+    def _has_data_for(self, request: StudyRequest) -> bool:
+        """Whether the vault has rows of every column that a study asks for."""
+        try:
+            found = {c: self.vault.collections.show(c) for c in request.columns}
+        except VaultError:
+            return False
+        return all(
+            summary.rows and {column.name for column in summary.columns}.issuperset(asked)
+            for summary, asked in zip(found.values(), request.columns.values(), strict=True)
+        )
 
     def decide(self, study: bytes, *, accept: bool) -> None:
         """Record the owner's answer to a study that asks. Raises ConsentError or QueryError."""
@@ -611,9 +628,7 @@ class Daemon:
                 seed=secrets.token_bytes(32),
             )
         except PnyxError as error:
-            self.deliver(
-                TrainingFailed(effect.study, effect.round_number, str(error), effect.attempt)
-            )
+            self._on_failed(effect, error)
             return
         self._trainer.submit(Job(task, lambda outcome: self._on_trained(effect, outcome)))
 
@@ -663,9 +678,7 @@ class Daemon:
             if outcome.local:
                 self.vault.keep_locals(effect.study, outcome.local, wall_clock())
         except PnyxError as error:
-            self.deliver(
-                TrainingFailed(effect.study, effect.round_number, str(error), effect.attempt)
-            )
+            self._on_failed(effect, error)
             return
         try:
             self._keep_measurement(effect, outcome.metrics)
@@ -674,6 +687,13 @@ class Daemon:
             return
         vector = np.frombuffer(outcome.vector, dtype="<i8").astype(np.int64)
         self.deliver(TrainingFinished(effect.study, effect.round_number, vector, effect.attempt))
+
+    def _on_failed(self, effect: StartTraining, error: PnyxError) -> None:
+        """Nothing will be sent: the owner may know why, and nobody else."""
+        notice = TaskFailed(effect.study, effect.round_number, str(error))
+        self.troubles[effect.study] = notice
+        self._observer(notice)
+        self.deliver(TrainingFailed(effect.study, effect.round_number, str(error), effect.attempt))
 
     def _keep_measurement(self, effect: StartTraining, metrics: Mapping[str, float]) -> None:
         """Keep for the owner what an evaluation measured on the owner's rows."""

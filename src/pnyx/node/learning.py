@@ -43,6 +43,7 @@ from pnyx.protocol.noise import (
 )
 from pnyx.protocol.ports import IntVector
 from pnyx.query.compile import read_query
+from pnyx.vault import Array
 
 COUNTS_BESIDE_AN_UPDATE = 2.0  # noise on the counts of a training round, relative to its update's
 
@@ -282,23 +283,36 @@ def training_task(
     """
     manifest = read_manifest_body(manifest_body)
     declared = _declared(manifest)
-    targets = rows.labels
-    if targets is None or targets.dtype.kind not in ("iu" if declared.program.classes else "iuf"):
-        wanted = "classes" if declared.program.classes else "numbers"
-        raise ConsentError(f"Column {manifest.label} holds no {wanted}; check its mapping.")
+    targets = _encoded_targets(rows.labels, declared.program, manifest)
     return TrainingTask(
         kind=_kind(manifest.phase_of(round_number)),
         program=declared.program,
         hyperparameters=declared.hyperparameters,
         model=model,
         features=rows.features.astype("<f4").tobytes(),
-        targets=targets.astype("<i8" if declared.program.classes else "<f4").tobytes(),
-        rows=len(targets),
+        targets=targets,
+        rows=len(rows.features),
         seed=seed,
         split_seed=digest("pnyx/split", study, node_id),
         standard=_standard(manifest, declared.hyperparameters, statistics),
         local=local if declared.program.local_count else b"",
     )
+
+
+def _encoded_targets(labels: Array | None, program: Program, manifest: Manifest) -> bytes:
+    """Labels as a task carries them. Raises ConsentError when they are not what is predicted."""
+    if labels is None or labels.dtype.kind not in ("iu" if program.classes else "iuf"):
+        wanted = "classes" if program.classes else "numbers"
+        raise ConsentError(f"Column {manifest.label} holds no {wanted}; check its mapping.")
+    return labels.astype("<i8" if program.classes else "<f4").tobytes()
+
+
+def is_scored(manifest: Manifest) -> bool:
+    """Whether a study predicts numbers, so that its figures are scores and not right answers."""
+    try:
+        return bool(manifest.program) and not read_program(manifest.program).classes
+    except TrainingError:  # nodes follow any study; who takes part refuses this one
+        return False
 
 
 def using_task(
@@ -314,23 +328,23 @@ def using_task(
     """Describe the use of a study's model on rows of its owner.
 
     rows: those with labels that the owner has, to fine-tune the model on. Raises TrainingError when
-    the study has no model, ConsentError when its label holds no classes.
+    the study has no model, ConsentError when its label does not hold what the model predicts.
     """
     if not any(phase.kind in LEARNT for phase in manifest.phases):
         raise TrainingError("This study trains no model: `pnyx study result` shows what it gives.")
     declared = _declared(manifest)
+    rows = rows and _labelled(rows)
     fine_tune = rows is not None and rows.labels is not None and len(rows.features) >= ROWS_MIN
     known = rows if fine_tune and rows is not None else OwnerRows(unseen.features[:0], None)
     labels = np.zeros(0, dtype=np.int64) if known.labels is None else known.labels
-    if labels.dtype.kind not in "iu":
-        raise ConsentError(f"Column {manifest.label} holds no classes; check its mapping.")
+    targets = _encoded_targets(labels, declared.program, manifest)
     return TrainingTask(
         kind="use",
         program=declared.program,
         hyperparameters=declared.hyperparameters,
         model=model,
         features=known.features.astype("<f4").tobytes(),
-        targets=labels.astype("<i8").tobytes(),
+        targets=targets,
         rows=len(known.features),
         seed=seed,
         split_seed=seed,
@@ -340,6 +354,14 @@ def using_task(
         unseen_rows=len(unseen.features),
         fine_tune=fine_tune,
     )
+
+
+def _labelled(rows: OwnerRows) -> OwnerRows:
+    """Without rows whose number to predict is missing: those are what a model is used for."""
+    if rows.labels is None or rows.labels.dtype.kind != "f":
+        return rows
+    known = np.isfinite(rows.labels)
+    return OwnerRows(rows.features[known], rows.labels[known])
 
 
 def _standard(

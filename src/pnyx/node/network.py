@@ -97,7 +97,7 @@ def read_network(path: Path, crypto: Crypto, *, now: float) -> Network:
     except OSError as error:
         raise ConfigError(
             f"The network file {path} cannot be read ({error.strerror}); "
-            "ask your network's authority for it."
+            "check its path and permissions, or ask your network's authority for it."
         ) from error
     if len(content) > NETWORK_FILE_BYTES_MAX:
         raise ConfigError(f"{path} is too large for a network file; ask for it again.")

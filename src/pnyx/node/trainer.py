@@ -29,6 +29,14 @@ class WorkerConfined(Notice, frozen=True):
     confinement: Confinement
 
 
+class TaskFailed(Notice, frozen=True):
+    """A round asked this owner's node for a contribution, and it could make none."""
+
+    study: bytes
+    round_number: int
+    reason: str  # a sentence for the owner
+
+
 class Job(msgspec.Struct, frozen=True):
     """A task, and who is told of its outcome."""
 

@@ -9,8 +9,10 @@ from functools import partial
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from pnyx.errors import PnyxError
+from pnyx.learning.update import numbers_of
 from pnyx.node.control import Predictions, Use
 from pnyx.node.daemon import Daemon
 from pnyx.node.learning import using_task
@@ -18,7 +20,7 @@ from pnyx.node.queries import OwnerRows
 from pnyx.protocol.manifest import Manifest
 from pnyx.protocol.study import StudyState
 from pnyx.query.compile import read_query
-from pnyx.vault import CollectionSummary
+from pnyx.vault import Array, CollectionSummary
 
 
 async def use_model(daemon: Daemon, state: StudyState, request: Use) -> Predictions:
@@ -47,13 +49,35 @@ async def use_model(daemon: Daemon, state: StudyState, request: Use) -> Predicti
         seed=secrets.token_bytes(32),
     )
     outcome = await daemon.run_task(task)
-    classes = np.frombuffer(outcome.vector, "<i8")
+    found = np.frombuffer(outcome.vector, "<i8")
+    if not task.program.classes:
+        return _numbers(category, numbers_of(found), unseen.labels, task.fine_tune)
     return Predictions(
         category=category,
-        classes=tuple(classes.tolist()),
+        classes=tuple(found.tolist()),
         names=_class_names(manifest, held.get(manifest.category)),
-        right=None if unseen.labels is None else int((classes == unseen.labels).sum()),
+        right=None if unseen.labels is None else int((found == unseen.labels).sum()),
         fine_tuned=task.fine_tune,
+    )
+
+
+def _numbers(
+    category: str, numbers: NDArray[np.float32], labels: Array | None, fine_tuned: bool
+) -> Predictions:
+    """What a model of real numbers says, and how far that is from the labels that there are."""
+    difference: float | None = None
+    if labels is not None and labels.dtype.kind in "iuf":
+        differences = np.abs(numbers - labels.astype(np.float64))
+        if np.isfinite(differences).any():
+            difference = float(np.nanmean(differences))
+    return Predictions(
+        category=category,
+        classes=(),
+        names=(),
+        right=None,
+        numbers=tuple(numbers.tolist()),
+        mean_difference=difference,
+        fine_tuned=fine_tuned,
     )
 
 

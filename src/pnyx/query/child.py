@@ -90,7 +90,8 @@ def _guarded(
         # the text of these errors quotes values
         return QueryFailure(
             "The query meets a value that it cannot compute with: divide with /, CAST numbers to "
-            "DOUBLE before they grow, and use TRY_CAST where a CAST may fail."
+            "DOUBLE before they grow, use TRY_CAST where a CAST may fail, and compare a class by "
+            "its number."
         )
     except duckdb.Error as error:
         reason = str(error).partition("\n")[0][:_REASON_MAX]

@@ -18,8 +18,8 @@ def whole(node: exp.Expression) -> int:
     text, is_string = parts(node, "this", "is_string") if isinstance(node, exp.Literal) else ("", 1)
     if is_string or not text.isdecimal() or not text.isascii() or len(text) > WHOLE_DIGITS_MAX:
         raise QueryError(
-            f"{shown(node.name or _kind(node))} must be a whole number of at most "
-            f"{WHOLE_DIGITS_MAX} digits."
+            f"{shown(node.sql() or _kind(node))} must be a whole number of at most "
+            f"{WHOLE_DIGITS_MAX} digits, written out and without a sign."
         )
     return int(text)
 

@@ -144,6 +144,7 @@ class StudyReport(msgspec.Struct, frozen=True, kw_only=True):
     category: str
     columns: tuple[str, ...]
     label: str
+    scored: bool = False  # the models predict numbers: accuracies are average scores
     proposer: str
     phases: tuple[PhaseSummary, ...]
     rounds_planned: int

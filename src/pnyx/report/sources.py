@@ -14,7 +14,7 @@ from pnyx.learning.update import EVALUATE_COUNTS, TRAIN_COUNTS
 from pnyx.node.answers import phase_summary
 from pnyx.node.bundle import Bundle, VerifiedStudy, verify_bundle
 from pnyx.node.control import ColumnSummary, LedgerLine, StudyResult
-from pnyx.node.learning import published_statistics
+from pnyx.node.learning import is_scored, published_statistics
 from pnyx.node.network import Network
 from pnyx.protocol.messages import RecordBody
 from pnyx.protocol.ports import Crypto
@@ -74,6 +74,7 @@ def from_bundle(bundle: Bundle, network: Network, crypto: Crypto, made: Made) ->
         category=manifest.category,
         columns=manifest.columns,
         label=manifest.label,
+        scored=is_scored(manifest),
         proposer=study.proposer.hex(),
         phases=tuple(phase_summary(phase) for phase in manifest.phases),
         rounds_planned=manifest.rounds,

@@ -100,22 +100,33 @@ def in_short(report: StudyReport) -> Iterator[str]:
         f"{counted(report.assessment.committee.corrupt_max, 'corrupt member')}."
     )
     if (models := report.models) is not None:
-        yield (
-            "On rows that no model was trained on, an owner's model trained alone is right "
+        figures = (
             f"{percent(models.alone)} of the time, the model trained together "
             f"{percent(models.shared)}, and that model fine-tuned at home "
-            f"{percent(models.personalised)}. {_verdict(models.personalised - models.alone)}"
+            f"{percent(models.personalised)}."
+        )
+        if report.scored:
+            figures = figures.replace("of the time", "on average", 1)
+        yield (
+            "On rows that no model was trained on, an owner's model trained alone "
+            f"{'scores' if report.scored else 'is right'} {figures} "
+            f"{_verdict(models.personalised - models.alone, measure(report))}"
         )
     yield privacy(report)
     yield " ".join(troubles_short(report))
 
 
-def _verdict(gain: float) -> str:
+def measure(report: StudyReport) -> str:
+    """What the figures of models are."""
+    return "score" if report.scored else "accuracy"
+
+
+def _verdict(gain: float, what: str) -> str:
     points = f"{100 * abs(gain):.1f} points"
     if abs(gain) < 0.0005:
         return "Taking part changed nothing for the average row."
     if gain > 0:
-        return f"Taking part was worth {points} of accuracy."
+        return f"Taking part was worth {points} of {what}."
     return f"Training alone was better, by {points}."
 
 

@@ -5,13 +5,15 @@ import sys
 
 import pytest
 import typer
+from rich.cells import chop_cells
 from typer.testing import CliRunner
 
 from pnyx.cli import app
 from pnyx.cli.common import plain
 from pnyx.cli.consent import _terms
 from pnyx.cli.study import _outcome
-from pnyx.node.control import PhaseSummary, RoundSummary, StudySummary
+from pnyx.errors import ConsentError
+from pnyx.node.control import Decide, PhaseSummary, Predictions, RoundSummary, StudySummary
 
 HEAVY = (
     *("numpy", "torch", "cryptography", "pyarrow", "sqlcipher3", "asyncio", "msgspec", "nacl"),
@@ -41,6 +43,47 @@ def test_every_command_explains_itself_and_gives_an_example(words, command) -> N
     assert f"Example: {words}" in help_text
     for parameter in command.params:
         assert getattr(parameter, "help", None), f"{words} does not explain {parameter.name}"
+
+
+@pytest.mark.parametrize("digits", ["4f19", "4", ""])
+def test_no_study_is_accepted_that_was_not_shown(monkeypatch, tmp_path, digits) -> None:
+    """One that comes while the owner reads, or a moment after the list was asked for."""
+    shown, later = "4f19" + "0" * 60, "4f19" + "1" * 60
+    decided = []
+
+    def call(_layout, request, _kind):
+        if isinstance(request, Decide):
+            decided.append(request.study)
+            return summary(study=request.study)
+        return [] if digits == "4" else [summary(study=shown), summary(study="a" * 64)]
+
+    monkeypatch.setattr("pnyx.node.control.call", call)
+    monkeypatch.setattr("pnyx.cli.consent.check_terminal", lambda *_words: None)
+    run = runner.invoke(app, ["consent", "accept", digits, "--dir", str(tmp_path)], input="y\n")
+    assert later not in decided
+    if digits == "4f19":
+        assert (run.exit_code, decided) == (0, [shown])
+        assert "Do you accept?" in run.stderr
+    else:
+        assert isinstance(run.exception, ConsentError)
+        assert decided == []
+
+
+def test_predicted_numbers_are_summed_up_and_written(monkeypatch, tmp_path) -> None:
+    numbers = (3.0, -1.25, 10.0)
+    found = Predictions(
+        category="c", classes=(), names=(), right=None, numbers=numbers, mean_difference=0.5,
+        fine_tuned=False,
+    )  # fmt: skip
+    monkeypatch.setattr("pnyx.node.control.call", lambda *_asked, **_limits: found)
+    out = tmp_path / "out.csv"
+    shown = runner.invoke(app, ["use", "4f19", "--dir", str(tmp_path), "--out", str(out)])
+    assert "-1.25     3       10" in shown.stdout
+    assert (
+        "3 rows of c, by the model as it was shared; they differ from their labels by 0.5 on"
+        in (shown.stderr)
+    )
+    assert out.read_text().splitlines() == ["row,number", "1,3.0", "2,-1.25", "3,10.0"]
 
 
 def test_secrets_are_no_options() -> None:
@@ -128,6 +171,43 @@ def test_consent_screen_shows_the_query_and_all_that_it_reads() -> None:
     assert "z AS class\ufffd[2J FROM data" in text
     assert "Made of it   sum; class: class" in text
     assert "consent preview 4f4f" in text
+
+
+BLANKS = {
+    "spaces": " ",
+    "wide fillers": "\u3164",
+    "blank letters": "\u2800",
+    "line breaks": "\n",
+    "ideographic spaces": "\u3000",
+}
+
+
+@pytest.mark.parametrize("blank", BLANKS)
+@pytest.mark.parametrize("columns", ["40", "80", "200"])
+def test_texts_of_others_never_stand_where_the_screen_speaks(monkeypatch, blank, columns) -> None:
+    """A terminal breaks long lines, and what follows would look like a line of our own."""
+    monkeypatch.setenv("COLUMNS", columns)
+    for count in range(20, 70):
+        forged = BLANKS[blank] * count + "  Privacy cost epsilon 0.01"
+        asked = summary(
+            title=f"Walks{forged}", purpose=f"Research{forged}", category=f"c{forged}",
+            query=f"SELECT x{forged}", columns=(f"x{forged}",), label=f"z{forged}",
+        )  # fmt: skip
+        lines = [line for line in _terms(asked) if "epsilon" in line or "rivacy" in line]
+        seen = [
+            part
+            for line in lines
+            for part in chop_cells(line, int(columns))  # as the terminal shows them
+        ]
+        own = [part for part in seen if part.startswith("  Privacy cost")]
+        assert len(own) == 1
+        assert "no bound" in own[0] or int(columns) < 80
+        assert not [part for part in seen if part.lstrip().startswith("Privacy cost")
+                    and part not in own and len(part) - len(part.lstrip()) < 15]  # fmt: skip
+
+
+def test_letters_that_look_like_nothing_are_shown() -> None:
+    assert plain("a\u3164\u2800\u1160b c") == "a\ufffd\ufffd\ufffdb c"
 
 
 def test_consent_screen_says_that_a_query_cannot_be_run() -> None:

@@ -5,7 +5,7 @@ import pytest
 from pnyx.cli.log import NoticeLog, node_logger
 from pnyx.node.parcel_sender import ParcelDamaged
 from pnyx.node.queries import QueryConfined
-from pnyx.node.trainer import WorkerConfined
+from pnyx.node.trainer import TaskFailed, WorkerConfined
 from pnyx.protocol.events import (
     AttemptAborted,
     ContributionAcknowledged,
@@ -44,6 +44,7 @@ NOTICES = {
     "query sandbox": QueryConfined(
         Confinement(landlock_version=7, system_calls=False, limits=True)
     ),
+    "no contribution was made": TaskFailed(STUDY, 3, "Training gave NaN\x1b: nothing was sent."),
 }
 DEBUG = {"committee step", "message rejected", "parcel arrives"}
 
@@ -69,7 +70,8 @@ def test_level_decides_what_is_told(capsys) -> None:
     informed = logged(capsys, "info")
     assert not [event for event in DEBUG if event in informed]
     warned = logged(capsys, "warning").splitlines()
-    assert len(warned) == 6
+    assert len(warned) == 7
+    assert 'confinement="reduced: files and network are not barred by Landlock"' in warned[4]
     full = WorkerConfined(Confinement(landlock_version=1, system_calls=True, limits=True))
     NoticeLog(node_logger("warning"))(full)
     assert capsys.readouterr().err == ""

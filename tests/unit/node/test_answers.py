@@ -25,6 +25,7 @@ from pnyx.node.control import (
     Stopping,
     Studies,
 )
+from pnyx.node.trainer import TaskFailed
 from pnyx.primitives import codec
 from pnyx.protocol.events import Event, Notice, RequestRefused, StudyProposed
 from pnyx.protocol.evidence.docket import Conviction
@@ -55,6 +56,7 @@ class FakeDaemon:
         self.transport = SimpleNamespace(port=7400, peers=(b"p",))
         self.confinement = Confinement(landlock_version=0, system_calls=True, limits=True)
         self.vault = Vault.open(directory, b"k" * 32)
+        self.troubles: dict[bytes, TaskFailed] = {}
         self.calls: list[Any] = []
         self._answers = answers
 
@@ -118,7 +120,11 @@ def debit(ask: Asked, round_number: int) -> None:
     )
 
 
-def test_status_counts(ask) -> None:
+def test_status_counts(ask, monkeypatch) -> None:
+    (state,) = ask.daemon.machine.studies.values()
+    assert state.finished
+    assert ask(Status()).studies_asking == 0, "a finished study asks nobody any more"
+    monkeypatch.setattr(state, "finished", False)
     status = ask(Status())
     assert (status.network, status.nodes_enrolled, status.port) == ("testers", 9, 7400)
     assert (status.studies, status.studies_asking, status.contributions_sent) == (1, 1, 0)
@@ -140,6 +146,12 @@ def test_study_is_summarised_with_the_owners_decision(ask) -> None:
     assert (summary.decision, summary.decided_by) == ("accepted", "owner")
 
 
+def test_owners_are_told_why_their_node_contributed_nothing(ask) -> None:
+    assert ask(Result(ask.study.hex())).summary.trouble == ""
+    ask.daemon.troubles[ask.study] = TaskFailed(ask.study, 2, "Training gave NaN.")
+    assert ask(Result(ask.study.hex())).summary.trouble == "round 2: Training gave NaN."
+
+
 @pytest.mark.parametrize(
     ("decision", "expected"), [("accept", True), ("decline", False), ("withdraw", "withdraw")]
 )
@@ -153,6 +165,12 @@ def test_unknown_study_is_named(ask) -> None:
         with pytest.raises(ConsentError, match="Study zz is not known"):
             ask(request)
     assert ask.daemon.calls == []
+
+
+def test_no_digits_name_no_study(ask) -> None:
+    """Not even where there is one study only: an empty variable of a script is a slip."""
+    with pytest.raises(ConsentError, match="Name a study by the first digits"):
+        ask(Decide("", "accept"))
 
 
 def test_ambiguous_digits_are_refused(ask, monkeypatch) -> None:

@@ -12,9 +12,11 @@ from pnyx.config import ConsentPolicy, ConsentRule, NodeSection
 from pnyx.errors import ConsentError, QueryError
 from pnyx.node.daemon import Daemon, study_request
 from pnyx.node.queries import QueryConfined
+from pnyx.node.trainer import TaskFailed
 from pnyx.primitives import codec
 from pnyx.protocol.events import (
     AskConsent,
+    ConsentDeclined,
     ConsentGiven,
     StartTraining,
     TrainingFailed,
@@ -44,6 +46,7 @@ class Driven:
         self.daemon._stopping = asyncio.Event()
         self.daemon._reading = asyncio.Lock()
         self.daemon._query_confinement = None
+        self.daemon.troubles = {}
         self.noticed: list = []
         self.daemon._observer = self.noticed.append
         self.daemon._trainer = SimpleNamespace(submit=self.jobs.append)
@@ -124,6 +127,9 @@ def test_query_that_cannot_be_confined_as_required_fails_the_round_alone(driven,
     (event,) = driven.heard
     assert isinstance(event, TrainingFailed)
     assert "the query was not run" in event.reason
+    notice = driven.noticed[-1]
+    assert notice == TaskFailed(STUDY, 1, event.reason), "its owner is told, and nobody else"
+    assert driven.daemon.troubles == {STUDY: notice}
 
 
 def test_query_is_trained_on(driven):
@@ -182,6 +188,27 @@ def test_study_that_cannot_be_run_is_never_accepted_and_ends_no_node(driven, cha
     )
     with pytest.raises((ConsentError, QueryError)):
         driven.daemon.decide(STUDY, accept=True)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"query": QUERY, "category": "other"},
+        {"query": QUERY.replace("amount / 10", "absent")},
+        {"query": "", "columns": ("amount", "nothing"), "label": "kind"},
+    ],
+)
+def test_no_policy_takes_a_seat_without_data(driven, changes):
+    """The owner is left to decide, and may import first."""
+    driven(AskConsent(STUDY, codec.encode(study(**changes))))
+    assert driven.heard == []
+    assert driven.daemon.vault.consents.get(STUDY) is None
+
+
+def test_a_policy_declines_with_or_without_data(driven):
+    driven.daemon._config.consent = ConsentPolicy(default="decline")
+    driven(AskConsent(STUDY, codec.encode(study(query=QUERY, category="other"))))
+    assert driven.heard.pop() == ConsentDeclined(STUDY)
 
 
 def test_query_that_fails_here_fails_the_round_alone(driven):

@@ -28,6 +28,9 @@ def daemon(tmp_path):
         made.vault = vault
         made.heard = []
         made.deliver = made.heard.append
+        made.noticed = []
+        made._observer = made.noticed.append
+        made.troubles = {}
         yield made
 
 
@@ -60,3 +63,6 @@ def test_a_failed_task_says_why(daemon):
     (failed,) = daemon.heard
     assert isinstance(failed, TrainingFailed)
     assert "It could not be." in repr(failed)
+    (told,) = daemon.noticed
+    assert (told.round_number, told.reason) == (1, "It could not be.")
+    assert daemon.troubles == {STUDY: told}

@@ -18,6 +18,7 @@ from pnyx.node.learning import (
     check_study,
     counted_vector,
     encode_hyperparameters,
+    is_scored,
     phase_for,
     poll_bounds,
     statistics_bounds,
@@ -243,6 +244,13 @@ def test_what_an_owner_keeps_goes_into_its_next_task(vault):
     vault.keep_locals(STUDY, bytes(12), 1.0)
     assert trained(vault, asked, None).local == bytes(12)
     assert trained(vault, study(), None).local == b"", "this program has none"
+
+
+def test_figures_of_numbers_are_scores():
+    assert is_scored(study(program=encode_program(personal())))
+    assert not is_scored(study())
+    assert not is_scored(study(program=b"[1]")), "which is refused before anybody takes part"
+    assert not is_scored(study(program=b""))
 
 
 def test_classes_are_whole_numbers(vault):

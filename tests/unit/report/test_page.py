@@ -275,3 +275,15 @@ def test_control_characters_of_others_are_taken_out() -> None:
     assert not set(text) & set("\x1b\u202e\x00\u2028")
     assert "a\ufffd[2Jb\ufffdc\ufffd" in text
     assert "one two three" in text
+
+
+def test_a_model_of_numbers_is_scored_and_never_right() -> None:
+    shown = Page(render(sample(scored=True, owners=(), whose="none"))).shown()
+    assert "The models predict the number activity, and score from 0 to 100 %" in shown
+    assert "trained alone scores 88.9 % on average, the model trained together 82.9 %" in shown
+    assert "worth 1.4 points of score" in shown
+    assert "score, when each owner trains alone" in shown
+    assert "Above: score of the shared model" in shown
+    assert "ccuracy" not in shown
+    assert "right, when" not in shown
+    assert "is right" not in shown

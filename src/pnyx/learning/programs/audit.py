@@ -37,6 +37,7 @@ MEMORY_BYTES_MAX = 1 << 30
 WORK_MAX = 1 << 36  # operations on numbers for one batch, forwards and backwards
 BATCH_SIZE_MAX = 4096
 TOUCHED_WORK = 8  # of reading or writing a number, backwards too
+TARGETS = 1  # number of the value that holds them
 PARAMETER_BYTES = 24  # the model, its copy, gradient, velocity, and the update in float64
 
 RULES = (neural, pointwise, shaping)  # entering themselves into OPERATIONS
@@ -172,24 +173,39 @@ class _Audit:
         self.sources.append(sources)
 
     def _check_ends(self) -> None:
-        """Loss and score are what they should be, and every parameter has a part in the loss."""
+        """The ends are what they should be, and every parameter has a part in the loss."""
         program = self.program
-        if max(program.loss, program.score) >= len(self.values):
-            raise _refused("its loss or its score is a value that does not exist")
+        ends = [program.loss, program.score]
+        ends += [] if program.prediction is None else [program.prediction]
+        if max(ends) >= len(self.values):
+            raise _refused("its loss, its score or its prediction is a value that does not exist")
         if self.values[program.loss] != TensorType((), "float32", gradient=True):
             raise _refused("its loss is not one float32 number that depends on the parameters")
-        score = self.values[program.score]
-        if (score.shape, score.dtype) != ((BATCH,), "float32"):
-            raise _refused("its score is not one float32 number for each example")
-        reached, waiting = {program.loss}, [program.loss]
-        while waiting:
-            for source in self.sources[waiting.pop()]:
-                if source not in reached and self.values[source].gradient:
-                    reached.add(source)
-                    waiting.append(source)
+        for end, name in zip(ends[1:], ("score", "prediction"), strict=False):
+            if (self.values[end].shape, self.values[end].dtype) != ((BATCH,), "float32"):
+                raise _refused(f"its {name} is not one float32 number for each example")
+        if program.prediction is not None:
+            self._check_prediction(program.prediction)
+        reached = self._sources_of(program.loss, gradients_only=True)
         for number, parameter in enumerate(program.parameters):
             if number + 2 not in reached:
                 raise _refused(f"its parameter {parameter.name} has no part in the loss")
+
+    def _check_prediction(self, prediction: int) -> None:
+        if self.program.classes:
+            raise _refused("it has classes and a prediction, and classes need none")
+        if TARGETS in self._sources_of(prediction, gradients_only=False):
+            raise _refused("its prediction depends on the targets")
+
+    def _sources_of(self, end: int, *, gradients_only: bool) -> set[int]:
+        """The values that one comes from; gradients_only: those that its gradient comes to."""
+        found, waiting = {end}, [end]
+        while waiting:
+            for source in self.sources[waiting.pop()]:
+                if source not in found and (self.values[source].gradient or not gradients_only):
+                    found.add(source)
+                    waiting.append(source)
+        return found
 
 
 def _refused(reason: str) -> TrainingError:

@@ -14,7 +14,7 @@ from torch import Tensor
 from pnyx.errors import TrainingError
 from pnyx.learning.programs.audit import value_numbers
 from pnyx.learning.programs.format import Argument, Elements, Operation, Program
-from pnyx.learning.programs.operations import OPERATIONS, RESULTS
+from pnyx.learning.programs.operations import OPERATIONS, RESULTS, TENSOR_KINDS
 
 aten = torch.ops.aten
 DTYPE_NAMES = {torch.float32: "float32", torch.int64: "int64", torch.bool: "bool"}
@@ -79,7 +79,14 @@ class Builder:
 
     def add(self, name: str, *arguments: Any, shape: Sequence[Size] | None = None,
             dtype: torch.dtype | None = None) -> Value:  # fmt: skip
-        """Append an operation; its result has the shape and type of the one at hand, or those."""
+        """Append an operation; its result has the shape and type of the one at hand, or those.
+
+        Raises Unsupported for a number in the place of a value, which it would be taken for.
+        """
+        for kind, argument in zip(OPERATIONS[name].kinds, arguments, strict=False):
+            parts = argument if kind == "tensors" else [argument]
+            if kind in TENSOR_KINDS and not all(isinstance(p, Value | None) for p in parts):
+                raise Unsupported("takes a number where a program takes an array")
         self.operations.append(Operation(name, tuple(map(_written, arguments))))
         number, self._next = self._next, self._next + 1
         return Value(
@@ -154,12 +161,14 @@ def as_float(builder: Builder, x: Value) -> Value:
 
 
 def pruned(program: Program) -> Program:
-    """Leave out operations that neither loss nor score depends on, and number again."""
+    """Leave out operations that neither loss, score nor prediction depends on, and number again."""
     starts, number = [], 2 + len(program.parameters)
     for operation in program.operations:
         starts.append(number)
         number += RESULTS.get(operation.name, 1)
     needed = {program.loss, program.score}
+    if program.prediction is not None:
+        needed.add(program.prediction)
     kept: list[tuple[Operation, int, int]] = []
     ends = [*starts[1:], number]
     for operation, start, end in zip(program.operations[::-1], starts[::-1], ends[::-1],
@@ -176,6 +185,7 @@ def pruned(program: Program) -> Program:
         operations=tuple(_renumbered(each, renumbered) for each, _, _ in reversed(kept)),
         loss=renumbered[program.loss],
         score=renumbered[program.score],
+        prediction=None if program.prediction is None else renumbered[program.prediction],
     )
 
 

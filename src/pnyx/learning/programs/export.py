@@ -1,16 +1,17 @@
 """From a `torch.nn.Module` to a program: `pnyx.export`, on the author's side.
 
-torch.export traces the module with its loss and its score, once, in training mode, and without
-looking at numbers; the graph that it gives is made functional, and each operation in it is written
-as one or more of ours. What cannot be written is refused, with the line of the author's source
-that asked for it. Then the program is audited as every node will do.
+The module runs once as it is (see `rehearsal`). Then torch traces it (see `tracing`) with its loss
+and its score, once, in training mode, and without looking at numbers; the graph that it gives is
+made functional, and each operation in it is written as one or more of ours. What cannot be written
+is refused, with the line of the author's source that asked for it. Then the program is audited as
+every node will do.
 
 No node imports this module.
 """
 
 import operator
-import warnings
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,15 +19,13 @@ import msgspec
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram
-from torch.export import export as trace
-from torch.export.exported_program import default_decompositions
-from torch.export.graph_signature import InputKind
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind, InputSpec
 from torch.fx import Node
 
 from pnyx.errors import TrainingError
 from pnyx.learning.programs import lowering, lowering_layers
-from pnyx.learning.programs.audit import BATCH_SIZE_MAX, audit
+from pnyx.learning.programs.audit import audit
 from pnyx.learning.programs.builder import (
     LOWERINGS,
     Batch,
@@ -41,22 +40,23 @@ from pnyx.learning.programs.builder import (
 )
 from pnyx.learning.programs.format import (
     ELEMENTS_MAX,
+    NAME_PATTERN,
     PROGRAM_BYTES_MAX,
     Parameter,
     Program,
     encode_program,
 )
-
-Measure = Callable[[Tensor, Tensor], Tensor]  # of output and targets
+from pnyx.learning.programs.rehearsal import Measure, rehearse
+from pnyx.learning.programs.tracing import Study, source_of, trace_study
 
 KNOWN = (lowering, lowering_layers)  # entering themselves into LOWERINGS
 
-_TORCH = str(Path(torch.__file__).parent)
 _DROPPED = (
     aten._assert_tensor_metadata.default,
     aten._assert_async.msg,
     aten._assert_scalar.default,
 )
+_UNINITIALISED = (aten.empty.memory_format, aten.empty_permuted.default)
 _STATISTICS: dict[Any, tuple[int, ...]] = {
     aten._native_batch_norm_legit_functional.default: (3, 4)
 }  # arguments never read
@@ -74,18 +74,6 @@ class Exported(msgspec.Struct, frozen=True):
         stem = Path(path)
         stem.with_name(f"{stem.name}.json").write_bytes(self.program)
         stem.with_name(f"{stem.name}.safetensors").write_bytes(self.weights)
-
-
-class _Study(nn.Module):
-    """What is traced: from features and targets to loss and score."""
-
-    def __init__(self, module: nn.Module, loss: Measure, score: Measure) -> None:
-        super().__init__()
-        self.module, self.loss, self.score = module, loss, score
-
-    def forward(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        output = self.module(inputs)
-        return self.loss(output, targets), self.score(output, targets)
 
 
 def is_right(output: Tensor, targets: Tensor) -> Tensor:
@@ -113,32 +101,40 @@ def export(
     Raises TrainingError, naming the operation and the line that cannot be part of a program.
     """
     inputs, targets = _checked_example(example)
-    if targets.dtype == torch.float32:
-        classes = 0
-        if score is None:
-            raise TrainingError(
-                "Real-numbered targets need a score: say how right a prediction is, from 0 to 1."
-            )
+    real = targets.dtype == torch.float32
+    if real and score is None:
+        raise TrainingError(
+            "Real-numbered targets need a score: say how right a prediction is, from 0 to 1."
+        )
     modes = [(each, each.training) for each in module.modules()]
     try:
-        if classes is None:
-            classes = _output_width(module.eval(), inputs)
         module.train()
-        study = _Study(module, loss, score or is_right)
-        traced = _trace(study, inputs, targets)
+        output = rehearse(module, loss, score or is_right, inputs, targets)
+        predicts = real and _is_one_number(output, len(inputs))
+        study = Study(module, loss, score or is_right, predicts=predicts)
+        traced = trace_study(study, inputs, targets)
     finally:
         for each, training in modes:
             each.training = training
+    if real:
+        classes = 0
+    elif classes is None:
+        classes = _output_width(output)
     return _Writer(traced, study).write(inputs.shape[1], classes, local)
 
 
 def _checked_example(example: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    inputs, targets = example
+    parts = example if isinstance(example, tuple | list) else ()
+    if len(parts) != 2 or not all(isinstance(each, Tensor) for each in parts):
+        raise TrainingError("An example is a pair of tensors: features, and targets.")
+    inputs, targets = parts
     if inputs.dim() != 2 or inputs.dtype != torch.float32 or targets.shape != inputs.shape[:1]:
         raise TrainingError(
             "An example is a pair of float32 features [batch, width] and targets [batch]; "
             "a module reshapes its features itself."
         )
+    if not inputs.numel():
+        raise TrainingError("The example is empty: give a few rows.")
     if targets.dtype not in (torch.int64, torch.float32):
         raise TrainingError(f"Targets are int64 or float32, not {targets.dtype}: convert them.")
     if len(inputs) == 1:  # torch.export takes a batch of one for a constant
@@ -146,57 +142,31 @@ def _checked_example(example: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return inputs, targets
 
 
-def _output_width(module: nn.Module, inputs: Tensor) -> int:
-    with torch.no_grad():
-        output = module(inputs)
+def _output_width(output: object) -> int:
     if not isinstance(output, Tensor) or output.dim() < 2:
         raise TrainingError("The output has no axis of classes: say how many there are.")
     return int(output.shape[1])
 
 
-def _trace(study: _Study, inputs: Tensor, targets: Tensor) -> ExportedProgram:
-    """A functional graph over operations that we know, where torch can express it by them."""
-    batch = Dim("batch", min=2, max=BATCH_SIZE_MAX)
-    table = {
-        key: rule for key, rule in dict(default_decompositions()).items() if key not in LOWERINGS
-    }
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's, about its own changes
-        try:
-            traced = trace(study, (inputs, targets), dynamic_shapes=({0: batch}, {0: batch}))
-            _refuse_nesting(traced)
-            functional: ExportedProgram = traced.run_decompositions(table)
-            return functional
-        except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-            reason = str(error).strip().partition("\n")[0][:300]
-            raise TrainingError(
-                f"The module cannot be traced ({reason}): it may not decide by numbers in its "
-                "data, and takes batches of any size, by x.shape[0] and not len(x)."
-            ) from error
-
-
-def _refuse_nesting(traced: ExportedProgram) -> None:
-    """Refuse graphs within the graph: among them is `torch.no_grad`, which torch would forget."""
-    for node in traced.graph.nodes:
-        if isinstance(node.target, torch._ops.HigherOrderOperator):
-            graphs = [each for each in node.all_input_nodes if each.op == "get_attr"]
-            inner = [traced.graph_module.get_submodule(str(each.target)) for each in graphs]
-            nodes = [each for graph in inner for each in graph.graph.nodes]
-            first = next((each for each in nodes if each.stack_trace), node)
-            raise TrainingError(
-                f"Operation {node.target}, at {_source(first)}, cannot be part of a program; "
-                "in the place of torch.no_grad, use detach()."
-            )
+def _is_one_number(output: object, examples: int) -> bool:
+    """Whether a module gives one number for each example: what it predicts."""
+    return (
+        isinstance(output, Tensor)
+        and output.dtype == torch.float32
+        and output.shape in ((examples,), (examples, 1))
+    )
 
 
 class _Writer:
     """Turns one traced graph into a program."""
 
-    def __init__(self, traced: ExportedProgram, study: _Study) -> None:
+    def __init__(self, traced: ExportedProgram, study: Study) -> None:
         self._graph = traced.graph
         self._signature = traced.graph_signature
         self._state = {**traced.state_dict, **traced.constants}
-        self._trained = dict(study.module.named_parameters())
+        # A parameter may have several names, and is one parameter under all of them.
+        self._trained = dict(study.module.named_parameters(remove_duplicate=False))
+        self._predicts = study.predicts
         self._values: dict[Node, Any] = {}  # Value, Tensor for a constant, or a tuple of them
         self._written: dict[Node, Value] = {}  # constants that became values
         self._parameters: list[tuple[str, Tensor]] = []
@@ -209,15 +179,16 @@ class _Writer:
         for node in self._graph.nodes:
             if node in needed and node.op == "call_function":
                 self._enter(builder, node)
-        loss, score = (self._argument(builder, each) for each in self._ends())
+        loss, score, *prediction = (self._argument(builder, each) for each in self._ends())
         program = pruned(
             Program(
                 width=width,
                 classes=classes,
-                parameters=_described(self._parameters, local),
+                parameters=self._described(local),
                 operations=tuple(builder.operations),
                 loss=loss.number,
                 score=score.number,
+                prediction=prediction[0].number if prediction else None,
             )
         )
         encoded = encode_program(program)
@@ -230,41 +201,73 @@ class _Writer:
         weights = {name: tensor.detach().contiguous() for name, tensor in self._parameters}
         return Exported(encoded, save(weights))
 
-    def _read_placeholders(self) -> None:
+    def _inputs(self) -> Iterator[tuple[Node, InputSpec]]:
         placeholders = [node for node in self._graph.nodes if node.op == "placeholder"]
+        return zip(placeholders, self._signature.input_specs, strict=True)
+
+    def _read_placeholders(self) -> None:
         inputs = 0
-        for node, spec in zip(placeholders, self._signature.input_specs, strict=True):
+        for node, spec in self._inputs():
             fake = node.meta["val"]
             if spec.kind == InputKind.USER_INPUT:
                 self._values[node] = Value(inputs, shape_of(fake), fake.dtype)
                 inputs += 1
             elif spec.kind == InputKind.PARAMETER:
-                name = str(spec.target).removeprefix("module.")
-                tensor = self._trained[name]
-                if not tensor.requires_grad:
-                    raise TrainingError(
-                        f"Parameter {name} is not trained; make it a buffer of at most "
-                        f"{ELEMENTS_MAX} numbers, or train it."
-                    )
-                number = 2 + len(self._parameters)
-                self._values[node] = Value(number, shape_of(fake), fake.dtype)
-                self._parameters.append((name, tensor))
+                self._values[node] = self._parameter(str(spec.target), fake)
             else:
                 self._values[node] = self._state[str(spec.target)]
 
+    def _parameter(self, target: str, fake: Tensor) -> Value:
+        """The value of a parameter, which is one under all of its names."""
+        tensor = self._trained[target.removeprefix("module.")]
+        for number, (_, known) in enumerate(self._parameters, 2):
+            if known is tensor:
+                return Value(number, shape_of(fake), fake.dtype)
+        name = self._names(tensor)[0]
+        if not tensor.requires_grad:
+            raise TrainingError(
+                f"Parameter {name} is not trained; make it a buffer of at most "
+                f"{ELEMENTS_MAX} numbers, or train it."
+            )
+        if not re.fullmatch(NAME_PATTERN, name):
+            raise TrainingError(
+                f"Parameter {name} cannot keep its name in a program: use letters, digits, "
+                "underscores and dots, 100 at most."
+            )
+        self._parameters.append((name, tensor))
+        return Value(1 + len(self._parameters), shape_of(fake), fake.dtype)
+
+    def _names(self, tensor: Tensor) -> list[str]:
+        return [name for name, each in self._trained.items() if each is tensor]
+
     def _ends(self) -> list[Node]:
-        """Loss and score; what else the graph returns are buffers that it would change."""
+        """Loss, score, and what is predicted; else the graph returns buffers that it changes."""
         output = next(node for node in self._graph.nodes if node.op == "output")
-        return list(output.args[0])[-2:]
+        return list(output.args[0])[-3 if self._predicts else -2 :]
 
     def _needed(self) -> set[Node]:
+        """What the ends depend on. Refuses a buffer among them that the module would change."""
         found, waiting = set(self._ends()), self._ends()
         while waiting:
-            for source in waiting.pop().all_input_nodes:
-                if source not in found:
+            node = waiting.pop()
+            unread = {node.args[place] for place in _STATISTICS.get(node.target, ())}
+            for source in node.all_input_nodes:
+                if source not in unread and source not in found:
                     found.add(source)
                     waiting.append(source)
+        self._refuse_changing(found)
         return found
+
+    def _refuse_changing(self, needed: set[Node]) -> None:
+        """Refuse buffers that are read and changed: a program keeps nothing between batches."""
+        changing = set(self._signature.buffers_to_mutate.values())
+        for node, spec in self._inputs():
+            if node in needed and spec.target in changing:
+                raise TrainingError(
+                    f"Buffer {str(spec.target).removeprefix('module.')} changes from batch to "
+                    "batch, and loss or score depend on it: a program keeps nothing between "
+                    "batches."
+                )
 
     def _enter(self, builder: Builder, node: Node) -> None:
         """Write one operation of the graph."""
@@ -279,7 +282,8 @@ class _Writer:
         if target in _DROPPED:
             return
         sources = [self._values.get(each) for each in node.all_input_nodes]
-        if all(isinstance(each, Tensor | int) for each in sources) and is_fixed(result):
+        known = all(isinstance(each, Tensor | int) for each in sources) and is_fixed(result)
+        if known and not _is_undetermined(target):
             arguments = torch.fx.map_arg((node.args, node.kwargs), lambda each: self._values[each])
             compute = cast(Callable[..., Any], target)  # an operation of torch, as every such node
             self._values[node] = compute(*arguments[0], **arguments[1])
@@ -288,11 +292,11 @@ class _Writer:
             self._values[node] = self._lowered(builder, node)
         except Unsupported as reason:
             raise TrainingError(
-                f"Operation {_name(target)}, at {_source(node)}, {reason}."
+                f"Operation {_name(target)}, at {source_of(node)}, {reason}."
             ) from reason
         except (TypeError, AttributeError) as error:
             raise TrainingError(
-                f"Operation {_name(target)}, at {_source(node)}, is used in a way that a program "
+                f"Operation {_name(target)}, at {source_of(node)}, is used in a way that a program "
                 "cannot express."
             ) from error
 
@@ -328,38 +332,39 @@ class _Writer:
             self._written[argument] = builder.constant(value)
         return self._written[argument]
 
+    def _described(self, local: Sequence[str]) -> tuple[Parameter, ...]:
+        """Parameters with the mean and the range of a uniform draw like their present numbers."""
+        unused = set(local)
+        found = []
+        for name, tensor in self._parameters:
+            names = self._names(tensor)
+            marks = {mark for mark in local if any(_is_within(each, mark) for each in names)}
+            unused -= marks
+            numbers = tensor.detach().double()
+            found.append(
+                Parameter(
+                    name=name,
+                    shape=tuple(tensor.shape),
+                    centre=round(float(numbers.mean()), 6),
+                    spread=round(_THIRD_ROOT * float(numbers.std(correction=0)), 6),
+                    local=bool(marks),
+                )
+            )
+        if unused:
+            raise TrainingError(
+                f"No parameter is called {min(unused)}, nor begins with it and a dot."
+            )
+        return tuple(found)
+
+
+def _is_undetermined(target: Any) -> bool:
+    """Whether an operation gives other numbers each time, which must not become constants."""
+    return target in _UNINITIALISED or torch.Tag.nondeterministic_seeded in target.tags
+
+
+def _is_within(name: str, mark: str) -> bool:
+    return name == mark or name.startswith(f"{mark}.")
+
 
 def _name(target: Any) -> str:
     return str(target).removeprefix("aten.").removesuffix(".default")
-
-
-def _source(node: Node) -> str:
-    """The innermost line outside torch that led to an operation."""
-    frames = [line for line in (node.stack_trace or "").splitlines() if line.startswith("  File")]
-    own = [line for line in frames if _TORCH not in line] or frames
-    if not own:
-        return "an unknown line"
-    _, file, rest = own[-1].split('"', 2)
-    return f"{file}, line {rest.split('line ')[1].split(',')[0]}"
-
-
-def _described(parameters: list[tuple[str, Tensor]], local: Sequence[str]) -> tuple[Parameter, ...]:
-    """Parameters with the mean and the range of a uniform draw like their present numbers."""
-    unused = set(local)
-    found = []
-    for name, tensor in parameters:
-        marks = {mark for mark in local if name == mark or name.startswith(f"{mark}.")}
-        unused -= marks
-        numbers = tensor.detach().double()
-        found.append(
-            Parameter(
-                name=name,
-                shape=tuple(tensor.shape),
-                centre=round(float(numbers.mean()), 6),
-                spread=round(_THIRD_ROOT * float(numbers.std(correction=0)), 6),
-                local=bool(marks),
-            )
-        )
-    if unused:
-        raise TrainingError(f"No parameter is called {min(unused)}, nor begins with it and a dot.")
-    return tuple(found)

@@ -36,7 +36,8 @@ RANK_MAX = 8
 WIDTH_MAX = 4096  # features of one example, and classes
 SPREAD_MAX = 1e3
 
-Name = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.]{1,100}\Z")]
+NAME_PATTERN = r"\A[A-Za-z0-9_.]{1,100}\Z"
+Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
 Integer = Annotated[int, Meta(ge=-(2**53), le=2**53)]
 Infinity = Literal["inf", "-inf"]
 Word = Annotated[str, Meta(max_length=24)]
@@ -80,12 +81,16 @@ class Operation(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
     arguments: Annotated[tuple[Argument, ...], Meta(max_length=ARGUMENTS_MAX)]
 
 
-class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Program(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
+):
     """What is trained. Only `audit` tells whether it can be run; until then it is mere data.
 
     width: features of one example. classes: targets lie in 0…classes−1; 0 when they are real
     numbers. loss: number of a scalar value, which training makes small. score: number of a value
-    [batch] that tells how right each prediction is, between 0 and 1.
+    [batch] that tells how right each prediction is, between 0 and 1. prediction: of a value [batch]
+    that predicts real-numbered targets, where there is one number for each example; it is for
+    owners who use the model, and depends on no target.
     """
 
     width: Annotated[int, Meta(ge=1, le=WIDTH_MAX)]
@@ -94,6 +99,7 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     operations: Annotated[tuple[Operation, ...], Meta(min_length=1, max_length=OPERATIONS_MAX)]
     loss: ValueNumber
     score: ValueNumber
+    prediction: ValueNumber | None = None
 
     @property
     def shared_count(self) -> int:

@@ -1,8 +1,8 @@
 """Runs an audited program under autograd.
 
-A program becomes two flat lists of steps, one that leads to its loss and one to its score: each
-step is a function and the numbers of the values that it takes. So one pass costs little more than
-the functions themselves.
+A program becomes flat lists of steps, one that leads to its loss, one to its score, and one to its
+prediction if it has one: each step is a function and the numbers of the values that it takes. So
+one pass costs little more than the functions themselves.
 
 **Batch normalisation.** Training normalises by the batch. Evaluations normalise by statistics of
 the owner's own training rows under the present parameters, which `measure` collects: there are no
@@ -33,8 +33,12 @@ class Interpreter:
         self._first = 2 + len(program.parameters)
         self._ends = (program.loss, program.score)
         steps, self._size = self._bind(program)
-        self._to_loss = _leading_to(program.loss, steps)
-        self._to_score = _leading_to(program.score, steps)
+        self._predicted = program.prediction
+        self._to_loss = _leading_to({program.loss}, steps)
+        self._to_score = _leading_to({program.score}, steps)
+        predicted = set() if program.prediction is None else {program.prediction}
+        self._to_prediction = _leading_to(predicted, steps)
+        self._to_measure = _leading_to({program.score, *predicted}, steps)
         self._measures = any(each.name == "batch_norm" for each in program.operations)
 
     def _bind(self, program: Program) -> tuple[list[Step], int]:
@@ -69,16 +73,24 @@ class Interpreter:
             score = self._run(self._to_score, self._ends[1], parameters, inputs, targets)
             return torch.nan_to_num(score, nan=0.0).clamp(0.0, 1.0)
 
+    def predict(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
+        """The prediction for a batch: [batch]. Of a program that has one only."""
+        assert self._predicted is not None
+        self._mode.training = False
+        with torch.no_grad():
+            targets = torch.zeros(len(inputs))  # an audited program does not read them here
+            return self._run(self._to_prediction, self._predicted, parameters, inputs, targets)
+
     def measure(
         self, parameters: Sequence[Tensor], batches: Sequence[tuple[Tensor, Tensor]]
     ) -> None:
-        """Collect afresh the statistics by which the scores that follow normalise."""
+        """Collect afresh the statistics by which scores and predictions will normalise."""
         if not self._measures:
             return
         self._mode.training, self._mode.measuring, self._mode.measured = False, True, {}
         with torch.no_grad():
             for inputs, targets in batches:
-                self._run(self._to_score, self._ends[1], parameters, inputs, targets)
+                self._run(self._to_measure, self._ends[1], parameters, inputs, targets)
         self._mode.measuring = False
 
     def _run(
@@ -114,9 +126,9 @@ def _operands(kinds: Sequence[Kind], operation: Operation, empty: int) -> tuple[
     return tuple(found)
 
 
-def _leading_to(end: int, steps: list[Step]) -> list[Step]:
-    """The steps that a value depends on, in order."""
-    needed, kept = {end}, []
+def _leading_to(ends: set[int], steps: list[Step]) -> list[Step]:
+    """The steps that some values depend on, in order."""
+    needed, kept = set(ends), []
     for step in reversed(steps):
         _, operands, results = step
         if not needed.isdisjoint(results):

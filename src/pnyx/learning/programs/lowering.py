@@ -9,6 +9,7 @@ Everything is written for exported graphs that were made functional, with the sh
 known, where sizes are integers or multiples of the batch.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,9 @@ import torch
 
 from pnyx.learning.programs.builder import (
     LOWERINGS,
+    Batch,
     Builder,
+    Size,
     Unsupported,
     Value,
     as_float,
@@ -129,6 +132,65 @@ def _split(builder: Builder, x: Value, size: int, axis: int = 0) -> Any:
     return _split_with_sizes(builder, x, sizes, axis)
 
 
+@lower(aten.slice_scatter.default)
+def _slice_scatter(builder: Builder, x: Value, part: Value, axis: int = 0, start: int | None = None,
+                   end: int | None = None, step: int = 1) -> Value:  # fmt: skip
+    """A copy of x with a slice replaced: what stands before, the part, what stands behind."""
+    size = x.shape[axis]
+    if part.shape == x.shape:
+        return part
+    if not isinstance(size, int) or step != 1:
+        raise Unsupported("replaces a part of the batch, or not one stretch of numbers")
+    first, last, _ = slice(start, end).indices(size)
+    ends = [(0, first), (last, size)]
+    before, behind = (
+        [builder.add("slice", x, axis, *each, 1, shape=_resized(x, axis, each[1] - each[0]))]
+        if each[0] < each[1]
+        else []
+        for each in ends
+    )
+    return builder.add("cat", [*before, part, *behind], axis)
+
+
+@lower(aten.select_scatter.default)
+def _select_scatter(builder: Builder, x: Value, part: Value, axis: int, index: int) -> Value:
+    """A copy of x with one place along an axis replaced."""
+    size = x.shape[axis]
+    if not isinstance(size, int):
+        raise Unsupported("replaces a part of the batch")
+    shape = _resized(x, axis, 1)
+    wide = builder.add("reshape", part, shape, shape=shape)
+    return _slice_scatter(builder, x, wide, axis, index % size, index % size + 1)
+
+
+def _resized(x: Value, axis: int, size: int) -> list[Size]:
+    shape = list(x.shape)
+    shape[axis] = size
+    return shape
+
+
+@lower(aten.copy.default)
+def _copy(builder: Builder, _old: Value, new: Value, *_blocking: Any) -> Value:
+    if new.dtype != builder.result_dtype:
+        new = builder.add("cast", new, builder.result_dtype, shape=new.shape)
+    return _expand(builder, new, None)
+
+
+@lower(aten.repeat.default)
+def _repeat(builder: Builder, x: Value, times: Sequence[Size]) -> Value:
+    """x several times along each axis: an axis of its own for that, which is then merged."""
+    shape: list[Size] = [*[1] * (len(times) - len(x.shape)), *x.shape]
+    if any(
+        isinstance(size, Batch) and count != 1 for size, count in zip(shape, times, strict=True)
+    ):
+        raise Unsupported("repeats the batch")
+    apart: list[Size] = [each for size in shape for each in (1, size)]
+    wide = [each for size, count in zip(shape, times, strict=True) for each in (count, size)]
+    x = builder.add("reshape", x, apart, shape=apart)
+    x = builder.add("expand", x, wide, shape=wide)
+    return builder.add("reshape", x, builder.result_shape)
+
+
 @lower(aten.cat.default)
 def _cat(builder: Builder, parts: Sequence[Value], axis: int = 0) -> Value:
     return builder.add("cat", list(parts), axis)
@@ -182,7 +244,8 @@ def _full(builder: Builder, _like: Any, value: float, **_memory: Any) -> Value:
                        builder.result_dtype)  # fmt: skip
 
 
-@lower(aten.zeros.default, aten.zeros_like.default, aten.new_zeros.default)
+@lower(aten.zeros.default, aten.zeros_like.default, aten.new_zeros.default,
+       aten.empty.memory_format, aten.empty_permuted.default)  # fmt: skip
 def _zeros(builder: Builder, *_like: Any, **_memory: Any) -> Value:
     return _full(builder, None, 0)
 
@@ -202,7 +265,11 @@ def _add(builder: Builder, x: Value, y: Value | float, *, alpha: float = 1) -> V
 
 
 @lower(aten.sub.Tensor, aten.sub.Scalar)
-def _sub(builder: Builder, x: Value, y: Value | float, *, alpha: float = 1) -> Value:
+def _sub(builder: Builder, x: Value | float, y: Value | float, *, alpha: float = 1) -> Value:
+    if not isinstance(x, Value):
+        if not isinstance(y, Value) or alpha != 1:
+            raise Unsupported("subtracts from a number")
+        return _rsub(builder, y, x)
     if isinstance(y, Value) and alpha == 1:
         return builder.add("sub.Tensor", x, y)
     return _add(builder, x, y, alpha=-alpha)
@@ -238,11 +305,56 @@ def _addmm(builder: Builder, bias: Value, x: Value, y: Value, *, beta: float = 1
     return builder.add("add.Tensor", builder.add("matmul", x, y), bias)
 
 
+@lower(aten.exp2.default)
+def _exp2(builder: Builder, x: Value) -> Value:
+    return _power_of(builder, 2.0, x)
+
+
+@lower(aten.log2.default)
+def _log2(builder: Builder, x: Value) -> Value:
+    return builder.add("div.Scalar", builder.add("log", as_float(builder, x)), math.log(2.0))
+
+
+@lower(aten.cosh.default)
+def _cosh(builder: Builder, x: Value) -> Value:
+    powers = builder.add("exp", x), builder.add("exp", builder.add("neg", x))
+    return builder.add("mul.Scalar", builder.add("add.Tensor", *powers), 0.5)
+
+
+@lower(aten.sign.default)
+def _sign(builder: Builder, x: Value) -> Value:
+    above = builder.add("gt.Scalar", x, 0, dtype=torch.bool)
+    below = builder.add("lt.Scalar", x, 0, dtype=torch.bool)
+    parts = [builder.add("cast", each, x.dtype) for each in (above, below)]
+    return builder.add("sub.Tensor", *parts)
+
+
+@lower(aten.isnan.default)
+def _isnan(builder: Builder, x: Value) -> Value:
+    return builder.add("ne.Tensor", x, x)
+
+
+@lower(aten.pow.Scalar)
+def _power_of(builder: Builder, base: float, x: Value) -> Value:
+    if base <= 0:
+        raise Unsupported("takes powers of a number that is not positive")
+    return builder.add("exp", builder.add("mul.Scalar", as_float(builder, x), math.log(base)))
+
+
 @lower(aten.clamp.default)
 def _clamp(
     builder: Builder, x: Value, low: float | None = None, high: float | None = None
 ) -> Value:
     return builder.add("clamp", x, low, high)
+
+
+@lower(aten.clamp.Tensor)
+def _clamp_by(
+    builder: Builder, x: Value, low: Value | None = None, high: Value | None = None
+) -> Value:
+    if low is not None:
+        x = builder.add("maximum", x, low)
+    return x if high is None else builder.add("minimum", x, high)
 
 
 @lower(aten.clamp_min.default)
@@ -268,9 +380,10 @@ def _gelu(builder: Builder, x: Value, *, approximate: str = "none") -> Value:
 @lower(aten.elu.default)
 def _elu(builder: Builder, x: Value, alpha: float = 1, scale: float = 1,
          input_scale: float = 1) -> Value:  # fmt: skip
-    if (scale, input_scale) != (1, 1):
-        raise Unsupported("scales an exponential unit")
-    return builder.add("elu", x, alpha)
+    if input_scale != 1:
+        raise Unsupported("scales what goes into an exponential unit")
+    unit = builder.add("elu", x, alpha)
+    return unit if scale == 1 else builder.add("mul.Scalar", unit, scale)
 
 
 @lower(aten.leaky_relu.default)

@@ -144,19 +144,20 @@ def _repeated(setting: int | Sequence[int], rank: int) -> tuple[int, ...]:
     return listed * rank if len(listed) == 1 else listed
 
 
-def _padding(padding: Any, weight: Value, dilation: Sequence[int]) -> tuple[int, ...]:
-    """Padding in numbers, where torch also takes a word."""
+def _padding(padding: Any, weight: Value, dilation: Sequence[int]) -> list[tuple[int, int]]:
+    """How many zeros on both sides of each axis, where torch also takes a word."""
     rank = len(dilation)
     if padding == "valid":
-        return (0,) * rank
+        return [(0, 0)] * rank
     if padding != "same":
-        return _repeated(padding, rank)
+        return [(each, each) for each in _repeated(padding, rank)]
     added = []
     for size, step in zip(weight.shape[-rank:], dilation, strict=True):
-        if not isinstance(size, int) or step * (size - 1) % 2:
-            raise Unsupported("pads unevenly; use a window of odd size")
-        added.append(step * (size - 1) // 2)
-    return tuple(added)
+        if isinstance(size, Batch):
+            raise Unsupported("has a window of the size of the batch")
+        total = step * (size - 1)
+        added.append((total // 2, total - total // 2))
+    return added
 
 
 @lower(aten.conv1d.default, aten.conv2d.default, aten.conv1d.padding, aten.conv2d.padding)
@@ -165,8 +166,19 @@ def _conv(builder: Builder, x: Value, weight: Value, bias: Value | None = None, 
     rank = len(weight.shape) - 2
     steps = _repeated(dilation, rank)
     around = _padding(padding, weight, steps)
-    return builder.add(f"conv{rank}d", x, weight, bias, _repeated(stride, rank), around, steps,
-                       groups)  # fmt: skip
+    more = [behind - before for before, behind in around]
+    if any(more):  # a window of even size: one zero more behind
+        zeros = [each for behind in reversed(more) for each in (0, behind)]
+        shape = [*x.shape[:2], *map(_longer, x.shape[2:], more)]
+        x = builder.add("pad", x, zeros, 0.0, shape=shape)
+    return builder.add(f"conv{rank}d", x, weight, bias, _repeated(stride, rank),
+                       [before for before, _ in around], steps, groups)  # fmt: skip
+
+
+def _longer(size: Size, more: int) -> Size:
+    if isinstance(size, Batch):
+        raise Unsupported("slides along the batch")
+    return size + more
 
 
 @lower(aten.convolution.default)
@@ -229,6 +241,15 @@ def _group_norm(builder: Builder, x: Value, groups: int, weight: Value | None = 
     return builder.add("group_norm", x, groups, weight, bias, epsilon)
 
 
+@lower(aten.instance_norm.default)
+def _instance_norm(builder: Builder, x: Value, weight: Value | None, bias: Value | None,
+                   mean: Any, _variance: Any, own: bool, _momentum: float, epsilon: float,
+                   *_fast: Any) -> Value:  # fmt: skip
+    if not own or mean is not None:
+        raise Unsupported("normalises by statistics from elsewhere")
+    return builder.add("group_norm", x, x.shape[1], weight, bias, epsilon)
+
+
 @lower(aten._native_batch_norm_legit_functional.default)
 def _batch_norm(builder: Builder, x: Value, weight: Value | None, bias: Value | None, _mean: Any,
                 _variance: Any, training: bool, _momentum: float,
@@ -250,6 +271,19 @@ def _dropout(builder: Builder, x: Value, probability: float, _training: Any = Tr
     return builder.add("dropout", x, probability), None
 
 
+@lower(aten.bernoulli.p)
+def _bernoulli(builder: Builder, x: Value, probability: float, **_memory: Any) -> Value:
+    """Ones with a probability, else zeros; where nothing is dropped, the probability.
+
+    torch writes the dropping of whole channels with it.
+    """
+    if not 0 < probability <= 1:
+        raise Unsupported("draws with a probability outside 0 to 1")
+    ones = builder.add("full", x.shape, 1.0, torch.float32)
+    kept = builder.add("dropout", ones, 1 - probability)
+    return builder.add("mul.Scalar", kept, probability)
+
+
 @lower(aten.embedding.default)
 def _embedding(builder: Builder, weight: Value, index: Value, padding: int = -1,
                *_gradient: Any) -> Value:  # fmt: skip
@@ -260,16 +294,25 @@ def _embedding(builder: Builder, weight: Value, index: Value, padding: int = -1,
 def _recurrent(builder: Builder, x: Value, start: Any, parameters: Sequence[Value], biases: bool,
                layers: int, dropped: float, _training: bool, both_ways: bool,
                batch_first: bool) -> tuple[Value, ...]:  # fmt: skip
-    if not biases:
-        raise Unsupported("has no biases")
     if dropped:
         raise Unsupported("drops out between layers; stack layers with Dropout between them")
     name, starts = ("gru", [start]) if isinstance(start, Value) else ("lstm", start)
     if parameters[0].shape[0] != {"gru": 3, "lstm": 4}[name] * starts[0].shape[2]:
         raise Unsupported("projects its states")
+    if not biases:  # torch lists two weights for each layer and direction, and we two biases too
+        parameters = [
+            each
+            for place in range(0, len(parameters), 2)
+            for each in (*parameters[place : place + 2], *_no_biases(builder, parameters[place]))
+        ]
     return builder.add_several(
         name, x, *starts, parameters, layers, both_ways, batch_first, others=starts[0].shape
     )
+
+
+def _no_biases(builder: Builder, weight: Value) -> list[Value]:
+    shape = weight.shape[:1]
+    return [builder.add("full", shape, 0.0, torch.float32, shape=shape) for _ in range(2)]
 
 
 @lower(aten.scaled_dot_product_attention.default)

@@ -37,7 +37,9 @@ class MemoryNetwork:
             while (host, port) in self._listeners:
                 port += 1
         if (host, port) in self._listeners:
-            raise TransportError(f"Port {port} is in use; choose another with --port.")
+            raise TransportError(
+                f"Port {port} is in use; end what uses it, or set another listen.port in pnyx.toml."
+            )
         self._listeners[host, port] = transport
         return port
 

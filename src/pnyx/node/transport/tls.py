@@ -326,7 +326,10 @@ def _os_reason(error: OSError) -> str:
 
 def _why_not_listening(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"Port {port} is in use; choose another with --port."
+        return f"Port {port} is in use; end what uses it, or set another listen.port in pnyx.toml."
     if error.errno in (errno.EACCES, errno.EPERM):
-        return f"Port {port} needs special rights; choose one above 1023 with --port."
-    return f"Cannot listen on {host}:{port} ({_os_reason(error)}); choose another address."
+        return f"Port {port} needs special rights; set a listen.port above 1023 in pnyx.toml."
+    return (
+        f"Cannot listen on {host}:{port} ({_os_reason(error)}); "
+        "set another listen.host in pnyx.toml."
+    )

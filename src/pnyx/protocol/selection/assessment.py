@@ -157,10 +157,7 @@ def explain(assessment: Assessment) -> list[str]:
         "never everyone, so that the draw decides.",
         f"Up to {c.corrupt_max} corrupt members learn nothing of anyone's contribution; "
         + _who_reads(c),
-        f"With {_nodes(a.corrupted)} of the network corrupted, some committee of a study of "
-        f"{a.rounds} rounds holds more than {c.corrupt_max} of them with probability "
-        f"{in_words(a.exposure_probability)}; the aim is {in_words(a.alpha)}.",
-        _verdict(a),
+        *explain_exposure(a),
         f"{c.quorum} signatures certify a decision; it would take {c.two_sets_min} corrupt members "
         "to have two different ones certified (probability over the study: "
         f"{in_words(a.two_sets_probability)}).",
@@ -171,6 +168,17 @@ def explain(assessment: Assessment) -> list[str]:
         f"Region selection, for networks without a census, would ask {a.region.signers} nodes of a "
         f"region of {a.region.expected_nodes:.1f} nodes to sign "
         + ("(bound for the whole network)." if a.regions_network_wide else "(bound per region)."),
+    ]
+
+
+def explain_exposure(assessment: Assessment) -> list[str]:
+    """Say how likely a committee is that could read contributions, and whether the aim is met."""
+    a, c = assessment, assessment.committee
+    return [
+        f"With {_nodes(a.corrupted)} of the network corrupted, some committee of a study of "
+        f"{a.rounds} rounds holds more than {c.corrupt_max} of them with probability "
+        f"{in_words(a.exposure_probability)}; the aim is {in_words(a.alpha)}.",
+        _verdict(a),
     ]
 
 

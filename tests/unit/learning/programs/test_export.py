@@ -13,6 +13,7 @@ from torch import nn
 import pnyx
 from pnyx.errors import TrainingError
 from pnyx.learning.programs import Operation, read_program
+from pnyx.learning.programs.builder import Builder, Unsupported, Value
 from pnyx.learning.programs.export import export, is_right
 from pnyx.learning.programs.interpreter import Interpreter
 
@@ -76,13 +77,31 @@ class Line(nn.Module):
 
 def forgets(x):
     with torch.no_grad():
-        return x * 2 + x
+        y = x * 2
+    return x + y
+
+
+def of_a_loss(output, targets):
+    return torch.lgamma(output).mean()
+
+
+def test_the_line_of_a_loss_is_found_and_torch_writes_nothing(capfd):
+    example = (torch.randn(6, 4), torch.arange(6) % 3)
+    line = of_a_loss.__code__.co_firstlineno + 1
+    with pytest.raises(TrainingError, match=rf"lgamma, at \S+test_export.py, line {line}, cannot"):
+        export(nn.Linear(4, 3), of_a_loss, example)
+    capfd.readouterr()
+    with pytest.raises(TrainingError, match="decide by numbers"):
+        export(Line(lambda x: x if x.sum() > 0 else -x), nn.functional.cross_entropy, example)
+    assert capfd.readouterr() == ("", "")
 
 
 REFUSED = {
     "sort": (lambda x: x.sort(dim=1).values, "Operation sort"),
     "gamma function": (torch.lgamma, "Operation lgamma"),
     "random numbers": (lambda x: x + torch.rand_like(x), "Operation rand"),
+    "a random constant": (lambda x: x + torch.randn(3), "Operation randn"),
+    "a power of 0": (lambda x: 0.0**x, "not positive"),
     "double precision": (lambda x: x.double().float(), "makes numbers of type torch.float64"),
     "part of the batch": (lambda x: x[:2].mean() + x, "takes a part of the batch"),
     "number of rows": (lambda x: x * x.shape[0], "take a mean instead"),
@@ -97,7 +116,10 @@ def test_what_cannot_be_written_is_refused_with_its_line(name):
     example = (torch.randn(6, 4), torch.arange(6) % 3)
     with pytest.raises(TrainingError) as caught:
         export(Line(function), nn.functional.cross_entropy, example)
-    line = Line.forward.__code__.co_firstlineno + 1
+    code = getattr(function, "__code__", Line.forward.__code__)  # torch.lgamma is no line of ours
+    line = code.co_firstlineno + (code.co_name != "<lambda>")
+    if name == "no gradient":
+        line += 1
     assert reason in str(caught.value)
     assert f"test_export.py, line {line}" in str(caught.value)
 
@@ -124,6 +146,8 @@ def test_mistakes_in_calling_are_named():
         "float32 features": (rows.double(), classes),
         "features \\[batch, width\\]": (rows[0], classes),
         "int64 or float32, not torch.int32": (rows, classes.int()),
+        "pair of tensors": (rows.numpy(), classes),
+        "example is empty": (rows[:0], classes[:0]),
     }
     for expected, example in calls.items():
         with pytest.raises(TrainingError, match=expected):
@@ -135,6 +159,96 @@ def test_mistakes_in_calling_are_named():
     module.bias.requires_grad_(False)
     with pytest.raises(TrainingError, match="Parameter bias is not trained"):
         export(module, entropy, (rows, classes))
+
+
+class Doubled(nn.Module):
+    """One weight under two names, which torch traces as two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other, self.out = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 3)
+        self.other.weight = self.one.weight
+
+    def forward(self, x):
+        return self.out(self.other(self.one(x)))
+
+
+def test_a_weight_with_two_names_is_one_parameter():
+    example = (torch.randn(6, 4), torch.arange(6) % 3)
+    program = read_program(
+        export(Doubled(), nn.functional.cross_entropy, example, local=["other"]).program
+    )
+    assert [each.name for each in program.parameters if each.local] == ["one.weight", "other.bias"]
+    assert program.shared_count + program.local_count == 16 + 4 + 4 + 15
+
+
+def test_a_name_that_no_program_can_hold_is_refused():
+    module = nn.ModuleDict({"first-half": nn.Linear(4, 3)})
+    module.forward = lambda x: module["first-half"](x)
+    example = (torch.randn(6, 4), torch.arange(6) % 3)
+    with pytest.raises(TrainingError, match=r"Parameter first-half\.weight cannot keep its name"):
+        export(module, nn.functional.cross_entropy, example)
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+def test_windows_of_even_size_are_padded_as_torch_does():
+    module = nn.Sequential(
+        nn.Unflatten(1, (1, 3, 4)), nn.Conv2d(1, 2, (2, 4), padding="same"), nn.Flatten(),
+        nn.Linear(24, 3),
+    )  # fmt: skip
+    inputs, targets = torch.randn(6, 12), torch.arange(6) % 3
+    exported = export(module, nn.functional.cross_entropy, (inputs, targets))
+    program = read_program(exported.program)
+    parameters = [load(exported.weights)[each.name] for each in program.parameters]
+    found = Interpreter(program, bytes(32)).loss(parameters, inputs, targets)
+    torch.testing.assert_close(found, nn.functional.cross_entropy(module(inputs), targets).detach())
+
+
+def test_a_number_is_never_taken_for_a_value():
+    """`logit` begins with 1 - x, and 1 is the number of the targets among the values."""
+
+    def loss(output, targets):
+        return (output[:, 0].sigmoid().logit() - targets).square().mean()
+
+    inputs, targets = torch.randn(6, 4), torch.randn(6)
+    module = nn.Linear(4, 1)
+    exported = export(module, loss, (inputs, targets), score=lambda o, t: o[:, 0].sigmoid())
+    program = read_program(exported.program)
+    parameters = [load(exported.weights)[each.name] for each in program.parameters]
+    found = Interpreter(program, bytes(32)).loss(parameters, inputs, targets)
+    torch.testing.assert_close(found, loss(module(inputs), targets).detach())
+    builder = Builder(2)
+    builder.result_shape = (3,)
+    with pytest.raises(Unsupported, match="a number where a program takes an array"):
+        builder.add("sub.Tensor", 1, Value(0, (3,), torch.float32))
+    with pytest.raises(Unsupported, match="a number where a program takes an array"):
+        builder.add("cat", [Value(0, (3,), torch.float32), 1], 0)
+
+
+def test_a_model_of_one_real_number_says_what_it_predicts():
+    inputs, targets = torch.randn(6, 4), torch.randn(6)
+
+    def near(output, targets):
+        return (1 - (output.flatten() - targets).abs()).clamp(0, 1)
+
+    def loss(output, targets):
+        return nn.functional.mse_loss(output.flatten(), targets)
+
+    module = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, 1))
+    exported = export(module, loss, (inputs, targets), score=near)
+    program = read_program(exported.program)
+    parameters = [load(exported.weights)[each.name] for each in program.parameters]
+    interpreter = Interpreter(program, bytes(32))
+    interpreter.measure(parameters, [(inputs, targets)])
+    torch.testing.assert_close(
+        interpreter.predict(parameters, inputs), module(inputs).flatten().detach()
+    )
+    wide = export(
+        nn.Linear(4, 2), lambda o, t: loss(o[:, 0], t), (inputs, targets),
+        score=lambda o, t: near(o[:, 0], t),
+    )  # fmt: skip
+    assert read_program(wide.program).prediction is None
+    assert b"prediction" not in wide.program
 
 
 def test_local_parameters_are_marked_by_name_or_by_submodule():
