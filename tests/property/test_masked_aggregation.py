@@ -8,7 +8,7 @@ from tests.support.masked import in_ring
 
 from pnyx.errors import DecodingError
 from pnyx.primitives.sharing import safe_radius
-from pnyx.protocol.aggregation.masked import chunks
+from pnyx.protocol.aggregation.masked import segments
 from pnyx.protocol.aggregation.masked.checked_sum import HashOfVector, SumCheck
 from pnyx.protocol.aggregation.masked.keys import (
     decode_keys,
@@ -50,19 +50,19 @@ def test_the_masked_sum_is_the_plain_sum(case):
     contributions, claimed = [], {}
     for who, (key, vector) in enumerate(zip(keys, vectors, strict=True)):
         residues = masked.mask(parameters, key, vector)
-        packed = [chunks.pack_chunk(parameters, at, each) for at, each in enumerate(residues)]
-        leaves = [chunks.chunk_hash(parameters, at, data) for at, data in enumerate(packed)]
-        reader = chunks.ChunkReader(parameters, chunks.vector_root(leaves), leaves)
+        packed = [segments.pack_segment(parameters, at, each) for at, each in enumerate(residues)]
+        leaves = [segments.segment_hash(parameters, at, data) for at, data in enumerate(packed)]
+        reader = segments.ChunkReader(parameters, segments.vector_root(leaves), leaves)
         contributions.append([reader.read(at, data) for at, data in enumerate(packed)])
         gathered = HashOfVector(parameters, masked.CONTEXT)
         for at, each in enumerate(contributions[-1]):
-            gathered.add_chunk(at, each)
+            gathered.add_segment(at, each)
         claimed[who] = gathered.value
     sums = masked.add(parameters, contributions)
     check = SumCheck(parameters, masked.CONTEXT, claimed)
     for at, each in enumerate(sums):
-        data = chunks.pack_sum(parameters, at, each)
-        check.add_chunk(at, chunks.unpack_sum(parameters, at, data, len(vectors)))
+        data = segments.pack_sum(parameters, at, each)
+        check.add_segment(at, segments.unpack_sum(parameters, at, data, len(vectors)))
     check.finish()
     key_sum = masked.add_keys(parameters, [key.secret for key in keys])
     found = masked.unmask(parameters, key_sum, sums, len(vectors))
@@ -76,7 +76,7 @@ def test_a_chosen_set_holds_what_was_asked_for(length, value_bits, contributors,
     assert (parameters.length, parameters.value_bits) == (length, value_bits)
     assert contributors == parameters.contributors_max <= parameters.capacity
     shape = layout(parameters)
-    assert sum(shape.values(chunk) for chunk in range(shape.chunks)) == length
+    assert sum(shape.values(segment) for segment in range(shape.segments)) == length
     assert parameters.failure_log2 <= -64
 
 

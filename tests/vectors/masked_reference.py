@@ -42,7 +42,7 @@ class Set:
         self.slot_bits = (most * (2**bits - 1)).bit_length()
         self.slots = 0
         for slots in range(110, 0, -1):
-            self.slots, self.chunks, self.coefficients = slots, *self.cut(slots)
+            self.slots, self.segments, self.coefficients = slots, *self.cut(slots)
             self.shift = 1
             while self.failure(self.shift) > -64:
                 self.shift += 1
@@ -52,12 +52,12 @@ class Set:
         raise ValueError("nothing fits")
 
     def cut(self, slots: int) -> tuple[int, int]:
-        """Chunks, and coefficients sent in all of them."""
+        """Segments, and coefficients sent in all of them."""
         blocks = max(1, 2**18 // (self.n * LANES * len(self.primes)))
         full = slots * LANES * self.n * blocks
-        chunks = ceil(self.length / full)
-        last = ceil((self.length - (chunks - 1) * full) / (slots * GROUP)) * GROUP
-        return chunks, (chunks - 1) * (full // slots) + last
+        segments = ceil(self.length / full)
+        last = ceil((self.length - (segments - 1) * full) / (slots * GROUP)) * GROUP
+        return segments, (segments - 1) * (full // slots) + last
 
     def failure(self, shift: int) -> float:
         reach = 2 ** (shift - 1)
@@ -88,12 +88,12 @@ def chosen(length: int, bits: int, most: int, members: int, packing: int) -> Set
     return min(found, key=lambda s: s.bytes + members * s.key_bytes(packing))
 
 
-# --- one contribution of one chunk, of which the first 32 rows are sent ---------------------------
+# --- one contribution of one segment, of which the first 32 rows are sent ---------------------------
 
 
 class Contribution:
     def __init__(self, held: Set, contributor: int, values: list[int]) -> None:
-        assert held.chunks == 1
+        assert held.segments == 1
         assert held.coefficients == GROUP
         self.set, self.values = held, values
         self.contributor = contributor
@@ -113,9 +113,11 @@ class Contribution:
             self.masked(p, s, sent)
             for p, s, sent in zip(held.primes, self.key, masks(held), strict=True)
         ]
-        self.chunk = b"".join(packed(p, r) for p, r in zip(held.primes, self.residues, strict=True))
+        self.segment = b"".join(
+            packed(p, r) for p, r in zip(held.primes, self.residues, strict=True)
+        )
         self.leaf = digest(
-            "pnyx/masked/chunk", encoded(held.fields), (0).to_bytes(4, "big"), self.chunk
+            "pnyx/masked/segment", encoded(held.fields), (0).to_bytes(4, "big"), self.segment
         )
         self.root = PLAIN.tree_root([self.leaf])
         self.linear_hash = linear_hash(held, self.residues)
@@ -221,7 +223,7 @@ def parameter_vectors():
             "packing": packing,
             "fields": found.fields,
             "encoded": encoded(found.fields).hex(),
-            "chunks": found.chunks,
+            "segments": found.segments,
             "coefficients": found.coefficients,
             "bytes": found.bytes,
         }
@@ -291,8 +293,8 @@ def contribution_vector(part: Contribution):
         "vector_hash": part.vector_hash.hex(),
         "key_start": [key[:4] for key in part.key],
         "errors_start": part.errors[:16],
-        "chunk_start": part.chunk[:64].hex(),
-        "chunk_sha256": sha256(part.chunk).hexdigest(),
+        "segment_start": part.segment[:64].hex(),
+        "segment_sha256": sha256(part.segment).hexdigest(),
         "leaf": part.leaf.hex(),
         "vector_root": part.root.hex(),
         "linear_hash_sha256": sha256(part.linear_hash).hexdigest(),
@@ -322,27 +324,32 @@ def decoding_vectors(stream):
         }
 
 
-def refused_chunks(part: Contribution):
-    data = part.chunk
+def refused_segments(part: Contribution):
+    data = part.segment
     other = bytes([data[0] ^ 1]) + data[1:]
     beyond = packed(part.set.primes[0], [part.set.primes[0], *part.residues[0][1:]])
     return [
-        {"fault": "a byte short", "chunk": 0, "data": data[:-1].hex(), "error": "MalformedMessage"},
+        {
+            "fault": "a byte short",
+            "segment": 0,
+            "data": data[:-1].hex(),
+            "error": "MalformedMessage",
+        },
         {
             "fault": "a byte more",
-            "chunk": 0,
+            "segment": 0,
             "data": data.hex() + "00",
             "error": "MalformedMessage",
         },
-        {"fault": "nothing", "chunk": 0, "data": "", "error": "MalformedMessage"},
-        {"fault": "a bit altered", "chunk": 0, "data": other.hex(), "error": "RuleBroken"},
+        {"fault": "nothing", "segment": 0, "data": "", "error": "MalformedMessage"},
+        {"fault": "a bit altered", "segment": 0, "data": other.hex(), "error": "RuleBroken"},
         {
             "fault": "the prime itself",
-            "chunk": 0,
+            "segment": 0,
             "data": beyond.hex(),
             "error": "MalformedMessage",
         },
-        {"fault": "another place", "chunk": 1, "data": data.hex(), "error": "RuleBroken"},
+        {"fault": "another place", "segment": 1, "data": data.hex(), "error": "RuleBroken"},
     ]
 
 
@@ -355,7 +362,7 @@ def vectors():
         "parameters_refused": refused_parameters(),
         "groups": groups,
         "decodings": list(decoding_vectors(stream)),
-        "chunks_refused": refused_chunks(first),
+        "segments_refused": refused_segments(first),
     }
 
 

@@ -20,10 +20,10 @@ from pnyx.protocol.aggregation.masked.checked_sum import (
     claim_statement,
     pack_digest,
 )
-from pnyx.protocol.aggregation.masked.chunks import (
+from pnyx.protocol.aggregation.masked.segments import (
     ChunkReader,
-    chunk_hash,
-    pack_chunk,
+    segment_hash,
+    pack_segment,
     pack_sum,
     vector_root,
 )
@@ -38,11 +38,11 @@ from pnyx.protocol.aggregation.masked.keys import (
     sum_key_shares,
 )
 from pnyx.protocol.aggregation.masked.mask import (
-    ChunkSum,
-    mask_chunk,
-    public_chunk,
+    SegmentSum,
+    mask_segment,
+    public_segment,
     rings,
-    unmask_chunk,
+    unmask_segment,
 )
 from pnyx.protocol.aggregation.masked.parameters import ParameterSet, choose, layout
 from pnyx.protocol.selection import committee_size
@@ -75,7 +75,7 @@ def test_parameters() -> None:
         )
         assert encode(found).hex() == case["encoded"]
         assert found == set_of(case["fields"])
-        assert layout(found).chunks == case["chunks"]
+        assert layout(found).segments == case["segments"]
         assert (found.coefficients, found.bytes) == (case["coefficients"], case["bytes"])
 
 
@@ -97,12 +97,12 @@ class Made:
             bytes.fromhex(case["context"]),
             self.vector_hash,
         )
-        public = public_chunk(parameters, context, 0)
-        self.residues = mask_chunk(parameters, public, self.key, 0, values)
-        self.chunk = pack_chunk(parameters, 0, self.residues)
-        self.leaf = chunk_hash(parameters, 0, self.chunk)
+        public = public_segment(parameters, context, 0)
+        self.residues = mask_segment(parameters, public, self.key, 0, values)
+        self.segment = pack_segment(parameters, 0, self.residues)
+        self.leaf = segment_hash(parameters, 0, self.segment)
         gathered = HashOfVector(parameters, context)
-        gathered.add_chunk(0, self.residues)
+        gathered.add_segment(0, self.residues)
         self.linear_hash = pack_digest(gathered.value)
         self.payloads = share_key(parameters, self.key, SIZE)
 
@@ -116,8 +116,8 @@ def test_groups(group: dict[str, Any]) -> None:
         assert [part[:4].tolist() for part in each.key.secret] == case["key_start"]
         drawn = gaussian_errors(each.key.errors_seed, 4.5, 16, "pnyx/masked/errors/0")
         assert drawn.tolist() == case["errors_start"]
-        assert each.chunk[:64].hex() == case["chunk_start"]
-        assert sha256(each.chunk).hexdigest() == case["chunk_sha256"]
+        assert each.segment[:64].hex() == case["segment_start"]
+        assert sha256(each.segment).hexdigest() == case["segment_sha256"]
         assert each.leaf.hex() == case["leaf"]
         assert vector_root([each.leaf]).hex() == case["vector_root"]
         assert sha256(each.linear_hash).hexdigest() == case["linear_hash_sha256"]
@@ -136,13 +136,13 @@ def test_groups(group: dict[str, Any]) -> None:
 def check_sum(
     parameters: ParameterSet, context: bytes, made: list[Made], group: dict[str, Any]
 ) -> None:
-    total = ChunkSum(parameters, 0)
+    total = SegmentSum(parameters, 0)
     for each in made:
         total.add(each.residues)
     packed = pack_sum(parameters, 0, total.total())
     assert sha256(packed).hexdigest() == group["sum_packed_sha256"]
     gathered = HashOfVector(parameters, context)
-    gathered.add_chunk(0, total.total())
+    gathered.add_segment(0, total.total())
     assert sha256(pack_digest(gathered.value)).hexdigest() == group["linear_hash_sha256"]
     released = {
         member: read_released(
@@ -160,8 +160,8 @@ def check_sum(
     assert liars == ()
     hashes = [sha256(part.astype("<u4").tobytes()).hexdigest() for part in key_sum]
     assert hashes == group["key_sum_sha256"]
-    public = public_chunk(parameters, context, 0)
-    found = unmask_chunk(parameters, public, key_sum, total.total(), 0, len(made))
+    public = public_segment(parameters, context, 0)
+    found = unmask_segment(parameters, public, key_sum, total.total(), 0, len(made))
     assert found.tolist() == group["sum"]
 
 
@@ -180,10 +180,10 @@ def test_decodings() -> None:
         assert out[:, 7].tolist() == case["sums"]
 
 
-@pytest.mark.parametrize("case", VECTORS["chunks_refused"], ids=fault)
-def test_refused_chunks(case: dict[str, Any]) -> None:
+@pytest.mark.parametrize("case", VECTORS["segments_refused"], ids=fault)
+def test_refused_segments(case: dict[str, Any]) -> None:
     group = VECTORS["groups"][0]
     leaf = bytes.fromhex(group["contributions"][0]["leaf"])
     reader = ChunkReader(set_of(group["fields"]), vector_root([leaf]), [leaf])
     with pytest.raises(getattr(errors, case["error"])):
-        reader.read(case["chunk"], bytes.fromhex(case["data"]))
+        reader.read(case["segment"], bytes.fromhex(case["data"]))
