@@ -15,7 +15,7 @@ from tests.support.masked import CONTEXT, in_ring
 from pnyx.errors import MalformedMessage, RuleBroken
 from pnyx.primitives.ring import LinearHash
 from pnyx.primitives.ring.linear_hash import HASH_PRIMES, INTEGER_BITS_MAX
-from pnyx.protocol.aggregation.masked import checked_sum
+from pnyx.protocol.aggregation.masked import checked_sum, segments
 from pnyx.protocol.aggregation.masked.parameters import P0, P1, P2, layout
 from pnyx.protocol.aggregation.masked.segments import pack_sum, sum_bytes, unpack_sum
 from pnyx.protocol.aggregation.masked.vectors import VectorCode, sum_vectors
@@ -256,11 +256,15 @@ def test_integers_beyond_the_largest_sum_are_refused_before_they_are_hashed():
         group.check(sums)
 
 
-def test_no_sum_that_can_be_sent_is_beyond_what_the_hash_is_secure_for():
-    """Without the range check: whatever the quotients say, integers stay below 2^35."""
+def test_no_sum_that_can_be_sent_is_beyond_what_the_hash_is_secure_for(monkeypatch):
+    """Without the range check: the largest integer that fits in the bytes is hashed, and told."""
+    for module in (checked_sum, segments):
+        monkeypatch.setattr(module, "check_sums", lambda parameters, sums, count: None)
     group = Group(P0, 1000)
-    largest = b"\xff" * group.code.sum_bytes
-    for prime in group.parameters.primes:
-        assert 255 * prime + prime - 1 < 1 << INTEGER_BITS_MAX
-    with pytest.raises(MalformedMessage, match="not below the prime"):
-        group.code.check_sum(largest, group.hashes)
+    sums = group.sums()
+    largest = 256 * group.parameters.primes[0] - 1
+    sums[0][0][0, 0, 0] = largest
+    assert largest < 1 << INTEGER_BITS_MAX
+    assert int(unpack_sum(group.parameters, 0, group.sent(sums), COUNT)[0][0, 0, 0]) == largest
+    with pytest.raises(RuleBroken, match="not that of its contributions"):
+        group.check(sums)

@@ -9,8 +9,8 @@ from pnyx.primitives.field import PrimeField
 from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.aggregation.masked.keys import KeySum, MaskingKey, hash_vector
 from pnyx.protocol.aggregation.masked.mask import (
-    SegmentSum,
     Residues,
+    SegmentSum,
     Sums,
     mask_segment,
     public_segment,

@@ -20,13 +20,6 @@ from pnyx.protocol.aggregation.masked.checked_sum import (
     claim_statement,
     pack_digest,
 )
-from pnyx.protocol.aggregation.masked.segments import (
-    ChunkReader,
-    segment_hash,
-    pack_segment,
-    pack_sum,
-    vector_root,
-)
 from pnyx.protocol.aggregation.masked.keys import (
     MaskingKey,
     decode_keys,
@@ -45,6 +38,13 @@ from pnyx.protocol.aggregation.masked.mask import (
     unmask_segment,
 )
 from pnyx.protocol.aggregation.masked.parameters import ParameterSet, choose, layout
+from pnyx.protocol.aggregation.masked.segments import (
+    ChunkReader,
+    pack_segment,
+    pack_sum,
+    segment_hash,
+    vector_root,
+)
 from pnyx.protocol.selection import committee_size
 
 FOLDER = Path(__file__).parent

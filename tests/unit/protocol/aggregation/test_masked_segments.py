@@ -1,4 +1,4 @@
-"""Segments and sums as bytes: one form for equal residues, and a typed error for any other bytes."""
+"""Segments and sums as bytes: one form for equal residues, and a typed error for other bytes."""
 
 import numpy as np
 import pytest

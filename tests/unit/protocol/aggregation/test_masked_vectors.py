@@ -1,4 +1,4 @@
-"""Whole masked vectors as a round handles them: bytes in, bytes out, and typed errors for others."""
+"""Whole masked vectors as a round handles them: bytes in, bytes out, typed errors for others."""
 
 import numpy as np
 import pytest
