@@ -16,33 +16,23 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 
 from pnyx.primitives.hashing import digest
+from pnyx.protocol.aggregation import direct, verification
+from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import IntVector
 from pnyx.protocol.aggregation.masked.checked_sum import HashOfVector
-from pnyx.protocol.aggregation.masked.segments import (
-    ChunkReader,
-    segment_hash,
-    pack_segment,
-    unpack_segment,
-    vector_root,
-)
-from pnyx.protocol.aggregation.masked.keys import (
-    MaskingKey,
-    decode_keys,
-    payload_bytes,
-    read_payload,
-    read_released,
-    share_key,
-    sum_key_shares,
-)
+from pnyx.protocol.aggregation.masked.keys import MaskingKey
 from pnyx.protocol.aggregation.masked.mask import (
-    SegmentSum,
     Residues,
+    SegmentSum,
     Sums,
     mask_segment,
     public_segment,
+    transform_key,
     unmask_segment,
 )
 from pnyx.protocol.aggregation.masked.parameters import ParameterSet, choose, layout
+from pnyx.protocol.aggregation.masked.segments import pack_segment, unpack_segment
+from pnyx.protocol.chunks import chunks_of, describe
 from pnyx.protocol.selection import CommitteeSize, committee_size
 
 VALUES = 1_000_000
@@ -93,17 +83,18 @@ class Case:
 
     def mask(self) -> list[Residues]:
         """Mask all segments."""
+        key = transform_key(self.parameters, self.key.secret)
         return [
-            mask_segment(self.parameters, public, self.key, segment, values)
+            mask_segment(self.parameters, public, key, self.key.errors_seed, segment, values)
             for segment, (public, values) in enumerate(zip(self.public, self.pieces, strict=True))
         ]
 
     def unmask(self, sums: list[Sums]) -> None:
         """Unmask all segments, into memory that is there."""
+        key = transform_key(self.parameters, self.key.secret)
         for segment, each in enumerate(sums):
-            out = self.cut(self.out, segment)
-            secret, public = self.key.secret, self.public[segment]
-            unmask_segment(self.parameters, public, secret, each, segment, 1, out)
+            out, public = self.cut(self.out, segment), self.public[segment]
+            unmask_segment(self.parameters, public, key, each, segment, 1, out)
 
     def sums(self) -> list[Sums]:
         """Sums of this one contribution."""
@@ -119,18 +110,9 @@ class Case:
             total.add(self.masked[0])
         total.total()
 
-    def commit(self) -> bytes:
-        """Root of the packed segments."""
-        return vector_root(
-            [segment_hash(self.parameters, at, data) for at, data in enumerate(self.packed)]
-        )
-
-    def read(self) -> None:
-        """Check and parse all segments."""
-        leaves = [segment_hash(self.parameters, at, data) for at, data in enumerate(self.packed)]
-        reader = ChunkReader(self.parameters, vector_root(leaves), leaves)
-        for segment, data in enumerate(self.packed):
-            reader.read(segment, data)
+    def name(self) -> bytes:
+        """Name of the parcel of the packed segments."""
+        return describe(chunks_of(b"".join(self.packed))).name
 
     def linear_hash(self) -> None:
         """The linear hash of all segments, its key expanded on the way."""
@@ -172,32 +154,40 @@ def vector_costs(length: int, contributors: int, members: int, packing: int) -> 
         "unpack": milliseconds(
             lambda: [unpack_segment(parameters, c, each) for c, each in enumerate(case.packed)]
         ),
-        "commit_sha256": milliseconds(case.commit),
-        "read_and_check": milliseconds(case.read),
+        "name_of_parcel": milliseconds(case.name),
         "linear_hash": milliseconds(case.linear_hash),
         "plain_sha256": milliseconds(lambda: digest("benchmark", *case.packed)),
     }
 
 
 def key_costs(size: CommitteeSize, contributors: int = 24) -> dict[str, Any]:
-    """What the key of one contribution costs, in the smallest ring."""
+    """What the key of one contribution costs in the smallest ring, with the one count beside it."""
     parameters = choose(10_000, VALUE_BITS, contributors, members=size.size, packing=size.packing)
+    bounds = Bounds(1, 0, 0, 1, key_length=parameters.degree, key_fields=len(parameters.primes))
     key = MaskingKey.derive(parameters, secrets.token_bytes(32), CONTEXT, bytes(32))
-    payloads = share_key(parameters, key, size)
-    shares = [read_payload(parameters, size, payload) for payload in payloads]
+    secret = tuple(part.astype(np.int64) for part in key.secret)
+    count, seed = np.array([1]), secrets.token_bytes(32)
+    payloads = verification.prove(count, bounds, size, seed, CONTEXT, secret).payloads
+    shares = [verification.read_payload(payload, bounds, size) for payload in payloads]
+    length = verification.summed_length(bounds, size)
+    widths = verification.key_widths(bounds, size)
     released = {
-        member: read_released(parameters, size, sum_key_shares(parameters, size, [each]))
+        member: direct.read_released(
+            verification.sum_share([each], bounds, size), length, size.packing, widths
+        )
         for member, each in enumerate(shares)
     }
     return {
         "degree": parameters.degree,
-        "payload_bytes": payload_bytes(parameters, size),
-        "share": milliseconds(lambda: share_key(parameters, key, size)),
-        "read_payload": milliseconds(lambda: read_payload(parameters, size, payloads[0])),
-        "sum_of_24_shares": milliseconds(
-            lambda: sum_key_shares(parameters, size, [shares[0]] * contributors)
+        "payload_bytes": verification.payload_bytes(bounds, size),
+        "prove": milliseconds(
+            lambda: verification.prove(count, bounds, size, seed, CONTEXT, secret)
         ),
-        "decode_sum": milliseconds(lambda: decode_keys(parameters, size, released)),
+        "read_payload": milliseconds(lambda: verification.read_payload(payloads[0], bounds, size)),
+        "sum_of_24_shares": milliseconds(
+            lambda: verification.sum_share([shares[0]] * contributors, bounds, size)
+        ),
+        "decode_sum": milliseconds(lambda: direct.decode_sum(size, released, length)),
     }
 
 
