@@ -233,3 +233,8 @@ def test_the_rings_have_the_largest_primes_of_their_kind():
 
 def prime(number):
     return all(number % divisor for divisor in range(3, int(number**0.5) + 1, 2))
+
+
+def test_values_have_as_many_places_below_zero_as_above():
+    parameters = choose(10, 12, 24)
+    assert (parameters.offset, parameters.value_max) == (2048, 2047)
