@@ -16,33 +16,23 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 
 from pnyx.primitives.hashing import digest
+from pnyx.protocol.aggregation import direct, verification
+from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import IntVector
 from pnyx.protocol.aggregation.masked.checked_sum import HashOfVector
-from pnyx.protocol.aggregation.masked.chunks import (
-    ChunkReader,
-    chunk_hash,
-    pack_chunk,
-    unpack_chunk,
-    vector_root,
-)
-from pnyx.protocol.aggregation.masked.keys import (
-    MaskingKey,
-    decode_keys,
-    payload_bytes,
-    read_payload,
-    read_released,
-    share_key,
-    sum_key_shares,
-)
+from pnyx.protocol.aggregation.masked.keys import MaskingKey
 from pnyx.protocol.aggregation.masked.mask import (
-    ChunkSum,
     Residues,
+    SegmentSum,
     Sums,
-    mask_chunk,
-    public_chunk,
-    unmask_chunk,
+    mask_segment,
+    public_segment,
+    transform_key,
+    unmask_segment,
 )
 from pnyx.protocol.aggregation.masked.parameters import ParameterSet, choose, layout
+from pnyx.protocol.aggregation.masked.segments import pack_segment, unpack_segment
+from pnyx.protocol.chunks import chunks_of, describe
 from pnyx.protocol.selection import CommitteeSize, committee_size
 
 VALUES = 1_000_000
@@ -79,64 +69,56 @@ class Case:
         generator = np.random.default_rng(1)
         offset = parameters.offset
         vector = generator.integers(-offset, offset, parameters.length)
-        self.pieces = [self.cut(vector, chunk) for chunk in range(self.shape.chunks)]
+        self.pieces = [self.cut(vector, segment) for segment in range(self.shape.segments)]
         self.key = MaskingKey.derive(parameters, secrets.token_bytes(32), CONTEXT, bytes(32))
-        self.public = [public_chunk(parameters, CONTEXT, c) for c in range(self.shape.chunks)]
+        self.public = [public_segment(parameters, CONTEXT, c) for c in range(self.shape.segments)]
         self.masked = self.mask()
-        self.packed = [pack_chunk(parameters, c, each) for c, each in enumerate(self.masked)]
+        self.packed = [pack_segment(parameters, c, each) for c, each in enumerate(self.masked)]
         self.out = np.zeros(parameters.length, dtype=np.int64)
 
-    def cut(self, vector: IntVector, chunk: int) -> IntVector:
-        """The values of a chunk."""
-        start = self.shape.start(chunk)
-        return vector[start : start + self.shape.values(chunk)]
+    def cut(self, vector: IntVector, segment: int) -> IntVector:
+        """The values of a segment."""
+        start = self.shape.start(segment)
+        return vector[start : start + self.shape.values(segment)]
 
     def mask(self) -> list[Residues]:
-        """Mask all chunks."""
+        """Mask all segments."""
+        key = transform_key(self.parameters, self.key.secret)
         return [
-            mask_chunk(self.parameters, public, self.key, chunk, values)
-            for chunk, (public, values) in enumerate(zip(self.public, self.pieces, strict=True))
+            mask_segment(self.parameters, public, key, self.key.errors_seed, segment, values)
+            for segment, (public, values) in enumerate(zip(self.public, self.pieces, strict=True))
         ]
 
     def unmask(self, sums: list[Sums]) -> None:
-        """Unmask all chunks, into memory that is there."""
-        for chunk, each in enumerate(sums):
-            out = self.cut(self.out, chunk)
-            secret, public = self.key.secret, self.public[chunk]
-            unmask_chunk(self.parameters, public, secret, each, chunk, 1, out)
+        """Unmask all segments, into memory that is there."""
+        key = transform_key(self.parameters, self.key.secret)
+        for segment, each in enumerate(sums):
+            out, public = self.cut(self.out, segment), self.public[segment]
+            unmask_segment(self.parameters, public, key, each, segment, 1, out)
 
     def sums(self) -> list[Sums]:
         """Sums of this one contribution."""
-        found = [ChunkSum(self.parameters, chunk) for chunk in range(self.shape.chunks)]
+        found = [SegmentSum(self.parameters, segment) for segment in range(self.shape.segments)]
         for each, residues in zip(found, self.masked, strict=True):
             each.add(residues)
         return [each.total() for each in found]
 
     def add_group(self) -> None:
-        """Add as many contributions to the first chunk as the parameters hold."""
-        total = ChunkSum(self.parameters, 0)
+        """Add as many contributions to the first segment as the parameters hold."""
+        total = SegmentSum(self.parameters, 0)
         for _ in range(self.parameters.contributors_max):
             total.add(self.masked[0])
         total.total()
 
-    def commit(self) -> bytes:
-        """Root of the packed chunks."""
-        return vector_root(
-            [chunk_hash(self.parameters, at, data) for at, data in enumerate(self.packed)]
-        )
-
-    def read(self) -> None:
-        """Check and parse all chunks."""
-        leaves = [chunk_hash(self.parameters, at, data) for at, data in enumerate(self.packed)]
-        reader = ChunkReader(self.parameters, vector_root(leaves), leaves)
-        for chunk, data in enumerate(self.packed):
-            reader.read(chunk, data)
+    def name(self) -> bytes:
+        """Name of the parcel of the packed segments."""
+        return describe(chunks_of(b"".join(self.packed))).name
 
     def linear_hash(self) -> None:
-        """The linear hash of all chunks, its key expanded on the way."""
+        """The linear hash of all segments, its key expanded on the way."""
         gathered = HashOfVector(self.parameters, CONTEXT)
-        for chunk, residues in enumerate(self.masked):
-            gathered.add_chunk(chunk, residues)
+        for segment, residues in enumerate(self.masked):
+            gathered.add_segment(segment, residues)
 
 
 def vector_costs(length: int, contributors: int, members: int, packing: int) -> dict[str, Any]:
@@ -148,7 +130,7 @@ def vector_costs(length: int, contributors: int, members: int, packing: int) -> 
     left = np.zeros(case.shape.coefficients * len(parameters.primes), dtype=np.uint32)
     right = np.ones_like(left)
     numpy_add = milliseconds(lambda: np.add(left, right, out=left))
-    share = case.shape.chunk_coefficients(0) / case.shape.coefficients
+    share = case.shape.segment_coefficients(0) / case.shape.coefficients
     mask, unmask = milliseconds(case.mask), milliseconds(lambda: case.unmask(sums))
     add = milliseconds(case.add_group) / contributors / share
     return {
@@ -164,40 +146,48 @@ def vector_costs(length: int, contributors: int, members: int, packing: int) -> 
         "add_one": round(add, 3),
         "add_in_numpy_adds": round(add / numpy_add, 2),
         "expand_public": milliseconds(
-            lambda: [public_chunk(parameters, CONTEXT, c) for c in range(case.shape.chunks)]
+            lambda: [public_segment(parameters, CONTEXT, c) for c in range(case.shape.segments)]
         ),
         "pack": milliseconds(
-            lambda: [pack_chunk(parameters, c, each) for c, each in enumerate(case.masked)]
+            lambda: [pack_segment(parameters, c, each) for c, each in enumerate(case.masked)]
         ),
         "unpack": milliseconds(
-            lambda: [unpack_chunk(parameters, c, each) for c, each in enumerate(case.packed)]
+            lambda: [unpack_segment(parameters, c, each) for c, each in enumerate(case.packed)]
         ),
-        "commit_sha256": milliseconds(case.commit),
-        "read_and_check": milliseconds(case.read),
+        "name_of_parcel": milliseconds(case.name),
         "linear_hash": milliseconds(case.linear_hash),
         "plain_sha256": milliseconds(lambda: digest("benchmark", *case.packed)),
     }
 
 
 def key_costs(size: CommitteeSize, contributors: int = 24) -> dict[str, Any]:
-    """What the key of one contribution costs, in the smallest ring."""
+    """What the key of one contribution costs in the smallest ring, with the one count beside it."""
     parameters = choose(10_000, VALUE_BITS, contributors, members=size.size, packing=size.packing)
+    bounds = Bounds(1, 0, 0, 1, key_length=parameters.degree, key_fields=len(parameters.primes))
     key = MaskingKey.derive(parameters, secrets.token_bytes(32), CONTEXT, bytes(32))
-    payloads = share_key(parameters, key, size)
-    shares = [read_payload(parameters, size, payload) for payload in payloads]
+    secret = tuple(part.astype(np.int64) for part in key.secret)
+    count, seed = np.array([1]), secrets.token_bytes(32)
+    payloads = verification.prove(count, bounds, size, seed, CONTEXT, secret).payloads
+    shares = [verification.read_payload(payload, bounds, size) for payload in payloads]
+    length = verification.summed_length(bounds, size)
+    widths = verification.key_widths(bounds, size)
     released = {
-        member: read_released(parameters, size, sum_key_shares(parameters, size, [each]))
+        member: direct.read_released(
+            verification.sum_share([each], bounds, size), length, size.packing, widths
+        )
         for member, each in enumerate(shares)
     }
     return {
         "degree": parameters.degree,
-        "payload_bytes": payload_bytes(parameters, size),
-        "share": milliseconds(lambda: share_key(parameters, key, size)),
-        "read_payload": milliseconds(lambda: read_payload(parameters, size, payloads[0])),
-        "sum_of_24_shares": milliseconds(
-            lambda: sum_key_shares(parameters, size, [shares[0]] * contributors)
+        "payload_bytes": verification.payload_bytes(bounds, size),
+        "prove": milliseconds(
+            lambda: verification.prove(count, bounds, size, seed, CONTEXT, secret)
         ),
-        "decode_sum": milliseconds(lambda: decode_keys(parameters, size, released)),
+        "read_payload": milliseconds(lambda: verification.read_payload(payloads[0], bounds, size)),
+        "sum_of_24_shares": milliseconds(
+            lambda: verification.sum_share([shares[0]] * contributors, bounds, size)
+        ),
+        "decode_sum": milliseconds(lambda: direct.decode_sum(size, released, length)),
     }
 
 

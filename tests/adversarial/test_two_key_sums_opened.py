@@ -1,132 +1,143 @@
 """Two sums of keys, of a set and of the same set without one contributor, open that contributor.
 
-Members release their share of one sum, for the set that a quorum locked, and erase the keys. Here a
-committee that would release two is asked for both: its answers give the victim's key, and its
-vector in the clear. From one sum, or from sums of sets that differ by two, nothing is read.
+A member releases its share of one sum of a round, for the set that a quorum locked, and gives the
+same signed release again whatever it is asked later (`RoundServices.sign_once`). Where members sign
+a second one, a committee that is asked for both sums gives away the victim's key, and with it its
+update in the clear. From one sum, or from sums of sets that differ by two, nothing is read.
 """
 
 import numpy as np
 import pytest
-from tests.support import masked
-from tests.support.masked import in_ring
+from tests.support.committee import Committee
+from tests.support.masked import draw, in_ring
+from tests.support.town import phase
 
-from pnyx.errors import DecodingError, RuleBroken
-from pnyx.primitives.field import PrimeField
-from pnyx.protocol.aggregation.masked.keys import (
-    decode_keys,
-    read_payload,
-    read_released,
-    share_key,
-    sum_key_shares,
-)
-from pnyx.protocol.aggregation.masked.parameters import RINGS
-from pnyx.protocol.selection import committee_size
+from pnyx.errors import DecodingError
+from pnyx.primitives import codec
+from pnyx.primitives.hashing import digest
+from pnyx.protocol.aggregation import direct, verification
+from pnyx.protocol.aggregation.bounds import Bounds
+from pnyx.protocol.aggregation.masked.parameters import SHARED_RINGS
+from pnyx.protocol.aggregation.masked.vectors import VectorCode, sum_vectors
+from pnyx.protocol.messages import Release
+from pnyx.protocol.round.services import RoundServices
+from pnyx.protocol.round.values import contribution_context
 
-SIZE = committee_size(9, 2, 1)
-VICTIM = 3
-
-
-class Member:
-    """Holds its shares of all keys, and releases the sum of one set."""
-
-    def __init__(self, parameters, shares):
-        self.parameters, self.shares, self.released = parameters, shares, None
-
-    def release(self, chosen):
-        if self.released is not None:
-            raise RuleBroken("a share of a sum is released once")
-        self.released = chosen
-        return sum_key_shares(self.parameters, SIZE, [self.shares[who] for who in chosen])
+EVERYBODY = (2, 3, 4, 5, 6)
+VICTIM = 4
+WITHOUT_VICTIM = (2, 3, 5, 6)
 
 
-class PatchedMember(Member):
-    """The same, without the rule."""
+class Round:
+    """A committee that holds the key shares of five masked updates, and those updates masked."""
 
-    def release(self, chosen):
-        self.released = None
-        return super().release(chosen)
+    def __init__(self, ring):
+        self.parameters = in_ring(ring, 3000, 12, 24)
+        bounds = Bounds(1, 0, 0, 1, key_length=ring.degree, key_fields=len(ring.primes))
+        self.c = Committee(phase_=phase(3001, bounds=bounds, masked=self.parameters))
+        self.code = VectorCode(self.parameters, self.c.plan.context)
+        self.updates = dict(zip(EVERYBODY, draw(self.parameters, len(EVERYBODY)), strict=True))
+        self.made = {who: self.mask(who) for who in EVERYBODY}
+        self.shares = {who: self.share(who) for who in EVERYBODY}
+        self.services = [self.start(member) for member in range(self.c.size.size)]
+
+    def mask(self, who):
+        seed, context = bytes([who]) * 32, contribution_context(self.c.plan.context, who)
+        return self.code.mask(self.updates[who], seed, context)
+
+    def share(self, who):
+        """What each member holds of one contribution."""
+        seed, context = bytes([who]) * 32, contribution_context(self.c.plan.context, who)
+        count, key = np.array([1]), self.made[who].key
+        proven = verification.prove(count, self.c.bounds, self.c.size, seed, context, key)
+        return [verification.read_payload(p, self.c.bounds, self.c.size) for p in proven.payloads]
+
+    def start(self, member, stored=None):
+        return self.c.services(self.c.plan.committee[member], stored)[0]
+
+    def release(self, member, chosen):
+        """What a member shows when it is told that this set is accepted."""
+        held = [self.shares[who][member] for who in chosen]
+        summed = verification.sum_share(held, self.c.bounds, self.c.size)
+        body = Release(self.c.plan.context, member, set_hash(chosen), summed, ())
+        return self.services[member].sign_once("release", body)
+
+    def keys(self, chosen, members=None):
+        """The sum of the keys of a set, from the releases for it."""
+        length = verification.summed_length(self.c.bounds, self.c.size)
+        widths = verification.key_widths(self.c.bounds, self.c.size)
+        shares = {}
+        for member in range(self.c.size.size) if members is None else members:
+            body = self.c.reader.member_body(self.release(member, chosen))
+            if body.accepted == set_hash(chosen):
+                shares[member] = direct.read_released(
+                    body.shares, length, self.c.size.packing, widths
+                )
+        found = direct.decode_sum(self.c.size, shares, length).keys
+        return tuple(key[: self.parameters.degree] for key in found if len(key))
+
+    def read(self, keys):
+        """What keys open of the victim's masked vector alone."""
+        vector = b"".join(self.made[VICTIM].segments)
+        alone = b"".join(sum_vectors(self.parameters, [iter([vector])]))
+        return self.code.unmask(alone, keys, 1)
+
+    def difference(self, left, right):
+        primes = self.parameters.primes
+        return tuple((a - b) % p for a, b, p in zip(left, right, primes, strict=True))
 
 
-def committee(kind, parameters, keys):
-    payloads = [share_key(parameters, key, SIZE) for key in keys]
-    return [
-        kind(parameters, [read_payload(parameters, SIZE, each[member]) for each in payloads])
-        for member in range(SIZE.size)
+def set_hash(chosen):
+    return digest("test", bytes(chosen))
+
+
+@pytest.fixture(params=SHARED_RINGS, ids=["P0", "P1"])
+def attacked(request):
+    return Round(request.param)
+
+
+def signs_again(self, slot, body):
+    """A member without the rule."""
+    return self.sign(body)
+
+
+def test_a_second_sum_is_not_released(attacked):
+    total = attacked.keys(EVERYBODY)
+    with pytest.raises(DecodingError):
+        attacked.keys(WITHOUT_VICTIM)
+    assert attacked.read(total) is None  # the sum opens no single vector
+
+
+def test_nor_after_a_restart(attacked):
+    first = [attacked.release(member, EVERYBODY) for member in range(attacked.c.size.size)]
+    attacked.services = [
+        attacked.start(member, {"release": codec.encode(signed)})
+        for member, signed in enumerate(first)
     ]
-
-
-def opened(parameters, members, chosen):
-    released = {
-        number: read_released(parameters, SIZE, member.release(chosen))
-        for number, member in enumerate(members)
-    }
-    return decode_keys(parameters, SIZE, released)[0]
-
-
-def difference(parameters, left, right):
-    return tuple(
-        PrimeField(prime).subtract(a.astype(np.int64), b.astype(np.int64)).astype(np.uint32)
-        for prime, a, b in zip(parameters.primes, left, right, strict=True)
-    )
-
-
-@pytest.fixture(params=RINGS, ids=["P0", "P1", "P2"])
-def group(request):
-    parameters = in_ring(request.param, 3000, 12, 24)
-    vectors = masked.draw(parameters, 5)
-    keys = [masked.key_of(parameters, who, vector) for who, vector in enumerate(vectors)]
-    return parameters, vectors, keys
-
-
-EVERYBODY = (0, 1, 2, 3, 4)
-WITHOUT_VICTIM = (0, 1, 2, 4)
-
-
-def read(parameters, key, vector_key, vector):
-    """What a key opens of one masked vector alone."""
-    sums = masked.add(parameters, [masked.mask(parameters, vector_key, vector)])
-    return masked.unmask(parameters, key, sums, 1)
-
-
-def test_a_second_sum_is_not_released(group):
-    parameters, vectors, keys = group
-    members = committee(Member, parameters, keys)
-    total = opened(parameters, members, EVERYBODY)
-    with pytest.raises(RuleBroken, match="once"):
-        opened(parameters, members, WITHOUT_VICTIM)
-    with pytest.raises(DecodingError):  # the sum opens no single vector
-        read(parameters, total, keys[VICTIM], vectors[VICTIM])
-
-
-def test_two_sums_from_a_patched_committee_open_the_victim(group):
-    parameters, vectors, keys = group
-    members = committee(PatchedMember, parameters, keys)
-    total = opened(parameters, members, EVERYBODY)
-    rest = opened(parameters, members, WITHOUT_VICTIM)
-    key = difference(parameters, total, rest)
-    assert all(np.array_equal(a, b) for a, b in zip(key, keys[VICTIM].secret, strict=True))
-    found = read(parameters, key, keys[VICTIM], vectors[VICTIM])
-    assert found.tolist() == vectors[VICTIM].tolist()
-
-
-def test_sets_that_differ_by_two_open_no_single_vector(group):
-    parameters, vectors, keys = group
-    members = committee(PatchedMember, parameters, keys)
-    total = opened(parameters, members, EVERYBODY)
-    rest = opened(parameters, members, WITHOUT_VICTIM[:-1])
     with pytest.raises(DecodingError):
-        read(parameters, difference(parameters, total, rest), keys[VICTIM], vectors[VICTIM])
+        attacked.keys(WITHOUT_VICTIM)
 
 
-def test_fewer_second_releases_than_the_degree_needs_open_nothing(group):
+def test_two_sums_of_members_that_sign_again_open_the_victim(attacked, monkeypatch):
+    monkeypatch.setattr(RoundServices, "sign_once", signs_again)
+    key = attacked.difference(attacked.keys(EVERYBODY), attacked.keys(WITHOUT_VICTIM))
+    wanted = attacked.made[VICTIM].key
+    assert [part.tolist() for part in key] == [part.tolist() for part in wanted]
+    assert attacked.read(key).tolist() == attacked.updates[VICTIM].tolist()
+
+
+def test_sets_that_differ_by_two_open_no_single_vector(attacked, monkeypatch):
+    monkeypatch.setattr(RoundServices, "sign_once", signs_again)
+    rest = attacked.keys(WITHOUT_VICTIM[:-1])
+    assert attacked.read(attacked.difference(attacked.keys(EVERYBODY), rest)) is None
+
+
+def test_as_many_second_releases_as_members_are_corrupt_open_nothing(attacked, monkeypatch):
     """2q - k > f: two quorums share more members than are corrupt, and those release once."""
-    parameters, _, keys = group
-    honest = committee(Member, parameters, keys)
-    opened(parameters, honest, EVERYBODY)
-    liars = committee(PatchedMember, parameters, keys)[: SIZE.corrupt_max]
-    second = {
-        number: read_released(parameters, SIZE, member.release(WITHOUT_VICTIM))
-        for number, member in enumerate(liars)
-    }
+    attacked.keys(EVERYBODY)
+    corrupt = range(attacked.c.size.corrupt_max)
+    for member in corrupt:
+        honest = attacked.services[member]
+        monkeypatch.setattr(honest, "sign_once", lambda slot, body, m=honest: m.sign(body))
     with pytest.raises(DecodingError):
-        decode_keys(parameters, SIZE, second)
+        attacked.keys(WITHOUT_VICTIM)

@@ -1,9 +1,10 @@
-"""Aggregators hand over a sum that is not the sum; the linear hash of the contributions tells.
+"""Aggregators hand over a sum that is not the sum; the linear hashes of the contributions tell.
 
-All aggregators of a group may be corrupt: nobody else holds the vectors. Whoever checks has the
-claims that contributors signed, and the sum. Every change below decodes without a complaint when
-nothing checks it, and shifts the result as the aggregator likes; with the check it is refused. The
-last tests take parts of the check away, and the attack that each part stops goes through.
+All aggregators of a round may be corrupt: nobody else holds the vectors. A member has the linear
+hashes that contributors signed, and the bytes of the sum (`VectorCode.check_sum`). Every change
+below decodes without a complaint when nothing checks it, and shifts the result as the aggregator
+likes; with the check it is refused. The last tests take parts of the check away, and the attack
+that each part stops goes through.
 """
 
 import numpy as np
@@ -11,56 +12,54 @@ import pytest
 from tests.support import masked
 from tests.support.masked import CONTEXT, in_ring
 
-from pnyx.errors import InvalidSignature, RuleBroken
+from pnyx.errors import MalformedMessage, RuleBroken
 from pnyx.primitives.ring import LinearHash
-from pnyx.primitives.ring.linear_hash import HASH_PRIMES
-from pnyx.primitives.signature import SigningKey
-from pnyx.protocol.aggregation.masked import checked_sum
-from pnyx.protocol.aggregation.masked.checked_sum import (
-    Claim,
-    HashOfVector,
-    SumCheck,
-    check_claim,
-    open_claim,
-    pack_digest,
-    sign_claim,
-)
+from pnyx.primitives.ring.linear_hash import HASH_PRIMES, INTEGER_BITS_MAX
+from pnyx.protocol.aggregation.masked import checked_sum, segments
 from pnyx.protocol.aggregation.masked.parameters import P0, P1, P2, layout
+from pnyx.protocol.aggregation.masked.segments import pack_sum, sum_bytes, unpack_sum
+from pnyx.protocol.aggregation.masked.vectors import VectorCode, sum_vectors
 
 COUNT = 12
 
 
 class Group:
-    """Contributors, their claims, and an honest sum."""
+    """Contributors, their linear hashes, and an honest sum."""
 
-    def __init__(self, ring, length=70_000, context=CONTEXT):
+    def __init__(self, ring, length=70_000):
         self.parameters = in_ring(ring, length, 10, 24)
-        self.vectors = masked.draw(self.parameters, COUNT) // 4  # room for the attacker's shift
-        keys = [masked.key_of(self.parameters, w, v) for w, v in enumerate(self.vectors)]
-        self.masked = [
-            masked.mask(self.parameters, key, vector)
-            for key, vector in zip(keys, self.vectors, strict=True)
+        self.code = VectorCode(self.parameters, CONTEXT)
+        self.updates = masked.draw(self.parameters, COUNT) // 4  # room for the attacker's shift
+        self.made = [
+            self.code.mask(update, bytes([who]) * 32, b"contributor %d" % who)
+            for who, update in enumerate(self.updates)
         ]
-        self.claimed = {who: self.hash_of(each) for who, each in enumerate(self.masked)}
-        self.key_sum = masked.add_keys(self.parameters, [key.secret for key in keys])
+        self.hashes = [each.linear_hash for each in self.made]
+        self.keys = tuple(
+            sum(each.key[at] for each in self.made) % prime
+            for at, prime in enumerate(self.parameters.primes)
+        )
 
-    def hash_of(self, residues, context=CONTEXT):
-        gathered = HashOfVector(self.parameters, context)
-        for chunk, part in enumerate(residues):
-            gathered.add_chunk(chunk, part)
-        return gathered.value
+    def sums(self, chosen=range(COUNT)):
+        """The integers of an honest aggregator's answer, segment by segment."""
+        total = b"".join(
+            sum_vectors(self.parameters, [iter(self.made[who].segments) for who in chosen])
+        )
+        found = []
+        for segment in range(layout(self.parameters).segments):
+            size = sum_bytes(self.parameters, segment)
+            found.append(unpack_sum(self.parameters, segment, total[:size], 24))
+            total = total[size:]
+        return found
 
-    def sums(self):
-        return masked.add(self.parameters, self.masked)
+    def sent(self, sums):
+        return b"".join(pack_sum(self.parameters, at, each) for at, each in enumerate(sums))
 
     def decoded(self, sums):
-        return masked.unmask(self.parameters, self.key_sum, sums, COUNT)
+        return self.code.unmask(self.sent(sums), self.keys, COUNT)
 
-    def check(self, sums, claimed=None, context=CONTEXT):
-        check = SumCheck(self.parameters, context, self.claimed if claimed is None else claimed)
-        for chunk, part in enumerate(sums):
-            check.add_chunk(chunk, part)
-        check.finish()
+    def check(self, sums, hashes=None, code=None):
+        (code or self.code).check_sum(self.sent(sums), self.hashes if hashes is None else hashes)
 
 
 @pytest.fixture(scope="module", params=[P0, P1, P2], ids=["P0", "P1", "P2"])
@@ -79,13 +78,13 @@ def shift_one_value(group, sums, by=100):
 
 def test_an_honest_sum_passes(group):
     group.check(group.sums())
-    assert group.decoded(group.sums()).tolist() == group.vectors.sum(axis=0).tolist()
+    assert group.decoded(group.sums()).tolist() == group.updates.sum(axis=0).tolist()
 
 
 def test_a_shifted_value_is_refused_and_would_decode(group):
     sums = group.sums()
     shift_one_value(group, sums)
-    wrong = group.decoded(sums) - group.vectors.sum(axis=0)
+    wrong = group.decoded(sums) - group.updates.sum(axis=0)
     assert sorted(set(wrong.tolist())) == [0, 100]  # unchecked, nobody would notice
     with pytest.raises(RuleBroken, match="not that of its contributions"):
         group.check(sums)
@@ -115,39 +114,34 @@ def test_a_contribution_left_out_twice_in_or_exchanged_is_refused(group):
         [0, *range(COUNT - 1)],
         [0, *range(COUNT)],
     ):
-        sums = masked.add(group.parameters, [group.masked[who] for who in chosen])
         with pytest.raises(RuleBroken):
-            group.check(sums)
+            group.check(group.sums(chosen))
 
 
-def test_claims_of_another_context_do_not_add_up(group):
-    """The key of the hash is the context's: yesterday's vector with yesterday's claim is no use."""
+def test_hashes_of_another_context_do_not_add_up(group):
+    """The key of the hash is the context's: yesterday's vector with yesterday's hash is no use."""
+    yesterday = VectorCode(group.parameters, b"another round")
     with pytest.raises(RuleBroken, match="not that of its contributions"):
-        group.check(group.sums(), context=b"another round")
-    stale = dict(group.claimed)
-    stale[0] = group.hash_of(group.masked[0], b"another round")
+        group.check(group.sums(), code=yesterday)
+    stale = yesterday.linear_hash(b"".join(group.made[0].segments))
+    assert stale != group.hashes[0]
     with pytest.raises(RuleBroken, match="not that of its contributions"):
-        group.check(group.sums(), claimed=stale)
+        group.check(group.sums(), hashes=[stale, *group.hashes[1:]])
 
 
-def test_a_claim_signed_in_another_context_is_not_taken(group):
-    key = SigningKey(bytes(32))
-    claim = Claim(0, bytes(32), pack_digest(group.claimed[0]), bytes(32))
-    signature = sign_claim(key, b"another round", group.parameters, claim)
-    with pytest.raises(InvalidSignature):
-        open_claim(key.public_key, CONTEXT, group.parameters, claim, signature)
-
-
-def test_a_contributor_whose_claim_is_not_of_its_vector_is_told_before_it_is_added(group):
-    gathered = HashOfVector(group.parameters, CONTEXT)
-    for chunk, part in enumerate(group.masked[0]):
-        gathered.add_chunk(chunk, part)
-    check_claim(gathered, group.claimed[0])
-    with pytest.raises(RuleBroken, match="not that of its masked vector"):
-        check_claim(gathered, group.claimed[1])
-    lying = {**group.claimed, 0: group.claimed[1]}
+def test_a_contributor_whose_hash_is_not_of_its_vector_is_seen_before_it_is_added(group):
+    """By an honest aggregator; where there is none, no sum passes."""
+    vector = b"".join(group.made[0].segments)
+    assert group.code.linear_hash(vector) == group.hashes[0] != group.hashes[1]
     with pytest.raises(RuleBroken, match="not that of its contributions"):
-        group.check(group.sums(), claimed=lying)
+        group.check(group.sums(), hashes=[group.hashes[1], *group.hashes[1:]])
+
+
+def test_a_sum_cut_short_or_padded_is_refused(group):
+    total = group.sent(group.sums())
+    for wrong in (total[:-1], total + b"\0", b""):
+        with pytest.raises(MalformedMessage, match="wrong size"):
+            group.code.check_sum(wrong, group.hashes)
 
 
 # --- parts of the check taken away ----------------------------------------------------------------
@@ -262,11 +256,15 @@ def test_integers_beyond_the_largest_sum_are_refused_before_they_are_hashed():
         group.check(sums)
 
 
-def test_the_hash_itself_takes_no_integer_for_which_it_is_not_secure(monkeypatch):
-    """Behind the range check: the product of two primes is a change that these do not see."""
-    monkeypatch.setattr(checked_sum, "check_sums", lambda parameters, sums, count: None)
+def test_no_sum_that_can_be_sent_is_beyond_what_the_hash_is_secure_for(monkeypatch):
+    """Without the range check: the largest integer that fits in the bytes is hashed, and told."""
+    for module in (checked_sum, segments):
+        monkeypatch.setattr(module, "check_sums", lambda parameters, sums, count: None)
     group = Group(P0, 1000)
     sums = group.sums()
-    sums[0][0][0, 0, 0] += np.uint64(HASH_PRIMES[0] * HASH_PRIMES[1])
-    with pytest.raises(ValueError, match=r"2\*\*35"):
+    largest = 256 * group.parameters.primes[0] - 1
+    sums[0][0][0, 0, 0] = largest
+    assert largest < 1 << INTEGER_BITS_MAX
+    assert int(unpack_sum(group.parameters, 0, group.sent(sums), COUNT)[0][0, 0, 0]) == largest
+    with pytest.raises(RuleBroken, match="not that of its contributions"):
         group.check(sums)

@@ -7,17 +7,12 @@ from tests.support import masked
 from tests.support.masked import in_ring
 
 from pnyx.errors import DecodingError
+from pnyx.primitives.field import PRIMES
 from pnyx.primitives.sharing import safe_radius
-from pnyx.protocol.aggregation.masked import chunks
-from pnyx.protocol.aggregation.masked.checked_sum import HashOfVector, SumCheck
-from pnyx.protocol.aggregation.masked.keys import (
-    decode_keys,
-    read_payload,
-    read_released,
-    share_key,
-    sum_key_shares,
-)
+from pnyx.protocol.aggregation import direct, verification
+from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.masked.parameters import RINGS, choose, layout
+from pnyx.protocol.aggregation.masked.vectors import VectorCode, sum_vectors
 from pnyx.protocol.selection import committee_size
 
 SIZE = committee_size(9, 2, 1)
@@ -41,32 +36,27 @@ def groups(draw):
     return parameters, vectors
 
 
-@given(groups())
+@given(groups(), st.integers(10_000, 1 << 20))
 @settings(deadline=None, max_examples=40)
-def test_the_masked_sum_is_the_plain_sum(case):
-    """From values to bytes and back, the sum checked by its hash, the key by its shares."""
+def test_the_masked_sum_is_the_plain_sum(case, piece_bytes):
+    """From values to bytes and back, in pieces of any size, the sum checked by its hash."""
     parameters, vectors = case
-    keys = [masked.key_of(parameters, who, vector) for who, vector in enumerate(vectors)]
-    contributions, claimed = [], {}
-    for who, (key, vector) in enumerate(zip(keys, vectors, strict=True)):
-        residues = masked.mask(parameters, key, vector)
-        packed = [chunks.pack_chunk(parameters, at, each) for at, each in enumerate(residues)]
-        leaves = [chunks.chunk_hash(parameters, at, data) for at, data in enumerate(packed)]
-        reader = chunks.ChunkReader(parameters, chunks.vector_root(leaves), leaves)
-        contributions.append([reader.read(at, data) for at, data in enumerate(packed)])
-        gathered = HashOfVector(parameters, masked.CONTEXT)
-        for at, each in enumerate(contributions[-1]):
-            gathered.add_chunk(at, each)
-        claimed[who] = gathered.value
-    sums = masked.add(parameters, contributions)
-    check = SumCheck(parameters, masked.CONTEXT, claimed)
-    for at, each in enumerate(sums):
-        data = chunks.pack_sum(parameters, at, each)
-        check.add_chunk(at, chunks.unpack_sum(parameters, at, data, len(vectors)))
-    check.finish()
-    key_sum = masked.add_keys(parameters, [key.secret for key in keys])
-    found = masked.unmask(parameters, key_sum, sums, len(vectors))
-    assert found.tolist() == vectors.sum(axis=0).tolist()
+    code = VectorCode(parameters, masked.CONTEXT)
+    made = [
+        code.mask(vector, who.to_bytes(32, "big"), b"own") for who, vector in enumerate(vectors)
+    ]
+    sent = [b"".join(each.segments) for each in made]
+    assert [code.linear_hash(each) for each in sent] == [each.linear_hash for each in made]
+    pieces = [
+        iter([data[at : at + piece_bytes] for at in range(0, len(data), piece_bytes)])
+        for data in sent
+    ]
+    total = b"".join(sum_vectors(parameters, pieces))
+    code.check_sum(total, [each.linear_hash for each in made])
+    keys = tuple(
+        sum(each.key[at] for each in made) % prime for at, prime in enumerate(parameters.primes)
+    )
+    assert code.unmask(total, keys, len(made)).tolist() == vectors.sum(axis=0).tolist()
 
 
 @given(st.integers(1, 10**7), st.integers(1, 32), st.integers(2, 256), st.integers(0, 200))
@@ -76,45 +66,48 @@ def test_a_chosen_set_holds_what_was_asked_for(length, value_bits, contributors,
     assert (parameters.length, parameters.value_bits) == (length, value_bits)
     assert contributors == parameters.contributors_max <= parameters.capacity
     shape = layout(parameters)
-    assert sum(shape.values(chunk) for chunk in range(shape.chunks)) == length
+    assert sum(shape.values(segment) for segment in range(shape.segments)) == length
     assert parameters.failure_log2 <= -64
 
 
 @given(
-    st.sampled_from(RINGS),
+    st.integers(1, 2),
+    st.integers(1, 40),
     st.integers(1, 5),
     st.sets(st.integers(0, 8), min_size=5),
     st.data(),
 )
 @settings(deadline=None, max_examples=40)
-def test_the_sum_of_keys_is_decoded_or_refused_never_wrong(ring, count, members, data):
+def test_the_sum_of_keys_is_decoded_or_refused_never_wrong(fields, length, count, members, data):
     """Whoever answers, and whatever up to f of them say instead."""
-    parameters = in_ring(ring, 10, 12, 24)
-    vectors = masked.draw(parameters, count)
-    keys = [masked.key_of(parameters, who, vector) for who, vector in enumerate(vectors)]
-    payloads = [share_key(parameters, key, SIZE) for key in keys]
-    released = {
-        member: read_released(
-            parameters,
-            SIZE,
-            sum_key_shares(
-                parameters, SIZE, [read_payload(parameters, SIZE, p[member]) for p in payloads]
-            ),
-        )
-        for member in members
-    }
+    bounds = Bounds(1, 0, 0, 1, key_length=length, key_fields=fields)
+    generator = np.random.Generator(np.random.PCG64(data.draw(st.integers(0, 2**32))))
+    keys = [tuple(generator.integers(0, p, length) for p in PRIMES[:fields]) for _ in range(count)]
+    made = [
+        verification.prove(np.array([1]), bounds, SIZE, who.to_bytes(32, "big"), b"own", key)
+        for who, key in enumerate(keys)
+    ]
+    entries, widths = (
+        verification.summed_length(bounds, SIZE),
+        verification.key_widths(bounds, SIZE),
+    )
+    released = {}
+    for member in members:
+        held = [verification.read_payload(each.payloads[member], bounds, SIZE) for each in made]
+        share = verification.sum_share(held, bounds, SIZE)
+        released[member] = direct.read_released(share, entries, SIZE.packing, widths)
     liars = data.draw(st.sets(st.sampled_from(sorted(members)), max_size=SIZE.corrupt_max))
     for liar in liars:
-        at = data.draw(st.integers(0, len(parameters.primes) - 1))
+        at = data.draw(st.integers(0, fields - 1))
         column = data.draw(st.integers(0, len(released[liar][at]) - 1))
-        released[liar][at][column] = (
-            released[liar][at][column] + data.draw(st.integers(1, 1000))
-        ) % parameters.primes[at]
-    expected = masked.add_keys(parameters, [key.secret for key in keys])
+        wrong = released[liar][at][column] + data.draw(st.integers(1, 1000))
+        released[liar][at][column] = wrong % PRIMES[at]
     try:
-        found, named = decode_keys(parameters, SIZE, released)
+        found = direct.decode_sum(SIZE, released, entries)
     except DecodingError:
         assert len(liars) > safe_radius(len(members), SIZE.degree, SIZE.corrupt_max)
         return
-    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
-    assert set(named) == liars
+    for at in range(fields):
+        wanted = sum(key[at] for key in keys) % PRIMES[at]
+        assert found.keys[at][:length].tolist() == wanted.tolist()
+    assert set(found.liars) == liars

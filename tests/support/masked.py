@@ -1,4 +1,4 @@
-"""Whole groups of masked contributions, for tests: contributors, an aggregator, a summed key."""
+"""Masked vectors step by step, for tests: contributors, an aggregator, a summed key."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -9,12 +9,13 @@ from pnyx.primitives.field import PrimeField
 from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.aggregation.masked.keys import KeySum, MaskingKey, hash_vector
 from pnyx.protocol.aggregation.masked.mask import (
-    ChunkSum,
     Residues,
+    SegmentSum,
     Sums,
-    mask_chunk,
-    public_chunk,
-    unmask_chunk,
+    mask_segment,
+    public_segment,
+    transform_key,
+    unmask_segment,
 )
 from pnyx.protocol.aggregation.masked.parameters import (
     NOISE_WIDTH,
@@ -24,7 +25,7 @@ from pnyx.protocol.aggregation.masked.parameters import (
     layout,
 )
 
-CONTEXT = b"network, study, round, attempt, group"
+CONTEXT = b"network, study, round, attempt"
 
 
 def in_ring(ring: SafeRing, length: int, value_bits: int, contributors_max: int) -> ParameterSet:
@@ -42,10 +43,10 @@ def draw(parameters: ParameterSet, count: int, seed: int = 1) -> np.ndarray:
 
 
 def pieces(parameters: ParameterSet, vector: np.ndarray) -> list[np.ndarray]:
-    """The values of each chunk."""
+    """The values of each segment."""
     shape = layout(parameters)
-    starts = [shape.start(chunk) for chunk in range(shape.chunks)]
-    return [vector[start : start + shape.values(chunk)] for chunk, start in enumerate(starts)]
+    starts = [shape.start(segment) for segment in range(shape.segments)]
+    return [vector[start : start + shape.values(segment)] for segment, start in enumerate(starts)]
 
 
 def key_of(parameters: ParameterSet, who: int, vector: np.ndarray) -> MaskingKey:
@@ -57,27 +58,31 @@ def key_of(parameters: ParameterSet, who: int, vector: np.ndarray) -> MaskingKey
 
 @lru_cache(maxsize=4)
 def public(parameters: ParameterSet, context: bytes = CONTEXT) -> tuple[Residues, ...]:
-    """The public polynomials of all chunks."""
+    """The public polynomials of all segments."""
     return tuple(
-        public_chunk(parameters, context, chunk) for chunk in range(layout(parameters).chunks)
+        public_segment(parameters, context, segment)
+        for segment in range(layout(parameters).segments)
     )
 
 
 def mask(parameters: ParameterSet, key: MaskingKey, vector: np.ndarray) -> list[Residues]:
-    """All chunks of a masked vector."""
+    """All segments of a masked vector."""
+    secret = transform_key(parameters, key.secret)
     return [
-        mask_chunk(parameters, public(parameters)[chunk], key, chunk, values)
-        for chunk, values in enumerate(pieces(parameters, vector))
+        mask_segment(
+            parameters, public(parameters)[segment], secret, key.errors_seed, segment, values
+        )
+        for segment, values in enumerate(pieces(parameters, vector))
     ]
 
 
 def add(parameters: ParameterSet, masked: Sequence[Sequence[Residues]]) -> list[Sums]:
-    """The integer sums of all chunks."""
+    """The integer sums of all segments."""
     totals = []
-    for chunk in range(layout(parameters).chunks):
-        total = ChunkSum(parameters, chunk)
+    for segment in range(layout(parameters).segments):
+        total = SegmentSum(parameters, segment)
         for contribution in masked:
-            total.add(contribution[chunk])
+            total.add(contribution[segment])
         totals.append(total.total())
     return totals
 
@@ -96,10 +101,13 @@ def unmask(
     parameters: ParameterSet, key_sum: KeySum, sums: Sequence[Sums], count: int
 ) -> np.ndarray:
     """The decoded sum [length]."""
+    transformed = transform_key(parameters, key_sum)
     return np.concatenate(
         [
-            unmask_chunk(parameters, public(parameters)[chunk], key_sum, each, chunk, count)
-            for chunk, each in enumerate(sums)
+            unmask_segment(
+                parameters, public(parameters)[segment], transformed, each, segment, count
+            )
+            for segment, each in enumerate(sums)
         ]
     )
 

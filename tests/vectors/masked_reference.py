@@ -24,8 +24,7 @@ PRIMES = (134176769, 134111233, 134012929, 133963777)
 RINGS = {"P0": (1024, PRIMES[:1]), "P1": (2048, PRIMES[:2]), "P2": (4096, PRIMES)}
 LANES, ROWS, GROUP = 32, 32, 1024
 WIDTH = 4.5
-CONTEXT = b"vectors: network, study, round, attempt, group"
-SIZE, CORRUPT, PACKING = 7, 1, 2
+CONTEXT = b"vectors: network, study, round, attempt"
 
 
 def encoded(values) -> bytes:
@@ -42,7 +41,7 @@ class Set:
         self.slot_bits = (most * (2**bits - 1)).bit_length()
         self.slots = 0
         for slots in range(110, 0, -1):
-            self.slots, self.chunks, self.coefficients = slots, *self.cut(slots)
+            self.slots, self.segments, self.coefficients = slots, *self.cut(slots)
             self.shift = 1
             while self.failure(self.shift) > -64:
                 self.shift += 1
@@ -52,12 +51,12 @@ class Set:
         raise ValueError("nothing fits")
 
     def cut(self, slots: int) -> tuple[int, int]:
-        """Chunks, and coefficients sent in all of them."""
+        """Segments, and coefficients sent in all of them."""
         blocks = max(1, 2**18 // (self.n * LANES * len(self.primes)))
         full = slots * LANES * self.n * blocks
-        chunks = ceil(self.length / full)
-        last = ceil((self.length - (chunks - 1) * full) / (slots * GROUP)) * GROUP
-        return chunks, (chunks - 1) * (full // slots) + last
+        segments = ceil(self.length / full)
+        last = ceil((self.length - (segments - 1) * full) / (slots * GROUP)) * GROUP
+        return segments, (segments - 1) * (full // slots) + last
 
     def failure(self, shift: int) -> float:
         reach = 2 ** (shift - 1)
@@ -88,12 +87,12 @@ def chosen(length: int, bits: int, most: int, members: int, packing: int) -> Set
     return min(found, key=lambda s: s.bytes + members * s.key_bytes(packing))
 
 
-# --- one contribution of one chunk, of which the first 32 rows are sent ---------------------------
+# --- one masked vector of one segment, of which the first 32 rows are sent ------------------------
 
 
 class Contribution:
     def __init__(self, held: Set, contributor: int, values: list[int]) -> None:
-        assert held.chunks == 1
+        assert held.segments == 1
         assert held.coefficients == GROUP
         self.set, self.values = held, values
         self.contributor = contributor
@@ -106,18 +105,15 @@ class Contribution:
         )
         stream = Stream(root, "pnyx/masked/key")
         self.key = [stream.field_elements(p, held.n) for p in held.primes]
-        self.shares_seed = digest("pnyx/masked/shares-seed", root)
         errors_seed = digest("pnyx/masked/errors-seed", root)
         self.errors, _ = PLAIN.gaussian(errors_seed, WIDTH, GROUP, "pnyx/masked/errors/0")
         self.residues = [
             self.masked(p, s, sent)
             for p, s, sent in zip(held.primes, self.key, masks(held), strict=True)
         ]
-        self.chunk = b"".join(packed(p, r) for p, r in zip(held.primes, self.residues, strict=True))
-        self.leaf = digest(
-            "pnyx/masked/chunk", encoded(held.fields), (0).to_bytes(4, "big"), self.chunk
+        self.segment = b"".join(
+            packed(p, r) for p, r in zip(held.primes, self.residues, strict=True)
         )
-        self.root = PLAIN.tree_root([self.leaf])
         self.linear_hash = linear_hash(held, self.residues)
 
     def messages(self) -> list[int]:
@@ -134,27 +130,6 @@ class Contribution:
     def masked(self, p: int, s: list[int], public) -> list[int]:
         mask = product(self.set.n, p, public, s)
         return [(a + e + m) % p for a, e, m in zip(mask, self.errors, self.messages(), strict=True)]
-
-    def payloads(self) -> list[bytes]:
-        stream = Stream(self.shares_seed, "pnyx/masked/shares")
-        salts = stream.bytes(16 * SIZE)
-        width = ceil(self.set.n / PACKING)
-        result = [salts[16 * member : 16 * member + 16] for member in range(SIZE)]
-        for p, key in zip(self.set.primes, self.key, strict=True):
-            padded = key + [0] * (PACKING * width - len(key))
-            slots = [padded[row * width : (row + 1) * width] for row in range(PACKING)]
-            rows = PLAIN.share(p, SIZE, slots, stream.matrix(p, CORRUPT, width))
-            for member in range(SIZE):
-                result[member] += b"".join(v.to_bytes(4, "little") for v in rows[member])
-        return result
-
-    def claim(self) -> list:
-        return [
-            self.contributor, self.root, self.linear_hash, PLAIN.tree_root(self.payloads()),
-        ]  # fmt: skip
-
-    def statement(self) -> bytes:
-        return digest("pnyx/masked/claim", CONTEXT, encoded(self.set.fields), encoded(self.claim()))
 
 
 def masks(held: Set) -> list:
@@ -221,7 +196,7 @@ def parameter_vectors():
             "packing": packing,
             "fields": found.fields,
             "encoded": encoded(found.fields).hex(),
-            "chunks": found.chunks,
+            "segments": found.segments,
             "coefficients": found.coefficients,
             "bytes": found.bytes,
         }
@@ -266,23 +241,18 @@ def group_vectors(ring: str, stream):
         [sum(column) % p for column in zip(*(part.key[at] for part in parts), strict=True)]
         for at, p in enumerate(held.primes)
     ]
-    packed_sum = b"".join(
-        packed(p, [v % p for v in part]) + bytes(v // p for v in part)
-        for p, part in zip(held.primes, sums, strict=True)
-    )
     return {
         "fields": held.fields,
         "context": CONTEXT.hex(),
         "contributions": [contribution_vector(part) for part in parts],
         "sum": [sum(column) for column in zip(*rows, strict=True)],
-        "sum_packed_sha256": sha256(packed_sum).hexdigest(),
+        "sum_packed_sha256": sha256(packed_sum(held.primes, sums)).hexdigest(),
         "key_sum_sha256": [PLAIN.words_hash([part]) for part in key_sum],
         "linear_hash_sha256": sha256(linear_hash(held, sums)).hexdigest(),
     }
 
 
 def contribution_vector(part: Contribution):
-    payloads = part.payloads()
     return {
         "contributor": part.contributor,
         "seed": part.seed.hex(),
@@ -291,14 +261,9 @@ def contribution_vector(part: Contribution):
         "vector_hash": part.vector_hash.hex(),
         "key_start": [key[:4] for key in part.key],
         "errors_start": part.errors[:16],
-        "chunk_start": part.chunk[:64].hex(),
-        "chunk_sha256": sha256(part.chunk).hexdigest(),
-        "leaf": part.leaf.hex(),
-        "vector_root": part.root.hex(),
+        "segment_start": part.segment[:64].hex(),
+        "segment_sha256": sha256(part.segment).hexdigest(),
         "linear_hash_sha256": sha256(part.linear_hash).hexdigest(),
-        "payload_starts": [payload[:24].hex() for payload in payloads],
-        "shares_root": PLAIN.tree_root(payloads).hex(),
-        "statement": part.statement().hex(),
     }
 
 
@@ -322,40 +287,91 @@ def decoding_vectors(stream):
         }
 
 
-def refused_chunks(part: Contribution):
-    data = part.chunk
-    other = bytes([data[0] ^ 1]) + data[1:]
+def refused_vectors(part: Contribution):
+    """Bytes that are no masked vector; a parcel of them can be named and pulled all the same."""
+    data = part.segment
     beyond = packed(part.set.primes[0], [part.set.primes[0], *part.residues[0][1:]])
     return [
-        {"fault": "a byte short", "chunk": 0, "data": data[:-1].hex(), "error": "MalformedMessage"},
-        {
-            "fault": "a byte more",
-            "chunk": 0,
-            "data": data.hex() + "00",
-            "error": "MalformedMessage",
-        },
-        {"fault": "nothing", "chunk": 0, "data": "", "error": "MalformedMessage"},
-        {"fault": "a bit altered", "chunk": 0, "data": other.hex(), "error": "RuleBroken"},
-        {
-            "fault": "the prime itself",
-            "chunk": 0,
-            "data": beyond.hex(),
-            "error": "MalformedMessage",
-        },
-        {"fault": "another place", "chunk": 1, "data": data.hex(), "error": "RuleBroken"},
+        {"fault": fault, "data": each.hex(), "error": "MalformedMessage"}
+        for fault, each in (
+            ("a byte short", data[:-1]),
+            ("a byte more", data + bytes(1)),
+            ("nothing", b""),
+            ("the prime itself", beyond),
+        )
     ]
+
+
+def sum_vectors(parts: list[Contribution]):
+    """A sum of two vectors, in full, and what is not that sum.
+
+    A case names its linear hashes by their place; without a "sum" of its own it has the right one.
+    """
+    [prime] = parts[0].set.primes
+    sums = [a + b for a, b in zip(*(part.residues[0] for part in parts), strict=True)]
+    right = packed_sum([prime], [sums])
+    hashes = [part.linear_hash for part in parts]
+    hashes += [hashes[1][:-1], bytes([255]) * len(hashes[1])]
+    moved = [sums[0] + 1 if sums[0] < 2 * (prime - 1) else sums[0] - 1, *sums[1:]]
+    residues = packed(prime, [prime, *(v % prime for v in sums[1:])])
+
+    def with_sum(fault: str, integers: list[int]):
+        data = packed_sum([prime], [integers])
+        return {"fault": fault, "sum": data.hex(), "hashes": [0, 1], "error": "RuleBroken"}
+
+    def with_hashes(fault: str, places: list[int], error: str = "RuleBroken"):
+        return {"fault": fault, "hashes": places, "error": error}
+
+    def malformed(fault: str, data: bytes):
+        return {"fault": fault, "sum": data.hex(), "hashes": [0, 1], "error": "MalformedMessage"}
+
+    refused = [
+        with_sum("one coefficient altered", moved),
+        with_sum("two coefficients exchanged", [sums[1], sums[0], *sums[2:]]),
+        with_sum("the same residue and the prime once more", plus_prime(prime, sums)),
+        with_sum("more than two vectors can make it", [2 * prime - 1, *sums[1:]]),
+        with_hashes("a contributor left out", [0]),
+        with_hashes("a contributor twice", [0, 0, 1]),
+        with_hashes("a linear hash of another vector", [0, 0]),
+        with_hashes("a linear hash cut short", [0, 2], "MalformedMessage"),
+        with_hashes("a linear hash beyond its primes", [0, 3], "MalformedMessage"),
+        malformed("a byte short", right[:-1]),
+        malformed("a residue that is the prime", residues + right[len(residues) :]),
+    ]
+    return {
+        "sum": right.hex(),
+        "linear_hashes": [each.hex() for each in hashes],
+        "refused": refused,
+    }
+
+
+def plus_prime(prime: int, sums: list[int]) -> list[int]:
+    """An integer with the same residue, still in the range of two vectors."""
+    place = next(at for at, value in enumerate(sums) if value + prime <= 2 * (prime - 1))
+    return [*sums[:place], sums[place] + prime, *sums[place + 1 :]]
+
+
+def packed_sum(primes, sums: list[list[int]]) -> bytes:
+    return b"".join(
+        packed(p, [v % p for v in part]) + bytes(v // p for v in part)
+        for p, part in zip(primes, sums, strict=True)
+    )
 
 
 def vectors():
     stream = Stream(PLAIN.SEED, "vectors/masked")
     groups = [group_vectors(ring, stream) for ring in ("P0", "P1")]
-    first = Contribution(Set("P0", 40, 12, 24), 0, groups[0]["contributions"][0]["values"])
+    held = Set("P0", 40, 12, 24)
+    made = [
+        Contribution(held, at, each["values"]) for at, each in enumerate(groups[0]["contributions"])
+    ]
     return {
         "parameters": list(parameter_vectors()),
         "parameters_refused": refused_parameters(),
         "groups": groups,
         "decodings": list(decoding_vectors(stream)),
-        "chunks_refused": refused_chunks(first),
+        "vectors_refused": refused_vectors(made[0]),
+        "checked_sum": sum_vectors(made),
     }
 
 

@@ -14,42 +14,14 @@ from pnyx import errors
 from pnyx.primitives.codec import decode, encode
 from pnyx.primitives.ring import gaussian_errors
 from pnyx.protocol.aggregation.masked import coding
-from pnyx.protocol.aggregation.masked.checked_sum import (
-    Claim,
-    HashOfVector,
-    claim_statement,
-    pack_digest,
-)
-from pnyx.protocol.aggregation.masked.chunks import (
-    ChunkReader,
-    chunk_hash,
-    pack_chunk,
-    pack_sum,
-    vector_root,
-)
-from pnyx.protocol.aggregation.masked.keys import (
-    MaskingKey,
-    decode_keys,
-    hash_vector,
-    read_payload,
-    read_released,
-    share_key,
-    shares_root,
-    sum_key_shares,
-)
-from pnyx.protocol.aggregation.masked.mask import (
-    ChunkSum,
-    mask_chunk,
-    public_chunk,
-    rings,
-    unmask_chunk,
-)
+from pnyx.protocol.aggregation.masked.checked_sum import add_digests, pack_digest, unpack_digest
+from pnyx.protocol.aggregation.masked.keys import MaskingKey, hash_vector
+from pnyx.protocol.aggregation.masked.mask import rings
 from pnyx.protocol.aggregation.masked.parameters import ParameterSet, choose, layout
-from pnyx.protocol.selection import committee_size
+from pnyx.protocol.aggregation.masked.vectors import VectorCode, sum_vectors
 
 FOLDER = Path(__file__).parent
 VECTORS = json.loads((FOLDER / "masked.json").read_text())
-SIZE = committee_size(7, 1, 2)
 
 
 def fault(case: dict[str, Any]) -> str:
@@ -75,7 +47,7 @@ def test_parameters() -> None:
         )
         assert encode(found).hex() == case["encoded"]
         assert found == set_of(case["fields"])
-        assert layout(found).chunks == case["chunks"]
+        assert layout(found).segments == case["segments"]
         assert (found.coefficients, found.bytes) == (case["coefficients"], case["bytes"])
 
 
@@ -85,83 +57,45 @@ def test_refused_parameters(case: dict[str, Any]) -> None:
         decode(bytes.fromhex(case["encoded"]), ParameterSet, bytes_max=200)
 
 
-class Made:
-    """One contribution of a vector, made by pnyx from its seed."""
-
-    def __init__(self, parameters: ParameterSet, context: bytes, case: dict[str, Any]) -> None:
-        values = np.array(case["values"], dtype=np.int64)
-        self.vector_hash = hash_vector([values])
-        self.key = MaskingKey.derive(
-            parameters,
-            bytes.fromhex(case["seed"]),
-            bytes.fromhex(case["context"]),
-            self.vector_hash,
-        )
-        public = public_chunk(parameters, context, 0)
-        self.residues = mask_chunk(parameters, public, self.key, 0, values)
-        self.chunk = pack_chunk(parameters, 0, self.residues)
-        self.leaf = chunk_hash(parameters, 0, self.chunk)
-        gathered = HashOfVector(parameters, context)
-        gathered.add_chunk(0, self.residues)
-        self.linear_hash = pack_digest(gathered.value)
-        self.payloads = share_key(parameters, self.key, SIZE)
-
-
 @pytest.mark.parametrize("group", VECTORS["groups"], ids=["P0", "P1"])
 def test_groups(group: dict[str, Any]) -> None:
-    parameters, context = set_of(group["fields"]), bytes.fromhex(group["context"])
-    made = [Made(parameters, context, case) for case in group["contributions"]]
-    for each, case in zip(made, group["contributions"], strict=True):
-        assert each.vector_hash.hex() == case["vector_hash"]
-        assert [part[:4].tolist() for part in each.key.secret] == case["key_start"]
-        drawn = gaussian_errors(each.key.errors_seed, 4.5, 16, "pnyx/masked/errors/0")
+    parameters = set_of(group["fields"])
+    code = VectorCode(parameters, bytes.fromhex(group["context"]))
+    sent, keys = [], []
+    for case in group["contributions"]:
+        values = np.array(case["values"], dtype=np.int64)
+        seed, context = bytes.fromhex(case["seed"]), bytes.fromhex(case["context"])
+        assert hash_vector([values]).hex() == case["vector_hash"]
+        key = MaskingKey.derive(parameters, seed, context, bytes.fromhex(case["vector_hash"]))
+        assert [part[:4].tolist() for part in key.secret] == case["key_start"]
+        drawn = gaussian_errors(key.errors_seed, 4.5, 16, "pnyx/masked/errors/0")
         assert drawn.tolist() == case["errors_start"]
-        assert each.chunk[:64].hex() == case["chunk_start"]
-        assert sha256(each.chunk).hexdigest() == case["chunk_sha256"]
-        assert each.leaf.hex() == case["leaf"]
-        assert vector_root([each.leaf]).hex() == case["vector_root"]
-        assert sha256(each.linear_hash).hexdigest() == case["linear_hash_sha256"]
-        assert [payload[:24].hex() for payload in each.payloads] == case["payload_starts"]
-        assert shares_root(each.payloads).hex() == case["shares_root"]
-        claim = Claim(
-            case["contributor"],
-            bytes.fromhex(case["vector_root"]),
-            each.linear_hash,
-            bytes.fromhex(case["shares_root"]),
-        )
-        assert claim_statement(context, parameters, claim).hex() == case["statement"]
-    check_sum(parameters, context, made, group)
+        made = code.mask(values, seed, context)
+        assert [part.tolist() for part in made.key] == [part.tolist() for part in key.secret]
+        [segment] = made.segments
+        assert segment[:64].hex() == case["segment_start"]
+        assert sha256(segment).hexdigest() == case["segment_sha256"]
+        assert sha256(made.linear_hash).hexdigest() == case["linear_hash_sha256"]
+        assert code.linear_hash(segment) == made.linear_hash
+        sent.append(segment)
+        keys.append(made.key)
+    check_sum(code, sent, keys, group)
 
 
-def check_sum(
-    parameters: ParameterSet, context: bytes, made: list[Made], group: dict[str, Any]
-) -> None:
-    total = ChunkSum(parameters, 0)
-    for each in made:
-        total.add(each.residues)
-    packed = pack_sum(parameters, 0, total.total())
-    assert sha256(packed).hexdigest() == group["sum_packed_sha256"]
-    gathered = HashOfVector(parameters, context)
-    gathered.add_chunk(0, total.total())
-    assert sha256(pack_digest(gathered.value)).hexdigest() == group["linear_hash_sha256"]
-    released = {
-        member: read_released(
-            parameters,
-            SIZE,
-            sum_key_shares(
-                parameters,
-                SIZE,
-                [read_payload(parameters, SIZE, each.payloads[member]) for each in made],
-            ),
-        )
-        for member in range(SIZE.size)
-    }
-    key_sum, liars = decode_keys(parameters, SIZE, released)
-    assert liars == ()
+def check_sum(code: VectorCode, sent: list[bytes], keys: list[Any], group: dict[str, Any]) -> None:
+    total = b"".join(sum_vectors(code.parameters, [iter([each]) for each in sent]))
+    assert sha256(total).hexdigest() == group["sum_packed_sha256"]
+    hashes = [code.linear_hash(each) for each in sent]
+    code.check_sum(total, hashes)
+    hash_of_sum = pack_digest(add_digests(map(unpack_digest, hashes)))
+    assert sha256(hash_of_sum).hexdigest() == group["linear_hash_sha256"]
+    key_sum = tuple(
+        sum(key[at] for key in keys) % prime for at, prime in enumerate(code.parameters.primes)
+    )
     hashes = [sha256(part.astype("<u4").tobytes()).hexdigest() for part in key_sum]
     assert hashes == group["key_sum_sha256"]
-    public = public_chunk(parameters, context, 0)
-    found = unmask_chunk(parameters, public, key_sum, total.total(), 0, len(made))
+    found = code.unmask(total, key_sum, len(sent))
+    assert found is not None
     assert found.tolist() == group["sum"]
 
 
@@ -180,10 +114,31 @@ def test_decodings() -> None:
         assert out[:, 7].tolist() == case["sums"]
 
 
-@pytest.mark.parametrize("case", VECTORS["chunks_refused"], ids=fault)
-def test_refused_chunks(case: dict[str, Any]) -> None:
+def first_group() -> VectorCode:
     group = VECTORS["groups"][0]
-    leaf = bytes.fromhex(group["contributions"][0]["leaf"])
-    reader = ChunkReader(set_of(group["fields"]), vector_root([leaf]), [leaf])
+    return VectorCode(set_of(group["fields"]), bytes.fromhex(group["context"]))
+
+
+@pytest.mark.parametrize("case", VECTORS["vectors_refused"], ids=fault)
+def test_refused_vectors(case: dict[str, Any]) -> None:
+    data = bytes.fromhex(case["data"])
     with pytest.raises(getattr(errors, case["error"])):
-        reader.read(case["chunk"], bytes.fromhex(case["data"]))
+        first_group().linear_hash(data)
+    with pytest.raises(getattr(errors, case["error"])):
+        list(sum_vectors(first_group().parameters, [iter([data])]))
+
+
+CHECKED = VECTORS["checked_sum"]
+
+
+def test_the_sum_whose_changes_are_refused_is_right() -> None:
+    hashes = [bytes.fromhex(each) for each in CHECKED["linear_hashes"][:2]]
+    first_group().check_sum(bytes.fromhex(CHECKED["sum"]), hashes)
+
+
+@pytest.mark.parametrize("case", CHECKED["refused"], ids=fault)
+def test_refused_sums(case: dict[str, Any]) -> None:
+    hashes = [bytes.fromhex(CHECKED["linear_hashes"][place]) for place in case["hashes"]]
+    total = bytes.fromhex(case.get("sum", CHECKED["sum"]))
+    with pytest.raises(getattr(errors, case["error"])):
+        first_group().check_sum(total, hashes)

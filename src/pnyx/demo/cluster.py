@@ -275,6 +275,7 @@ def _node_life(cluster: Cluster, node: int, directory: Path, *, fresh: bool) -> 
         observer=observer,
         on_started=on_started,
         machine_factory=_machine_factory(cluster.corrupt.get(node), events),
+        load_loops=False,  # the launcher did, if updates are masked
     )
 
 

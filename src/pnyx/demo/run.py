@@ -154,6 +154,7 @@ class _Demo:
         from pnyx.demo.display import Display
         from pnyx.demo.watch import Watch
         from pnyx.learning.training import warm_up
+        from pnyx.primitives.ring import implementation
         from pnyx.primitives.sampling import Sampler
         from pnyx.protocol.selection import assess
 
@@ -175,6 +176,10 @@ class _Demo:
         self._restarted = False
         self._killed_at = 0.0
         warm_up()
+        if masked:
+            # Once, before the nodes are forked: compiling takes each seconds on a new machine, and
+            # loading half a second and memory that a fork shares (ADR 24).
+            implementation()
 
     def run(self, report: Path, kept: Path | None) -> tuple[dict[str, object], int]:
         """Launch, watch, kill and bring back, stop; write the report and return the figures.

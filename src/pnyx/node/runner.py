@@ -26,6 +26,7 @@ from pnyx.node.crypto import NodeCrypto
 from pnyx.node.daemon import Daemon, MachineFactory, Observer, wall_clock
 from pnyx.node.keystore import NodeLayout, Unlocking, open_keys
 from pnyx.node.network import read_network
+from pnyx.primitives.ring import implementation
 from pnyx.primitives.signature import SigningKey
 from pnyx.protocol.machine import NodeMachine
 from pnyx.vault.files import FILE_MODE, describe
@@ -41,14 +42,16 @@ def run_node(
     on_started: Callable[[Daemon], None] | None = None,
     worker: TrainingWorker | None = None,
     machine_factory: MachineFactory = NodeMachine,
+    load_loops: bool = True,
 ) -> None:
     """Run the node of a directory until SIGTERM, SIGINT or the owner's stop; then close it.
 
     Call it from the main thread of a process without other threads. observer: told of every notice.
     on_started: called once, inside the event loop, when the port is open. worker: one that is
     started already; without it this function forks its own. machine_factory: makes the protocol's
-    machine. Raises PnyxError when the node cannot start: the directory is in use, the key wrong,
-    the network file invalid, the port taken.
+    machine. load_loops: whether to load the loops of masked rounds beside the event loop; a parent
+    that loaded them, or knows of no such round, says no. Raises PnyxError when the node cannot
+    start: the directory is in use, the key wrong, the network file invalid, the port taken.
     """
     config = read_config(layout.config)
     answers = Answers(observer)
@@ -76,7 +79,7 @@ def run_node(
                     machine_factory=machine_factory,
                 )
                 answers.attach(daemon)
-                runner.run(_live(daemon, control, on_started))
+                runner.run(_live(daemon, control, on_started, load_loops=load_loops))
         finally:
             trainer.stop()
 
@@ -122,7 +125,11 @@ def is_locked(layout: NodeLayout) -> bool:
 
 
 async def _live(
-    daemon: Daemon, control: ControlServer, on_started: Callable[[Daemon], None] | None
+    daemon: Daemon,
+    control: ControlServer,
+    on_started: Callable[[Daemon], None] | None,
+    *,
+    load_loops: bool,
 ) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -133,10 +140,16 @@ async def _live(
         if on_started is not None:
             on_started(daemon)
 
+    # A masked round computes on the event loop. Its first use of compiled loops would stop the node
+    # for half a second, or for seven where they are not in numba's cache yet (ADR 24); so they are
+    # loaded in a thread meanwhile, after the nursery was forked.
+    loading = loop.run_in_executor(None, implementation) if load_loops else None
     try:
         await daemon.run(serve_owner)
     finally:
         await control.stop()
+        if loading is not None:
+            await loading
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

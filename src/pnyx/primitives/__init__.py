@@ -7,6 +7,7 @@
     field       vectors over the prime fields of the aggregation
     sharing     packed Shamir sharing and Reed-Solomon decoding
     sampling    deterministic, exactly uniform draws from a seed
+    compiled    how inner loops are compiled, where there are some
     ring        polynomials modulo X^n + 1 for masked sums, their errors, and a linear hash
 
 Import the module that is needed (`from pnyx.primitives.hashing import digest`): nothing is

@@ -219,7 +219,7 @@ class ReadParcel(Effect, frozen=True):
 
 
 class SumVectors(Effect, frozen=True):
-    """Add up masked vectors into a parcel, chunk by chunk; answered by VectorsSummed.
+    """Add up masked vectors into a parcel, segment by segment; answered by VectorsSummed.
 
     name: of the set that is summed. parcels: held here, in the order of the set.
     """

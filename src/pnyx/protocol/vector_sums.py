@@ -10,7 +10,7 @@ from pnyx.protocol.ports import ParcelStore
 
 
 def summed_chunks(store: ParcelStore, effect: SumVectors) -> list[bytes]:
-    """Add up sealed parcels to the chunks of a new one; a chunk of each is in memory at a time.
+    """Add up sealed parcels to the chunks of a new one; a segment of each is in memory at a time.
 
     Slow for large vectors, and reads only: a shell that serves others does it in a thread. Raises
     VaultError when a parcel is not there any more.

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from pnyx.demo.run import run_demo
+from pnyx.demo.run import _Demo, run_demo
 from pnyx.errors import ConfigError
 
 
@@ -30,3 +31,14 @@ def test_report_that_cannot_be_written_is_refused_before_anything_starts(tmp_pat
     with pytest.raises(ConfigError, match="cannot be written"):
         run_demo(keep=tmp_path / "unused", report=tmp_path / "gone" / "report.html")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_loops_are_loaded_before_the_nodes_are_forked_if_they_are_needed(
+    masked: bool, tmp_path: Path, monkeypatch
+) -> None:
+    done = []
+    monkeypatch.setattr("pnyx.learning.training.warm_up", lambda: done.append("torch"))
+    monkeypatch.setattr("pnyx.primitives.ring.implementation", lambda: done.append("loops"))
+    _Demo(tmp_path, 12, 1, 0.0, 0, 1, Console(stderr=True), masked=masked)
+    assert done == (["torch", "loops"] if masked else ["torch"])

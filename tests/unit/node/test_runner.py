@@ -1,13 +1,16 @@
 """One process per directory, whatever happens to it."""
 
+import asyncio
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from pnyx.errors import ConfigError
+from pnyx.node import runner
 from pnyx.node.keystore import NodeLayout
 from pnyx.node.runner import is_locked, single_instance
 
@@ -59,3 +62,53 @@ def test_directory_of_others_is_named(tmp_path: Path) -> None:
         single_instance(node_in(tmp_path)),
     ):
         pass
+
+
+class Serving:
+    """What `_live` runs: a daemon that stops at once, and a control server."""
+
+    def stop(self) -> None:
+        pass
+
+    async def run(self, on_started) -> None:
+        await on_started()
+
+    async def start(self) -> None:
+        pass
+
+
+class Control(Serving):
+    async def stop(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("load_loops", [True, False])
+def test_loops_are_loaded_beside_the_event_loop(load_loops: bool, monkeypatch) -> None:
+    """And the node serves meanwhile: it has started before they are there."""
+    threads, started = [], threading.Event()
+
+    def implementation() -> str:
+        assert started.wait(10)
+        threads.append(threading.current_thread())
+        return "numba"
+
+    monkeypatch.setattr(runner, "implementation", implementation)
+    live = runner._live(Serving(), Control(), lambda _: started.set(), load_loops=load_loops)
+    asyncio.run(live)
+    assert started.is_set()
+    assert len(threads) == load_loops
+    assert threading.main_thread() not in threads
+
+
+def test_loops_are_loaded_though_the_node_cannot_start(monkeypatch) -> None:
+    """No thread is left behind, and what is told is why it did not start."""
+
+    class Broken(Serving):
+        async def run(self, on_started) -> None:
+            raise ConfigError("the port is taken")
+
+    loaded = []
+    monkeypatch.setattr(runner, "implementation", lambda: loaded.append(time.sleep(0.1)))
+    with pytest.raises(ConfigError, match="port"):
+        asyncio.run(runner._live(Broken(), Control(), None, load_loops=True))
+    assert len(loaded) == 1

@@ -90,6 +90,27 @@ def test_masking_is_transform_multiply_and_back(ring: Ring) -> None:
 
 
 @pytest.mark.parametrize("ring", RINGS, ids=str)
+def test_a_key_is_transformed_once_for_many_blocks(ring: Ring, monkeypatch) -> None:
+    public, key = random_blocks(ring, 3), random_blocks(ring, 1, seed=2)[0, :, 1].copy()
+    expected = ring.mask(public, key)
+    prepared = ring.transform_key(key)
+    monkeypatch.setattr(Ring, "forward", None)  # nothing is transformed again
+    for block in range(3):
+        masks = ring.mask(public[block : block + 1], prepared)
+        assert np.array_equal(masks, expected[block : block + 1])
+    assert str(key[0]) not in repr(prepared)
+
+
+def test_a_transformed_key_serves_its_ring_alone() -> None:
+    """Modulo another prime its masks would be of no key at all."""
+    first, second = (Ring(1024, prime) for prime in MASK_PRIMES[:2])
+    public = random_blocks(second, 1)
+    key = first.transform_key(random_blocks(first, 1)[0, :, 0].copy())
+    with pytest.raises(ValueError, match="another ring"):
+        second.mask(public, key)
+
+
+@pytest.mark.parametrize("ring", RINGS, ids=str)
 @pytest.mark.parametrize("value", [0, 1, -1])
 def test_extreme_public_polynomials_and_keys(ring: Ring, value: int) -> None:
     """All coefficients 0, 1 or p - 1: the lazily reduced sums are as large as they get."""

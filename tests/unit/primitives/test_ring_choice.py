@@ -1,18 +1,16 @@
 """Which loops serve a process: compiled where possible, numpy's where not, and never an error."""
 
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
 
-import numba
 import numpy as np
 import pytest
 from tests.support.confined import Ending, attempt, confined, needs_filter, unconfined
 from tests.support.ring import MASK_PRIMES, random_blocks
 
-from pnyx.primitives.ring import LinearHash, Ring, _choice, _kernels_numba, implementation
+from pnyx.primitives.ring import LinearHash, Ring, _choice, implementation
 from pnyx.sandbox import confine, query_profile
 
 SOURCE = Path(__file__).resolve().parents[3] / "src"
@@ -105,29 +103,6 @@ def test_the_loops_are_compiled_in_memory_where_the_cache_fails(
     cache = {"NUMBA_CACHE_DIR": str(tmp_path)}  # empty, so that something is to be saved
     assert ask(BROKEN.format(place=place, error=error), **cache) == "numba 7"
     assert not list(tmp_path.rglob("*.nbc"))
-
-
-def test_a_loop_that_the_cache_fails_is_compiled_without_it(monkeypatch) -> None:
-    tried = []
-
-    def compile_for(signature, **options):
-        def decorate(function):
-            tried.append(options)
-            if options:
-                raise PermissionError
-            return function
-
-        return decorate
-
-    monkeypatch.setattr(numba, "njit", compile_for)
-    assert _kernels_numba._compiled(numba.types.void)(len) is len
-    assert tried == [{"cache": True}, {}]
-
-
-def test_loops_that_would_not_be_compiled_are_not_offered(monkeypatch) -> None:
-    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
-    with pytest.raises(ImportError, match="not to compile"):
-        runpy.run_path(_kernels_numba.__file__)
 
 
 def mask_and_hash() -> list[object]:

@@ -16,9 +16,17 @@ transforms twenty times slower; `_choice` decides at first use. Neither is const
 
 from pnyx.primitives.ring._choice import implementation
 from pnyx.primitives.ring._kernels import LANES
-from pnyx.primitives.ring.arithmetic import Ring
+from pnyx.primitives.ring.arithmetic import Ring, TransformedKey
 from pnyx.primitives.ring.gaussian import gaussian_errors
 from pnyx.primitives.ring.linear_hash import LinearHash
 from pnyx.primitives.ring.public import expand_public
 
-__all__ = ["LANES", "LinearHash", "Ring", "expand_public", "gaussian_errors", "implementation"]
+__all__ = [
+    "LANES",
+    "LinearHash",
+    "Ring",
+    "TransformedKey",
+    "expand_public",
+    "gaussian_errors",
+    "implementation",
+]

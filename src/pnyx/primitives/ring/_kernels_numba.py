@@ -1,9 +1,8 @@
 """The inner loops of ring arithmetic, compiled by numba: one thread, no fast-math.
 
 Importing this module compiles, or takes from numba's cache (beside this file, or in the user's
-cache folder) what an earlier process compiled: half a second instead of seven. Where neither folder
-can be written, or the cache is damaged, the loops are compiled in memory. All types are stated, so
-nothing is compiled later, in a process that may have been confined since.
+cache folder) what an earlier process compiled: half a second instead of seven. See
+`primitives.compiled`.
 
 Words are uint32 and wrap around; numba computes with 64 bits unless told otherwise, hence the many
 casts. min(x, x - p) reduces x < 2p, because x - p wraps around to a huge number where x < p. Inside
@@ -16,59 +15,35 @@ unroll them before it looks for vectors, and then finds none (measured: 5 times 
 Compiled code cannot be traced for coverage; every function is compared with numpy's in tests.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
-import numba
 import numpy as np
 from numba import int64, types, uint32, uint64
 from numpy.typing import NDArray
 
+from pnyx.primitives.compiled import array, compiled
 from pnyx.primitives.ring._kernels import LANES, WORD_BITS, Block, Words
-
-if getattr(numba.config, "DISABLE_JIT", False):
-    raise ImportError("numba is told by its settings not to compile")
-
-_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _LOW = 0xFFFFFFFF
 _TRIED = 128
 _SIGNED_MAX = 1 << 62
 
 
-def _array(item: Any, dimensions: int, *, readonly: bool = True) -> Any:
-    return types.Array(item, dimensions, "C", readonly=readonly)
-
-
-_READ_1, _WRITE_1 = _array(uint32, 1), _array(uint32, 1, readonly=False)
-_READ_3, _WRITE_3 = _array(uint32, 3), _array(uint32, 3, readonly=False)
-_READ_2, _WRITE_2 = _array(uint32, 2), _array(uint32, 2, readonly=False)
-_WIDE = _array(uint64, 1, readonly=False)
+_READ_1, _WRITE_1 = array(uint32, 1), array(uint32, 1, readonly=False)
+_READ_3, _WRITE_3 = array(uint32, 3), array(uint32, 3, readonly=False)
+_READ_2, _WRITE_2 = array(uint32, 2), array(uint32, 2, readonly=False)
+_WIDE = array(uint64, 1, readonly=False)
 _THREE = cast(Any, types.UniTuple)(uint32, 3)
 
 
-def _compiled(result: Any, *arguments: Any) -> Callable[[_Function], _Function]:
-    """Compile for these types, through the cache where there is one."""
-
-    def decorate(function: _Function) -> _Function:
-        signature = result(*arguments)
-        try:
-            kernel = numba.njit(signature, cache=True)(function)
-        except Exception:  # noqa: BLE001  a damaged cache raises anything; without it we see
-            kernel = numba.njit(signature)(function)
-        return cast(_Function, kernel)
-
-    return decorate
-
-
-@_compiled(uint32, uint32, uint32, uint32, uint32)
+@compiled(uint32, uint32, uint32, uint32, uint32)
 def _times(value: Any, factor: Any, shoup: Any, p: Any) -> Any:  # pragma: no cover
     """Shoup multiplication: the result is below 2p."""
     quotient = uint32((uint64(value) * uint64(shoup)) >> uint64(WORD_BITS))
     return uint32(uint32(value * factor) - uint32(quotient * p))
 
 
-@_compiled(types.void, _WRITE_2, _READ_1, _READ_1, uint32)
+@compiled(types.void, _WRITE_2, _READ_1, _READ_1, uint32)
 def _forward(values: Any, roots: Any, shoup: Any, p: Any) -> None:  # pragma: no cover
     """Transform [n, LANES] from values below p to values below 4p."""
     twice = uint32(p + p)
@@ -87,7 +62,7 @@ def _forward(values: Any, roots: Any, shoup: Any, p: Any) -> None:  # pragma: no
         parts, span = 2 * parts, span // 2
 
 
-@_compiled(types.void, _WRITE_2, _READ_1, _READ_1, uint32)
+@compiled(types.void, _WRITE_2, _READ_1, _READ_1, uint32)
 def _inverse(values: Any, roots: Any, shoup: Any, p: Any) -> None:  # pragma: no cover
     """Undo `_forward` but for the factor n, from and to values below 2p."""
     twice = uint32(p + p)
@@ -106,7 +81,7 @@ def _inverse(values: Any, roots: Any, shoup: Any, p: Any) -> None:  # pragma: no
         parts, span = parts // 2, 2 * span
 
 
-@_compiled(types.void, _WRITE_3, _READ_1, _READ_1, uint32)
+@compiled(types.void, _WRITE_3, _READ_1, _READ_1, uint32)
 def forward(blocks: Block, roots: Words, shoup: Words, modulus: int) -> None:  # pragma: no cover
     """See `Kernels.forward`."""
     p = uint32(modulus)
@@ -121,7 +96,7 @@ def forward(blocks: Block, roots: Words, shoup: Words, modulus: int) -> None:  #
                 values[row, lane] = min(value, uint32(value - p))
 
 
-@_compiled(types.void, _WRITE_3, _READ_1, _READ_1, uint32, uint32, uint32)
+@compiled(types.void, _WRITE_3, _READ_1, _READ_1, uint32, uint32, uint32)
 def inverse(
     blocks: Block, roots: Words, shoup: Words, modulus: int, scale: int, scale_shoup: int
 ) -> None:  # pragma: no cover
@@ -136,7 +111,7 @@ def inverse(
                 values[row, lane] = min(value, uint32(value - p))
 
 
-@_compiled(types.void, _READ_3, _READ_1, _READ_1, _READ_1, _READ_1, uint32, _WRITE_3)
+@compiled(types.void, _READ_3, _READ_1, _READ_1, _READ_1, _READ_1, uint32, _WRITE_3)
 def mask(
     public: Block,
     key: Words,
@@ -161,7 +136,7 @@ def mask(
                 values[row, lane] = min(value, uint32(value - p))
 
 
-@_compiled(uint32, uint64, uint32, uint32, uint32, uint32)
+@compiled(uint32, uint64, uint32, uint32, uint32, uint32)
 def _reduced(value: Any, one: Any, upper: Any, upper_shoup: Any, p: Any) -> Any:  # pragma: no cover
     """Reduce 64 bits, half by half; one and upper_shoup are w' of 1 and of upper = 2^32 mod p."""
     low, high = uint32(value), uint32(value >> uint64(WORD_BITS))
@@ -171,7 +146,7 @@ def _reduced(value: Any, one: Any, upper: Any, upper_shoup: Any, p: Any) -> Any:
     return min(rest, uint32(rest - p))
 
 
-@_compiled(_THREE, uint32)
+@compiled(_THREE, uint32)
 def _halves(modulus: Any) -> Any:  # pragma: no cover
     """Return what `_reduced` needs of a modulus."""
     wide, word = uint64(modulus), uint64(1) << uint64(WORD_BITS)
@@ -179,7 +154,7 @@ def _halves(modulus: Any) -> Any:  # pragma: no cover
     return uint32(word // wide), uint32(upper), uint32((upper << uint64(WORD_BITS)) // wide)
 
 
-@_compiled(types.void, _READ_1, _READ_1, uint32, _WRITE_1)
+@compiled(types.void, _READ_1, _READ_1, uint32, _WRITE_1)
 def multiply(a: Words, b: Words, modulus: int, out: Words) -> None:  # pragma: no cover
     """See `Kernels.multiply`."""
     p = uint32(modulus)
@@ -188,7 +163,7 @@ def multiply(a: Words, b: Words, modulus: int, out: Words) -> None:  # pragma: n
         out[i] = _reduced(uint64(a[i]) * uint64(b[i]), one, upper, upper_shoup, p)
 
 
-@_compiled(types.void, _WRITE_1, _READ_1, uint32)
+@compiled(types.void, _WRITE_1, _READ_1, uint32)
 def add_into(total: Words, block: Words, modulus: int) -> None:  # pragma: no cover
     """See `Kernels.add_into`."""
     p = uint32(modulus)
@@ -197,7 +172,7 @@ def add_into(total: Words, block: Words, modulus: int) -> None:  # pragma: no co
         total[i] = min(value, uint32(value - p))
 
 
-@_compiled(types.void, _WRITE_1, _array(int64, 1), int64, uint32)
+@compiled(types.void, _WRITE_1, array(int64, 1), int64, uint32)
 def add_signed_into(
     total: Words, values: NDArray[np.int64], factor: int, modulus: int
 ) -> None:  # pragma: no cover
@@ -211,7 +186,7 @@ def add_signed_into(
         total[i] = min(rest, uint32(rest - p))
 
 
-@_compiled(types.void, _WRITE_1, _array(types.int8, 1), uint32)
+@compiled(types.void, _WRITE_1, array(types.int8, 1), uint32)
 def add_errors_into(
     total: Words, errors: NDArray[np.int8], modulus: int
 ) -> None:  # pragma: no cover
@@ -223,7 +198,7 @@ def add_errors_into(
         total[i] = min(value, uint32(value - p))
 
 
-@_compiled(types.void, _READ_1, _READ_1, uint32, _WRITE_1)
+@compiled(types.void, _READ_1, _READ_1, uint32, _WRITE_1)
 def subtract(a: Words, b: Words, modulus: int, out: Words) -> None:  # pragma: no cover
     """See `Kernels.subtract`."""
     p = uint32(modulus)
@@ -232,7 +207,7 @@ def subtract(a: Words, b: Words, modulus: int, out: Words) -> None:  # pragma: n
         out[i] = min(value, uint32(value + p))
 
 
-@_compiled(uint32, _READ_3, int64, _WRITE_3)
+@compiled(uint32, _READ_3, int64, _WRITE_3)
 def pack(rows: Block, bits: int, words: Block) -> int:  # pragma: no cover
     """See `Kernels.pack`."""
     largest = uint32(0)
@@ -257,7 +232,7 @@ def pack(rows: Block, bits: int, words: Block) -> int:  # pragma: no cover
     return int(largest)
 
 
-@_compiled(uint32, _READ_3, int64, _WRITE_3)
+@compiled(uint32, _READ_3, int64, _WRITE_3)
 def unpack(words: Block, bits: int, rows: Block) -> int:  # pragma: no cover
     """See `Kernels.unpack`."""
     low = uint32((1 << bits) - 1)
@@ -281,7 +256,7 @@ def unpack(words: Block, bits: int, rows: Block) -> int:  # pragma: no cover
     return int(largest)
 
 
-@_compiled(int64, _READ_1, uint32, uint32, _WRITE_1)
+@compiled(int64, _READ_1, uint32, uint32, _WRITE_1)
 def accept(words: Words, mask: int, modulus: int, out: Words) -> int:  # pragma: no cover
     """See `Kernels.accept`. Nearly all words pass, so many at a time are tried first."""
     filled = 0
@@ -304,7 +279,7 @@ def accept(words: Words, mask: int, modulus: int, out: Words) -> int:  # pragma:
     return filled
 
 
-@_compiled(types.void, _READ_2, _READ_2, _WIDE, _WIDE)
+@compiled(types.void, _READ_2, _READ_2, _WIDE, _WIDE)
 def _add_products(values: Any, key: Any, low: Any, high: Any) -> None:  # pragma: no cover
     """Add products over lanes, in halves: values below 2^32 times keys below 2^30."""
     half = values.shape[1] // 2
@@ -321,7 +296,7 @@ def _add_products(values: Any, key: Any, low: Any, high: Any) -> None:  # pragma
         high[row] += upper
 
 
-@_compiled(types.void, _READ_3, _READ_3, _READ_1, _READ_1, uint32, _WIDE)
+@compiled(types.void, _READ_3, _READ_3, _READ_1, _READ_1, uint32, _WIDE)
 def hash_into(
     residues: Block, key: Block, roots: Words, shoup: Words, modulus: int, sums: NDArray[np.uint64]
 ) -> None:  # pragma: no cover
@@ -341,11 +316,11 @@ def hash_into(
         sums[row] = folded % p
 
 
-@_compiled(
+@compiled(
     types.void,
-    _array(types.uint16, 1),
-    _array(types.int8, 1),
-    _array(types.int8, 1, readonly=False),
+    array(types.uint16, 1),
+    array(types.int8, 1),
+    array(types.int8, 1, readonly=False),
 )
 def look_up(
     places: NDArray[np.uint16], table: NDArray[np.int8], out: NDArray[np.int8]

@@ -124,7 +124,13 @@ class Ring:
         _check_like(total, errors, np.int8)
         _choice.kernels().add_errors_into(total.reshape(-1), errors.reshape(-1), self.modulus)
 
-    def mask(self, public: Block, key: Words) -> Block:
+    def transform_key(self, key: Words) -> "TransformedKey":
+        """Prepare a secret key [n] for `mask`, where it is to mask many blocks in several calls."""
+        p, scale = np.uint64(self.modulus), np.uint64(self._tables.scale)
+        scaled = (self.forward(key).astype(np.uint64) * scale % p).astype(np.uint32)
+        return TransformedKey(self, scaled, _shoup(scaled, self.modulus))
+
+    def mask(self, public: Block, key: "Words | TransformedKey") -> Block:
         """Return the products, not transformed, of transformed polynomials and a secret key [n].
 
         The same as inverse(multiply(public, forward(key))), in one pass.
@@ -133,16 +139,17 @@ class Ring:
         as they are, they give the key away.
         """
         self._check(public)
-        p, tables = self.modulus, self._tables
-        transformed = self.forward(key).astype(np.uint64) * np.uint64(tables.scale) % np.uint64(p)
-        scaled, out = transformed.astype(np.uint32), np.empty_like(public)
+        prepared = key if isinstance(key, TransformedKey) else self.transform_key(key)
+        if prepared.ring != self:
+            raise ValueError("the key was transformed for another ring")
+        tables, out = self._tables, np.empty_like(public)
         _choice.kernels().mask(
             public,
-            scaled,
-            _shoup(scaled, p),
+            prepared.scaled,
+            prepared.shoup,
             tables.inverse_roots,
             tables.inverse_roots_shoup,
-            p,
+            self.modulus,
             out,
         )
         return out
@@ -204,6 +211,15 @@ class Ring:
             raise ValueError(f"expected a polynomial [{self.degree}] of uint32")
         if int(polynomial.max()) >= self.modulus:
             raise ValueError("the coefficients of a polynomial are reduced")
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class TransformedKey:
+    """A secret key in the form that `Ring.mask` multiplies by: transformed, with a factor 1/n."""
+
+    ring: Ring
+    scaled: Words  # [n]
+    shoup: Words  # [n], see `_kernels`
 
 
 def _check_like(total: Block, values: NDArray[np.signedinteger], dtype: type) -> None:

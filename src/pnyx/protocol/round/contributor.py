@@ -341,7 +341,7 @@ class Contributor:
         """Keep the masked vector for the aggregators to pull."""
         if masked is None:
             return None
-        content = b"".join(masked.chunks)
+        content = b"".join(masked.segments)
         parcel = self._services.keep_parcel(chunks_of(content), self._plan.aggregators)
         name = linear_hash_name(self._plan.context, masked.linear_hash)
         return MaskedVector(parcel, name)

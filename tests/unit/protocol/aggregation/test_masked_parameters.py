@@ -176,22 +176,24 @@ def test_a_layout_covers_a_vector_without_gap_or_overlap(ring, length):
     parameters = in_ring(ring, length, 9, 10)
     shape = layout(parameters)
     place = 0
-    for chunk in range(shape.chunks):
-        assert shape.start(chunk) == place
-        place += shape.values(chunk)
-        sent = shape.chunk_coefficients(chunk)
+    for segment in range(shape.segments):
+        assert shape.start(segment) == place
+        place += shape.values(segment)
+        sent = shape.segment_coefficients(segment)
         assert sent % GROUP == 0
-        assert 0 <= sent * parameters.slots - shape.values(chunk) < GROUP * parameters.slots
-        assert (shape.blocks(chunk) - 1) * ring.degree * 32 < sent
-        assert sent <= shape.blocks(chunk) * ring.degree * 32
-        assert shape.chunk_bytes(chunk) <= 1_800_000
-        if chunk + 1 < shape.chunks:  # a full chunk is full blocks of about a megabyte
-            assert sent == shape.blocks(chunk) * ring.degree * 32
-            assert shape.chunk_bytes(chunk) >= 800_000
+        assert 0 <= sent * parameters.slots - shape.values(segment) < GROUP * parameters.slots
+        assert (shape.blocks(segment) - 1) * ring.degree * 32 < sent
+        assert sent <= shape.blocks(segment) * ring.degree * 32
+        assert shape.segment_bytes(segment) <= 1_800_000
+        if segment + 1 < shape.segments:  # a full segment is full blocks of about a megabyte
+            assert sent == shape.blocks(segment) * ring.degree * 32
+            assert shape.segment_bytes(segment) >= 800_000
     assert place == length
-    assert parameters.bytes == sum(shape.chunk_bytes(chunk) for chunk in range(shape.chunks))
-    for beyond in (-1, shape.chunks):
-        with pytest.raises(ValueError, match="no such chunk"):
+    assert parameters.bytes == sum(
+        shape.segment_bytes(segment) for segment in range(shape.segments)
+    )
+    for beyond in (-1, shape.segments):
+        with pytest.raises(ValueError, match="no such segment"):
             shape.start(beyond)
 
 
@@ -231,3 +233,8 @@ def test_the_rings_have_the_largest_primes_of_their_kind():
 
 def prime(number):
     return all(number % divisor for divisor in range(3, int(number**0.5) + 1, 2))
+
+
+def test_values_have_as_many_places_below_zero_as_above():
+    parameters = choose(10, 12, 24)
+    assert (parameters.offset, parameters.value_max) == (2048, 2047)

@@ -1,9 +1,7 @@
 """The sketch is what its definition says, in both implementations, forwards and transposed."""
 
-import runpy
 import sys
 
-import numba
 import numpy as np
 import pytest
 
@@ -184,29 +182,6 @@ def test_numpy_serves_where_numba_cannot_be_imported(monkeypatch):
     _choice.kernels.cache_clear()
     monkeypatch.undo()
     assert _choice.kernels() is _kernels_numba
-
-
-def test_a_loop_that_the_cache_fails_is_compiled_without_it(monkeypatch):
-    tried = []
-
-    def compile_for(_signature, **options):
-        def decorate(function):
-            tried.append(options)
-            if options:
-                raise PermissionError
-            return function
-
-        return decorate
-
-    monkeypatch.setattr(numba, "njit", compile_for)
-    assert _kernels_numba._compiled(numba.types.void)(len) is len
-    assert tried == [{"cache": True}, {}]
-
-
-def test_loops_that_would_not_be_compiled_are_not_offered(monkeypatch):
-    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
-    with pytest.raises(ImportError, match="not to compile"):
-        runpy.run_path(_kernels_numba.__file__)
 
 
 def test_chunks_of_another_size_and_values_too_large():

@@ -11,12 +11,13 @@ from pnyx.errors import DecodingError, RuleBroken
 from pnyx.primitives.ring import LANES
 from pnyx.protocol.aggregation.masked.keys import MaskingKey, hash_vector
 from pnyx.protocol.aggregation.masked.mask import (
-    ChunkSum,
+    SegmentSum,
     check_sums,
-    mask_chunk,
-    public_chunk,
+    mask_segment,
+    public_segment,
     rings,
-    unmask_chunk,
+    transform_key,
+    unmask_segment,
 )
 from pnyx.protocol.aggregation.masked.parameters import (
     P0,
@@ -57,7 +58,7 @@ def test_one_contribution_more_than_are_held_is_refused():
     vector = masked.draw(parameters, 1)[0]
     key = masked.key_of(parameters, 0, vector)
     [residues] = masked.mask(parameters, key, vector)
-    total = ChunkSum(parameters, 0)
+    total = SegmentSum(parameters, 0)
     for _ in range(31):
         total.add(residues)
     with pytest.raises(UnsafeParameters) as raised:
@@ -70,23 +71,24 @@ def test_one_contribution_more_than_are_held_is_refused():
 
 
 @pytest.mark.parametrize("ring", RINGS, ids=NAMES)
-def test_a_chunk_is_unmasked_into_its_place(ring):
-    one = layout(in_ring(ring, 1, 12, 24)).chunk_values
+def test_a_segment_is_unmasked_into_its_place(ring):
+    one = layout(in_ring(ring, 1, 12, 24)).segment_values
     parameters = in_ring(ring, one + 5, 12, 24)
     vector = masked.draw(parameters, 1)[0]
     key = masked.key_of(parameters, 0, vector)
     sums = masked.add(parameters, [masked.mask(parameters, key, vector)])
     whole = np.zeros(one + 5, dtype=np.int64)
-    for chunk, place in ((1, slice(one, one + 5)), (0, slice(0, one))):
-        public = masked.public(parameters)[chunk]
-        unmask_chunk(parameters, public, key.secret, sums[chunk], chunk, 1, whole[place])
+    secret = transform_key(parameters, key.secret)
+    for segment, place in ((1, slice(one, one + 5)), (0, slice(0, one))):
+        public = masked.public(parameters)[segment]
+        unmask_segment(parameters, public, secret, sums[segment], segment, 1, whole[place])
         for wrong in (whole[:-1], np.zeros((one, 2), dtype=np.int64)[:, 0]):
             with pytest.raises(ValueError, match="no room"):
-                unmask_chunk(parameters, public, key.secret, sums[0], 0, 1, wrong)
+                unmask_segment(parameters, public, secret, sums[0], 0, 1, wrong)
     assert whole.tolist() == vector.tolist()
 
 
-def test_ten_million_values_take_the_memory_of_a_chunk():
+def test_ten_million_values_take_the_memory_of_a_segment():
     """Vectors are made, masked, added, unmasked and compared piece by piece."""
     parameters = choose(10_000_000, 12, 24)
     shape, contributors = layout(parameters), 2
@@ -94,16 +96,18 @@ def test_ten_million_values_take_the_memory_of_a_chunk():
         MaskingKey.derive(parameters, bytes([who]) * 32, masked.CONTEXT, bytes(32))
         for who in range(contributors)
     ]
-    key_sum = masked.add_keys(parameters, [key.secret for key in keys])
+    key_sum = transform_key(parameters, masked.add_keys(parameters, [key.secret for key in keys]))
+    secrets = [(transform_key(parameters, key.secret), key.errors_seed) for key in keys]
     compared = 0
-    public_chunk(parameters, masked.CONTEXT, 0)  # whatever is loaded once is not counted
+    public_segment(parameters, masked.CONTEXT, 0)  # whatever is loaded once is not counted
     tracemalloc.start()
-    for chunk in range(shape.chunks):
-        values = np.arange(shape.values(chunk)) % 4096 - 2048
-        public, total = public_chunk(parameters, masked.CONTEXT, chunk), ChunkSum(parameters, chunk)
-        total.add(mask_chunk(parameters, public, keys[0], chunk, values))
-        total.add(mask_chunk(parameters, public, keys[1], chunk, values[::-1].copy()))
-        found = unmask_chunk(parameters, public, key_sum, total.total(), chunk, contributors)
+    for segment in range(shape.segments):
+        values = np.arange(shape.values(segment)) % 4096 - 2048
+        public = public_segment(parameters, masked.CONTEXT, segment)
+        total = SegmentSum(parameters, segment)
+        total.add(mask_segment(parameters, public, *secrets[0], segment, values))
+        total.add(mask_segment(parameters, public, *secrets[1], segment, values[::-1].copy()))
+        found = unmask_segment(parameters, public, key_sum, total.total(), segment, contributors)
         assert np.array_equal(found, values + values[::-1])
         compared += len(found)
     peak_bytes = tracemalloc.get_traced_memory()[1]
@@ -118,7 +122,7 @@ def test_sums_stay_integers():
     assert parameters.degree == P0.degree
     prime = parameters.primes[0]
     largest = (np.full((1, P0.degree, LANES), prime - 1, dtype=np.uint32),)
-    total = ChunkSum(parameters, 0)
+    total = SegmentSum(parameters, 0)
     for count in range(1, 257):
         total.add(largest)
         if count in (1, 32, 33, 100, 256):
@@ -129,21 +133,24 @@ def test_sums_stay_integers():
 
 
 @pytest.mark.parametrize("ring", RINGS, ids=NAMES)
-def test_chunks_can_be_handled_alone_and_in_any_order(ring):
-    length = 2 * layout(in_ring(ring, 1, 12, 24)).chunk_values + 5
+def test_segments_can_be_handled_alone_and_in_any_order(ring):
+    length = 2 * layout(in_ring(ring, 1, 12, 24)).segment_values + 5
     parameters = in_ring(ring, length, 12, 24)
-    assert layout(parameters).chunks == 3
+    assert layout(parameters).segments == 3
     vectors = masked.draw(parameters, 2)
     keys = [masked.key_of(parameters, who, vector) for who, vector in enumerate(vectors)]
-    key_sum = masked.add_keys(parameters, [key.secret for key in keys])
-    for chunk in (2, 0):
-        polynomials = public_chunk(parameters, masked.CONTEXT, chunk)
-        total = ChunkSum(parameters, chunk)
+    key_sum = transform_key(parameters, masked.add_keys(parameters, [key.secret for key in keys]))
+    for segment in (2, 0):
+        polynomials = public_segment(parameters, masked.CONTEXT, segment)
+        total = SegmentSum(parameters, segment)
         for key, vector in zip(keys, vectors, strict=True):
-            values = masked.pieces(parameters, vector)[chunk]
-            total.add(mask_chunk(parameters, polynomials, key, chunk, values))
-        found = unmask_chunk(parameters, polynomials, key_sum, total.total(), chunk, 2)
-        expected = masked.pieces(parameters, vectors.sum(axis=0))[chunk]
+            values = masked.pieces(parameters, vector)[segment]
+            secret = transform_key(parameters, key.secret)
+            total.add(
+                mask_segment(parameters, polynomials, secret, key.errors_seed, segment, values)
+            )
+        found = unmask_segment(parameters, polynomials, key_sum, total.total(), segment, 2)
+        expected = masked.pieces(parameters, vectors.sum(axis=0))[segment]
         assert found.tolist() == expected.tolist()
 
 
@@ -154,7 +161,7 @@ def test_a_masked_vector_is_mask_error_and_message(ring):
     vector = masked.draw(parameters, 1)[0]
     key = masked.key_of(parameters, 0, vector)
     [residues] = masked.mask(parameters, key, vector)
-    sent = layout(parameters).chunk_coefficients(0)
+    sent = layout(parameters).segment_coefficients(0)
     shifted = np.full(parameters.slots * sent, parameters.offset)
     shifted[:3000] += vector
     packed = [
@@ -183,17 +190,17 @@ def test_what_is_sent_looks_uniform():
     parameters = in_ring(P0, 200_000, 12, 24)
     vector = np.zeros(200_000, dtype=np.int64)
     [residues] = masked.mask(parameters, masked.key_of(parameters, 0, vector), vector)
-    sent = residues[0].reshape(-1)[: layout(parameters).chunk_coefficients(0)]
+    sent = residues[0].reshape(-1)[: layout(parameters).segment_coefficients(0)]
     counts = np.bincount(sent.astype(np.int64) * 64 // parameters.primes[0], minlength=64)
     expected = len(sent) / 64
     assert ((counts - expected) ** 2 / expected).sum() < 130  # 63 degrees of freedom: 10^-6
 
 
-def test_public_polynomials_and_errors_are_fresh_for_every_chunk():
+def test_public_polynomials_and_errors_are_fresh_for_every_segment():
     """And polynomials for every context: under one key, equal ones would cancel in differences."""
     parameters = in_ring(P0, 300_000, 12, 24)
     first, second = masked.public(parameters)
-    [other] = [public_chunk(parameters, b"another context", 0)]
+    [other] = [public_segment(parameters, b"another context", 0)]
     places = [each[0][0].tobytes() for each in (first, second, other)]
     assert len(set(places)) == 3
     vector = np.zeros(300_000, dtype=np.int64)
@@ -249,12 +256,17 @@ def test_values_out_of_range_are_refused():
         with pytest.raises(ValueError, match="12 bits"):
             masked.mask(parameters, key, vector)
     for length in (99, 101):
-        with pytest.raises(ValueError, match="not the values of this chunk"):
-            mask_chunk(
-                parameters, masked.public(parameters)[0], key, 0, np.zeros(length, dtype=np.int64)
+        with pytest.raises(ValueError, match="not the values of this segment"):
+            mask_segment(
+                parameters,
+                masked.public(parameters)[0],
+                transform_key(parameters, key.secret),
+                key.errors_seed,
+                0,
+                np.zeros(length, dtype=np.int64),
             )
-    with pytest.raises(ValueError, match="no such chunk"):
-        public_chunk(parameters, masked.CONTEXT, 1)
+    with pytest.raises(ValueError, match="no such segment"):
+        public_segment(parameters, masked.CONTEXT, 1)
 
 
 @pytest.mark.parametrize("ring", RINGS, ids=NAMES)
@@ -306,7 +318,6 @@ def test_keys_differ_for_every_seed_context_vector_and_set():
     keys = [MaskingKey.derive(*each) for each in given]
     assert len({key.secret[0].tobytes() for key in keys}) == len(keys)
     assert len({key.errors_seed for key in keys}) == len(keys)
-    assert len({key.shares_seed for key in keys}) == len(keys)
     again = MaskingKey.derive(*given[0])
     assert again.secret[0].tolist() == keys[0].secret[0].tolist()
     assert str(keys[0].secret[0][0]) not in repr(keys[0])

@@ -35,9 +35,9 @@ PIECE = GROUP * LANES  # coefficients that are handled at a time: [1, 1024, 32]
 
 
 def shifted(parameters: ParameterSet, values: IntVector, within: slice) -> list[IntVector]:
-    """Shift the values of some coefficients of a chunk: for each slot one array.
+    """Shift the values of some coefficients of a segment: for each slot one array.
 
-    values: all values of the chunk. within: the coefficients that are wanted. Padding stands for
+    values: all values of the segment. within: the coefficients that are wanted. Padding stands for
     the value zero. Raises ValueError when a value is out of range.
     """
     coefficients = GROUP * -(-len(values) // (parameters.slots * GROUP))

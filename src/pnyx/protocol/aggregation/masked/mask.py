@@ -1,12 +1,13 @@
-"""Masking, adding and unmasking, one chunk at a time.
+"""Masking, adding and unmasking, one segment at a time.
 
-    contributor   y = a·s + e + Δ·m modulo each prime          `mask_chunk`
-    aggregator    Σy over the integers, never reduced          `ChunkSum`
-    anybody       Σy - a·Σs, decoded exactly                   `unmask_chunk`
+    contributor   y = a·s + e + Δ·m modulo each prime          `mask_segment`
+    aggregator    Σy over the integers, never reduced          `SegmentSum`
+    anybody       Σy - a·Σs, decoded exactly                   `unmask_segment`
 
-a is public: expanded from the context of the attempt and group, the same for every contributor, so
-that masks add up to the mask of the summed key. Memory is that of a chunk, whatever the length of
-the vector; whoever handles many contributions of one chunk expands its public polynomials once.
+a is public: expanded from the context of the attempt, the same for every contributor, so that masks
+add up to the mask of the summed key. Memory is that of a segment, whatever the length of the
+vector. Whoever handles many contributions of one segment expands its public polynomials once, and
+whoever handles many segments of one vector transforms its key once (`transform_key`).
 
 Sums are kept as integers (below 2^35) because the linear hash of `checked_sum` is one of integers.
 An aggregator adds 27-bit residues into 32-bit words and moves them into 64-bit ones after every
@@ -21,10 +22,10 @@ from numpy.typing import NDArray
 
 from pnyx.errors import RuleBroken
 from pnyx.primitives.hashing import digest
-from pnyx.primitives.ring import LANES, Ring, expand_public, gaussian_errors
+from pnyx.primitives.ring import LANES, Ring, TransformedKey, expand_public, gaussian_errors
 from pnyx.protocol.aggregation.encoding import IntVector
 from pnyx.protocol.aggregation.masked.coding import PIECE, decode, digits, factors, pieces, shifted
-from pnyx.protocol.aggregation.masked.keys import KeySum, MaskingKey
+from pnyx.protocol.aggregation.masked.keys import KeySum
 from pnyx.protocol.aggregation.masked.parameters import (
     GROUP,
     RESIDUE_BITS,
@@ -33,8 +34,9 @@ from pnyx.protocol.aggregation.masked.parameters import (
     layout,
 )
 
-Residues = tuple[NDArray[np.uint32], ...]  # a chunk modulo each prime: [blocks, n, LANES]
+Residues = tuple[NDArray[np.uint32], ...]  # a segment modulo each prime: [blocks, n, LANES]
 Sums = tuple[NDArray[np.uint64], ...]  # likewise, added up as integers
+Key = tuple[TransformedKey, ...]  # a key, or a sum of keys, for each prime; secret like it
 
 _Number = TypeVar("_Number", np.int8, np.int64, np.uint32)
 
@@ -47,45 +49,58 @@ def rings(parameters: ParameterSet) -> tuple[Ring, ...]:
     return tuple(Ring(parameters.degree, prime) for prime in parameters.primes)
 
 
-def public_chunk(parameters: ParameterSet, context: bytes, chunk: int) -> Residues:
-    """Expand the public polynomials of a chunk, transformed.
+def public_segment(parameters: ParameterSet, context: bytes, segment: int) -> Residues:
+    """Expand the public polynomials of a segment, transformed.
 
-    context: names network, study, round, attempt and group, but no contributor.
+    context: names network, study, round and attempt, but no contributor.
     """
     shape = layout(parameters)
-    shape.start(chunk)  # there is such a chunk
+    shape.start(segment)  # there is such a segment
     return tuple(
         expand_public(
             ring,
             digest("pnyx/masked/public", context),
-            shape.blocks(chunk),
-            chunk * shape.chunk_blocks,
+            shape.blocks(segment),
+            segment * shape.segment_blocks,
         )
         for ring in rings(parameters)
     )
 
 
-def mask_chunk(
-    parameters: ParameterSet, public: Residues, key: MaskingKey, chunk: int, values: IntVector
-) -> Residues:
-    """Mask the values of a chunk.
+def transform_key(parameters: ParameterSet, key: KeySum) -> Key:
+    """Transform a key, or a sum of keys, as all segments of a vector need it."""
+    return tuple(
+        ring.transform_key(part) for ring, part in zip(rings(parameters), key, strict=True)
+    )
 
-    public: what `public_chunk` gives. key: of this one contribution (`keys`). values: [k] integers,
-    as many as the layout says. Raises ValueError when they are out of range, or too many or few.
+
+def mask_segment(
+    parameters: ParameterSet,
+    public: Residues,
+    key: Key,
+    errors_seed: bytes,
+    segment: int,
+    values: IntVector,
+) -> Residues:
+    """Mask the values of a segment.
+
+    public: what `public_segment` gives. key, errors_seed: of this one contribution
+    (`keys.MaskingKey`), the key transformed. values: [k] integers, as many as the layout says.
+    Raises ValueError when they are out of range, or too many or few.
     """
     shape = layout(parameters)
-    if values.shape != (shape.values(chunk),):
-        raise ValueError("these are not the values of this chunk")
+    if values.shape != (shape.values(segment),):
+        raise ValueError("these are not the values of this segment")
     errors = gaussian_errors(
-        key.errors_seed,
+        errors_seed,
         parameters.noise_width,
-        shape.chunk_coefficients(chunk),
-        f"pnyx/masked/errors/{chunk}",
+        shape.segment_coefficients(segment),
+        f"pnyx/masked/errors/{segment}",
     )
     masked = tuple(
-        ring.mask(a, s) for ring, a, s in zip(rings(parameters), public, key.secret, strict=True)
+        ring.mask(a, s) for ring, a, s in zip(rings(parameters), public, key, strict=True)
     )
-    for within in _pieces_sent(parameters, chunk):
+    for within in _pieces_sent(parameters, segment):
         slots = shifted(parameters, values, within)
         message = [_piece(digit) for digit in digits(parameters, slots)]
         error = _piece(errors[within])
@@ -101,9 +116,9 @@ def mask_chunk(
     return masked
 
 
-def _pieces_sent(parameters: ParameterSet, chunk: int) -> list[slice]:
-    """The coefficients of a chunk that are sent, piece by piece."""
-    sent = layout(parameters).chunk_coefficients(chunk)
+def _pieces_sent(parameters: ParameterSet, segment: int) -> list[slice]:
+    """The coefficients of a segment that are sent, piece by piece."""
+    sent = layout(parameters).segment_coefficients(segment)
     return [slice(start, min(start + PIECE, sent)) for start in range(0, sent, PIECE)]
 
 
@@ -114,22 +129,23 @@ def _piece(values: NDArray[_Number]) -> NDArray[_Number]:
     return values.reshape(1, GROUP, LANES)
 
 
-class ChunkSum:
-    """The sum of one chunk of several contributions, over the integers."""
+class SegmentSum:
+    """The sum of one segment of several contributions, over the integers."""
 
     __slots__ = ("_pending", "_pending_count", "_total", "count", "parameters")
 
-    def __init__(self, parameters: ParameterSet, chunk: int) -> None:
-        shape = (layout(parameters).blocks(chunk), parameters.degree, LANES)
+    def __init__(self, parameters: ParameterSet, segment: int) -> None:
+        shape = (layout(parameters).blocks(segment), parameters.degree, LANES)
         self.parameters, self.count = parameters, 0
         self._pending_count = 0
         self._pending = tuple(np.zeros(shape, dtype=np.uint32) for _ in parameters.primes)
         self._total: Sums | None = None
 
     def add(self, residues: Residues) -> None:
-        """Add a contribution's residues, as `chunks` reads them. Raises UnsafeParameters when full.
+        """Add a contribution's residues, as `segments` reads them.
 
-        Which contributions are added, and that each is added once, is up to the caller.
+        Which contributions are added, and that each is added once, is up to the caller. Raises
+        UnsafeParameters when they are more than the parameters hold.
         """
         if self.count == self.parameters.contributors_max:
             raise UnsafeParameters("contributors", self.count + 1, self.count, "too many to add up")
@@ -163,19 +179,19 @@ def check_sums(parameters: ParameterSet, sums: Sums, count: int) -> None:
             raise RuleBroken("a masked sum is larger than its contributions can make it")
 
 
-def unmask_chunk(
+def unmask_segment(
     parameters: ParameterSet,
     public: Residues,
-    key_sum: KeySum,
+    key_sum: Key,
     sums: Sums,
-    chunk: int,
+    segment: int,
     count: int,
     out: IntVector | None = None,
 ) -> IntVector:
-    """Return the exact sum of the values of a chunk.
+    """Return the exact sum of the values of a segment.
 
-    key_sum: the sum of the keys of exactly the contributions in `sums`. count: how many they are.
-    out: the place in a vector to write to, if there is one.
+    key_sum: the sum of the keys of exactly the contributions in `sums`, transformed. count: how
+    many they are. out: the place in a vector to write to, if there is one.
     Raises UnsafeParameters when they are more than the parameters hold, DecodingError when key and
     sums do not belong together.
     """
@@ -184,14 +200,14 @@ def unmask_chunk(
             "contributors", count, parameters.contributors_max, "the parameters hold no such sum"
         )
     shape = layout(parameters)
-    found = np.empty(shape.values(chunk), dtype=np.int64) if out is None else out
-    if found.shape != (shape.values(chunk),) or not found.flags.c_contiguous:
-        raise ValueError("there is no room for the values of this chunk")
+    found = np.empty(shape.values(segment), dtype=np.int64) if out is None else out
+    if found.shape != (shape.values(segment),) or not found.flags.c_contiguous:
+        raise ValueError("there is no room for the values of this segment")
     masks = [ring.mask(a, s) for ring, a, s in zip(rings(parameters), public, key_sum, strict=True)]
-    by_slot = parameters.slots, shape.chunk_coefficients(chunk)
+    by_slot = parameters.slots, shape.segment_coefficients(segment)
     padded = len(found) < by_slot[0] * by_slot[1]
     slots = np.empty(by_slot, dtype=np.int64) if padded else found.reshape(by_slot)
-    for within in _pieces_sent(parameters, chunk):
+    for within in _pieces_sent(parameters, segment):
         unmasked = [
             _piece(
                 np.subtract(

@@ -56,7 +56,7 @@ GROUP_ROWS = 32  # rows are packed 32 at a time
 GROUP = GROUP_ROWS * LANES  # coefficients
 GROUP_BYTES = GROUP * RESIDUE_BITS // 8  # modulo one prime
 _NOISE_WIDTH_MAX = 9.0  # errors are bytes
-_CHUNK_RESIDUES = 1 << 18  # a chunk is at least one block, and about a megabyte
+_SEGMENT_RESIDUES = 1 << 18  # a segment is at least one block, and about a megabyte
 
 
 class SafeRing(NamedTuple):
@@ -176,57 +176,58 @@ class ParameterSet(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Layout(NamedTuple):
-    """How a vector is cut: chunks of blocks of rows of 32 coefficients, one for each lane.
+    """How a vector is cut: segments of blocks of rows of 32 coefficients, one for each lane.
 
-    Chunk i holds the values [i·chunk_values, (i + 1)·chunk_values) of the vector; the last one what
-    is left. A chunk with c coefficients has `slots` planes of c values: plane j is slot j of its
-    coefficients, in the order (block, row, lane), and zeros fill the last plane. c is a multiple of
-    1024, and fills the last block only in part: what is beyond is neither drawn nor sent.
+    Segment i holds the values [i·segment_values, (i + 1)·segment_values) of the vector; the last
+    one what is left. A segment with c coefficients has `slots` planes of c values: plane j is
+    slot j of its coefficients, in the order (block, row, lane), and zeros fill the last plane.
+    c is a multiple of 1024, and fills the last block only in part: what is beyond is neither drawn
+    nor sent.
     """
 
     length: int
     slots: int
     degree: int
     primes: int
-    chunk_blocks: int
+    segment_blocks: int
 
     @property
-    def chunk_values(self) -> int:
-        """Values of a full chunk."""
-        return self.slots * LANES * self.chunk_blocks * self.degree
+    def segment_values(self) -> int:
+        """Values of a full segment."""
+        return self.slots * LANES * self.segment_blocks * self.degree
 
     @property
-    def chunks(self) -> int:
-        """Chunks of the vector."""
-        return -(-self.length // self.chunk_values)
+    def segments(self) -> int:
+        """Segments of the vector."""
+        return -(-self.length // self.segment_values)
 
     @property
     def coefficients(self) -> int:
-        """Coefficients of all chunks."""
-        last = self.chunks - 1
-        return last * (self.chunk_values // self.slots) + self.chunk_coefficients(last)
+        """Coefficients of all segments."""
+        last = self.segments - 1
+        return last * (self.segment_values // self.slots) + self.segment_coefficients(last)
 
-    def start(self, chunk: int) -> int:
-        """First value of a chunk."""
-        if not 0 <= chunk < self.chunks:
-            raise ValueError("there is no such chunk")
-        return chunk * self.chunk_values
+    def start(self, segment: int) -> int:
+        """First value of a segment."""
+        if not 0 <= segment < self.segments:
+            raise ValueError("there is no such segment")
+        return segment * self.segment_values
 
-    def values(self, chunk: int) -> int:
-        """Values of a chunk."""
-        return min(self.chunk_values, self.length - self.start(chunk))
+    def values(self, segment: int) -> int:
+        """Values of a segment."""
+        return min(self.segment_values, self.length - self.start(segment))
 
-    def chunk_coefficients(self, chunk: int) -> int:
-        """Coefficients of a chunk that are sent."""
-        return GROUP * -(-self.values(chunk) // (self.slots * GROUP))
+    def segment_coefficients(self, segment: int) -> int:
+        """Coefficients of a segment that are sent."""
+        return GROUP * -(-self.values(segment) // (self.slots * GROUP))
 
-    def blocks(self, chunk: int) -> int:
-        """Blocks of a chunk, the last one perhaps in part."""
-        return -(-self.chunk_coefficients(chunk) // (self.degree * LANES))
+    def blocks(self, segment: int) -> int:
+        """Blocks of a segment, the last one perhaps in part."""
+        return -(-self.segment_coefficients(segment) // (self.degree * LANES))
 
-    def chunk_bytes(self, chunk: int) -> int:
-        """Size of a packed chunk."""
-        return self.primes * GROUP_BYTES * (self.chunk_coefficients(chunk) // GROUP)
+    def segment_bytes(self, segment: int) -> int:
+        """Size of a packed segment."""
+        return self.primes * GROUP_BYTES * (self.segment_coefficients(segment) // GROUP)
 
 
 @lru_cache(maxsize=64)
@@ -294,7 +295,7 @@ def _fullest(
 
 
 def _layout(length: int, slots: int, degree: int, primes: int) -> Layout:
-    blocks = max(1, _CHUNK_RESIDUES // (degree * LANES * primes))
+    blocks = max(1, _SEGMENT_RESIDUES // (degree * LANES * primes))
     return Layout(length, slots, degree, primes, blocks)
 
 

@@ -1,8 +1,8 @@
-"""Whole masked vectors as the roles of a round handle them, chunk by chunk inside.
+"""Whole masked vectors as the roles of a round handle them, segment by segment inside.
 
-A vector, and a sum of vectors, travels as the concatenation of its packed chunks (`chunks`); the
-parcel that carries it commits to every byte. Public polynomials and the key of the linear hash come
-from the context of the attempt.
+A vector, and a sum of vectors, travels as the concatenation of its packed segments (`segments`);
+the parcel that carries it commits to every byte. Public polynomials and the key of the linear hash
+come from the context of the attempt.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,30 +19,31 @@ from pnyx.protocol.aggregation.masked.checked_sum import (
     pack_digest,
     unpack_digest,
 )
-from pnyx.protocol.aggregation.masked.chunks import (
-    pack_chunk,
-    pack_sum,
-    sum_bytes,
-    unpack_chunk,
-    unpack_sum,
-)
 from pnyx.protocol.aggregation.masked.keys import MaskingKey, hash_vector
 from pnyx.protocol.aggregation.masked.mask import (
-    ChunkSum,
-    mask_chunk,
-    public_chunk,
-    unmask_chunk,
+    SegmentSum,
+    mask_segment,
+    public_segment,
+    transform_key,
+    unmask_segment,
 )
 from pnyx.protocol.aggregation.masked.parameters import ParameterSet, layout
+from pnyx.protocol.aggregation.masked.segments import (
+    pack_segment,
+    pack_sum,
+    sum_bytes,
+    unpack_segment,
+    unpack_sum,
+)
 
 
 class MaskedUpdate(NamedTuple):
     """What a contributor makes of an update. key: [n] elements of the field of each prime, secret.
 
-    chunks: what the aggregators get. linear_hash: of all of it, as bytes.
+    segments: what the aggregators get. linear_hash: of all of it, as bytes.
     """
 
-    chunks: tuple[bytes, ...]
+    segments: tuple[bytes, ...]
     linear_hash: bytes
     key: tuple[IntVector, ...]
 
@@ -69,7 +70,7 @@ class VectorCode:
     @property
     def sum_bytes(self) -> int:
         """Size of a sum of masked vectors."""
-        return sum(sum_bytes(self.parameters, chunk) for chunk in range(self._layout.chunks))
+        return sum(sum_bytes(self.parameters, segment) for segment in range(self._layout.segments))
 
     def mask(self, update: IntVector, seed: bytes, contributor_context: bytes) -> MaskedUpdate:
         """Mask an update [length] of values within `value_max`.
@@ -79,19 +80,22 @@ class VectorCode:
         """
         shape, parameters = self._layout, self.parameters
         pieces = [
-            update[shape.start(chunk) : shape.start(chunk) + shape.values(chunk)]
-            for chunk in range(shape.chunks)
+            update[shape.start(segment) : shape.start(segment) + shape.values(segment)]
+            for segment in range(shape.segments)
         ]
         key = MaskingKey.derive(parameters, seed, contributor_context, hash_vector(pieces))
+        transformed = transform_key(parameters, key.secret)
         hashed = HashOfVector(parameters, self._context)
-        chunks = []
-        for chunk, values in enumerate(pieces):
-            public = public_chunk(parameters, self._context, chunk)
-            residues = mask_chunk(parameters, public, key, chunk, values)
-            hashed.add_chunk(chunk, residues)
-            chunks.append(pack_chunk(parameters, chunk, residues))
+        segments = []
+        for segment, values in enumerate(pieces):
+            public = public_segment(parameters, self._context, segment)
+            residues = mask_segment(
+                parameters, public, transformed, key.errors_seed, segment, values
+            )
+            hashed.add_segment(segment, residues)
+            segments.append(pack_segment(parameters, segment, residues))
         secret = tuple(part.astype(np.int64) for part in key.secret)
-        return MaskedUpdate(tuple(chunks), pack_digest(hashed.value), secret)
+        return MaskedUpdate(tuple(segments), pack_digest(hashed.value), secret)
 
     def read_linear_hash(self, data: bytes) -> Digest:
         """Parse a linear hash. Raises MalformedMessage."""
@@ -99,10 +103,12 @@ class VectorCode:
 
     def linear_hash(self, vector: bytes) -> bytes:
         """The linear hash of a masked vector. Raises MalformedMessage when it is none."""
+        if len(vector) != self.vector_bytes:
+            raise MalformedMessage("a masked vector has the wrong size")
         hashed = HashOfVector(self.parameters, self._context)
-        for chunk, start, size in self._parts(self._layout.chunk_bytes):
-            residues = unpack_chunk(self.parameters, chunk, vector[start : start + size])
-            hashed.add_chunk(chunk, residues)
+        for segment, start, size in self._parts(self._layout.segment_bytes):
+            residues = unpack_segment(self.parameters, segment, vector[start : start + size])
+            hashed.add_segment(segment, residues)
         return pack_digest(hashed.value)
 
     def check_sum(self, total: bytes, linear_hashes: Sequence[bytes]) -> None:
@@ -112,11 +118,13 @@ class VectorCode:
         """
         if len(total) != self.sum_bytes:
             raise MalformedMessage("a sum of masked vectors has the wrong size")
-        claimed = dict(enumerate(map(unpack_digest, linear_hashes)))
-        check = SumCheck(self.parameters, self._context, claimed)
-        for chunk, start, size in self._parts(lambda chunk: sum_bytes(self.parameters, chunk)):
+        digests = [unpack_digest(each) for each in linear_hashes]
+        check = SumCheck(self.parameters, self._context, digests)
+        for segment, start, size in self._parts(
+            lambda segment: sum_bytes(self.parameters, segment)
+        ):
             part = total[start : start + size]
-            check.add_chunk(chunk, unpack_sum(self.parameters, chunk, part, len(claimed)))
+            check.add_segment(segment, unpack_sum(self.parameters, segment, part, len(digests)))
         check.finish()
 
     def unmask(self, total: bytes, keys: tuple[IntVector, ...], count: int) -> IntVector | None:
@@ -125,42 +133,46 @@ class VectorCode:
         None when the two do not belong together: a contributor shared another key than it masked
         with, and nothing of this sum is worth anything.
         """
-        key_sum = tuple(part.astype(np.uint32) for part in keys)
+        key_sum = transform_key(self.parameters, tuple(part.astype(np.uint32) for part in keys))
         found = np.empty(self.parameters.length, dtype=np.int64)
-        for chunk, start, size in self._parts(lambda chunk: sum_bytes(self.parameters, chunk)):
-            sums = unpack_sum(self.parameters, chunk, total[start : start + size], count)
-            public = public_chunk(self.parameters, self._context, chunk)
-            first = self._layout.start(chunk)
+        for segment, start, size in self._parts(
+            lambda segment: sum_bytes(self.parameters, segment)
+        ):
+            sums = unpack_sum(self.parameters, segment, total[start : start + size], count)
+            public = public_segment(self.parameters, self._context, segment)
+            first = self._layout.start(segment)
             try:
-                found[first : first + self._layout.values(chunk)] = unmask_chunk(
-                    self.parameters, public, key_sum, sums, chunk, count
+                found[first : first + self._layout.values(segment)] = unmask_segment(
+                    self.parameters, public, key_sum, sums, segment, count
                 )
             except DecodingError:
                 return None
         return found
 
     def _parts(self, size_of: Callable[[int], int]) -> Iterator[tuple[int, int, int]]:
-        """Chunk, offset and size in the concatenation."""
+        """Segment, offset and size in the concatenation."""
         start = 0
-        for chunk in range(self._layout.chunks):
-            size = size_of(chunk)
-            yield chunk, start, size
+        for segment in range(self._layout.segments):
+            size = size_of(segment)
+            yield segment, start, size
             start += size
 
 
 def sum_vectors(parameters: ParameterSet, vectors: Sequence[Iterator[bytes]]) -> Iterator[bytes]:
-    """Add up masked vectors, one chunk of each in memory at a time; yields packed sums.
+    """Add up masked vectors, one segment of each in memory at a time; yields packed sums.
 
     vectors: each in pieces of any size. Raises MalformedMessage when one is no masked vector.
     """
     shape = layout(parameters)
     readers = [_Reader(vector) for vector in vectors]
-    for chunk in range(shape.chunks):
-        size = shape.chunk_bytes(chunk)
-        total = ChunkSum(parameters, chunk)
+    for segment in range(shape.segments):
+        size = shape.segment_bytes(segment)
+        total = SegmentSum(parameters, segment)
         for reader in readers:
-            total.add(unpack_chunk(parameters, chunk, reader.read(size)))
-        yield pack_sum(parameters, chunk, total.total())
+            total.add(unpack_segment(parameters, segment, reader.read(size)))
+        yield pack_sum(parameters, segment, total.total())
+    if any(reader.read(1) for reader in readers):
+        raise MalformedMessage("a masked vector goes on beyond its last segment")
 
 
 class _Reader:

@@ -1,17 +1,16 @@
 """The inner loops of sketches, compiled by numba: one thread, no fast-math.
 
-Compiling, caching and testing go as in `primitives.ring`: types are stated, so that nothing is
-compiled after the import, and every function is compared with numpy's.
+Compiled and cached when this module is imported (`primitives.compiled`). Every function is compared
+with numpy's in tests.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import numba
 import numpy as np
 from numba import int32, int64, types, uint8, uint16, uint32
 from numpy.typing import NDArray
 
+from pnyx.primitives.compiled import array, compiled
 from pnyx.protocol.aggregation.masked_verification._kernels import (
     BLOCKS,
     CODES,
@@ -23,36 +22,12 @@ from pnyx.protocol.aggregation.masked_verification._kernels import (
     Values,
 )
 
-if getattr(numba.config, "DISABLE_JIT", False):
-    raise ImportError("numba is told by its settings not to compile")
-
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-def _array(item: Any, dimensions: int, *, readonly: bool = True) -> Any:
-    return types.Array(item, dimensions, "C", readonly=readonly)
+_CODES = array(uint16, 2)
+_ROW_CODES = array(uint8, 2)
+_VALUES = array(int32, 1)
 
 
-_CODES = _array(uint16, 2)
-_ROW_CODES = _array(uint8, 2)
-_VALUES = _array(int32, 1)
-
-
-def _compiled(result: Any, *arguments: Any) -> Callable[[_Function], _Function]:
-    """Compile for these types, through the cache where there is one."""
-
-    def decorate(function: _Function) -> _Function:
-        signature = result(*arguments)
-        try:
-            kernel = numba.njit(signature, cache=True)(function)
-        except Exception:  # noqa: BLE001  a damaged cache raises anything; without it we see
-            kernel = numba.njit(signature)(function)
-        return cast(_Function, kernel)
-
-    return decorate
-
-
-@_compiled(int64, _VALUES)
+@compiled(int64, _VALUES)
 def energy(values: Values) -> int:  # pragma: no cover
     """See `Kernels.energy`."""
     total = int64(0)
@@ -64,7 +39,7 @@ def energy(values: Values) -> int:  # pragma: no cover
     return -1 if largest > SMALL_MAX or smallest < -SMALL_MAX else int(total)
 
 
-@_compiled(types.void, _array(int32, 2, readonly=False), _CODES, _VALUES)
+@compiled(types.void, array(int32, 2, readonly=False), _CODES, _VALUES)
 def fold_narrow(
     tables: NDArray[np.int32], codes: Codes, values: Values
 ) -> None:  # pragma: no cover
@@ -75,7 +50,7 @@ def fold_narrow(
             table[row[i] & (CODES - 1)] += values[i]
 
 
-@_compiled(types.void, _array(int64, 2, readonly=False), _CODES, _VALUES)
+@compiled(types.void, array(int64, 2, readonly=False), _CODES, _VALUES)
 def fold_wide(tables: NDArray[np.int64], codes: Codes, values: Values) -> None:  # pragma: no cover
     """See `Kernels.fold_wide`."""
     for at in range(TABLES):
@@ -84,7 +59,7 @@ def fold_wide(tables: NDArray[np.int64], codes: Codes, values: Values) -> None: 
             table[row[i] & (CODES - 1)] += values[i]
 
 
-@_compiled(types.void, _array(uint32, 1, readonly=False), uint32)
+@compiled(types.void, array(uint32, 1, readonly=False), uint32)
 def _reduce(values: Any, p: Any) -> None:  # pragma: no cover
     """Reduce sums of eight values below p: min(x, x - p) reduces x < 2p, as x - p wraps around."""
     for i in range(len(values)):
@@ -94,7 +69,7 @@ def _reduce(values: Any, p: Any) -> None:  # pragma: no cover
         values[i] = min(value, uint32(value - p))
 
 
-@_compiled(types.void, _array(uint32, 2), _CODES, uint32, _array(uint32, 1, readonly=False))
+@compiled(types.void, array(uint32, 2), _CODES, uint32, array(uint32, 1, readonly=False))
 def unfold(
     tables: NDArray[np.uint32], codes: Codes, modulus: int, out: NDArray[np.uint32]
 ) -> None:  # pragma: no cover
@@ -108,7 +83,7 @@ def unfold(
     _reduce(out, p)
 
 
-@_compiled(types.void, _array(int64, 2, readonly=False), _ROW_CODES, _array(int64, 1))
+@compiled(types.void, array(int64, 2, readonly=False), _ROW_CODES, array(int64, 1))
 def spread(
     rows: NDArray[np.int64], codes: RowCodes, buckets: NDArray[np.int64]
 ) -> None:  # pragma: no cover
@@ -119,7 +94,7 @@ def spread(
             sums[row[i] & (ROW_CODES - 1)] += buckets[i]
 
 
-@_compiled(types.void, _array(uint32, 2), _ROW_CODES, uint32, _array(uint32, 1, readonly=False))
+@compiled(types.void, array(uint32, 2), _ROW_CODES, uint32, array(uint32, 1, readonly=False))
 def gather(
     rows: NDArray[np.uint32], codes: RowCodes, modulus: int, out: NDArray[np.uint32]
 ) -> None:  # pragma: no cover

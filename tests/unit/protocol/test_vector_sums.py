@@ -1,0 +1,107 @@
+"""Masked vectors that lie in a store as parcels are added up to the parcel of their sum."""
+
+import numpy as np
+import pytest
+from tests.support import masked
+from tests.support.masked import in_ring
+
+from pnyx.errors import MalformedMessage, VaultError
+from pnyx.node.parcel_store import FileParcelStore
+from pnyx.protocol.aggregation.masked.parameters import P0, layout
+from pnyx.protocol.aggregation.masked.vectors import VectorCode
+from pnyx.protocol.chunks import chunks_of, describe
+from pnyx.protocol.events import SumVectors
+from pnyx.protocol.messages import CHUNK_BYTES
+from pnyx.protocol.vector_sums import store_sum, summed_chunks
+from pnyx.simulator.parcel_store import MemoryParcelStore
+
+CONTEXT, NAME = b"c" * 32, b"n" * 32
+
+
+@pytest.fixture(params=["memory", "files"])
+def store(request, tmp_path):
+    if request.param == "memory":
+        yield MemoryParcelStore()
+        return
+    yield FileParcelStore(tmp_path / "parcels")
+
+
+def kept(store, data):
+    """Store bytes as a sealed parcel; its name."""
+    parcel = describe(chunks_of(data))
+    for index, chunk in enumerate(chunks_of(data)):
+        store.write(parcel.name, index, chunk)
+    store.seal(parcel.name, parcel.length)
+    return parcel.name
+
+
+class Held:
+    """Masked updates of a length, in a store."""
+
+    def __init__(self, store, length):
+        self.store, self.parameters = store, in_ring(P0, length, 12, 24)
+        self.code = VectorCode(self.parameters, CONTEXT)
+        self.updates = masked.draw(self.parameters, 3)
+        self.made = [
+            self.code.mask(update, bytes([who]) * 32, b"own")
+            for who, update in enumerate(self.updates)
+        ]
+        self.parcels = tuple(kept(store, b"".join(each.segments)) for each in self.made)
+
+    def effect(self, parcels=None):
+        chosen = self.parcels if parcels is None else parcels
+        return SumVectors(CONTEXT, NAME, chosen, self.parameters)
+
+
+def lengths():
+    """A vector within one chunk; one of some chunks; and one of more than one segment."""
+    return 5, 100_000, layout(in_ring(P0, 1, 12, 24)).segment_values + 70_000
+
+
+@pytest.mark.parametrize("length", lengths())
+def test_the_sum_is_stored_and_opens(store, length):
+    held = Held(store, length)
+    chunks = summed_chunks(store, held.effect())
+    assert {len(chunk) for chunk in chunks[:-1]} <= {CHUNK_BYTES}
+    assert 0 < len(chunks[-1]) <= CHUNK_BYTES
+    answer = store_sum(store, held.effect(), chunks)
+    parcel = describe(chunks)
+    assert (answer.context, answer.name) == (CONTEXT, NAME)
+    assert (answer.length, answer.hashes) == (held.code.sum_bytes, parcel.hashes)
+    total = b"".join(store.chunks(parcel.name))
+    held.code.check_sum(total, [each.linear_hash for each in held.made])
+    [prime] = held.parameters.primes
+    keys = (sum(each.key[0] for each in held.made) % prime,)
+    assert np.array_equal(held.code.unmask(total, keys, 3), held.updates.sum(axis=0))
+
+
+def test_a_sum_that_ends_with_a_chunk_leaves_no_empty_one(store):
+    """4,480 bytes for 1,024 values: 1,024 such groups are 35 chunks of a parcel."""
+    held = Held(store, 1024 * 1024)
+    assert held.code.sum_bytes == 35 * CHUNK_BYTES
+    chunks = summed_chunks(store, held.effect())
+    assert [len(chunk) for chunk in chunks] == [CHUNK_BYTES] * 35
+    assert store_sum(store, held.effect(), chunks).length == 35 * CHUNK_BYTES
+
+
+def test_adding_up_again_gives_the_same_parcel(store):
+    held = Held(store, 5)
+    first = store_sum(store, held.effect(), summed_chunks(store, held.effect()))
+    assert store_sum(store, held.effect(), summed_chunks(store, held.effect())) == first
+
+
+def test_a_parcel_that_holds_no_vector_is_not_added(store):
+    """An aggregator has checked each before; whoever has not is told."""
+    held = Held(store, 100_000)
+    vector = b"".join(held.made[0].segments)
+    for wrong in (vector[:-1], vector + b"\0", b"\xff" * len(vector)):
+        with pytest.raises(MalformedMessage):
+            summed_chunks(store, held.effect((held.parcels[0], kept(store, wrong))))
+
+
+def test_a_parcel_that_went_meanwhile_is_told(tmp_path):
+    store = FileParcelStore(tmp_path / "parcels")
+    held = Held(store, 5)
+    store.remove(held.parcels[1])
+    with pytest.raises(VaultError):
+        summed_chunks(store, held.effect())
