@@ -19,6 +19,7 @@ BENCHMARKS = (
     "primitives",
     "verification",
     "masking",
+    "masked",
     "programs",
     "worker",
     "transport",

@@ -24,6 +24,12 @@ def demo(
     report: Annotated[Path, typer.Option(help="The HTML file for the report of the study.")] = Path(
         "pnyx-demo-report.html"
     ),
+    masked: Annotated[
+        bool,
+        typer.Option(
+            "--masked", help="Mask updates, as large models do; nobody checks their size."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Let personal clouds on this machine train a model together, some of them killed on the way.
@@ -42,5 +48,6 @@ def demo(
             as_json=as_json,
             keep=keep,
             report=report,
+            masked=masked,
         )
     )

@@ -75,12 +75,20 @@ class Cluster:
     """
 
     def __init__(
-        self, root: Path, nodes: int, rounds: int, seed: bytes, corrupt: Mapping[int, str]
+        self,
+        root: Path,
+        nodes: int,
+        rounds: int,
+        seed: bytes,
+        corrupt: Mapping[int, str],
+        *,
+        masked: bool = False,
     ) -> None:
         self.root = root
         self.corrupt = corrupt
         self.nodes = nodes
         self._rounds = rounds
+        self.masked = masked
         self._seed = seed
         self.processes: dict[int, int] = {}
 
@@ -207,7 +215,9 @@ class Cluster:
 
     def study(self, network: bytes, proposer: bytes) -> tuple[bytes, bytes]:
         """What the first node proposes."""
-        return demo_study(network, proposer, self.nodes, self._rounds, self._seed)
+        return demo_study(
+            network, proposer, self.nodes, self._rounds, self._seed, masked=self.masked
+        )
 
 
 def _issue(authority: Authority, public_key: bytes, now: int) -> tuple[CensusEntry, bytes]:

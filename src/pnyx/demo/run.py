@@ -34,18 +34,20 @@ def run_demo(
     seed: int | None = None,
     as_json: bool = False,
     keep: Path | None = None,
+    masked: bool = False,
 ) -> int:
     """Run the demonstration; return the exit status.
 
     report: where the study's report is written. kill: share of the nodes that are killed mid-run.
     corrupt: nodes that misbehave. seed: fixes the initial model and who is killed or corrupt; the
-    beacons stay random. keep: directory to keep, instead of a temporary one.
+    beacons stay random. keep: directory to keep, instead of a temporary one. masked: updates travel
+    masked.
     Raises PnyxError, for instance ConfigError when an option is out of range.
     """
     # Many processes share few cores: threads inside the numeric libraries would only fight.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
-    _check(nodes, rounds, kill, corrupt)
+    _check(nodes, rounds, kill, corrupt, masked=masked)
     from pnyx.errors import Interrupted
     from pnyx.node.enrolment import check_writable
 
@@ -57,7 +59,7 @@ def run_demo(
     console = Console(stderr=True)
     try:
         with _directory(keep) as root:
-            demo = _Demo(root, nodes, rounds, kill, corrupt, seed, console)
+            demo = _Demo(root, nodes, rounds, kill, corrupt, seed, console, masked=masked)
             found, corrupted = demo.run(report, kept=keep)
     except KeyboardInterrupt as error:
         kept = "" if keep is None else f"; {keep} holds what they wrote, so name another directory"
@@ -75,7 +77,7 @@ def run_demo(
     return 0 if found["rounds_completed"] == rounds else 1
 
 
-def _check(nodes: int, rounds: int, kill: float, corrupt: int) -> None:
+def _check(nodes: int, rounds: int, kill: float, corrupt: int, *, masked: bool) -> None:
     from pnyx.errors import ConfigError
     from pnyx.protocol.selection import assess
 
@@ -85,6 +87,11 @@ def _check(nodes: int, rounds: int, kill: float, corrupt: int) -> None:
         raise ConfigError("--rounds must be from 1 to 1000.")
     if not 0 <= kill <= 0.5:
         raise ConfigError("--kill must be from 0 to 0.5: the share of nodes that are killed.")
+    if masked and corrupt:
+        raise ConfigError(
+            "--masked goes without --corrupt: nobody checks the size of a masked update, so one "
+            "corrupt node can spoil the model."
+        )
     size = assess(nodes, rounds=rounds + EXTRA_ROUNDS).committee
     if not 0 <= corrupt <= size.corrupt_max:
         raise ConfigError(
@@ -139,6 +146,8 @@ class _Demo:
         corrupt: int,
         seed: int | None,
         console: "Console",
+        *,
+        masked: bool,
     ) -> None:
         from pnyx.demo.cluster import Cluster
         from pnyx.demo.corrupt import choose_corrupt
@@ -159,7 +168,7 @@ class _Demo:
         # The first node proposes the study and the last refuses it: both stay honest.
         spared = {0, nodes - 1, *self._victims}
         self._corrupt = choose_corrupt(nodes, corrupt, spared, seed_bytes)
-        self._cluster = Cluster(root, nodes, rounds, seed_bytes, self._corrupt)
+        self._cluster = Cluster(root, nodes, rounds, seed_bytes, self._corrupt, masked=masked)
         self._watch = Watch(self._cluster)
         self._display = Display(console, nodes, rounds)
         self._killed = 0
@@ -197,6 +206,7 @@ class _Demo:
             killed=self._killed,
             refused=1,
             corrupt=self._corrupt,
+            masked=self._cluster.masked,
         )
         network = self._cluster.directory(0) / "network.json"
         replace_file(report, render(demo_report(asked, network, found, kept)).encode())

@@ -14,6 +14,7 @@ from pnyx.learning.programs import encode_program, initial_model
 from pnyx.node.learning import (
     PhaseKind,
     bounds_for,
+    choose_masks,
     encode_hyperparameters,
     phase_for,
     statistics_bounds,
@@ -21,6 +22,7 @@ from pnyx.node.learning import (
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.bounds import Bounds
+from pnyx.protocol.aggregation.masked.parameters import ParameterSet
 from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.manifest import Manifest, StudyPhase
 from pnyx.protocol.params import PROTOCOL_VERSION
@@ -30,6 +32,7 @@ NORMAL_COHORT = 32
 STATISTICS_ROUNDS = 1  # before training; the evaluation comes after it
 JOIN_WINDOW_S = 3.0
 ROUND_DEADLINE_S = 30.0
+VALUE_BITS = 13  # of a masked entry: its largest absolute value is that of a clipped update
 
 
 def demo_cohort(nodes: int) -> int:
@@ -43,13 +46,23 @@ def target(nodes: int) -> int:
 
 
 def demo_study(
-    network: bytes, proposer: bytes, nodes: int, rounds: int, seed: bytes
+    network: bytes, proposer: bytes, nodes: int, rounds: int, seed: bytes, *, masked: bool = False
 ) -> tuple[bytes, bytes]:
-    """The encoded manifest and the initial model; `seed` determines the model."""
+    """The encoded manifest and the initial model; `seed` determines the model.
+
+    masked: whether updates travel masked to aggregators instead of as shares to the committee.
+    """
     program, hyperparameters = demo_program(), demo_hyperparameters()
     model = initial_model(program, digest("pnyx/demo/model", seed))
 
-    def phase(kind: PhaseKind, plain: Bounds, rounds: int, wanted: int, drawn: int) -> StudyPhase:
+    def phase(
+        kind: PhaseKind,
+        plain: Bounds,
+        rounds: int,
+        wanted: int,
+        drawn: int,
+        masks: ParameterSet | None = None,
+    ) -> StudyPhase:
         return phase_for(
             kind,
             plain,
@@ -58,15 +71,17 @@ def demo_study(
             target=wanted,
             drawn=drawn,
             deadline_s=ROUND_DEADLINE_S,
+            masked=masks,
         )
 
     drawn = max(target(nodes), round(nodes * 5 / 6))
     updates = bounds_for(program, hyperparameters, "train")
     counts = bounds_for(program, hyperparameters, "evaluate")
     columns = statistics_bounds(len(FEATURES))
+    masks = choose_masks(updates, VALUE_BITS, drawn, None) if masked else None
     phases = (
         phase("statistics", columns, STATISTICS_ROUNDS, nodes, nodes),
-        phase("train", updates, rounds, target(nodes), drawn),
+        phase("train", updates, rounds, target(nodes), drawn, masks),
         phase("evaluate", counts, 1, nodes, nodes),
     )
     manifest = Manifest(

@@ -27,8 +27,12 @@ def summarise(
     killed: int,
     refused: int,
     corrupt: Mapping[int, str],
+    masked: bool,
 ) -> dict[str, Any]:
-    """The object that `pnyx demo --json` prints."""
+    """The object that `pnyx demo --json` prints.
+
+    masked: whether updates travelled masked; then their size was proven to nobody.
+    """
     last = STATISTICS_ROUNDS + rounds
     training = [watch.rounds[n] for n in sorted(watch.rounds) if STATISTICS_ROUNDS < n <= last]
     evaluation = watch.rounds.get(last + 1)
@@ -52,7 +56,8 @@ def summarise(
         "processes_killed": killed,
         "owners_refusing": refused,
         "contributors_min": min((f.contributors for f in training), default=0),
-        **_verification(watch, nodes, corrupt, size.corrupt_max + 1),
+        "masked": masked,
+        **_verification(watch, nodes, corrupt, size.corrupt_max + 1, masked=masked),
         "committee": {
             "size": size.size,
             "corrupt_max": size.corrupt_max,
@@ -93,14 +98,15 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _verification(
-    watch: Watch, nodes: int, corrupt: Mapping[int, str], needed: int
+    watch: Watch, nodes: int, corrupt: Mapping[int, str], needed: int, *, masked: bool
 ) -> dict[str, Any]:
     """What the honest nodes agree on: what was verified, what was rejected, and who is to blame."""
     honest = frozenset(range(nodes)) - frozenset(corrupt)
     completed = {n: f.contributors for n, f in watch.rounds.items() if n > 0 and not f.skipped}
     judged = [agreed(said, honest, needed) for said in watch.judged.values()]
+    passed = all_verified(watch.judged, completed, honest, needed)
     return {
-        "contributions_verified": all_verified(watch.judged, completed, honest, needed),
+        "contributions_verified": passed and not masked,
         "contributions_rejected": sum(len(each.rejected) for each in judged if each is not None),
         "contributions_left_out": sum(each.left_out for each in judged if each is not None),
         "corrupt": [
@@ -171,7 +177,13 @@ def _show_verification(console: Console, found: Mapping[str, Any]) -> None:
     counts = f"{found['contributions_rejected']} rejected"
     if found["contributions_left_out"]:
         counts += f", {found['contributions_left_out']} that too few members held left out"
-    if found["contributions_verified"]:
+    if found["masked"]:
+        console.print(
+            "[bold red]updates masked, and their size not verified[/]: one dishonest contributor "
+            "can spoil the model, though not read another's update; counts were proven to be in "
+            f"their range; {counts}"
+        )
+    elif found["contributions_verified"]:
         console.print(
             "[bold green]contributions verified[/]: in every round each contribution that counts "
             "was proven to have a bounded norm and counts in their range, before its sum was "

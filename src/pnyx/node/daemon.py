@@ -462,13 +462,8 @@ class Daemon:
             case Send():
                 if self._postman is not None:
                     self._postman.post(effect.peer, effect.payload)
-            case ReadParcel():
-                self._soon(lambda: self._read_parcel(effect))
-            case SumVectors():
-                self._spawn(self._sum_vectors(effect))
-            case SendChunk():
-                if self._sender is not None:
-                    self._sender.send(effect)
+            case ReadParcel() | SumVectors() | SendChunk():
+                self._carry_out_parcel(effect)
             case AskConsent():
                 self._soon(lambda: self._ask_consent(effect))
             case StartTraining():
@@ -493,6 +488,16 @@ class Daemon:
                 self._observer(effect)
             case _:
                 raise TypeError(f"unknown effect {type(effect).__name__}")
+
+    def _carry_out_parcel(self, effect: ReadParcel | SumVectors | SendChunk) -> None:
+        match effect:
+            case ReadParcel():
+                self._soon(lambda: self._read_parcel(effect))
+            case SumVectors():
+                self._spawn(self._sum_vectors(effect))
+            case SendChunk():
+                if self._sender is not None:
+                    self._sender.send(effect)
 
     def _read_parcel(self, effect: ReadParcel) -> None:
         if self._holds(effect.parcel):  # else its round has ended meanwhile

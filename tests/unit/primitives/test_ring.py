@@ -13,7 +13,7 @@ from tests.support.ring import (
 )
 
 from pnyx.errors import MalformedMessage
-from pnyx.primitives.ring import LANES, Ring, expand_public
+from pnyx.primitives.ring import LANES, Ring, _choice, expand_public
 from pnyx.primitives.sampling import Sampler
 
 SEED = bytes(range(32))
@@ -110,6 +110,44 @@ def test_products_of_transforms(ring: Ring) -> None:
     single = ring.multiply(a[0, :, 4].copy(), b[0, :, 4].copy())
     assert single.shape == (ring.degree,)
     assert single.tolist() == [row[4] for row in expected[0]]
+
+
+@pytest.mark.parametrize("ring", RINGS, ids=str)
+def test_products_next_to_a_multiple_of_the_modulus(ring: Ring) -> None:
+    """There a quotient in floating point is off by one."""
+    p = ring.modulus
+    a = random_blocks(ring, 1)
+    a[a == 0] = 1
+    inverses = np.array([pow(int(x), -1, p) for x in a.ravel()], dtype=np.uint64).reshape(a.shape)
+    for rest in (1, p - 1, 2, p - 2):
+        b = (inverses * np.uint64(rest) % np.uint64(p)).astype(np.uint32)
+        assert (ring.multiply(a, b) == rest).all()
+
+
+@pytest.mark.parametrize("ring", RINGS, ids=str)
+def test_integers_next_to_a_multiple_of_the_modulus(ring: Ring) -> None:
+    p = ring.modulus
+    quotients = np.random.default_rng(5).integers(
+        -(2**62 // p), 2**62 // p, (1, ring.degree, LANES)
+    )
+    for start in (0, p - 1):
+        for rest in (-1, 0, 1):
+            total = full(ring, start)
+            ring.add_signed_into(total, quotients * p + rest)
+            assert (total == (start + rest) % p).all()
+
+
+def test_words_next_to_the_modulus_are_told_apart() -> None:
+    modulus, mask = MASK_PRIMES[0], 2**27 - 1
+    edges = [0, modulus - 1, modulus, modulus + 1, mask, 2**27, 2**27 + modulus, 2**32 - 1, 5]
+    for filler in (0, 127, 128, 300):  # many words are tried at a time
+        words = np.array([7] * filler + edges + [9] * filler, dtype=np.uint32)
+        expected = [word & mask for word in words.tolist() if word & mask < modulus]
+        out = np.empty_like(words)
+        assert _choice.kernels().accept(words, mask, modulus, out) == len(expected)
+        assert out[: len(expected)].tolist() == expected
+        allowed = np.array([*edges[:2], 2**27, 5], dtype=np.uint32)
+        assert _choice.kernels().accept(allowed, mask, modulus, out) == 4
 
 
 @pytest.mark.parametrize("ring", RINGS, ids=str)

@@ -19,7 +19,7 @@ from pnyx.errors import MalformedMessage
 from pnyx.primitives.ring._kernels import LANES, Block
 from pnyx.primitives.ring.arithmetic import Ring
 from pnyx.primitives.ring.packing import pack_residues, packed_bytes, unpack_residues
-from pnyx.primitives.ring.public import expand_public
+from pnyx.primitives.ring.public import expand_public, fill_public
 
 HASH_DEGREE = 1024
 HASH_PRIMES = (1073707009, 1073698817, 1073692673)  # the largest below 2^30, 1 modulo 2048
@@ -56,7 +56,7 @@ class LinearHash:
         pieces = _pieces(degree)
         key = np.empty((len(RINGS), blocks * pieces, HASH_DEGREE, LANES), dtype=np.uint32)
         for part, ring in zip(key, RINGS, strict=True):
-            part[:] = expand_public(ring, self.seed, blocks * pieces, first_block * pieces)
+            fill_public(ring, self.seed, part, first_block * pieces)
         return key
 
     def digest(

@@ -21,10 +21,15 @@ def expand_public(ring: Ring, seed32: bytes, blocks: int, first_block: int = 0) 
     if blocks < 0 or first_block < 0:
         raise ValueError("blocks are counted from zero")
     out = np.empty((blocks, ring.degree, LANES), dtype=np.uint32)
+    fill_public(ring, seed32, out, first_block)
+    return out
+
+
+def fill_public(ring: Ring, seed32: bytes, out: Block, first_block: int) -> None:
+    """Write blocks `first_block` and following of the seed to an array of blocks."""
     for index, block in enumerate(out, first_block):
         domain = f"ring/public/{ring.degree}/{ring.modulus}/{index}"
         _fill_uniform(Sampler(seed32, domain), ring.modulus, block.reshape(-1))
-    return out
 
 
 def _fill_uniform(sampler: Sampler, modulus: int, out: Words) -> None:

@@ -1,5 +1,7 @@
 """Masked sums are exact to the last integer, whatever is summed, in every ring."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from tests.support import masked
@@ -65,6 +67,49 @@ def test_one_contribution_more_than_are_held_is_refused():
     for count in (0, 32):
         with pytest.raises(UnsafeParameters, match="contributors"):
             masked.unmask(parameters, key.secret, [total.total()], count)
+
+
+@pytest.mark.parametrize("ring", RINGS, ids=NAMES)
+def test_a_chunk_is_unmasked_into_its_place(ring):
+    one = layout(in_ring(ring, 1, 12, 24)).chunk_values
+    parameters = in_ring(ring, one + 5, 12, 24)
+    vector = masked.draw(parameters, 1)[0]
+    key = masked.key_of(parameters, 0, vector)
+    sums = masked.add(parameters, [masked.mask(parameters, key, vector)])
+    whole = np.zeros(one + 5, dtype=np.int64)
+    for chunk, place in ((1, slice(one, one + 5)), (0, slice(0, one))):
+        public = masked.public(parameters)[chunk]
+        unmask_chunk(parameters, public, key.secret, sums[chunk], chunk, 1, whole[place])
+        for wrong in (whole[:-1], np.zeros((one, 2), dtype=np.int64)[:, 0]):
+            with pytest.raises(ValueError, match="no room"):
+                unmask_chunk(parameters, public, key.secret, sums[0], 0, 1, wrong)
+    assert whole.tolist() == vector.tolist()
+
+
+def test_ten_million_values_take_the_memory_of_a_chunk():
+    """Vectors are made, masked, added, unmasked and compared piece by piece."""
+    parameters = choose(10_000_000, 12, 24)
+    shape, contributors = layout(parameters), 2
+    keys = [
+        MaskingKey.derive(parameters, bytes([who]) * 32, masked.CONTEXT, bytes(32))
+        for who in range(contributors)
+    ]
+    key_sum = masked.add_keys(parameters, [key.secret for key in keys])
+    compared = 0
+    public_chunk(parameters, masked.CONTEXT, 0)  # whatever is loaded once is not counted
+    tracemalloc.start()
+    for chunk in range(shape.chunks):
+        values = np.arange(shape.values(chunk)) % 4096 - 2048
+        public, total = public_chunk(parameters, masked.CONTEXT, chunk), ChunkSum(parameters, chunk)
+        total.add(mask_chunk(parameters, public, keys[0], chunk, values))
+        total.add(mask_chunk(parameters, public, keys[1], chunk, values[::-1].copy()))
+        found = unmask_chunk(parameters, public, key_sum, total.total(), chunk, contributors)
+        assert np.array_equal(found, values + values[::-1])
+        compared += len(found)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert compared == 10_000_000
+    assert peak_bytes < 48 << 20  # the vector alone would be 80 MB
 
 
 def test_sums_stay_integers():

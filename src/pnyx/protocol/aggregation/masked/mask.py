@@ -124,7 +124,7 @@ class ChunkSum:
         self.parameters, self.count = parameters, 0
         self._pending_count = 0
         self._pending = tuple(np.zeros(shape, dtype=np.uint32) for _ in parameters.primes)
-        self._total = tuple(np.zeros(shape, dtype=np.uint64) for _ in parameters.primes)
+        self._total: Sums | None = None
 
     def add(self, residues: Residues) -> None:
         """Add a contribution's residues, as `chunks` reads them. Raises UnsafeParameters when full.
@@ -141,15 +141,19 @@ class ChunkSum:
         self.count += 1
 
     def total(self) -> Sums:
-        """The sums so far; the arrays are reused by later additions."""
-        self._settle()
-        return self._total
+        """The sums so far; later additions may change the arrays."""
+        return self._settle()
 
-    def _settle(self) -> None:
-        for total, pending in zip(self._total, self._pending, strict=True):
-            np.add(total, pending, out=total)
+    def _settle(self) -> Sums:
+        if self._total is None:
+            self._total = tuple(pending.astype(np.uint64) for pending in self._pending)
+        else:
+            for total, pending in zip(self._total, self._pending, strict=True):
+                np.add(total, pending, out=total)
+        for pending in self._pending:
             pending[:] = 0
         self._pending_count = 0
+        return self._total
 
 
 def check_sums(parameters: ParameterSet, sums: Sums, count: int) -> None:
