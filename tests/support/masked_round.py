@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 from msgspec.structs import replace
 from tests.support.committee import Committee, Outbox
-from tests.support.town import masked_phase
+from tests.support.town import SMALL, masked_phase
 
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation import verification
@@ -30,6 +30,7 @@ from pnyx.protocol.round.vectors import (
     vector_code,
     vector_statement,
 )
+from pnyx.protocol.selection import CommitteeSize
 
 LENGTH = 6
 AGGREGATORS = (8, 9, 0)  # two that are nothing else, and member 0
@@ -43,8 +44,8 @@ def parcel_of(data: bytes) -> bytes:
 class MaskedCommittee(Committee):
     """Seven members, six contributors whose updates are masked, three aggregators, ten nodes."""
 
-    def __init__(self, study: bytes = b"s" * 32) -> None:
-        super().__init__(count=10, phase_=masked_phase(LENGTH), length=1)
+    def __init__(self, study: bytes = b"s" * 32, size: CommitteeSize = SMALL) -> None:
+        super().__init__(count=10, size=size, phase_=masked_phase(LENGTH), length=1)
         plan = self.plan
         self.plan = RoundPlan(
             census=plan.census,
