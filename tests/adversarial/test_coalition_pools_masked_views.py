@@ -43,7 +43,7 @@ FIELD = FIELDS[0]
 
 
 class Views:
-    """What members were sent of keys, by contributor; and the keys, from contributors' own disks."""
+    """What members were sent of keys, by contributor; and the keys, from contributors' disks."""
 
     def __init__(self) -> None:
         self.town = Town()

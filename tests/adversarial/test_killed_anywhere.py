@@ -116,7 +116,7 @@ def test_killed_contributor(when, back_after):
     check(town, study)
 
 
-# What an aggregator or contributor of a masked round says last: its vectors, receipts, sums, shares.
+# Aggregators and contributors of a masked round, by what they say: offers, receipts, sums, shares.
 # `tests/simulation/test_masked_rounds.py` kills around every effect.
 @pytest.mark.parametrize("when", [1, 3, 6, 10, 15, 21])
 def test_killed_aggregator_of_a_masked_round(when):

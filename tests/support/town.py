@@ -158,9 +158,12 @@ def masked_phase(length: int, **terms) -> StudyPhase:
     return phase(length, bounds=bounds, masked=masks, **terms)
 
 
-def masked_manifest(length: int, **terms) -> Manifest:
-    """A study of masked rounds over vectors of `length` integers, and one count."""
-    return manifest(length + 1, [masked_phase(length, **terms)])
+def masked_manifest(length: int, nonce: bytes = bytes(32), **terms) -> Manifest:
+    """A study of masked rounds over vectors of `length` integers, and one count.
+
+    terms: of its phase.
+    """
+    return manifest(length + 1, [masked_phase(length, **terms)], nonce=nonce)
 
 
 def manifest(length: int, phases: Sequence[StudyPhase] | None = None, **terms) -> Manifest:
