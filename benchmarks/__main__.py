@@ -18,6 +18,7 @@ from typing import Any
 BENCHMARKS = (
     "primitives",
     "verification",
+    "masked_verification",
     "masking",
     "masked",
     "programs",

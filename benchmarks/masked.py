@@ -37,6 +37,7 @@ from pnyx.protocol.aggregation.masked.keys import (
 from pnyx.protocol.aggregation.masked.mask import (
     ChunkSum,
     Residues,
+    Sums,
     mask_chunk,
     public_chunk,
     unmask_chunk,
@@ -97,19 +98,19 @@ class Case:
             for chunk, (public, values) in enumerate(zip(self.public, self.pieces, strict=True))
         ]
 
-    def unmask(self, sums: list[ChunkSum]) -> None:
-        """Unmask all chunks."""
+    def unmask(self, sums: list[Sums]) -> None:
+        """Unmask all chunks, into memory that is there."""
         for chunk, each in enumerate(sums):
             out = self.cut(self.out, chunk)
             secret, public = self.key.secret, self.public[chunk]
-            unmask_chunk(self.parameters, public, secret, each.total(), chunk, 1, out)
+            unmask_chunk(self.parameters, public, secret, each, chunk, 1, out)
 
-    def sums(self) -> list[ChunkSum]:
+    def sums(self) -> list[Sums]:
         """Sums of this one contribution."""
         found = [ChunkSum(self.parameters, chunk) for chunk in range(self.shape.chunks)]
         for each, residues in zip(found, self.masked, strict=True):
             each.add(residues)
-        return found
+        return [each.total() for each in found]
 
     def add_group(self) -> None:
         """Add as many contributions to the first chunk as the parameters hold."""

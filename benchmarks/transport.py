@@ -1,4 +1,8 @@
-"""Requests between nodes over TLS on loopback: small, large, and a full mesh of 36."""
+"""Requests between nodes over TLS on loopback: small, large, and a full mesh of 36; a parcel.
+
+The parcel goes from disk to disk through the parts that a daemon uses, next to requests of the same
+transport that carry as many bytes from memory to memory.
+"""
 
 import asyncio
 import gc
@@ -8,15 +12,27 @@ import tempfile
 import time
 from pathlib import Path
 
+from pnyx.errors import VaultError
 from pnyx.node.certificates import certificate_pem, create_authority
+from pnyx.node.parcel_sender import ParcelSender
+from pnyx.node.parcel_store import FileParcelStore
+from pnyx.node.postman import Postman, unpack
 from pnyx.node.transport.identity import TlsIdentity
 from pnyx.node.transport.tls import TlsTransport
+from pnyx.primitives import codec
 from pnyx.primitives.signature import SigningKey
+from pnyx.protocol.chunks import chunks_of
+from pnyx.protocol.events import ChunkSent, Effect, SealParcel, SendChunk, StoreChunk
+from pnyx.protocol.messages import Message
+from pnyx.protocol.params import DEFAULT_PARAMS
+from pnyx.protocol.parcels import Parcels
 
 NODES = 36
 SMALL_REQUESTS = 4000
 LARGE_BYTES = 1_000_000
 LARGE_REQUESTS = 60
+PARCEL_BYTES = 34_000_000  # a masked vector of 10^7 values
+PARCELS = 4
 DAY_S = 86_400
 
 
@@ -72,6 +88,93 @@ async def _pair(identities: list[TlsIdentity]) -> dict[str, float]:
     return found
 
 
+class _ParcelNode:
+    """One end of a parcel: what a daemon does for it, and nothing else."""
+
+    def __init__(self, transport: TlsTransport, directory: Path) -> None:
+        self._transport = transport
+        self._effects: list[Effect] = []
+        self._store = FileParcelStore(directory)
+        self._store.retain({})
+        self._postman = Postman(transport, self._on_message, lambda _peer, _reachable: None)
+        self._sender = ParcelSender(
+            self._store, self._postman.post, self._on_sent, lambda _notice: None, _raise
+        )
+        self.parcels = Parcels(
+            DEFAULT_PARAMS,
+            transport.node_id,
+            lambda _peer: False,
+            self._effects.append,
+            lambda peer, message: self._postman.post(peer, codec.encode(message)),
+            {},
+        )
+
+    async def start(self) -> None:
+        await self._transport.start(self._serve)
+
+    async def stop(self) -> None:
+        await self._postman.stop()
+        await self._transport.stop()
+
+    def _serve(self, peer: bytes, body: bytes) -> bytes:
+        for message in unpack(body):
+            self._on_message(peer, message)
+        return self._postman.collect(peer)
+
+    def _on_message(self, peer: bytes, payload: bytes) -> None:
+        message = codec.decode(payload, Message, bytes_max=DEFAULT_PARAMS.message_bytes_max)
+        self.parcels.handle(peer, message, time.monotonic())
+        self.carry_out()
+
+    def _on_sent(self, sent: ChunkSent) -> None:
+        self.parcels.on_sent(sent.peer, sent.parcel, sent.index)
+
+    def carry_out(self) -> None:
+        self.parcels.flush(time.monotonic())
+        effects, self._effects[:] = list(self._effects), []
+        for effect in effects:
+            match effect:
+                case StoreChunk():
+                    self._store.write(effect.parcel, effect.index, effect.data)
+                case SealParcel():
+                    self._store.seal(effect.parcel, effect.length)
+                case SendChunk():
+                    self._sender.send(effect)
+
+
+def _raise(error: VaultError) -> None:
+    raise error
+
+
+async def _parcel(identities: list[TlsIdentity], directory: Path) -> dict[str, float]:
+    a, b = (TlsTransport(identity) for identity in identities[:2])
+    holder, puller = _ParcelNode(a, directory / "a"), _ParcelNode(b, directory / "b")
+    await holder.start()
+    await puller.start()
+    b.learn_address(a.node_id, "127.0.0.1", a.port)
+    names = []
+    for _ in range(PARCELS):
+        content = secrets.token_bytes(PARCEL_BYTES)
+        names.append(holder.parcels.keep(chunks_of(content), [b.node_id]))
+        holder.carry_out()
+    del content
+    gc.collect()
+    wall, cpu = time.perf_counter(), time.process_time()
+    for name in names:
+        done = asyncio.Event()
+        puller.parcels.fetch(name, PARCEL_BYTES, [a.node_id], lambda _, done=done: done.set())
+        puller.carry_out()
+        await done.wait()
+    megabytes = PARCEL_BYTES * PARCELS / 1e6
+    found = {
+        "parcel_mb_per_s": round(megabytes / (time.perf_counter() - wall), 1),
+        "parcel_cpu_ms_per_mb": round((time.process_time() - cpu) / megabytes * 1e3, 2),
+    }
+    await holder.stop()
+    await puller.stop()
+    return found
+
+
 async def _mesh(identities: list[TlsIdentity]) -> dict[str, float]:
     transports = [TlsTransport(identity) for identity in identities]
     for transport in transports:
@@ -103,13 +206,17 @@ def run() -> dict[str, dict[str, float]]:
     with tempfile.TemporaryDirectory() as name:
         identities = _identities(NODES, Path(name))
 
-        async def measure() -> dict[str, float]:
-            return {**await _pair(identities), **await _mesh(identities)}
+        async def measure(loop: str) -> dict[str, float]:
+            return {
+                **await _pair(identities),
+                **await _parcel(identities, Path(name) / loop),
+                **await _mesh(identities),
+            }
 
-        found["asyncio"] = asyncio.run(measure())
+        found["asyncio"] = asyncio.run(measure("asyncio"))
         if importlib.util.find_spec("uvloop") is not None:
             import uvloop
 
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                found["uvloop"] = runner.run(measure())
+                found["uvloop"] = runner.run(measure("uvloop"))
     return found

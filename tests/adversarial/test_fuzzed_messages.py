@@ -16,13 +16,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.evidence import flipped
+from tests.support.parcels import content, cut
 from tests.support.town import Town, manifest, masked_manifest
 from tests.transport_kit import resident_bytes
 
 from pnyx.errors import ProtocolError
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
-from pnyx.protocol.events import MessageRejected, Send
+from pnyx.protocol import chunks
+from pnyx.protocol.chunks import describe
+from pnyx.protocol.events import MessageRejected, Send, TimerExpired
 from pnyx.protocol.identity import sign_body
 from pnyx.protocol.machine import NodeMachine
 from pnyx.protocol.manifest import Manifest
@@ -69,7 +72,8 @@ def masked_study() -> Study:
 
 DIRECT = Study(manifest(Town().count), first_actors(manifest(Town().count))[0])
 MASKED = masked_study()
-ABOUT_VECTORS = ("Chunk", "ChunkRequest", "SumRequest", "VectorOffer", "VectorReceipt", "VectorSum")
+LIAR = DIRECT.liar
+ABOUT_VECTORS = ("SumRequest", "VectorOffer", "VectorReceipt", "VectorSum")
 Meddle = Callable[[Town, int, Message], None]
 
 
@@ -77,8 +81,39 @@ def read(payload: bytes) -> Message:
     return codec.decode(payload, Message, bytes_max=BYTES_MAX)
 
 
+PULLERS = [index for index in range(6) if index != LIAR][:4]
+PARCELS = [content(1, 200), content(2, 200)]
+
+
+def pull_parcels(town: Town) -> Callable[[], bool]:
+    """The liar and an honest node hold two parcels, others pull them; tells whether all have them.
+
+    Half of them ask the liar first. Only one pulls the large parcel, which takes long to alter.
+    """
+    ids = town.census.node_ids
+    holders = [LIAR, max(index for index in range(town.count) if index != LIAR)]
+    for index in holders:
+        for data in PARCELS:
+            town.machines[index].parcels.keep(cut(data), ids)
+        town.handle(index, TimerExpired())
+    pulled = [(index, PARCELS[0]) for index in PULLERS] + [(PULLERS[0], PARCELS[1])]
+    for at, (index, data) in enumerate(pulled):
+        sources = [ids[each] for each in (holders[at % 2], holders[1 - at % 2])]
+        name = describe(cut(data)).name
+        town.machines[index].parcels.fetch(name, len(data), sources, lambda _: None)
+        town.handle(index, TimerExpired())
+
+    def arrived() -> bool:
+        return all(
+            b"".join(town.parcels[index].chunks(describe(cut(data)).name)) == data
+            for index, data in pulled
+        )
+
+    return arrived
+
+
 def troubled_study(meddle: Meddle, asked: Study = DIRECT, seconds: float = 200.0) -> int:
-    """A study in which every kind of message is sent; returns who leads its first view.
+    """A study, and parcels, in which every kind of message is sent; returns who leads its view 0.
 
     That leader is away for 5 s, and the liar answers wrong. meddle(town, receiver, message) is
     called before a message is handed to the network. What it adds may change the draw: only
@@ -90,7 +125,7 @@ def troubled_study(meddle: Meddle, asked: Study = DIRECT, seconds: float = 200.0
         meddle(town, receiver, message)
         if sender == liar and isinstance(message, MemberInput):
             body = codec.decode(message.signed.body, RoundBody, bytes_max=BYTES_MAX)
-            if isinstance(body, VerifyResponse):
+            if isinstance(body, VerifyResponse) and body.values:
                 wrong = msgspec.structs.replace(body, values=flipped(body.values))
                 name, crypto = town.census.node_ids[liar], town.cryptos[liar]
                 signed = sign_body(crypto, town.census.network, name, wrong)
@@ -99,6 +134,7 @@ def troubled_study(meddle: Meddle, asked: Study = DIRECT, seconds: float = 200.0
 
     town.wire = wire
     study = town.propose(plan=asked.plan)
+    arrived = pull_parcels(town) if asked is DIRECT else lambda: True
     town.run(town.in_round(study, 1))
     leader = town.plan(study).committee[0]
     town.run(seconds=0.11)
@@ -109,6 +145,7 @@ def troubled_study(meddle: Meddle, asked: Study = DIRECT, seconds: float = 200.0
     (certified,) = town.certified(0)
     assert sum(town.model(study)) == certified.contributors
     assert max(town.model(study)) == 1
+    assert arrived(), "a parcel is missing, or has other bytes"
     assert town.blamed() <= {liar}, "an honest node is blamed"
     return leader
 
@@ -230,7 +267,7 @@ REACHED = {  # a rule that only the handler of a kind knows
 }
 
 
-@pytest.mark.parametrize("kind", ABOUT_VECTORS)
+@pytest.mark.parametrize("kind", list(REACHED))
 def test_altered_messages_about_vectors_reach_their_handlers(kind):
     rules: set[str] = set()
     mutations = Mutations(kind, 2_000 if kind == "SumRequest" else 400, 1)
@@ -255,6 +292,12 @@ def test_a_machine_that_believes_any_signature_would_act(monkeypatch):
     monkeypatch.setattr(IdealCrypto, "verify", lambda *_: True)
     with pytest.raises(AssertionError):
         troubled_study(Mutations("MemberInput", 300, 0))
+
+
+def test_a_machine_that_believes_any_chunk_would_store_other_bytes(monkeypatch):
+    monkeypatch.setattr(chunks, "verify_merkle_proof", lambda *_: True)
+    with pytest.raises(AssertionError):
+        troubled_study(Mutations("Chunk", 300, 0))
 
 
 def receipts_for_altered_shares() -> int:

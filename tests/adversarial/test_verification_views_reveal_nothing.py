@@ -16,8 +16,9 @@ be without blinds.
 
 import numpy as np
 import pytest
+from tests.support.ranks import rank, sharing_matrix
 
-from pnyx.primitives.field import PrimeField, Vector
+from pnyx.primitives.field import Vector
 from pnyx.primitives.sampling import Sampler
 from pnyx.primitives.sharing import PackedSharing, is_codeword
 from pnyx.protocol.aggregation import verification
@@ -30,30 +31,6 @@ BOUNDS = Bounds(2, 1, 2, 1)
 SIZES = [committee_size(7, 1, 2), committee_size(11, 2, 2), committee_size(9, 2, 1)]
 CHALLENGES = (b"1" * 32, b"2" * 32)
 CLAIM = Claim(3, b"c" * 32, bytes(1024))
-
-
-def rank(field: PrimeField, matrix: Vector) -> int:
-    rows = matrix.copy()
-    found = 0
-    for column in range(rows.shape[1]):
-        pivots = np.flatnonzero(rows[found:, column])
-        if not len(pivots):
-            continue
-        rows[[found, found + pivots[0]]] = rows[[found + pivots[0], found]]
-        rows[found] = field.multiply(rows[found], int(field.inverse(rows[found, column])))
-        others = rows[:, column].copy()
-        others[found] = 0
-        rows = field.reduce(rows - field.reduce(others[:, None] * rows[found][None, :]))
-        found += 1
-        if found == len(rows):
-            break
-    return found
-
-
-def sharing_matrix(sharing) -> Vector:
-    """Shares [members, packing + privacy] of each secret and random element alone."""
-    eye = np.eye(sharing.packing + sharing.privacy, dtype=np.int64)
-    return sharing.share(eye[: sharing.packing], eye[sharing.packing :])
 
 
 class View:

@@ -205,11 +205,31 @@ def test_exchanged_blocks_are_refused():
         group.check(sums)
 
 
+def exchange_primes(sums):
+    """One coefficient: both numbers stay in the range of either prime."""
+    first, second = sums[0][0], sums[0][1]
+    first[0, 0, 0], second[0, 0, 0] = int(second[0, 0, 0]), int(first[0, 0, 0])
+
+
 def test_exchanged_residues_of_two_primes_are_refused():
     group = Group(P2, 1000)
-    sums = [(part[3], part[1], part[2], part[0]) for part in group.sums()]
-    with pytest.raises(RuleBroken):
+    sums = group.sums()
+    exchange_primes(sums)
+    with pytest.raises(RuleBroken, match="not that of its contributions"):
         group.check(sums)
+
+
+def test_one_key_for_all_primes_would_let_them_be_exchanged(monkeypatch):
+    honest = checked_sum.linear_hashes
+    monkeypatch.setattr(
+        checked_sum,
+        "linear_hashes",
+        lambda parameters, context: honest(parameters, context)[:1] * len(parameters.primes),
+    )
+    group = Group(P2, 1000)
+    sums = group.sums()
+    exchange_primes(sums)
+    group.check(sums)
 
 
 def test_one_key_for_all_blocks_would_let_them_be_exchanged(monkeypatch):

@@ -14,7 +14,7 @@ from pnyx.protocol.messages import Instance, Phase
 from pnyx.protocol.params import DEFAULT_PARAMS
 from pnyx.protocol.round.attempts import second_attempt
 from pnyx.protocol.round.plan import RoundPlan
-from pnyx.protocol.study import next_plan
+from pnyx.protocol.study import genesis_plan, joining_plan, next_plan
 
 EVERYBODY = tuple(range(7))
 
@@ -38,10 +38,27 @@ SKIPPED = {"aborted": {}, "skip": True}
     [{}, {"left": (1, 2, 3, 4, 5, 6)}, {"listed": range(1, 7), "left": range(1, 7)}],
 )
 def test_second_attempt_is_believed(aborted) -> None:
-    """With a stand-in for the last member, for nobody, and for the first."""
-    content = forged({1: {"aborted": aborted}})
-    assert agree(content)
-    assert findings(content) == []
+    """With a stand-in for the last member, for nobody, and for the first; in round 0 as well."""
+    for number in (0, 1):
+        content = forged({number: {"aborted": aborted}})
+        assert agree(content)
+        assert findings(content) == []
+
+
+def test_genesis_is_never_aborted() -> None:
+    assert not agree(
+        forged({EPOCH: {"record_abort": abort_of(folk(), genesis_plan(folk().census))}})
+    )
+
+
+def test_abort_of_round_0_in_the_wrong_agreement_is_refused() -> None:
+    bundle = read_bundle(forged())
+    asked = read_manifest(bundle.manifest, NETWORK, DEFAULT_PARAMS)
+    plan = joining_plan(folk().census, study_id(bundle.manifest.body), asked, b"n" * 32)
+    good = abort_of(folk(), plan)
+    wrong = replace(good, aborted=decided(folk(), plan, Instance.ACCEPT, good.aborted.value))
+    assert agree(forged({0: {"aborted": {}, "record_abort": good}}))
+    assert not agree(forged({0: {"aborted": {}, "record_abort": wrong}}))
 
 
 def test_skipped_round_is_believed() -> None:

@@ -418,6 +418,7 @@ class _Chain:
             previous=self.study,
             model=self.manifest.initial_model,
             committee=draw_committee(self.census, epoch_beacon, chain, 0),
+            beacon=epoch_beacon,
             contributors=[],
         )
 
@@ -471,11 +472,13 @@ class _Chain:
     def second_attempt(self, plan: Round, abort: Any) -> Round:
         """Check the end of the first attempt; return the plan of the second. Raises Unreadable."""
         where = f"abort of {plan.where}"
-        self.check(plan.phase is not None, where, "of a round that cannot be aborted")
+        genesis = plan.previous == ZERO
+        self.check(not genesis, where, "of a round that cannot be aborted")
+        agreement = 1 if plan.phase is None else 2
         self.check(abort.study == plan.study, where, "of another study")
         self.check(abort.round == plan.number, where, "of another round")
         context = context_of(self.census, plan)
-        for decision, instance in ((abort.opened, 0), (abort.aborted, 2)):
+        for decision, instance in ((abort.opened, 0), (abort.aborted, agreement)):
             self.check(decision.context == context, where, "of another context")
             self.check(decision.instance == instance, where, "of another agreement")
             signable = vote(context, instance, decision.view, decision.value)
@@ -486,11 +489,13 @@ class _Chain:
         there |= self.members(plan, where, words, shapes.GIVE_UP)
         absent = [member for member in range(self.census.size) if member not in there]
         left = len(self.census.ids) - self.census.size - len(plan.excluded)
+        chain = epoch_chain(self.census.network)
+        study, number = (chain, 0) if plan.phase is None else (plan.study, plan.number)
         drawn = draw_committee(
             self.census,
             plan.beacon,
-            plan.study,
-            plan.number,
+            study,
+            number,
             plan.excluded,
             min(len(absent), left),
         )

@@ -94,6 +94,12 @@ def test_attempts_fail_in_a_good_share_of_seeds() -> None:
     assert skips >= 3, f"{skips} of 30 runs skipped a round"
 
 
+def test_a_member_that_round_0_listed_leaves_for_good() -> None:
+    """Its joins were listed by a bare quorum: the first attempt can never close."""
+    outcome = run(outlasting_scenario(63))
+    assert outcome.records[0].attempt == 2
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("first", list(range(30, 2_000, 50)))
 def test_attempts_fail_full(first: int) -> None:

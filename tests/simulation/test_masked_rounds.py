@@ -41,18 +41,17 @@ from pnyx.simulator.behaviours import BEHAVIOURS, MASKED
 from pnyx.simulator.population import SimulatedNode
 
 # A contributor that shares another key than it masks with spoils its sum, which the checkers do not
-# allow: `test_spoiled_masked_sum` looks at that. A perjurer cannot read aborts.
+# allow: `test_spoiled_masked_sum` looks at that.
 KINDS = sorted({*BEHAVIOURS, *MASKED} - {"other key"})
-KINDS_OF_ABORTED = sorted(set(KINDS) - {"perjurer"})
 FORGING = ("bad share", "off polynomial", "over scale", "two headers")
 SHORT_SEEDS, SHORT_SEEDS_FULL, CHUNK = 200, 2_000, 50
 STEPS_S = (4.05, 4.25, 4.4, 4.5, 4.6, 4.8, 5.2, 5.6)  # keys, vectors, shares, ..., sum, record
 
 
-def with_masks(scenario: Scenario, kinds: list[str] = KINDS) -> Scenario:
+def with_masks(scenario: Scenario) -> Scenario:
     """The same faults, and corrupt nodes of all kinds that there are in masked rounds."""
     draw = Sampler(digest("test/masked", scenario.seed.to_bytes(8, "big")), "kinds")
-    corrupt = tuple((node, kinds[draw.below(len(kinds))]) for node, _ in scenario.corrupt)
+    corrupt = tuple((node, KINDS[draw.below(len(KINDS))]) for node, _ in scenario.corrupt)
     return replace(scenario, masks=True, corrupt=corrupt)
 
 
@@ -91,7 +90,7 @@ def test_larger_networks_under_mixed_faults(seeds: int) -> None:
 def test_attempts_that_faults_outlast(seeds: int) -> None:
     """Nothing of an aborted attempt is used in the second: the checkers compare what is drawn."""
     for seed in range(seeds):
-        survives(with_masks(outlasting_scenario(seed), KINDS_OF_ABORTED))
+        survives(with_masks(outlasting_scenario(seed)))
 
 
 def test_every_kind_of_corrupt_node_is_drawn() -> None:

@@ -81,6 +81,6 @@ def abort_of(
         plan.study,
         plan.round_number,
         decided(folk, plan, Instance.OPEN, opened),
-        decided(folk, plan, Instance.ACCEPT, aborted),
+        decided(folk, plan, plan.aborting, aborted),
     )
     return replace(certificate, **changes)

@@ -31,7 +31,9 @@ def training(number: int, **changes) -> Round:
 
 
 def phase(kind: str, rounds: int, epsilon: float | None = None, ballot: str = "") -> PhaseSummary:
-    return PhaseSummary(kind=kind, rounds=rounds, cohort_min=16, epsilon=epsilon, ballot=ballot)
+    return PhaseSummary(
+        kind=kind, rounds=rounds, cohort_min=16, epsilon=epsilon, ballot=ballot, masked=False
+    )
 
 
 def sample(**changes) -> StudyReport:

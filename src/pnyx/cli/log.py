@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from pnyx.cli.common import plain
+from pnyx.node.parcel_sender import ParcelDamaged
 from pnyx.node.queries import QueryConfined
 from pnyx.node.trainer import WorkerConfined
 from pnyx.protocol.events import (
@@ -20,6 +21,7 @@ from pnyx.protocol.events import (
     EpochOpened,
     MessageRejected,
     Notice,
+    ParcelProgressed,
     PeerBlamed,
     RequestRefused,
     RoundCertified,
@@ -70,6 +72,12 @@ class NoticeLog:
                 log.warning(
                     "peer broke a rule", peer=_short(notice.peer), rule=plain(notice.rule), **proof
                 )
+            case ParcelProgressed():
+                sizes = {"stored": notice.stored, "length": notice.length}
+                log.debug("parcel arrives", parcel=_short(notice.parcel), **sizes)
+            case ParcelDamaged():
+                where = {"parcel": _short(notice.parcel), "chunk": notice.index}
+                log.warning("parcel damaged on the disk", **where)
             case RequestRefused():
                 log.warning("request refused", reason=plain(notice.reason))
             case WorkerConfined():

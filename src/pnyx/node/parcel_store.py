@@ -68,6 +68,8 @@ class FileParcelStore:
         self._sealed.clear()
         try:
             for path in sorted(self._directory.iterdir()):
+                if path.suffix not in (_PART, _SEALED):
+                    continue  # not ours
                 name = _name_of(path)
                 if name in parcels and path.stat().st_size == parcels[name]:
                     self._sealed[name] = parcels[name]

@@ -83,10 +83,9 @@ def proven_hash(chunk: Chunk) -> bytes | None:
     """The hash of a chunk that belongs to the parcel which it names; None if it does not."""
     if chunk.parcel != parcel_name(chunk.length, chunk.root):
         return None
-    count = chunk_count(chunk.length)
-    if chunk.index >= count or len(chunk.data) != chunk_length(chunk.length, chunk.index):
+    if len(chunk.data) != chunk_length(chunk.length, chunk.index):
         return None
-    leaf = chunk_hash(chunk.data)
+    leaf, count = chunk_hash(chunk.data), chunk_count(chunk.length)
     if not verify_merkle_proof(chunk.root, leaf, chunk.index, count, chunk.proof):
         return None
     return leaf

@@ -3,11 +3,17 @@
     add_sources -> ask for chunk 0 -> learn_length -> take, ask, take, take, ask ... -> complete
 
 The first chunk proves the parcel's length, which its name fixes; until then nothing else is asked
-for. One source is asked at a time, for a window of chunks. More is asked for when half of the
-window has come, so a source sends no faster than this node stores. A chunk that does not come in
-time is asked for again: of the same source if anything else came from it meanwhile, of the next one
-if not. A source that lies is never asked again. What was asked for may come late, and counts; what
-was never asked for does not.
+for. One source is asked at a time, for a window of chunks, and for more when half of the window has
+come, so a source sends no faster than this node stores. A chunk that does not come in time is asked
+for again: of the same source if anything else came from it meanwhile, of the next one if not. A
+source that lies is never asked again. What was asked for may come late, and counts; what was never
+asked for does not.
+
+Window and patience follow the line, lest a slow one be buried under repetitions. The window begins
+with one chunk. It grows while chunks come in half of the allowed time, and shrinks when they take
+longer than all of it. Patience is three times what the last chunk took, within bounds, and doubles
+with every silence. A chunk that was asked for twice says nothing about time (Karn and Partridge,
+SIGCOMM 1987).
 
 Nothing here looks at bytes or at proofs: `parcels` does, before it calls `learn_length` or `take`.
 """
@@ -26,14 +32,18 @@ class Fetch:
     def __init__(self, params: ProtocolParams, away: Callable[[bytes], bool]) -> None:
         self.length: int | None = None  # bytes, once a chunk has proven it
         self.hashes: dict[int, bytes] = {}  # of the chunks that are stored, by index
-        self._window = params.parcel_window_chunks
+        self._window_max = params.parcel_window_chunks
+        self._window = 1
         self._timeout_s = params.parcel_request_timeout_s
+        self._timeout_s_max = params.parcel_request_timeout_s_max
+        self._patience_s = self._timeout_s
         self._away = away
         self._sources: deque[bytes] = deque()  # the first one is asked
         self._liars: set[bytes] = set()
         self._unasked = {0}
         self._asked_at: dict[int, float] = {}  # chunks that are awaited from the first source
-        self._asked: dict[bytes, set[int]] = {}  # everything asked of a peer that has not come
+        # Everything that was asked of a peer and has not come: when, or None if more than once.
+        self._asked: dict[bytes, dict[int, float | None]] = {}
         self._heard_at = float("-inf")  # from the first source
 
     @property
@@ -76,7 +86,8 @@ class Fetch:
         indices = nsmallest(self._window - len(self._asked_at), self._unasked)
         self._unasked.difference_update(indices)
         self._asked_at.update(dict.fromkeys(indices, now))
-        self._asked.setdefault(source, set()).update(indices)
+        asked = self._asked.setdefault(source, {})
+        asked.update({index: None if index in asked else now for index in indices})
         return tuple(indices)
 
     def expects(self, peer: bytes, index: int) -> bool:
@@ -85,9 +96,11 @@ class Fetch:
 
     def take(self, peer: bytes, index: int, chunk_hash: bytes, now: float) -> bool:
         """Note a verified chunk that was expected. Returns whether it was still missing."""
-        self._asked[peer].discard(index)
+        asked_at = self._asked[peer].pop(index)
         if peer == self.source:
             self._heard_at = now
+            if asked_at is not None:
+                self._adapt(now - asked_at)
         if index in self.hashes:
             return False
         self.hashes[index] = chunk_hash
@@ -114,10 +127,11 @@ class Fetch:
 
         Time comes from the caller's clock, in seconds.
         """
-        overdue = [i for i, at in self._asked_at.items() if now >= at + self._timeout_s]
+        overdue = [i for i, at in self._asked_at.items() if now >= at + self._patience_s]
         if not overdue:
             return False
         if all(self._asked_at[index] >= self._heard_at for index in overdue):
+            self._patience_s = min(2 * self._patience_s, self._timeout_s_max)
             self._rotate()
             return True
         for index in overdue:
@@ -127,7 +141,15 @@ class Fetch:
 
     def next_deadline(self) -> float | None:
         """When the oldest request is overdue."""
-        return min(self._asked_at.values()) + self._timeout_s if self._asked_at else None
+        return min(self._asked_at.values()) + self._patience_s if self._asked_at else None
+
+    def _adapt(self, took_s: float) -> None:
+        """Fit window and patience to how long a chunk took."""
+        if 2 * took_s <= self._timeout_s:
+            self._window = min(self._window + 1, self._window_max)
+        elif took_s > self._timeout_s:
+            self._window = max(self._window - 1, 1)
+        self._patience_s = min(max(3 * took_s, self._timeout_s), self._timeout_s_max)
 
     def _rotate(self) -> None:
         self._await_nothing()
@@ -137,7 +159,7 @@ class Fetch:
     def _await_nothing(self) -> None:
         self._unasked.update(self._asked_at)
         self._asked_at.clear()
-        self._heard_at = float("-inf")
+        self._window = 1
 
     def _skip_who_is_away(self) -> None:
         """Go to the next source within reach; a hint only, so with none in reach, stay."""

@@ -34,6 +34,7 @@ SharePayload = Annotated[bytes, Meta(max_length=SHARE_BYTES_MAX)]
 # What a parcel is cut into: small enough that a few of them are nothing in memory, large enough
 # that proof and framing are under half a percent.
 CHUNK_BYTES = 128 * 1024
+CHUNKS_PER_REQUEST_MAX = 64
 ChunkIndex = Annotated[int, Meta(ge=0, lt=2**16)]
 ParcelLength = Annotated[int, Meta(ge=1, le=2**33)]  # 2^16 chunks
 # Culprits that one word of giving up names: those of 1024 members fit one value.
@@ -583,7 +584,9 @@ class ChunkRequest(msgspec.Struct, frozen=True, array_like=True, tag=35):
     """The sender would like these chunks of a parcel that it was granted."""
 
     parcel: Digest
-    indices: Annotated[tuple[ChunkIndex, ...], Meta(min_length=1, max_length=64)]
+    indices: Annotated[
+        tuple[ChunkIndex, ...], Meta(min_length=1, max_length=CHUNKS_PER_REQUEST_MAX)
+    ]
 
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True, tag=36):

@@ -50,9 +50,10 @@ class ProtocolParams(msgspec.Struct, frozen=True, kw_only=True):
     parcel_fetches_max: int = 8
     # How long a fetch keeps its place while others wait: a source cannot hold them up by trickling.
     parcel_turn_s: float = 10.0
-    # A chunk that has not come by then is asked for again; a source that sent nothing is left. At
-    # eight chunks this gives up on less than 200 KB/s, and takes what comes late all the same.
+    # A chunk that has not come by then is asked for again; a source that sent nothing is left. On
+    # lines on which a chunk of 128 KiB takes longer, patience grows with what chunks take.
     parcel_request_timeout_s: float = 5.0
+    parcel_request_timeout_s_max: float = 60.0
     # Chunks that may wait for one peer: what it asks for with all its fetches at this one source.
     parcel_chunks_waiting_max: int = 64
     # One parcel: seven times the masked vector of 10^7 values. All parcels of a node: those of a

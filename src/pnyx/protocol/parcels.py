@@ -50,7 +50,13 @@ from pnyx.protocol.events import (
     StoreChunk,
 )
 from pnyx.protocol.fetches import Fetch
-from pnyx.protocol.messages import CHUNK_BYTES, Chunk, ChunkRequest, ParcelMessage
+from pnyx.protocol.messages import (
+    CHUNK_BYTES,
+    CHUNKS_PER_REQUEST_MAX,
+    Chunk,
+    ChunkRequest,
+    ParcelMessage,
+)
 from pnyx.protocol.params import ProtocolParams
 
 __all__ = [
@@ -280,7 +286,7 @@ class Parcels:
     def tick(self, now: float) -> None:
         """Ask again for what did not come; a fetch that gets nothing lets others go first."""
         for name, wanted in self._wanted.items():
-            if wanted.fetch.tick(now) and self._queue and name in self._turns:
+            if wanted.fetch.tick(now) and name in self._turns:
                 self._turns[name] = now
 
     def flush(self, now: float) -> None:
@@ -294,8 +300,10 @@ class Parcels:
         for name in self._turns:
             fetch = self._wanted[name].fetch
             indices = fetch.ask(now)
-            if indices and fetch.source is not None:
-                self._send(fetch.source, ChunkRequest(name, indices))
+            for start in range(0, len(indices), CHUNKS_PER_REQUEST_MAX):
+                asked = indices[start : start + CHUNKS_PER_REQUEST_MAX]
+                assert fetch.source is not None, "who has nobody to ask asks nothing"
+                self._send(fetch.source, ChunkRequest(name, asked))
 
     def next_deadline(self) -> float | None:
         """When `tick` is due, on the caller's clock."""

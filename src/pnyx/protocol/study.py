@@ -78,6 +78,8 @@ def joining_plan(
         model_hash=manifest.initial_model,
         committee=committee,
         join_window_s=manifest.join_window_s,
+        beacon=epoch_beacon,
+        drawn_as=(epoch_chain_id(census.network), manifest.epoch),
     )
 
 

@@ -57,7 +57,13 @@ from pnyx.protocol.messages import (
 )
 from pnyx.protocol.ports import Crypto, IntVector
 from pnyx.protocol.round.holdings import share_info
-from pnyx.protocol.round.values import AcceptValue, CloseValue, OpenValue, contribution_context
+from pnyx.protocol.round.values import (
+    AcceptValue,
+    CloseValue,
+    OpenValue,
+    contribution_context,
+    is_abort,
+)
 from pnyx.protocol.selection import CommitteeSize
 
 _BYTES_MAX = 8 * 1024 * 1024
@@ -207,6 +213,8 @@ def _other_value(instance: Instance, value: bytes, quorum: int) -> bytes | None:
     if instance is Instance.OPEN:
         keys = codec.decode(value, OpenValue, bytes_max=_BYTES_MAX).keys
         return codec.encode(OpenValue(keys[:-1])) if len(keys) > quorum else None
+    if is_abort(value):
+        return None
     if instance is Instance.ACCEPT:
         responses = codec.decode(value, AcceptValue, bytes_max=_BYTES_MAX).responses
         return codec.encode(AcceptValue(responses[:-1])) if len(responses) > quorum else None

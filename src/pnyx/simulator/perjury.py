@@ -36,7 +36,7 @@ from pnyx.protocol.messages import (
     WrongShare,
 )
 from pnyx.protocol.round.holdings import dealing_info
-from pnyx.protocol.round.values import AcceptValue, CloseValue, OpenValue
+from pnyx.protocol.round.values import AcceptValue, CloseValue, OpenValue, is_abort
 from pnyx.simulator.adversary import Hands, Wrapper, input_body, off_by_one, resigned
 
 _BYTES_MAX = 8 * 1024 * 1024
@@ -125,10 +125,12 @@ class Perjurer(Wrapper):
 
     def _listen(self, event: MessageReceived, message: RoundMessage) -> bool:
         del event
-        if isinstance(message, Proposal) and message.instance is Instance.CLOSE:
+        if not isinstance(message, Proposal) or is_abort(message.value):
+            return True
+        if message.instance is Instance.CLOSE:
             value = codec.decode(message.value, CloseValue, bytes_max=_BYTES_MAX)
             self._headers[message.context] = value.headers
-        elif isinstance(message, Proposal) and message.instance is Instance.ACCEPT:
+        elif message.instance is Instance.ACCEPT:
             accepted = codec.decode(message.value, AcceptValue, bytes_max=_BYTES_MAX)
             self._responses[message.context] = accepted.responses
         return True

@@ -80,8 +80,12 @@ def summary(**changes) -> StudySummary:
         "label": "activity",
         "cohort_min": 16,
         "phases": (
-            PhaseSummary(kind="statistics", rounds=1, cohort_min=16, epsilon=None, ballot=""),
-            PhaseSummary(kind="poll", rounds=20, cohort_min=20, epsilon=None, ballot="ranking"),
+            PhaseSummary(
+                kind="statistics", rounds=1, cohort_min=16, epsilon=None, ballot="", masked=False
+            ),
+            PhaseSummary(
+                kind="poll", rounds=20, cohort_min=20, epsilon=None, ballot="ranking", masked=False
+            ),
         ),
         "reads": ("x", "y", "activity"),
         "query": "",

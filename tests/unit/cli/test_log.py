@@ -3,6 +3,7 @@
 import pytest
 
 from pnyx.cli.log import NoticeLog, node_logger
+from pnyx.node.parcel_sender import ParcelDamaged
 from pnyx.node.queries import QueryConfined
 from pnyx.node.trainer import WorkerConfined
 from pnyx.protocol.events import (
@@ -12,6 +13,7 @@ from pnyx.protocol.events import (
     ContributionsJudged,
     EpochOpened,
     MessageRejected,
+    ParcelProgressed,
     PeerBlamed,
     RequestRefused,
     RoundCertified,
@@ -33,6 +35,8 @@ NOTICES = {
     "study finished": StudyFinished(STUDY, b"model"),
     "message rejected": MessageRejected(PEER, "too\x1blong"),
     "peer broke a rule": PeerBlamed(PEER, "bad share"),
+    "parcel arrives": ParcelProgressed(PEER, 131_072, 5_000_000),
+    "parcel damaged on the disk": ParcelDamaged(PEER, 3),
     "request refused": RequestRefused("no such study"),
     "training sandbox": WorkerConfined(
         Confinement(landlock_version=0, system_calls=True, limits=True)
@@ -41,7 +45,7 @@ NOTICES = {
         Confinement(landlock_version=7, system_calls=False, limits=True)
     ),
 }
-DEBUG = {"committee step", "message rejected"}
+DEBUG = {"committee step", "message rejected", "parcel arrives"}
 
 
 def logged(capsys: pytest.CaptureFixture[str], level: str) -> str:
@@ -65,7 +69,7 @@ def test_level_decides_what_is_told(capsys) -> None:
     informed = logged(capsys, "info")
     assert not [event for event in DEBUG if event in informed]
     warned = logged(capsys, "warning").splitlines()
-    assert len(warned) == 5
+    assert len(warned) == 6
     full = WorkerConfined(Confinement(landlock_version=1, system_calls=True, limits=True))
     NoticeLog(node_logger("warning"))(full)
     assert capsys.readouterr().err == ""

@@ -70,11 +70,12 @@ def test_what_a_crash_leaves_is_removed_at_the_start(store, tmp_path):
     write(store, NAME, data)
     write(store, OTHER, data)
     store.seal(OTHER, len(data))
-    (tmp_path / "parcels" / "notes.txt").write_text("of the owner?")
+    notes = tmp_path / "parcels" / "notes.txt"
+    notes.write_text("of the owner")
     (tmp_path / "parcels" / "xyz.parcel").write_text("not a name")
     again = FileParcelStore(tmp_path / "parcels")
     assert again.retain({OTHER: len(data)}) == frozenset()
-    assert [path.name for path in (tmp_path / "parcels").iterdir()] == [f"{OTHER.hex()}.parcel"]
+    assert set(notes.parent.iterdir()) == {notes, notes.with_name(f"{OTHER.hex()}.parcel")}
     assert again.bytes_stored == len(data)
 
 
@@ -130,7 +131,7 @@ def test_other_failures_are_told_as_well(store, tmp_path, monkeypatch):
         patch.setattr(os, "unlink", fail)
         with pytest.raises(VaultError, match="input/output error"):
             store.remove(NAME)
-    (tmp_path / "parcels" / "folder").mkdir()
+    (tmp_path / "parcels" / "folder.part").mkdir()
     with pytest.raises(VaultError, match="cannot be read or written"):
         store.retain({})
 

@@ -15,7 +15,8 @@ from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.manifest import Range
-from pnyx.protocol.noise import NO_NOISE
+from pnyx.protocol.noise import NO_NOISE, noise_max
+from pnyx.protocol.params import DEFAULT_PARAMS
 from pnyx.protocol.privacy import epsilon, phase_rho, study_rho
 
 NETWORK = b"n" * 32
@@ -87,7 +88,7 @@ def test_one_file_proposed_twice_is_two_studies(tmp_path) -> None:
         ("noise_multiplier = 5.0", "noise_multiplier = 1000", "or ask for less noise"),
         ("noise_multiplier = 5.0", "noise_multiplier = -1", "privacy.noise_multiplier is -1"),
         ("noise_multiplier = 5.0", "honest_min = 33", "relies on more contributors than"),
-        ("hidden = [64]", "hidden = [4096]", "parameters, above"),
+        ("hidden = [64]", "hidden = [2048, 2048]", "parameters, above"),
         ("hidden = [64]", "hidden = [0]", "model.hidden[0] is 0"),
         ("classes = 6", "", "model.classes is missing"),
         ("classes = 6", "classes = 6\nweights = 'x'", "weights needs model.program"),
@@ -288,12 +289,44 @@ def test_weights_that_do_not_fit_are_named(tmp_path, name, array, expected) -> N
         (b" " * 40_000, "is larger than 32768 bytes"),
         (encode_program(mlp((3, 6))), "takes 3 columns, and the study names 2"),
         (encode_program(msgspec.structs.replace(PROGRAM, loss=0)), "refused"),
-        (encode_program(mlp((2, 4096, 6))), "parameters, above"),
+        (encode_program(mlp((2, 2048, 2048, 6))), "parameters, above"),
     ],
 )
 def test_programs_that_cannot_be_proposed(tmp_path, program, expected) -> None:
     with pytest.raises(ConfigError, match=expected):
         propose_program(tmp_path, WITH_FILES, program=program)
+
+
+def test_updates_too_long_to_be_shared_are_masked(tmp_path) -> None:
+    text = without_noise(VALID.replace("hidden = [64]", "hidden = [4096]"))
+    train, evaluate = read_manifest_body(read(tmp_path, text).manifest).phases
+    assert train.masked is not None
+    assert (train.bounds.bounded, train.bounds.key_length) == (0, train.masked.degree)
+    assert train.masked.length > DEFAULT_PARAMS.vector_length_max
+    assert train.masked.contributors_max >= train.drawn
+    assert evaluate.masked is None
+
+
+def test_short_updates_are_masked_on_request(tmp_path) -> None:
+    asked = 'kind = "train"\nmasked = true'
+    text = without_noise(VALID.replace('kind = "train"', asked))
+    (train, _) = read_manifest_body(read(tmp_path, text).manifest).phases
+    assert train.masked is not None
+    assert train.masked.value_bits == 12
+
+
+def test_noise_widens_masked_values(tmp_path) -> None:
+    """Nothing of the noise is cut away: it is what hides an owner."""
+    text = VALID.replace('kind = "train"', 'kind = "train"\nmasked = true')
+    (train, _) = read_manifest_body(read(tmp_path, text).manifest).phases
+    assert train.masked is not None
+    assert train.masked.value_max - noise_max(train.noise.update_width) >= 2**11 - 1
+    assert math.isfinite(phase_rho(train))
+
+
+def test_only_training_is_masked(tmp_path) -> None:
+    with pytest.raises(ConfigError, match="only a phase that trains can mask its updates"):
+        read(tmp_path, VALID.replace('kind = "evaluate"', 'kind = "evaluate"\nmasked = true'))
 
 
 def test_a_missing_program_and_bad_weights_are_named(tmp_path) -> None:

@@ -114,7 +114,7 @@ def test_products_of_transforms(ring: Ring) -> None:
 
 @pytest.mark.parametrize("ring", RINGS, ids=str)
 def test_products_next_to_a_multiple_of_the_modulus(ring: Ring) -> None:
-    """There a quotient in floating point is off by one."""
+    """There a quotient that is rounded is off by one."""
     p = ring.modulus
     a = random_blocks(ring, 1)
     a[a == 0] = 1
@@ -348,6 +348,24 @@ def test_wrong_shapes_and_types_are_bugs() -> None:
         expand_public(ring, SEED, -1)
     with pytest.raises(ValueError, match="counted from zero"):
         expand_public(ring, SEED, 1, first_block=-1)
+
+
+def test_inputs_may_be_read_only() -> None:
+    """As what was read from bytes is."""
+    ring = RINGS[2]
+    public, key = random_blocks(ring, 2), random_blocks(ring, 1, seed=2)[0, :, 1].copy()
+    masks, sums = ring.mask(public, key), ring.multiply(public, public)
+    total = masks.copy()
+    ring.add_into(total, public)
+    for array in (public, key, masks):
+        array.flags.writeable = False
+    assert np.array_equal(ring.mask(public, key), masks)
+    assert np.array_equal(ring.multiply(public, public), sums)
+    assert np.array_equal(ring.subtract(total, public), masks)
+    assert np.array_equal(ring.inverse(ring.forward(public)), public)
+    assert np.array_equal(ring.unpack(ring.pack(public), 2), public)
+    with pytest.raises((TypeError, ValueError)):
+        ring.add_into(masks, public)
 
 
 def test_single_polynomials_are_checked() -> None:

@@ -209,12 +209,13 @@ def test_lost_chunks_and_requests_are_asked_for_again():
     def lossy(*_):
         nonlocal count
         count += 1
-        return [] if count % 3 == 0 else None
+        return [] if count * 7919 % 10 < 3 else None
 
     net.wire = lossy
     puller = net.nodes[PULLER]
-    assert net.run(lambda: puller.done == [name], seconds=300.0)
+    assert net.run(lambda: puller.done == [name], seconds=1000.0)
     assert puller.has(data, name)
+    assert count > 45, "some were lost"
 
 
 def test_repeated_and_reordered_chunks_are_stored_once():
@@ -335,7 +336,7 @@ def test_a_chunk_that_two_sources_send_is_stored_once():
         """What the first source sends comes just before the second one's."""
         if sender == OWNER and message.index:
             return []
-        if sender == OTHER:
+        if sender == OTHER and message.index in (1, 2):
             puller.parcels.handle(OWNER, message, net.now)
         return None
 
@@ -343,7 +344,7 @@ def test_a_chunk_that_two_sources_send_is_stored_once():
     assert net.run(lambda: puller.done == [name])
     assert len(net.of(StoreChunk, PULLER)) == 9
     assert net.of(SendChunk, OTHER)
-    assert len(net.rules) == 1, "both were asked; only the last one comes when all is done"
+    assert net.rules == [], "both were asked"
 
 
 def test_who_does_not_ask_for_failures_is_not_told():
@@ -389,6 +390,20 @@ def test_silent_sources_do_not_hold_up_the_others():
     assert [m.parcel for _, m in puller.messages()] == [names[4], names[0]]
 
 
+def test_a_fetch_that_nobody_can_serve_leaves_its_place():
+    liar, honest = Node(OWNER), Node(OTHER)
+    puller = Node(PULLER, ProtocolParams(parcel_fetches_max=1))
+    lied_about, wanted = content(3, seed=1), content(3, seed=2)
+    puller.fetch(liar.parcels.keep(cut(lied_about), [PULLER]), len(lied_about), [OWNER])
+    name = honest.parcels.keep(cut(wanted), [PULLER])
+    puller.fetch(name, len(wanted), [OTHER])
+    net = Net(liar, honest, puller)
+    net.wire = lambda sender, _, message: [altered(message, proof=())] if sender == OWNER else None
+    net.settle()
+    assert puller.done == [name]
+    assert net.now == 0.0
+
+
 def test_trickling_sources_lose_their_turn():
     """They answer just in time, for ever; the others wait no longer than a turn."""
     trickling, honest = Node(OWNER), Node(OTHER)
@@ -418,7 +433,7 @@ def test_trickling_sources_lose_their_turn():
 
 def test_a_fetch_that_waits_for_its_turn_still_takes_what_comes():
     trickling = Node(OWNER)
-    data = content(9)
+    data = content(3)
     name = trickling.parcels.keep(cut(data), [PULLER])
     puller = Node(PULLER, ProtocolParams(parcel_fetches_max=1, parcel_turn_s=2.0))
     puller.fetch(name, len(data), [OWNER])
@@ -437,7 +452,7 @@ def test_a_fetch_that_waits_for_its_turn_still_takes_what_comes():
     assert puller.parcels.next_deadline() == 2.0
     puller.parcels.flush(2.0)
     assert [m.parcel for _, m in puller.messages()] == [bytes(32)]
-    assert len(late) == 8
+    assert len(late) == 2
     for chunk in late:
         puller.parcels.handle(OWNER, chunk, 2.5)
     assert puller.done == [name]

@@ -10,8 +10,8 @@ Polynomials travel in blocks: uint32 arrays [blocks, n, LANES], coefficient i of
 block b at [b, i, l]. The innermost loop then runs over LANES equal steps without a branch, which
 compilers turn into vector instructions.
 
-Two implementations of the loops give the same bytes, one compiled by numba and one in numpy, ten
-times slower; `_choice` decides at first use. Neither is constant-time.
+Two implementations of the loops give the same bytes, one compiled by numba and one in numpy, with
+transforms twenty times slower; `_choice` decides at first use. Neither is constant-time.
 """
 
 from pnyx.primitives.ring._choice import implementation

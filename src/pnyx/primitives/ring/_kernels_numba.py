@@ -21,7 +21,7 @@ from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
-from numba import float64, int64, types, uint32, uint64
+from numba import int64, types, uint32, uint64
 from numpy.typing import NDArray
 
 from pnyx.primitives.ring._kernels import LANES, WORD_BITS, Block, Words
@@ -33,6 +33,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _LOW = 0xFFFFFFFF
 _TRIED = 128
+_SIGNED_MAX = 1 << 62
 
 
 def _array(item: Any, dimensions: int, *, readonly: bool = True) -> Any:
@@ -43,6 +44,7 @@ _READ_1, _WRITE_1 = _array(uint32, 1), _array(uint32, 1, readonly=False)
 _READ_3, _WRITE_3 = _array(uint32, 3), _array(uint32, 3, readonly=False)
 _READ_2, _WRITE_2 = _array(uint32, 2), _array(uint32, 2, readonly=False)
 _WIDE = _array(uint64, 1, readonly=False)
+_THREE = cast(Any, types.UniTuple)(uint32, 3)
 
 
 def _compiled(result: Any, *arguments: Any) -> Callable[[_Function], _Function]:
@@ -159,20 +161,31 @@ def mask(
                 values[row, lane] = min(value, uint32(value - p))
 
 
+@_compiled(uint32, uint64, uint32, uint32, uint32, uint32)
+def _reduced(value: Any, one: Any, upper: Any, upper_shoup: Any, p: Any) -> Any:  # pragma: no cover
+    """Reduce 64 bits, half by half; one and upper_shoup are w' of 1 and of upper = 2^32 mod p."""
+    low, high = uint32(value), uint32(value >> uint64(WORD_BITS))
+    twice = uint32(p + p)
+    rest = uint32(_times(low, uint32(1), one, p) + _times(high, upper, upper_shoup, p))
+    rest = min(rest, uint32(rest - twice))
+    return min(rest, uint32(rest - p))
+
+
+@_compiled(_THREE, uint32)
+def _halves(modulus: Any) -> Any:  # pragma: no cover
+    """Return what `_reduced` needs of a modulus."""
+    wide, word = uint64(modulus), uint64(1) << uint64(WORD_BITS)
+    upper = word % wide
+    return uint32(word // wide), uint32(upper), uint32((upper << uint64(WORD_BITS)) // wide)
+
+
 @_compiled(types.void, _READ_1, _READ_1, uint32, _WRITE_1)
 def multiply(a: Words, b: Words, modulus: int, out: Words) -> None:  # pragma: no cover
-    """See `Kernels.multiply`.
-
-    The quotient in floating point is off by at most one, as is easily corrected.
-    """
-    reciprocal = 1.0 / float64(modulus)
-    p = int64(modulus)
-    for i in range(len(a)):
-        quotient = int64(float64(a[i]) * float64(b[i]) * reciprocal)
-        rest = int64(a[i]) * int64(b[i]) - quotient * p
-        rest += p if rest < 0 else 0
-        rest -= p if rest >= p else 0
-        out[i] = uint32(rest)
+    """See `Kernels.multiply`."""
+    p = uint32(modulus)
+    one, upper, upper_shoup = _halves(p)
+    for i in range(len(out)):
+        out[i] = _reduced(uint64(a[i]) * uint64(b[i]), one, upper, upper_shoup, p)
 
 
 @_compiled(types.void, _WRITE_1, _READ_1, uint32)
@@ -188,21 +201,14 @@ def add_into(total: Words, block: Words, modulus: int) -> None:  # pragma: no co
 def add_signed_into(
     total: Words, values: NDArray[np.int64], factor: int, modulus: int
 ) -> None:  # pragma: no cover
-    """See `Kernels.add_signed_into`.
-
-    The quotient is below 2^36, so its relative error of 2^-51 in floating point moves its floor by
-    one at most.
-    """
-    reciprocal = 1.0 / float64(modulus)
-    p = int64(modulus)
+    """See `Kernels.add_signed_into`. A multiple of p makes the integers positive."""
+    p = uint32(modulus)
+    one, upper, upper_shoup = _halves(p)
+    offset = (uint64(_SIGNED_MAX) // uint64(p) + uint64(1)) * uint64(p)
     for i in range(len(total)):
-        value = values[i] * factor
-        quotient = int64(np.floor(float64(value) * reciprocal))
-        rest = value - quotient * p + int64(total[i])
-        rest += p if rest < 0 else 0
-        rest -= p if rest >= p else 0
-        rest -= p if rest >= p else 0
-        total[i] = uint32(rest)
+        value = uint64(values[i] * factor) + offset
+        rest = uint32(_reduced(value, one, upper, upper_shoup, p) + total[i])
+        total[i] = min(rest, uint32(rest - p))
 
 
 @_compiled(types.void, _WRITE_1, _array(types.int8, 1), uint32)

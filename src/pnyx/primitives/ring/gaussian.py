@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from pnyx.primitives.ring import _choice
 from pnyx.primitives.sampling import Sampler
 
+SIGMA_MIN = 0.3  # below, nearly every error is zero
 SIGMA_MAX = 9.0  # 13.5 of them still fit an int8
 
 _BITS = 128
@@ -48,8 +49,8 @@ def gaussian_errors(
     seed32: bytes, sigma: float, shape: int | tuple[int, ...], domain: str
 ) -> NDArray[np.int8]:
     """Draw an array of independent errors; the seed is secret, and serves once per domain."""
-    if not 0.3 <= sigma <= SIGMA_MAX:
-        raise ValueError(f"sigma must lie between 0.3 and {SIGMA_MAX}")
+    if not SIGMA_MIN <= sigma <= SIGMA_MAX:
+        raise ValueError(f"sigma must lie between {SIGMA_MIN} and {SIGMA_MAX}")
     table = _table(sigma)
     heads, tails = Sampler(seed32, f"{domain}/heads"), Sampler(seed32, f"{domain}/tails")
     errors = np.empty(prod(shape) if isinstance(shape, tuple) else shape, dtype=np.int8)

@@ -85,6 +85,35 @@ _Length = Annotated[int, Meta(ge=0, le=1_000_000)]
 _Value = Annotated[int, Meta(ge=0, lt=2**53)]
 
 
+class RangeStep(msgspec.Struct, frozen=True):
+    """Sizes of a range step, which follow from the longest X that an honest contributor has.
+
+    longest: the largest ‖X‖² of an honest contributor.
+    """
+
+    longest: int
+
+    @property
+    def mask_width(self) -> int:
+        """σ of the discrete Gaussian that hides R'X."""
+        return isqrt(_MASK_RATIO**2 * _PROJECTION_SQUARED * self.longest) + 1
+
+    @property
+    def projection_squared_max(self) -> int:
+        """The largest ‖R'X‖² that a mask of this width hides."""
+        return self.mask_width**2 // _MASK_RATIO**2
+
+    @property
+    def published_max(self) -> int:
+        """b, the largest entry of a published vector, in absolute value."""
+        return _PUBLISHED_WIDTHS * self.mask_width
+
+    @property
+    def proven_squared_max(self) -> int:
+        """What the range step proves ‖X‖² to be at most, whoever the contributor is."""
+        return _NORM_PER_BOUND_SQUARED * self.published_max**2
+
+
 class Bounds(msgspec.Struct, frozen=True, array_like=True):
     """The bounds that every contribution of a phase is proven to satisfy.
 
@@ -121,8 +150,9 @@ class Bounds(msgspec.Struct, frozen=True, array_like=True):
             raise ValueError("a key has a length and the fields that it lies in, or is none")
         if self.ballot is not None and not (self.count_max == 1 and self.ballot.fits(self.counts)):
             raise ValueError("the counts cannot be a ballot of this kind")
-        largest = _NORM_PER_BOUND_SQUARED * self.published_max**2
-        if largest + _COUNT_SLACK * self.published_max + self.norm_squared >= PRIMES[0] * PRIMES[1]:
+        step = self.range_step
+        largest = step.proven_squared_max + _COUNT_SLACK * step.published_max + self.norm_squared
+        if largest >= PRIMES[0] * PRIMES[1]:
             raise ValueError("norm_max is too large to be proven: choose coarser units")
 
     @property
@@ -158,20 +188,24 @@ class Bounds(msgspec.Struct, frozen=True, array_like=True):
         return self.norm_max**2 if self.bounded else 0
 
     @property
+    def range_step(self) -> RangeStep:
+        """Widths of the range step: X has at most this norm when it is honest."""
+        return RangeStep(self.norm_squared + self.bits)
+
+    @property
     def mask_width(self) -> int:
         """σ of the discrete Gaussian that hides R'X."""
-        longest = self.norm_squared + self.bits  # the largest ‖X‖² of an honest contributor
-        return isqrt(_MASK_RATIO**2 * _PROJECTION_SQUARED * longest) + 1
+        return self.range_step.mask_width
 
     @property
     def projection_squared_max(self) -> int:
         """The largest ‖R'X‖² that a mask of this width hides."""
-        return self.mask_width**2 // _MASK_RATIO**2
+        return self.range_step.projection_squared_max
 
     @property
     def published_max(self) -> int:
         """b, the largest entry of a published vector, in absolute value."""
-        return _PUBLISHED_WIDTHS * self.mask_width
+        return self.range_step.published_max
 
 
 class Layout(msgspec.Struct, frozen=True):

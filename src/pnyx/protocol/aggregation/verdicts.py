@@ -28,7 +28,7 @@ A member that is off may be a liar, or may have been dealt a wrong share: openin
 share tells which. Until then it just cannot add up this contribution.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -54,6 +54,10 @@ Answers = Mapping[int, Mapping[int, IntVector]]  # member -> contributor -> [ans
 class Rule(StrEnum):
     """Why a contribution does not count."""
 
+    LINK = (
+        "its key shares and digits are not those of its masked vector, if the sketch and what was "
+        "answered by were right: recompute both before blaming anyone"
+    )
     RANGE = (
         "its shares are not the short integers that its published vector vouches for, or no ballot"
     )
@@ -64,7 +68,7 @@ class Rule(StrEnum):
     @property
     def convicts(self) -> bool:
         """Whether only a corrupt contributor can have broken this rule."""
-        return self is not Rule.UNDECIDED
+        return self not in (Rule.LINK, Rule.UNDECIDED)
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -102,26 +106,43 @@ def judge(
 ) -> dict[int, Verdict]:
     """Judge contributions, contributor -> verdict; those with the same answerers share the work."""
     verdicts: dict[int, Verdict] = {}
-    groups: dict[tuple[int, ...], list[Claim]] = {}
+    wanted: dict[int, IntVector] = {}
     for claim in claims:
         try:
             check_published(claim.published, bounds)
         except ProtocolError:
             verdicts[claim.contributor] = Verdict(accepted=False, rule=Rule.RANGE)
             continue
-        members = tuple(sorted(m for m, given in answers.items() if claim.contributor in given))
-        groups.setdefault(members, []).append(claim)
-    shape = (len(FIELDS), CHECKS, layout(bounds, size).repetitions)
+        wanted[claim.contributor] = _wanted(size, bounds, claim, challenge)
+    return verdicts | judge_sums(size, wanted, answers, _verdict)
+
+
+def judge_sums(
+    size: CommitteeSize,
+    wanted: Mapping[int, IntVector],
+    answers: Answers,
+    read: Callable[[NDArray[np.bool_], frozenset[int]], Verdict],
+) -> dict[int, Verdict]:
+    """Judge contributions by what the slots of L and Q must sum to, contributor -> verdict.
+
+    wanted: contributor -> [fields, 2, repetitions]. read: makes a verdict of the sums that are
+    right, [fields, 2, repetitions], and the members that are off.
+    """
+    verdicts: dict[int, Verdict] = {}
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for who in wanted:
+        members = tuple(sorted(m for m, given in answers.items() if who in given))
+        groups.setdefault(members, []).append(who)
     for members, group in groups.items():
         if not members:
-            verdicts.update({claim.contributor: UNDECIDED for claim in group})
+            verdicts.update(dict.fromkeys(group, UNDECIDED))
             continue
-        table = np.stack([[answers[m][c.contributor] for c in group] for m in members])
+        sums = np.stack([wanted[who] for who in group])  # [claims, fields, 2, repetitions]
+        shape = (len(FIELDS), CHECKS, sums.shape[-1])
+        table = np.stack([[answers[m][who] for who in group] for m in members])
         values = table.reshape(len(members), len(group), *shape)
-        for claim, verdict in zip(
-            group, _judge_group(size, bounds, group, challenge, members, values), strict=True
-        ):
-            verdicts[claim.contributor] = verdict
+        found = _judge_group(size, sums, members, values, read)
+        verdicts.update(zip(group, found, strict=True))
     return verdicts
 
 
@@ -135,23 +156,21 @@ def _radius(answers: int, size: CommitteeSize) -> int | None:
 
 def _judge_group(
     size: CommitteeSize,
-    bounds: Bounds,
-    claims: Sequence[Claim],
-    challenge: bytes,
+    wanted: IntVector,
     members: tuple[int, ...],
     values: IntVector,
+    read: Callable[[NDArray[np.bool_], frozenset[int]], Verdict],
 ) -> list[Verdict]:
     """Judge contributions answered by the same members: values [members, claims, *shape]."""
     radius = _radius(len(members), size)
     if radius is None:
-        return [_undecoded(size, members, values[:, at]) for at in range(len(claims))]
+        return [_undecoded(size, members, values[:, at]) for at in range(len(wanted))]
     clean = _on_polynomials(size, members, values)
-    wanted = np.stack([_wanted(size, bounds, claim, challenge) for claim in claims])
     holds = _slot_sums(size, members, values) == wanted  # [claims, fields, 2, repetitions]
     verdicts = []
-    for at in range(len(claims)):
+    for at in range(len(wanted)):
         if clean[at]:
-            verdicts.append(_verdict(holds[at], frozenset()))
+            verdicts.append(read(holds[at], frozenset()))
             continue
         off = _off(size, members, values[:, at], radius)
         if off is None:
@@ -160,7 +179,7 @@ def _judge_group(
         kept = [position for position, member in enumerate(members) if member not in off]
         kept_members = tuple(members[position] for position in kept)
         sums = _slot_sums(size, kept_members, values[kept, at : at + 1])
-        verdicts.append(_verdict(sums[0] == wanted[at], off))
+        verdicts.append(read(sums[0] == wanted[at], off))
     return verdicts
 
 

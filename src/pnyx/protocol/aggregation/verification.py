@@ -273,14 +273,19 @@ def pack_payload(salt: bytes, shares: FieldShares, bounds: Bounds, size: Committ
 
 
 def check_published(published: bytes, bounds: Bounds) -> IntVector:
-    """Read v [256]: the local test that comes before any other.
+    """Read v [256]: the local test that comes before any other; raises as `read_published`."""
+    return read_published(published, bounds.published_max)
+
+
+def read_published(published: bytes, entry_max: int) -> IntVector:
+    """Read a published vector v [256].
 
     Raises MalformedMessage on a wrong size, RuleBroken when an entry is too large.
     """
     if len(published) != PUBLISHED_BYTES:
         raise MalformedMessage(f"a published vector takes {PUBLISHED_BYTES} bytes")
     vector = np.frombuffer(published, dtype="<i4").astype(np.int64)
-    if int(np.abs(vector).max()) > bounds.published_max:
+    if int(np.abs(vector).max()) > entry_max:
         raise RuleBroken("the published vector is too long for a contribution within its bounds")
     return vector
 

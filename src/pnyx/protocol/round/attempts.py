@@ -15,6 +15,10 @@ It is the *abort certificate*.
 Attempt 2 keeps beacon, contributors, aggregators and committee, but that the draw's stand-ins
 replace members that were away all along: without a round key, and without having given up. Its
 context is new, so nothing of attempt 1 means anything in it.
+
+Round 0 of a study takes no contributions and has no agreement ACCEPT: the closed list decides what
+is released. So there the abort is a value of the agreement CLOSE, with the same consequence. Its
+second attempt waits for its members as long as it takes: there is no record before it to go on by.
 """
 
 from pnyx.errors import RuleBroken
@@ -60,8 +64,8 @@ class Patience:
 
     def deadline(self, step: Step, begins: float) -> float | None:
         """When this member gives up, if the step began to take long at `begins`."""
-        if self.gave_up or self._services.plan.phase is None or step not in ABORTABLE:
-            return None  # without contributions there is nothing to release, and so to abort
+        if self.gave_up or not self._services.plan.abortable or step not in ABORTABLE:
+            return None
         timeout = self._services.params.attempt_timeout_s
         return begins + (timeout / 2 if self._others_left else timeout)
 
@@ -79,13 +83,13 @@ class Patience:
 
 def second_attempt(plan: RoundPlan, certificate: AbortCertificate, crypto: Crypto) -> RoundPlan:
     """The plan that follows from the abort of a first attempt. Raises ProtocolError."""
-    if plan.attempt == ATTEMPTS_MAX or plan.phase is None:
+    if plan.attempt == ATTEMPTS_MAX or not plan.abortable:
         raise RuleBroken("this attempt has no second one")
     if certificate.study != plan.study or certificate.round_number != plan.round_number:
         raise RuleBroken("an abort certificate belongs to another round")
     reader = InputReader(plan, crypto)
     _check(plan, certificate.opened, Instance.OPEN, crypto)
-    _check(plan, certificate.aborted, Instance.ACCEPT, crypto)
+    _check(plan, certificate.aborted, plan.aborting, crypto)
     there = reader.open_value(certificate.opened.value).keys() | reader.abort_value(
         certificate.aborted.value
     )
@@ -101,8 +105,10 @@ def second_attempt(plan: RoundPlan, certificate: AbortCertificate, crypto: Crypt
         aggregators=plan.aggregators,
         phase=plan.phase,
         cohort_min=plan.cohort_min,
+        join_window_s=plan.join_window_s,
         beacon=plan.beacon,
         joins=plan.joins,
+        drawn_as=plan.drawn_as,
         abort=certificate,
         privacy_spent=plan.privacy_spent,
         excluded=plan.excluded,
@@ -127,8 +133,7 @@ def _with_stand_ins(plan: RoundPlan, there: set[int]) -> tuple[int, ...]:
     absent = [member for member in range(size) if member not in there]
     drawn = stand_ins(
         plan.beacon,
-        plan.study,
-        plan.round_number,
+        *plan.drawn_as,
         "committee",
         0,
         min(len(absent), population - size - len(plan.excluded)),

@@ -57,7 +57,7 @@ from pnyx.protocol.round.leader import Leader
 from pnyx.protocol.round.outcome import Outcome
 from pnyx.protocol.round.services import RoundServices, StudyView
 from pnyx.protocol.round.state import MemberState
-from pnyx.protocol.round.values import VALUE_BYTES_MAX, is_abort, joins_root
+from pnyx.protocol.round.values import VALUE_BYTES_MAX, joins_root
 from pnyx.protocol.round.vector_sum import WantedSum
 from pnyx.protocol.round.vectors import vector_code
 
@@ -372,12 +372,12 @@ class CommitteeMember(MemberState):
 
     def _apply(self, instance: Instance, value: bytes) -> None:
         """Take up a fixed value. It was validated by a quorum; reading it again cannot fail."""
-        if instance is Instance.OPEN:
+        if self.may_abort(instance, value):
+            self._abort()
+        elif instance is Instance.OPEN:
             self.keys = self.reader.open_value(value)
         elif instance is Instance.CLOSE:
             self.closed = self.reader.close_value(value, self.keys, self.decided(Instance.OPEN))
-        elif is_abort(value):
-            self._abort()
         elif self.closed is not None and self.challenge is not None:
             self.judgement = self.reader.accept_value(value, self.closed, self.challenge)
             self._tell_judgement(self.judgement)
@@ -389,7 +389,7 @@ class CommitteeMember(MemberState):
     def _abort(self) -> None:
         """Nothing of this attempt was or will be released: erase it; then try again, or skip."""
         opened = self.agreements[Instance.OPEN].decision
-        aborted = self.agreements[Instance.ACCEPT].decision
+        aborted = self.agreements[self.plan.aborting].decision
         if opened is None or aborted is None:
             raise ValueError("an abort is decided after the list of round keys")
         self.erase()
@@ -458,6 +458,8 @@ class CommitteeMember(MemberState):
         step = self.step
         if step is Step.OPEN:
             return Instance.OPEN
+        if self.plan.phase is None:
+            return Instance.CLOSE
         leaving = self.patience.gave_up or self.agreements[Instance.ACCEPT].highest is not None
         return Instance.CLOSE if step is Step.CLOSE and not leaving else Instance.ACCEPT
 

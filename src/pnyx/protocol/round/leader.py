@@ -165,7 +165,7 @@ class Leader:
                 self._lead_agreement(Instance.OPEN, self._open_value, now)
             case Step.CLOSE:
                 self._call(CloseVote, [signed for signed, _ in self._close_votes.values()])
-                self._lead_agreement(Instance.CLOSE, self._close_value, now)
+                self._lead_agreement(Instance.CLOSE, self._close_or_abort_value, now)
             case Step.CHALLENGE:
                 self._lead_challenge(now)
             case Step.ACCEPT:
@@ -263,6 +263,8 @@ class Leader:
         A value that a quorum may have locked goes first, once this leader can judge it.
         """
         self._call(GiveUp, list(self._give_ups.values()))
+        if self._m.plan.aborting is not Instance.ACCEPT:
+            return
         highest = self._highest(Instance.ACCEPT)
         if highest is not None:
             ready = self._m.can_judge(Instance.ACCEPT, highest[1])
@@ -270,6 +272,13 @@ class Leader:
             ready = self._m.step is not Step.ACCEPT
         if ready:
             self._lead_agreement(Instance.ACCEPT, self._abort_value, now)
+
+    def _close_or_abort_value(self, now: float) -> bytes | None:
+        """A closed list; without contributions, else the words of those who gave it up."""
+        value = self._close_value(now)
+        if value is None and self._m.plan.aborting is Instance.CLOSE:
+            return self._abort_value(now)
+        return value
 
     def _abort_value(self, now: float) -> bytes | None:
         plan = self._m.plan

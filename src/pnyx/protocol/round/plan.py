@@ -10,7 +10,7 @@ from pnyx.primitives.hashing import digest
 from pnyx.protocol.agreement import value_hash
 from pnyx.protocol.identity import Census
 from pnyx.protocol.manifest import StudyPhase
-from pnyx.protocol.messages import AbortCertificate, Indices
+from pnyx.protocol.messages import AbortCertificate, Indices, Instance
 from pnyx.protocol.params import PROTOCOL_VERSION
 
 NO_RECORD = bytes(32)
@@ -25,8 +25,9 @@ class RoundPlan:
     phase: None when the round takes no contributions (an epoch's beacon; round 0 of a study, which
     collects joins). committee, contributors, aggregators: census indices in actor order; a *member*
     is a place in `committee`. privacy_spent: by the rounds before. beacon, joins: what actors were
-    drawn by and contributors drawn from. abort: in the second attempt, what ended the first.
-    excluded: census indices that are drawn for nothing any more.
+    drawn by and contributors drawn from; drawn_as: the study and round that the draw named, if not
+    these. abort: in the second attempt, what ended the first. excluded: census indices that are
+    drawn for nothing any more.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class RoundPlan:
         join_window_s: float = 0.0,
         beacon: bytes = NO_BEACON,
         joins: Indices = (),
+        drawn_as: tuple[bytes, int] | None = None,
         abort: AbortCertificate | None = None,
         privacy_spent: int | None = 0,
         excluded: Indices = (),
@@ -67,6 +69,7 @@ class RoundPlan:
         self.excluded = excluded
         self.beacon = beacon
         self.joins = joins
+        self.drawn_as = (study, round_number) if drawn_as is None else drawn_as
         self.abort = abort
         self.size = census.committee
 
@@ -87,6 +90,23 @@ class RoundPlan:
             self.model_hash,
             *aborted,
         )
+
+    @property
+    def abortable(self) -> bool:
+        """Whether its committee may end this attempt without an outcome.
+
+        Attempts of rounds that take contributions, and the first of a study's round 0. What a round
+        without contributions owes to nobody it need not end: its second attempt waits, and so does
+        the genesis, for which there is no beacon to draw stand-ins by.
+        """
+        if self.phase is not None:
+            return True
+        return self.attempt < ATTEMPTS_MAX and self.previous_record != NO_RECORD
+
+    @property
+    def aborting(self) -> Instance:
+        """The agreement that fixes what is released, and so may fix instead that nothing is."""
+        return Instance.CLOSE if self.phase is None else Instance.ACCEPT
 
     @cached_property
     def public_keys(self) -> tuple[bytes, ...]:

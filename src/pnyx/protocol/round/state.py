@@ -150,10 +150,17 @@ class MemberState:
             return bool(self.keys)
         return self.closed is not None and self.challenge is not None
 
+    def may_abort(self, instance: Instance, value: bytes) -> bool:
+        """Whether a value of this agreement is one that ends the attempt without an outcome."""
+        return instance is self.plan.aborting and self.plan.abortable and is_abort(value)
+
     def _validate_open(self, value: bytes) -> None:
         self.reader.open_value(value)
 
     def _validate_close(self, value: bytes) -> None:
+        if self.may_abort(Instance.CLOSE, value):
+            self.reader.abort_value(value)
+            return
         self.reader.close_value(value, self.keys, self.decided(Instance.OPEN))
 
     def _validate_accept(self, value: bytes) -> None:

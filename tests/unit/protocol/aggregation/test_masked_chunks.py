@@ -122,6 +122,11 @@ def test_one_chunk_can_be_checked_alone(sent):
         chunks.check_chunk(parameters, root, 0, packed[0][1:], proofs[0])
 
 
+def test_a_leaf_is_that_of_one_place(sent):
+    parameters, _, packed = sent
+    assert len({chunks.chunk_hash(parameters, at, packed[0]) for at in range(3)}) == 3
+
+
 def test_a_chunk_means_nothing_under_other_parameters(sent):
     """The same bytes would fit: what they stand for is in the hash."""
     parameters, _, packed = sent

@@ -87,6 +87,58 @@ def test_capacity_is_what_really_holds(case):
     assert raised.value.limit == chosen.capacity
 
 
+@pytest.mark.parametrize("count", [2, 3, 64, 200, 256])
+def test_slots_are_filled_to_the_last_bit_and_no_further(count):
+    """A count whose sums need one bit more than a slot has is the first that is refused."""
+    slot_bits = (count * 3).bit_length()  # values of two bits
+    largest = (2**slot_bits - 1) // 3
+    fields = {"length": 10, "value_bits": 2, "slots": 1, "slot_bits": slot_bits, "shift": 14}
+    held = ParameterSet(P1.degree, P1.primes, contributors_max=min(largest, 256), **fields)
+    assert held.capacity == min(largest, 256)
+    if largest < 256:
+        with pytest.raises(UnsafeParameters, match="run over"):
+            ParameterSet(P1.degree, P1.primes, contributors_max=largest + 1, **fields)
+
+
+def test_a_slot_of_four_bits_adds_up_fifteen_bits():
+    fields = {"length": 10, "value_bits": 1, "slots": 1, "slot_bits": 4, "shift": 14}
+    ParameterSet(P1.degree, P1.primes, contributors_max=15, **fields)
+    with pytest.raises(UnsafeParameters, match="run over"):
+        ParameterSet(P1.degree, P1.primes, contributors_max=16, **fields)
+
+
+def test_the_modulus_is_filled_to_the_last_multiple_of_the_scale():
+    """One slot of one bit in the smallest ring: h contributors as long as Δ·(h + 1) <= Q."""
+    for shift in range(17, 27):
+        held = [h for h in range(2, 257) if (h + 1) << shift <= P0.primes[0]]
+        fields = {"length": 10, "value_bits": 1, "slots": 1, "slot_bits": 27, "shift": shift}
+        for count in {2, *held[-1:], *(h + 1 for h in held[-1:])} - {257}:
+            if count in held:
+                ParameterSet(P0.degree, P0.primes, contributors_max=count, **fields)
+            else:
+                with pytest.raises(UnsafeParameters, match="wrap around"):
+                    ParameterSet(P0.degree, P0.primes, contributors_max=count, **fields)
+
+
+@pytest.mark.parametrize("shift", [7, 8, 9, 10])
+def test_errors_are_bounded_by_their_moments(shift):
+    """The formula of the module, and the last count for which it gives 2^-64."""
+    fields = {"length": 1, "value_bits": 1, "slots": 1, "slot_bits": 9, "shift": shift}
+    reach = 1 << (shift - 1)
+
+    def failure(count):
+        return log2(2 * GROUP) + log2(np.e) * -(reach**2) / (2 * count * 4.5**2)
+
+    last = max((h for h in range(1, 257) if failure(h) <= -64), default=0)
+    for count in range(2, 257):
+        if count <= last:
+            held = ParameterSet(P1.degree, P1.primes, contributors_max=count, **fields)
+            assert held.failure_log2 == pytest.approx(failure(count))
+        else:
+            with pytest.raises(UnsafeParameters, match="errors could reach"):
+                ParameterSet(P1.degree, P1.primes, contributors_max=count, **fields)
+
+
 def exact_tail(contributors: int, reach: int) -> Fraction:
     """P[|E| >= reach] for the sum of discrete Gaussians of width 4.5, by exact convolution.
 
@@ -133,6 +185,9 @@ def test_a_layout_covers_a_vector_without_gap_or_overlap(ring, length):
         assert (shape.blocks(chunk) - 1) * ring.degree * 32 < sent
         assert sent <= shape.blocks(chunk) * ring.degree * 32
         assert shape.chunk_bytes(chunk) <= 1_800_000
+        if chunk + 1 < shape.chunks:  # a full chunk is full blocks of about a megabyte
+            assert sent == shape.blocks(chunk) * ring.degree * 32
+            assert shape.chunk_bytes(chunk) >= 800_000
     assert place == length
     assert parameters.bytes == sum(shape.chunk_bytes(chunk) for chunk in range(shape.chunks))
     for beyond in (-1, shape.chunks):

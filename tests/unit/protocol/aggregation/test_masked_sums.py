@@ -189,6 +189,57 @@ def test_what_is_sent_looks_uniform():
     assert ((counts - expected) ** 2 / expected).sum() < 130  # 63 degrees of freedom: 10^-6
 
 
+def test_public_polynomials_and_errors_are_fresh_for_every_chunk():
+    """And polynomials for every context: under one key, equal ones would cancel in differences."""
+    parameters = in_ring(P0, 300_000, 12, 24)
+    first, second = masked.public(parameters)
+    [other] = [public_chunk(parameters, b"another context", 0)]
+    places = [each[0][0].tobytes() for each in (first, second, other)]
+    assert len(set(places)) == 3
+    vector = np.zeros(300_000, dtype=np.int64)
+    key = masked.key_of(parameters, 0, vector)
+    [ring] = rings(parameters)
+    errors = []
+    for public, [residues] in zip(
+        (first, second), masked.mask(parameters, key, vector), strict=True
+    ):
+        left = ring.subtract(residues, ring.mask(public[0], key.secret[0]))
+        errors.append(left.reshape(-1)[:30_000])
+    assert 0.9 < (errors[0] != errors[1]).mean() < 0.99  # independent ones agree in 6 %
+
+
+@pytest.mark.parametrize("ring", RINGS, ids=NAMES)
+def test_the_largest_sum_is_the_last_that_is_decoded(ring):
+    """One more in a slot is garbage, also where the slot has room for it."""
+    parameters = in_ring(ring, 10_240, 12, 24)  # 1, 2 or 5 slots, all of them filled
+    most = np.full(10_240, parameters.offset - 1)
+    key = masked.key_of(parameters, 0, most)
+    sums = masked.add(parameters, [masked.mask(parameters, key, most)])
+    assert masked.unmask(parameters, key.secret, sums, 1).tolist() == most.tolist()
+    for slot in range(parameters.slots):
+        place = parameters.shift + slot * parameters.slot_bits
+        for prime, total in zip(parameters.primes, sums[0], strict=True):
+            total[0, 0, 0] += pow(2, place, prime)
+        with pytest.raises(DecodingError, match="garbage"):
+            masked.unmask(parameters, key.secret, sums, 1)
+        for prime, total in zip(parameters.primes, sums[0], strict=True):
+            total[0, 0, 0] -= pow(2, place, prime)
+
+
+def test_sums_are_checked_up_to_the_last_integer():
+    parameters = in_ring(P1, 10, 12, 24)
+    sums = tuple(
+        np.full((1, P1.degree, LANES), 7 * (prime - 1), dtype=np.uint64)
+        for prime in parameters.primes
+    )
+    check_sums(parameters, sums, 7)
+    for total in sums:
+        total[0, 5, 6] += 1
+        with pytest.raises(RuleBroken, match="larger"):
+            check_sums(parameters, sums, 7)
+        total[0, 5, 6] -= 1
+
+
 def test_values_out_of_range_are_refused():
     parameters = in_ring(P1, 100, 12, 24)
     key = masked.key_of(parameters, 0, np.zeros(100, dtype=np.int64))

@@ -4,7 +4,7 @@ import pytest
 from tests.support.aborts import abort_of, abort_value, decided, signed
 from tests.support.committee import Committee
 from tests.support.records import certify
-from tests.support.town import ideal, people
+from tests.support.town import ideal, manifest, people
 from tests.unit.protocol.round.test_committee import StudyStub, Walk
 
 from pnyx.errors import ProtocolError, RuleBroken
@@ -33,7 +33,8 @@ from pnyx.protocol.messages import (
 from pnyx.protocol.params import DEFAULT_PARAMS
 from pnyx.protocol.round.attempts import abort_hash, second_attempt
 from pnyx.protocol.round.values import is_abort
-from pnyx.protocol.study import verify_record
+from pnyx.protocol.selection import stand_ins
+from pnyx.protocol.study import epoch_chain_id, genesis_plan, joining_plan, verify_record
 
 PATIENCE = DEFAULT_PARAMS.attempt_timeout_s
 LATE = 2 * PATIENCE
@@ -79,10 +80,12 @@ def test_no_member_gives_up_before_keys_or_after_the_set(step):
     assert walk.own_inputs(GiveUp) == []
 
 
-def test_no_member_gives_up_a_round_without_contributions():
-    joining = Committee(joining=True)
+def test_round_0_is_given_up_and_the_genesis_is_not():
     walk = Walk()
-    walk.member.patience._services = joining.services(1)[0]
+    services = Committee(joining=True).services(1)[0]
+    walk.member.patience._services = services
+    assert walk.member.patience.deadline(Step.CLOSE, 0.0) == DEFAULT_PARAMS.attempt_timeout_s
+    services.plan = genesis_plan(C.folk.census)
     assert walk.member.patience.deadline(Step.CLOSE, 0.0) is None
 
 
@@ -267,10 +270,31 @@ def test_a_certificate_of_something_else_opens_nothing(changes):
         second_attempt(C.plan, abort_of(C.folk, C.plan, **changes), CRYPTO)
 
 
-def test_a_round_without_contributions_has_no_second_attempt():
-    plan = Committee(joining=True).plan
+def round_0():
+    return joining_plan(C.folk.census, b"s" * 32, manifest(5), b"e" * 32)
+
+
+def test_round_0_is_aborted_by_the_agreement_on_its_list():
+    """The epoch's draw gives the stand-ins, as it gave the committee."""
+    plan, quorum = round_0(), C.size.quorum
+    second = second_attempt(plan, abort_of(C.folk, plan), CRYPTO)
+    chain, absent = epoch_chain_id(C.folk.census.network), C.size.size - quorum
+    drawn = stand_ins(
+        b"e" * 32, chain, 0, "committee", 0, absent, 9, exclude=frozenset(plan.committee)
+    )
+    assert second.committee == (*plan.committee[:quorum], *drawn)
+    assert (second.join_window_s, second.previous_record) == (plan.join_window_s, b"s" * 32)
+    wrong = decided(C.folk, plan, Instance.ACCEPT, abort_of(C.folk, plan).aborted.value)
     with pytest.raises(RuleBroken):
-        second_attempt(plan, abort_of(C.folk, plan), CRYPTO)
+        second_attempt(plan, abort_of(C.folk, plan, aborted=wrong), CRYPTO)
+
+
+def test_the_genesis_and_a_second_attempt_of_round_0_end_by_themselves():
+    again = second_attempt(round_0(), abort_of(C.folk, round_0()), CRYPTO)
+    for plan in (genesis_plan(C.folk.census), again):
+        assert not plan.abortable
+        with pytest.raises(RuleBroken):
+            second_attempt(plan, abort_of(C.folk, plan), CRYPTO)
 
 
 def test_what_is_no_abort():

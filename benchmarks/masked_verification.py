@@ -1,0 +1,197 @@
+"""Cost of verified masked contributions, beside plain masking and a pass of AES over the bytes.
+
+For updates of 10^5 and 10^6 values, clipped to 0.9 of the bound, and two committees: what a
+contributor does more than mask, what an aggregator does for one contribution (P·y, and what
+multiplies the key in all repetitions), what a member does given the latter (coefficients included),
+and judging thirty contributions. Milliseconds of thread CPU time; steps take turns in one run.
+`prove` draws about three masks, so its mean counts, over as many seeds.
+"""
+
+import time
+from collections.abc import Callable
+from statistics import mean, median
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256
+from cryptography.hazmat.primitives.ciphers.modes import CTR
+
+from pnyx.primitives.hashing import HASH_BYTES, merkle_root
+from pnyx.primitives.ring import LANES, expand_public, gaussian_errors
+from pnyx.protocol.aggregation.bounds import cheating_log2
+from pnyx.protocol.aggregation.masked_verification import answers, payloads, proof, verdicts
+from pnyx.protocol.aggregation.masked_verification.bounds import (
+    BLOCK,
+    ERROR_WIDTH,
+    GROUP,
+    MODULUS,
+    RING_DEGREE,
+    MaskedBounds,
+    layout,
+    passing_probability,
+)
+from pnyx.protocol.aggregation.verification import ELEMENT_BYTES, PUBLISHED_BYTES, answer_count
+from pnyx.protocol.selection import CommitteeSize, committee_size
+
+LENGTHS = (100_000, 1_000_000)
+SIZES = (committee_size(24, 4, 2, 4), committee_size(64, 12, 4, 9))
+CONTRIBUTORS = 30
+CHALLENGE = b"c" * 32
+CONTEXT = b"benchmark"
+ENVELOPE_BYTES = 48  # HPKE: an encapsulated key and a tag
+RESIDUE_BITS = 27
+REPEATS = 15
+
+Steps = dict[str, Callable[[int], object]]
+
+
+def milliseconds(steps: Steps) -> dict[str, dict[str, float]]:
+    """Median and mean CPU milliseconds of each step; the steps take turns."""
+    samples: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(REPEATS + 1):
+        for name, act in steps.items():
+            start = time.thread_time_ns()
+            act(turn)
+            if turn:  # the first warms up
+                samples[name].append((time.thread_time_ns() - start) / 1e6)
+    return {
+        name: {"median_ms": round(median(each), 3), "mean_ms": round(mean(each), 3)}
+        for name, each in samples.items()
+    }
+
+
+class Contribution:
+    """One contribution, and everything that it takes to make and verify it."""
+
+    def __init__(self, length: int, size: CommitteeSize) -> None:
+        self.bounds = MaskedBounds(length, 4096, 1024, 24, 6, 512)
+        self.size, self.plan = size, layout(self.bounds, size)
+        generator = np.random.default_rng(1)
+        update = np.zeros(self.bounds.blocks * BLOCK)
+        update[:length] = generator.normal(size=length)
+        update *= 0.99 * self.bounds.clip_max / np.linalg.norm(update)
+        self.values = np.rint(update).astype(np.int64).reshape(-1, RING_DEGREE, LANES)
+        self.public = expand_public(answers.RING, bytes(32), self.bounds.blocks)
+        self.key = generator.integers(0, MODULUS, RING_DEGREE).astype(np.uint32)
+        self.hidden = (self.bounds.scale * self.values + self.errors()).astype(np.int32)
+        self.vector = answers.RING.mask(self.public, self.key)
+        answers.RING.add_signed_into(self.vector, self.hidden.astype(np.int64), 1)
+        self.root = merkle_root([block.tobytes() for block in self.vector])
+        self.proven = self.prove(0)
+        binding, published = self.proven.binding, self.proven.published
+        self.claim = payloads.claim(3, CONTEXT, binding, published)
+        self.shares = [
+            payloads.read_payload(payload, member, self.bounds, size)
+            for member, payload in enumerate(self.proven.payloads)
+        ]
+        self.key_row = self.aggregate_key(CHALLENGE)
+        self.sketch = verdicts.masked_sketch(self.claim, self.vector, self.bounds)
+
+    def errors(self) -> np.ndarray:
+        """Fresh errors, zero beyond what is sent."""
+        found = np.zeros(self.values.size, dtype=np.int8)
+        sent = self.bounds.coefficients
+        found[:sent] = gaussian_errors(bytes(32), ERROR_WIDTH, sent, "benchmark")
+        return found.reshape(self.values.shape)
+
+    def mask(self) -> bytes:
+        """Plain masking: errors, mask, values, packed bytes."""
+        vector = answers.RING.mask(self.public, self.key)
+        answers.RING.add_signed_into(vector, self.values, self.bounds.scale)
+        answers.RING.add_errors_into(vector, self.errors())
+        return answers.RING.pack(vector)
+
+    def prove(self, turn: int) -> proof.Proven:
+        """Everything that is verified, with randomness of this turn."""
+        seed = turn.to_bytes(32, "big")
+        bounds, size = self.bounds, self.size
+        return proof.prove(self.hidden, self.key, self.root, bounds, size, seed, CONTEXT)
+
+    def aggregate_key(self, challenge: bytes) -> np.ndarray:
+        """What multiplies the key, in all repetitions."""
+        return answers.key_weights(self.claim, challenge, self.bounds, self.size, self.public)
+
+    def answer(self, member: int, challenge: bytes = CHALLENGE) -> np.ndarray:
+        """One member's answers."""
+        share, row = self.shares[member], self.key_row
+        return answers.answers(share, member, self.claim, challenge, row, self.bounds, self.size)
+
+    def sizes(self) -> dict[str, float]:
+        """Bytes of one contribution, and what verification adds to plain masking."""
+        plain_vector = self.bounds.coefficients * RESIDUE_BITS // 8
+        key_shares = self.size.size * (16 + ELEMENT_BYTES * self.plan.key + ENVELOPE_BYTES)
+        shares = sum(len(payload) + ENVELOPE_BYTES for payload in self.proven.payloads)
+        proofs = sum(HASH_BYTES * len(each) for each in self.proven.key_proofs)
+        plain = plain_vector + key_shares
+        verified = plain_vector + shares + proofs + PUBLISHED_BYTES + 3 * HASH_BYTES
+        return {
+            "vector_bytes": plain_vector,
+            "payload_bytes": len(self.proven.payloads[-1]),
+            "all_payloads_bytes": shares,
+            "key_proofs_bytes": proofs,
+            "answer_bytes": ELEMENT_BYTES * answer_count(self.size),
+            "more_than_the_vector_percent": round(100 * (verified / plain_vector - 1), 2),
+            "more_than_plain_masking_percent": round(100 * (verified / plain - 1), 2),
+        }
+
+
+def measure(length: int, size: CommitteeSize) -> dict[str, object]:
+    """Figures of one length and committee."""
+    made = Contribution(length, size)
+    zeros = bytes(4 * made.values.size)
+    buffer = bytearray(len(zeros) + 15)
+
+    def encrypt() -> None:
+        Cipher(AES256(bytes(32)), CTR(bytes(16))).encryptor().update_into(zeros, buffer)
+
+    answered = {m: {3: made.answer(m)} for m in range(size.size)}
+    arguments = (size, made.bounds, [made.claim], {3: made.sketch}, CHALLENGE, answered)
+    assert verdicts.judge(*arguments)[3].accepted
+    claims = [payloads.Claim(who, *list_of(made.claim)) for who in range(CONTRIBUTORS)]
+    thirty = {m: dict.fromkeys(range(CONTRIBUTORS), each[3]) for m, each in answered.items()}
+    sketches = dict.fromkeys(range(CONTRIBUTORS), made.sketch)
+
+    def fresh(turn: int) -> bytes:
+        return turn.to_bytes(32, "big")
+
+    steps: Steps = {
+        "aes_ctr": lambda _: encrypt(),
+        "plain_mask": lambda _: made.mask(),
+        "root_of_vector": lambda _: merkle_root([b.tobytes() for b in made.vector]),
+        "prove": made.prove,
+        "aggregator_sketch": lambda _: verdicts.masked_sketch(made.claim, made.vector, made.bounds),
+        "aggregator_key_weights": lambda turn: made.aggregate_key(fresh(turn)),
+        "member": lambda turn: made.answer(size.size - 1, fresh(turn)),
+        "judge_thirty": lambda _: verdicts.judge(
+            size, made.bounds, claims, sketches, CHALLENGE, thirty
+        ),
+    }
+    found = milliseconds(steps)
+    masked, proven = found["plain_mask"]["mean_ms"], found["prove"]["mean_ms"]
+    aggregator = (found[f"aggregator_{name}"]["median_ms"] for name in ("sketch", "key_weights"))
+    return {
+        "length": length,
+        "members": size.size,
+        "corrupt_max": size.corrupt_max,
+        "packing": size.packing,
+        "repetitions": made.plan.repetitions,
+        "cheating_log2": round(cheating_log2(size, made.plan.repetitions), 1),
+        "first_sketch_passes": round(passing_probability(0.9 * 0.99), 4),
+        "steps": found,
+        "contributor_per_plain_mask": round((masked + proven) / masked, 2),
+        "aggregator_ms": round(sum(aggregator), 2),
+        **made.sizes(),
+    }
+
+
+def list_of(claim: payloads.Claim) -> tuple[bytes, bytes, bytes]:
+    """A claim without its contributor."""
+    return claim.sketched, claim.commitment, claim.published
+
+
+def run() -> dict[str, object]:
+    """Figures of all lengths and committees."""
+    return {
+        "group_entries": GROUP,
+        "measured": [measure(length, size) for length in LENGTHS for size in SIZES],
+    }

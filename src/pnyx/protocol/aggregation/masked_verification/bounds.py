@@ -1,0 +1,324 @@
+"""What a verified masked contribution must satisfy, and the inequalities behind it.
+
+A contributor masks z = Δm + e: an update m of integers with ‖m‖₂ <= norm_max, in steps of
+Δ = `scale`, and the errors e of ring-LWE. Write W = Δ·norm_max. The public y = a·s + z and the
+shared key s *define* z, as integers below p/2, so neither the errors nor s need a proof of their
+own. What is proven is a statement on a sketch of z:
+
+    u = P·z modulo p = D·a + b,   Σa² <= T,   Σb² <= T,   a, b integers      (D: `digit`)
+
+where P (`sketch`) has 256 rows, each with E (P·z)_i² = ‖z‖²/4. An honest u has ‖u‖ close to
+8·‖z‖ <= 8W. With D² = 1.6·W both T = 40·W: (8W/D)² for a, and 25·D² for b, whose entries are
+almost uniform in [-D/2, D/2] (mean of Σb²: 21.3·D², three standard deviations: 3.6·D²).
+
+**Nothing wraps.** X = (a, b, slack bits) goes through the range step of `aggregation.bounds`, with
+‖X‖² <= 2T + bits for an honest contributor; let b' be its largest published entry. As there, X is
+short and the same in both fields, ‖X‖² <= 32·b'², and the sums of squares hold over the integers if
+32·b'² + 2·bits·b' + T < p₁·p₂: for W up to 2^22.19. Then ‖D·a + b‖ <= 8W + 5D·1.0001 < p/2, so that
+D·a + b is the centred P·z modulo p, whoever made it.
+
+**The norm that is certified.** For a fixed z the squared norm ‖P·z‖² is close to a multiple of χ²
+with 256 degrees of freedom: relative deviation 0.083 (one entry) to 0.088 (many). P is drawn after
+y and s are committed to, but a cheat may commit anew as often as it computes hashes. A vector with
+one entry is the most favourable to it that is known, and there the distribution is exact (the test
+recomputes it): at 2.2·W it passes a draw with probability 2^-86, so 2^40 hashes, each good for 2^6
+candidates (`aggregation.bounds`: sets of members that may hold different X), leave 2^-40. For
+vectors with many entries of one size χ² gives 1.76 instead of 2.2. That no z does better, the sums
+being modulo p, is *conjectured*: tests/adversarial tries what is known to defeat other sketches.
+
+**Honest contributors are never rejected**: over a threshold they draw another salt, hence another
+P. A vector of norm W·share passes a draw with probability `passing_probability`: 0.99 at 0.9, where
+updates should be clipped (`clip_max`), 0.5 at 1.
+
+**Sums must not wrap either.** One coordinate of a contribution that passed may be 2.2·W, and sums
+are taken modulo p. `colluding_max` contributors that spend all on one coordinate, and honest ones
+that keep `entry_max` in each, stay below p/2; with W = 2^22, eight that collude pass it. Rounding
+to integers adds noise of norm √(length/6) to an update: where that is more than a quarter of
+norm_max the units are too coarse, and `choose` refuses.
+"""
+
+from functools import lru_cache
+from math import exp, isqrt, lgamma, log, log2, sqrt
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from pnyx.errors import ConfigError
+from pnyx.primitives.field import PRIMES
+from pnyx.primitives.ring import LANES
+from pnyx.protocol.aggregation.ballots import bit_weights
+from pnyx.protocol.aggregation.bounds import CHECKS, ROWS, RangeStep, repetitions
+from pnyx.protocol.aggregation.encoding import slot_width
+from pnyx.protocol.selection.security import CommitteeSize
+
+MODULUS = PRIMES[0]
+RING_DEGREE = 1024
+BLOCK = RING_DEGREE * LANES  # entries of one block of polynomials
+GROUP = 1024  # a masked vector is sent in whole groups of entries
+ERROR_WIDTH = 4.5  # σ of the errors: see the masked mode
+LENGTH_MAX = 1 << 24
+
+CERTIFIED_TENTHS = 22  # the norm certified is at most 2.2 times norm_max
+HASHES_LOG2 = 40  # commitments that a cheat tries
+CHEATING_LOG2 = -40  # chance of a cheat that is left after all of them
+
+ROUNDING_ERROR_MAX = 0.25
+_ENTRY_SHARE = 8  # honest entries up to an eighth of the norm
+_CLIP_TENTHS = 9
+_WRONG_SUM_LOG2 = -64  # chance that errors of a whole sum move some entry to the next integer
+_ERROR_SQUARED_TIMES_4 = 81  # σ²
+_ERROR_SHARE = 16  # errors take at most this part of the bound
+
+_Count = Annotated[int, Meta(ge=0, le=1024)]
+_Value = Annotated[int, Meta(ge=1, lt=2**26)]
+
+
+class MaskedBounds(msgspec.Struct, frozen=True, array_like=True):
+    """The bounds of the verified masked contributions of a phase; see the module docstring.
+
+    length: entries of the update. norm_max: of its L2 norm, in integer units. scale: Δ.
+    contributors_max: of one sum. colluding_max: those of them that may spend everything on one
+    coordinate. entry_max: largest entry of an honest update. Bounds that cannot be proven, or whose
+    sums could wrap, raise ValueError, which decoders report as a malformed message.
+    """
+
+    length: Annotated[int, Meta(ge=1, le=LENGTH_MAX)]
+    norm_max: _Value
+    scale: _Value
+    contributors_max: Annotated[int, Meta(ge=2, le=1024)]
+    colluding_max: _Count
+    entry_max: _Value
+
+    def __post_init__(self) -> None:
+        if self.colluding_max > self.contributors_max or self.entry_max > self.norm_max:
+            raise ValueError("colluding_max is part of contributors_max, entry_max of norm_max")
+        if self.norm_max * self.scale >= MODULUS:
+            raise ValueError("norm_max is too large for the ring: choose coarser units")
+        if self.scale <= 2 * noise_sum_max(self.length, self.contributors_max):
+            raise ValueError("scale is too small: errors of so many contributors would show")
+        errors_squared = _ERROR_SQUARED_TIMES_4 * self.coefficients // 4
+        if _ERROR_SHARE**2 * errors_squared > self.norm_scaled**2:
+            raise ValueError("norm_max is so small that errors alone would use it up")
+        if _proven_max(self.norm_scaled) >= PRIMES[0] * PRIMES[1]:
+            raise ValueError("norm_max is too large to be proven: choose coarser units")
+        if self.largest_sum > MODULUS // 2:
+            raise ValueError("sums of so many contributors could wrap: choose coarser units")
+
+    @property
+    def norm_scaled(self) -> int:
+        """W, the bound on the norm of a masked vector z."""
+        return self.scale * self.norm_max
+
+    @property
+    def clip_max(self) -> int:
+        """The norm to which updates should be clipped, so that nearly every first sketch passes."""
+        return _CLIP_TENTHS * self.norm_max // 10
+
+    @property
+    def certified_max(self) -> int:
+        """The norm of z that an accepted contribution has at most, grinding included."""
+        return CERTIFIED_TENTHS * self.norm_scaled // 10 + 1
+
+    @property
+    def coefficients(self) -> int:
+        """Entries of y that are sent, the first ones in the order of the blocks: z is 0 beyond."""
+        return -(-self.length // GROUP) * GROUP
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of polynomials that carry the vector."""
+        return -(-self.length // BLOCK)
+
+    def sent(self, block: int) -> int:
+        """Entries of a block that are sent."""
+        return min(BLOCK, self.coefficients - block * BLOCK)
+
+    @property
+    def digit(self) -> int:
+        """D, the base of the two digits of an entry of the sketch."""
+        return digit_base(self.norm_scaled)
+
+    @property
+    def thresholds(self) -> tuple[int, int]:
+        """The largest Σa² and Σb²."""
+        return _thresholds(self.norm_scaled)
+
+    @property
+    def bits(self) -> int:
+        """Slack bits of both thresholds."""
+        return sum(threshold.bit_length() for threshold in self.thresholds)
+
+    @property
+    def range_step(self) -> RangeStep:
+        """Widths of the range step."""
+        return _range_step(self.norm_scaled)
+
+    @property
+    def largest_sum(self) -> int:
+        """The largest coordinate of a sum of masked vectors, in absolute value."""
+        honest = self.contributors_max - self.colluding_max
+        noise = noise_sum_max(self.length, self.contributors_max)
+        return (
+            self.colluding_max * self.certified_max + honest * self.scale * self.entry_max + noise
+        )
+
+    @property
+    def rounding_error(self) -> float:
+        """Norm of the error of rounding one update to integers, relative to norm_max."""
+        return sqrt(self.length / 6) / self.norm_max
+
+
+def digit_base(norm_scaled: int) -> int:
+    """D, for a bound W on the norm of z: makes the thresholds of both digits equal."""
+    return isqrt(8 * norm_scaled // 5)
+
+
+def _thresholds(norm_scaled: int) -> tuple[int, int]:
+    """T of the upper and of the lower digits: (8W/D)², rounded up, and 25·D²."""
+    squared = digit_base(norm_scaled) ** 2
+    return -(-64 * norm_scaled**2 // squared), 25 * squared
+
+
+def _range_step(norm_scaled: int) -> RangeStep:
+    upper, lower = _thresholds(norm_scaled)
+    return RangeStep(upper + lower + upper.bit_length() + lower.bit_length())
+
+
+def _proven_max(norm_scaled: int) -> int:
+    """What sums over X can come to at most, whoever made it: must stay below p₁·p₂."""
+    step, thresholds = _range_step(norm_scaled), _thresholds(norm_scaled)
+    bits = sum(threshold.bit_length() for threshold in thresholds)
+    return step.proven_squared_max + 2 * bits * step.published_max + max(thresholds)
+
+
+def noise_sum_max(length: int, contributors: int) -> int:
+    """A bound on every entry of the summed errors, but for a chance of 2^-64 over a whole sum.
+
+    Sums of n discrete Gaussians of parameter σ are subgaussian with σ²n (Canonne, Kamath and
+    Steinke 2020, fact 18): an entry exceeds t with probability 2·exp(-t²/2σ²n). In integers, with
+    7/10 for log 2, as everybody must find the same bounds valid.
+    """
+    entries_log2 = (-(-length // GROUP) * GROUP).bit_length()
+    doublings = 1 - _WRONG_SUM_LOG2 + entries_log2
+    return isqrt(2 * contributors * doublings * 7 * _ERROR_SQUARED_TIMES_4 // 40) + 1
+
+
+def choose(length: int, contributors: int, colluding: int) -> MaskedBounds:
+    """The finest bounds for updates of this length and groups of this size.
+
+    Raises ConfigError where they would be too coarse: rounding would add more than a quarter.
+    """
+    if not (1 <= length <= LENGTH_MAX and 2 <= contributors <= 1024):
+        raise ConfigError(
+            f"Masked contributions carry 1 to {LENGTH_MAX} values of 2 to 1024 contributors."
+        )
+    if not 0 <= colluding <= contributors:
+        raise ConfigError("At most all contributors of a group can collude.")
+    noise = noise_sum_max(length, contributors)
+    scale = 1 << (2 * noise).bit_length()
+    # 2.2·W for each that colludes and W/8 for each honest one, in eightieths of W
+    eightieths = 8 * CERTIFIED_TENTHS * colluding + 80 // _ENTRY_SHARE * (contributors - colluding)
+    room = MODULUS // 2 - noise - contributors
+    norm_max = min(80 * room // eightieths, _largest_provable()) // scale
+    error = sqrt(length / 6) / norm_max if norm_max else float("inf")
+    if error > ROUNDING_ERROR_MAX:
+        raise ConfigError(
+            f"{length:,} values of {contributors} contributors, of whom {colluding} may collude, "
+            f"leave a norm bound of {norm_max} units: rounding alone would add {error:.0%}. Use "
+            "smaller groups, fewer values, or masked contributions that are not verified."
+        )
+    return MaskedBounds(
+        length, norm_max, scale, contributors, colluding, max(1, norm_max // _ENTRY_SHARE)
+    )
+
+
+@lru_cache(maxsize=1)
+def _largest_provable() -> int:
+    """The largest W whose range step does not wrap."""
+    low, high = 1, MODULUS
+    while high - low > 1:
+        middle = (low + high) // 2
+        fits = _proven_max(middle) < PRIMES[0] * PRIMES[1]
+        low, high = (middle, high) if fits else (low, middle)
+    return low
+
+
+def passing_probability(share: float) -> float:
+    """Chance that the first sketch of a vector of norm share·W passes: P[χ² of 256 <= 256/share²].
+
+    Exact for even degrees of freedom (Abramowitz and Stegun, 26.4.21); χ² itself is a model.
+    """
+    half = ROWS / (2 * share**2)
+    terms = (exp(-half + i * log(half) - lgamma(i + 1)) for i in range(ROWS // 2))
+    return 1 - sum(terms)
+
+
+def many_entries_log2(factor: float) -> float:
+    """log₂ of the chance that a vector of many equal entries and norm factor·W passes one draw.
+
+    Chernoff's bound for χ² with 256 degrees of freedom: P[χ² <= 256·x] <= (x·e^(1-x))^128.
+    """
+    x = 1 / factor**2
+    return ROWS / 2 * (log2(x) + (1 - x) / log(2))
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """Columns of one contribution's shares.
+
+    In the ring's field:  key | a | b | slack bits | mask g | V, L, Q blinds
+    In the other field:         a | b | slack bits | mask g | V, L, Q blinds
+                                `---- X, short ----´
+    Every row of values becomes `packing` slots, slot after slot, padded with zeros.
+    """
+
+    packing: int
+    key: int
+    digits: int  # of a, and of b
+    bits: int
+    repetitions: int
+
+    @property
+    def short(self) -> int:
+        """Columns of X."""
+        return 2 * self.digits + self.bits
+
+    @property
+    def blinds(self) -> int:
+        """Columns of blinds."""
+        return CHECKS * self.repetitions
+
+    @property
+    def dimension(self) -> int:
+        """Entries of X, padding included, slot after slot."""
+        return self.packing * self.short
+
+    def start(self, field_at: int) -> int:
+        """First column of X in a field."""
+        return 0 if field_at else self.key
+
+    def mask(self, field_at: int) -> slice:
+        """Columns of the mask in a field: as many as those of a digit."""
+        first = self.start(field_at) + self.short
+        return slice(first, first + self.digits)
+
+    def data(self, field_at: int) -> int:
+        """Columns of key, X and mask in a field: all that must be of the sharing's degree."""
+        return self.start(field_at) + self.short + self.digits
+
+    def columns(self, field_at: int) -> int:
+        """All columns in a field."""
+        return self.data(field_at) + self.blinds
+
+
+@lru_cache(maxsize=64)
+def layout(bounds: MaskedBounds, size: CommitteeSize) -> Layout:
+    """Lay out a contribution."""
+    weights = sum(len(bit_weights(threshold)) for threshold in bounds.thresholds)
+    return Layout(
+        packing=size.packing,
+        key=slot_width(RING_DEGREE, size.packing),
+        digits=slot_width(ROWS, size.packing),
+        bits=slot_width(weights, size.packing),
+        repetitions=repetitions(size),
+    )

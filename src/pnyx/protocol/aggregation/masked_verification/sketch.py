@@ -1,0 +1,121 @@
+"""The sketch: a random integer matrix P with 256 rows, expanded from a commitment.
+
+Entry j of a vector goes, with a sign of its own, into one bucket of each of 8 tables of 4,096
+(CountSketch: Charikar, Chen and Farach-Colton 2002). Every bucket of every table goes, with a sign
+of its own, into one row of each of 8 blocks of 32 rows. So every column of P has up to 64 entries,
+and E (P·z)_i² = ‖z‖²/4 for every z.
+
+What is hashed, and how often, is what makes it sound modulo p, where the rows of P·z are read:
+
+- every bucket is one hash of *one* entry: dense ±1 rows take ((p - 1)/2, (p - 1)/2) to 0 or ±1,
+  and a table that is rotated from entry to entry takes (p - 1)/2 in every entry to something short;
+- 8 tables, each bucket in 8 blocks: a vector with one entry vanishes with probability 2^-139. With
+  few entries in a column one draw in 2^50 forgets that entry, which a cheat would find.
+
+tests/adversarial/test_masked_sketch_is_defeated.py runs these attacks on such sketches, and on this
+one.
+
+Vectors travel in chunks of 32,768 entries, which is one block of polynomials, and so does P: every
+chunk of it has a stream of its own, 16 bits for each table and entry, and can be expanded alone.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pnyx.primitives.field import PrimeField
+from pnyx.primitives.hashing import digest
+from pnyx.primitives.sampling import Sampler
+from pnyx.protocol.aggregation.encoding import IntVector
+from pnyx.protocol.aggregation.masked_verification._choice import kernels
+from pnyx.protocol.aggregation.masked_verification._kernels import (
+    BLOCK_ROWS,
+    BLOCKS,
+    BUCKETS,
+    CODES,
+    ROW_CODES,
+    TABLES,
+    Codes,
+    Values,
+)
+from pnyx.protocol.aggregation.masked_verification.bounds import BLOCK
+
+ENTRY_MAX = 1 << 27
+
+_CODE_BYTES = 2
+_NARROW_MAX = (1 << 62) // BLOCK  # ‖chunk‖²: any sum of its entries is below 2^31 (Cauchy-Schwarz)
+
+
+class Sketch:
+    """P, expanded from 32 bytes."""
+
+    __slots__ = ("_rows", "_seed")
+
+    def __init__(self, commitment: bytes) -> None:
+        self._seed = commitment
+        stream = Sampler(commitment, "pnyx/sketch/rows").bytes(BLOCKS * TABLES * BUCKETS)
+        self._rows = np.frombuffer(stream, dtype=np.uint8).reshape(BLOCKS, TABLES * BUCKETS)
+
+    def codes(self, chunk: int) -> Codes:
+        """Expand the buckets and signs of one chunk of entries: [TABLES, BLOCK]."""
+        seed = digest("pnyx/sketch/chunk", self._seed, chunk.to_bytes(4, "big"))
+        stream = Sampler(seed, "pnyx/sketch/codes").bytes(_CODE_BYTES * TABLES * BLOCK)
+        return np.frombuffer(stream, dtype="<u2").reshape(TABLES, BLOCK)
+
+    def apply(self, chunks: Iterable[NDArray[np.integer]]) -> IntVector:
+        """Return P·z [256] over the integers.
+
+        chunks: of z in order, 32,768 entries each of absolute value at most 2^27, in any shape.
+        """
+        tables = np.zeros((TABLES, CODES), dtype=np.int64)
+        for index, chunk in enumerate(chunks):
+            if chunk.size != BLOCK:
+                raise ValueError(f"a chunk has {BLOCK} entries")
+            values = np.ascontiguousarray(chunk).reshape(-1).astype(np.int32, copy=False)
+            _fold(tables, self.codes(index), values)
+        buckets = (tables[:, :BUCKETS] - tables[:, BUCKETS:]).reshape(-1)
+        rows = np.zeros((BLOCKS, ROW_CODES), dtype=np.int64)
+        kernels().spread(rows, self._rows, buckets)
+        return (rows[:, :BLOCK_ROWS] - rows[:, BLOCK_ROWS:]).reshape(-1)
+
+    def transpose(self, weights: IntVector, field: PrimeField) -> "Transposed":
+        """Prepare weights·P modulo the field's prime, for weights [n, 256] in the field."""
+        by_block = weights.reshape(-1, BLOCKS, BLOCK_ROWS)
+        signed = np.concatenate([by_block, field.negate(by_block)], axis=2).astype(np.uint32)
+        buckets = np.empty((len(weights), TABLES * BUCKETS), dtype=np.uint32)
+        for rows, row in zip(signed, buckets, strict=True):
+            kernels().gather(rows, self._rows, field.modulus, row)
+        by_table = buckets.reshape(-1, TABLES, BUCKETS)
+        negated = np.where(by_table, np.uint32(field.modulus) - by_table, by_table)
+        return Transposed(self, np.concatenate([by_table, negated], axis=2), field.modulus)
+
+
+class Transposed:
+    """weights·P modulo a prime, chunk by chunk. tables: [n, TABLES, CODES], both signs."""
+
+    __slots__ = ("_modulus", "_sketch", "_tables")
+
+    def __init__(self, sketch: Sketch, tables: NDArray[np.uint32], modulus: int) -> None:
+        self._sketch, self._tables, self._modulus = sketch, tables, modulus
+
+    def chunk(self, index: int) -> NDArray[np.uint32]:
+        """Return the columns of one chunk of entries: [n, BLOCK], reduced."""
+        codes = self._sketch.codes(index)
+        out = np.empty((len(self._tables), BLOCK), dtype=np.uint32)
+        for table, row in zip(self._tables, out, strict=True):
+            kernels().unfold(table, codes, self._modulus, row)
+        return out
+
+
+def _fold(tables: NDArray[np.int64], codes: Codes, values: Values) -> None:
+    """Add one chunk to the tables; sums that provably fit take 32 bits, which is twice as fast."""
+    energy = kernels().energy(values)
+    if 0 <= energy < _NARROW_MAX:
+        narrow = np.zeros((TABLES, CODES), dtype=np.int32)
+        kernels().fold_narrow(narrow, codes, values)
+        tables += narrow
+    elif int(values.max()) <= ENTRY_MAX and int(values.min()) >= -ENTRY_MAX:
+        kernels().fold_wide(tables, codes, values)
+    else:
+        raise ValueError("an entry is too large for a sketch")

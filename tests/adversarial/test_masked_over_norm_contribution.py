@@ -1,0 +1,542 @@
+"""A masked contributor outside its bound, or with a proof of something else.
+
+The attacks that worked on earlier versions of the mode, and those that were tried beside them. Each
+is shown to succeed when the one test that stops it is replaced by nothing.
+"""
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+from tests.support.forger import square_root, two_squares
+from tests.support.masked_forger import MaskedForger, digits_of, hidden, masked, public, update
+
+from pnyx.errors import RuleBroken
+from pnyx.primitives.field import PRIMES
+from pnyx.primitives.hashing import merkle_root
+from pnyx.primitives.sampling import Sampler
+from pnyx.protocol.aggregation.ballots import bit_weights, to_bits
+from pnyx.protocol.aggregation.encoding import FIELDS
+from pnyx.protocol.aggregation.masked_verification import answers, payloads, verdicts
+from pnyx.protocol.aggregation.masked_verification.bounds import (
+    BLOCK,
+    MODULUS,
+    RING_DEGREE,
+    MaskedBounds,
+)
+from pnyx.protocol.aggregation.masked_verification.proof import short_integers
+from pnyx.protocol.aggregation.masked_verification.sketch import Sketch
+from pnyx.protocol.aggregation.verdicts import Rule
+from pnyx.protocol.selection import committee_size
+
+SIZE = committee_size(7, 1, 2)
+BOUNDS = MaskedBounds(20_000, 4096, 1024, 24, 6, 512)
+TRIALS = 20
+
+
+def challenge(trial: int) -> bytes:
+    return trial.to_bytes(32, "big")
+
+
+def vector(share: float, trial: int) -> np.ndarray:
+    return hidden(BOUNDS, update(BOUNDS, share, trial), trial)
+
+
+def fits(sketch: np.ndarray) -> bool:
+    """Salts are drawn anew until digits are within their thresholds, as honest ones do."""
+    return short_integers(sketch, BOUNDS) is not None
+
+
+def ignoring(monkeypatch, *, sums: int) -> None:
+    """Judge without the sums of L (0) or of Q (1)."""
+    left = verdicts._verdict
+
+    def weak(holds, off):
+        ignored = holds.copy()
+        ignored[:, sums] = True
+        return left(ignored, off)
+
+    monkeypatch.setattr(verdicts, "_verdict", weak)
+
+
+@pytest.fixture
+def weakened(monkeypatch):
+    """Replaces weights of the challenge, for members and judges: 0 for no test, 1 for no chance."""
+    drawn = answers.weights
+
+    def weaken(**changes):
+        def weak(*args):
+            honest = drawn(*args)
+            return replace(
+                honest, **{name: c(getattr(honest, name)) for name, c in changes.items()}
+            )
+
+        answers._coefficients.cache_clear()
+        monkeypatch.setattr(answers, "weights", weak)
+        monkeypatch.setattr(verdicts, "weights", weak)
+
+    yield weaken
+    answers._coefficients.cache_clear()
+
+
+def rules(make, trials: int = TRIALS) -> set[Rule | None]:
+    found = set()
+    for trial in range(trials):
+        verdict = make(trial).judged(challenge(trial))
+        assert not verdict.off, "no honest member is named"
+        assert verdict.accepted == (verdict.rule is None)
+        found.add(verdict.rule)
+    return found
+
+
+def test_the_forger_passes_when_it_forges_nothing():
+    assert rules(lambda t: MaskedForger(BOUNDS, SIZE, vector(0.8, t), seed=t, grind=fits)) == {None}
+
+
+# --- too long a vector ---
+
+
+def over_norm(factor: float):
+    """The true digits, with slack bits that say there is none."""
+
+    def make(trial):
+        def digits(sketch):
+            return digits_of(sketch, BOUNDS, slack=(0, 0))
+
+        return MaskedForger(BOUNDS, SIZE, vector(factor, trial), seed=trial, digits=digits)
+
+    return make
+
+
+@pytest.mark.parametrize("factor", [1.5, 3, 10])
+def test_over_norm_with_forged_bits(factor, monkeypatch):
+    assert rules(over_norm(factor)) == {Rule.BOUND}
+    ignoring(monkeypatch, sums=1)
+    assert rules(over_norm(factor), 5) == {None}
+
+
+def test_upper_digits_moved_into_the_lower():
+    """a = 0 and b = u: the lower digits have a threshold of their own."""
+
+    def make(trial):
+        def digits(sketch):
+            bits = np.concatenate(
+                [to_bits(np.array([left]), t)[:, 0] for left, t in slack_of_nothing()]
+            )
+            return np.zeros_like(sketch), sketch, bits
+
+        return MaskedForger(BOUNDS, SIZE, vector(10, trial), seed=trial, digits=digits)
+
+    def slack_of_nothing():
+        upper, lower = BOUNDS.thresholds
+        return (upper, upper), (0, lower)
+
+    assert rules(make) <= {Rule.BOUND, Rule.RANGE}
+
+
+# --- a proof of another vector, or of another key ---
+
+
+def another_sketch(trial: int) -> MaskedForger:
+    """x 10, with the digits of a tenth of its sketch."""
+
+    def digits(sketch):
+        return digits_of(sketch // 12, BOUNDS)
+
+    return MaskedForger(
+        BOUNDS, SIZE, vector(10, trial), seed=trial, digits=digits, grind=lambda u: fits(u // 12)
+    )
+
+
+def unrelated_key(trial: int) -> MaskedForger:
+    def other(key):
+        return Sampler(challenge(trial), "key").field_elements(MODULUS, len(key))
+
+    return MaskedForger(BOUNDS, SIZE, vector(0.8, trial), seed=trial, shared_key=other, grind=fits)
+
+
+def key_off_by_one(trial: int) -> MaskedForger:
+    def other(key):
+        key = key.copy()
+        key[trial % len(key)] += 1
+        return key
+
+    return MaskedForger(BOUNDS, SIZE, vector(0.8, trial), seed=trial, shared_key=other, grind=fits)
+
+
+@pytest.mark.parametrize("make", [another_sketch, unrelated_key, key_off_by_one])
+def test_proof_of_something_else(make, weakened):
+    assert rules(make) == {Rule.LINK}
+    weakened(kappa=np.zeros_like)
+    assert rules(make, 5) == {None}
+
+
+def solved(matrix: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """One solution x [columns] of matrix·x = wanted modulo p, by elimination."""
+    rows = np.concatenate([matrix, wanted[:, np.newaxis]], axis=1)
+    pivots = []
+    for at in range(len(rows)):
+        column = int(np.flatnonzero(rows[at])[0])
+        pivots.append(column)
+        rows[at] = rows[at] * pow(int(rows[at, column]), -1, MODULUS) % MODULUS
+        factors = rows[:, column].copy()
+        factors[at] = 0
+        rows -= factors[:, np.newaxis] * rows[at] % MODULUS
+        rows %= MODULUS
+    solution = np.zeros(matrix.shape[1], dtype=np.int64)
+    solution[pivots] = rows[:, -1]
+    return solution
+
+
+class KeyChosenAfterTheSketch(MaskedForger):
+    """Commits to some key shares, sees P, and deals shares of a key that makes P·z short.
+
+    256 equations for 1,024 unknowns: z = y - a·s' is as long as random vectors are.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(BOUNDS, SIZE, vector(0.5, 0))
+        transposed = Sketch(self.sketched).transpose(np.eye(256, dtype=np.int64), FIELDS[0])
+        columns = transposed.chunk(0)
+        columns[:, BOUNDS.sent(0) :] = 0
+        rows = columns.reshape(256, 1, RING_DEGREE, -1)
+        sums = np.zeros((256, RING_DEGREE), dtype=np.uint64)
+        mirrored = np.ascontiguousarray(public(1)[:, ::-1])
+        for row, total in zip(rows, sums, strict=True):
+            answers.RING.add_products_into(total, row, mirrored)
+        on_key = np.stack([answers.RING.inverse(each.astype(np.uint32)) for each in sums])
+        wished = np.zeros(256, dtype=np.int64)
+        sketch = verdicts.masked_sketch(self.claim, self.vector, BOUNDS)
+        self.chosen = solved(on_key.astype(np.int64), (sketch - wished) % MODULUS)
+        self.dealing.share(0, slice(0, self.plan.key), self.chosen)
+        self._share_rest([digits_of(wished, BOUNDS)] * 2, self.dealing.sampler, None)
+        self.payloads = self.dealing.payloads()
+        self.binding = replace(self.binding, shares_root=merkle_root(self.payloads))
+        self.claim = payloads.claim(3, b"study 1, round 2, contributor 3", self.binding, b"")
+        published = self._published(digits_of(wished, BOUNDS))
+        self.claim = replace(self.claim, published=published)
+
+    def refused_by(self) -> list[int]:
+        """Members whose key share is not that of the commitment."""
+        found = []
+        for member, payload in enumerate(self.payloads):
+            proof = self.key_proofs[member]
+            try:
+                payloads.check_key_shares(payload, member, proof, self.binding, BOUNDS, SIZE)
+            except RuleBroken:
+                found.append(member)
+        return found
+
+
+def test_key_chosen_after_the_sketch():
+    """Nothing in the answers shows it: what stops it is that C1 binds the key shares."""
+    forger = KeyChosenAfterTheSketch()
+    assert forger.judged(challenge(1)).accepted
+    z = (forger.vector.astype(np.int64) - masked(np.zeros_like(forger.vector), forger.chosen)) % (
+        MODULUS
+    )
+    centred = np.where(z > MODULUS // 2, z - MODULUS, z).reshape(-1)[: BOUNDS.coefficients]
+    assert np.linalg.norm(centred.astype(float)) > 1000 * BOUNDS.norm_scaled
+    assert forger.refused_by() == list(range(SIZE.corrupt_max, SIZE.size))
+    assert MaskedForger(BOUNDS, SIZE, vector(0.5, 0)).judged(challenge(1)).accepted
+
+
+# --- bits that are no bits ---
+
+
+def non_boolean(trial: int) -> MaskedForger:
+    """x 1.5: the slack is negative, and so is one of its 'bits', by a few units."""
+
+    def digits(sketch):
+        upper, lower, _ = digits_of(sketch, BOUNDS)
+        bits = []
+        for row, threshold in zip((upper, lower), BOUNDS.thresholds, strict=True):
+            slack = threshold - int(row @ row)
+            largest = max(bit_weights(threshold))
+            forged = to_bits(np.array([slack % largest]), threshold)[:, 0]
+            forged[bit_weights(threshold).index(largest)] += slack // largest
+            assert forged @ np.array(bit_weights(threshold)) == slack
+            bits.append(forged)
+        return upper, lower, np.concatenate(bits)
+
+    return MaskedForger(BOUNDS, SIZE, vector(1.5, trial), seed=trial, digits=digits)
+
+
+def test_non_boolean_slack(weakened):
+    assert rules(non_boolean) == {Rule.BOUND}
+
+    def without_bits(taus):
+        taus = taus.copy()
+        taus[2] = 0
+        return taus
+
+    weakened(taus=without_bits)
+    assert rules(non_boolean, 5) == {None}
+
+
+# --- what the range step is for ---
+
+
+def solve_digits(upper, lower, sampler):
+    """Shift three digits, u = D·a + b unchanged, so that both sums of squares are right modulo p₁.
+
+    Σ(a + δ)² = T and Σ(b - Dδ)² = T': D² times the first less the second is linear in δ.
+    """
+    p, base, (t_upper, t_lower) = MODULUS, BOUNDS.digit, BOUNDS.thresholds
+    a, b = [int(x) for x in upper[:3]], [int(x) for x in lower[:3]]
+    missing_upper = (t_upper - int(upper @ upper)) % p
+    missing_lower = (t_lower - int(lower @ lower)) % p
+    linear = [2 * base * base * x + 2 * base * y for x, y in zip(a, b, strict=True)]
+    constant = base * base * missing_upper - missing_lower
+    inverse = pow(linear[1], -1, p)
+    while True:
+        third = sampler.below(p)
+        # δ₁ = offset + slope·δ₀, so 2aδ + δ² summed is a quadratic x²·c2 + x·c1 + c0 in δ₀
+        offset, slope = (constant - linear[2] * third) * inverse % p, -linear[0] * inverse % p
+        c2 = 1 + slope * slope
+        c1 = 2 * a[0] + 2 * a[1] * slope + 2 * offset * slope
+        c0 = 2 * a[1] * offset + offset**2 + 2 * a[2] * third + third**2 - missing_upper
+        root = square_root((c1 * c1 - 4 * c2 * c0) % p, p)
+        if root is not None:
+            first = (root - c1) * pow(2 * c2, -1, p) % p
+            break
+    shift = np.zeros(len(upper), dtype=np.int64)
+    shift[:3] = [first, (offset + slope * first) % p, third]
+    return (upper + shift) % p, (lower - base * shift) % p
+
+
+def wrapping(trial: int) -> MaskedForger:
+    """x 10: sums of squares that are right modulo each prime, and over the integers are not."""
+
+    def digits(sketch):
+        sampler = Sampler(challenge(trial), "wrap")
+        upper, lower, bits = digits_of(sketch, BOUNDS, slack=(0, 0))
+        in_ring = (*solve_digits(upper, lower, sampler), bits)
+        other = []
+        for threshold in BOUNDS.thresholds:  # nothing ties these to the sketch
+            row = np.zeros(256, dtype=np.int64)
+            row[:2] = two_squares(threshold, sampler)
+            other.append(row)
+        return in_ring, (*other, bits)
+
+    return MaskedForger(BOUNDS, SIZE, vector(10, trial), seed=trial, digits=digits)
+
+
+def other_digits_in_the_other_field(trial: int) -> MaskedForger:
+    """x 10: true digits in the ring's field with slack modulo p₁, short ones in the other."""
+
+    def digits(sketch):
+        upper, lower, _ = digits_of(sketch, BOUNDS)
+        honest = digits_of(np.zeros_like(sketch), BOUNDS)
+        bits = np.zeros_like(honest[2])
+        half = len(bits) // 2
+        for at, (row, threshold) in enumerate(zip((upper, lower), BOUNDS.thresholds, strict=True)):
+            bits[at * half] = (threshold - int(row @ row)) % MODULUS
+        return fix_bits(upper, lower, bits, trial), honest
+
+    return MaskedForger(BOUNDS, SIZE, vector(10, trial), seed=trial, digits=digits)
+
+
+def fix_bits(upper, lower, bits, trial):
+    """Spread each slack over three 'bits' whose Σ(β² - β) is 0 modulo p₁."""
+    p, sampler, half = MODULUS, Sampler(challenge(trial), "bits"), len(bits) // 2
+    for start in (0, half):
+        slack = int(bits[start])
+        while True:  # β₀ + 2β₁ + 4β₂ = slack, Σβ² - β = 0
+            third = sampler.below(p)
+            rest = slack - 4 * third
+            # (rest - 2x)² - (rest - 2x) + x² - x + third² - third = 0
+            c2, c1 = 5, -4 * rest + 2 - 1
+            c0 = rest * rest - rest + third * third - third
+            root = square_root((c1 * c1 - 4 * c2 * c0) % p, p)
+            if root is not None:
+                second = (root - c1) * pow(2 * c2, -1, p) % p
+                break
+        bits[start : start + 3] = [(rest - 2 * second) % p, second, third]
+    return upper, lower, bits
+
+
+@pytest.mark.parametrize("make", [wrapping, other_digits_in_the_other_field])
+def test_sums_of_squares_wrapped(make, weakened):
+    assert rules(make) == {Rule.RANGE}
+    weakened(rho=np.zeros_like)
+    assert rules(make, 5) == {None}, "Q alone holds: only modulo the primes"
+
+
+def test_published_vector_too_long():
+    forger = wrapping(0)
+    long = np.frombuffer(forger.claim.published, "<i4").copy()
+    long[0] = BOUNDS.range_step.published_max + 1
+    forger.claim = replace(forger.claim, published=long.tobytes())
+    assert forger.judged(challenge(0)).rule is Rule.RANGE
+    forger.claim = replace(forger.claim, published=b"short")
+    assert forger.verdict(challenge(0), {}).rule is Rule.RANGE
+
+
+# --- fractions of the modulus ---
+
+
+@pytest.mark.parametrize("divisor", [2, 3, 4, 8, 16])
+@pytest.mark.parametrize("coordinates", [2, 64, 4096, 4 * BLOCK])
+def test_fractions_of_the_modulus(divisor, coordinates):
+    """Multiples of p/2, ..., p/16 shrink under some sketches modulo p; under this one none does."""
+    bounds = MaskedBounds(coordinates, 4096, 1024, 24, 6, 512)
+    value = MODULUS // divisor
+    assert value * np.sqrt(coordinates) > bounds.certified_max
+    z = np.zeros((-(-coordinates // BLOCK), BLOCK), dtype=np.int32)
+    z.reshape(-1)[:coordinates] = value
+    z[:, ::2] *= -1
+    for trial in range(4 if coordinates > BLOCK else 10):
+        sketch = np.mod(Sketch(challenge(trial)).apply(z), MODULUS)
+        centred = np.where(sketch > MODULUS // 2, sketch - MODULUS, sketch)
+        assert short_integers(centred, bounds) is None
+
+
+# --- blinds ---
+
+
+def excess(check: int):
+    """Over-norm by a known excess, with a Q (or L) blind whose slots sum to what is missing."""
+
+    def make(trial):
+        missing = 0
+
+        def digits(sketch):
+            nonlocal missing
+            upper, lower, bits = digits_of(sketch, BOUNDS, slack=(0, 0))
+            squares = int(upper @ upper) + int(lower @ lower)
+            missing = sum(BOUNDS.thresholds) - squares
+            return upper, lower, bits
+
+        def blinds(secrets, _field, which):
+            if which == check:
+                secrets = secrets.copy()
+                secrets[0] += missing
+            return secrets
+
+        z = vector(3, trial)
+        return MaskedForger(BOUNDS, SIZE, z, seed=trial, digits=digits, blinds=blinds)
+
+    return make
+
+
+def test_non_zero_zero_blind(weakened):
+    assert rules(excess(2)) == {Rule.BOUND}
+    assert rules(excess(1)) == {Rule.RANGE}
+    weakened(taus=np.ones_like)
+    # with constant factors before the sums of squares, the blind pays for the excess
+    assert rules(excess(2), 5) == {None}
+
+
+# --- another context ---
+
+
+def test_replay_in_another_context(monkeypatch):
+    context = b"study 1, round 1, contributor 3"
+    forger = MaskedForger(BOUNDS, SIZE, vector(0.8, 1), context=context)
+    assert forger.judged(challenge(1)).accepted
+    published = forger.claim.published
+    for other in (b"study 1, round 2, contributor 3", b"study 1, round 1, contributor 4"):
+        forger.claim = payloads.claim(3, other, forger.binding, published)
+        forger.sketches = {3: verdicts.masked_sketch(forger.claim, forger.vector, BOUNDS)}
+        assert not forger.judged(challenge(1)).accepted
+    bound = payloads.sketch_commitment
+    monkeypatch.setattr(payloads, "sketch_commitment", lambda _, *parts: bound(b"", *parts))
+    weak = MaskedForger(BOUNDS, SIZE, vector(0.8, 1), context=context)
+    weak.claim = payloads.claim(3, b"round 2", weak.binding, weak.claim.published)
+    weak.sketches = {3: verdicts.masked_sketch(weak.claim, weak.vector, BOUNDS)}
+    assert weak.judged(challenge(1)).accepted
+
+
+# --- shares of too high a degree ---
+
+
+def over_degree(at: int, column: int, extra: int):
+    """One column, in one field, of degree D + extra; seeded members' shares cannot be chosen."""
+
+    def shares(tables, free):
+        points = [int(x) for x in range(1, SIZE.size + 1)]
+        for member in np.flatnonzero(free):
+            x, term = points[member], 12345
+            for seeded in points[: SIZE.corrupt_max]:
+                term = term * (x - seeded) % PRIMES[at]
+            term *= pow(x, SIZE.degree + extra - SIZE.corrupt_max, PRIMES[at])
+            tables[at][member, column] = (int(tables[at][member, column]) + term) % PRIMES[at]
+
+    return lambda t: MaskedForger(BOUNDS, SIZE, vector(0.8, t), seed=t, shares=shares, grind=fits)
+
+
+@pytest.mark.parametrize("extra", [1, 2, 4])
+def test_over_degree_sharing(extra):
+    plan = answers.layout(BOUNDS, SIZE)
+    for at, column in ((0, 0), (0, plan.key), (1, 0), (1, plan.data(1) - 1)):
+        assert rules(over_degree(at, column, extra), 3) == {Rule.UNDECIDED}
+
+
+def test_wrong_share_for_one_member():
+    victim = SIZE.size - 1
+
+    def shares(tables, _free):
+        tables[0][victim, 0] = (int(tables[0][victim, 0]) + 1) % PRIMES[0]
+
+    verdict = MaskedForger(BOUNDS, SIZE, vector(0.8, 0), shares=shares).judged(challenge(0))
+    assert verdict.accepted
+    assert verdict.off == {victim}
+
+
+# --- a lying aggregator ---
+
+
+def test_an_aggregator_can_deny_an_honest_contributor_but_not_convict_it():
+    for trial in range(TRIALS):
+        forger = MaskedForger(BOUNDS, SIZE, vector(0.8, trial), seed=trial, grind=fits)
+        honest = forger.sketches[3]
+        forger.sketches = {3: (honest + (np.arange(256) == trial)) % MODULUS}
+        verdict = forger.judged(challenge(trial))
+        assert verdict.rule is Rule.LINK
+        assert not verdict.rule.convicts
+        forger.sketches = {3: honest}
+        row = forger.key_row(challenge(trial))
+        row[0, trial] = (row[0, trial] + 1) % MODULUS
+        given = forger.answers(challenge(trial), key_row=row)
+        verdict = forger.verdict(challenge(trial), given)
+        assert verdict.rule is Rule.LINK
+        assert not verdict.rule.convicts
+        assert not verdict.off
+
+
+def test_members_given_different_coefficients_blame_nobody():
+    """Half of the members answer by another c: the answers lie on no polynomial."""
+    forger = MaskedForger(BOUNDS, SIZE, vector(0.8, 0))
+    row = forger.key_row(challenge(0))
+    given = forger.answers(challenge(0))
+    wrong = (row + 1) % MODULUS
+    given |= forger.answers(challenge(0), members=[1, 3, 5], key_row=wrong)
+    assert forger.verdict(challenge(0), given) == verdicts.UNDECIDED
+
+
+def test_a_contribution_whose_sketch_is_missing_is_undecided():
+    forger = MaskedForger(BOUNDS, SIZE, vector(0.8, 0))
+    forger.sketches = {}
+    assert forger.judged(challenge(0)) == verdicts.UNDECIDED
+
+
+# --- full counts ---
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("make", "rule"),
+    [
+        (over_norm(10), Rule.BOUND),
+        (over_norm(3), Rule.BOUND),
+        (another_sketch, Rule.LINK),
+        (unrelated_key, Rule.LINK),
+        (key_off_by_one, Rule.LINK),
+        (non_boolean, Rule.BOUND),
+        (wrapping, Rule.RANGE),
+        (excess(2), Rule.BOUND),
+        (over_degree(0, 0, 1), Rule.UNDECIDED),
+    ],
+)
+def test_a_thousand_of_each_kind(make, rule):
+    assert rules(make, 1000) == {rule}

@@ -1,0 +1,228 @@
+"""What is certified follows from numbers that are recomputed here, and coarse units are refused."""
+
+from collections import defaultdict
+from fractions import Fraction
+from math import comb, factorial, log2, sqrt
+
+import msgspec
+import numpy as np
+import pytest
+
+from pnyx.errors import ConfigError
+from pnyx.primitives.field import PRIMES
+from pnyx.protocol.aggregation.bounds import deciding_honest, repetitions
+from pnyx.protocol.aggregation.masked_verification import bounds as module
+from pnyx.protocol.aggregation.masked_verification._kernels import BLOCK_ROWS, BLOCKS
+from pnyx.protocol.aggregation.masked_verification.bounds import (
+    BLOCK,
+    CERTIFIED_TENTHS,
+    CHEATING_LOG2,
+    HASHES_LOG2,
+    MODULUS,
+    MaskedBounds,
+    choose,
+    layout,
+    many_entries_log2,
+    noise_sum_max,
+    passing_probability,
+)
+from pnyx.protocol.aggregation.masked_verification.sketch import Sketch
+from pnyx.protocol.selection import choose_committee, committee_size
+
+BOUNDS = MaskedBounds(1_000_000, 4096, 1024, 24, 6, 512)
+
+
+def few_entries(entries: int) -> dict[int, Fraction]:
+    """Distribution of ‖P·z‖² for z of some ±1, all in buckets of their own.
+
+    Every block of rows is 8·entries signed balls in 32 bins; blocks are independent.
+    """
+    balls = 8 * entries
+    one_bin = []
+    for count in range(balls + 1):
+        energies = defaultdict(Fraction)
+        for minus in range(count + 1):
+            energies[(count - 2 * minus) ** 2] += Fraction(comb(count, minus), 2**count)
+        scale = Fraction(1, factorial(count) * BLOCK_ROWS**count)
+        one_bin.append({energy: chance * scale for energy, chance in energies.items()})
+    states = {0: {0: Fraction(1)}}
+    for _ in range(BLOCK_ROWS):
+        following: dict[int, defaultdict[int, Fraction]] = defaultdict(
+            lambda: defaultdict(Fraction)
+        )
+        for used, reached in states.items():
+            for count in range(balls - used + 1):
+                for energy, chance in one_bin[count].items():
+                    for before, weight in reached.items():
+                        following[used + count][before + energy] += weight * chance
+        states = following
+    block = {energy: chance * factorial(balls) for energy, chance in states[balls].items()}
+    total = {0: Fraction(1)}
+    for _ in range(BLOCKS):
+        sums: defaultdict[int, Fraction] = defaultdict(Fraction)
+        for before, weight in total.items():
+            for energy, chance in block.items():
+                sums[before + energy] += weight * chance
+        total = sums
+    return total
+
+
+def below(distribution: dict[int, Fraction], limit: float) -> float:
+    """log₂ of the chance of an energy up to a limit."""
+    return log2(sum(chance for energy, chance in distribution.items() if energy <= limit))
+
+
+def accepted_energy(factor: float) -> float:
+    """The largest ‖P·ẑ‖² of a unit vector ẑ with which a z of norm factor·W is accepted."""
+    upper, lower = BOUNDS.thresholds
+    longest = BOUNDS.digit * sqrt(upper) + sqrt(lower)
+    return (longest / (factor * BOUNDS.norm_scaled)) ** 2
+
+
+def test_the_certified_norm_of_a_vector_with_one_entry():
+    """At 2.2·W a draw passes with 2^-86: 2^40 hashes, 2^6 sets, and 2^-40 are left."""
+    distribution = few_entries(1)
+    assert sum(distribution.values()) == 1
+    assert sum(e * c for e, c in distribution.items()) == 64, "E ‖P·z‖² = 64·‖z‖²"
+    deviation = sqrt(sum(e * e * c for e, c in distribution.items()) - 64**2) / 64
+    assert round(deviation, 3) == 0.083
+    assert round(log2(distribution[0]), 1) == -139.4
+    chance = below(distribution, accepted_energy(CERTIFIED_TENTHS / 10))
+    assert round(chance) == -86
+    assert chance + HASHES_LOG2 + 6 <= CHEATING_LOG2
+    assert below(distribution, accepted_energy(2.1)) + HASHES_LOG2 > CHEATING_LOG2
+    assert below(distribution, accepted_energy(1.54)) <= -40, "without grinding"
+
+
+def test_sets_of_members_that_may_hold_different_vectors():
+    """At most as many as decide (Johnson 1962): 2^6 for committees of up to 110."""
+    for nodes in (36, 1000, 100_000):
+        assert deciding_honest(choose_committee(nodes)) <= 64
+
+
+def test_vectors_with_many_entries_are_certified_more_tightly():
+    assert many_entries_log2(1.8) + HASHES_LOG2 + 6 <= CHEATING_LOG2
+    assert round(many_entries_log2(1.42)) == -36
+    assert many_entries_log2(CERTIFIED_TENTHS / 10) < -140
+
+
+def test_vectors_with_two_entries_are_certified_more_tightly_than_with_one():
+    two, limit = few_entries(2), accepted_energy(CERTIFIED_TENTHS / 10)
+    assert below(two, 2 * limit) < below(few_entries(1), limit) - 10
+
+
+@pytest.mark.parametrize("norm_max", [40, 512, 4096, 4600])
+def test_nothing_wraps(norm_max):
+    """The inequalities of the module docstring."""
+    bounds = MaskedBounds(1000, norm_max, 1024, 2, 0, 1)
+    step, (upper, lower) = bounds.range_step, bounds.thresholds
+    assert 32 * step.published_max**2 + 2 * bounds.bits * step.published_max + upper < (
+        PRIMES[0] * PRIMES[1]
+    )
+    assert abs(upper / lower - 1) < 0.01
+    longest = bounds.digit * sqrt(upper) + sqrt(lower)
+    assert longest < MODULUS / 2
+    assert 8 * bounds.norm_scaled <= longest < 8.04 * bounds.norm_scaled
+    assert step.published_max < 2**31
+
+
+def test_honest_sketches_pass():
+    """0.993 at nine tenths of the bound, and the lower digits' threshold hardly matters."""
+    assert round(passing_probability(0.9), 3) == 0.994
+    assert round(passing_probability(1.0), 1) == 0.5
+    generator = np.random.Generator(np.random.PCG64(1))
+    z = generator.normal(size=BLOCK)
+    lower_passes, energies, draws = 0, [], 300
+    for share in (0.9,):
+        scaled = np.rint(z * share * BOUNDS.norm_scaled / np.linalg.norm(z)).astype(np.int32)
+        for draw in range(draws):
+            found = Sketch(draw.to_bytes(32, "big")).apply([scaled])
+            energies.append(float(found @ found) / (64 * float(BOUNDS.norm_scaled) ** 2))
+            lower = (found + BOUNDS.digit // 2) % BOUNDS.digit - BOUNDS.digit // 2
+            lower_passes += int(lower @ lower) <= BOUNDS.thresholds[1]
+    assert sum(energy > 1 for energy in energies) <= 8
+    assert lower_passes >= draws - 4
+    assert 0.81 * 0.98 < np.mean(energies) < 0.81 * 1.02
+    assert 0.07 < np.std(energies) / 0.81 < 0.11
+
+
+@pytest.mark.parametrize(
+    ("terms", "message"),
+    [
+        ((1000, 4096, 1024, 24, 25, 512), "colluding_max"),
+        ((1000, 4096, 1024, 24, 6, 4097), "entry_max"),
+        ((1000, 2**20, 2**10, 24, 0, 1), "too large for the ring"),
+        ((1000, 4096, 256, 24, 6, 512), "errors of so many"),
+        ((1000, 4700, 1024, 2, 0, 1), "too large to be proven"),
+        ((1000, 4096, 1024, 24, 8, 512), "could wrap"),
+        ((1000, 4096, 1024, 24, 0, 2800), "could wrap"),
+        ((1_000_000, 10, 1024, 24, 0, 1), "errors alone"),
+    ],
+)
+def test_bounds_that_cannot_be_proven_are_refused(terms, message):
+    with pytest.raises(ValueError, match=message):
+        MaskedBounds(*terms)
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.msgpack.decode(msgspec.msgpack.encode(list(terms)), type=MaskedBounds)
+
+
+def test_sums_wrap_where_the_bounds_are_refused():
+    """Seven that spend everything on one entry fit beside 17 honest ones; eight would wrap."""
+    worst = CERTIFIED_TENTHS * BOUNDS.norm_scaled // 10
+    assert MaskedBounds(1000, 4096, 1024, 24, 7, 64).largest_sum <= MODULUS // 2
+    assert 8 * worst > MODULUS // 2
+    total = np.int64(8 * worst) % MODULUS
+    assert (total - MODULUS if total > MODULUS // 2 else total) < 0, "a large sum turned negative"
+
+
+def test_errors_of_a_sum_never_show():
+    """The tail that is claimed, by Chernoff's bound for the largest entry."""
+    for contributors in (2, 24, 256):
+        limit = noise_sum_max(1_000_000, contributors)
+        exponent = limit**2 / (2 * 4.5**2 * contributors) / np.log(2)
+        assert 1 + log2(977 * 1024) - exponent <= -64
+        assert 1 + log2(977 * 1024) - exponent * 0.95 > -64, "hardly more than is needed"
+    generator = np.random.Generator(np.random.PCG64(2))
+    errors = np.rint(generator.normal(scale=4.5, size=(24, 100_000))).sum(axis=0)
+    assert np.abs(errors).max() < noise_sum_max(100_000, 24) / 1.8
+
+
+@pytest.mark.parametrize("length", [1, 1000, 100_000, 1_000_000, 5_000_000])
+@pytest.mark.parametrize(("contributors", "colluding"), [(2, 2), (24, 1), (24, 6)])
+def test_chosen_bounds_are_the_finest_that_hold(length, contributors, colluding):
+    chosen = choose(length, contributors, colluding)
+    assert chosen.rounding_error <= module.ROUNDING_ERROR_MAX
+    assert chosen.clip_max <= 0.9 * chosen.norm_max
+    finer = chosen.norm_max * 101 // 100
+    with pytest.raises(ValueError, match="coarser units"):
+        MaskedBounds(length, finer, chosen.scale, contributors, colluding, max(1, finer // 8))
+
+
+@pytest.mark.parametrize(
+    ("length", "contributors", "colluding"),
+    [(10_000_000, 24, 24), (10_000_000, 100, 10), (5_000_000, 100, 10), (1_000_000, 256, 256)],
+)
+def test_too_coarse_units_are_refused(length, contributors, colluding):
+    with pytest.raises(ConfigError, match="rounding alone would add"):
+        choose(length, contributors, colluding)
+
+
+@pytest.mark.parametrize("terms", [(0, 24, 1), (2**24 + 1, 24, 1), (10, 1, 0), (10, 2000, 0)])
+def test_sizes_that_cannot_be(terms):
+    with pytest.raises(ConfigError, match="carry 1 to"):
+        choose(*terms)
+
+
+def test_more_colluding_than_there_are():
+    with pytest.raises(ConfigError, match="can collude"):
+        choose(1000, 24, 25)
+
+
+def test_layout():
+    size = committee_size(64, 12, 4, 9)
+    plan = layout(BOUNDS, size)
+    assert (plan.key, plan.digits, plan.bits, plan.repetitions) == (256, 64, 14, 4)
+    assert plan.repetitions == repetitions(size)
+    assert (plan.columns(0), plan.columns(1)) == (256 + 142 + 64 + 12, 142 + 64 + 12)
+    assert plan.data(0) == plan.mask(0).stop == 462
+    assert plan.dimension == 4 * 142
