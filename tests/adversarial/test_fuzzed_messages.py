@@ -3,10 +3,12 @@
 Random bytes are given to machines in the middle of a round. Every message of a whole study arrives
 first with bytes flipped, cut or put in, said by a corrupt member; and everything that was said in a
 study is said again in another. Nobody else may be blamed, and the round still ends with an exact
-sum. The full count also watches resident memory.
+sum. Messages about masked vectors come from a masked study, where the corrupt member aggregates as
+well. The full count also watches resident memory.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -15,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.evidence import flipped
 from tests.support.parcels import content, cut
-from tests.support.town import Town, manifest
+from tests.support.town import Town, manifest, masked_manifest
 from tests.transport_kit import resident_bytes
 
 from pnyx.errors import ProtocolError
@@ -26,6 +28,7 @@ from pnyx.protocol.chunks import describe
 from pnyx.protocol.events import MessageRejected, Send, TimerExpired
 from pnyx.protocol.identity import sign_body
 from pnyx.protocol.machine import NodeMachine
+from pnyx.protocol.manifest import Manifest
 from pnyx.protocol.messages import (
     Contribution,
     MemberInput,
@@ -42,15 +45,35 @@ from pnyx.simulator.crypto import IdealCrypto
 BYTES_MAX = 2**24
 
 
-def first_leader() -> int:
-    """Who leads the first view of round 1 of the study that follows."""
+class Study(NamedTuple):
+    """A study in which one node lies, which leads its first view undisturbed."""
+
+    plan: Manifest
+    liar: int
+
+
+def first_actors(plan: Manifest) -> tuple[int, tuple[int, ...]]:
+    """Who leads the first view of round 1 of a study, and who aggregates."""
     town = Town()
-    study = town.propose()
+    study = town.propose(plan=plan)
     town.run(town.in_round(study, 1))
-    return town.plan(study).committee[0]
+    return town.plan(study).committee[0], town.plan(study).aggregators
 
 
-LIAR = first_leader()
+def masked_study() -> Study:
+    """One whose first leader is an aggregator: what it says about vectors is looked at."""
+    for nonce in range(32):
+        plan = masked_manifest(Town().count, nonce=bytes([nonce]) * 32)
+        leader, aggregators = first_actors(plan)
+        if leader in aggregators:
+            return Study(plan, leader)
+    raise AssertionError("a third of all leaders aggregate")
+
+
+DIRECT = Study(manifest(Town().count), first_actors(manifest(Town().count))[0])
+MASKED = masked_study()
+LIAR = DIRECT.liar
+ABOUT_VECTORS = ("SumRequest", "VectorOffer", "VectorReceipt", "VectorSum")
 Meddle = Callable[[Town, int, Message], None]
 
 
@@ -89,29 +112,29 @@ def pull_parcels(town: Town) -> Callable[[], bool]:
     return arrived
 
 
-def troubled_study(meddle: Meddle, seconds: float = 200.0) -> int:
+def troubled_study(meddle: Meddle, asked: Study = DIRECT, seconds: float = 200.0) -> int:
     """A study, and parcels, in which every kind of message is sent; returns who leads its view 0.
 
-    That leader is away for 5 s, and LIAR answers wrong. meddle(town, receiver, message) is called
-    before a message is handed to the network. What it adds may change the draw: only undisturbed is
-    LIAR the leader as well.
+    That leader is away for 5 s, and the liar answers wrong. meddle(town, receiver, message) is
+    called before a message is handed to the network. What it adds may change the draw: only
+    undisturbed is the liar the leader as well.
     """
-    town = Town()
+    town, liar = Town(), asked.liar
 
     def wire(sender, receiver, message):
         meddle(town, receiver, message)
-        if sender == LIAR and isinstance(message, MemberInput):
+        if sender == liar and isinstance(message, MemberInput):
             body = codec.decode(message.signed.body, RoundBody, bytes_max=BYTES_MAX)
             if isinstance(body, VerifyResponse) and body.values:
                 wrong = msgspec.structs.replace(body, values=flipped(body.values))
-                name, crypto = town.census.node_ids[LIAR], town.cryptos[LIAR]
+                name, crypto = town.census.node_ids[liar], town.cryptos[liar]
                 signed = sign_body(crypto, town.census.network, name, wrong)
                 return [msgspec.structs.replace(message, signed=signed)]
         return None
 
     town.wire = wire
-    study = town.propose()
-    arrived = pull_parcels(town)
+    study = town.propose(plan=asked.plan)
+    arrived = pull_parcels(town) if asked is DIRECT else lambda: True
     town.run(town.in_round(study, 1))
     leader = town.plan(study).committee[0]
     town.run(seconds=0.11)
@@ -123,23 +146,24 @@ def troubled_study(meddle: Meddle, seconds: float = 200.0) -> int:
     assert sum(town.model(study)) == certified.contributors
     assert max(town.model(study)) == 1
     assert arrived(), "a parcel is missing, or has other bytes"
-    assert town.blamed() <= {LIAR}, "an honest node is blamed"
+    assert town.blamed() <= {liar}, "an honest node is blamed"
     return leader
 
 
-def corpus() -> dict[str, list[bytes]]:
+def corpus(asked: Study = DIRECT) -> dict[str, list[bytes]]:
     """Valid payloads of every kind, as honest nodes hear them."""
     found: dict[str, list[bytes]] = {}
 
     def note(town: Town, receiver: int, message: Message) -> None:
-        if receiver != LIAR and town.alive[receiver]:
+        if receiver != asked.liar and town.alive[receiver]:
             found.setdefault(type(message).__name__, []).append(codec.encode(message))
 
-    assert troubled_study(note) == LIAR
+    assert troubled_study(note, asked) == asked.liar
     return found
 
 
 CORPUS = corpus()
+CORPUS |= {kind: said for kind, said in corpus(MASKED).items() if kind in ABOUT_VECTORS}
 
 
 def middle(step: float) -> tuple[Town, bytes]:
@@ -170,11 +194,17 @@ COPIES_IN_A_STUDY = 10_000  # then another study begins
 RSS_GROWTH_BYTES_MAX = 64 * 1024 * 1024
 
 
+def study_of(kind: str) -> Study:
+    """Where messages of a kind are said."""
+    return MASKED if kind in ABOUT_VECTORS else DIRECT
+
+
 class Mutations:
     """Every message of a kind, altered a few times and said by the liar, arrives first."""
 
     def __init__(self, kind: str, copies: int, seed: int) -> None:
         self.kind = kind
+        self.study = study_of(kind)
         self.copies_each = -(-copies // len(CORPUS[kind]))
         self.left = copies
         self.generator = np.random.Generator(np.random.PCG64(seed))
@@ -183,7 +213,7 @@ class Mutations:
     def __call__(self, town: Town, receiver: int, message: Message) -> None:
         if self.busy or type(message).__name__ != self.kind:
             return
-        if receiver == LIAR or not town.alive[receiver]:
+        if receiver == self.study.liar or not town.alive[receiver]:
             return
         self.busy = True  # what an altered message brings about is not altered again
         payload = codec.encode(message)
@@ -191,7 +221,7 @@ class Mutations:
             self.left -= 1
             changed = mutated(payload, self.generator)
             if changed != payload:
-                town.inject(LIAR, receiver, changed)
+                town.inject(self.study.liar, receiver, changed)
         self.busy = False
 
 
@@ -202,7 +232,7 @@ def test_mutated_message(kind, count):
     for seed, first in enumerate(range(0, count, COPIES_IN_A_STUDY)):
         copies = min(count - first, COPIES_IN_A_STUDY)
         mutations = Mutations(kind, copies, seed)
-        troubled_study(mutations)
+        troubled_study(mutations, mutations.study)
         assert mutations.left < copies // 2
         grown = resident_bytes()
         town_bytes = town_bytes or grown
@@ -225,6 +255,31 @@ def mutated(payload: bytes, generator: np.random.Generator) -> bytes:
                 at = int(generator.integers(len(changed) + 1))
                 changed[at:at] = generator.bytes(int(generator.integers(1, 5)))
     return bytes(changed)
+
+
+REACHED = {  # a rule that only the handler of a kind knows
+    "Chunk": "sends a chunk that it was not asked for",
+    "ChunkRequest": "asks for a parcel that it may not read",
+    "SumRequest": "a sum is asked for out of order, or over nodes that were not drawn",
+    "VectorOffer": "a linear hash is not the one that its contributor committed to",
+    "VectorReceipt": "the receipt for a masked vector does not verify",
+    "VectorSum": "an aggregator shows linear hashes that nobody committed to",
+}
+
+
+@pytest.mark.parametrize("kind", list(REACHED))
+def test_altered_messages_about_vectors_reach_their_handlers(kind):
+    rules: set[str] = set()
+    mutations = Mutations(kind, 2_000 if kind == "SumRequest" else 400, 1)
+
+    def meddle(town: Town, receiver: int, message: Message) -> None:
+        before = len(town.log)
+        mutations(town, receiver, message)
+        said = (effect for _, _, effect in town.log[before:])
+        rules.update(each.rule for each in said if isinstance(each, MessageRejected))
+
+    troubled_study(meddle, mutations.study)
+    assert REACHED[kind] in rules
 
 
 def test_a_machine_that_is_not_guarded_would_stop(monkeypatch):

@@ -7,10 +7,11 @@ acknowledged counts. The disk is the defence: `test_forgotten_slots` takes it aw
 from collections.abc import Callable
 
 import pytest
-from tests.support.town import Town
+from tests.support.town import Town, masked_manifest
 
 from pnyx.primitives import codec
 from pnyx.protocol.events import ContributionAcknowledged
+from pnyx.protocol.manifest import Manifest
 from pnyx.protocol.messages import (
     CloseVote,
     Contribution,
@@ -29,15 +30,18 @@ def run_with_kills(
     back_after: float,
     role: str = "member",
     told: Callable[[RoundPlan, int], None] = lambda plan, victim: None,
+    study_plan: Manifest | None = None,
     **options,
 ) -> tuple[Town, bytes, int]:
     """Round 1; the victim is killed at its `when`-th message, and started again later."""
     town = Town(**options)
-    study = town.propose()
+    study = town.propose(plan=study_plan)
     town.run(town.in_round(study, 1))
     plan = town.plan(study)
     if role == "member":
         victim = plan.committee[1]
+    elif role == "aggregator":
+        victim = plan.aggregators[0]
     else:
         victim = next(i for i in plan.contributors if i not in plan.committee)
     told(plan, victim)
@@ -109,6 +113,24 @@ def test_killed_member(when, back_after):
 @pytest.mark.parametrize("back_after", [0.05, 5.0])
 def test_killed_contributor(when, back_after):
     town, study, _ = run_with_kills(when, back_after=back_after, role="contributor")
+    check(town, study)
+
+
+# Aggregators and contributors of a masked round, by what they say: offers, receipts, sums, shares.
+# `tests/simulation/test_masked_rounds.py` kills around every effect.
+@pytest.mark.parametrize("when", [1, 3, 6, 10, 15, 21])
+def test_killed_aggregator_of_a_masked_round(when):
+    town, study, _ = run_with_kills(
+        when, back_after=0.05, role="aggregator", study_plan=masked_manifest(9)
+    )
+    check(town, study)
+
+
+@pytest.mark.parametrize("when", [1, 2, 4, 8])
+def test_killed_contributor_to_a_masked_round(when):
+    town, study, _ = run_with_kills(
+        when, back_after=3.0, role="contributor", study_plan=masked_manifest(9)
+    )
     check(town, study)
 
 

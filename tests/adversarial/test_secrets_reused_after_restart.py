@@ -1,12 +1,15 @@
 """A node that is killed and started again makes new secrets, and never shows old ones anew (A6).
 
 Whole rounds run while processes die; then everything that stands for a secret is compared: round
-keys, dealings, commitments to shares and masks, and the seeds on the disk. Each belongs to one node
-in one round: it may be
-sent again in that round, as the same bytes, and never in another.
+keys, dealings, commitments to shares and masks, and the seeds on the disk; in masked rounds the
+masked vectors and their linear hashes as well, which tell of a key that is used twice. Each belongs
+to one node in one attempt: it may be sent again in it, as the same bytes, and never in another.
 """
 
+from collections.abc import Iterable
+
 import pytest
+from msgspec.structs import replace
 
 from pnyx.primitives import codec
 from pnyx.protocol.events import Effect, Persist, Send
@@ -16,9 +19,10 @@ from pnyx.protocol.messages import (
     MemberBody,
     MemberInput,
     RoundKey,
+    VectorOffer,
 )
 from pnyx.protocol.round.services import RoundServices
-from pnyx.simulator import Crash, InvariantError, Scenario, Simulation
+from pnyx.simulator import Crash, InvariantError, Scenario, Simulation, outlasting_scenario
 from pnyx.simulator.adversary import read
 from pnyx.simulator.population import SimulatedNode
 
@@ -31,6 +35,7 @@ class Secrets(Simulation):
 
     def __init__(self, scenario: Scenario) -> None:
         self.owners: dict[bytes, set[tuple[int, bytes]]] = {}
+        self.vectors: dict[tuple[int, bytes], set[bytes]] = {}  # of a node in an attempt
         super().__init__(scenario)
 
     def observe(self, node: SimulatedNode, effect: Effect) -> None:
@@ -43,6 +48,11 @@ class Secrets(Simulation):
         if isinstance(message, Contribution) and message.header.signer == node.node_id:
             header = codec.decode(message.header.body, ContributionHeader, bytes_max=_BYTES_MAX)
             self._note(node, header.context, header.shares_root, header.published)
+        if isinstance(message, VectorOffer) and message.header.signer == node.node_id:
+            header = codec.decode(message.header.body, ContributionHeader, bytes_max=_BYTES_MAX)
+            assert header.masked is not None
+            self._note(node, header.context, header.masked.parcel, message.linear_hash)
+            self.vectors.setdefault((node.index, header.context), set()).add(header.masked.parcel)
         if isinstance(message, MemberInput) and message.signed.signer == node.node_id:
             body = codec.decode(message.signed.body, MemberBody, bytes_max=_BYTES_MAX)
             if isinstance(body, RoundKey):
@@ -59,14 +69,14 @@ class Secrets(Simulation):
         return sum(len(owners) > 1 for owners in self.owners.values())
 
 
-def killed(seed: int) -> Secrets:
+def killed(seed: int, *, masks: bool = False) -> Secrets:
     """Three nodes die again and again in two rounds."""
     crashes = tuple(
         Crash(node=(seed + which) % 6, at_s=at_s + 0.1 * (seed % 7), away_s=0.2)
         for which in range(3)
         for at_s in (0.9, 3.9, 4.3)
     )
-    simulation = Secrets(Scenario(seed=seed, nodes=6, rounds=2, crashes=crashes))
+    simulation = Secrets(Scenario(seed=seed, nodes=6, rounds=2, crashes=crashes, masks=masks))
     assert simulation.run().kills > 3
     return simulation
 
@@ -80,6 +90,32 @@ def test_secrets_reused_after_restart(runs: int) -> None:
         assert simulation.reused == 0
         compared += len(simulation.owners)
     assert compared > 30 * runs
+
+
+@pytest.mark.parametrize("runs", [4, pytest.param(5_000, marks=pytest.mark.full)])
+def test_masks_reused_after_restart(runs: int) -> None:
+    """A node has one masked vector in an attempt, however often it starts, and never the same."""
+    again = 0
+    for seed in range(runs):
+        simulation = killed(seed, masks=True)
+        assert simulation.reused == 0
+        assert all(len(parcels) == 1 for parcels in simulation.vectors.values())
+        again += len(simulation.vectors)
+    assert again > 8 * runs
+
+
+@pytest.mark.parametrize("seeds", [(4, 11), pytest.param(range(200), marks=pytest.mark.full)])
+def test_masks_reused_in_a_second_attempt(seeds: Iterable[int]) -> None:
+    """What masked in an attempt that was aborted masks nothing in the one that follows."""
+    twice = 0
+    for seed in seeds:
+        simulation = Secrets(replace(outlasting_scenario(seed), masks=True, corrupt=()))
+        aborted = simulation.run().records[1].attempt == 2
+        assert simulation.reused == 0
+        assert all(len(parcels) == 1 for parcels in simulation.vectors.values())
+        masked_twice = len(simulation.vectors) - len({index for index, _ in simulation.vectors})
+        twice += masked_twice if aborted else 0
+    assert twice > 0
 
 
 class Anew:

@@ -10,17 +10,19 @@ from collections.abc import Iterable
 from itertools import combinations
 
 import pytest
-from tests.support.town import Town
+from tests.support.town import Town, manifest, masked_manifest
 
 from pnyx.primitives import codec
 from pnyx.primitives.signature import QuorumCertificate
 from pnyx.protocol.agreement import value_hash, vote_statement
+from pnyx.protocol.manifest import Manifest
 from pnyx.protocol.messages import Certificate, Instance, Phase, Proposal, Vote
 from pnyx.protocol.round.values import AcceptValue
 from pnyx.protocol.selection import choose_committee
 
 NODES = 11
 SIZES = choose_committee(NODES)
+DIRECT, MASKED = manifest(NODES), masked_manifest(NODES)
 
 
 class Coalition:
@@ -81,10 +83,10 @@ class Coalition:
                 self.town.inject(self.plan.committee[0], self.plan.committee[member], shown)
 
 
-def sets_certified(corrupt: int, second: Iterable[int]) -> int:
+def sets_certified(corrupt: int, second: Iterable[int], plan: Manifest = DIRECT) -> int:
     """Sets of one round for which the coalition holds a quorum of locks."""
     town = Town(count=NODES, size=SIZES)
-    study = town.propose()
+    study = town.propose(plan=plan)
     town.run(town.in_round(study, 1))
     coalition = Coalition(town, study, corrupt, second)
     town.run(lambda: len(coalition.locked) == 2, seconds=4.0)
@@ -93,10 +95,11 @@ def sets_certified(corrupt: int, second: Iterable[int]) -> int:
     return len(coalition.locked)
 
 
-def test_the_bound_itself_certifies_two_sets() -> None:
+@pytest.mark.parametrize("plan", [DIRECT, MASKED], ids=["direct", "masked"])
+def test_the_bound_itself_certifies_two_sets(plan: Manifest) -> None:
     corrupt = SIZES.two_sets_min
     half = SIZES.quorum - corrupt
-    assert sets_certified(corrupt, range(corrupt, corrupt + half)) == 2
+    assert sets_certified(corrupt, range(corrupt, corrupt + half), plan) == 2
 
 
 @pytest.mark.parametrize("shown_second", range(SIZES.size - SIZES.two_sets_min + 2))
@@ -106,3 +109,11 @@ def test_one_member_fewer_certifies_at_most_one(shown_second: int) -> None:
     honest = range(corrupt, SIZES.size)
     for second in list(combinations(honest, shown_second))[:3]:
         assert sets_certified(corrupt, second) <= 1
+
+
+@pytest.mark.parametrize("shown_second", [1, SIZES.size // 2])
+def test_one_member_fewer_certifies_at_most_one_sum_of_keys(shown_second: int) -> None:
+    """In masked rounds two sets would open a key, and with it a vector that aggregators hold."""
+    corrupt = SIZES.two_sets_min - 1
+    second = range(corrupt, corrupt + shown_second)
+    assert sets_certified(corrupt, second, MASKED) <= 1

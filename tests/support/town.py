@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from pnyx.primitives import codec
 from pnyx.primitives.signature import SigningKey
 from pnyx.protocol.aggregation.bounds import Bounds
+from pnyx.protocol.aggregation.masked.parameters import SHARED_RINGS, choose
 from pnyx.protocol.chunks import chunk_message
 from pnyx.protocol.events import (
     AskConsent,
@@ -29,8 +30,10 @@ from pnyx.protocol.events import (
     ForgetParcel,
     MessageReceived,
     MessageRejected,
+    ParcelRead,
     PeerBlamed,
     Persist,
+    ReadParcel,
     RecordDebit,
     RoundCertified,
     SealParcel,
@@ -39,6 +42,7 @@ from pnyx.protocol.events import (
     StartTraining,
     StoreChunk,
     StudyProposed,
+    SumVectors,
     TimerExpired,
     TrainingFinished,
 )
@@ -59,6 +63,7 @@ from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.parcels import held_parcels
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.selection import CommitteeSize, committee_size
+from pnyx.protocol.vector_sums import store_sum, summed_chunks
 from pnyx.simulator.crypto import IdealCrypto
 from pnyx.simulator.parcel_store import MemoryParcelStore
 
@@ -144,6 +149,21 @@ def phase(length: int, norm_max: int = 1, **terms) -> StudyPhase:
             **terms,
         }
     )
+
+
+def masked_phase(length: int, **terms) -> StudyPhase:
+    """A training phase whose unit vectors travel masked; one count of a bit is shared besides."""
+    masks = choose(length, 2, 8, rings=SHARED_RINGS)
+    bounds = Bounds(1, 0, 0, 1, key_length=masks.degree, key_fields=len(masks.primes))
+    return phase(length, bounds=bounds, masked=masks, **terms)
+
+
+def masked_manifest(length: int, nonce: bytes = bytes(32), **terms) -> Manifest:
+    """A study of masked rounds over vectors of `length` integers, and one count.
+
+    terms: of its phase.
+    """
+    return manifest(length + 1, [masked_phase(length, **terms)], nonce=nonce)
 
 
 def manifest(length: int, phases: Sequence[StudyPhase] | None = None, **terms) -> Manifest:
@@ -283,14 +303,6 @@ class Town:
             case Forget():
                 for key in [k for k in self.stored[index] if k.startswith(effect.prefix)]:
                     del self.stored[index][key]
-            case StoreChunk():
-                self.parcels[index].write(effect.parcel, effect.index, effect.data)
-            case SealParcel():
-                self.parcels[index].seal(effect.parcel, effect.length)
-            case ForgetParcel():
-                self.parcels[index].remove(effect.parcel)
-            case SendChunk():
-                self._send_chunk(index, effect)
             case AskConsent():
                 answer = ConsentGiven if self.consents(index) else ConsentDeclined
                 self.push(index, answer(effect.study))
@@ -308,6 +320,28 @@ class Town:
                     else DebitRefused(effect.context, "no budget")
                 )
                 self.push(index, answer)
+            case _:
+                self._carry_out_parcel(index, effect)
+
+    def _carry_out_parcel(self, index: int, effect: Effect) -> None:
+        match effect:
+            case StoreChunk():
+                self.parcels[index].write(effect.parcel, effect.index, effect.data)
+            case SealParcel():
+                self.parcels[index].seal(effect.parcel, effect.length)
+            case ForgetParcel():
+                self.parcels[index].remove(effect.parcel)
+            case SendChunk():
+                self._send_chunk(index, effect)
+            case ReadParcel():
+                data = b"".join(self.parcels[index].chunks(effect.parcel))
+                self.push(index, ParcelRead(effect.context, effect.parcel, data))
+            case SumVectors():
+                self.push(index, self._sum(index, effect), after=0.005)
+
+    def _sum(self, index: int, effect: SumVectors) -> Event:
+        store = self.parcels[index]
+        return store_sum(store, effect, summed_chunks(store, effect))
 
     def _send_chunk(self, index: int, effect: SendChunk) -> None:
         data = self.parcels[index].read(effect.parcel, effect.index)
@@ -339,7 +373,7 @@ class Town:
         asked = replace(asked, proposer=self.machines[proposer].node_id)
         body = codec.encode(asked)
         study = study_id(body)
-        self.lengths[study] = asked.phases[0].bounds.length
+        self.lengths[study] = asked.phases[0].length
         model = bytes(8 * self.lengths[study])
         self.push(proposer, StudyProposed(body, model), after=0.5)
         return study

@@ -19,7 +19,13 @@ from pnyx.primitives.hashing import merkle_proofs, merkle_root
 from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.aggregation.bounds import Bounds, layout
 from pnyx.protocol.aggregation.encoding import FIELDS
-from pnyx.protocol.aggregation.verification import SALT_BYTES, prove, read_payload
+from pnyx.protocol.aggregation.masked.parameters import ParameterSet
+from pnyx.protocol.aggregation.verification import (
+    SALT_BYTES,
+    pack_payload,
+    prove,
+    read_payload,
+)
 from pnyx.protocol.agreement import value_hash
 from pnyx.protocol.events import Effect, Event, MessageReceived, Send
 from pnyx.protocol.identity import Census, sign_body
@@ -32,6 +38,7 @@ from pnyx.protocol.messages import (
     ContributionHeader,
     Decision,
     GossipMessage,
+    Indices,
     Instance,
     MemberBody,
     MemberInput,
@@ -57,11 +64,12 @@ from pnyx.protocol.round.values import (
     contribution_context,
     is_abort,
 )
+from pnyx.protocol.selection import CommitteeSize
 
 _BYTES_MAX = 8 * 1024 * 1024
 _Change = Callable[[Send, RoundMessage], Iterable[Send]]
 _Hear = Callable[[MessageReceived, RoundMessage], bool]
-_Alter = Callable[[int, bytes, Bounds], bytes]
+Alter = Callable[[int, bytes, Bounds], bytes]
 
 
 class Own(msgspec.Struct, frozen=True):
@@ -69,6 +77,7 @@ class Own(msgspec.Struct, frozen=True):
 
     vector: IntVector
     bounds: Bounds
+    masked: ParameterSet | None = None  # of the part that travels masked, which comes first
 
 
 class Hands(msgspec.Struct, frozen=True):
@@ -80,6 +89,7 @@ class Hands(msgspec.Struct, frozen=True):
     census: Census
     sampler: Sampler
     contribution: Callable[[bytes], Own]  # by the context of the attempt
+    aggregators: Callable[[bytes], Indices] = lambda _: ()  # likewise; census indices
 
     def sign(self, body: msgspec.Struct) -> Signed:
         """Sign anything as this node."""
@@ -274,7 +284,7 @@ class _Forger:
         self,
         hands: Hands,
         variant: Callable[[int], int] = lambda _: 0,
-        alter: _Alter = lambda _member, payload, _bounds: payload,
+        alter: Alter = lambda _member, payload, _bounds: payload,
     ) -> None:
         self._hands = hands
         self._variant = variant
@@ -319,13 +329,7 @@ class _Forger:
 
     def _keys(self, opened: bytes) -> Mapping[int, RoundKey]:
         value = self._values.get(opened)
-        if value is None:
-            return {}
-        bodies = (
-            codec.decode(signed.body, RoundKey, bytes_max=_BYTES_MAX)
-            for signed in codec.decode(value, OpenValue, bytes_max=_BYTES_MAX).keys
-        )
-        return {body.member: body for body in bodies}
+        return {} if value is None else {key.member: key for key in round_keys(value).values()}
 
     def _forged(self, honest: ContributionHeader, variant: int) -> _Forged:
         made = self._made.get((honest.context, variant))
@@ -347,39 +351,24 @@ class _Forger:
         return made
 
 
-def _two_headers(hands: Hands) -> Wrapper:
-    """Shows one contribution to half of the members and another to the others."""
-    forger = _Forger(hands, variant=lambda member: member % 2)
-    return Wrapper(forger.change, forger.hear)
+def half_off(member: int, payload: bytes, bounds: Bounds) -> bytes:
+    """Shares that lie on no polynomial of the sharing's degree."""
+    del bounds
+    return payload if member % 2 else off_by_one(payload)
 
 
-def _off_polynomial(hands: Hands) -> Wrapper:
-    """Deals shares that lie on no polynomial of the sharing's degree."""
-
-    def alter(member: int, payload: bytes, _bounds: Bounds) -> bytes:
-        return payload if member % 2 else off_by_one(payload)
-
-    forger = _Forger(hands, alter=alter)
-    return Wrapper(forger.change, forger.hear)
+def one_off(member: int, payload: bytes, bounds: Bounds) -> bytes:
+    """One member's share is another's."""
+    del bounds
+    return off_by_one(payload) if member == 1 else payload
 
 
-def _bad_share(hands: Hands) -> Wrapper:
-    """Deals one member a share that is another's, and everybody else what it should."""
-
-    def alter(member: int, payload: bytes, _bounds: Bounds) -> bytes:
-        return off_by_one(payload) if member == 1 else payload
-
-    forger = _Forger(hands, alter=alter)
-    return Wrapper(forger.change, forger.hear)
-
-
-def _over_scale(hands: Hands) -> Wrapper:
-    """Contributes its vector twice over, with the proof of the single one.
+def twice(size: CommitteeSize) -> Alter:
+    """Shares of twice the vector, with the proof of the single one.
 
     Shares are linear: doubling the columns of the update, or of the bits of counts where there is
     none, shares twice as much.
     """
-    size = hands.census.committee
 
     def alter(_member: int, payload: bytes, bounds: Bounds) -> bytes:
         plan = layout(bounds, size)
@@ -388,9 +377,32 @@ def _over_scale(hands: Hands) -> Wrapper:
         doubled = [share.copy() for share in shares]
         for field, share in zip(FIELDS, doubled, strict=True):
             share[scaled] = field.reduce(2 * share[scaled])
-        return salt + b"".join(f.pack(s) for f, s in zip(FIELDS, doubled, strict=True))
+        return pack_payload(salt, tuple(doubled), bounds, size)
 
-    forger = _Forger(hands, alter=alter)
+    return alter
+
+
+def _two_headers(hands: Hands) -> Wrapper:
+    """Shows one contribution to half of the members and another to the others."""
+    forger = _Forger(hands, variant=lambda member: member % 2)
+    return Wrapper(forger.change, forger.hear)
+
+
+def _off_polynomial(hands: Hands) -> Wrapper:
+    """Deals shares that lie on no polynomial of the sharing's degree."""
+    forger = _Forger(hands, alter=half_off)
+    return Wrapper(forger.change, forger.hear)
+
+
+def _bad_share(hands: Hands) -> Wrapper:
+    """Deals one member a share that is another's, and everybody else what it should."""
+    forger = _Forger(hands, alter=one_off)
+    return Wrapper(forger.change, forger.hear)
+
+
+def _over_scale(hands: Hands) -> Wrapper:
+    """Contributes its vector twice over, with the proof of the single one."""
+    forger = _Forger(hands, alter=twice(hands.census.committee))
     return Wrapper(forger.change, forger.hear)
 
 
@@ -403,6 +415,14 @@ def input_body(message: RoundMessage) -> MemberBody | None:
         return None
     body: MemberBody = codec.decode(message.signed.body, MemberBody, bytes_max=_BYTES_MAX)
     return body
+
+
+def round_keys(value: bytes) -> dict[bytes, RoundKey]:
+    """The round keys of an OPEN value, by the node that signed them."""
+    return {
+        signed.signer: codec.decode(signed.body, RoundKey, bytes_max=_BYTES_MAX)
+        for signed in codec.decode(value, OpenValue, bytes_max=_BYTES_MAX).keys
+    }
 
 
 def _replaced(send: Send, message: RoundMessage) -> Send:

@@ -2,11 +2,39 @@
 
 from collections.abc import Callable
 
+from pnyx.simulator import masquerade
 from pnyx.simulator.adversary import ALONE, Hands, Wrapper
+from pnyx.simulator.masquerade import Chain
 from pnyx.simulator.perjury import Perjurer, false_dealer
 
-BEHAVIOURS: dict[str, Callable[[Hands], Wrapper]] = {
+_Kind = Callable[[Hands], Wrapper]
+
+
+def _both(direct: _Kind, masked: _Kind) -> _Kind:
+    """One behaviour in both kinds of rounds."""
+    return lambda hands: Chain(direct(hands), masked(hands))
+
+
+_ALSO_MASKED: dict[str, _Kind] = {
+    "two headers": masquerade.two_vectors,
+    "off polynomial": masquerade.off_polynomial,
+    "bad share": masquerade.bad_share,
+    "over scale": masquerade.over_scale,
+}
+
+BEHAVIOURS: dict[str, _Kind] = {
     **ALONE,
+    **{name: _both(ALONE[name], masked) for name, masked in _ALSO_MASKED.items()},
     "false dealer": false_dealer,
     "perjurer": Perjurer,
 }
+
+MASKED: dict[str, _Kind] = {
+    "wrong sum": masquerade.wrong_sum,
+    "unsent sum": masquerade.unsent_sum,
+    "silent aggregator": masquerade.silent_aggregator,
+    "empty receipts": masquerade.EmptyReceipts,
+    "other key": masquerade.other_key,
+    "other hash": masquerade.other_hash,
+}
+"""Those that mean something in masked rounds only."""

@@ -31,11 +31,11 @@ from pnyx.protocol.events import (
 )
 from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.manifest import Manifest, StudyPhase, study_id
-from pnyx.protocol.messages import RecordBody
+from pnyx.protocol.messages import Indices, RecordBody
 from pnyx.protocol.noise import NO_NOISE
 from pnyx.protocol.params import PROTOCOL_VERSION
 from pnyx.simulator.adversary import Hands, Own
-from pnyx.simulator.behaviours import BEHAVIOURS
+from pnyx.simulator.behaviours import BEHAVIOURS, MASKED
 from pnyx.simulator.crypto import IdealCrypto
 from pnyx.simulator.invariants import Checker
 from pnyx.simulator.network import Network
@@ -108,12 +108,12 @@ class Simulation:
         self._gone: set[int] = set()
         for index, kind in scenario.corrupt:
             node = self.nodes[index]
-            node.adversary = BEHAVIOURS[kind](self._hands(node, seed))
+            node.adversary = {**BEHAVIOURS, **MASKED}[kind](self._hands(node, seed))
         self._schedule()
 
     def _hands(self, node: SimulatedNode, seed: bytes) -> Hands:
         rule = self.population.rule
-        own = Own(rule.vector(node.index), rule.bounds)
+        own = Own(rule.vector(node.index), rule.bounds, rule.masked)
         return Hands(
             index=node.index,
             node_id=node.node_id,
@@ -121,6 +121,7 @@ class Simulation:
             census=self.population.census,
             sampler=Sampler(digest("pnyx/simulator/corrupt", seed, node.node_id), "corrupt"),
             contribution=lambda _: own,
+            aggregators=lambda context: _aggregators(node, context),
         )
 
     def _schedule(self) -> None:
@@ -337,6 +338,13 @@ class Simulation:
             plans = [state.plan.round_number if state.plan else "-" for state in states]
             parts.append(f"{node.index}{'' if node.up else ' down'}:{plans}")
         return " ".join(parts)
+
+
+def _aggregators(node: SimulatedNode, context: bytes) -> Indices:
+    """Who aggregates in an attempt that this node knows."""
+    states = node.machine.studies.values() if node.machine is not None else ()
+    plans = (state.plan for state in states if state.plan is not None)
+    return next((plan.aggregators for plan in plans if plan.context == context), ())
 
 
 def _told(notice: Notice) -> str:

@@ -6,11 +6,17 @@
 A masked vector hides its update from everybody, so an aggregator keeps no secret and decides
 nothing: who asks for the sum of a set gets it, and checks it against the linear hashes that
 contributors signed. A contributor uploads its vector once; aggregators pull it from each other.
+
+What others can make it do is bounded: one vector for each contributor, one set for each member.
+Nothing that it pulled is removed before the round ends. Two contributors can name one parcel, and
+who names another's must not take it from where it is needed.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple
 
-from pnyx.errors import RuleBroken
+from pnyx.errors import MalformedMessage, ProtocolError, RuleBroken
 from pnyx.primitives import codec
 from pnyx.protocol.aggregation.masked.vectors import VectorCode
 from pnyx.protocol.events import PeerBlamed, ReadParcel, SumVectors
@@ -34,6 +40,13 @@ from pnyx.protocol.round.vectors import (
 _STORED_BYTES_MAX = 64 * 1024
 
 
+class _Asked(NamedTuple):
+    """A set whose sum is wanted, and the members (census indices) that want it."""
+
+    accepted: Accepted
+    senders: set[int]
+
+
 class Aggregator:
     """Masked vectors held for one attempt, by contributor."""
 
@@ -46,21 +59,32 @@ class Aggregator:
     ) -> None:
         self._services = services
         self._plan = services.plan
+        self._others = tuple(each for each in self._plan.aggregators if each != index)
         self._index = index
         self._code = code
         self._unreachable = unreachable
         self._reader = InputReader(self._plan, services.crypto)
         self._offers: dict[int, VectorOffer] = {}
         self._sealed: set[int] = set()  # contributors whose vector is held and checked
-        self._reading: dict[bytes, int] = {}  # parcel -> contributor
-        self._asked: dict[bytes, tuple[Accepted, set[int]]] = {}  # set -> (list, who asked)
+        self._wrong: set[int] = set()  # contributors that committed to what their vector is not
+        self._sources: dict[int, set[int]] = {}  # contributor -> from whom its vector is pulled
+        self._reading: dict[bytes, set[int]] = {}  # parcel -> contributors that named it
+        self._asked: dict[bytes, _Asked] = {}  # by the hash of the set
+        self._set_of: dict[int, bytes] = {}  # member (census index) -> the set that it asked for
         self._sums: dict[bytes, bytes] = {}  # set -> parcel; empty while it is computed
-        for name, stored in sorted(services.restored.items()):
+        self._restore()
+
+    def _restore(self) -> None:
+        """Take up what was receipted. A vector that the disk has lost is pulled once more."""
+        for name, stored in sorted(self._services.restored.items()):
             if name.startswith("vector/"):
-                offer = codec.decode(stored, VectorOffer, bytes_max=_STORED_BYTES_MAX)
-                contributor = self._reader.header(offer.header).contributor
-                self._offers[contributor] = offer
-                self._sealed.add(contributor)
+                self._take_up(codec.decode(stored, VectorOffer, bytes_max=_STORED_BYTES_MAX))
+
+    def _take_up(self, offer: VectorOffer) -> None:
+        who = self._reader.header(offer.header).contributor
+        self._offers[who] = offer
+        with suppress(ProtocolError):  # no room: as if it had never come
+            self._pull(who, who, lambda _: self._hold(who))
 
     def handle(self, sender: int, message: RoundMessage) -> None:
         """Take an offer or a request. Raises ProtocolError."""
@@ -89,44 +113,66 @@ class Aggregator:
         known = self._offers.setdefault(who, offer)
         if known.header != offer.header:
             raise RuleBroken("a contributor showed two different contributions")
-        if who in self._sealed:
+        if who in self._wrong:
+            raise RuleBroken("a masked vector is offered again that was seen to be wrong")
+        if who not in self._sealed:
+            self._pull(who, sender, lambda parcel: self._read(who, parcel))
+        elif sender == who:
             self._give_receipt(who)
-            return
-        others = [index for index in self._plan.aggregators if index != self._index]
-        sources = [sender, who, *(index for index in others if not self._unreachable(index))]
+
+    def _pull(self, who: int, sender: int, done: Callable[[bytes], None]) -> None:
+        """Pull a vector from whoever offers it, its contributor, and the other aggregators."""
+        reachable = [index for index in self._others if not self._unreachable(index)]
+        sources = tuple(dict.fromkeys([sender, who, *reachable]))
+        known = self._sources.get(who, set())
+        if known.issuperset(sources):
+            return  # under way: offered again, it costs nothing
         self._services.fetch_parcel(
-            masked.parcel,
+            self._parcel_of(who),
             self._code.vector_bytes,
-            tuple(dict.fromkeys(sources)),
-            lambda parcel: self._read(who, parcel),
+            sources,
+            done,
+            lambda _: self._refuse(who, "named a parcel that is no masked vector"),
         )
+        self._sources[who] = known.union(sources)
 
     def _read(self, who: int, parcel: bytes) -> None:
         """A vector has come whole: read it to check its linear hash."""
-        self._reading[parcel] = who
-        self._services.emit(ReadParcel(self._plan.context, parcel))
+        waiting = self._reading.setdefault(parcel, set())
+        if not waiting:
+            self._services.emit(ReadParcel(self._plan.context, parcel))
+        waiting.add(who)
 
     def on_read(self, parcel: bytes, data: bytes) -> None:
         """Check a vector that has come, and give its contributor a receipt."""
-        who = self._reading.pop(parcel, None)
-        if who is None or who in self._sealed:
-            return
-        offer = self._offers[who]
-        if self._code.linear_hash(data) != offer.linear_hash:
-            node = offer.header.signer
-            self._services.emit(
-                PeerBlamed(node, "committed to another linear hash than its vector's")
-            )
-            self._services.forget_parcel(parcel)
-            return
+        for who in sorted(self._reading.pop(parcel, set()) - self._sealed):
+            if not self._is_right(who, data):
+                self._refuse(who, "committed to another linear hash than its vector's")
+                continue
+            # What is granted is durable before the vector counts as held: nobody grants it later.
+            self._services.grant_parcel(parcel, self._others)
+            self._services.persist(f"vector/{who}", codec.encode(self._offers[who]))
+            for index in self._others:
+                self._services.send(index, self._offers[who])
+            self._give_receipt(who)
+            self._hold(who)
+
+    def _is_right(self, who: int, data: bytes) -> bool:
+        try:
+            return self._code.linear_hash(data) == self._offers[who].linear_hash
+        except MalformedMessage:
+            return False
+
+    def _refuse(self, who: int, rule: str) -> None:
+        """The parcel's name and the linear hash stand in one signed header: its signer lied."""
+        if who not in self._wrong:
+            self._wrong.add(who)
+            self._services.emit(PeerBlamed(self._offers[who].header.signer, rule))
+
+    def _hold(self, who: int) -> None:
+        """A vector is here: add up the sets that waited for it."""
         self._sealed.add(who)
-        self._services.persist(f"vector/{who}", codec.encode(offer))
-        others = tuple(index for index in self._plan.aggregators if index != self._index)
-        self._services.grant_parcel(parcel, others)
-        for index in others:
-            self._services.send(index, offer)
-        self._give_receipt(who)
-        for name in list(self._asked):
+        for name in self._asked:
             self._sum(name)
 
     def _give_receipt(self, who: int) -> None:
@@ -139,7 +185,7 @@ class Aggregator:
     # --- sums -------------------------------------------------------------------------------------
 
     def _on_request(self, sender: int, request: SumRequest) -> None:
-        among_us = sender in self._plan.aggregators and sender != self._index
+        among_us = sender in self._others
         if sender not in self._plan.member_of and not among_us:
             raise RuleBroken(
                 "the sum of masked vectors is asked for by neither member nor aggregator"
@@ -147,40 +193,36 @@ class Aggregator:
         who = [held.contributor for held in request.accepted]
         if not who or not ascending(who) or not self._plan.contributor_set.issuperset(who):
             raise RuleBroken("a sum is asked for out of order, or over nodes that were not drawn")
-        if among_us:
-            for index in self._sealed.intersection(who):
-                self._services.send(sender, self._offers[index])
-        if sender not in self._plan.member_of:
-            return
         name = accepted_hash(self._plan.context, request.accepted)
-        if name not in self._asked:
-            self._drop_sets_of(sender)
-            self._asked[name] = request.accepted, set()
-        self._asked[name][1].add(sender)
-        self._sum(name)
+        if among_us:
+            for index in sorted(self._sealed.intersection(who)):
+                self._services.send(sender, self._offers[index])
+            if name not in self._asked:
+                return  # it may be a member too: then what it passes on is not what it wants
+        elif self._set_of.setdefault(sender, name) != name:
+            raise RuleBroken("a member asks for the sums of two sets")
+        if sender in self._plan.member_of:
+            self._want(sender, name, request.accepted)
 
-    def _drop_sets_of(self, sender: int) -> None:
-        """A member asks for one set at a time: honest ones ask for the one that is fixed."""
-        for name, (_, askers) in list(self._asked.items()):
-            askers.discard(sender)
-            if not askers:
-                del self._asked[name]
+    def _want(self, sender: int, name: bytes, accepted: Accepted) -> None:
+        """Tell a member the sum of a set, now or once all vectors are here."""
+        first = name not in self._asked
+        askers = self._asked.setdefault(name, _Asked(accepted, set())).senders
+        again = sender in askers
+        askers.add(sender)
+        if parcel := self._sums.get(name):
+            self._tell(sender, name, parcel)
+            return
+        self._sum(name)
+        missing = self._missing(accepted)
+        if missing and (first or again):
+            for index in self._others:
+                self._services.send(index, SumRequest(self._plan.context, missing))
 
     def _sum(self, name: bytes) -> None:
-        """Add up a set once all its vectors are held; ask other aggregators for those missing."""
-        accepted, askers = self._asked[name]
-        parcel = self._sums.get(name)
-        if parcel:
-            for sender in askers:
-                self._tell(sender, name, parcel)
-            return
-        if parcel is not None:
-            return
-        missing = [h.contributor for h in accepted if not self._holds(h)]
-        if missing:
-            for index in self._plan.aggregators:
-                if index != self._index:
-                    self._services.send(index, SumRequest(self._plan.context, accepted))
+        """Add up a set, once, if all its vectors are held."""
+        accepted = self._asked[name].accepted
+        if name in self._sums or self._missing(accepted):
             return
         self._sums[name] = b""
         self._services.emit(
@@ -192,23 +234,25 @@ class Aggregator:
             )
         )
 
+    def _missing(self, accepted: Accepted) -> Accepted:
+        return tuple(held for held in accepted if not self._holds(held))
+
     def _holds(self, held: HeldContribution) -> bool:
         who = held.contributor
         return who in self._sealed and header_hash(self._offers[who].header) == held.header_hash
 
     def _parcel_of(self, who: int) -> bytes:
         masked = self._reader.header(self._offers[who].header).masked
-        if masked is None:
-            raise ValueError("an offer that was taken names its vector")
+        assert masked is not None, "an offer that was taken names its vector"
         return masked.parcel
 
     def on_summed(self, name: bytes, parcel: bytes) -> None:
         """The shell has added up a set."""
         self._sums[name] = parcel
-        if name in self._asked:
-            self._sum(name)
+        for sender in sorted(self._asked[name].senders):
+            self._tell(sender, name, parcel)
 
     def _tell(self, sender: int, name: bytes, parcel: bytes) -> None:
         self._services.grant_parcel(parcel, (sender,))
-        hashes = tuple(self._offers[h.contributor].linear_hash for h in self._asked[name][0])
+        hashes = tuple(self._offers[h.contributor].linear_hash for h in self._asked[name].accepted)
         self._services.send(sender, VectorSum(self._plan.context, name, parcel, hashes))

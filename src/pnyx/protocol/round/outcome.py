@@ -113,7 +113,10 @@ class Outcome:
         code = vector_code(self._m.plan)
         if code is not None and summed is not None:
             keys_sum = tuple(key[: phase.bounds.key_length] for key in decoded.keys if len(key))
-            total = np.concatenate([code.unmask(summed, keys_sum, count), total])
+            update = code.unmask(summed, keys_sum, count)
+            if update is None:  # somebody shared another key than it masked with, and spoiled it
+                return self._m.plan.model_hash, ()
+            total = np.concatenate([update, total])
         split = phase.length - phase.metrics_length
         metrics = tuple(int(value) for value in total[split:])
         if phase.kind != "train":

@@ -34,8 +34,10 @@ class WantedSum:
         self._turn = member  # so that members do not all ask the same aggregator
         self._accepted: Accepted = ()
         self._linear_hashes: tuple[bytes, ...] = ()  # as committed to, in the order of the set
-        self._from: dict[bytes, tuple[int, VectorSum]] = {}  # parcel -> who offered it
-        self._refused: set[int] = set()  # aggregators that showed a wrong sum
+        self._parcels: dict[int, bytes] = {}  # aggregator -> the sum that it offered
+        self._shown: tuple[bytes, ...] = ()  # the linear hashes themselves
+        self._reading: set[bytes] = set()
+        self._refused: set[int] = set()  # aggregators that offered a wrong sum
         self._ask_at: float | None = None
         self.data: bytes | None = None
 
@@ -69,36 +71,51 @@ class WantedSum:
             self._services.send(index, SumRequest(self._plan.context, self._accepted))
 
     def on_sum(self, sender: int, message: VectorSum) -> None:
-        """Pull a sum whose linear hashes are those that were committed to. Raises ProtocolError."""
-        if self._ask_at is None or self.data is not None or message.parcel in self._from:
+        """Pull a sum whose linear hashes are those that were committed to. Raises ProtocolError.
+
+        An aggregator offers one sum; another that offers the same one is another source of it.
+        """
+        if self._ask_at is None or self.data is not None:
             return
         if sender not in self._plan.aggregators or sender in self._refused:
             raise RuleBroken("a sum of masked vectors comes from a node that is no aggregator")
         if message.accepted != accepted_hash(self._plan.context, self._accepted):
             raise RuleBroken("an aggregator sums another set than was asked for")
+        if sender in self._parcels:
+            if message.parcel != self._parcels[sender]:
+                raise RuleBroken("an aggregator shows two sums of one set")
+            return
         named = tuple(linear_hash_name(self._plan.context, h) for h in message.linear_hashes)
         if named != self._linear_hashes:
             raise RuleBroken("an aggregator shows linear hashes that nobody committed to")
-        self._from[message.parcel] = sender, message
+        self._parcels[sender] = message.parcel
+        self._shown = message.linear_hashes
         self._services.fetch_parcel(
-            message.parcel,
-            self._code.sum_bytes,
-            (sender,),
-            lambda parcel: self._services.emit(ReadParcel(self._plan.context, parcel)),
+            message.parcel, self._code.sum_bytes, (sender,), self._read, self._refuse
         )
+
+    def _read(self, parcel: bytes) -> None:
+        """A sum has come whole, perhaps told by more than one: read it once."""
+        if parcel not in self._reading:
+            self._reading.add(parcel)
+            self._services.emit(ReadParcel(self._plan.context, parcel))
+
+    def _refuse(self, parcel: bytes) -> None:
+        """Who offered a parcel that is not the sum is not asked again."""
+        for sender, offered in self._parcels.items():
+            if offered == parcel and sender not in self._refused:
+                self._refused.add(sender)
+                node = self._plan.census.node_ids[sender]
+                self._services.emit(PeerBlamed(node, "added up masked vectors to a wrong sum"))
 
     def on_read(self, parcel: bytes, data: bytes) -> bool:
         """Check a sum that has come whole; tell whether it is the one."""
-        offered = self._from.get(parcel)
-        if offered is None or self.data is not None:
+        if parcel not in self._reading or self.data is not None:
             return False
-        sender, message = offered
         try:
-            self._code.check_sum(data, message.linear_hashes)
+            self._code.check_sum(data, self._shown)
         except (MalformedMessage, RuleBroken):
-            self._refused.add(sender)
-            node = self._plan.census.node_ids[sender]
-            self._services.emit(PeerBlamed(node, "added up masked vectors to a wrong sum"))
+            self._refuse(parcel)
             return False
         self.data, self._ask_at = data, None
         return True

@@ -1,0 +1,194 @@
+"""Aggregators lie in whole rounds: about sums, about what they hold, or by saying nothing (A8).
+
+`test_wrong_masked_sum_certified` is about the check itself. Here whole machines ask, pull, check
+and go on: whatever one aggregator does, another one is asked, the result is exact, and who showed
+a wrong sum is named. All aggregators together can keep a round from ending; they cannot bend it.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+from msgspec.structs import replace
+from tests.support.masked_runs import Watched, drawn, masked_study, opened
+
+from pnyx.primitives import codec
+from pnyx.protocol.aggregation.masked.chunks import pack_sum, sum_bytes, unpack_sum
+from pnyx.protocol.aggregation.masked.vectors import VectorCode
+from pnyx.protocol.events import Effect, MessageReceived, Send, SumVectors
+from pnyx.protocol.messages import RoundMessage, SumRequest, VectorOffer, VectorSum
+from pnyx.protocol.params import ProtocolParams
+from pnyx.protocol.round.values import header_hash
+from pnyx.protocol.round.vector_sum import WantedSum
+from pnyx.protocol.round.vectors import accepted_hash
+from pnyx.protocol.vector_sums import store_sum, summed_chunks
+from pnyx.simulator import InvariantError, Scenario
+from pnyx.simulator.adversary import Hands, Wrapper
+from pnyx.simulator.population import SimulatedNode
+
+HONEST = masked_study()
+PLAN = drawn(HONEST)
+WRONG = "added up masked vectors to a wrong sum"
+
+
+def shifted(effect: SumVectors, total: bytes) -> bytes:
+    """The sum in which the first value is larger by one, as if somebody had contributed more."""
+    parameters = effect.parameters
+    assert len(total) == sum_bytes(parameters, 0), "one chunk"
+    count = len(effect.parcels)
+    sums = unpack_sum(parameters, 0, total, count)
+    for prime, each in zip(parameters.primes, sums, strict=True):
+        flat = each.reshape(-1)
+        step = 1 << parameters.shift
+        flat[0] += step if int(flat[0]) + step <= count * (prime - 1) else step - prime
+    return pack_sum(parameters, 0, sums)
+
+
+class Shifting(Watched):
+    """A run in which some aggregators shift every sum that they make."""
+
+    def __init__(self, scenario: Scenario, liars: tuple[int, ...]) -> None:
+        super().__init__(scenario)
+        self.corrupt = frozenset(liars)
+        self.checker._corrupt = self.corrupt
+        for index in liars:
+            self.nodes[index]._sum = self._lie(self.nodes[index])
+
+    def _lie(self, node: SimulatedNode) -> Callable[[SumVectors], None]:
+        def answer(effect: SumVectors) -> None:
+            total = b"".join(summed_chunks(node.parcels, effect))
+            node.handle(store_sum(node.parcels, effect, [shifted(effect, total)]))
+
+        return answer
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_a_sum_of_the_wrong_set(place):
+    liar = PLAN.aggregators[place]
+    simulation = Watched(replace(HONEST, corrupt=((liar, "wrong sum"),)))
+    assert opened(simulation.run())
+    assert simulation.culprits() == {liar}
+    assert simulation.rules_of(liar) == {WRONG}
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_one_is_added_to_a_coefficient(place):
+    liar = PLAN.aggregators[place]
+    simulation = Shifting(HONEST, (liar,))
+    assert opened(simulation.run())
+    assert simulation.culprits() == {liar}
+    assert simulation.rules_of(liar) == {WRONG}
+
+
+def test_all_aggregators_together_can_only_keep_the_round_from_ending():
+    simulation = Shifting(replace(HONEST, limit_s=60.0), PLAN.aggregators)
+    with pytest.raises(InvariantError, match="has not ended"):
+        simulation.run()
+    assert simulation.culprits() == set(PLAN.aggregators)
+    assert list(next(iter(simulation.checker.records.values()))) == [0], "nothing is opened"
+
+
+def test_the_linear_hash_is_the_defence(monkeypatch):
+    """Without it the committee signs a model that is larger by one than what was contributed."""
+    monkeypatch.setattr(VectorCode, "check_sum", lambda *_: None)
+    with pytest.raises(InvariantError, match="names another model than its sum gives"):
+        Shifting(HONEST, PLAN.aggregators).run()
+
+
+# --- aggregators that do not do their part --------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["silent aggregator", "unsent sum", "empty receipts"])
+@pytest.mark.parametrize("place", range(3))
+def test_one_that_promises_and_gives_nothing(kind, place):
+    """Whether it never answers, tells and never sends, or gives receipts for what it lacks."""
+    idle = PLAN.aggregators[place]
+    simulation = Watched(replace(HONEST, corrupt=((idle, kind),)))
+    assert opened(simulation.run())
+    assert simulation.culprits() <= {idle}
+
+
+def first_source_only(wanted: WantedSum, sender: int, message: VectorSum) -> None:
+    """As if a sum that one aggregator told were nobody else's to send."""
+    if message.parcel not in wanted._parcels.values():
+        ON_SUM(wanted, sender, message)
+
+
+ON_SUM = WantedSum.on_sum
+
+
+def test_a_sum_that_is_told_and_never_sent_would_hold_members_up(monkeypatch):
+    """More of them than a quorum bears: the other aggregators are the defence."""
+    monkeypatch.setattr(WantedSum, "on_sum", first_source_only)
+    idle = PLAN.aggregators[1]
+    with pytest.raises(InvariantError, match="has not ended"):
+        Watched(replace(HONEST, corrupt=((idle, "unsent sum"),), limit_s=60.0)).run()
+
+
+# --- an aggregator that offers sum after sum ------------------------------------------------------
+
+
+class Flood(Wrapper):
+    """As soon as somebody asks for a sum, it offers everybody many that do not exist."""
+
+    def __init__(self, hands: Hands) -> None:
+        super().__init__(hear=self._listen)
+        self._hands = hands
+        self._hashes: dict[bytes, bytes] = {}  # header hash -> linear hash
+        self._pending: list[Effect] = []
+
+    def _listen(self, event: MessageReceived, message: RoundMessage) -> bool:
+        if isinstance(message, VectorOffer):
+            self._hashes[header_hash(message.header)] = message.linear_hash
+        if isinstance(message, SumRequest) and event.peer not in self._aggregators(message.context):
+            shown = tuple(self._hashes[held.header_hash] for held in message.accepted)
+            name = accepted_hash(message.context, message.accepted)
+            for _ in range(ROOM):
+                parcel = self._hands.sampler.bytes(32)
+                told = codec.encode(VectorSum(message.context, name, parcel, shown))
+                self._pending += [Send(node, told) for node in self._hands.census.node_ids]
+        return True
+
+    def _aggregators(self, context: bytes) -> set[bytes]:
+        indices = self._hands.aggregators(context)
+        return {self._hands.census.node_ids[index] for index in indices}
+
+    def emit(self, effects: list[Effect], now: float) -> list[Effect]:
+        del now
+        pending, self._pending = self._pending, []
+        return pending + effects
+
+
+ROOM = 11  # parcels of a node; an aggregator among eight nodes needs nine
+
+
+def flooded(limit_s: float) -> Watched:
+    """One aggregator offers sums without end, while the others still add up large vectors."""
+    flooder = PLAN.aggregators[0]
+    params = ProtocolParams(parcels_max=ROOM)
+    simulation = Watched(masked_study(params=params, limit_s=limit_s))
+    for each in simulation.nodes:
+        each._sum = partial(each._later, 1.0, each._sum)
+    node = simulation.nodes[flooder]
+    simulation.corrupt = frozenset({flooder})
+    node.adversary = Flood(simulation._hands(node, bytes(32)))
+    return simulation
+
+
+def test_sums_that_do_not_exist_take_no_room_from_the_one_that_does():
+    simulation = flooded(60.0)
+    outcome = simulation.run()
+    assert opened(outcome)
+    assert outcome.rules["an aggregator shows two sums of one set"] >= ROOM
+
+
+def believing(wanted: WantedSum, sender: int, message: VectorSum) -> None:
+    """As if an aggregator could offer any number of sums."""
+    wanted._parcels.pop(sender, None)
+    ON_SUM(wanted, sender, message)
+
+
+def test_without_a_limit_they_would_take_all_room(monkeypatch):
+    monkeypatch.setattr(WantedSum, "on_sum", believing)
+    with pytest.raises(InvariantError, match="has not ended"):
+        flooded(60.0).run()

@@ -1,0 +1,419 @@
+"""An aggregator holds masked vectors, promises only what it holds, and adds up what it is asked."""
+
+import msgspec
+import pytest
+from tests.support.committee import Outbox
+from tests.support.masked_round import (
+    AGGREGATORS,
+    fetches,
+    grants,
+    masked_committee,
+    parcel_of,
+)
+
+from pnyx.errors import InvalidSignature, MalformedMessage, RuleBroken, WrongContext
+from pnyx.primitives import codec
+from pnyx.primitives.ring.linear_hash import DIGEST_BYTES
+from pnyx.protocol.events import PeerBlamed, Persist, ReadParcel, SumVectors
+from pnyx.protocol.messages import (
+    MaskedVector,
+    Pull,
+    Step,
+    SumRequest,
+    VectorOffer,
+    VectorReceipt,
+    VectorSum,
+)
+from pnyx.protocol.round.aggregator import Aggregator
+from pnyx.protocol.round.vectors import check_receipt, linear_hash_name
+
+C = masked_committee()
+ME = AGGREGATORS[0]
+OTHERS = AGGREGATORS[1:]
+SET = (2, 3, 4)
+
+
+def aggregator(index: int = ME, *, away=(), restored=None) -> tuple[Aggregator, Outbox]:
+    services, outbox = C.services(index, restored)
+    return Aggregator(services, index, C.code, lambda other: other in away), outbox
+
+
+def arrive(made: Aggregator, outbox: Outbox, *contributors: int) -> None:
+    """Offer vectors, and let them come whole and be read."""
+    for who in contributors:
+        made.handle(who, C.offer(who))
+        name, _, _, done, _ = fetches(outbox)[-1]
+        done(name)
+        made.on_read(name, C.vector(who))
+
+
+def holding(*contributors: int, **terms) -> tuple[Aggregator, Outbox]:
+    """An aggregator that holds these vectors, and has said all about them."""
+    made, outbox = aggregator(**terms)
+    arrive(made, outbox, *contributors)
+    outbox.sent.clear()
+    return made, outbox
+
+
+def summed(made: Aggregator, outbox: Outbox) -> bytes:
+    """Add up what the aggregator asked for last."""
+    effect = outbox.of(SumVectors)[-1]
+    assert effect.context == C.plan.context
+    assert effect.parameters == C.code.parameters
+    held = {parcel_of(C.vector(who)): who for who in C.plan.contributors}
+    name = parcel_of(C.total([held[parcel] for parcel in effect.parcels]))
+    made.on_summed(effect.name, name)
+    return name
+
+
+def kept(outbox: Outbox) -> dict[str, bytes]:
+    """What survives a kill."""
+    return {e.key.rsplit("/1-1/", 1)[1]: e.value for e in outbox.of(Persist)}
+
+
+# --- vectors --------------------------------------------------------------------------------------
+
+
+def test_the_way_of_a_vector():
+    made, outbox = aggregator()
+    made.handle(2, C.offer(2))
+    ((name, length, sources, done, _),) = fetches(outbox)
+    assert name == parcel_of(C.vector(2))
+    assert length == C.code.vector_bytes == len(C.vector(2))
+    assert sources == (2, *OTHERS)
+    assert outbox.sent == [], "nothing is promised yet"
+    done(name)
+    assert outbox.of(ReadParcel) == [ReadParcel(C.plan.context, name)]
+    made.on_read(name, C.vector(2))
+    assert grants(outbox) == [(name, OTHERS)]
+    assert kept(outbox) == {"vector/2": codec.encode(C.offer(2))}
+    *passed_on, (to, receipt) = outbox.sent
+    assert passed_on == [(index, C.offer(2)) for index in OTHERS]
+    assert to == 2
+    assert receipt == C.receipt(ME, C.header(2))
+    check_receipt(C.plan, C.folk.cryptos[2], receipt, receipt.header_hash)
+
+
+def test_an_offer_from_another_aggregator():
+    made, outbox = aggregator()
+    made.handle(OTHERS[0], C.offer(2))
+    ((_, _, sources, _, _),) = fetches(outbox)
+    assert sources == (OTHERS[0], 2, OTHERS[1])
+
+
+def test_who_is_away_is_no_source():
+    made, outbox = aggregator(away=(OTHERS[0],))
+    made.handle(2, C.offer(2))
+    ((_, _, sources, _, _),) = fetches(outbox)
+    assert sources == (2, OTHERS[1])
+    made.handle(OTHERS[0], C.offer(2))
+    assert fetches(outbox)[1][2] == (OTHERS[0], 2, OTHERS[1]), "until it offers the vector"
+
+
+def test_offered_again_a_vector_costs_nothing():
+    made, outbox = aggregator()
+    for _ in range(5):
+        made.handle(2, C.offer(2))
+        made.handle(OTHERS[0], C.offer(2))
+    assert len(fetches(outbox)) == 1
+    name, _, _, done, _ = fetches(outbox)[0]
+    done(name)
+    done(name)
+    assert len(outbox.of(ReadParcel)) == 1
+    made.on_read(name, C.vector(2))
+    made.on_read(name, C.vector(2))
+    assert len(outbox.of(VectorReceipt)) == 1
+
+
+def test_its_contributor_gets_the_receipt_again():
+    made, outbox = holding(2)
+    made.handle(OTHERS[0], C.offer(2))
+    assert outbox.sent == [], "who passes it on needs none"
+    made.handle(2, C.offer(2))
+    assert outbox.sent == [(2, C.receipt(ME, C.header(2)))]
+    assert len(fetches(outbox)) == 1
+
+
+def other_hash() -> VectorOffer:
+    """Contributor 2 signs the linear hash of contributor 3's vector."""
+    name = linear_hash_name(C.plan.context, C.masked(3).linear_hash)
+    header = C.header(2, masked=MaskedVector(parcel_of(C.vector(2)), name))
+    return C.offer(2, header=header, linear_hash=C.masked(3).linear_hash)
+
+
+@pytest.mark.parametrize("data", [C.vector(2), b"\xff" * C.code.vector_bytes])
+def test_a_vector_with_another_linear_hash_is_blamed_on_its_contributor(data):
+    """Also one that is no vector at all: residues above the prime."""
+    made, outbox = aggregator()
+    made.handle(2, other_hash())
+    name, _, _, done, _ = fetches(outbox)[0]
+    done(name)
+    made.on_read(name, data)
+    (blame,) = outbox.of(PeerBlamed)
+    assert blame.peer == C.plan.census.node_ids[2]
+    assert "another linear hash" in blame.rule
+    assert not blame.evidence
+    assert outbox.sent == []
+    assert kept(outbox) == {}
+    with pytest.raises(RuleBroken, match="seen to be wrong"):
+        made.handle(2, other_hash())
+    assert len(fetches(outbox)) == 1
+
+
+def test_a_parcel_of_another_size_is_blamed_on_who_named_it():
+    made, outbox = aggregator()
+    made.handle(2, C.offer(2))
+    name, _, _, _, failed = fetches(outbox)[0]
+    failed(name)
+    failed(name)
+    assert [blame.peer for blame in outbox.of(PeerBlamed)] == [C.plan.census.node_ids[2]]
+    with pytest.raises(RuleBroken, match="seen to be wrong"):
+        made.handle(2, C.offer(2))
+
+
+def with_hash(data: bytes) -> VectorOffer:
+    """Contributor 2 commits to these bytes as its linear hash."""
+    vector = MaskedVector(parcel_of(C.vector(2)), linear_hash_name(C.plan.context, data))
+    return C.offer(2, header=C.header(2, masked=vector), linear_hash=data)
+
+
+@pytest.mark.parametrize(
+    ("sender", "offer", "error", "rule"),
+    [
+        (3, C.offer(2), RuleBroken, "neither its contributor nor aggregators"),
+        (1, C.offer(2), RuleBroken, "neither its contributor nor aggregators"),
+        (2, C.offer(2, linear_hash=C.masked(3).linear_hash), RuleBroken, "committed to"),
+        (2, C.offer(2, linear_hash=b""), RuleBroken, "committed to"),
+        (2, with_hash(b""), MalformedMessage, None),
+        (2, with_hash(b"\xff" * DIGEST_BYTES), MalformedMessage, None),
+        (2, C.offer(2, header=C.header(2, masked=None)), RuleBroken, "should not, or does not"),
+        (2, C.offer(2, header=C.header(2, context=b"x" * 32)), WrongContext, None),
+        (1, C.offer(2, header=C.header(1)), RuleBroken, "not drawn"),
+        (
+            2,
+            C.offer(2, header=msgspec.structs.replace(C.header(2), signature=bytes(64))),
+            InvalidSignature,
+            None,
+        ),
+    ],
+)
+def test_what_is_not_taken(sender, offer, error, rule):
+    made, outbox = aggregator()
+    with pytest.raises(error, match=rule):
+        made.handle(sender, offer)
+    assert fetches(outbox) == outbox.sent == outbox.effects == []
+
+
+def test_a_second_contribution_is_refused():
+    made, outbox = holding(2)
+    second = C.offer(2, header=C.header(2, open_value=b"o" * 32))
+    with pytest.raises(RuleBroken, match="two different contributions"):
+        made.handle(2, second)
+    assert len(fetches(outbox)) == 1
+    assert outbox.sent == []
+
+
+def test_without_room_a_vector_may_be_offered_again(monkeypatch):
+    made, outbox = aggregator()
+
+    def full(*_):
+        raise RuleBroken("this node has no room for another parcel")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox, "fetch_parcel", full)
+        with pytest.raises(RuleBroken, match="no room"):
+            made.handle(2, C.offer(2))
+    arrive(made, outbox, 2)
+    assert len(outbox.of(VectorReceipt)) == 1
+
+
+def test_who_names_anothers_vector_neither_loses_it_nor_delays_it():
+    """Contributor 3 names the parcel of 2: with its hash, and with another."""
+    stolen = parcel_of(C.vector(2))
+    copy = C.header(3, masked=MaskedVector(stolen, C.reader.header(C.header(2)).masked.linear_hash))
+    name = linear_hash_name(C.plan.context, C.masked(3).linear_hash)
+    lie = C.header(4, masked=MaskedVector(stolen, name))
+    made, outbox = aggregator()
+    made.handle(2, C.offer(2))
+    made.handle(3, C.offer(2, header=copy))
+    made.handle(4, C.offer(3, header=lie))
+    for parcel, _, _, done, _ in fetches(outbox):
+        assert parcel == stolen
+        done(parcel)
+    assert len(outbox.of(ReadParcel)) == 1
+    made.on_read(stolen, C.vector(2))
+    assert [to for to, message in outbox.sent if isinstance(message, VectorReceipt)] == [2, 3]
+    assert [each.peer for each in outbox.of(PeerBlamed)] == [C.plan.census.node_ids[4]]
+    assert all(what != "forget" for what, *_ in outbox.parcels)
+
+
+def test_other_messages_and_parcels_are_not_for_it():
+    made, outbox = holding(2)
+    made.handle(0, Pull(C.plan.context, Step.OPEN))
+    made.on_read(b"p" * 32, C.vector(2))
+    assert outbox.sent == []
+
+
+# --- sums -----------------------------------------------------------------------------------------
+
+
+def test_a_sum_is_made_once_and_told_to_whoever_asks():
+    made, outbox = holding(*SET)
+    made.handle(1, C.request(*SET))
+    made.handle(2, C.request(*SET))
+    assert len(outbox.of(SumVectors)) == 1
+    assert outbox.sent == []
+    parcel = summed(made, outbox)
+    assert outbox.sent == [(1, C.told(*SET)), (2, C.told(*SET))]
+    assert grants(outbox)[-2:] == [(parcel, (1,)), (parcel, (2,))]
+    outbox.sent.clear()
+    made.handle(3, C.request(*SET))
+    assert outbox.sent == [(3, C.told(*SET))], "the others have heard it"
+    assert len(outbox.of(SumVectors)) == 1
+    C.code.check_sum(C.total(SET), outbox.sent[0][1].linear_hashes)
+
+
+def test_a_sum_waits_for_vectors_that_are_missing():
+    made, outbox = holding(3)
+    made.handle(1, C.request(*SET))
+    wanted = SumRequest(C.plan.context, C.accepted(2, 4))
+    assert outbox.sent == [(index, wanted) for index in OTHERS], "others may hold them"
+    outbox.sent.clear()
+    made.handle(2, C.request(*SET))
+    assert outbox.sent == [], "asked already"
+    made.handle(1, C.request(*SET))
+    assert len(outbox.sent) == 2, "until somebody asks again"
+    for who in (2, 4):
+        assert outbox.of(SumVectors) == []
+        arrive(made, outbox, who)
+    summed(made, outbox)
+    assert [to for to, message in outbox.sent if isinstance(message, VectorSum)] == [1, 2]
+
+
+def test_a_vector_under_another_header_is_missing():
+    made, outbox = holding(*SET)
+    other = C.header(3, open_value=b"o" * 32)
+    asked = list(C.accepted(*SET))
+    asked[1] = msgspec.structs.replace(asked[1], header_hash=b"h" * 32)
+    made.handle(1, SumRequest(C.plan.context, tuple(asked)))
+    assert outbox.of(SumVectors) == []
+    assert [m.accepted for m in outbox.of(SumRequest)] == [(asked[1],)] * 2
+    with pytest.raises(RuleBroken, match="two different"):
+        made.handle(3, C.offer(3, header=other))
+
+
+def test_other_aggregators_are_offered_what_they_miss_and_told_nothing_else():
+    made, outbox = holding(2, 3)
+    made.handle(OTHERS[0], C.request(2, 4))
+    assert outbox.sent == [(OTHERS[0], C.offer(2))]
+    assert outbox.of(SumVectors) == []
+    made.handle(1, C.request(2, 3))
+    made.handle(OTHERS[0], C.request(2, 3))
+    outbox.sent.clear()
+    summed(made, outbox)
+    assert outbox.sent == [(1, C.told(2, 3))]
+
+
+def test_an_aggregator_that_is_a_member_too():
+    """What it passes on for others is not what it wants; what a member asked for, it may have."""
+    both = OTHERS[1]
+    assert both in C.plan.member_of
+    made, outbox = holding(*SET)
+    made.handle(both, C.request(2))
+    made.handle(both, C.request(*SET))
+    assert outbox.of(SumVectors) == []
+    made.handle(1, C.request(*SET))
+    outbox.sent.clear()
+    made.handle(both, C.request(*SET))
+    assert outbox.sent == [(both, C.offer(who)) for who in SET]
+    outbox.sent.clear()
+    summed(made, outbox)
+    assert [to for to, _ in outbox.sent] == [both, 1]
+
+
+def test_an_aggregator_asks_itself_as_a_member():
+    made, outbox = aggregator(OTHERS[1])
+    arrive(made, outbox, *SET)
+    made.handle(OTHERS[1], C.request(*SET))
+    outbox.sent.clear()
+    summed(made, outbox)
+    assert outbox.sent == [(OTHERS[1], C.told(*SET))]
+
+
+@pytest.mark.parametrize(
+    ("sender", "request_", "rule"),
+    [
+        (7, C.request(*SET), "neither member nor aggregator"),
+        (ME, C.request(*SET), "neither member nor aggregator"),
+        (1, SumRequest(C.plan.context, ()), "out of order"),
+        (1, SumRequest(C.plan.context, C.accepted(*SET)[::-1]), "out of order"),
+        (1, SumRequest(C.plan.context, C.accepted(2) + C.accepted(2)), "out of order"),
+        (1, C.request(1, 2), "not drawn"),
+        (OTHERS[0], C.request(2, 9), "not drawn"),
+    ],
+)
+def test_what_is_not_added_up(sender, request_, rule):
+    made, outbox = holding(*SET)
+    with pytest.raises(RuleBroken, match=rule):
+        made.handle(sender, request_)
+    assert outbox.sent == outbox.of(SumVectors) == []
+
+
+def test_a_member_asks_for_one_set():
+    """Each sum costs the aggregator a parcel and a pass over all vectors."""
+    made, outbox = holding(*SET)
+    made.handle(1, C.request(2, 3))
+    summed(made, outbox)
+    for other in [(2,), (3,), SET]:
+        with pytest.raises(RuleBroken, match="two sets"):
+            made.handle(1, C.request(*other))
+    made.handle(2, C.request(*SET))
+    assert len(outbox.of(SumVectors)) == 2
+
+
+# --- restarts -------------------------------------------------------------------------------------
+
+
+def test_after_a_restart_it_still_holds_what_it_gave_receipts_for():
+    _, before = holding(*SET)
+    made, outbox = aggregator(restored={**kept(before), "round-key": b"of another role"})
+    assert len(fetches(outbox)) == len(SET)
+    for name, length, _, done, _ in fetches(outbox):
+        assert length == C.code.vector_bytes
+        done(name)  # what is held is told at once
+    assert outbox.of(ReadParcel) == [], "it was checked before"
+    made.handle(2, C.offer(2))
+    assert outbox.sent == [(2, C.receipt(ME, C.header(2)))]
+    made.handle(1, C.request(*SET))
+    outbox.sent.clear()
+    summed(made, outbox)
+    assert outbox.sent == [(1, C.told(*SET))]
+
+
+def test_what_a_disk_has_lost_is_pulled_once_more_before_it_is_added_up():
+    _, before = holding(*SET)
+    made, outbox = aggregator(restored=kept(before))
+    lost, *others = fetches(outbox)
+    for name, _, _, done, _ in others:
+        done(name)
+    made.handle(1, C.request(*SET))
+    assert outbox.of(SumVectors) == []
+    name, _, sources, done, _ = lost
+    assert sources == (2, *OTHERS)
+    done(name)
+    assert len(outbox.of(SumVectors)) == 1
+
+
+def test_without_room_for_what_was_lost_it_starts_all_the_same(monkeypatch):
+    _, before = holding(2)
+
+    def full(*_):
+        raise RuleBroken("this node has no room for another parcel")
+
+    monkeypatch.setattr(Outbox, "fetch_parcel", full)
+    made, outbox = aggregator(restored=kept(before))
+    monkeypatch.undo()
+    made.handle(1, C.request(2))
+    assert outbox.of(SumVectors) == []
+    made.handle(OTHERS[0], C.offer(2))
+    assert len(fetches(outbox)) == 1

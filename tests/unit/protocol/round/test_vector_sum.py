@@ -1,0 +1,218 @@
+"""A member gets the sum of the masked vectors from any aggregator, and believes none of them."""
+
+import pytest
+from tests.support.committee import Outbox
+from tests.support.masked_round import AGGREGATORS, fetches, masked_committee, parcel_of
+
+from pnyx.errors import RuleBroken
+from pnyx.protocol.events import PeerBlamed, ReadParcel
+from pnyx.protocol.messages import SumRequest
+from pnyx.protocol.params import ProtocolParams
+from pnyx.protocol.round.vector_sum import WantedSum
+
+C = masked_committee()
+MEMBER = 1
+SET = (2, 3, 4)
+FIRST, SECOND, THIRD = AGGREGATORS[1], AGGREGATORS[2], AGGREGATORS[0]  # in this member's turn
+AGAIN_S = ProtocolParams().retransmit_s
+
+
+def wanted(*, away=()) -> tuple[WantedSum, Outbox]:
+    services, outbox = C.services(MEMBER)
+    made = WantedSum(services, MEMBER, C.reader, C.code, lambda index: index in away)
+    made.want(C.closed(SET), SET, 0.0)
+    return made, outbox
+
+
+def wrong(*indices: int) -> bytes:
+    """The sum of the set with one coefficient shifted, in range."""
+    words = bytearray(C.total(indices))
+    words[100] ^= 1
+    return bytes(words)
+
+
+def test_a_sum_that_is_right():
+    made, outbox = wanted()
+    assert outbox.sent == [(FIRST, C.request(*SET))]
+    assert made.next_deadline() == AGAIN_S
+    made.on_sum(FIRST, C.told(*SET))
+    ((name, length, sources, done, _),) = fetches(outbox)
+    assert (name, length, sources) == (parcel_of(C.total(SET)), C.code.sum_bytes, (FIRST,))
+    done(name)
+    assert outbox.of(ReadParcel) == [ReadParcel(C.plan.context, name)]
+    assert made.data is None
+    assert made.on_read(name, C.total(SET))
+    assert made.data == C.total(SET)
+    assert made.next_deadline() is None
+    made.tick(100.0)
+    made.on_sum(SECOND, C.told(*SET))
+    assert not made.on_read(name, C.total(SET))
+    assert len(outbox.sent) == len(fetches(outbox)) == 1
+    keys = tuple(
+        sum(C.masked(who).key[at] for who in SET) % prime
+        for at, prime in enumerate(C.code.parameters.primes)
+    )
+    total = C.code.unmask(made.data, keys, len(SET))
+    assert total.tolist() == sum(C.update(who) for who in SET).tolist()
+
+
+def test_aggregators_are_asked_in_turn():
+    made, outbox = wanted()
+    made.tick(AGAIN_S / 2)
+    for turn in (1, 2, 3):
+        made.tick(turn * AGAIN_S)
+    assert [to for to, _ in outbox.sent] == [FIRST, SECOND, THIRD, FIRST]
+    assert {type(message) for _, message in outbox.sent} == {SumRequest}
+
+
+def test_who_is_away_is_asked_when_nobody_else_is_left():
+    _, outbox = wanted(away=(FIRST, SECOND))
+    assert [to for to, _ in outbox.sent] == [THIRD]
+    _, outbox = wanted(away=AGGREGATORS)
+    assert [to for to, _ in outbox.sent] == [FIRST]
+
+
+def test_a_second_aggregator_is_another_source_of_the_same_sum():
+    """The first one may never send it."""
+    made, outbox = wanted()
+    for _ in range(3):
+        made.on_sum(FIRST, C.told(*SET))
+        made.on_sum(SECOND, C.told(*SET))
+    assert [sources for _, _, sources, _, _ in fetches(outbox)] == [(FIRST,), (SECOND,)]
+    for name, _, _, done, _ in fetches(outbox):
+        done(name)
+    assert len(outbox.of(ReadParcel)) == 1
+    assert made.on_read(parcel_of(C.total(SET)), C.total(SET))
+
+
+def offered(data: bytes, *senders: int) -> tuple[WantedSum, Outbox]:
+    """These aggregators offer these bytes as the sum, and they come whole."""
+    made, outbox = wanted()
+    for sender in senders:
+        made.on_sum(sender, C.told(*SET, parcel=parcel_of(data)))
+    name, _, _, done, _ = fetches(outbox)[0]
+    done(name)
+    assert not made.on_read(name, data)
+    return made, outbox
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        wrong(*SET),
+        C.total((2, 2, 4)),
+        C.total((2, 3)),
+        C.total((2, 3, 4, 5)),
+        bytes(C.code.sum_bytes),
+        b"\xff" * C.code.sum_bytes,
+        C.total(SET)[:-1],
+    ],
+)
+def test_a_wrong_sum_is_blamed_and_its_aggregator_not_asked_again(data):
+    made, outbox = offered(data, FIRST)
+    made.on_sum(SECOND, C.told(*SET))
+    (blame,) = outbox.of(PeerBlamed)
+    assert blame.peer == C.plan.census.node_ids[FIRST]
+    assert "wrong sum" in blame.rule
+    for turn in range(1, 5):
+        made.tick(turn * AGAIN_S)
+    assert {to for to, _ in outbox.sent[1:]} == {SECOND, THIRD}
+    with pytest.raises(RuleBroken, match="no aggregator"):
+        made.on_sum(FIRST, C.told(*SET))
+    name, _, _, done, _ = fetches(outbox)[-1]
+    done(name)
+    assert made.on_read(name, C.total(SET))
+
+
+def test_all_who_offered_a_wrong_sum_are_blamed():
+    made, outbox = offered(wrong(*SET), FIRST, SECOND, THIRD)
+    node_ids = C.plan.census.node_ids
+    assert {each.peer for each in outbox.of(PeerBlamed)} == {node_ids[a] for a in AGGREGATORS}
+    made.tick(AGAIN_S)
+    assert len(outbox.sent) == 1, "nobody is left to ask"
+    assert made.next_deadline() == 2 * AGAIN_S
+
+
+def test_a_parcel_of_another_size_is_a_wrong_sum():
+    made, outbox = wanted()
+    made.on_sum(FIRST, C.told(*SET))
+    name, _, _, _, failed = fetches(outbox)[0]
+    made.on_sum(SECOND, C.told(*SET, parcel=b"p" * 32))
+    failed(name)
+    failed(name)
+    assert [each.peer for each in outbox.of(PeerBlamed)] == [C.plan.census.node_ids[FIRST]]
+
+
+def test_an_aggregator_offers_one_sum():
+    """Each costs room for a parcel: a node that offered thousands would leave none for the sum."""
+    made, outbox = wanted()
+    made.on_sum(FIRST, C.told(*SET, parcel=b"p" * 32))
+    for at in range(3):
+        with pytest.raises(RuleBroken, match="two sums"):
+            made.on_sum(FIRST, C.told(*SET, parcel=bytes((at,)) * 32))
+    assert len(fetches(outbox)) == 1
+
+
+@pytest.mark.parametrize(
+    ("sender", "message", "rule"),
+    [
+        (5, C.told(*SET), "no aggregator"),
+        (FIRST, C.told(2, 3), "another set"),
+        (FIRST, C.told(*SET, accepted=b"x" * 32), "another set"),
+        (FIRST, C.told(*SET, linear_hashes=C.told(2, 4, 3).linear_hashes), "nobody committed"),
+        (FIRST, C.told(*SET, linear_hashes=C.told(2, 3).linear_hashes), "nobody committed"),
+        (FIRST, C.told(*SET, linear_hashes=()), "nobody committed"),
+    ],
+)
+def test_what_is_not_pulled(sender, message, rule):
+    made, outbox = wanted()
+    with pytest.raises(RuleBroken, match=rule):
+        made.on_sum(sender, message)
+    assert fetches(outbox) == outbox.effects == []
+
+
+def test_before_a_set_is_fixed_nothing_is_taken():
+    services, outbox = C.services(MEMBER)
+    made = WantedSum(services, MEMBER, C.reader, C.code, lambda _: False)
+    made.on_sum(FIRST, C.told(*SET))
+    made.tick(100.0)
+    assert not made.on_read(parcel_of(C.total(SET)), C.total(SET))
+    assert made.next_deadline() is None
+    assert outbox == Outbox()
+
+
+def test_a_parcel_that_it_did_not_ask_for_is_another_roles():
+    made, _ = wanted()
+    made.on_sum(FIRST, C.told(*SET))
+    assert not made.on_read(parcel_of(C.total(SET)), C.total(SET)), "it has not come yet"
+    assert made.data is None
+
+
+def test_without_the_linear_hash_a_shifted_sum_would_be_taken(monkeypatch):
+    monkeypatch.setattr(type(C.code), "check_sum", lambda *_: None)
+    made, outbox = wanted()
+    made.on_sum(FIRST, C.told(*SET, parcel=parcel_of(wrong(*SET))))
+    name, _, _, done, _ = fetches(outbox)[0]
+    done(name)
+    assert made.on_read(name, wrong(*SET)), "the attack"
+    assert made.data != C.total(SET)
+
+
+def test_members_begin_with_different_aggregators():
+    asked = []
+    for member in range(3):
+        services, outbox = C.services(member)
+        made = WantedSum(services, member, C.reader, C.code, lambda _: False)
+        made.want(C.closed(SET), SET, 0.0)
+        asked.append(outbox.sent[0][0])
+    assert sorted(asked) == sorted(AGGREGATORS)
+
+
+def test_the_set_is_named_by_the_headers_of_the_closed_list():
+    services, outbox = C.services(MEMBER)
+    made = WantedSum(services, MEMBER, C.reader, C.code, lambda _: False)
+    made.want(C.closed(SET), (2, 4), 0.0)
+    ((_, request),) = outbox.sent
+    assert request == C.request(2, 4)
+    made.on_sum(FIRST, C.told(2, 4))
+    assert fetches(outbox)[0][0] == parcel_of(C.total((2, 4)))
