@@ -100,12 +100,13 @@ def test_every_kind_of_corrupt_node_is_drawn() -> None:
 
 @pytest.mark.parametrize("kind", sorted({*FORGING, *MASKED} - {"other key"}))
 def test_one_corrupt_node_of_each_kind(kind: str) -> None:
-    """One that aggregates, as far as that matters, and one that only contributes."""
+    """A contributor that is nothing else, or an aggregator, whichever matters."""
     plan = drawn(masked_study())
-    for node in (plan.aggregators[0], only_contributor(plan)):
-        simulation = Watched(masked_study(corrupt=((node, kind),)))
-        assert opened(simulation.run()), f"node {node}"
-        assert simulation.culprits() <= {node}, "an honest node is blamed"
+    contributes = kind in (*FORGING, "other hash")
+    node = only_contributor(plan) if contributes else plan.aggregators[0]
+    simulation = Watched(masked_study(corrupt=((node, kind),)))
+    assert opened(simulation.run()), f"node {node}"
+    assert simulation.culprits() <= {node}, "an honest node is blamed"
 
 
 def test_same_seed_same_trace() -> None:
@@ -160,7 +161,7 @@ def test_who_drops_out_before_is_not_in_the_sum_and_changes_nothing_else(percent
         assert list(outcome.records[1].metrics) == expected
 
 
-@pytest.mark.parametrize("runs", [4, pytest.param(500, marks=pytest.mark.full)])
+@pytest.mark.parametrize("runs", [3, pytest.param(500, marks=pytest.mark.full)])
 def test_a_third_of_all_nodes_dies_in_the_middle(runs: int) -> None:
     for seed in range(runs):
         away = tuple((seed + 3 * each) % 10 for each in range(3))
@@ -180,7 +181,7 @@ def test_one_aggregator_leaves_for_good(at_s: float) -> None:
         assert opened(run(masked_study(crashes=(crash,))))
 
 
-@pytest.mark.parametrize("at_s", STEPS_S)
+@pytest.mark.parametrize("at_s", STEPS_S[1::2])
 def test_two_aggregators_are_away_for_a_while(at_s: float) -> None:
     """While they are away the round may stand still; then its sum is opened."""
     plan = drawn(masked_study())
@@ -252,7 +253,7 @@ def effects_of(scenario: Scenario) -> list[list[Effect]]:
 def test_kill_at_boundaries_spread_over_the_life_of_each_node() -> None:
     lives = [len(log) for log in effects_of(SMALL)]
     for node, life in enumerate(lives):
-        for after in range(1 + 5 * node, life - 1, 97):
+        for after in range(1 + 5 * node, life - 1, 131):
             killed(node, after)
 
 
