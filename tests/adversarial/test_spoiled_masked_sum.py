@@ -82,7 +82,7 @@ def test_garbage_is_told_from_a_sum():
     code = VectorCode(phase.masked, b"c" * 32)
     updates = [np.full(LENGTH, at - 1, dtype=np.int64) for at in range(3)]
     made = [code.mask(each, bytes([at]) * 32, b"x") for at, each in enumerate(updates)]
-    total = b"".join(sum_vectors(code.parameters, [iter(each.chunks) for each in made]))
+    total = b"".join(sum_vectors(code.parameters, [iter(each.segments) for each in made]))
     key = np.sum([each.key[0] for each in made], axis=0) % PRIMES[0]
     assert code.unmask(total, (key,), 3).tolist() == np.sum(updates, axis=0).tolist()
     for place in range(0, 1024, 93):

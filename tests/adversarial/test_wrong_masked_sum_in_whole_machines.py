@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from tests.support.masked_runs import Watched, drawn, masked_study, opened
 
 from pnyx.primitives import codec
-from pnyx.protocol.aggregation.masked.chunks import pack_sum, sum_bytes, unpack_sum
+from pnyx.protocol.aggregation.masked.segments import pack_sum, sum_bytes, unpack_sum
 from pnyx.protocol.aggregation.masked.vectors import VectorCode
 from pnyx.protocol.events import Effect, MessageReceived, Send, SumVectors
 from pnyx.protocol.messages import RoundMessage, SumRequest, VectorOffer, VectorSum

@@ -86,11 +86,11 @@ class MaskedCommittee(Committee):
 
     def vector(self, index: int) -> bytes:
         """The bytes that a contributor's parcel carries."""
-        return b"".join(self.masked(index).chunks)
+        return b"".join(self.masked(index).segments)
 
     def total(self, indices: Sequence[int]) -> bytes:
         """The sum of vectors, as aggregators make it."""
-        parts = [iter(self.masked(index).chunks) for index in indices]
+        parts = [iter(self.masked(index).segments) for index in indices]
         return b"".join(sum_vectors(self.code.parameters, parts))
 
     def payloads(self, index: int, vector: np.ndarray | None = None, seed: int = 0) -> list[bytes]:

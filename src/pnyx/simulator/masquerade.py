@@ -218,7 +218,7 @@ class MaskedForger(Wrapper):
         )
         update = np.frombuffer(self._stored.update, dtype="<i4").astype(np.int64)
         masked = self._pretend(code, code.mask(update, seed, context))
-        cut = tuple(chunks_of(b"".join(masked.chunks)))
+        cut = tuple(chunks_of(b"".join(masked.segments)))
         name = describe(cut).name
         self._served[name] = cut
         vector = np.frombuffer(self._stored.vector, dtype="<i8").astype(np.int64)
