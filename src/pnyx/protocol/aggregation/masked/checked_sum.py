@@ -16,17 +16,16 @@ nothing. Aggregators hold the vector, so they tell before they give a receipt. A
 nothing else: what it signs fixes one vector, up to a collision, before the other keys are known.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pnyx.errors import RuleBroken
 from pnyx.primitives.codec import encode
 from pnyx.primitives.hashing import digest
 from pnyx.primitives.ring import LinearHash
 from pnyx.primitives.ring.linear_hash import HASH_DEGREE, HASH_PRIMES, Digest
-from pnyx.protocol.aggregation.masked.mask import Residues, Sums, check_sums
+from pnyx.protocol.aggregation.masked.mask import Residues, Sums
 from pnyx.protocol.aggregation.masked.parameters import ParameterSet, layout
 
 HASH_SECURITY_BITS = 192  # against collisions among sums of at most 256 vectors, rounded down
@@ -62,41 +61,13 @@ class HashOfVector:
         for at, hashed in enumerate(self._hashes):
             self.value = hashed.add(self.value, hashed.digest(integers[at], first))
 
-    @property
-    def complete(self) -> bool:
-        """Whether every segment was given."""
-        return len(self._segments) == layout(self.parameters).segments
-
 
 def linear_hashes(parameters: ParameterSet, context: bytes) -> tuple[LinearHash, ...]:
-    """One hash for each prime, each with a key of its own, for one attempt and group."""
+    """One hash for each prime, each with a key of its own, for one attempt."""
     return tuple(
         LinearHash(digest("pnyx/masked/hash", context, encode(parameters), bytes([at])))
         for at in range(len(parameters.primes))
     )
-
-
-class SumCheck:
-    """Checks a sum of masked vectors, segment by segment, against their linear hashes."""
-
-    __slots__ = ("_count", "_gathered", "_wanted")
-
-    def __init__(self, parameters: ParameterSet, context: bytes, digests: Sequence[Digest]) -> None:
-        """digests: of all vectors that are in the sum, each once."""
-        self._gathered = HashOfVector(parameters, context)
-        self._wanted, self._count = add_digests(digests), len(digests)
-
-    def add_segment(self, segment: int, sums: Sums) -> None:
-        """Take in the sums of a segment. Raises RuleBroken when they are out of range."""
-        check_sums(self._gathered.parameters, sums, self._count)
-        self._gathered.add_segment(segment, sums)
-
-    def finish(self) -> None:
-        """Raise RuleBroken unless all segments together are the sum that was hashed."""
-        if not self._gathered.complete:
-            raise RuleBroken("a masked sum is not complete: segments are missing")
-        if not np.array_equal(self._gathered.value, self._wanted):
-            raise RuleBroken("a masked sum is not that of its contributions")
 
 
 def add_digests(digests: Iterable[Digest]) -> Digest:

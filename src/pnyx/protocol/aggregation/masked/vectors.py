@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pnyx.errors import DecodingError, MalformedMessage
+from pnyx.errors import DecodingError, MalformedMessage, RuleBroken
 from pnyx.primitives.ring.linear_hash import Digest
 from pnyx.protocol.aggregation.encoding import IntVector
 from pnyx.protocol.aggregation.masked.checked_sum import (
     HashOfVector,
-    SumCheck,
+    add_digests,
     pack_digest,
     unpack_digest,
 )
@@ -118,14 +118,16 @@ class VectorCode:
         """
         if len(total) != self.sum_bytes:
             raise MalformedMessage("a sum of masked vectors has the wrong size")
-        digests = [unpack_digest(each) for each in linear_hashes]
-        check = SumCheck(self.parameters, self._context, digests)
+        wanted = add_digests(map(unpack_digest, linear_hashes))
+        hashed = HashOfVector(self.parameters, self._context)
         for segment, start, size in self._parts(
             lambda segment: sum_bytes(self.parameters, segment)
         ):
             part = total[start : start + size]
-            check.add_segment(segment, unpack_sum(self.parameters, segment, part, len(digests)))
-        check.finish()
+            sums = unpack_sum(self.parameters, segment, part, len(linear_hashes))
+            hashed.add_segment(segment, sums)
+        if not np.array_equal(hashed.value, wanted):
+            raise RuleBroken("a masked sum is not that of its contributions")
 
     def unmask(self, total: bytes, keys: tuple[IntVector, ...], count: int) -> IntVector | None:
         """The sum of `count` updates [length], from a checked sum of their vectors and their keys.
