@@ -8,7 +8,7 @@ record are taken away in `test_agreement`, `test_second_challenge` and `test_att
 
 import pytest
 from tests.adversarial.test_killed_anywhere import check, run_with_kills
-from tests.support.town import Town
+from tests.support.town import Town, manifest
 
 from pnyx.primitives import codec
 from pnyx.protocol.events import ContributionAcknowledged, MessageReceived, Persist
@@ -58,11 +58,16 @@ def power_fails(keeps, at_s: float) -> tuple[Town, bytes]:
 
 def gone_for_good(keeps) -> tuple[Town, bytes]:
     """A contributor whose share of the round everybody acknowledged never comes back."""
-    town, study = in_round(keeps=keeps)
-    plan = town.plan(study)
-    town.run(seconds=0.42)
-    done = {at for _, at, effect in town.log if isinstance(effect, ContributionAcknowledged)}
-    power_failure(town, spared=next(at for at in done if at not in plan.committee))
+    for nonce in range(50):  # until the draw has one that is no member
+        town = Town(keeps=keeps)
+        study = town.propose(plan=manifest(town.count, nonce=bytes([nonce]) * 32))
+        town.run(town.in_round(study, 1))
+        plan = town.plan(study)
+        town.run(seconds=0.42)
+        done = {at for _, at, effect in town.log if isinstance(effect, ContributionAcknowledged)}
+        if done - set(plan.committee):
+            break
+    power_failure(town, spared=min(done - set(plan.committee)))
     return town, study
 
 

@@ -5,7 +5,6 @@ is that nothing leaves, and not that nothing of use does. Aggregators pull vecto
 only stopped saying things would go on handing it out.
 """
 
-import pytest
 from tests.support.town import Town, masked_manifest
 
 from pnyx.primitives import codec
@@ -60,11 +59,6 @@ class Withdrawal:
         return found
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a contributor that withholds does not take back who may read its parcel",
-)
 def test_masked_vector_after_withdrawal():
     withdrawal = Withdrawal(VectorOffer)
     assert withdrawal.town.run(withdrawal.town.finished(withdrawal.study))

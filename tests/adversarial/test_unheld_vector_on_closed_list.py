@@ -1,13 +1,11 @@
 """A contribution whose masked vector nobody holds would keep a round from ending for ever (A7, A8).
 
 Once a set is accepted nothing else is opened, so every vector of it must exist. Members take the
-share of a key with receipts of most aggregators only; and a contribution is on the closed list when
-f + 1 members name it, one of them honest, who has seen the receipts. The attacker contributes, is a
-member, and signs receipts that are not its own to sign.
+share of a key with receipts of most aggregators only; so a contribution without them may get onto
+the closed list by a corrupt member's word, and then too few answer for it. The attacker
+contributes, is a member, and signs receipts that are not its own to sign.
 """
 
-import inspect
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
@@ -24,7 +22,7 @@ from pnyx.protocol.messages import (
     VectorOffer,
     VectorReceipt,
 )
-from pnyx.protocol.round import holdings, values
+from pnyx.protocol.round import holdings
 from pnyx.protocol.round.values import InputReader, header_hash
 from pnyx.protocol.selection import choose_committee
 from pnyx.simulator import InvariantError
@@ -96,22 +94,6 @@ def test_unheld_vector_on_closed_list(forged):
     stays_out(forged=forged)
 
 
-def listed_by_one() -> object:
-    """`_read_closed` as it is without the rule on who names a masked contribution."""
-    source = textwrap.dedent(inspect.getsource(InputReader._read_closed))
-    assert source.count("voters[name] >= enough") == 1
-    weaker = source.replace("voters[name] >= enough", "voters[name] >= 1")
-    found: dict[str, object] = {}
-    exec(weaker, {**vars(values)}, found)
-    return found["_read_closed"]
-
-
-def test_the_receipts_alone_keep_it_out(monkeypatch):
-    """On the list by one corrupt member's word it has too few answers to be accepted."""
-    monkeypatch.setattr(InputReader, "_read_closed", listed_by_one())
-    stays_out(forged=True)
-
-
 def test_without_a_look_at_receipts_the_round_would_never_end(monkeypatch):
     monkeypatch.setattr(holdings, "check_receipts", lambda *_: None)
     simulation, _ = attacked()
@@ -137,26 +119,6 @@ def listed(committee: MaskedCommittee, names: Mapping[int, Sequence[int]]) -> tu
     return reader.close_value(value, committee.keys(), committee.opened).contributors
 
 
-def named_by(voters: int) -> dict[int, Sequence[int]]:
-    """All members name contributor 2, so many of them contributor 3."""
-    return {m: (2, 3) if m < voters else (2,) for m in range(C.size.size)}
-
-
-def test_one_honest_member_at_least_has_seen_the_receipts():
-    assert listed(C, named_by(C.size.corrupt_max)) == (2,)
-    assert listed(C, named_by(C.size.corrupt_max + 1)) == (2, 3)
-
-
-def test_a_list_read_without_the_rule_would_name_it(monkeypatch):
-    monkeypatch.setattr(InputReader, "_read_closed", listed_by_one())
-    assert listed(C, named_by(C.size.corrupt_max)) == (2, 3)
-
-
-@pytest.mark.xfail(
-    strict=True,
-    reason="of a quorum's votes 2q - k are of members that hold what was acknowledged, and f of "
-    "these may omit it: f + 1 names are left only if 2q - k > 2f, which few committees give",
-)
 def test_what_was_acknowledged_is_listed_though_f_members_omit_it():
     """A quorum gave receipts for contributor 2; one of them is corrupt, and votes without it."""
     size = choose_committee(8)

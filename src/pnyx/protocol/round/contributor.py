@@ -158,6 +158,10 @@ class Contributor:
         """Send nothing (more): training failed, or consent was withdrawn."""
         self.stage = Stage.WITHHELD
         self._shares.clear()
+        if self._header is not None:
+            masked = self._reader.header(self._header).masked
+            if masked is not None:  # aggregators pull it: what is not here any more does not leave
+                self._services.forget_parcel(masked.parcel)
         self._update = np.zeros(0, dtype=np.int64)
         self._vector = self._stored = None  # nor is anything of it opened later
 
@@ -186,6 +190,7 @@ class Contributor:
                 self._upload()
             elif self.stage is Stage.SENDING:
                 self._send(set(self._shares) - self._receipts)
+                self._upload()  # the more aggregators hold the vector, the fewer may be lost
 
     def _ask(self) -> None:
         """Ask a random member for the open certificate."""

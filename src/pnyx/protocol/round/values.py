@@ -313,7 +313,6 @@ class InputReader:
             name = header_hash(signed)
             headers[name], contributors[name] = signed, header.contributor
         named: dict[int, set[bytes]] = {}
-        voters: Counter[bytes] = Counter()
         for vote in votes.values():
             for held in vote.held:
                 contributor = contributors.get(held.header_hash)
@@ -322,17 +321,10 @@ class InputReader:
                 if contributor != held.contributor:
                     raise RuleBroken("a close vote names the wrong contributor")
                 named.setdefault(held.contributor, set()).add(held.header_hash)
-                voters[held.header_hash] += 1
         if {name for names in named.values() for name in names} != set(headers):
             raise RuleBroken("a closed list carries headers that no vote names")
-        listed = {who: min(names) for who, names in named.items() if len(names) == 1}
-        if self._plan.phase is not None and self._plan.phase.masked is not None:
-            # One honest voter at least has seen that aggregators hold the masked vector. Whoever
-            # was acknowledged is held by 2q - k > f of any quorum, so nothing of that is lost.
-            enough = self._plan.size.corrupt_max + 1
-            listed = {who: name for who, name in listed.items() if voters[name] >= enough}
         return ClosedList(
-            headers={who: headers[name] for who, name in listed.items()},
+            headers={who: headers[min(names)] for who, names in named.items() if len(names) == 1},
             equivocators=tuple(sorted(who for who, names in named.items() if len(names) > 1)),
             joined=self._known_to_enough(vote.joined for vote in votes.values()),
             culprits=self._known_to_enough(vote.culprits for vote in votes.values()),
