@@ -36,6 +36,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--protected", type=int, default=1, help="runs by processes, 0 for none")
     parser.add_argument("--nodes", type=int, default=40)
     parser.add_argument("--rounds", type=int, help="of training")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="override a setting of training, e.g. --set local_epochs=2",
+    )
     parser.add_argument("--kill", type=float, default=0.1, help="share of the nodes")
     parser.add_argument("--timeout", type=float, default=900.0, help="seconds for one run")
     parser.add_argument("--keep", type=Path, help="new directory for the files of the nodes")
@@ -46,6 +53,10 @@ def run(arguments: list[str] | None = None) -> dict[str, Any]:
     """Run what was asked for and return the figures."""
     options = parse(arguments)
     subject = SUBJECTS[options.subject]
+    changed = {
+        name: json.loads(value) for name, _, value in (e.partition("=") for e in options.set)
+    }
+    subject = msgspec.structs.replace(subject, training={**subject.training, **changed})
     rounds = options.rounds or subject.rounds
     size = cohort(options.nodes)
     with tempfile.TemporaryDirectory(prefix="pnyx-deep-") as temporary:

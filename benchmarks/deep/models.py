@@ -124,7 +124,7 @@ SUBJECTS = {
             "batch_size": 32,
             "learning_rate": 0.2,
             "clip_norm": 4.0,
-            "fraction_bits": 13,
+            "fraction_bits": 12,
             "standardise": "none",
             "fine_tune_epochs": 1,
             "fine_tune_learning_rate": 0.05,
