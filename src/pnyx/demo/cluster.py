@@ -1,9 +1,9 @@
 """One process per personal cloud, on one machine.
 
-The launcher warms torch once and forks the nodes from itself (importing torch 36 times would cost
-minutes and gigabytes). Each child draws its own key *after* the fork, writes its own directory and
-vault, imports only its owner's rows, and waits for the authority to enrol it. Once the nodes run,
-nothing depends on the launcher: it watches, kills and restarts, and may die itself.
+The launcher warms torch and numba once and forks the nodes from itself (importing them 36 times
+would cost minutes and gigabytes). Each child draws its own key *after* the fork, writes its own
+directory and vault, imports only its owner's rows, and waits for the authority to enrol it. Once
+the nodes run, nothing depends on the launcher: it watches, kills and restarts, and may die itself.
 """
 
 import gc
@@ -43,6 +43,7 @@ from pnyx.node.daemon import Daemon, MachineFactory
 from pnyx.node.keystore import KeyFile, NodeLayout
 from pnyx.node.network import Contact, write_network
 from pnyx.node.runner import run_node
+from pnyx.primitives.ring import implementation
 from pnyx.primitives.signature import SigningKey
 from pnyx.protocol.events import EpochOpened, Notice, StudyProposed
 from pnyx.protocol.identity import CensusEntry, make_census, network_id, node_id
@@ -119,6 +120,7 @@ class Cluster:
 
     def launch(self, committee: CommitteeSize) -> None:
         """Fork the nodes, enrol them, and let them start. Raises PnyxError."""
+        implementation()  # loaded once: each node would take 120 MB and most of a second for it
         gc.collect()
         gc.freeze()  # keep the collector from touching, and so copying, inherited pages
         for node in range(self.nodes):
