@@ -63,10 +63,11 @@ class Attack:
     def __init__(self, root: Path, first_target: int, seed: int) -> None:
         from pnyx.demo.cluster import Cluster
         from pnyx.demo.journal import EventReader
+        from pnyx.demo.study import DemoScript
         from pnyx.protocol.selection import assess
 
         root.mkdir()
-        self.cluster = Cluster(root, NODES, ROUNDS, bytes(32), {})
+        self.cluster = Cluster(root, NODES, DemoScript(NODES, ROUNDS, bytes(32)), {})
         self.committee = assess(NODES, rounds=ROUNDS + 2).committee
         self.readers = [EventReader(self.cluster.directory(node)) for node in range(NODES)]
         self.events: list[list[dict]] = [[] for _ in range(NODES)]

@@ -1,9 +1,9 @@
 """One process per personal cloud, on one machine.
 
-The launcher warms torch once and forks the nodes from itself (importing torch 36 times would cost
-minutes and gigabytes). Each child draws its own key *after* the fork, writes its own directory and
-vault, imports only its owner's rows, and waits for the authority to enrol it. Once the nodes run,
-nothing depends on the launcher: it watches, kills and restarts, and may die itself.
+The launcher warms torch and numba once and forks the nodes from itself (importing them 36 times
+would cost minutes and gigabytes). Each child draws its own key *after* the fork, writes its own
+directory and vault, imports only its owner's rows, and waits for the authority to enrol it. Once
+the nodes run, nothing depends on the launcher: it watches, kills and restarts, and may die itself.
 """
 
 import gc
@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 import msgspec
 
@@ -29,10 +29,8 @@ from pnyx.config import (
     NodeSection,
     write_toml,
 )
-from pnyx.demo.activity import CATEGORY, FEATURES, LABEL_COLUMN, LABELS, USER_COLUMN, windows_path
 from pnyx.demo.corrupt import CorruptMachine
 from pnyx.demo.journal import EventLog
-from pnyx.demo.study import PURPOSE_TERM, demo_study
 from pnyx.errors import PnyxError
 from pnyx.node import keystore
 from pnyx.node.certificates import (
@@ -51,7 +49,7 @@ from pnyx.protocol.identity import CensusEntry, make_census, network_id, node_id
 from pnyx.protocol.machine import NodeMachine
 from pnyx.protocol.selection import CommitteeSize
 from pnyx.vault import Vault
-from pnyx.vault.importers import ImportMapping, import_file, parse_mapping
+from pnyx.vault.importers import ImportMapping, import_file
 
 NETWORK_NAME = "pnyx-demo"
 DAY_S = 86_400
@@ -68,6 +66,32 @@ class _EnrolmentRequest(msgspec.Struct, frozen=True):
     port: int
 
 
+class Script(Protocol):
+    """What a cluster plays: whose data lie where, who agrees, and what is proposed."""
+
+    @property
+    def purpose_term(self) -> str:
+        """The purpose that owners accept."""
+        ...
+
+    @property
+    def category(self) -> str:
+        """The category of data that owners import, and that they accept to be used."""
+        ...
+
+    def owner_data(self, node: int) -> tuple[Path, ImportMapping]:
+        """The file that a node's owner imports, and how."""
+        ...
+
+    def refuses(self, node: int) -> bool:
+        """Whether a node's owner declines every study."""
+        ...
+
+    def study(self, network: bytes, proposer: bytes) -> tuple[bytes, bytes]:
+        """What the first node proposes: an encoded manifest and the initial model."""
+        ...
+
+
 class Cluster:
     """The processes of a demonstration, by node number from 0.
 
@@ -78,18 +102,13 @@ class Cluster:
         self,
         root: Path,
         nodes: int,
-        rounds: int,
-        seed: bytes,
+        script: Script,
         corrupt: Mapping[int, str],
-        *,
-        masked: bool = False,
     ) -> None:
         self.root = root
         self.corrupt = corrupt
         self.nodes = nodes
-        self._rounds = rounds
-        self.masked = masked
-        self._seed = seed
+        self.script = script
         self.processes: dict[int, int] = {}
 
     def directory(self, node: int) -> Path:
@@ -211,14 +230,6 @@ class Cluster:
         last = next(filter(None, reversed(said)), "it left no word").strip().rstrip(".")
         return f" ({last}); run it again with --keep DIR to look at its log there."
 
-    # --- a node's life ---------------------------------------------------------------------------
-
-    def study(self, network: bytes, proposer: bytes) -> tuple[bytes, bytes]:
-        """What the first node proposes."""
-        return demo_study(
-            network, proposer, self.nodes, self._rounds, self._seed, masked=self.masked
-        )
-
 
 def _issue(authority: Authority, public_key: bytes, now: int) -> tuple[CensusEntry, bytes]:
     nonce = secrets.token_bytes(16)
@@ -257,10 +268,10 @@ def _node_life(cluster: Cluster, node: int, directory: Path, *, fresh: bool) -> 
     layout = NodeLayout(directory)
     unlocking = KeyFile(directory / "unlock.key")
     if fresh:
-        _prepare(layout, unlocking, node, refuses=node == cluster.nodes - 1)
+        _prepare(layout, unlocking, node, cluster.script)
         _await(directory / "network.json")
     events = EventLog(directory)
-    proposer = _Proposer(cluster, events) if node == 0 and fresh else None
+    proposer = _Proposer(cluster.script, events) if node == 0 and fresh else None
 
     def on_started(daemon: Daemon) -> None:
         events.traffic = lambda: daemon.transport.traffic
@@ -288,8 +299,8 @@ def _machine_factory(kind: str | None, events: EventLog) -> MachineFactory:
 class _Proposer:
     """The first node's owner: proposes the study once the network has its first beacon."""
 
-    def __init__(self, cluster: Cluster, events: EventLog) -> None:
-        self._cluster = cluster
+    def __init__(self, script: Script, events: EventLog) -> None:
+        self._script = script
         self._events = events
         self.daemon: Daemon | None = None
 
@@ -297,20 +308,21 @@ class _Proposer:
         self._events(notice)
         if isinstance(notice, EpochOpened) and self.daemon is not None:
             network = self.daemon.network.census.network
-            manifest, model = self._cluster.study(network, self.daemon.node_id)
+            manifest, model = self._script.study(network, self.daemon.node_id)
             self.daemon.soon(StudyProposed(manifest, model))
 
 
-def _prepare(layout: NodeLayout, unlocking: KeyFile, node: int, *, refuses: bool) -> None:
+def _prepare(layout: NodeLayout, unlocking: KeyFile, node: int, script: Script) -> None:
     """What an owner does before enrolment: a key, settings, and data from an export."""
     keys = keystore.create(layout, unlocking)
+    path, mapping = script.owner_data(node)
     with Vault.open(layout.vault, keys.vault_key) as vault:
-        import_file(vault.collections, windows_path(), _mapping(node + 1), time.time_ns() / 1e9)
+        import_file(vault.collections, path, mapping, time.time_ns() / 1e9)
     port = _free_port()
     rule = ConsentRule(
-        action="decline" if refuses else "accept",
-        purposes=(PURPOSE_TERM,),
-        categories=(CATEGORY,),
+        action="decline" if script.refuses(node) else "accept",
+        purposes=(script.purpose_term,),
+        categories=(script.category,),
     )
     config = NodeConfig(
         node=NodeSection(network="network.json"),
@@ -322,14 +334,6 @@ def _prepare(layout: NodeLayout, unlocking: KeyFile, node: int, *, refuses: bool
     draft = layout.root / "request.draft"
     draft.write_bytes(msgspec.json.encode(request))
     draft.replace(layout.root / "request.json")
-
-
-def _mapping(user: int) -> ImportMapping:
-    columns: dict[str, object] = {name: {"type": "float"} for name in FEATURES}
-    columns[LABEL_COLUMN] = {"type": "text", "classes": list(LABELS)}
-    return parse_mapping(
-        {"category": CATEGORY, "columns": columns, "only": {USER_COLUMN: str(user)}}
-    )
 
 
 def _free_port() -> int:

@@ -40,9 +40,8 @@ def run_demo(
 
     report: where the study's report is written. kill: share of the nodes that are killed mid-run.
     corrupt: nodes that misbehave. seed: fixes the initial model and who is killed or corrupt; the
-    beacons stay random. keep: directory to keep, instead of a temporary one. masked: updates travel
-    masked.
-    Raises PnyxError, for instance ConfigError when an option is out of range.
+    beacons stay random. keep: directory to keep, instead of a temporary one. masked: updates
+    travel masked. Raises PnyxError, for instance ConfigError when an option is out of range.
     """
     # Many processes share few cores: threads inside the numeric libraries would only fight.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -152,6 +151,7 @@ class _Demo:
         from pnyx.demo.cluster import Cluster
         from pnyx.demo.corrupt import choose_corrupt
         from pnyx.demo.display import Display
+        from pnyx.demo.study import DemoScript
         from pnyx.demo.watch import Watch
         from pnyx.learning.training import warm_up
         from pnyx.primitives.ring import implementation
@@ -160,6 +160,7 @@ class _Demo:
 
         self._rounds = rounds
         self._nodes = nodes
+        self._masked = masked
         seed_bytes = os.urandom(32) if seed is None else (seed % 2**64).to_bytes(32, "big")
         self._assessment = assess(nodes, rounds=rounds + EXTRA_ROUNDS)
         sampler = Sampler(seed_bytes, "pnyx/demo/victims")
@@ -169,7 +170,8 @@ class _Demo:
         # The first node proposes the study and the last refuses it: both stay honest.
         spared = {0, nodes - 1, *self._victims}
         self._corrupt = choose_corrupt(nodes, corrupt, spared, seed_bytes)
-        self._cluster = Cluster(root, nodes, rounds, seed_bytes, self._corrupt, masked=masked)
+        script = DemoScript(nodes, rounds, seed_bytes, masked=masked)
+        self._cluster = Cluster(root, nodes, script, self._corrupt)
         self._watch = Watch(self._cluster)
         self._display = Display(console, nodes, rounds)
         self._killed = 0
@@ -211,7 +213,7 @@ class _Demo:
             killed=self._killed,
             refused=1,
             corrupt=self._corrupt,
-            masked=self._cluster.masked,
+            masked=self._masked,
         )
         network = self._cluster.directory(0) / "network.json"
         replace_file(report, render(demo_report(asked, network, found, kept)).encode())

@@ -1,14 +1,18 @@
 """The demonstration's study, as its proposer writes it."""
 
 import secrets
+from pathlib import Path
 
 from pnyx.demo.activity import (
     CATEGORY,
     FEATURES,
     LABEL_COLUMN,
+    LABELS,
     RANGES,
+    USER_COLUMN,
     demo_hyperparameters,
     demo_program,
+    windows_path,
 )
 from pnyx.learning.programs import encode_program, initial_model
 from pnyx.node.learning import (
@@ -26,6 +30,7 @@ from pnyx.protocol.aggregation.masked.parameters import ParameterSet
 from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.manifest import Manifest, StudyPhase
 from pnyx.protocol.params import PROTOCOL_VERSION
+from pnyx.vault.importers import ImportMapping, parse_mapping
 
 PURPOSE_TERM = "dpv:ResearchAndDevelopment"
 NORMAL_COHORT = 32
@@ -105,3 +110,37 @@ def demo_study(
         nonce=secrets.token_bytes(32),
     )
     return codec.encode(manifest), model
+
+
+class DemoScript:
+    """Plays the demonstration: node n belongs to person n + 1 of the data; the last one refuses.
+
+    seed, masked: as `demo_study` takes them.
+    """
+
+    purpose_term = PURPOSE_TERM
+    category = CATEGORY
+
+    def __init__(self, nodes: int, rounds: int, seed: bytes, *, masked: bool = False) -> None:
+        self._nodes = nodes
+        self._rounds = rounds
+        self._seed = seed
+        self._masked = masked
+
+    def owner_data(self, node: int) -> tuple[Path, ImportMapping]:
+        """The shipped windows, of which an owner imports its own."""
+        columns: dict[str, object] = {name: {"type": "float"} for name in FEATURES}
+        columns[LABEL_COLUMN] = {"type": "text", "classes": list(LABELS)}
+        only = {USER_COLUMN: str(node + 1)}
+        mapping = parse_mapping({"category": CATEGORY, "columns": columns, "only": only})
+        return windows_path(), mapping
+
+    def refuses(self, node: int) -> bool:
+        """Whether it is the last owner."""
+        return node == self._nodes - 1
+
+    def study(self, network: bytes, proposer: bytes) -> tuple[bytes, bytes]:
+        """The demonstration's study."""
+        return demo_study(
+            network, proposer, self._nodes, self._rounds, self._seed, masked=self._masked
+        )

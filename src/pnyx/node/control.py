@@ -28,12 +28,15 @@ from msgspec import Meta
 
 from pnyx.errors import ConfigError, PnyxError
 from pnyx.node.keystore import NodeLayout
+from pnyx.protocol.manifest import MANIFEST_BYTES_MAX
+from pnyx.protocol.params import DEFAULT_PARAMS
 from pnyx.sandbox import Confinement
 from pnyx.vault.files import FILE_MODE, describe
 
 SOCKET_NAME = "control.sock"
 SOCKET_PATH_BYTES_MAX = 100  # macOS allows 103, Linux 107
-REQUEST_BYTES_MAX = 4 * 1024 * 1024
+# A proposal with the largest manifest and model, in base 64; and what frames them.
+REQUEST_BYTES_MAX = (MANIFEST_BYTES_MAX + DEFAULT_PARAMS.item_bytes_max) * 4 // 3 + 4096
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 CALL_TIMEOUT_S = 30.0
 USE_TIMEOUT_S = 900.0  # a model trains first, perhaps after others

@@ -16,6 +16,7 @@ from pnyx.node import control
 from pnyx.node.control import (
     ControlServer,
     Decide,
+    Propose,
     Request,
     Result,
     Status,
@@ -24,6 +25,8 @@ from pnyx.node.control import (
     call,
 )
 from pnyx.node.keystore import NodeLayout
+from pnyx.protocol.manifest import MANIFEST_BYTES_MAX
+from pnyx.protocol.params import DEFAULT_PARAMS
 
 
 @pytest.fixture
@@ -35,6 +38,8 @@ async def answer(request: Request) -> object:
     match request:
         case Stop():
             return Stopping(1)
+        case Propose():
+            return [len(request.manifest), len(request.model)]
         case Decide():
             raise ConsentError("No such study here; look again.")
         case Result():
@@ -113,6 +118,12 @@ def test_malformed_requests_are_refused_and_the_server_lives(layout, line) -> No
         assert reply["ok"] is False
         assert "does not understand" in reply["error"]
         assert call(layout, Stop(), Stopping) == Stopping(1)
+
+
+def test_the_largest_study_can_be_proposed(layout) -> None:
+    largest = MANIFEST_BYTES_MAX, DEFAULT_PARAMS.item_bytes_max
+    with serving(layout):
+        assert call(layout, Propose(*map(bytes, largest)), list[int]) == [*largest]
 
 
 def test_oversized_request_is_refused(layout, monkeypatch) -> None:
