@@ -66,7 +66,7 @@ def garbage_kept() -> tuple[int, bool]:
     kept = 0
     for index in plan.aggregators:
         relay = town.machines[index]._rounds[plan.context].relay
-        for _, shares in relay._kept.values():
+        for _, _, shares in relay._kept.values():
             kept += sum(share.sealed in garbage for share in shares.values())
     assert town.run(town.finished(study))
     return kept, town.effects(PeerBlamed) != []

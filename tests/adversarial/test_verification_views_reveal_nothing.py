@@ -100,7 +100,7 @@ class View:
 
     def answers(self, challenge: bytes, *, blinded=(0, 1, 2)) -> None:
         """The answers of every member to a challenge."""
-        rows, _ = verification._coefficients(CLAIM, challenge, BOUNDS, self.size)
+        rows, _, _ = verification._coefficients(CLAIM, challenge, BOUNDS, self.size)
         packing = self.size.packing
         table = rows[self.at].reshape(self.plan.repetitions, 1 + packing, -1)[:, :, : self.columns]
         basis = verification.slot_basis(self.field, self.size)
@@ -123,7 +123,7 @@ class View:
         found = []
         packing = self.size.packing
         for challenge in challenges:
-            rows, _ = verification._coefficients(CLAIM, challenge, BOUNDS, self.size)
+            rows, _, _ = verification._coefficients(CLAIM, challenge, BOUNDS, self.size)
             table = rows[self.at].reshape(self.plan.repetitions, 1 + packing, -1)
             for repetition in range(self.plan.repetitions):
                 row = np.zeros(self.width, dtype=np.int64)

@@ -183,12 +183,15 @@ async def pull(daemon: Daemon, root: Path) -> None:
 # --- the test ------------------------------------------------------------------------------------
 
 
+ROOT = Path(__file__).parents[2]  # where `tests` is found by the program
+
+
 def start(act: str, role: str, root: Path, window: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, __file__, act, role, str(root), str(window)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
     )
 
 

@@ -59,10 +59,9 @@ def create(node: Path, number: int) -> None:
     """What an owner does first; the first one uses a passphrase."""
     key = () if number == 1 else ("--key-file", node / "unlock.key")
     done("node", "init", "--dir", node, "--port", free_port(), *key)
-    if number != 6:
+    if number <= OWNERS:
         table, mapping = write_activity(node, number)
         done("data", "import", table, "--mapping", mapping, "--dir", node, *key)
-    if number <= OWNERS:  # others have no answer to a poll, so that no policy takes a seat in it
         answer, mapping = write_answer(node, 0 if number < 4 else 2)
         done("data", "import", answer, "--mapping", mapping, "--dir", node, *key)
 
@@ -107,6 +106,9 @@ def test_study_from_authority_to_verified_result(tmp_path: Path) -> None:
         await_study(nodes[6], study, "known")
         check_preview(nodes[0], study)
         done("consent", "accept", study[:8], "--yes", "--dir", nodes[0])
+        # No policy takes a seat without data; an owner may, and may leave again.
+        assert done_json("consent", "list", "--dir", nodes[6])[0]["decision"] == "asks"
+        done("consent", "accept", study[:8], "--yes", "--dir", nodes[6])
         done("consent", "withdraw", study[:8], "--dir", nodes[6])
         for node in (nodes[0], nodes[5]):
             summary = await_study(node, study, "finished")
