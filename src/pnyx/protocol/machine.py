@@ -742,8 +742,8 @@ class NodeMachine:
         name = self._gossip.add(encoded, informed=self._members(aborted))
         self._finish(aborted.context, name)
         active = self._close_round(aborted)
-        if active is not None and active.contributor is not None:
-            active.contributor.withhold()
+        if active is not None:
+            active.withhold(self.index)
         self._open_round(following, state)
 
     def _keep_record(self, plan: RoundPlan, record: Record) -> bytes:
@@ -895,7 +895,7 @@ class NodeMachine:
         if active is None or active.contributor is None:
             return
         if vector is None:
-            active.contributor.withhold()
+            active.withhold(self.index)
         else:
             active.contributor.on_trained(vector, self._now)
 
@@ -906,7 +906,7 @@ class NodeMachine:
         if granted and self._willing(active.plan.study):
             active.contributor.on_debited(self._now)
         else:
-            active.contributor.withhold()
+            active.withhold(self.index)
 
     def _on_timer(self) -> None:
         self._gossip.tick(self._now)
@@ -964,8 +964,8 @@ class NodeMachine:
 
     def _withhold(self, state: StudyState) -> None:
         active = self._rounds.get(state.plan.context) if state.plan is not None else None
-        if active is not None and active.contributor is not None:
-            active.contributor.withhold()
+        if active is not None:
+            active.withhold(self.index)
 
     def _resume_contributing(self, state: StudyState, plan: RoundPlan) -> None:
         """After a restart the consent arrives when the round is already open."""

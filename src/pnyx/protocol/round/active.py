@@ -73,6 +73,16 @@ class ActiveRound:
         if self.member is not None:
             self.member.on_parcel(parcel, data, now)
 
+    def withhold(self, own: int) -> None:
+        """Send nothing (more) of this node's contribution, nor what its relay keeps of it.
+
+        own: this node's census index.
+        """
+        if self.contributor is not None:
+            self.contributor.withhold()
+        if self.relay is not None:
+            self.relay.forget(own)
+
     def tick(self, now: float) -> None:
         """Let every role do what time asks for."""
         if self.member is not None:

@@ -46,6 +46,10 @@ class EnvelopeRelay:
             case _:
                 return
 
+    def forget(self, contributor: int) -> None:
+        """Hand out no more of what a contributor left: this node's own owner withdrew."""
+        self._kept.pop(contributor, None)
+
     def _keep(self, sender: int, message: Relay) -> None:
         header = self._reader.header(message.header)
         if header.contributor != sender:
