@@ -22,6 +22,7 @@ BENCHMARKS = (
     "masking",
     "masked",
     "programs",
+    "cohort",
     "worker",
     "transport",
     "simulator",
