@@ -23,6 +23,7 @@ BENCHMARKS = (
     "masked",
     "programs",
     "cohort",
+    "learning",
     "worker",
     "transport",
     "simulator",

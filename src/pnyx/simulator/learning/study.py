@@ -49,6 +49,7 @@ class LearningParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     owner_column: str
     label_column: str
     ignored: tuple[str, ...] = ()
+    standardise: Literal["owner", "none"] = "owner"
     program: str = ""  # file of an exported program; else a perceptron
     hidden: tuple[Annotated[int, Meta(ge=1, le=4096)], ...] = (64,)
     owners: Annotated[int, Meta(ge=0, le=10_000_000)] = 0  # 0: those of the data
@@ -221,6 +222,7 @@ class _Study:
             owner_column=parameters.owner_column,
             label_column=parameters.label_column,
             ignored=parameters.ignored,
+            standardise=parameters.standardise,
             seed=self._seed,
         )
 
