@@ -56,15 +56,15 @@ class Questions(Generic[T]):
         heappush(self._due, (question.deadline, nonce))
         return nonce
 
-    def find(self, peer: bytes, nonce: bytes) -> Question[T]:
-        """The question that a peer answers. Raises RuleBroken when it was not asked that."""
+    def take(self, peer: bytes, nonce: bytes) -> Question[T] | None:
+        """The question that a peer answers, closed; None when it was not asked that, or is late."""
         question = self._open.get(nonce)
         if question is None or question.peer != peer:
-            raise RuleBroken("answers what it was not asked, or too late")
+            return None
+        self._close(question)
         return question
 
-    def close(self, question: Question[T]) -> None:
-        """The question is answered, well or badly."""
+    def _close(self, question: Question[T]) -> None:
         del self._open[question.nonce]
         nonces = self._by_peer[question.peer]
         nonces.discard(question.nonce)
@@ -81,7 +81,7 @@ class Questions(Generic[T]):
         """Give up what was not answered in time."""
         while (due := self.next_deadline()) is not None and due <= now:
             question = self._open[heappop(self._due)[1]]
-            self.close(question)
+            self._close(question)
             question.done(None, False)
 
     def give_up(self, peer: bytes) -> None:
@@ -89,7 +89,7 @@ class Questions(Generic[T]):
         for nonce in list(self._by_peer.get(peer, ())):
             question = self._open.get(nonce)
             if question is not None:
-                self.close(question)
+                self._close(question)
                 question.done(None, True)
 
 

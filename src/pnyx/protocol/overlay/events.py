@@ -16,6 +16,12 @@ class EpochBegan(Event, frozen=True):
     beacon: bytes
 
 
+class PeerKnown(Event, frozen=True):
+    """The shell knows where this peer is: one more to join by."""
+
+    peer: bytes
+
+
 class RecordLearnt(Event, frozen=True):
     """A node record came from elsewhere, such as gossip; it is verified here."""
 

@@ -199,9 +199,9 @@ class Holder:
                 self._host.allowance.spend(peer, now)
                 self._on_store(peer, message)
             case StoreReply():
-                question = self._stores.find(peer, message.nonce)
-                self._stores.close(question)
-                question.done(min(1, message.held), False)
+                question = self._stores.take(peer, message.nonce)
+                if question is not None:
+                    question.done(min(1, message.held), False)
             case ItemRequest():
                 self._host.allowance.spend(peer, now)
                 found = [self._storage.get(key) for key in dict.fromkeys(message.keys)]
@@ -228,8 +228,9 @@ class Holder:
             raise fault
 
     def _on_items(self, peer: bytes, message: ItemReply) -> None:
-        question = self._items.find(peer, message.nonce)
-        self._items.close(question)
+        question = self._items.take(peer, message.nonce)
+        if question is None:
+            return
         asked, width = question.key, 32
         keys = {asked[at : at + width] for at in range(0, len(asked), width)}
         try:

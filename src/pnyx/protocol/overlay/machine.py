@@ -19,7 +19,7 @@ from contextlib import suppress
 
 import msgspec
 
-from pnyx.errors import ProtocolError, WrongContext
+from pnyx.errors import ProtocolError
 from pnyx.primitives import codec
 from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.events import (
@@ -47,6 +47,7 @@ from pnyx.protocol.overlay.events import (
     LookUp,
     NodeOmitted,
     NodesFound,
+    PeerKnown,
     PutNote,
     RecordLearnt,
     RingJoined,
@@ -163,17 +164,12 @@ class OverlayMachine:
                 pass  # what it says tells more
             case EpochBegan():
                 self._enter(event.epoch, event.beacon)
+            case PeerKnown():
+                self._meet(event.peer)
             case RecordLearnt():
                 self._guard(event.signed.signer, lambda: self._learn(event.signed))
-            case LookUp():
-                place = Place(key_position(event.key), max(1, event.count))
-                self._seek(place, event.ticket)
-            case Enumerate():
-                self._seek(Place(event.start, 0, event.end), event.ticket)
-            case PutNote():
-                self._put_note(event)
-            case GetItem():
-                self._get(event)
+            case LookUp() | Enumerate() | PutNote() | GetItem():
+                self._on_request(event)
             case Leave():
                 self._leave()
             case _:
@@ -301,7 +297,7 @@ class OverlayMachine:
         message = codec.decode(payload, OverlayMessage, bytes_max=OVERLAY_MESSAGE_BYTES_MAX)
         place = next((each for each in self._places if each.ring.id == message.ring), None)
         if place is None:
-            raise WrongContext("a message belongs to a ring that this node is not in")
+            return  # of an epoch that this node is not in yet, or no more
         if isinstance(message, NeighbourRequest | NeighbourReply | Departing):
             place.ring.handle(peer, message, self._now)
         else:
@@ -312,12 +308,17 @@ class OverlayMachine:
         record = self.book.take(signed)
         if record.node_id == self.node_id:
             return
+        self._meet(record.node_id)
         for place in self._places:
-            place.ring.meet((record.node_id,))
             if not self.book.has_departed(record):
                 place.ring.table.learn(record, self._now)
-        if not self._places and len(self._contacts) < self.params.records_max:
-            self._contacts.append(record.node_id)
+
+    def _meet(self, peer: bytes) -> None:
+        """Know one more peer to join by."""
+        for place in self._places:
+            place.ring.meet((peer,))
+        if len(self._contacts) < self.params.contacts_max and peer not in self._contacts:
+            self._contacts.append(peer)
 
     def _on_unreachable(self, peer: bytes) -> None:
         """Give up on what the peer was asked; it may have moved, so look its record up."""
@@ -337,8 +338,12 @@ class OverlayMachine:
         self._holder_of(ring).get(record_key(peer), self._take_record, self._now)
 
     def _take_record(self, item: StoredItem | None) -> None:
-        if item is not None and item.content is None:
-            self._guard(item.signed.signer, lambda: self._learn(item.signed))
+        if item is None or item.content is not None:
+            return
+        self._guard(item.signed.signer, lambda: self._learn(item.signed))
+        newest = self.book.get(item.signed.signer)
+        if newest is not None:  # said again: the shell may have heard of an older one meanwhile
+            self._on_newer(newest)
 
     # --- the owner's requests -------------------------------------------------------------------
 
@@ -357,6 +362,18 @@ class OverlayMachine:
             )
 
         ring.seek(place, told, self._now)
+
+    def _on_request(self, event: LookUp | Enumerate | PutNote | GetItem) -> None:
+        match event:
+            case LookUp():
+                place = Place(key_position(event.key), max(1, event.count))
+                self._seek(place, event.ticket)
+            case Enumerate():
+                self._seek(Place(event.start, 0, event.end), event.ticket)
+            case PutNote():
+                self._put_note(event)
+            case GetItem():
+                self._get(event)
 
     def _put_note(self, event: PutNote) -> None:
         key, ring = note_key(event.content), self.ring

@@ -66,7 +66,8 @@ class OverlayParams(msgspec.Struct, frozen=True, kw_only=True):
     cache_max: int = 512
     cache_age_s: float = 1800.0
     join_retry_s: float = 2.0
-    # Contacts that are asked at a time when joining, and that are stored for the next start.
+    # Contacts that are known at most, asked at a time when joining, and stored for the next start.
+    contacts_max: int = 256
     join_contacts: int = 4
     stored_contacts_max: int = 64
     contacts_store_s: float = 60.0

@@ -7,13 +7,17 @@ is the direction of growing positions; an interval runs forward from its start, 
 to its end, which does not.
 """
 
+from functools import lru_cache
+
 from pnyx.primitives.hashing import digest
 
 RING_BITS = 256
 RING_SIZE = 1 << RING_BITS
 _MASK = RING_SIZE - 1
+_REMEMBERED_MAX = 1 << 16  # positions; answers name the same nodes again and again
 
 
+@lru_cache(maxsize=_REMEMBERED_MAX)
 def position_of(node_id: bytes, beacon: bytes) -> int:
     """Where a node stands in the epoch that has this beacon."""
     return int.from_bytes(digest("pnyx/position", node_id, beacon), "big")

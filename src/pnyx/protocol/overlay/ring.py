@@ -13,6 +13,7 @@ is every record in it valid. An answer with one wrong record is dropped whole.
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
+from math import inf
 from typing import Protocol
 
 from pnyx.errors import InvalidCertificate, ProtocolError, RuleBroken, WrongContext
@@ -157,7 +158,7 @@ class Ring:
         """Ask nothing any more by itself: the epoch is over, and only answers are given."""
         self.joined = False
         self._contacts = []
-        self._next_join = float("inf")
+        self._next_join = inf
 
     # --- joining --------------------------------------------------------------------------------
 
@@ -165,14 +166,15 @@ class Ring:
         """Know more peers to join by."""
         known = set(self._contacts)
         fresh = [each for each in contacts if each not in known and each != self._host.node_id]
-        self._contacts += fresh[: max(0, 4 * self._params.stored_contacts_max - len(known))]
+        self._contacts += fresh[: max(0, self._params.contacts_max - len(known))]
 
     def _join(self) -> None:
-        """Ask a few contacts, and those away, for the surroundings of this node's place."""
+        """Ask a few nodes for the surroundings of this node's place: contacts, or whoever asked."""
         if self._now < self._next_join or self._joining or self._joining_search:
             return
         self._next_join = self._now + self._params.join_retry_s
-        known = [*self._contacts, *(node.node_id for node in self.table.away)]
+        met = [node.node_id for node in (*self.table, *self.table.away)]
+        known = list(dict.fromkeys([*self._contacts, *met]))
         for at in self._host.sampler.sample(
             len(known), min(len(known), self._params.join_contacts)
         ):
@@ -205,7 +207,8 @@ class Ring:
             done(SearchResult((), True, 0, 0, 0, ()))
             return
         self._searches += 1
-        backbone = self.table.backbone()
+        known = self.table.backbone()
+        backbone = [node for node in known if node.heard_at > -inf] or known
         answers: dict[bytes, Signed] = {}
 
         def seeds(key: int) -> list[KnownRecord]:
@@ -224,6 +227,7 @@ class Ring:
                 node.record
                 for key in place.keys
                 for node in (*self.table.behind(key, side), *self.table.ahead(key, side))
+                if node.heard_at > -inf
             ],
             others=[node.record for node in backbone],
             gap=self.table.gap(),
@@ -315,7 +319,11 @@ class Ring:
         self._host.allowance.spend(peer, self._now)
         if message.record.signer != peer:
             raise RuleBroken("asks with the record of another node")
-        self._hear(self._host.book.take(message.record))
+        record = self._host.book.take(message.record)
+        if not self._host.book.has_departed(record):
+            unheard = self.table.greet(record, self._now)
+            if unheard is not None:
+                self._refresh(unheard)
         key = key_position(message.key)
         before, after = self.table.fresh_around(key, message.per_side, self._now, without=peer)
         unchanged = message.seen != _ZERO and message.seen == _listing(before, after)
@@ -333,8 +341,9 @@ class Ring:
         self._host.send(peer, NeighbourReply(self.id, message.nonce, signed, own))
 
     def _on_reply(self, peer: bytes, message: NeighbourReply) -> None:
-        question = self._questions.find(peer, message.nonce)
-        self._questions.close(question)
+        question = self._questions.take(peer, message.nonce)
+        if question is None:
+            return
         try:
             answer = self._read_answer(question, message)
         except ProtocolError:

@@ -2,12 +2,12 @@
 
 All are verified records at computed positions. What differs is what this node has seen itself:
 
-    hearsay   somebody named it; used as a next step, told to nobody
-    heard     it has spoken to this node; told to others while that is fresh
+    hearsay   somebody named it, or it asked something; used as a next step, told to nobody
+    heard     it has answered this node; told to others while that is fresh
     away      it has not answered several times; used and told no more, asked now and then
 
-Nobody's word makes a node heard or away, and an away node returns by speaking, or with a newer
-record. So the dead do not live on in what nodes tell each other.
+Nobody's word makes a node heard or away, and an away node returns by asking, or with a newer
+record, and is hearsay then. So the dead do not live on in what nodes tell each other.
 
 *Neighbours* are the nearest known nodes on each side. *Fingers* are the first nodes behind the
 targets at 1/2, 1/4, 1/8 ... of the ring ahead: a place that the ring imposes, which colluders fill
@@ -94,8 +94,28 @@ class NodeTable:
             self._prune(now)
         return self._by_id.get(record.node_id)
 
+    def greet(self, record: KnownRecord, now: float) -> RingNode | None:
+        """A node has asked this one something. Returns it if it should be asked back: a neighbour
+        that has not answered yet.
+
+        Asking keeps a node fresh that answers, too. One that only asks stays hearsay: whoever asks
+        and never answers is of no use to anybody.
+        """
+        away = self._away.get(record.node_id)
+        if away is not None and away.record.sequence >= record.sequence:
+            del self._away[record.node_id]
+            away.heard_at, away.failures = -inf, self._params.failures_max - 1
+            self._insert(away)
+        node = self.learn(record, now)
+        if node is None:
+            return None
+        if node.heard_at > -inf and not node.failures:
+            node.heard_at = now
+            return None
+        return node if self._is_neighbour(node.position) else None
+
     def hear(self, record: KnownRecord, now: float) -> RingNode | None:
-        """A node has spoken to this one: it is here, whatever was believed."""
+        """A node has answered this one: it is here, whatever was believed."""
         away = self._away.pop(record.node_id, None)
         if away is not None:
             self._insert(away)

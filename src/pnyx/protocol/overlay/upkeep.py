@@ -7,8 +7,10 @@ A tick asks a few nodes for their neighbourhood at this node's own place:
    `near_refresh_s`; of all neighbours, the same with `far_refresh_s`; those that failed at once;
 3. now and then one node that is away: it may be back.
 
-Being asked by a neighbour counts as hearing it, so two neighbours ask each other half as often.
-With 32 neighbours that makes less than one question in two seconds, however large the ring.
+Being asked by a neighbour that has answered before keeps it fresh, so two neighbours ask each other
+half as often.
+With 32 neighbours that makes less than one question in two seconds, however large the ring. A node
+that has just joined asks more often: others join, too, and know each other as little.
 
 Fingers are looked up one at a time, by full look-ups: a finger that a liar chose would spoil the
 paths of many look-ups to come.
@@ -19,6 +21,8 @@ from math import inf
 from pnyx.protocol.overlay.params import OverlayParams
 from pnyx.protocol.overlay.table import NodeTable, RingNode
 
+_YOUNG = 4.0  # a node of this many seconds asks a neighbour again after one second
+
 
 class Upkeep:
     """The schedule of one node on one ring."""
@@ -26,9 +30,10 @@ class Upkeep:
     def __init__(self, table: NodeTable, params: OverlayParams, now: float) -> None:
         self._table = table
         self._params = params
+        self._born = now
         self._next_tick = now
         self._next_retry = now + params.away_retry_s
-        self._next_finger = now
+        self._next_finger = now + params.finger_first_s
         self._fingers_done: set[int] = set()
         self._finger_turn = 0
 
@@ -49,8 +54,9 @@ class Upkeep:
         unheard = [node for node in neighbours if node.heard_at == -inf]
         asked = unheard[: self._params.unheard_asks]
         near = neighbours[: 2 * self._params.near_per_side]
-        asked += self._oldest(near, now - self._params.near_refresh_s)
-        asked += self._oldest(neighbours, now - self._params.far_refresh_s)
+        young = (now - self._born) / _YOUNG
+        asked += self._oldest(near, now - min(self._params.near_refresh_s, young))
+        asked += self._oldest(neighbours, now - min(self._params.far_refresh_s, 4 * young))
         asked += [node for node in neighbours if node.failures][:1]
         if now >= self._next_retry:
             self._next_retry = now + self._params.away_retry_s
