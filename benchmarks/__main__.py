@@ -24,6 +24,7 @@ BENCHMARKS = (
     "programs",
     "worker",
     "transport",
+    "overlay",
     "simulator",
     "demo_accuracy",
     "round",

@@ -74,6 +74,7 @@ class RingNodeProcess:
         self.starts = 0
         self.started_at = float("inf")
         self.joined_at = float("inf")
+        self.stopped_at = -float("inf")
         self.meddler: Meddler | None = None
         self.deaf: Callable[[bytes, bytes], bool] = lambda _peer, _payload: False
 
@@ -112,6 +113,7 @@ class RingNodeProcess:
         """Kill the process; nobody is told."""
         self.machine = None
         self.started_at = self.joined_at = float("inf")
+        self.stopped_at = self.town.scheduler.now
         self.town.scheduler.disarm(self.index)
 
     def handle(self, event: Event) -> None:
@@ -390,9 +392,9 @@ class Ringtown:
         return not stale and record.host == _host(node.index)
 
     def _was_up(self, record: KnownRecord, asked: _Question) -> bool:
-        del asked
+        """Whether its node was there at some time between question and answer."""
         node = self.by_id.get(record.node_id)
-        return node is not None and node.starts > 0
+        return node is not None and (node.up or node.stopped_at >= asked.at)
 
     # --- checkers -------------------------------------------------------------------------------
 
