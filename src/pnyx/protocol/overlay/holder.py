@@ -46,13 +46,12 @@ class _Tally:
 class Holder:
     """The storage of one node on one ring."""
 
-    def __init__(self, host: Host, ring: Ring, storage: Storage, now: float) -> None:
+    def __init__(self, host: Host, ring: Ring, storage: Storage) -> None:
         self._host = host
         self._ring = ring
         self._storage = storage
         self._params = host.params
-        self._now = now
-        self._next_repair = now + host.params.repair_s
+        self._next_repair = host.now + host.params.repair_s
         self._repair_turn = 0
         self._hasty = 0  # repairs that are made fast
         self._changes = ring.table.changes
@@ -66,9 +65,9 @@ class Holder:
         dues = (self._stores.next_deadline(), self._items.next_deadline())
         return min([self._next_repair, *(due for due in dues if due is not None)])
 
-    def tick(self, now: float) -> None:
+    def tick(self) -> None:
         """Give up what was not answered, and offer a neighbour what it should hold."""
-        self._now = now
+        now = self._host.now
         self._stores.expire(now)
         self._items.expire(now)
         side = self._params.replication
@@ -83,9 +82,8 @@ class Holder:
             self._next_repair = now + wait * (0.5 + self._host.sampler.below(1024) / 1024)
             self._repair()
 
-    def on_unreachable(self, peer: bytes, now: float) -> None:
+    def on_unreachable(self, peer: bytes) -> None:
         """No connection to this peer can be made."""
-        self._now = now
         self._stores.give_up(peer)
         self._items.give_up(peer)
 
@@ -101,10 +99,10 @@ class Holder:
 
     # --- putting and getting --------------------------------------------------------------------
 
-    def put(self, signed: Signed, key: bytes, done: Callable[[int], None], now: float) -> None:
+    def put(self, signed: Signed, key: bytes, done: Callable[[int], None]) -> None:
         """Hand an item to its holders; `done` is told how many have it."""
         place = Place(key_position(key), self._params.replication)
-        self._ring.seek(place, lambda found: self._hand_out(signed, found, done), now)
+        self._ring.seek(place, lambda found: self._hand_out(signed, found, done))
 
     def _hand_out(self, signed: Signed, found: SearchResult, done: Callable[[int], None]) -> None:
         held: list[int] = []
@@ -121,14 +119,14 @@ class Holder:
                 held.append(answer or 0)
                 tally.count()
 
-            nonce = self._stores.put(record.node_id, b"", self._now, counted)
+            nonce = self._stores.put(record.node_id, b"", self._host.now, counted)
             self._host.send(record.node_id, StoreItems(self._ring.id, nonce, (signed,)))
         tally.count()
 
-    def get(self, key: bytes, done: Got, now: float) -> None:
+    def get(self, key: bytes, done: Got) -> None:
         """Ask the holders of a key; `done` is told the newest valid item, or None."""
         place = Place(key_position(key), self._params.replication)
-        self._ring.seek(place, lambda found: self._collect(key, found, done), now)
+        self._ring.seek(place, lambda found: self._collect(key, found, done))
 
     def _collect(self, key: bytes, found: SearchResult, done: Got) -> None:
         own = self._storage.get(key)
@@ -157,7 +155,7 @@ class Holder:
         keys: tuple[bytes, ...],
         done: Callable[[list[StoredItem] | None, bool], None],
     ) -> None:
-        nonce = self._items.put(peer, b"".join(keys), self._now, done)
+        nonce = self._items.put(peer, b"".join(keys), self._host.now, done)
         self._host.send(peer, ItemRequest(self._ring.id, nonce, keys))
 
     # --- repair ---------------------------------------------------------------------------------
@@ -191,26 +189,25 @@ class Holder:
 
     # --- messages -------------------------------------------------------------------------------
 
-    def handle(self, peer: bytes, message: StorageMessage, now: float) -> None:
+    def handle(self, peer: bytes, message: StorageMessage) -> None:
         """Process a message about items. Raises ProtocolError."""
-        self._now = now
         match message:
             case StoreItems():
-                self._host.allowance.spend(peer, now)
+                self._host.allowance.spend(peer, self._host.now)
                 self._on_store(peer, message)
             case StoreReply():
                 question = self._stores.take(peer, message.nonce)
                 if question is not None:
                     question.done(min(1, message.held), False)
             case ItemRequest():
-                self._host.allowance.spend(peer, now)
+                self._host.allowance.spend(peer, self._host.now)
                 found = [self._storage.get(key) for key in dict.fromkeys(message.keys)]
                 items = tuple(item.signed for item in found if item is not None)
                 self._host.send(peer, ItemReply(self._ring.id, message.nonce, items))
             case ItemReply():
                 self._on_items(peer, message)
             case Holdings():
-                self._host.allowance.spend(peer, now)
+                self._host.allowance.spend(peer, self._host.now)
                 self._on_offer(peer, message)
 
     def _on_store(self, peer: bytes, message: StoreItems) -> None:

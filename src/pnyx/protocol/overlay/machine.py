@@ -130,7 +130,7 @@ class OverlayMachine:
         self._effects: list[Effect] = []
         self._places: list[_Place] = []  # the newest ring first
         self._contacts = list(contacts)
-        self._now = now
+        self.now = now
         self._next_store = now + params.contacts_store_s
         self._next_publish = float("inf")
         self._stored: tuple[bytes, ...] = ()
@@ -152,7 +152,7 @@ class OverlayMachine:
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Process one event; return what the shell must do, in order."""
-        self._now = now
+        self.now = now
         match event:
             case MessageReceived():
                 self._guard(event.peer, lambda: self._on_message(event.peer, event.payload))
@@ -238,18 +238,18 @@ class OverlayMachine:
     # --- time -----------------------------------------------------------------------------------
 
     def _on_timer(self) -> None:
-        self._places = [place for place in self._places if place.ends_at > self._now]
+        self._places = [place for place in self._places if place.ends_at > self.now]
         for place in self._places:
-            place.ring.tick(self._now)
-            place.holder.tick(self._now)
-        if self._now >= self._next_store:
-            self._next_store = self._now + self.params.contacts_store_s
+            place.ring.tick()
+            place.holder.tick()
+        if self.now >= self._next_store:
+            self._next_store = self.now + self.params.contacts_store_s
             self._store_contacts()
-        if self._now >= self._next_publish:
+        if self.now >= self._next_publish:
             self._publish()
         for _ in range(min(_MOVED_AT_A_TIME, len(self._moving))):
             item = self._moving.popleft()
-            self._places[0].holder.put(item.signed, item.key, lambda _: None, self._now)
+            self._places[0].holder.put(item.signed, item.key, lambda _: None)
 
     def _enter(self, epoch: int, beacon: bytes) -> None:
         """Take a place on the ring of a new epoch; the old one is answered a while longer."""
@@ -258,17 +258,17 @@ class OverlayMachine:
         contacts = [*self._contacts]
         for place in self._places:
             contacts = [*(node.node_id for node in place.ring.table), *contacts]
-            place.ends_at = min(place.ends_at, self._now + self.params.overlap_s)
-        ring = Ring(self, epoch, beacon, contacts, self._now)
-        holder = Holder(self, ring, self.storage, self._now)
+            place.ends_at = min(place.ends_at, self.now + self.params.overlap_s)
+        ring = Ring(self, epoch, beacon, contacts)
+        holder = Holder(self, ring, self.storage)
         self._places = [_Place(ring, holder), *self._places[:1]]
-        ring.tick(self._now)
+        ring.tick()
 
     def _publish(self) -> None:
         """Put this node's own record where others look for it."""
-        self._next_publish = self._now + self.params.republish_s
+        self._next_publish = self.now + self.params.republish_s
         holder = self._places[0].holder
-        holder.put(self.record.signed, record_key(self.node_id), lambda _: None, self._now)
+        holder.put(self.record.signed, record_key(self.node_id), lambda _: None)
 
     def _move_items(self) -> None:
         """At the start of an epoch the first holders of the last one hand their items over."""
@@ -299,9 +299,9 @@ class OverlayMachine:
         if place is None:
             return  # of an epoch that this node is not in yet, or no more
         if isinstance(message, NeighbourRequest | NeighbourReply | Departing):
-            place.ring.handle(peer, message, self._now)
+            place.ring.handle(peer, message)
         else:
-            place.holder.handle(peer, message, self._now)
+            place.holder.handle(peer, message)
 
     def _learn(self, signed: Signed) -> None:
         """A record from elsewhere; the node is hearsay on the ring, and a contact."""
@@ -311,7 +311,7 @@ class OverlayMachine:
         self._meet(record.node_id)
         for place in self._places:
             if not self.book.has_departed(record):
-                place.ring.table.learn(record, self._now)
+                place.ring.table.learn(record, self.now)
 
     def _meet(self, peer: bytes) -> None:
         """Know one more peer to join by."""
@@ -323,19 +323,19 @@ class OverlayMachine:
     def _on_unreachable(self, peer: bytes) -> None:
         """Give up on what the peer was asked; it may have moved, so look its record up."""
         for place in self._places:
-            place.ring.on_unreachable(peer, self._now)
-            place.holder.on_unreachable(peer, self._now)
+            place.ring.on_unreachable(peer)
+            place.holder.on_unreachable(peer)
         ring = self.ring
-        if ring is None or not ring.joined or self._now < self._wanted.get(peer, 0.0):
+        if ring is None or not ring.joined or self.now < self._wanted.get(peer, 0.0):
             return
         self._wanted.pop(peer, None)
         if len(self._wanted) >= self.params.wanted_max:
             oldest = next(iter(self._wanted))
-            if self._now < self._wanted[oldest]:
+            if self.now < self._wanted[oldest]:
                 return
             del self._wanted[oldest]
-        self._wanted[peer] = self._now + self.params.wanted_retry_s
-        self._holder_of(ring).get(record_key(peer), self._take_record, self._now)
+        self._wanted[peer] = self.now + self.params.wanted_retry_s
+        self._holder_of(ring).get(record_key(peer), self._take_record)
 
     def _take_record(self, item: StoredItem | None) -> None:
         if item is None or item.content is not None:
@@ -361,7 +361,7 @@ class OverlayMachine:
                 NodesFound(ticket, found.nodes, found.sparse, found.asks, found.steps, found.waves)
             )
 
-        ring.seek(place, told, self._now)
+        ring.seek(place, told)
 
     def _on_request(self, event: LookUp | Enumerate | PutNote | GetItem) -> None:
         match event:
@@ -385,7 +385,7 @@ class OverlayMachine:
         if ring is None:
             told(0)
         else:
-            self._holder_of(ring).put(signed, key, told, self._now)
+            self._holder_of(ring).put(signed, key, told)
 
     def _get(self, event: GetItem) -> None:
         ring = self.ring
@@ -397,7 +397,7 @@ class OverlayMachine:
         if ring is None:
             told(None)
         else:
-            self._holder_of(ring).get(event.key, told, self._now)
+            self._holder_of(ring).get(event.key, told)
 
     def _leave(self) -> None:
         departure = self.sign(Departure(self.network, self.record.sequence))

@@ -62,6 +62,11 @@ class Host(Protocol):
         ...
 
     @property
+    def now(self) -> float:
+        """The time of the event that is being processed."""
+        ...
+
+    @property
     def params(self) -> OverlayParams:
         """Bounds and durations."""
         ...
@@ -111,9 +116,7 @@ class Host(Protocol):
 class Ring:
     """This node on the ring of one beacon. contacts: peers to join by, the best ones first."""
 
-    def __init__(
-        self, host: Host, epoch: int, beacon: bytes, contacts: Iterable[bytes], now: float
-    ) -> None:
+    def __init__(self, host: Host, epoch: int, beacon: bytes, contacts: Iterable[bytes]) -> None:
         self.epoch = epoch
         self.id = ring_id(host.network, beacon)
         self.table = NodeTable(host.node_id, beacon, host.params)
@@ -122,11 +125,10 @@ class Ring:
         self._params = host.params
         self._beacon = beacon
         self._contacts = [each for each in dict.fromkeys(contacts) if each != host.node_id]
-        self._upkeep = Upkeep(self.table, host.params, now)
+        self._upkeep = Upkeep(self.table, host.params, host.now)
         self._questions: Questions[Answer] = Questions(host.sampler, host.params.ask_timeout_s)
         self._searches = 0
-        self._now = now
-        self._next_join = now
+        self._next_join = host.now
         self._joining = 0  # contacts that were asked and have not answered yet
         self._joining_search = False
 
@@ -138,21 +140,20 @@ class Ring:
         asked = self._questions.next_deadline()
         return due if asked is None else min(due, asked)
 
-    def tick(self, now: float) -> None:
+    def tick(self) -> None:
         """Give up what was not answered, and keep the ring in order."""
-        self._now = now
-        self._questions.expire(now)
-        if not self._upkeep.is_due(now):
+        self._questions.expire(self._host.now)
+        if not self._upkeep.is_due(self._host.now):
             return
         if not self.joined or not len(self.table):
             self._join()
             return
-        for node in self._upkeep.to_ask(now):
+        for node in self._upkeep.to_ask(self._host.now):
             self._refresh(node)
-        target = self._upkeep.next_finger(now)
+        target = self._upkeep.next_finger(self._host.now)
         if target is not None:
             place = Place(target, self._params.finger_width)
-            self.seek(place, _nothing, now)
+            self.seek(place, _nothing)
 
     def settle(self) -> None:
         """Ask nothing any more by itself: the epoch is over, and only answers are given."""
@@ -170,9 +171,9 @@ class Ring:
 
     def _join(self) -> None:
         """Ask a few nodes for the surroundings of this node's place: contacts, or whoever asked."""
-        if self._now < self._next_join or self._joining or self._joining_search:
+        if self._host.now < self._next_join or self._joining or self._joining_search:
             return
-        self._next_join = self._now + self._params.join_retry_s
+        self._next_join = self._host.now + self._params.join_retry_s
         met = [node.node_id for node in (*self.table, *self.table.away)]
         known = list(dict.fromkeys([*self._contacts, *met]))
         for at in self._host.sampler.sample(
@@ -190,7 +191,7 @@ class Ring:
         if not self._joining and len(self.table) and not self._joining_search:
             self._joining_search = True
             place = Place(self.table.position, self._params.replication)
-            self.seek(place, self._on_placed, self._now)
+            self.seek(place, self._on_placed)
 
     def _on_placed(self, result: SearchResult) -> None:
         self._joining_search = False
@@ -200,9 +201,8 @@ class Ring:
 
     # --- searching ------------------------------------------------------------------------------
 
-    def seek(self, place: Place, done: Callable[[SearchResult], None], now: float) -> None:
+    def seek(self, place: Place, done: Callable[[SearchResult], None]) -> None:
         """Search a place; `done` is told once, beyond `searches_max` that nothing was found."""
-        self._now = now
         if self._searches >= self._params.searches_max:
             done(SearchResult((), True, 0, 0, 0, ()))
             return
@@ -284,48 +284,44 @@ class Ring:
     ) -> None:
         def closed(answer: Answer | None, surely: bool) -> None:
             if answer is None:
-                self.table.fail(peer, self._now, surely=surely)
+                self.table.fail(peer, self._host.now, surely=surely)
             done(answer, surely)
 
         name = position_bytes(key)
-        nonce = self._questions.put(peer, name, self._now, closed)
+        nonce = self._questions.put(peer, name, self._host.now, closed)
         record = self._host.record.signed
         self._host.send(peer, NeighbourRequest(self.id, nonce, name, per_side, seen, record))
 
-    def on_unreachable(self, peer: bytes, now: float) -> None:
+    def on_unreachable(self, peer: bytes) -> None:
         """No connection to this peer can be made."""
-        self._now = now
         self._questions.give_up(peer)
-        self.table.fail(peer, now, surely=True)
+        self.table.fail(peer, self._host.now, surely=True)
 
     # --- messages -------------------------------------------------------------------------------
 
-    def handle(
-        self, peer: bytes, message: NeighbourRequest | NeighbourReply | Departing, now: float
-    ) -> None:
+    def handle(self, peer: bytes, message: NeighbourRequest | NeighbourReply | Departing) -> None:
         """Process a message about neighbours. Raises ProtocolError."""
-        self._now = now
         match message:
             case NeighbourRequest():
                 self._on_request(peer, message)
             case NeighbourReply():
                 self._on_reply(peer, message)
             case Departing():
-                self._host.allowance.spend(peer, now)
+                self._host.allowance.spend(peer, self._host.now)
                 self._host.book.take_departure(message.departure)
                 self.table.remove(message.departure.signer)
 
     def _on_request(self, peer: bytes, message: NeighbourRequest) -> None:
-        self._host.allowance.spend(peer, self._now)
+        self._host.allowance.spend(peer, self._host.now)
         if message.record.signer != peer:
             raise RuleBroken("asks with the record of another node")
         record = self._host.book.take(message.record)
         if not self._host.book.has_departed(record):
-            unheard = self.table.greet(record, self._now)
+            unheard = self.table.greet(record, self._host.now)
             if unheard is not None:
                 self._refresh(unheard)
         key = key_position(message.key)
-        before, after = self.table.fresh_around(key, message.per_side, self._now, without=peer)
+        before, after = self.table.fresh_around(key, message.per_side, self._host.now, without=peer)
         unchanged = message.seen != _ZERO and message.seen == _listing(before, after)
         answer = Neighbourhood(
             network=self._host.network,
@@ -378,7 +374,7 @@ class Ring:
         node = self._hear(own)
         for record in (*before, *after):
             if not book.has_departed(record):
-                self.table.learn(record, self._now)
+                self.table.learn(record, self._host.now)
         if node is not None and key == self.table.position and not body.unchanged:
             node.listing = _listing_of(before, after)
         return signed, before, after
@@ -401,7 +397,7 @@ class Ring:
     def _hear(self, record: KnownRecord) -> RingNode | None:
         if self._host.book.has_departed(record):
             return None
-        return self.table.hear(record, self._now)
+        return self.table.hear(record, self._host.now)
 
     def depart(self, departure: Signed) -> None:
         """Say goodbye to the neighbours."""
