@@ -288,6 +288,15 @@ class Ringtown:
         elif sender.up and self.network.hinted():
             sender.handle(PeerUnreachable(target.node_id))
 
+    def begin_epoch(self, epoch: int, over_s: float) -> None:
+        """Draw new places; nodes learn the beacon within so many seconds, each in its time."""
+        self.epoch = epoch
+        self.beacon = digest("pnyx/simulator/ring-beacon", self.seed, bytes([epoch]))
+        event = EpochBegan(epoch, self.beacon)
+        for node in self.live():
+            wait = over_s * self.sampler.below(1000) / 1000
+            self.scheduler.call_at(self.scheduler.now + wait, node.handle, event)
+
     def live(self) -> list[RingNodeProcess]:
         """Nodes that are up."""
         return [node for node in self.nodes if node.up]
@@ -399,21 +408,30 @@ class Ringtown:
     # --- checkers -------------------------------------------------------------------------------
 
     def ring_faults(self) -> list[str]:
-        """Honest nodes whose nearest neighbours are not the true ones. Silent ones do not count."""
-        talking = [node for node in self.live() if not node.corrupt or node.index in self.corrupt]
-        ordered = sorted(talking, key=lambda each: position_of(each.node_id, self.beacon))
+        """Honest nodes that miss an honest neighbour ahead, or take a dead one for a neighbour."""
+        ordered = sorted(self.live(), key=lambda each: position_of(each.node_id, self.beacon))
+        side = min(self.params.replication, (len(ordered) - 1) // 2)
         faults: list[str] = []
         for at, node in enumerate(ordered):
             if node.corrupt or node.machine is None or node.machine.ring is None:
                 continue
-            side = min(self.params.replication, (len(ordered) - 1) // 2)
             true = [ordered[(at + 1 + step) % len(ordered)] for step in range(side)]
-            honest = [each.node_id for each in true if not each.corrupt]
-            known = {each.node_id for each in node.machine.ring.table.successors(4 * side)}
-            dead = [each for each in known if not self.by_id[each].up]
-            if dead or not known.issuperset(honest):
-                faults.append(f"node {node.index}: {len(dead)} dead, knows {len(known)}")
+            table = node.machine.ring.table
+            known = {each.node_id for each in table.successors(self.params.neighbours_per_side)}
+            missed = [each.index for each in true if not each.corrupt and each.node_id not in known]
+            dead = [self.by_id[each].index for each in known if not self.by_id[each].up]
+            if missed or dead:
+                faults.append(f"node {node.index} misses {missed}, knows the dead {dead}")
         return faults
+
+    def settle(self, within_s: float) -> float:
+        """Run until the ring has no faults; tell how long. ValueError if that takes longer."""
+        began = self.scheduler.now
+        while faults := self.ring_faults():
+            if self.scheduler.now >= began + within_s:
+                raise ValueError(f"the ring is not in order after {within_s:g} s: {faults[:4]}")
+            self.run(2.0)
+        return self.scheduler.now - began
 
     def summary(self) -> Mapping[str, Any]:
         """Figures of all verdicts so far."""

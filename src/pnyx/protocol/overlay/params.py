@@ -52,8 +52,9 @@ class OverlayParams(msgspec.Struct, frozen=True, kw_only=True):
     far_refresh_s: float = 60.0
     # Nodes are told to others only if this node has heard them itself since.
     fresh_s: float = 180.0
-    # Unanswered asks after which a node counts as away.
-    failures_max: int = 2
+    # Unanswered asks in a row after which a node counts as away: with one message in twenty lost,
+    # once in a thousand times wrongly. Where connections break, the shell says so at once.
+    failures_max: int = 3
     # Away nodes that are remembered, to be asked now and then: a healed partition joins again.
     away_max: int = 64
     away_retry_s: float = 10.0
