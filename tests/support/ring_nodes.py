@@ -21,7 +21,10 @@ from pnyx.protocol.overlay.positions import forward, key_position, position_of
 from pnyx.protocol.selection.security import committee_size
 
 # Deadlines for a machine on which hundreds of nodes share two cores.
-LIMITS = TransportLimits(connect_s=20.0, handshake_s=20.0, request_s=20.0, close_s=2.0)
+# Few connections a node: every one of them takes two of the process's file descriptors.
+LIMITS = TransportLimits(
+    connect_s=20.0, handshake_s=20.0, request_s=20.0, close_s=2.0, connections_max=40
+)
 BEACON = digest("tests/ring-beacon")
 
 

@@ -475,6 +475,8 @@ class Daemon:
         self.deliver(MessageReceived(peer, message))
 
     def _on_reachable(self, peer: bytes, reachable: bool) -> None:
+        if not reachable and self._overlay is not None:
+            self._overlay.deliver(PeerUnreachable(peer))  # each time: it counts failures
         if self._machine is None or reachable == (peer not in self._away):
             return
         if reachable:
@@ -483,8 +485,6 @@ class Daemon:
         else:
             self._away.add(peer)
             self.deliver(PeerUnreachable(peer))
-            if self._overlay is not None:
-                self._overlay.deliver(PeerUnreachable(peer))
 
     # --- effects out ----------------------------------------------------------------------------
 

@@ -19,13 +19,13 @@ T = TypeVar("T")
 
 
 class Question(msgspec.Struct, Generic[T], frozen=True):
-    """A question under way. done: told the answer, or None; surely: the peer cannot be reached."""
+    """A question under way. done: told the answer, or None when there is none."""
 
     nonce: bytes
     peer: bytes
     key: bytes
     deadline: float
-    done: Callable[[T | None, bool], None]
+    done: Callable[[T | None], None]
 
 
 class Questions(Generic[T]):
@@ -45,9 +45,7 @@ class Questions(Generic[T]):
         """Whether a question to this peer is under way."""
         return peer in self._by_peer
 
-    def put(
-        self, peer: bytes, key: bytes, now: float, done: Callable[[T | None, bool], None]
-    ) -> bytes:
+    def put(self, peer: bytes, key: bytes, now: float, done: Callable[[T | None], None]) -> bytes:
         """Note a question; return its nonce."""
         nonce = self._sampler.bytes(NONCE_BYTES)
         question: Question[T] = Question(nonce, peer, key, now + self._timeout_s, done)
@@ -82,7 +80,7 @@ class Questions(Generic[T]):
         while (due := self.next_deadline()) is not None and due <= now:
             question = self._open[heappop(self._due)[1]]
             self._close(question)
-            question.done(None, False)
+            question.done(None)
 
     def give_up(self, peer: bytes) -> None:
         """A peer cannot be reached: nothing that it was asked will be answered."""
@@ -90,7 +88,7 @@ class Questions(Generic[T]):
             question = self._open.get(nonce)
             if question is not None:
                 self._close(question)
-                question.done(None, True)
+                question.done(None)
 
 
 class Allowance:

@@ -83,7 +83,7 @@ class Holder:
             self._repair()
 
     def on_unreachable(self, peer: bytes) -> None:
-        """No connection to this peer can be made."""
+        """A connection to this peer broke, or cannot be made."""
         self._stores.give_up(peer)
         self._items.give_up(peer)
 
@@ -114,8 +114,7 @@ class Holder:
                 tally.count()
                 continue
 
-            def counted(answer: int | None, surely: bool) -> None:
-                del surely
+            def counted(answer: int | None) -> None:
                 held.append(answer or 0)
                 tally.count()
 
@@ -141,8 +140,7 @@ class Holder:
                 tally.count()
                 continue
 
-            def taken(answer: list[StoredItem] | None, surely: bool) -> None:
-                del surely
+            def taken(answer: list[StoredItem] | None) -> None:
                 items.extend(answer or [])
                 tally.count()
 
@@ -153,7 +151,7 @@ class Holder:
         self,
         peer: bytes,
         keys: tuple[bytes, ...],
-        done: Callable[[list[StoredItem] | None, bool], None],
+        done: Callable[[list[StoredItem] | None], None],
     ) -> None:
         nonce = self._items.put(peer, b"".join(keys), self._host.now, done)
         self._host.send(peer, ItemRequest(self._ring.id, nonce, keys))
@@ -181,8 +179,7 @@ class Holder:
             keys = tuple(missing[at : at + ITEMS_PER_MESSAGE_MAX])
             self._ask(peer, keys, self._take_over)
 
-    def _take_over(self, items: list[StoredItem] | None, surely: bool) -> None:
-        del surely
+    def _take_over(self, items: list[StoredItem] | None) -> None:
         for item in items or []:
             if self._keeps(item.key):
                 self._storage.put(item.signed, self._keeps)
@@ -198,7 +195,7 @@ class Holder:
             case StoreReply():
                 question = self._stores.take(peer, message.nonce)
                 if question is not None:
-                    question.done(min(1, message.held), False)
+                    question.done(min(1, message.held))
             case ItemRequest():
                 self._host.allowance.spend(peer, self._host.now)
                 found = [self._storage.get(key) for key in dict.fromkeys(message.keys)]
@@ -235,9 +232,9 @@ class Holder:
             if not {item.key for item in items} <= keys or len(items) > len(keys):
                 raise RuleBroken("sends items that it was not asked for")
         except ProtocolError:
-            question.done(None, False)
+            question.done(None)
             raise
-        question.done(items, False)
+        question.done(items)
 
     def _read(self, signed: Signed) -> StoredItem:
         return read_item(signed, self._host.network, self._host.reader.check)

@@ -185,8 +185,8 @@ class Ring:
                     known[at], self.table.position, self._params.neighbours_per_side, self._greeted
                 )
 
-    def _greeted(self, answer: Answer | None, surely: bool) -> None:
-        del answer, surely
+    def _greeted(self, answer: Answer | None) -> None:
+        del answer
         self._joining -= 1
         if not self._joining and len(self.table) and not self._joining_search:
             self._joining_search = True
@@ -256,11 +256,10 @@ class Ring:
         answers: dict[bytes, Signed],
         done: Callable[[SearchResult], None],
         answer: Answer | None,
-        surely: bool,
     ) -> None:
         node_id = ask.record.node_id
         if answer is None:
-            search.silent(node_id, surely=surely)
+            search.silent(node_id)
         else:
             answers[node_id] = answer[0]
             search.answered(node_id, ask.key, answer[1], answer[2])
@@ -279,13 +278,13 @@ class Ring:
         peer: bytes,
         key: int,
         per_side: int,
-        done: Callable[[Answer | None, bool], None],
+        done: Callable[[Answer | None], None],
         seen: bytes = _ZERO,
     ) -> None:
-        def closed(answer: Answer | None, surely: bool) -> None:
+        def closed(answer: Answer | None) -> None:
             if answer is None:
-                self.table.fail(peer, self._host.now, surely=surely)
-            done(answer, surely)
+                self.table.fail(peer, self._host.now)
+            done(answer)
 
         name = position_bytes(key)
         nonce = self._questions.put(peer, name, self._host.now, closed)
@@ -293,9 +292,13 @@ class Ring:
         self._host.send(peer, NeighbourRequest(self.id, nonce, name, per_side, seen, record))
 
     def on_unreachable(self, peer: bytes) -> None:
-        """No connection to this peer can be made."""
+        """A connection to this peer broke, or cannot be made: what it was asked is not answered.
+
+        That is no more than one failure: connections also break because they were idle.
+        """
+        if not self._questions.asks(peer):
+            self.table.fail(peer, self._host.now)
         self._questions.give_up(peer)
-        self.table.fail(peer, self._host.now, surely=True)
 
     # --- messages -------------------------------------------------------------------------------
 
@@ -343,9 +346,9 @@ class Ring:
         try:
             answer = self._read_answer(question, message)
         except ProtocolError:
-            question.done(None, False)
+            question.done(None)
             raise
-        question.done(answer, False)
+        question.done(answer)
 
     def _read_answer(self, question: Question[Answer], message: NeighbourReply) -> Answer:
         """Verify an answer and take in what it says. Raises ProtocolError."""
@@ -415,9 +418,9 @@ def _listing(before: Iterable[RingNode], after: Iterable[RingNode]) -> bytes:
     return _listing_of((each.record for each in before), (each.record for each in after))
 
 
-def _nobody(answer: Answer | None, surely: bool) -> None:
+def _nobody(answer: Answer | None) -> None:
     """The table has learnt what there was to learn."""
-    del answer, surely
+    del answer
 
 
 def _nothing(result: SearchResult) -> None:

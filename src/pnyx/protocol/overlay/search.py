@@ -184,10 +184,10 @@ class Search:
                 path.nearest = _before(candidate.position, path.key)
                 path.known.update(dict.fromkeys(record.node_id for record in told))
 
-    def silent(self, node_id: bytes, *, surely: bool = False) -> None:
-        """A node has not answered in time, or with a lie; surely: it cannot be reached."""
+    def silent(self, node_id: bytes) -> None:
+        """A node has not answered in time, or with a lie."""
         candidate = self._candidates[node_id]
-        if surely or candidate.tries >= self._params.tries:
+        if candidate.tries >= self._params.tries:
             candidate.state = _State.SILENT
         elif candidate.state is _State.ASKED:
             candidate.state = _State.NEW

@@ -125,13 +125,13 @@ class NodeTable:
             node.failures = 0
         return node
 
-    def fail(self, node_id: bytes, now: float, *, surely: bool = False) -> None:
-        """A node did not answer; surely: it cannot be reached at all."""
+    def fail(self, node_id: bytes, now: float) -> None:
+        """A node did not answer."""
         node = self._by_id.get(node_id)
         if node is None:
             return
         node.failures += 1
-        if surely or node.failures >= self._params.failures_max:
+        if node.failures >= self._params.failures_max:
             self.remove(node_id)
             self._away[node_id] = node
             node.mentioned_at = now

@@ -13,9 +13,7 @@ from pnyx.protocol.overlay.table import NodeTable
 
 BEACON = b"b" * 32
 OWN = digest("own")
-PARAMS = OverlayParams(
-    neighbours_per_side=4, cache_max=16, away_max=3, finger_width=1, cache_age_s=100.0
-)
+PARAMS = OverlayParams(neighbours_per_side=4, cache_max=16, away_max=3, failures_max=2)
 
 
 def record(number, sequence=1):
@@ -28,6 +26,11 @@ def filled(count, params=PARAMS, now=0.0):
     for number in range(count):
         table.hear(record(number), now)
     return table
+
+
+def lose(table, node_id):
+    for _ in range(table._params.failures_max):
+        table.fail(node_id, 1.0)
 
 
 def by_distance(table):
@@ -110,7 +113,7 @@ def test_silent_node_goes_away_and_hearsay_does_not_bring_it_back():
 def test_away_node_that_asks_is_asked_back():
     table = filled(3)
     node_id = record(0).node_id
-    table.fail(node_id, 1.0, surely=True)
+    lose(table, node_id)
     asked_back = table.greet(record(0), 2.0)
     assert asked_back.node_id == node_id
     assert asked_back.heard_at == -inf
@@ -122,7 +125,7 @@ def test_away_node_that_asks_is_asked_back():
 
 def test_away_node_that_answers_is_back():
     table = filled(3)
-    table.fail(record(0).node_id, 1.0, surely=True)
+    lose(table, record(0).node_id)
     assert table.hear(record(0), 2.0).heard_at == 2.0
 
 
@@ -147,7 +150,7 @@ def test_away_nodes_are_bounded_and_take_turns():
     table = filled(6)
     assert table.away_to_retry(0.0) is None
     for number in range(4):
-        table.fail(record(number).node_id, 1.0, surely=True)
+        lose(table, record(number).node_id)
     assert len(table.away) == 3
     turns = [table.away_to_retry(float(at)).node_id for at in range(4)]
     assert turns[0] == turns[3] != turns[1]
