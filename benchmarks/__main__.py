@@ -26,6 +26,7 @@ BENCHMARKS = (
     "learning",
     "worker",
     "transport",
+    "overlay",
     "simulator",
     "demo_accuracy",
     "round",

@@ -128,6 +128,7 @@ class Answers:
             studies_asking=len(asking),
             contributions_sent=daemon.vault.ledger.spent().contributions,
             convicted={node.hex(): proven for node, proven in machine.convicted.items()},
+            ring=daemon.ring,
             sandbox=found.describe() if found is not None else "the worker is starting",
             confinement=found,
         )

@@ -113,6 +113,29 @@ class Stop(_Request, frozen=True, tag="stop"):
 Request = Status | Use | Studies | Decide | Preview | Propose | Result | Export | Ledger | Stop
 
 
+class RingStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How a node stands in the ring. Ids are hexadecimal, nearest first."""
+
+    joined: bool
+    epoch: int | None
+    successors: tuple[str, ...]
+    predecessors: tuple[str, ...]
+    nodes_known: int
+    nodes_estimated: int
+    items_held: int
+
+
+NO_RING = RingStatus(
+    joined=False,
+    epoch=None,
+    successors=(),
+    predecessors=(),
+    nodes_known=0,
+    nodes_estimated=1,
+    items_held=0,
+)
+
+
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What an owner wants to know at a glance.
 
@@ -135,6 +158,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     # Node ids that evidence convicts -> whether beyond doubt. If not, it holds in one study, and
     # relies on few enough corrupt members in the committee there.
     convicted: dict[str, bool]
+    ring: RingStatus
     sandbox: str
     confinement: Confinement | None
 
