@@ -14,12 +14,12 @@ from msgspec import Meta
 from pnyx.errors import ConfigError
 from pnyx.simulator.baselines.tree_run import Shape, Strategy, TreeOutcome, TreeRun
 from pnyx.simulator.bulk.effectiveness import Share
+from pnyx.simulator.device import DEVICES, DeviceName
 from pnyx.simulator.experiment import Progress
 
 _KIB = 1024
 _GROUPS_MAX = 5_000  # larger trees take minutes and gigabytes
-_ADD_S_PER_KIB = 0.00005  # published: of one core of a small device
-_SHARE_S_PER_KIB = 2 * _ADD_S_PER_KIB
+_SHARE_PASSES = 2  # make a share, and encrypt it
 
 
 class TreeParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,6 +36,7 @@ class TreeParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     timeout_s: Annotated[float, Meta(ge=0.0, le=600.0)] = 0.66
     kib_per_s: Annotated[float, Meta(ge=1.0, le=1e9)] = 6_000.0
     backup_share: Annotated[float, Meta(ge=0.0, le=4.0)] = 0.125
+    device: DeviceName = "published"
     corrupted_share: Share = 0.05
 
     def __post_init__(self) -> None:
@@ -89,16 +90,18 @@ def run(parameters: TreeParameters, seed: int, progress: Progress) -> list[TreeR
 def tree_shape(parameters: TreeParameters) -> Shape:
     """Return the tree and network of these parameters."""
     groups = sum(parameters.fan_out**level for level in range(parameters.depth))
+    device, size = DEVICES[parameters.device], parameters.vector_kib * _KIB
     return Shape(
         group_size=parameters.group_size,
         fan_out=parameters.fan_out,
         depth=parameters.depth,
-        vector_bytes=parameters.vector_kib * _KIB,
+        vector_bytes=size,
         latency_s=parameters.latency_s,
         bytes_per_s=parameters.kib_per_s * _KIB,
         timeout_s=parameters.timeout_s,
-        add_s=_ADD_S_PER_KIB * parameters.vector_kib,
-        share_s=_SHARE_S_PER_KIB * parameters.vector_kib,
+        add_s=device.passes_s(1, size),
+        share_s=device.passes_s(_SHARE_PASSES, size),
+        check_s=device.check_s,
         backups=int(parameters.backup_share * groups * parameters.group_size),
     )
 

@@ -117,7 +117,7 @@ def run(parameters: CostParameters, seed: int, progress: Progress) -> list[CostR
 
 
 def published_signers(nodes: int, corrupted: int, alpha: float) -> int:
-    """Return SEP2P's k: the fewest that a region holds on average, alpha holding region by region."""
+    """Return SEP2P's k: the fewest that a region holds on average, alpha holding in each alone."""
     signers = 2
     while (
         nodes * region_size(nodes, corrupted, signers, alpha, network_wide=False).region_size
@@ -149,7 +149,7 @@ def _region(nodes: int, actors: int, signers: int, candidates: int) -> _Cost:
     random_value = (
         Flow(signers, 2 * HASH),  # invitation
         Flow(signers, HASH + SIGNATURE + ENTRY + shares),  # commitment, and shares for the others
-        Flow(signers, signers * (HASH + SIGNATURE + ENTRY) + shares),  # those of the others
+        Flow(signers, signers * (HASH + SIGNATURE + ENTRY) + shares),  # the others'
         Flow(signers, HASH + SIGNATURE),  # reveal, signed over all commitments
     )
     listed = (
