@@ -13,6 +13,7 @@ from typing import Annotated
 import msgspec
 import numpy as np
 from msgspec import Meta
+from numpy.typing import NDArray
 
 from pnyx.errors import ConfigError
 from pnyx.protocol.events import Notice, RoundCertified, StepReached
@@ -99,22 +100,24 @@ def run(parameters: LiveRoundParameters, seed: int, progress: Progress) -> list[
     for number in range(parameters.runs):
         generator = np.random.Generator(np.random.PCG64([seed, 10, number]))
         run_seed = int(generator.integers(0, 1 << 62))
-        opened = opens_at(parameters, run_seed)
-        deaths = (
-            generator.uniform(0.0, parameters.window_s, parameters.nodes)
-            if parameters.window_s
-            else np.full(parameters.nodes, np.inf)
-        )
-        crashes = tuple(
-            Crash(node=node, at_s=opened + float(at), away_s=None)
-            for node, at in enumerate(deaths)
-            if opened + at < _LIMIT_S
-        )
+        deaths = np.full(parameters.nodes, np.inf)
+        crashes: tuple[Crash, ...] = ()
+        if parameters.window_s:
+            deaths = generator.uniform(0.0, parameters.window_s, parameters.nodes)
+            crashes = _crashes(deaths, opens_at(parameters, run_seed))
         watch = _Watch(scenario(parameters, run_seed, crashes))
         ended = watch.run()
         records.append(_record(parameters, number, watch, ended, deaths))
         progress((number + 1) / parameters.runs)
     return records
+
+
+def _crashes(deaths: NDArray[np.float64], opened: float) -> tuple[Crash, ...]:
+    return tuple(
+        Crash(node=node, at_s=opened + float(at), away_s=None)
+        for node, at in enumerate(deaths)
+        if opened + at < _LIMIT_S
+    )
 
 
 def scenario(
@@ -155,7 +158,7 @@ def _record(
     number: int,
     watch: _Watch,
     ended: float,
-    deaths: np.ndarray[tuple[int], np.dtype[np.float64]],
+    deaths: NDArray[np.float64],
 ) -> LiveRoundRecord:
     certified, opened = watch.certified, watch.opened_s or 0.0
     done = certified is not None and not certified.skipped
