@@ -25,6 +25,7 @@ BENCHMARKS = (
     "worker",
     "transport",
     "simulator",
+    "population",
     "demo_accuracy",
     "round",
 )
