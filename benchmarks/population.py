@@ -44,7 +44,7 @@ def _selection() -> Iterator[Settings]:
 
 def _networks() -> Iterator[Settings]:
     for nodes, share in product(NODES, SHARES):
-        networks = {10_000: 100, 100_000: 30, 1_000_000: 5}.get(nodes, 2)
+        networks = {10_000: 100, 100_000: 20, 1_000_000: 5}.get(nodes, 1)
         yield {"nodes": nodes, "corrupted_share": share, "networks": networks}
 
 
@@ -106,7 +106,7 @@ def _live() -> Iterator[Settings]:
                 "masked": masked,
                 "vector_length": length,
                 "window_s": window_s,
-                "runs": 1 if not window_s else 4,
+                "runs": 1 if not window_s else 3,
             }
 
 
