@@ -28,6 +28,7 @@ BENCHMARKS = (
     "transport",
     "overlay",
     "simulator",
+    "population",
     "demo_accuracy",
     "round",
 )
