@@ -25,7 +25,7 @@ from pnyx.protocol.selection import CommitteeSize
 NAME = "benchmark"
 HOST = "127.0.0.1"
 DAY_S = 86_400
-IN_MEMORY = Path("/dev/shm")  # noqa: S108  nothing of it outlives the run
+IN_MEMORY = Path("/dev/shm")
 CONTACTS = 4
 
 
@@ -79,9 +79,7 @@ def found(root: Path, nodes: int, committee: CommitteeSize) -> Founded:
         nonce, public_key = secrets.token_bytes(16), SigningKey(keys.signing_seed).public_key
         layout = NodeLayout(root / f"node-{number}")
         layout.make()
-        issued = authority.issue(
-            public_key, nonce, not_before=now - DAY_S, not_after=now + DAY_S
-        )
+        issued = authority.issue(public_key, nonce, not_before=now - DAY_S, not_after=now + DAY_S)
         layout.certificate.write_bytes(certificate_pem(issued))
         members.append(Member(layout, keys, node_id(public_key, nonce), _free_port()))
         entries.append(CensusEntry(members[-1].node_id, public_key))

@@ -40,9 +40,7 @@ class Note(msgspec.Struct, frozen=True, array_like=True):
 class Peer:
     """Sends notes and parcels to other peers of a network, by their number in the census."""
 
-    def __init__(
-        self, founded: Founded, number: int, on_note: Callable[[int, Note], None]
-    ) -> None:
+    def __init__(self, founded: Founded, number: int, on_note: Callable[[int, Note], None]) -> None:
         self.number = number
         self._ids = [each.node_id for each in founded.members]
         self._numbers = {each: at for at, each in enumerate(self._ids)}

@@ -1,11 +1,11 @@
 """The rounds of `protected` without protection: the same parcels to the same aggregators.
 
 A contributor's vector goes as one parcel to an aggregator, which pulls it; the other aggregators
-pull it from there. Each aggregator adds up what it holds, every node pulls the sum from one of them,
-and computes the next model, which it stores durably as nodes of a study do. Nobody signs, shares,
-masks, proves or agrees on anything; TLS and the parcels' own checks are those of the transport.
+pull it from there. Each aggregator adds up what it holds, every node pulls the sum from one of
+them, and computes the next model, which it stores durably as nodes of a study do. Nobody signs,
+shares, masks, proves or agrees on anything; TLS and the parcels' own checks are the transport's.
 
-`value_bits` is what a value travels in: 27, as a masked one, or 16, as a plain system might send it.
+`value_bits` is what a value travels in: 27, as a masked one, or 16, as a plain system may send it.
 """
 
 import asyncio
