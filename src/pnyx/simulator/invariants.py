@@ -328,7 +328,7 @@ class Checker:
         ).total
 
     def _check_sum(self, body: RecordBody) -> None:
-        """Metrics are the indicator of the accepted set, and the model grows by its groups' sums."""
+        """Metrics are the indicator of the accepted set, and the model grows by what they give."""
         models = self._models[body.study]
         before = np.frombuffer(models[body.round_number - 1], dtype="<i8")
         counted = np.zeros(self._rule.nodes, dtype=np.int64)
