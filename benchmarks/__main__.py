@@ -27,6 +27,7 @@ BENCHMARKS = (
     "simulator",
     "demo_accuracy",
     "round",
+    "robustness",
 )
 OUTPUT = Path("bench-out")
 
