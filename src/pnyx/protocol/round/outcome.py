@@ -183,8 +183,6 @@ class Outcome:
         update = code.unmask(masked, keys, count)
         if update is None:  # somebody shared another key than it masked with
             return None
-        if int(np.abs(update).max()) > count * phase.update_max:
-            return None  # somebody masked a value out of range
         return np.concatenate([update, total])
 
     def _combined(self, totals: dict[int, IntVector], phase: StudyPhase) -> Combined:
