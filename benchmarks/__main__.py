@@ -31,6 +31,7 @@ BENCHMARKS = (
     "population",
     "demo_accuracy",
     "round",
+    "robustness",
 )
 OUTPUT = Path("bench-out")
 

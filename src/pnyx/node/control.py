@@ -172,6 +172,8 @@ class PhaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     epsilon: float | None
     ballot: str  # choice, approval, ranking or nothing
     masked: bool  # whether updates travel masked, and nobody checks their size
+    groups: int = 1  # each with a sum, and with the floor, of its own
+    tolerated: int = 0  # of them, that may be poisoned
 
 
 class ColumnSummary(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ import msgspec
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.primitives.sampling import Sampler
+from pnyx.protocol.aggregation.robust import Robust
 from pnyx.protocol.events import (
     Effect,
     ForgetParcel,
@@ -240,7 +241,8 @@ class Simulation:
         if proposer is None:
             self.scheduler.call_at(self.scheduler.now + 0.5, self._propose, number)
             return
-        drawn = max(scenario.cohort_min, scenario.nodes * 5 // 6)
+        floor = scenario.groups * scenario.cohort_min
+        drawn = max(floor, scenario.nodes * 5 // 6)
         model = self.population.rule.initial_model
         manifest = Manifest(
             network=self.population.network,
@@ -265,12 +267,14 @@ class Simulation:
                     bounds=self.population.rule.bounds,
                     metrics_length=scenario.nodes,
                     cohort_min=scenario.cohort_min,
-                    target=max(scenario.cohort_min, scenario.nodes * 2 // 3),
+                    target=max(floor, scenario.nodes * 2 // 3),
                     drawn=drawn,
                     deadline_s=scenario.deadline_s,
                     clip=UNIT_NORM_MAX,
                     noise=NO_NOISE,
                     masked=self.population.rule.masked,
+                    groups=scenario.groups,
+                    robust=Robust("trimmed" if scenario.tolerated else "mean", scenario.tolerated),
                 ),
             ),
             join_window_s=scenario.join_window_s,
