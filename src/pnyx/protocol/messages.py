@@ -180,11 +180,20 @@ class GiveUp(msgspec.Struct, frozen=True, array_like=True, tag=15):
 # --- bodies signed by other roles ---------------------------------------------------------------
 
 
+class SketchProof(msgspec.Struct, frozen=True, array_like=True):
+    """What lets a committee verify a masked update (experimental): see `masked_verification`."""
+
+    key_root: Digest  # Merkle root of the members' key shares
+    salt: Salt  # with it, key_root and the vector's name, the sketch is drawn
+    sketch: Annotated[bytes, Meta(max_length=1024)]  # P·y, which aggregators check
+
+
 class MaskedVector(msgspec.Struct, frozen=True, array_like=True):
     """A contributor's commitment to its masked vector, see `aggregation.masked`."""
 
     parcel: Digest  # names its bytes
     linear_hash: Digest  # hash of its linear hash
+    proof: SketchProof | None = None  # where masked updates are verified
 
 
 class ContributionHeader(msgspec.Struct, frozen=True, array_like=True, tag=20):
@@ -420,7 +429,7 @@ class WrongShare(msgspec.Struct, frozen=True, array_like=True, tag=122):
 class BadContribution(msgspec.Struct, frozen=True, array_like=True, tag=123):
     """A contribution whose answers show that it breaks its bounds, or shares no vector."""
 
-    rule: Literal["range", "bound", "sharing"]
+    rule: Literal["range", "bound", "sharing", "link"]
     header: Signed
     responses: Annotated[tuple[Signed, ...], Meta(max_length=1024)]
 

@@ -180,7 +180,9 @@ class Bounds(msgspec.Struct, frozen=True, array_like=True):
         if self.ballot is not None and not (self.count_max == 1 and self.ballot.fits(self.counts)):
             raise ValueError("the counts cannot be a ballot of this kind")
         if self.masked_norm_max and (self.bounded or self.ballot or not self.key_length):
-            raise ValueError("what is verified of a masked update goes with its key, not with another")
+            raise ValueError(
+                "what is verified of a masked update goes with its key, not with another"
+            )
         step = self.range_step
         threshold = max((each.threshold for each in self.squares), default=0)
         largest = step.proven_squared_max + COUNT_SLACK * step.published_max + threshold
@@ -222,7 +224,7 @@ class Bounds(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def squares(self) -> tuple[Squares, ...]:
-        """The first entries of X: those of an update, or digits of a sketch; () for counts alone."""
+        """The first entries of X: an update, or the digits of a sketch; () for counts alone."""
         if self.masked_norm_max:
             return digit_squares(self.masked_norm_max)
         return (Squares(self.bounded, self.norm_squared),) if self.bounded else ()

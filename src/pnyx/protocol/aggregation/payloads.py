@@ -1,9 +1,10 @@
 """A member's payload: its shares of a contribution as bytes, whichever kind the contribution is.
 
-    direct or masked     salt (16) | columns of p₁ | columns of p₂ | key columns        (4-byte words)
+    direct, masked       salt (16) | columns of p₁ | columns of p₂ | key columns     4-byte words
     masked, verified     the same, or for the first f members a seed (32); then a Merkle proof
 
-The proof, of the hashes that its place asks for, shows that the key's shares are those that C1
+The first f members' shares are all random (`primitives.sharing`), so a seed stands for them. The
+proof, of the hashes that its place asks for, shows that the key's shares are those that C1
 fixed (`masked_verification.commitments`): its leaf is the seed, or salt | key columns. It is a part
 of what the header commits to, so who deals a payload with another key, or with another proof, dealt
 one that cannot be read, and is convicted by its payload alone.
@@ -11,10 +12,10 @@ one that cannot be read, and is convicted by its payload alone.
 
 from pnyx.errors import MalformedMessage
 from pnyx.primitives.hashing import merkle_proof_hashes, verify_merkle_proof
-from pnyx.primitives.sampling import SEED_BYTES
+from pnyx.primitives.sampling import SEED_BYTES, Sampler
 from pnyx.protocol.aggregation import verification
-from pnyx.protocol.aggregation.bounds import Bounds, layout
-from pnyx.protocol.aggregation.masked_verification.commitments import expand
+from pnyx.protocol.aggregation.bounds import Bounds, Layout, layout
+from pnyx.protocol.aggregation.encoding import FIELDS
 from pnyx.protocol.aggregation.verification import (
     ELEMENT_BYTES,
     SALT_BYTES,
@@ -72,6 +73,15 @@ def key_leaf(body: bytes, bounds: Bounds, size: CommitteeSize, member: int) -> b
     if seeded(bounds, size, member):
         return body[:end]
     return body[:SALT_BYTES] + body[end - ELEMENT_BYTES * sum(layout(bounds, size).keys) : end]
+
+
+def expand(seed: bytes, plan: Layout) -> FieldShares:
+    """The shares that a seed stands for: in each field the columns, then the key's."""
+    stream = Sampler(seed, "pnyx/masked-verification/share")
+    return tuple(
+        stream.field_elements(field.modulus, plan.columns + keys)
+        for field, keys in zip(FIELDS, plan.keys, strict=True)
+    )
 
 
 class Opener:

@@ -320,7 +320,7 @@ def read_published(published: bytes, entry_max: int) -> IntVector:
 
 
 def check_sketch(sketch: bytes, bounds: Bounds) -> IntVector:
-    """Read P·y [256], or nothing [0] where no masked update is verified; raises MalformedMessage."""
+    """Read P·y [256], or [0] where no masked update is verified. Raises MalformedMessage."""
     return FIELDS[0].unpack(sketch, ROWS if bounds.masked_norm_max else 0)
 
 
@@ -475,10 +475,10 @@ class Weights(msgspec.Struct, frozen=True):
     """Random weights of a challenge, for each repetition; the stream goes on for V.
 
     rho: [repetitions, 256], of the rows of the projection. taus: [sums of squares + 1,
-    repetitions], at least two. theta: [repetitions, equations], of the ballot's rules. All are below
-    the smaller prime, and the same integers serve both fields: a linear relation that fails in a
-    field holds for at most one value of each weight. kappa: [repetitions, 256 or 0], of the rows of
-    the sketch of a masked vector, in the ring's field.
+    repetitions], at least two rows. theta: [repetitions, equations], of the ballot's rules. All are
+    below the smaller prime, and the same integers serve both fields: a linear relation that fails
+    in a field holds for at most one value of each weight. kappa: [repetitions, 256 or 0], of the
+    rows of the sketch of a masked vector, in the ring's field.
     """
 
     rho: IntVector

@@ -39,10 +39,8 @@ from pnyx.protocol.aggregation.encoding import IntVector
 from pnyx.protocol.aggregation.verdicts import Rule, judge_one
 from pnyx.protocol.aggregation.verification import (
     FieldShares,
-    answers,
     key_widths,
     read_answers,
-    read_payload,
     summed_length,
 )
 from pnyx.protocol.messages import (
@@ -88,6 +86,7 @@ class Offence(StrEnum):
     RANGE = Rule.RANGE.value
     BOUND = Rule.BOUND.value
     SHARING = Rule.SHARING.value
+    LINK = Rule.LINK.value
     WRONG_RELEASE = "released a wrong share"
     BAD_DEALING = "committed to a dealing that is no polynomial"
 
@@ -200,17 +199,18 @@ class _Court:
         name, count = header_hash(proof.header), len(response.held)
         if not verify_merkle_proof(response.headers, name, place, count, proof.named):
             raise RuleBroken("a response answers for another header")
-        share = self._opened(header, proof.opened)
+        share = self._opened(proof.header, proof.opened)
         if share is None:
             raise RuleBroken("a member cannot answer by a share that cannot be read")
         given = read_answers(response.values, count, self._size)[place]
-        if np.array_equal(given, self._answer(proof.header, proof.opened, share, response)):
+        right = self._reader.answer(proof.header, response.member, share, response.challenge)
+        if np.array_equal(given, right):
             raise RuleBroken("the answer is the one that the share gives")
         return proof.response.signer
 
     def _wrong_share(self, proof: WrongShare) -> bytes:
         header = self._reader.header(proof.header)
-        share = self._opened(header, proof.opened)
+        share = self._opened(proof.header, proof.opened)
         if share is None:
             return proof.header.signer
         responses = self._responses(proof.responses)
@@ -218,7 +218,7 @@ class _Court:
         member = proof.opened.member
         if member not in given:
             raise RuleBroken("the member of the opened share gave no answer")
-        right = self._answer(proof.header, proof.opened, share, responses[member])
+        right = self._reader.answer(proof.header, member, share, responses[member].challenge)
         if not np.array_equal(given[member], right):
             raise RuleBroken("the member of the opened share did not answer by it")
         claim, challenge = self._reader.claim(proof.header), responses[member].challenge
@@ -294,23 +294,17 @@ class _Court:
                 given[member] = table[response.held.index(who)]
         return given
 
-    def _opened(self, header: ContributionHeader, opened: OpenedPayload) -> FieldShares | None:
+    def _opened(self, signed: Signed, opened: OpenedPayload) -> FieldShares | None:
         """The committed share; None when what was committed to cannot be read as one."""
+        header = self._reader.header(signed)
         if not verify_merkle_proof(
             header.shares_root, opened.payload, opened.member, self._size.size, opened.proof
         ):
             raise RuleBroken("an opened share is not the one that was committed to")
         try:
-            return read_payload(opened.payload, self._bounds, self._size)
+            return self._reader.share(signed, opened.member, opened.payload)
         except MalformedMessage:
             return None
-
-    def _answer(
-        self, header: Signed, opened: OpenedPayload, share: FieldShares, response: VerifyResponse
-    ) -> IntVector:
-        claim = self._reader.claim(header)
-        challenge = response.challenge
-        return answers(share, opened.member, claim, challenge, self._bounds, self._size)
 
     def _releases(self, inputs: Sequence[Signed]) -> dict[int, Release]:
         """Shares of distinct members of one sum."""

@@ -1,6 +1,6 @@
 """An aggregator in masked mode: it holds masked vectors, and adds up those that count.
 
-    offer of a vector -> pull it -> check its linear hash -> receipt to its contributor
+    offer of a vector -> pull it -> check what its header says -> receipt to its contributor
     request for a sum -> all vectors held -> add them up -> tell who asked
 
 A masked vector hides its update from everybody, so an aggregator keeps no secret and decides
@@ -34,6 +34,7 @@ from pnyx.protocol.round.vectors import (
     Accepted,
     accepted_hash,
     linear_hash_name,
+    sketch_of,
     vector_statement,
 )
 
@@ -147,7 +148,7 @@ class Aggregator:
         """Check a vector that has come, and give its contributor a receipt."""
         for who in sorted(self._reading.pop(parcel, set()) - self._sealed):
             if not self._is_right(who, data):
-                self._refuse(who, "committed to another linear hash than its vector's")
+                self._refuse(who, "committed to what its masked vector is not")
                 continue
             # What is granted is durable before the vector counts as held: nobody grants it later.
             self._services.grant_parcel(parcel, self._others)
@@ -158,8 +159,16 @@ class Aggregator:
             self._hold(who)
 
     def _is_right(self, who: int, data: bytes) -> bool:
+        """Whether a vector is what its header says: nobody else will look at all of it."""
+        offer = self._offers[who]
+        masked = self._reader.header(offer.header).masked
         try:
-            return self._code.linear_hash(data) == self._offers[who].linear_hash
+            if self._code.linear_hash(data) != offer.linear_hash:
+                return False
+            if masked is None or masked.proof is None:
+                return True
+            sketched = self._reader.claim(offer.header).sketched
+            return sketch_of(self._plan, sketched, self._code.blocks(data)) == masked.proof.sketch
         except MalformedMessage:
             return False
 

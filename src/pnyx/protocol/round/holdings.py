@@ -12,12 +12,8 @@ from pnyx.errors import MalformedMessage, RuleBroken
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest, verify_merkle_proof
 from pnyx.protocol import beacon
-from pnyx.protocol.aggregation.verification import (
-    SALT_BYTES,
-    FieldShares,
-    pack_payload,
-    read_payload,
-)
+from pnyx.protocol.aggregation.payloads import Opener
+from pnyx.protocol.aggregation.verification import FieldShares
 from pnyx.protocol.messages import (
     Contribution,
     Dealing,
@@ -70,7 +66,7 @@ class Holdings:
         self._private_key = private_key
         self.shares: dict[bytes, FieldShares] = {}  # header hash -> this member's share
         self._late: dict[bytes, Contribution] = {}  # kept without a receipt, and not yet stored
-        self._salts: dict[bytes, tuple[bytes, MerkleProof]] = {}  # what a share is opened with
+        self._openers: dict[bytes, tuple[Opener, MerkleProof]] = {}  # what opens a share
         self._on_unreadable = on_unreadable
         self.headers: dict[int, Signed] = {}  # contributor -> first header seen
         self.receipted: dict[int, bytes] = {}  # contributor -> header hash
@@ -120,12 +116,13 @@ class Holdings:
             if phase is None:
                 raise RuleBroken("this round takes no contributions")
             try:
-                self.shares[name] = read_payload(payload, phase.bounds, self._plan.size)
+                self.shares[name] = self._reader.share(message.header, self._member, payload)
             except MalformedMessage:
                 in_clear = OpenedPayload(self._member, payload, message.share.proof)
                 self._on_unreadable(who, message.header, in_clear)
                 raise
-            self._salts[name] = payload[:SALT_BYTES], message.share.proof
+            opener = Opener(payload, phase.bounds, self._plan.size, self._member)
+            self._openers[name] = opener, message.share.proof
         if receipt and who not in self.receipted:
             stored = f"envelope/{who}"
             if stored not in self._services.restored:
@@ -173,7 +170,7 @@ class Holdings:
         self._private_key = b""
         self._late.clear()
         self.shares.clear()
-        self._salts.clear()
+        self._openers.clear()
         self.next_shares.clear()
         self.challenge_shares.clear()
 
@@ -187,11 +184,11 @@ class Holdings:
         share = self.shares.get(name)
         if share is None:
             return None
-        salt, proof = self._salts[name]
+        opener, proof = self._openers[name]
         phase = self._plan.phase
         if phase is None:
             return None
-        payload = pack_payload(salt, share, phase.bounds, self._plan.size)
+        payload = opener.payload(share, phase.bounds, self._plan.size)
         return OpenedPayload(self._member, payload, proof)
 
     def share_of(self, header: Signed) -> FieldShares | None:

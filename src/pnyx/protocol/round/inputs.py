@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 from pnyx.primitives import codec
 from pnyx.protocol import beacon
-from pnyx.protocol.aggregation.verification import FieldShares, pack_answers, sum_share
-from pnyx.protocol.aggregation.verification import answers as answer_challenge
+from pnyx.protocol.aggregation.verification import pack_answers, sum_share
 from pnyx.protocol.agreement import value_hash
 from pnyx.protocol.identity import signing_input
 from pnyx.protocol.messages import (
@@ -20,7 +19,6 @@ from pnyx.protocol.messages import (
     Release,
     RoundKey,
     RoundMessage,
-    Signed,
     Step,
     VerifyResponse,
 )
@@ -137,7 +135,8 @@ class Inputs:
             share = self._m.holdings.share_of(header)
             if share is not None:
                 self._m.holdings.store_late(who, header)
-                answers.append((who, self._answer(share, header)))
+                given = self._m.reader.answer(header, self._m.member, share, challenge)
+                answers.append((who, given))
         body = VerifyResponse(
             self._m.plan.context,
             self._m.member,
@@ -147,17 +146,6 @@ class Inputs:
             pack_answers([values for _, values in answers]),
         )
         return MemberInput(self._m.plan.context, self._m.services.sign_once("response", body))
-
-    def _answer(self, share: FieldShares, header: Signed) -> IntVector:
-        phase, challenge = self._m.plan.phase, self._m.challenge
-        if phase is None or challenge is None:
-            raise ValueError(
-                "a contribution is checked in a round that takes some, once challenged"
-            )
-        claim = self._m.reader.claim(header)
-        return answer_challenge(
-            share, self._m.member, claim, challenge, phase.bounds, self._m.plan.size
-        )
 
     def _release(self, now: float) -> RoundMessage | None:
         """Release once; then round key and shares are erased."""

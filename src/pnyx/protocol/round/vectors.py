@@ -4,7 +4,11 @@ from functools import lru_cache
 
 from pnyx.errors import InvalidSignature, RuleBroken
 from pnyx.primitives.hashing import digest
-from pnyx.protocol.aggregation.masked.vectors import VectorCode
+from pnyx.protocol.aggregation.encoding import FIELDS, IntVector
+from pnyx.protocol.aggregation.masked.vectors import Blocks, VectorCode
+from pnyx.protocol.aggregation.masked_verification.key_weights import key_weights
+from pnyx.protocol.aggregation.masked_verification.sketch import masked_sketch
+from pnyx.protocol.aggregation.verification import Claim
 from pnyx.protocol.messages import HeldContribution, VectorReceipt
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.round.plan import RoundPlan
@@ -15,9 +19,28 @@ Accepted = tuple[HeldContribution, ...]
 @lru_cache(maxsize=16)
 def vector_code(plan: RoundPlan) -> VectorCode | None:
     """How vectors of an attempt are masked and summed; None where nothing is masked."""
-    if plan.phase is None or plan.phase.masked is None:
+    phase = plan.phase
+    if phase is None or phase.masked is None:
         return None
-    return VectorCode(plan.phase.masked, plan.context)
+    bounds = phase.masked_bounds
+    return VectorCode(phase.masked, plan.context, 0 if bounds is None else bounds.largest_sum)
+
+
+def sketch_of(plan: RoundPlan, sketched: bytes, blocks: Blocks) -> bytes:
+    """P·y of a masked vector, packed, by the sketch that a commitment draws."""
+    phase = plan.phase
+    if phase is None or phase.masked is None or (bounds := phase.masked_bounds) is None:
+        raise ValueError("a sketch is made where masked updates are verified")
+    offset = (phase.masked.offset << phase.masked.shift) % phase.masked.modulus
+    return FIELDS[0].pack(masked_sketch(sketched, blocks, bounds, offset))
+
+
+def key_weights_of(plan: RoundPlan, claim: Claim, challenge: bytes) -> IntVector | None:
+    """What a member needs of public data to answer; None where no masked update is verified."""
+    phase, code = plan.phase, vector_code(plan)
+    if phase is None or code is None or (bounds := phase.masked_bounds) is None:
+        return None
+    return key_weights(claim, challenge, bounds, phase.bounds, plan.size, code.public())
 
 
 def linear_hash_name(context: bytes, linear_hash: bytes) -> bytes:
@@ -40,9 +63,13 @@ def receipts_wanted(plan: RoundPlan) -> int:
     """Aggregators that must hold a masked vector before members take the shares of its key.
 
     Most of them: then the vector outlives the loss of fewer than half, and a contributor need not
-    wait for those that are away.
+    wait for those that are away. Where updates are verified, two thirds: a receipt then vouches for
+    what the header states of the vector, and nobody else looks at that.
     """
-    return len(plan.aggregators) // 2 + 1
+    count = len(plan.aggregators)
+    if plan.phase is not None and plan.phase.verified is not None:
+        return -(-2 * count // 3)
+    return count // 2 + 1
 
 
 def check_receipt(plan: RoundPlan, crypto: Crypto, receipt: VectorReceipt, name: bytes) -> None:

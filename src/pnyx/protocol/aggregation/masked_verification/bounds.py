@@ -156,7 +156,9 @@ class MaskedBounds(msgspec.Struct, frozen=True, array_like=True):
     @property
     def alone(self) -> Bounds:
         """What is proven of a contribution that carries no counts beside its masked update."""
-        return Bounds(0, 0, 0, 0, key_length=RING_DEGREE, key_fields=1, masked_norm_max=self.norm_scaled)
+        return Bounds(
+            0, 0, 0, 0, key_length=RING_DEGREE, key_fields=1, masked_norm_max=self.norm_scaled
+        )
 
     @property
     def largest_sum(self) -> int:

@@ -1,4 +1,4 @@
-"""What binds a verified masked contribution, in two steps, and the shares that a seed stands for.
+"""What binds a verified masked contribution, in two steps.
 
     C1 = H(context, root of the masked vector y, root of the key shares, salt)      fixes z, then P
     C2 = H(C1, root of all payloads)                                        fixes X and g, then R'
@@ -7,15 +7,10 @@ so P is drawn when the vector that it sketches can no longer be chosen, and R' w
 not. With the second root alone a dealer could choose its key shares, and with them z, after it has
 seen P: 256 equations for 1,024 unknowns. So every payload proves that its key share is under the
 first root. The roots are Merkle roots over the members, in order.
-
-The first f members' shares are all random (see `primitives.sharing`), so a seed stands for them.
 """
 
 from pnyx.primitives.hashing import digest
-from pnyx.primitives.sampling import Sampler
-from pnyx.protocol.aggregation.bounds import Layout
-from pnyx.protocol.aggregation.encoding import FIELDS
-from pnyx.protocol.aggregation.verification import Claim, FieldShares
+from pnyx.protocol.aggregation.verification import Claim
 
 
 def sketch_commitment(context: bytes, vector_root: bytes, key_root: bytes, salt: bytes) -> bytes:
@@ -43,12 +38,3 @@ def masked_claim(
     sketched = sketch_commitment(context, vector_root, key_root, salt)
     bound = commitment(sketched, shares_root)
     return Claim(contributor, bound, published, sketched, key_root, sketch)
-
-
-def expand(seed: bytes, plan: Layout) -> FieldShares:
-    """The shares that a seed stands for: in each field the columns, then the key's."""
-    stream = Sampler(seed, "pnyx/masked-verification/share")
-    return tuple(
-        stream.field_elements(field.modulus, plan.columns + keys)
-        for field, keys in zip(FIELDS, plan.keys, strict=True)
-    )

@@ -1,12 +1,12 @@
 """The contributor: a masked vector with a proof that its norm is bounded, in one message.
 
-Given z = Δm + e (`bounds`), the key s under which it is masked, the root of y = a·s + z, and counts,
+Given z = Δm + e (`bounds`), the key s that masks it, the root of y = a·s + z, and counts,
 
 1. share s over the ring's field, and commit to y and the shares: C1 gives the sketch P;
-2. u = P·z over the integers; u = D·a + b. When Σa² or Σb² is over its threshold, draw another salt
-   for C1, hence another P. Slack bits say what the thresholds leave;
-3. share X = (a, b, slack bits, bits of the counts) and a Gaussian mask g over *both* fields, and the
-   blinds for one challenge; C2 gives R', and v = R'X + g is published when rejection sampling
+2. u = P·z over the integers; u = D·a + b. When Σa² or Σb² is over its threshold, draw another
+   salt for C1, hence another P. Slack bits say what the thresholds leave;
+3. share X = (a, b, slack bits, bits of the counts) and a Gaussian mask g over *both* fields, and
+   the blinds for one challenge; C2 gives R', and v = R'X + g is published when rejection sampling
    agrees, else g is drawn anew.
 
 Randomness comes from the seed, the context, the key, the counts and the vector's root: repeating a
@@ -35,11 +35,10 @@ from pnyx.protocol.aggregation.masked_verification.bounds import (
 )
 from pnyx.protocol.aggregation.masked_verification.commitments import (
     commitment,
-    expand,
     sketch_commitment,
 )
 from pnyx.protocol.aggregation.masked_verification.sketch import Sketch
-from pnyx.protocol.aggregation.payloads import key_leaf
+from pnyx.protocol.aggregation.payloads import expand, key_leaf
 from pnyx.protocol.aggregation.ranges import project
 from pnyx.protocol.aggregation.verification import SALT_BYTES, codes, short_integers
 from pnyx.protocol.selection.security import CommitteeSize
@@ -79,9 +78,9 @@ def prove_masked(
     """Share a masked vector's key, and counts, with a proof that all is within its bounds.
 
     hidden: z in chunks of one block, read once per sketch, zero where nothing is sent. key: s
-    [1024] modulo p₁. vector_root: commitment to y. counts: [given_length of `bounds`]. seed: secret,
-    fresh for this contribution. context: names network, study, round, attempt and contributor.
-    Raises ValueError when something is out of bounds.
+    [1024] modulo p₁. vector_root: commitment to y. counts: [given_length of `bounds`]. seed:
+    secret, fresh for this contribution. context: names network, study, round, attempt and
+    contributor. Raises ValueError when something is out of bounds.
     """
     if len(hidden) != masked.blocks or key.shape != (RING_DEGREE,):
         raise ValueError("expected the blocks of the bounds, and one key")
@@ -144,7 +143,12 @@ class _Dealing:
     """
 
     def __init__(self, bounds: Bounds, size: CommitteeSize, sampler: Sampler) -> None:
-        self.plan, self.bounds, self.size, self.sampler = layout(bounds, size), bounds, size, sampler
+        self.plan, self.bounds, self.size, self.sampler = (
+            layout(bounds, size),
+            bounds,
+            size,
+            sampler,
+        )
         seeded = size.corrupt_max
         self._seeds = [sampler.bytes(SEED_BYTES) for _ in range(seeded)]
         self._salts = [sampler.bytes(SALT_BYTES) for _ in range(size.size - seeded)]
