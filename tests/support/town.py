@@ -166,7 +166,9 @@ def verified_phase(length: int, **terms) -> StudyPhase:
     masks = masks_of(chosen)
     bounds = Bounds(1, 0, 0, 1, 1, 0, None, masks.degree, 1, chosen.norm_scaled)
     norm = VerifiedNorm(chosen.norm_max, chosen.colluding_max)
-    return phase(length, **{"bounds": bounds, "masked": masks, "verified": norm, "clip": 1, **terms})
+    return phase(
+        length, **{"bounds": bounds, "masked": masks, "verified": norm, "clip": 1, **terms}
+    )
 
 
 def masked_manifest(length: int, nonce: bytes = bytes(32), **terms) -> Manifest:
