@@ -449,7 +449,43 @@ class BadDealing(msgspec.Struct, frozen=True, array_like=True, tag=125):
     shares: OpenedShares
 
 
-Proof = TwoBodies | WrongAnswer | WrongShare | BadContribution | WrongRelease | BadDealing
+class VectorReceipt(msgspec.Struct, frozen=True, array_like=True, tag=76):
+    """An aggregator durably holds the masked vector of a contribution, and checked its header."""
+
+    context: Digest
+    aggregator: Index  # census index
+    header_hash: Digest
+    signature: Signature
+
+
+# A masked vector as evidence; of 10^5 values it has 340 KB.
+VectorBytes = Annotated[bytes, Meta(max_length=512 * 1024)]
+
+
+class FalseVector(msgspec.Struct, frozen=True, array_like=True, tag=126):
+    """A masked vector, and the header that names it and says of it what is not so."""
+
+    header: Signed
+    vector: VectorBytes
+
+
+class FalseReceipt(msgspec.Struct, frozen=True, array_like=True, tag=127):
+    """A receipt of an aggregator, who vouched for such a header."""
+
+    false: FalseVector
+    receipt: VectorReceipt
+
+
+Proof = (
+    TwoBodies
+    | WrongAnswer
+    | WrongShare
+    | BadContribution
+    | WrongRelease
+    | BadDealing
+    | FalseVector
+    | FalseReceipt
+)
 
 
 class Evidence(msgspec.Struct, frozen=True, array_like=True, tag=43):
@@ -499,15 +535,6 @@ class SealedShare(msgspec.Struct, frozen=True, array_like=True):
     member: Member
     sealed: SharePayload
     proof: MerkleProof
-
-
-class VectorReceipt(msgspec.Struct, frozen=True, array_like=True, tag=76):
-    """An aggregator durably holds the masked vector of a contribution."""
-
-    context: Digest
-    aggregator: Index  # census index
-    header_hash: Digest
-    signature: Signature
 
 
 class Contribution(msgspec.Struct, frozen=True, array_like=True, tag=70):

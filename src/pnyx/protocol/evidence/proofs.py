@@ -11,17 +11,23 @@ honest node:
                      decode, and no f liars could be the reason
     WrongRelease     the member: its share of the sum is none of the polynomial of the others'
     BadDealing       the dealer: f + 1 committed shares recompute to another commitment
+    FalseVector      the contributor: its masked vector is not what its header says of it
+    FalseReceipt     the aggregator: it gave a receipt for such a header
 
-**Why no honest node is ever convicted.** TwoBodies, WrongAnswer, BadDealing and malformed shares
-need no assumption at all: an honest node signs once for a slot, restarts included; its answers name
-the very header they are for (`VerifyResponse.headers`), so that nobody who signs two headers can
-show it a share that it never held; its dealings are polynomials. The other proofs read polynomials
-off signed answers or shares, and assume that at most f members of *that committee* are corrupt:
-within the safe radius D + 1 (2D + 1) honest members then lie on whatever is decoded, and answers
-for an honest contributor's shares always decode with f errors (`verdicts`). f + 1 can convict every
-honest one, so such proofs count in that committee's study alone (`docket`). They need no
-certificate: an honest member answers one challenge, and an honest contributor signs one header, so
-the honest answers to one challenge speak of the same contribution whoever collected them.
+**Why no honest node is ever convicted.** TwoBodies, WrongAnswer, BadDealing, false vectors and
+malformed shares need no assumption at all: an honest node signs once for a slot, restarts included;
+its answers name the very header they are for (`VerifyResponse.headers`), so that nobody who signs
+two headers can show it a share that it never held; its dealings are polynomials. The other proofs
+read polynomials off signed answers or shares, and assume that at most f members of *that committee*
+are corrupt: within the safe radius D + 1 (2D + 1) honest members then lie on whatever is decoded,
+and answers for an honest contributor's shares always decode with f errors (`verdicts`). f + 1 can
+convict every honest one, so such proofs count in that committee's study alone (`docket`). They need
+no certificate: an honest member answers one challenge, and an honest contributor signs one header,
+so the honest answers to one challenge speak of the same contribution whoever collected them.
+
+Where masked updates are verified the same holds of the link between digits, key and vector: what
+the vector sketches to is the contributor's own signed word, and the key's coefficients every member
+computes for itself, as whoever judges an answer does. No third party has a part in it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,6 +55,8 @@ from pnyx.protocol.messages import (
     CloseVote,
     ContributionHeader,
     Evidence,
+    FalseReceipt,
+    FalseVector,
     OpenedPayload,
     Proof,
     Release,
@@ -70,6 +78,7 @@ from pnyx.protocol.round.values import (
     contradict,
     header_hash,
 )
+from pnyx.protocol.round.vectors import check_receipt, parcel_named, vector_is_right
 from pnyx.protocol.selection.security import CommitteeSize
 
 
@@ -89,6 +98,8 @@ class Offence(StrEnum):
     LINK = Rule.LINK.value
     WRONG_RELEASE = "released a wrong share"
     BAD_DEALING = "committed to a dealing that is no polynomial"
+    FALSE_VECTOR = "committed to what its masked vector is not"
+    FALSE_RECEIPT = "vouched for a masked vector that is not what its contributor says of it"
 
 
 _TWO: dict[type, Offence] = {
@@ -103,6 +114,8 @@ _ALWAYS: dict[type, Offence] = {
     WrongShare: Offence.WRONG_SHARE,
     WrongRelease: Offence.WRONG_RELEASE,
     BadDealing: Offence.BAD_DEALING,
+    FalseVector: Offence.FALSE_VECTOR,
+    FalseReceipt: Offence.FALSE_RECEIPT,
 }
 
 
@@ -126,7 +139,7 @@ def assumes_nothing(proof: Proof) -> bool:
     A malformed share convicts by itself, so a WrongShare that carries answers relies on them.
     """
     match proof:
-        case TwoBodies() | WrongAnswer() | BadDealing():
+        case TwoBodies() | WrongAnswer() | BadDealing() | FalseVector() | FalseReceipt():
             return True
         case WrongShare():
             return not proof.responses
@@ -155,6 +168,7 @@ class _Court:
 
     def __init__(self, plan: RoundPlan, crypto: Crypto) -> None:
         self._plan = plan
+        self._crypto = crypto
         self._reader = InputReader(plan, crypto)
 
     def convict(self, evidence: Evidence) -> bytes:
@@ -171,6 +185,10 @@ class _Court:
                 return self._wrong_release(proof, evidence.culprit)
             case BadDealing() as proof:
                 return self._bad_dealing(proof)
+            case FalseVector() as proof:
+                return self._false_vector(proof)
+            case FalseReceipt() as proof:
+                return self._false_receipt(proof)
 
     @property
     def _bounds(self) -> Bounds:
@@ -265,6 +283,20 @@ class _Court:
         if beacon.recover(root, shares, self._size) != beacon.NO_SECRET:
             raise RuleBroken("the opened dealing is one, or too little of it is opened")
         return proof.key.signer
+
+    def _false_vector(self, proof: FalseVector) -> bytes:
+        masked = self._reader.header(proof.header).masked
+        if masked is None or parcel_named(proof.vector) != masked.parcel:
+            raise RuleBroken("a vector is not the one that a header names")
+        if vector_is_right(self._plan, self._reader.claim(proof.header), masked, proof.vector):
+            raise RuleBroken("the vector is what its header says")
+        return proof.header.signer
+
+    def _false_receipt(self, proof: FalseReceipt) -> bytes:
+        self._false_vector(proof.false)
+        name = header_hash(proof.false.header)
+        check_receipt(self._plan, self._crypto, proof.receipt, name)
+        return self._plan.census.node_ids[proof.receipt.aggregator]
 
     # --- reading ---------------------------------------------------------------------------------
 

@@ -7,8 +7,9 @@ member answers for such a share it is stored too: whoever answered is relied upo
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 
-from pnyx.errors import MalformedMessage, RuleBroken
+from pnyx.errors import MalformedMessage, ProtocolError, RuleBroken
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest, verify_merkle_proof
 from pnyx.protocol import beacon
@@ -24,11 +25,12 @@ from pnyx.protocol.messages import (
     OpenedShare,
     RoundKey,
     Signed,
+    VectorReceipt,
 )
 from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.values import InputReader, header_hash
-from pnyx.protocol.round.vectors import check_receipts
+from pnyx.protocol.round.vectors import check_receipt, check_receipts
 
 _STORED_BYTES_MAX = 1024 * 1024
 
@@ -69,6 +71,8 @@ class Holdings:
         self._openers: dict[bytes, tuple[Opener, MerkleProof]] = {}  # what opens a share
         self._on_unreadable = on_unreadable
         self.headers: dict[int, Signed] = {}  # contributor -> first header seen
+        # contributor -> the first header seen with receipts, and these by aggregator
+        self._vouchers: dict[int, tuple[bytes, dict[int, VectorReceipt]]] = {}
         self.receipted: dict[int, bytes] = {}  # contributor -> header hash
         self.next_shares: dict[int, OpenedShare] = {}
         self.challenge_shares: dict[int, OpenedShare] = {}
@@ -97,6 +101,7 @@ class Holdings:
         name = header_hash(message.header)
         who = header.contributor
         if header.masked is not None and name not in self.shares:
+            self._note(who, name, message.receipts)
             check_receipts(self._plan, self._services.crypto, message.receipts, name)
         if self.headers.setdefault(who, message.header) != message.header:
             raise RuleBroken("a contributor showed two different contributions")
@@ -131,6 +136,23 @@ class Holdings:
         elif who not in self.receipted:
             self._late[name] = message
         return name
+
+    def _note(self, contributor: int, name: bytes, receipts: tuple[VectorReceipt, ...]) -> None:
+        """Remember who is said to vouch for the first header of a contributor, true or not."""
+        header, known = self._vouchers.setdefault(contributor, (name, {}))
+        if header == name:
+            for receipt in receipts:
+                known.setdefault(receipt.aggregator, receipt)
+
+    def vouchers(self, contributor: int, name: bytes) -> tuple[VectorReceipt, ...]:
+        """Receipts of aggregators for a header's masked vector, those seen here that verify."""
+        header, known = self._vouchers.get(contributor, (b"", {}))
+        found = []
+        for receipt in known.values() if header == name else ():
+            with suppress(ProtocolError):
+                check_receipt(self._plan, self._services.crypto, receipt, name)
+                found.append(receipt)
+        return tuple(found)
 
     def store_late(self, contributor: int, header: Signed) -> None:
         """Make durable a share that was kept without a receipt, before it is answered for."""

@@ -2,14 +2,15 @@
 
 from functools import lru_cache
 
-from pnyx.errors import InvalidSignature, RuleBroken
+from pnyx.errors import InvalidSignature, MalformedMessage, RuleBroken
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.encoding import FIELDS, IntVector
 from pnyx.protocol.aggregation.masked.vectors import Blocks, VectorCode
 from pnyx.protocol.aggregation.masked_verification.key_weights import key_weights
 from pnyx.protocol.aggregation.masked_verification.sketch import masked_sketch
 from pnyx.protocol.aggregation.verification import Claim
-from pnyx.protocol.messages import HeldContribution, VectorReceipt
+from pnyx.protocol.chunks import chunks_of, describe
+from pnyx.protocol.messages import HeldContribution, MaskedVector, VectorReceipt
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.round.plan import RoundPlan
 
@@ -33,6 +34,29 @@ def sketch_of(plan: RoundPlan, sketched: bytes, blocks: Blocks) -> bytes:
         raise ValueError("a sketch is made where masked updates are verified")
     offset = (phase.masked.offset << phase.masked.shift) % phase.masked.modulus
     return FIELDS[0].pack(masked_sketch(sketched, blocks, bounds, offset))
+
+
+def parcel_named(vector: bytes) -> bytes:
+    """The name of the parcel that carries these bytes."""
+    return describe(list(chunks_of(vector))).name
+
+
+def vector_is_right(plan: RoundPlan, claim: Claim, masked: MaskedVector, vector: bytes) -> bool:
+    """Whether a vector is what the header that names it says: linear hash, and sketch if stated.
+
+    claim: what the header claims (`values.InputReader.claim`).
+    """
+    code = vector_code(plan)
+    assert code is not None, "vectors are masked here, or no header names one"
+    try:
+        linear_hash = code.linear_hash(vector)
+    except MalformedMessage:
+        return False
+    if linear_hash_name(plan.context, linear_hash) != masked.linear_hash:
+        return False
+    if masked.proof is None:
+        return True
+    return sketch_of(plan, claim.sketched, code.blocks(vector)) == masked.proof.sketch
 
 
 def key_weights_of(plan: RoundPlan, claim: Claim, challenge: bytes) -> IntVector | None:
