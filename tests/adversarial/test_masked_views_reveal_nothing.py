@@ -243,5 +243,5 @@ def test_every_answer_is_blinded():
 
 def test_a_contribution_without_blinds_would_show(monkeypatch):
     """Seeded members' rows stay random; nobody else's answers would be hidden."""
-    monkeypatch.setattr(proof._Dealing, "share_blinds", lambda dealing: None)
+    monkeypatch.setattr(proof.Dealing, "share_blinds", lambda dealing: None)
     assert not any(added[SIZES[0].corrupt_max :].any() for _, _, added in blinds())

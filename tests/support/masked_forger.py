@@ -108,7 +108,7 @@ class MaskedForger:
         self.vector = masked(z, self.key)
         self.root = merkle_root([block.tobytes() for block in self.vector])
         self.context = context
-        dealing = self.dealing = proof._Dealing(self.bounds, size, sampler)
+        dealing = self.dealing = proof.Dealing(self.bounds, size, sampler)
         dealing.share_key(self.key if shared_key is None else np.mod(shared_key(self.key), MODULUS))
         if key_shares is not None:
             key_shares(dealing._tables, np.arange(size.size) >= size.corrupt_max)

@@ -35,7 +35,7 @@ from pnyx.protocol.messages import Indices, RecordBody
 from pnyx.protocol.noise import NO_NOISE
 from pnyx.protocol.params import PROTOCOL_VERSION
 from pnyx.simulator.adversary import Hands, Own
-from pnyx.simulator.behaviours import BEHAVIOURS, MASKED
+from pnyx.simulator.behaviours import BEHAVIOURS, MASKED, VERIFIED
 from pnyx.simulator.crypto import IdealCrypto
 from pnyx.simulator.invariants import Checker
 from pnyx.simulator.network import Network
@@ -89,6 +89,7 @@ class Simulation:
             crypto,
             scenario.vector_length,
             scenario.masks,
+            scenario.verified,
             dict(scenario.clocks),
         )
         self.nodes = self.population.nodes
@@ -108,12 +109,12 @@ class Simulation:
         self._gone: set[int] = set()
         for index, kind in scenario.corrupt:
             node = self.nodes[index]
-            node.adversary = {**BEHAVIOURS, **MASKED}[kind](self._hands(node, seed))
+            node.adversary = {**BEHAVIOURS, **MASKED, **VERIFIED}[kind](self._hands(node, seed))
         self._schedule()
 
     def _hands(self, node: SimulatedNode, seed: bytes) -> Hands:
         rule = self.population.rule
-        own = Own(rule.vector(node.index), rule.bounds, rule.masked)
+        own = Own(rule.vector(node.index), rule.bounds, rule.masked, rule.verified)
         return Hands(
             index=node.index,
             node_id=node.node_id,
@@ -267,6 +268,7 @@ class Simulation:
                     clip=UNIT_NORM_MAX,
                     noise=NO_NOISE,
                     masked=self.population.rule.masked,
+                    verified=self.population.rule.verified_norm,
                 ),
             ),
             join_window_s=scenario.join_window_s,

@@ -24,6 +24,7 @@ from pnyx.primitives import codec
 from pnyx.primitives.hashing import merkle_commit
 from pnyx.protocol.aggregation.masked.vectors import MaskedUpdate
 from pnyx.protocol.aggregation.masked_verification.proof import prove_masked
+from pnyx.protocol.aggregation.masked_verification.sketch import stated_sketch
 from pnyx.protocol.aggregation.payloads import payload_bytes
 from pnyx.protocol.aggregation.verification import prove, within
 from pnyx.protocol.agreement import check_decision, value_hash
@@ -66,7 +67,6 @@ from pnyx.protocol.round.vectors import (
     check_receipt,
     linear_hash_name,
     receipts_wanted,
-    sketch_of,
     vector_code,
 )
 
@@ -369,7 +369,8 @@ class Contributor:
         verified = prove_masked(
             masked.hidden, key, parcel, vector, masked_bounds, bounds, size, seed, context
         )
-        sketch = sketch_of(self._plan, verified.sketched, masked.blocks)
+        masks = self._vectors.parameters
+        sketch = stated_sketch(masks, masked_bounds, verified.sketched, masked.blocks)
         proof = SketchProof(verified.key_root, verified.salt, sketch)
         commitment = MaskedVector(parcel, name, proof)
         return _Made(verified.payloads, verified.published, commitment, masked)

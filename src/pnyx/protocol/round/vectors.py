@@ -4,10 +4,10 @@ from functools import lru_cache
 
 from pnyx.errors import InvalidSignature, MalformedMessage, RuleBroken
 from pnyx.primitives.hashing import digest
-from pnyx.protocol.aggregation.encoding import FIELDS, IntVector
-from pnyx.protocol.aggregation.masked.vectors import Blocks, VectorCode
+from pnyx.protocol.aggregation.encoding import IntVector
+from pnyx.protocol.aggregation.masked.vectors import VectorCode
 from pnyx.protocol.aggregation.masked_verification.key_weights import key_weights
-from pnyx.protocol.aggregation.masked_verification.sketch import masked_sketch
+from pnyx.protocol.aggregation.masked_verification.sketch import stated_sketch
 from pnyx.protocol.aggregation.verification import Claim
 from pnyx.protocol.chunks import chunks_of, describe
 from pnyx.protocol.messages import HeldContribution, MaskedVector, VectorReceipt
@@ -25,15 +25,6 @@ def vector_code(plan: RoundPlan) -> VectorCode | None:
         return None
     bounds = phase.masked_bounds
     return VectorCode(phase.masked, plan.context, 0 if bounds is None else bounds.largest_sum)
-
-
-def sketch_of(plan: RoundPlan, sketched: bytes, blocks: Blocks) -> bytes:
-    """P·y of a masked vector, packed, by the sketch that a commitment draws."""
-    phase = plan.phase
-    if phase is None or phase.masked is None or (bounds := phase.masked_bounds) is None:
-        raise ValueError("a sketch is made where masked updates are verified")
-    offset = (phase.masked.offset << phase.masked.shift) % phase.masked.modulus
-    return FIELDS[0].pack(masked_sketch(sketched, blocks, bounds, offset))
 
 
 def parcel_named(vector: bytes) -> bytes:
@@ -54,9 +45,11 @@ def vector_is_right(plan: RoundPlan, claim: Claim, masked: MaskedVector, vector:
         return False
     if linear_hash_name(plan.context, linear_hash) != masked.linear_hash:
         return False
-    if masked.proof is None:
+    bounds = None if plan.phase is None else plan.phase.masked_bounds
+    if masked.proof is None or bounds is None:
         return True
-    return sketch_of(plan, claim.sketched, code.blocks(vector)) == masked.proof.sketch
+    stated = stated_sketch(code.parameters, bounds, claim.sketched, code.blocks(vector))
+    return stated == masked.proof.sketch
 
 
 def key_weights_of(plan: RoundPlan, claim: Claim, challenge: bytes) -> IntVector | None:

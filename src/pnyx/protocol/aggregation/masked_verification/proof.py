@@ -88,7 +88,7 @@ def prove_masked(
         raise ValueError("entries that are not sent are not zero")
     parts = (key.astype("<i8").tobytes(), counts.astype("<i8").tobytes())
     secret = digest("pnyx/masked-verification/seed", seed, context, vector_root, *parts)
-    dealing = _Dealing(bounds, size, Sampler(secret, "pnyx/masked-verification"))
+    dealing = Dealing(bounds, size, Sampler(secret, "pnyx/masked-verification"))
     dealing.share_key(key)
     key_root = dealing.commit_key()
     for _ in range(SKETCHES_MAX):
@@ -119,7 +119,7 @@ def digits_of(sketch: IntVector, masked: MaskedBounds) -> tuple[IntVector, IntVe
     return upper, lower
 
 
-def _publish(dealing: "_Dealing", sketched: bytes, short: IntVector, bounds: Bounds) -> bytes:
+def _publish(dealing: "Dealing", sketched: bytes, short: IntVector, bounds: Bounds) -> bytes:
     """Draw masks until v tells nothing of X, three times on average; returns v."""
     step = bounds.range_step
     while True:
@@ -136,7 +136,7 @@ def _publish(dealing: "_Dealing", sketched: bytes, short: IntVector, bounds: Bou
             return masked.astype("<i4").tobytes()
 
 
-class _Dealing:
+class Dealing:
     """The shares of all members while they are made; see `payloads` for their form.
 
     Rows of the first f members are expanded from their seeds, and take the place of randomness.

@@ -28,6 +28,7 @@ from pnyx.primitives.field import PrimeField
 from pnyx.primitives.hashing import digest
 from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.aggregation.encoding import FIELDS, IntVector
+from pnyx.protocol.aggregation.masked.parameters import ParameterSet
 from pnyx.protocol.aggregation.masked_verification._choice import kernels
 from pnyx.protocol.aggregation.masked_verification._kernels import (
     BLOCK_ROWS,
@@ -133,6 +134,14 @@ def masked_sketch(
         raise ValueError("expected the blocks of the bounds")
     shift = np.uint32((MODULUS - offset) % MODULUS)
     return FIELDS[0].reduce(Sketch(sketched).apply(_without_offset(vector, bounds, shift)))
+
+
+def stated_sketch(
+    masks: ParameterSet, bounds: MaskedBounds, sketched: bytes, vector: Sequence[NDArray[np.uint32]]
+) -> bytes:
+    """P·y as a header states it, for a vector that these masks made; as `masked_sketch`."""
+    offset = (masks.offset << masks.shift) % masks.modulus
+    return FIELDS[0].pack(masked_sketch(sketched, vector, bounds, offset))
 
 
 def _without_offset(
