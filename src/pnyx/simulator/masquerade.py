@@ -162,7 +162,8 @@ class MaskedForger(Wrapper):
 
     variants: how many different contributions it makes; it shows aggregators and members, each in
     turn, another one. alter: changes payloads, after the proof was made. pretend: changes a vector,
-    or key and linear hash that go with it. prove: makes the proof.
+    or key and linear hash that go with it. prove: makes the proof. wanted: receipts with which it
+    goes to members, as many as these ask for unless stated.
     """
 
     def __init__(
@@ -172,10 +173,12 @@ class MaskedForger(Wrapper):
         alter: Alter = lambda _member, payload, _bounds: payload,
         pretend: Pretend = lambda _code, update: update,
         prove: Prove = honest_proof,
+        wanted: int | None = None,
     ) -> None:
         super().__init__()
         self._hands = hands
         self._prove = prove
+        self._wanted = wanted
         self._variants = variants
         self._alter = alter
         self._pretend = pretend
@@ -214,11 +217,15 @@ class MaskedForger(Wrapper):
     def _on_receipt(self, receipt: VectorReceipt) -> None:
         held = self._receipts.setdefault(receipt.header_hash, {})
         held[receipt.aggregator] = receipt
-        own = self._hands.contribution(receipt.context)
-        count = len(self._hands.aggregators(receipt.context))
-        wanted = count // 2 + 1 if own.verified is None else -(-2 * count // 3)
-        if len(held) >= wanted and receipt.header_hash in self._named:
+        if len(held) >= self._enough(receipt.context) and receipt.header_hash in self._named:
             self._pending.extend(self._contribute(receipt.header_hash))
+
+    def _enough(self, context: bytes) -> int:
+        if self._wanted is not None:
+            return self._wanted
+        count = len(self._hands.aggregators(context))
+        verified = self._hands.contribution(context).verified is not None
+        return -(-2 * count // 3) if verified else count // 2 + 1
 
     def _chunks(self, peer: bytes, request: ChunkRequest) -> Iterator[Send]:
         cut = self._served[request.parcel]

@@ -100,8 +100,8 @@ def over_norm(hands: Hands) -> Wrapper:
     return MaskedForger(hands, pretend=pretend, prove=forged_proof)
 
 
-def false_sketch(hands: Hands) -> Wrapper:
-    """Masks as much, and proves what it would have masked."""
+def false_sketch(hands: Hands, wanted: int | None = None) -> Wrapper:
+    """Masks as much, and proves what it would have masked. wanted: as `MaskedForger` takes it."""
     said: dict[bytes, MaskedUpdate] = {}  # by the linear hash of what is masked
 
     def pretend(code: VectorCode, update: MaskedUpdate) -> MaskedUpdate:
@@ -112,7 +112,7 @@ def false_sketch(hands: Hands) -> Wrapper:
     def prove(made: Materials) -> Shown:
         return honest_proof(msgspec.structs.replace(made, masked=said[made.masked.linear_hash]))
 
-    return MaskedForger(hands, pretend=pretend, prove=prove)
+    return MaskedForger(hands, pretend=pretend, prove=prove, wanted=wanted)
 
 
 def _amount(hands: Hands) -> int:
