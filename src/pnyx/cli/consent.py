@@ -302,6 +302,8 @@ def _phase(phase: "PhaseSummary") -> str:
     vote = f" by {phase.ballot}" if phase.ballot else ""
     cost = "no noise" if phase.epsilon is None else f"epsilon {phase.epsilon:.3g}"
     unchecked = ", updates masked: nobody checks their size" if phase.masked else ""
+    if phase.verified:
+        unchecked = ", updates masked, and their size verified: experimental"
     return (
         f"{_rounds(phase.rounds)} to {_PHASE_VERBS[phase.kind]}{vote} "
         f"over {phase.cohort_min} owners or more ({cost}{unchecked})"

@@ -271,6 +271,7 @@ def phase_summary(phase: StudyPhase) -> PhaseSummary:
         epsilon=_finite(epsilon(phase.rounds * phase_rho(phase))),
         ballot="" if phase.bounds.ballot is None else phase.bounds.ballot.kind,
         masked=phase.masked is not None,
+        verified=phase.verified is not None,
     )
 
 

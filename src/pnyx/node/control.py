@@ -147,7 +147,8 @@ class PhaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     cohort_min: int
     epsilon: float | None
     ballot: str  # choice, approval, ranking or nothing
-    masked: bool  # whether updates travel masked, and nobody checks their size
+    masked: bool  # whether updates travel masked; unless verified, nobody checks their size
+    verified: bool = False  # whether their norm is verified all the same (experimental)
 
 
 class ColumnSummary(msgspec.Struct, frozen=True):

@@ -95,7 +95,7 @@ def over_norm(hands: Hands) -> Wrapper:
     """Masks an update of three times the norm that is verified."""
 
     def pretend(code: VectorCode, update: MaskedUpdate) -> MaskedUpdate:
-        return overreached(update, code, _amount(hands))
+        return overreached(update, code, _amount(hands, code))
 
     return MaskedForger(hands, pretend=pretend, prove=forged_proof)
 
@@ -105,7 +105,7 @@ def false_sketch(hands: Hands, wanted: int | None = None) -> Wrapper:
     said: dict[bytes, MaskedUpdate] = {}  # by the linear hash of what is masked
 
     def pretend(code: VectorCode, update: MaskedUpdate) -> MaskedUpdate:
-        masked = overreached(update, code, _amount(hands))
+        masked = overreached(update, code, _amount(hands, code))
         said[masked.linear_hash] = update
         return masked
 
@@ -115,7 +115,7 @@ def false_sketch(hands: Hands, wanted: int | None = None) -> Wrapper:
     return MaskedForger(hands, pretend=pretend, prove=prove, wanted=wanted)
 
 
-def _amount(hands: Hands) -> int:
-    verified = hands.contribution(b"").verified
+def _amount(hands: Hands, code: VectorCode) -> int:
+    verified = hands.contribution(code.context).verified
     assert verified is not None, "nothing is verified of this study's masked updates"
     return FACTOR * verified.norm_max

@@ -68,7 +68,7 @@ class VectorCode:
 
     def __init__(self, parameters: ParameterSet, context: bytes, reach: int = 0) -> None:
         self.parameters = parameters
-        self._context = context
+        self.context = context
         self._reach = reach
         self._layout = layout(parameters)
 
@@ -95,12 +95,12 @@ class VectorCode:
         ]
         key = MaskingKey.derive(parameters, seed, contributor_context, hash_vector(pieces))
         transformed = transform_key(parameters, key.secret)
-        hashed = HashOfVector(parameters, self._context)
+        hashed = HashOfVector(parameters, self.context)
         segments: list[bytes] = []
         blocks: list[NDArray[np.uint32]] = []
         hidden: list[NDArray[np.int32]] = []
         for segment, values in enumerate(pieces):
-            public = public_segment(parameters, self._context, segment)
+            public = public_segment(parameters, self.context, segment)
             residues = mask_segment(
                 parameters, public, transformed, key.errors_seed, segment, values
             )
@@ -117,7 +117,7 @@ class VectorCode:
     def public(self) -> Iterator[NDArray[np.uint32]]:
         """The public polynomials of one prime, block by block, transformed."""
         for segment in range(self._layout.segments):
-            yield from public_segment(self.parameters, self._context, segment)[0]
+            yield from public_segment(self.parameters, self.context, segment)[0]
 
     def read_linear_hash(self, data: bytes) -> Digest:
         """Parse a linear hash. Raises MalformedMessage."""
@@ -125,7 +125,7 @@ class VectorCode:
 
     def linear_hash(self, vector: bytes) -> bytes:
         """The linear hash of a masked vector. Raises MalformedMessage when it is none."""
-        hashed = HashOfVector(self.parameters, self._context)
+        hashed = HashOfVector(self.parameters, self.context)
         for segment, residues in self._segments(vector):
             hashed.add_segment(segment, residues)
         return pack_digest(hashed.value)
@@ -150,7 +150,7 @@ class VectorCode:
         if len(total) != self.sum_bytes:
             raise MalformedMessage("a sum of masked vectors has the wrong size")
         wanted = add_digests(map(unpack_digest, linear_hashes))
-        hashed = HashOfVector(self.parameters, self._context)
+        hashed = HashOfVector(self.parameters, self.context)
         for segment, start, size in self._parts(
             lambda segment: sum_bytes(self.parameters, segment)
         ):
@@ -172,7 +172,7 @@ class VectorCode:
             lambda segment: sum_bytes(self.parameters, segment)
         ):
             sums = unpack_sum(self.parameters, segment, total[start : start + size], count)
-            public = public_segment(self.parameters, self._context, segment)
+            public = public_segment(self.parameters, self.context, segment)
             first = self._layout.start(segment)
             try:
                 found[first : first + self._layout.values(segment)] = unmask_segment(

@@ -10,3 +10,7 @@ Layout of the shares, answers and verdicts are those of `aggregation.verificatio
 digits of the sketch take the place of an update. The mode is experimental until cryptographers from
 outside have reviewed it.
 """
+
+from pnyx.protocol.aggregation.masked_verification._choice import load_sketches
+
+__all__ = ["load_sketches"]

@@ -46,6 +46,7 @@ from typing import Annotated
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from pnyx.errors import ConfigError
 from pnyx.primitives.field import PRIMES
@@ -59,6 +60,7 @@ from pnyx.protocol.aggregation.bounds import (
     digit_squares,
 )
 from pnyx.protocol.aggregation.masked.parameters import P0, ParameterSet, UnsafeParameters
+from pnyx.protocol.selection.tails import binomial_upper
 
 MODULUS = PRIMES[0]
 RING_DEGREE = 1024
@@ -262,6 +264,49 @@ def choose(length: int, contributors: int, colluding: int) -> MaskedBounds:
             entry_bits -= 1
             continue
         return found
+
+
+def choose_for(norm: int, length: int, contributors: int, colluding: int) -> MaskedBounds:
+    """The tightest bounds for updates of at most this norm, noise included, in integer units.
+
+    What `choose` would leave of room beyond the norm goes to the largest entry. Raises ConfigError
+    where the norm cannot be verified, or rounding would add more than a quarter of it.
+    """
+    finest = choose(length, contributors, colluding)
+    norm_max = max(1, -(-10 * norm // _CLIP_TENTHS))
+    if norm_max > finest.norm_max:
+        raise ConfigError(
+            f"A norm of {norm:,} units cannot be verified of {length:,} masked values of "
+            f"{contributors} contributors: at most {finest.clip_max:,} can. Use coarser units."
+        )
+    error = sqrt(length / 6) / norm_max
+    if error > ROUNDING_ERROR_MAX:
+        raise ConfigError(
+            f"Rounding alone would add {error:.0%} to a norm of {norm:,} units over {length:,} "
+            "values. Use finer units, or a larger norm."
+        )
+    chosen = replace(finest, norm_max=norm_max, entry_max=1)
+    entry_max = 3
+    while entry_max <= norm_max:
+        try:
+            larger = replace(chosen, entry_max=entry_max)
+            masks_of(larger)
+        except ValueError:
+            break
+        chosen, entry_max = larger, 2 * entry_max + 1
+    return chosen
+
+
+def colluding_bound(contributors: int, corrupted: float = 0.05, chance: float = 1e-6) -> int:
+    """Contributors of one sum that are corrupt at most, but for a chance of one in a million.
+
+    corrupted: their share of the network. Drawing without replacement makes more less likely.
+    """
+    return next(
+        count
+        for count in range(contributors + 1)
+        if binomial_upper(contributors, corrupted, count + 1) <= chance
+    )
 
 
 @lru_cache(maxsize=1)
