@@ -30,7 +30,7 @@ BEHAVIOURS: dict[str, _Kind] = {
 }
 
 VERIFIED: dict[str, _Kind] = {
-    "over norm": _both(ALONE["over scale"], overreach.over_norm),
+    "over norm": overreach.over_norm,
     "false sketch": overreach.false_sketch,
 }
 """Those that mean something in verified masked rounds only."""
