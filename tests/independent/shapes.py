@@ -183,6 +183,7 @@ BOUNDS = array(
     ballot=optional(BALLOT),
     key_length=integer(0, 8192),
     key_fields=integer(0, 2),
+    masked_norm_max=integer(0, 2**27 - 1),
 )
 NOISE = array(
     update_width=integer(0, 2**26),
@@ -213,6 +214,7 @@ PHASE = array(
     clip=integer(0, 2**53 - 1),
     noise=NOISE,
     masked=optional(MASKS),
+    verified=optional(array(norm_max=integer(1, 2**26 - 1), colluding_max=COUNT)),
 )
 MANIFEST = array(
     90,
