@@ -459,7 +459,7 @@ class VectorReceipt(msgspec.Struct, frozen=True, array_like=True, tag=76):
 
 
 # A masked vector as evidence; of 10^5 values it has 340 KB.
-VectorBytes = Annotated[bytes, Meta(max_length=512 * 1024)]
+VectorBytes = Annotated[bytes, Meta(min_length=1, max_length=512 * 1024)]
 
 
 class FalseVector(msgspec.Struct, frozen=True, array_like=True, tag=126):

@@ -24,6 +24,8 @@ from pnyx.protocol.aggregation.masked_verification.bounds import (
     MaskedBounds,
     bounds_of,
     choose,
+    choose_for,
+    colluding_bound,
     many_entries_log2,
     masks_of,
     noise_sum_max,
@@ -31,6 +33,7 @@ from pnyx.protocol.aggregation.masked_verification.bounds import (
 )
 from pnyx.protocol.aggregation.masked_verification.sketch import Sketch
 from pnyx.protocol.selection import choose_committee, committee_size
+from pnyx.protocol.selection.tails import binomial_upper
 
 BOUNDS = MaskedBounds(1_000_000, 4096, 1024, 24, 6, 512)
 
@@ -259,3 +262,35 @@ def test_entries_are_cut_shorter_where_the_masks_of_so_many_would_wrap():
     """W/8 in every entry of 200 honest contributors leaves room for no offset: W/16 does."""
     chosen = choose(1000, 200, 0)
     assert masks_of(chosen).capacity >= 200
+
+
+@pytest.mark.parametrize(
+    ("norm", "length", "contributors", "colluding"),
+    [(2048, 3500, 30, 10), (1000, 9, 8, 6), (2000, 100_000, 24, 9)],
+)
+def test_the_tightest_bounds_for_a_norm(norm, length, contributors, colluding):
+    chosen = choose_for(norm, length, contributors, colluding)
+    assert norm <= chosen.clip_max <= norm + 1
+    assert masks_of(chosen).value_max == chosen.entry_max
+    with pytest.raises(ValueError, match=r"wrap|part of"):
+        masks_of(msgspec.structs.replace(chosen, entry_max=2 * chosen.entry_max + 1))
+
+
+@pytest.mark.parametrize(
+    ("terms", "message"),
+    [
+        ((7000, 3500, 24, 9), "cannot be verified"),
+        ((100, 100_000, 24, 9), "Rounding alone would add"),
+    ],
+)
+def test_norms_that_cannot_be_verified(terms, message):
+    with pytest.raises(ConfigError, match=message):
+        choose_for(*terms)
+
+
+def test_contributors_that_collude_at_most():
+    assert [colluding_bound(count) for count in (2, 10, 30, 100, 256)] == [2, 6, 10, 18, 32]
+    assert colluding_bound(30, 0.0) == 0
+    for count in (24, 100):
+        most = colluding_bound(count)
+        assert binomial_upper(count, 0.05, most + 1) <= 1e-6 < binomial_upper(count, 0.05, most)
