@@ -163,6 +163,7 @@ def figures(proposal: Proposal) -> dict[str, object]:
         "vector_length": max(phase.length for phase in manifest.phases),
         "phases": [phase.kind for phase in manifest.phases],
         "masked": any(phase.masked is not None for phase in manifest.phases),
+        "verified": any(phase.verified is not None for phase in manifest.phases),
         "epsilon": None if math.isinf(cost) else round(cost, 4),
     }
 

@@ -118,11 +118,17 @@ ON_SUM = WantedSum.on_sum
 
 
 def test_a_sum_that_is_told_and_never_sent_would_hold_members_up(monkeypatch):
-    """More of them than a quorum bears: the other aggregators are the defence."""
+    """More of them than a quorum bears, if it comes first: the others are the defence."""
     monkeypatch.setattr(WantedSum, "on_sum", first_source_only)
-    idle = PLAN.aggregators[1]
-    with pytest.raises(InvariantError, match="has not ended"):
-        Watched(replace(HONEST, corrupt=((idle, "unsent sum"),), limit_s=60.0)).run()
+
+    def held_up(idle: int) -> bool:
+        try:
+            Watched(replace(HONEST, corrupt=((idle, "unsent sum"),), limit_s=60.0)).run()
+        except InvariantError as error:
+            return "has not ended" in str(error)
+        return False
+
+    assert any(map(held_up, PLAN.aggregators))
 
 
 # --- an aggregator that offers sum after sum ------------------------------------------------------

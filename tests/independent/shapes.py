@@ -184,6 +184,7 @@ BOUNDS = array(
     ballot=optional(BALLOT),
     key_length=integer(0, 8192),
     key_fields=integer(0, 2),
+    masked_norm_max=integer(0, 2**27 - 1),
 )
 NOISE = array(
     update_width=integer(0, 2**26),
@@ -216,6 +217,7 @@ PHASE = array(
     masked=optional(MASKS),
     groups=integer(1, 32),
     robust=array(rule=one_of("mean", "trimmed"), tolerated=integer(0, 15)),
+    verified=optional(array(norm_max=integer(1, 2**26 - 1), colluding_max=COUNT)),
 )
 MANIFEST = array(
     90,

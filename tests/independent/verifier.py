@@ -185,7 +185,7 @@ def draw_contributors(
 def provable(bounds: Any) -> bool:
     """Whether a contribution within these bounds can be proven without wrapping."""
     counts = bounds.length - bounds.bounded
-    if bounds.length < 1 or counts < 0:
+    if bounds.length < (0 if bounds.masked_norm_max else 1) or counts < 0:
         return False
     if bounds.bounded and bounds.norm_max < 1:
         return False
@@ -202,11 +202,25 @@ def provable(bounds: Any) -> bool:
         slack = ballot_slack(bounds.ballot, counts)
         if slack is None or bounds.count_max != 1:
             return False
-    squared = bounds.norm_max**2 if bounds.bounded else 0
+    squares = [bounds.norm_max**2] if bounds.bounded else []
+    if bounds.masked_norm_max:
+        if bounds.bounded or bounds.ballot is not None or not bounds.key_length:
+            return False
+        squares = digit_squares(bounds.masked_norm_max)
     each = bounds.count_max.bit_length() + (2 * bounds.noise_max).bit_length()
-    bits = squared.bit_length() + counts * each + slack
-    published_max = 6 * (isqrt(11**2 * 337 * (squared + bits)) + 1)
-    return 32 * published_max**2 + 24576 * published_max + squared < MODULUS
+    bits = sum(square.bit_length() for square in squares) + counts * each + slack
+    return not_wrapping(squares, bits)
+
+
+def digit_squares(norm: int) -> list[int]:
+    """The largest sums of squares of the upper and the lower digits of a sketch."""
+    squared = isqrt(8 * norm // 5) ** 2
+    return [ceil(Fraction(64 * norm**2, squared)), 25 * squared] if squared else [0, 0]
+
+
+def not_wrapping(squares: list[int], bits: int) -> bool:
+    published_max = 6 * (isqrt(11**2 * 337 * (sum(squares) + bits)) + 1)
+    return 32 * published_max**2 + 24576 * published_max + max(squares, default=0) < MODULUS
 
 
 def ballot_slack(ballot: Any, counts: int) -> int | None:
@@ -326,6 +340,38 @@ def masks_fit(phase: Any) -> bool:
         and list(masked.primes) == [134176769, 134111233][:count]
         and count <= 2
         and group_size(phase) <= masked.contributors_max
+    )
+
+
+def norm_holds(phase: Any) -> bool:
+    """Whether the norm of masked updates that a phase states is one that can be verified."""
+    masked, verified, bounds = phase.masked, phase.verified, phase.bounds
+    if verified is None:
+        return bounds.masked_norm_max == 0
+    if masked is None or (masked.degree, masked.slots) != (1024, 1):
+        return False
+    prime, h, most = 134176769, masked.contributors_max, verified.colluding_max
+    unit = 2**masked.shift
+    norm, sent = unit * verified.norm_max, coefficients(masked)
+    entry_max = 2 ** (masked.value_bits - 1) - 1
+    doublings = 65 + sent.bit_length()
+    errors = isqrt(2 * h * doublings * 7 * 81 // 40) + 1
+    certified = 22 * norm // 10 + 1
+    largest = most * certified + (h - most) * unit * entry_max + errors
+    width, noise = phase.noise.update_width, 0
+    if width:
+        tail = masked.length + isqrt(4 * masked.length * 42) + 1 + 2 * 42
+        noise = isqrt(width**2 * tail) + 1
+    return (
+        list(masked.primes) == [prime]
+        and bounds.masked_norm_max == norm < prime
+        and most <= h
+        and entry_max <= verified.norm_max
+        and unit > 2 * errors
+        and 256 * (81 * sent // 4) <= norm**2
+        and not_wrapping(digit_squares(norm), 2**16)
+        and largest <= prime // 2
+        and 0 < phase.clip <= 9 * verified.norm_max // 10 - noise
     )
 
 
@@ -478,6 +524,7 @@ class _Chain:
             self.check(masked is None or masks_hold(masked), where, "masks that do not hold")
             self.check(masks_fit(phase), where, "masks that do not fit the phase")
             self.check(groups_fit(phase), where, "groups that do not fit the phase")
+            self.check(norm_holds(phase), where, "a masked norm that cannot be verified")
             ordered = phase.groups * phase.cohort_min <= phase.target <= phase.drawn
             self.check(ordered, where, "floor, target and drawn out of order")
             fits = group_size(phase) * largest_entry(phase.bounds) <= SUM_MAX

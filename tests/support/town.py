@@ -16,6 +16,8 @@ from pnyx.primitives import codec
 from pnyx.primitives.signature import SigningKey
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.masked.parameters import SHARED_RINGS, choose
+from pnyx.protocol.aggregation.masked_verification.bounds import choose as verified_bounds
+from pnyx.protocol.aggregation.masked_verification.bounds import masks_of
 from pnyx.protocol.chunks import chunk_message
 from pnyx.protocol.events import (
     AskConsent,
@@ -56,7 +58,7 @@ from pnyx.protocol.identity import (
     verify_census,
 )
 from pnyx.protocol.machine import NodeMachine
-from pnyx.protocol.manifest import Manifest, StudyPhase
+from pnyx.protocol.manifest import Manifest, StudyPhase, VerifiedNorm
 from pnyx.protocol.messages import Message
 from pnyx.protocol.noise import NO_NOISE
 from pnyx.protocol.params import ProtocolParams
@@ -156,6 +158,17 @@ def masked_phase(length: int, **terms) -> StudyPhase:
     masks = choose(length, 2, 8, rings=SHARED_RINGS)
     bounds = Bounds(1, 0, 0, 1, key_length=masks.degree, key_fields=len(masks.primes))
     return phase(length, bounds=bounds, masked=masks, **terms)
+
+
+def verified_phase(length: int, **terms) -> StudyPhase:
+    """As `masked_phase`, with the norm of every masked update verified."""
+    chosen = verified_bounds(length, 8, 2)
+    masks = masks_of(chosen)
+    bounds = Bounds(1, 0, 0, 1, 1, 0, None, masks.degree, 1, chosen.norm_scaled)
+    norm = VerifiedNorm(chosen.norm_max, chosen.colluding_max)
+    return phase(
+        length, **{"bounds": bounds, "masked": masks, "verified": norm, "clip": 1, **terms}
+    )
 
 
 def masked_manifest(length: int, nonce: bytes = bytes(32), **terms) -> Manifest:

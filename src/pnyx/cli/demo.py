@@ -31,6 +31,13 @@ def demo(
             "--masked", help="Mask updates, as large models do; nobody checks their size."
         ),
     ] = False,
+    verified: Annotated[
+        bool,
+        typer.Option(
+            "--verified",
+            help="With --masked: verify the size of updates while they are masked (experimental).",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Let personal clouds on this machine train a model together, some of them killed on the way.
@@ -50,5 +57,6 @@ def demo(
             keep=keep,
             report=report,
             masked=masked,
+            verified=verified,
         )
     )

@@ -3,6 +3,8 @@
 import secrets
 from pathlib import Path
 
+import msgspec
+
 from pnyx.demo.activity import (
     CATEGORY,
     FEATURES,
@@ -19,6 +21,7 @@ from pnyx.node.learning import (
     PhaseKind,
     bounds_for,
     choose_masks,
+    choose_verified,
     encode_hyperparameters,
     phase_for,
     statistics_bounds,
@@ -27,6 +30,7 @@ from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.masked.parameters import ParameterSet
+from pnyx.protocol.aggregation.masked_verification.bounds import MaskedBounds
 from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.manifest import Manifest, StudyPhase
 from pnyx.protocol.params import PROTOCOL_VERSION
@@ -38,6 +42,7 @@ STATISTICS_ROUNDS = 1  # before training; the evaluation comes after it
 JOIN_WINDOW_S = 3.0
 ROUND_DEADLINE_S = 30.0
 VALUE_BITS = 13  # of a masked entry: its largest absolute value is that of a clipped update
+VERIFIED_COARSER_BITS = 1  # of an update, so that its norm can be verified while it is masked
 
 
 def demo_cohort(nodes: int) -> int:
@@ -51,13 +56,24 @@ def target(nodes: int) -> int:
 
 
 def demo_study(
-    network: bytes, proposer: bytes, nodes: int, rounds: int, seed: bytes, *, masked: bool = False
+    network: bytes,
+    proposer: bytes,
+    nodes: int,
+    rounds: int,
+    seed: bytes,
+    *,
+    masked: bool = False,
+    verified: bool = False,
 ) -> tuple[bytes, bytes]:
     """The encoded manifest and the initial model; `seed` determines the model.
 
     masked: whether updates travel masked to aggregators instead of as shares to the committee.
+    verified: whether the committee verifies their norm all the same.
     """
     program, hyperparameters = demo_program(), demo_hyperparameters()
+    if verified:
+        coarse = hyperparameters.fraction_bits - VERIFIED_COARSER_BITS
+        hyperparameters = msgspec.structs.replace(hyperparameters, fraction_bits=coarse)
     model = initial_model(program, digest("pnyx/demo/model", seed))
 
     def phase(
@@ -67,6 +83,7 @@ def demo_study(
         wanted: int,
         drawn: int,
         masks: ParameterSet | None = None,
+        proven: MaskedBounds | None = None,
     ) -> StudyPhase:
         return phase_for(
             kind,
@@ -77,16 +94,18 @@ def demo_study(
             drawn=drawn,
             deadline_s=ROUND_DEADLINE_S,
             masked=masks,
+            verified=proven,
         )
 
     drawn = max(target(nodes), round(nodes * 5 / 6))
     updates = bounds_for(program, hyperparameters, "train")
     counts = bounds_for(program, hyperparameters, "evaluate")
     columns = statistics_bounds(len(FEATURES))
-    masks = choose_masks(updates, VALUE_BITS, drawn, None) if masked else None
+    proven = choose_verified(updates, drawn, None) if verified else None
+    masks = choose_masks(updates, VALUE_BITS, drawn, None) if masked and not verified else None
     phases = (
         phase("statistics", columns, STATISTICS_ROUNDS, nodes, nodes),
-        phase("train", updates, rounds, target(nodes), drawn, masks),
+        phase("train", updates, rounds, target(nodes), drawn, masks, proven),
         phase("evaluate", counts, 1, nodes, nodes),
     )
     manifest = Manifest(
@@ -115,17 +134,26 @@ def demo_study(
 class DemoScript:
     """Plays the demonstration: node n belongs to person n + 1 of the data; the last one refuses.
 
-    seed, masked: as `demo_study` takes them.
+    seed, masked, verified: as `demo_study` takes them.
     """
 
     purpose_term = PURPOSE_TERM
     category = CATEGORY
 
-    def __init__(self, nodes: int, rounds: int, seed: bytes, *, masked: bool = False) -> None:
+    def __init__(
+        self,
+        nodes: int,
+        rounds: int,
+        seed: bytes,
+        *,
+        masked: bool = False,
+        verified: bool = False,
+    ) -> None:
         self._nodes = nodes
         self._rounds = rounds
         self._seed = seed
         self._masked = masked
+        self._verified = verified
 
     def owner_data(self, node: int) -> tuple[Path, ImportMapping]:
         """The shipped windows, of which an owner imports its own."""
@@ -142,5 +170,11 @@ class DemoScript:
     def study(self, network: bytes, proposer: bytes) -> tuple[bytes, bytes]:
         """The demonstration's study."""
         return demo_study(
-            network, proposer, self._nodes, self._rounds, self._seed, masked=self._masked
+            network,
+            proposer,
+            self._nodes,
+            self._rounds,
+            self._seed,
+            masked=self._masked,
+            verified=self._verified,
         )

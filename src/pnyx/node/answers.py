@@ -274,6 +274,7 @@ def phase_summary(phase: StudyPhase) -> PhaseSummary:
         masked=phase.masked is not None,
         groups=phase.groups,
         tolerated=phase.robust.tolerated,
+        verified=phase.verified is not None,
     )
 
 

@@ -171,9 +171,10 @@ class PhaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     cohort_min: int
     epsilon: float | None
     ballot: str  # choice, approval, ranking or nothing
-    masked: bool  # whether updates travel masked, and nobody checks their size
+    masked: bool  # whether updates travel masked; unless verified, nobody checks their size
     groups: int = 1  # each with a sum, and with the floor, of its own
     tolerated: int = 0  # of them, that may be poisoned
+    verified: bool = False  # whether their norm is verified all the same (experimental)
 
 
 class ColumnSummary(msgspec.Struct, frozen=True):

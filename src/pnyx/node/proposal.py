@@ -35,6 +35,7 @@ from pnyx.node.learning import (
     bounds_for,
     check_study,
     choose_masks,
+    choose_verified,
     encode_hyperparameters,
     phase_for,
     poll_bounds,
@@ -140,7 +141,9 @@ class PhaseTable(_Table, frozen=True, kw_only=True):
     in a column, ballot the rule that answers keep. Of training: masked tells whether updates travel
     masked to aggregators; unless stated, those do that are too long to be shared with a committee.
     value_bits: of each masked entry, with its sign. groups: into how many a round's contributors
-    fall; the floor and the noise are those of each. robust: what is made of their sums.
+    fall; the floor and the noise are those of each. robust: what is made of their sums. verified
+    (experimental): whether the committee verifies the norm of masked updates, which then travel
+    masked; value_bits follow from that.
     """
 
     kind: PhaseKind
@@ -155,6 +158,7 @@ class PhaseTable(_Table, frozen=True, kw_only=True):
     value_bits: Annotated[int, Meta(ge=2, le=24)] = 12
     groups: Annotated[int, Meta(ge=1, le=GROUPS_MAX)] = 1
     robust: RobustTable = RobustTable(rule="mean")
+    verified: bool = False
 
 
 class StudyFile(_Table, frozen=True, kw_only=True):
@@ -283,9 +287,13 @@ def _program(study: StudyFile, source: str) -> Program:
 def _masks(phase: PhaseTable, plain: Bounds, privacy: PrivacyTerms | None) -> ParameterSet | None:
     """How a phase masks its updates, if it does. Raises ValueError."""
     if phase.kind != "train":
-        if phase.masked:
-            raise ValueError("only a phase that trains can mask its updates")
+        if phase.masked or phase.verified:
+            raise ValueError("only a phase that trains can mask its updates, or have them verified")
         return None
+    if phase.verified:
+        if phase.masked is False:
+            raise ValueError("verified is about masked updates: what is shared is always verified")
+        return None  # they follow from what is verified
     masked = phase.masked
     if masked is None:
         masked = plain.length > DEFAULT_PARAMS.vector_length_max
@@ -307,6 +315,7 @@ def _phase(
         raise ConfigError(f"{where}.robust: {error}; set tolerated so.") from error
     try:
         plain = _plain_bounds(study, phase, program, hyperparameters)
+        masked = _masks(phase, plain, privacy)
         return phase_for(
             phase.kind,
             plain,
@@ -316,9 +325,12 @@ def _phase(
             drawn=phase.drawn,
             deadline_s=phase.deadline_s,
             privacy=privacy,
-            masked=_masks(phase, plain, privacy),
+            masked=masked,
             groups=phase.groups,
             robust=robust,
+            verified=choose_verified(plain, -(-phase.drawn // phase.groups), privacy)
+            if phase.verified
+            else None,
         )
     except TrainingError as error:
         raise ConfigError(f"{where}: {error}") from error
@@ -358,17 +370,24 @@ def _fraction_bits(study: StudyFile, program: Program) -> int:
     """The finest rounding whose clipped updates, with their noise, can still be proven."""
     if study.training.fraction_bits is not None:
         return study.training.fraction_bits
-    privacy = _privacy(study)
-    bits = FINEST_BITS
-    while privacy is not None and bits > 0 and program.shared_count <= _SHARED_MAX:
-        clip = int(study.training.clip_norm * 2.0**bits)
-        plain = Bounds(program.shared_count, program.shared_count, max(clip, 1), 0)
-        try:
+    return next((b for b in range(FINEST_BITS, 0, -1) if _provable(study, program, b)), 0)
+
+
+def _provable(study: StudyFile, program: Program, bits: int) -> bool:
+    """Whether clipped updates on this grid, with their noise, have bounds that can be proven."""
+    privacy, length = _privacy(study), program.shared_count
+    clip = int(study.training.clip_norm * 2.0**bits)
+    trains = [phase for phase in study.phases if phase.kind == "train"]
+    verified = [phase for phase in trains if phase.verified]
+    try:
+        if privacy is not None and length <= _SHARED_MAX and len(verified) < max(1, len(trains)):
+            plain = Bounds(length, length, max(clip, 1), 0)
             choose_noise(plain, clip, privacy.honest_min, privacy.multiplier, 1.0)
-            break
-        except ValueError:
-            bits -= 1
-    return bits
+        for phase in verified:
+            choose_verified(Bounds(length, length, max(clip, 1), 0), phase.drawn, privacy)
+    except ValueError:
+        return False
+    return True
 
 
 def _hyperparameters(study: StudyFile, program: Program, source: str) -> Hyperparameters:

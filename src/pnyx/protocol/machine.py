@@ -62,6 +62,7 @@ from pnyx.protocol.messages import (
     Announce,
     Blob,
     Evidence,
+    FalseVector,
     GossipItem,
     GossipMessage,
     Indices,
@@ -648,6 +649,10 @@ class NodeMachine:
         node = self.census.node_ids[evidence.culprit]
         name = b"" if admitted.kept is None else admitted.kept.name
         self._effects.append(PeerBlamed(node, admitted.offence.value, name))
+        active = self._rounds.get(plan.context)
+        member = None if active is None else active.member
+        if isinstance(evidence.proof, FalseVector) and member is not None:
+            member.on_false_vector(evidence.proof)
 
     def _plan_at(self, evidence: Evidence) -> RoundPlan | None:
         """The plan of the attempt that evidence is about."""

@@ -189,11 +189,20 @@ class GiveUp(msgspec.Struct, frozen=True, array_like=True, tag=15):
 # --- bodies signed by other roles ---------------------------------------------------------------
 
 
+class SketchProof(msgspec.Struct, frozen=True, array_like=True):
+    """What lets a committee verify a masked update (experimental): see `masked_verification`."""
+
+    key_root: Digest  # Merkle root of the members' key shares
+    salt: Salt  # with it, key_root and the vector's name, the sketch is drawn
+    sketch: Annotated[bytes, Meta(max_length=1024)]  # P·y, which aggregators check
+
+
 class MaskedVector(msgspec.Struct, frozen=True, array_like=True):
     """A contributor's commitment to its masked vector, see `aggregation.masked`."""
 
     parcel: Digest  # names its bytes
     linear_hash: Digest  # hash of its linear hash
+    proof: SketchProof | None = None  # where masked updates are verified
 
 
 class ContributionHeader(msgspec.Struct, frozen=True, array_like=True, tag=20):
@@ -429,7 +438,7 @@ class WrongShare(msgspec.Struct, frozen=True, array_like=True, tag=122):
 class BadContribution(msgspec.Struct, frozen=True, array_like=True, tag=123):
     """A contribution whose answers show that it breaks its bounds, or shares no vector."""
 
-    rule: Literal["range", "bound", "sharing"]
+    rule: Literal["range", "bound", "sharing", "link"]
     header: Signed
     responses: Annotated[tuple[Signed, ...], Meta(max_length=1024)]
 
@@ -449,7 +458,43 @@ class BadDealing(msgspec.Struct, frozen=True, array_like=True, tag=125):
     shares: OpenedShares
 
 
-Proof = TwoBodies | WrongAnswer | WrongShare | BadContribution | WrongRelease | BadDealing
+class VectorReceipt(msgspec.Struct, frozen=True, array_like=True, tag=76):
+    """An aggregator durably holds the masked vector of a contribution, and checked its header."""
+
+    context: Digest
+    aggregator: Index  # census index
+    header_hash: Digest
+    signature: Signature
+
+
+# A masked vector as evidence; of 10^5 values it has 340 KB.
+VectorBytes = Annotated[bytes, Meta(min_length=1, max_length=512 * 1024)]
+
+
+class FalseVector(msgspec.Struct, frozen=True, array_like=True, tag=126):
+    """A masked vector, and the header that names it and says of it what is not so."""
+
+    header: Signed
+    vector: VectorBytes
+
+
+class FalseReceipt(msgspec.Struct, frozen=True, array_like=True, tag=127):
+    """A receipt of an aggregator, who vouched for such a header."""
+
+    false: FalseVector
+    receipt: VectorReceipt
+
+
+Proof = (
+    TwoBodies
+    | WrongAnswer
+    | WrongShare
+    | BadContribution
+    | WrongRelease
+    | BadDealing
+    | FalseVector
+    | FalseReceipt
+)
 
 
 class Evidence(msgspec.Struct, frozen=True, array_like=True, tag=43):
@@ -499,15 +544,6 @@ class SealedShare(msgspec.Struct, frozen=True, array_like=True):
     member: Member
     sealed: SharePayload
     proof: MerkleProof
-
-
-class VectorReceipt(msgspec.Struct, frozen=True, array_like=True, tag=76):
-    """An aggregator durably holds the masked vector of a contribution."""
-
-    context: Digest
-    aggregator: Index  # census index
-    header_hash: Digest
-    signature: Signature
 
 
 class Contribution(msgspec.Struct, frozen=True, array_like=True, tag=70):

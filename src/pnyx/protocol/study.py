@@ -11,7 +11,7 @@ from pnyx.primitives.hashing import digest
 from pnyx.primitives.signature import check_quorum
 from pnyx.protocol.events import PublishedSum
 from pnyx.protocol.identity import Census, signing_input
-from pnyx.protocol.manifest import Manifest
+from pnyx.protocol.manifest import Manifest, StudyPhase
 from pnyx.protocol.messages import AbortCertificate, Record, RecordBody, Signed
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto
@@ -115,7 +115,7 @@ def next_plan(
             study,
             number,
             "aggregator",
-            min(params.aggregator_count, len(census) - len(out)),
+            min(_aggregator_count(phase, params), len(census) - len(out)),
             len(census),
             exclude=out,
         ),
@@ -126,6 +126,11 @@ def next_plan(
         joins=record.joins,
         excluded=body.excluded,
     )
+
+
+def _aggregator_count(phase: StudyPhase, params: ProtocolParams) -> int:
+    """Those that vouch for verified vectors must not be corrupt for the most part."""
+    return params.aggregator_count if phase.verified is None else params.verified_aggregator_count
 
 
 def _index(census: Census, node: bytes) -> int:

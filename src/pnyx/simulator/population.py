@@ -14,7 +14,9 @@ import numpy as np
 
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.bounds import Bounds
-from pnyx.protocol.aggregation.masked.parameters import SHARED_RINGS, choose
+from pnyx.protocol.aggregation.masked.parameters import SHARED_RINGS, ParameterSet, choose
+from pnyx.protocol.aggregation.masked_verification.bounds import choose as choose_verified
+from pnyx.protocol.aggregation.masked_verification.bounds import masks_of
 from pnyx.protocol.chunks import chunk_message
 from pnyx.protocol.events import (
     AskConsent,
@@ -50,6 +52,7 @@ from pnyx.protocol.identity import (
     verify_census,
 )
 from pnyx.protocol.machine import NodeMachine
+from pnyx.protocol.manifest import VerifiedNorm
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.parcels import held_parcels
 from pnyx.protocol.ports import Crypto, IntVector
@@ -104,21 +107,43 @@ class UnitVectors:
     vector holds between the two is zero and part of the model.
 
     length: of the whole vector, at least 2 * nodes. masks: whether the model's part travels masked;
-    the metrics are counts then, each of one bit.
+    the metrics are counts then, each of one bit. verified: whether the norm of that part is proven.
     """
 
-    def __init__(self, nodes: int, length: int, *, masks: bool = False) -> None:
+    def __init__(
+        self, nodes: int, length: int, *, masks: bool = False, verified: bool = False
+    ) -> None:
         self.nodes = nodes
         self.length = max(length, 2 * nodes)
-        self.masked = choose(self.length - nodes, 2, nodes, rings=SHARED_RINGS) if masks else None
+        model = self.length - nodes
+        self.verified = choose_verified(model, nodes, nodes // 3) if verified else None
+        self.masked: ParameterSet | None = None
+        if self.verified is not None:
+            self.masked = masks_of(self.verified)
+        elif masks:
+            self.masked = choose(model, 2, nodes, rings=SHARED_RINGS)
 
     @property
     def bounds(self) -> Bounds:
         """A unit vector for the model and one for the metrics: norm √2, within 2."""
         if self.masked is None:
             return Bounds(self.length, self.length, UNIT_NORM_MAX, 0)
-        fields = len(self.masked.primes)
-        return Bounds(self.nodes, 0, 0, 1, key_length=self.masked.degree, key_fields=fields)
+        return Bounds(
+            self.nodes,
+            0,
+            0,
+            1,
+            key_length=self.masked.degree,
+            key_fields=len(self.masked.primes),
+            masked_norm_max=0 if self.verified is None else self.verified.norm_scaled,
+        )
+
+    @property
+    def verified_norm(self) -> VerifiedNorm | None:
+        """What a phase says of the norm of masked updates."""
+        if self.verified is None:
+            return None
+        return VerifiedNorm(self.verified.norm_max, self.verified.colluding_max)
 
     @property
     def initial_model(self) -> bytes:
@@ -381,6 +406,7 @@ class Population:
         crypto: CryptoFactory,
         vector_length: int = 0,
         masks: bool = False,
+        verified: bool = False,
         clocks: Mapping[int, Clock] | None = None,
     ) -> None:
         wrong = clocks or {}
@@ -410,7 +436,7 @@ class Population:
             crypto=authority,
             now=0,
         )
-        self.rule = UnitVectors(len(owners), vector_length, masks=masks)
+        self.rule = UnitVectors(len(owners), vector_length, masks=masks, verified=verified)
         self.nodes = tuple(
             SimulatedNode(
                 world,

@@ -39,6 +39,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     tolerated: int = 0  # groups that the rule for the model withstands
     vector_length: int = 0  # at least two entries a node
     masks: bool = False  # whether the model's part of it travels masked
+    verified: bool = False  # whether it does, and its norm is verified
     join_window_s: float = 3.0
     deadline_s: float = 10.0
     link: Link = Link()

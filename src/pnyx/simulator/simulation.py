@@ -36,7 +36,7 @@ from pnyx.protocol.messages import Indices, RecordBody
 from pnyx.protocol.noise import NO_NOISE
 from pnyx.protocol.params import PROTOCOL_VERSION
 from pnyx.simulator.adversary import Hands, Own
-from pnyx.simulator.behaviours import BEHAVIOURS, MASKED
+from pnyx.simulator.behaviours import BEHAVIOURS, MASKED, VERIFIED
 from pnyx.simulator.crypto import IdealCrypto
 from pnyx.simulator.invariants import Checker
 from pnyx.simulator.network import Network
@@ -92,6 +92,7 @@ class Simulation:
             crypto,
             scenario.vector_length,
             scenario.masks,
+            scenario.verified,
             dict(scenario.clocks),
         )
         self.nodes = self.population.nodes
@@ -111,12 +112,12 @@ class Simulation:
         self._gone: set[int] = set()
         for index, kind in scenario.corrupt:
             node = self.nodes[index]
-            node.adversary = {**BEHAVIOURS, **MASKED}[kind](self._hands(node, seed))
+            node.adversary = {**BEHAVIOURS, **MASKED, **VERIFIED}[kind](self._hands(node, seed))
         self._schedule()
 
     def _hands(self, node: SimulatedNode, seed: bytes) -> Hands:
         rule = self.population.rule
-        own = Own(rule.vector(node.index), rule.bounds, rule.masked)
+        own = Own(rule.vector(node.index), rule.bounds, rule.masked, rule.verified)
         return Hands(
             index=node.index,
             node_id=node.node_id,
@@ -275,6 +276,7 @@ class Simulation:
                     masked=self.population.rule.masked,
                     groups=scenario.groups,
                     robust=Robust("trimmed" if scenario.tolerated else "mean", scenario.tolerated),
+                    verified=self.population.rule.verified_norm,
                 ),
             ),
             join_window_s=scenario.join_window_s,

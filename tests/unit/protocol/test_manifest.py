@@ -1,17 +1,18 @@
 """What a node refuses in a study before anybody looks closer."""
 
 import pytest
-from tests.support.town import NETWORK, manifest, phase
+from tests.support.town import NETWORK, manifest, phase, verified_phase
 
 from pnyx.errors import MalformedMessage, RuleBroken, WrongContext
 from pnyx.primitives import codec
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import SUM_MAX
-from pnyx.protocol.aggregation.masked.parameters import SHARED_RINGS, choose
+from pnyx.protocol.aggregation.masked.parameters import P1, SHARED_RINGS, choose
 from pnyx.protocol.aggregation.robust import Robust
 from pnyx.protocol.manifest import (
     MANIFEST_BYTES_MAX,
     Manifest,
+    VerifiedNorm,
     check_sizes,
     read_manifest,
     study_id,
@@ -112,6 +113,52 @@ def test_the_capacity_of_the_fields_is_exact():
 def test_a_phase_beyond_its_types(terms):
     with pytest.raises(MalformedMessage):
         read(manifest(9, [phase(9, **terms)]))
+
+
+VERIFIED = verified_phase(9)
+W = VERIFIED.bounds.masked_norm_max
+
+
+@pytest.mark.parametrize(
+    ("terms", "rule"),
+    [
+        ({"masked": None, "bounds": Bounds(1, 0, 0, 1), "clip": 0}, "travel masked are verified"),
+        ({"verified": None}, "another norm of masked updates"),
+        ({"verified": VerifiedNorm(7, 2)}, "cannot be verified: colluding"),
+        ({"verified": VerifiedNorm(6000, 2)}, "another norm of masked updates"),
+        ({"bounds": Bounds(1, 0, 0, 1, 1, 0, None, 1024, 1, 0)}, "another norm of masked updates"),
+        ({"bounds": Bounds(1, 0, 0, 1, 1, 0, None, 1024, 1, W - 1)}, "another norm of masked"),
+        ({"clip": 0}, "above the"),
+        ({"clip": VERIFIED.masked_bounds.clip_max + 1}, "above the"),
+        ({"noise": Noise(update_width=30), "clip": VERIFIED.masked_bounds.clip_max}, "above the"),
+    ],
+)
+def test_a_norm_of_masked_updates_that_cannot_be_verified(terms, rule):
+    read(manifest(10, [verified_phase(9)]))
+    with pytest.raises(RuleBroken, match=rule):
+        read(manifest(10, [verified_phase(9, **terms)]))
+
+
+def test_a_norm_is_verified_in_the_smallest_ring():
+    masks = choose(9, 2, 8, rings=(P1,))
+    bounds = Bounds(1, 0, 0, 1, 1, 0, None, 2048, 2, W)
+    with pytest.raises(RuleBroken, match="smallest ring"):
+        read(manifest(10, [verified_phase(9, masked=masks, bounds=bounds)]))
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        (1, 1, 1, 1, 1, 0, None, 1024, 1, W),
+        (3, 0, 0, 1, 1, 0, ("choice", 3, 0), 1024, 1, W),
+        (1, 0, 0, 1, 1, 0, None, 0, 0, W),
+        (0, 0, 0, 0, 1, 0, None, 0, 0, 0),
+        (1, 0, 0, 1, 1, 0, None, 1024, 1, 1 << 23),
+    ],
+)
+def test_bounds_of_masked_updates_that_cannot_be(terms):
+    with pytest.raises(MalformedMessage):
+        read(manifest(10, [verified_phase(9, bounds=terms)]))
 
 
 @pytest.mark.parametrize(

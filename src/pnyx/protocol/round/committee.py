@@ -31,6 +31,8 @@ from pnyx.protocol.messages import (
     Contribution,
     Dealing,
     Decision,
+    FalseReceipt,
+    FalseVector,
     GiveUp,
     Instance,
     MemberInput,
@@ -57,7 +59,7 @@ from pnyx.protocol.round.leader import Leader
 from pnyx.protocol.round.outcome import Outcome
 from pnyx.protocol.round.services import RoundServices, StudyView
 from pnyx.protocol.round.state import MemberState
-from pnyx.protocol.round.values import VALUE_BYTES_MAX, joins_root
+from pnyx.protocol.round.values import VALUE_BYTES_MAX, header_hash, joins_root
 from pnyx.protocol.round.vector_sum import WantedSums
 from pnyx.protocol.round.vectors import vector_code
 
@@ -319,6 +321,12 @@ class CommitteeMember(MemberState):
                 header.contributor,
                 Receipt(self.plan.context, self.member, name, self.services.crypto.sign(statement)),
             )
+
+    def on_false_vector(self, proof: FalseVector) -> None:
+        """A masked vector is not what its header says: accuse the aggregators that vouched."""
+        contributor = self.reader.header(proof.header).contributor
+        for receipt in self.holdings.vouchers(contributor, header_hash(proof.header)):
+            self.services.accuse(receipt.aggregator, FalseReceipt(proof, receipt))
 
     def _blame(self, node: bytes, rule: str) -> None:
         self.services.emit(PeerBlamed(node, rule))
