@@ -76,7 +76,7 @@ def test_an_aggregator_that_took_both_would_give_receipts_for_both(monkeypatch):
         known = aggregator._offers.get(header.contributor)
         if known is not None and known.header != offer.header:
             for kept in (aggregator._offers, aggregator._sources):
-                del kept[header.contributor]
+                kept.pop(header.contributor, None)
             aggregator._sealed.discard(header.contributor)
         on_offer(aggregator, sender, offer)
 

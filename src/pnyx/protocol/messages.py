@@ -144,7 +144,7 @@ class Release(msgspec.Struct, frozen=True, array_like=True, tag=13):
 class GroupSum(msgspec.Struct, frozen=True, array_like=True):
     """The sum over one group of contributors, by its hash; zero if it came to nothing."""
 
-    group: Annotated[int, Meta(ge=0, lt=32)]
+    group: Annotated[int, Meta(ge=0, lt=32)]  # below `robust.GROUPS_MAX`
     sum: Digest
 
 
