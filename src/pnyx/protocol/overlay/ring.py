@@ -155,12 +155,6 @@ class Ring:
             place = Place(target, self._params.finger_width)
             self.seek(place, _nothing)
 
-    def settle(self) -> None:
-        """Ask nothing any more by itself: the epoch is over, and only answers are given."""
-        self.joined = False
-        self._contacts = []
-        self._next_join = inf
-
     # --- joining --------------------------------------------------------------------------------
 
     def meet(self, contacts: Iterable[bytes]) -> None:

@@ -118,7 +118,9 @@ def test_offers_take_turns():
     held = storage(notes_per_signer_max=1000)
     for number in range(HOLDINGS_MAX + 10):
         held.put(note(number.to_bytes(2, "big")), always)
-    first, second = held.offers(always), held.offers(always)
-    assert len(first) == len(second) == HOLDINGS_MAX
-    assert {each.key for each in first} | {each.key for each in second} == set(held.keys)
-    assert held.offers(never) == ()
+    first = held.first(HOLDINGS_MAX)
+    assert [each.key for each in held.offers(first)] == first
+    held.rotate(HOLDINGS_MAX)
+    assert set(first) | set(held.first(HOLDINGS_MAX)) == set(held.keys)
+    assert held.first(10) == [key for key in held.keys if key not in first]
+    assert held.offers([]) == ()
