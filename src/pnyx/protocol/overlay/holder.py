@@ -209,7 +209,7 @@ class Holder:
                 self._host.send(peer, ItemReply(self._ring.id, message.nonce, items))
             case ItemReply():
                 self._on_items(peer, message)
-            case Holdings():
+            case _:
                 self._host.allowance.spend(peer, self._host.now)
                 self._on_offer(peer, message)
 

@@ -303,7 +303,7 @@ class Ring:
                 self._on_request(peer, message)
             case NeighbourReply():
                 self._on_reply(peer, message)
-            case Departing():
+            case _:
                 self._host.allowance.spend(peer, self._host.now)
                 self._host.book.take_departure(message.departure)
                 self.table.remove(message.departure.signer)
