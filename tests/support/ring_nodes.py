@@ -23,7 +23,7 @@ from pnyx.protocol.selection.security import committee_size
 # Deadlines for a machine on which hundreds of nodes share two cores.
 # Few connections a node: every one of them takes two of the process's file descriptors.
 LIMITS = TransportLimits(
-    connect_s=20.0, handshake_s=20.0, request_s=20.0, close_s=2.0, connections_max=40
+    connect_s=20.0, handshake_s=20.0, request_s=20.0, close_s=2.0, connections_max=90
 )
 BEACON = digest("tests/ring-beacon")
 

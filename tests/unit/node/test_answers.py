@@ -13,6 +13,7 @@ from pnyx.errors import ConsentError, PnyxError
 from pnyx.node.answers import Answers, ledger_lines
 from pnyx.node.bundle import read_bundle
 from pnyx.node.control import (
+    NO_RING,
     ConvictedNode,
     Decide,
     Export,
@@ -52,6 +53,7 @@ class FakeDaemon:
     def __init__(self, directory: Path, answers: Answers) -> None:
         self.machine = town().machines[0]
         self.node_id = self.machine.node_id
+        self.ring = NO_RING
         self.network = SimpleNamespace(name="testers", census=self.machine.census)
         self.transport = SimpleNamespace(port=7400, peers=(b"p",))
         self.confinement = Confinement(landlock_version=0, system_calls=True, limits=True)

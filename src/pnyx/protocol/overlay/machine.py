@@ -372,7 +372,7 @@ class OverlayMachine:
                 self._seek(Place(event.start, 0, event.end), event.ticket)
             case PutNote():
                 self._put_note(event)
-            case GetItem():
+            case _:
                 self._get(event)
 
     def _put_note(self, event: PutNote) -> None:
