@@ -1,4 +1,4 @@
-"""Run the benchmarks: `python -m benchmarks [--long] [NAME ...]`; results go to `bench-out/NAME.json`.
+"""Run the benchmarks: `python -m benchmarks [--long] [NAME ...]`; results: `bench-out/NAME.json`.
 
 Every result records the machine, the commit and the time, so that figures from different days can
 be told apart. Ratios within one run mean more than seconds across runs.

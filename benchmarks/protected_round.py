@@ -18,14 +18,13 @@ SHORT, LONG = 100_000, 1_000_000
 def run(*, long: bool = False) -> dict[str, Any]:
     """Medians and ratios by length."""
     return {
-        str(values): _measured(values, repeats)
-        for values, repeats in ((SHORT, 3), (LONG, 1))
+        str(values): _measured(Work(values, CONTRIBUTORS, rounds), repeats)
+        for values, rounds, repeats in ((SHORT, 2, 3), (LONG, 1, 1))
         if long or values == SHORT
     }
 
 
-def _measured(values: int, repeats: int) -> dict[str, Any]:
-    work = Work(values, CONTRIBUTORS, 2)
+def _measured(work: Work, repeats: int) -> dict[str, Any]:
     ways = ("plain", "protected", "plain, 2 bytes a value")
     cases = [case(way, work, nodes=NODES, committee=COMMITTEE) for way in ways]
     return {**described(cases[0]), **in_turns(cases, repeats)}

@@ -27,7 +27,7 @@ from benchmarks.side_by_side.work import Meter, Spent, Work, next_model
 from pnyx.protocol.aggregation.encoding import IntVector
 from pnyx.protocol.selection import CommitteeSize
 
-_LIMIT_S = 200.0
+_LIMIT_S = 900.0
 
 
 def split(vector: IntVector, servers: int) -> list[bytes]:

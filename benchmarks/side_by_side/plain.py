@@ -24,7 +24,7 @@ from pnyx.vault import RoundStore
 
 MASKED_BITS, SHORT_BITS = 27, 16
 AGGREGATORS = 3
-_LIMIT_S = 200.0
+_LIMIT_S = 900.0
 _GROUP = 32 * LANES
 _OFFSET = 1 << 11  # values of 12 bits as numbers from 0
 
