@@ -66,8 +66,7 @@ class EnvelopeRelay:
 
     def _sealed_bytes(self, member: int) -> int:
         phase = self._plan.phase
-        if phase is None:
-            return ENVELOPE_OVERHEAD_BYTES
+        assert phase is not None, "a header was read, so there is something to contribute"
         return ENVELOPE_OVERHEAD_BYTES + payload_bytes(phase.bounds, self._plan.size, member)
 
     def _contribution(self, kept: "_Kept", member: int) -> Contribution:

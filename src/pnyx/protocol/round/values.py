@@ -212,8 +212,7 @@ class InputReader:
 
     @property
     def _bounds(self) -> Bounds:
-        if self._plan.phase is None:
-            raise RuleBroken("this round takes no contributions")
+        assert self._plan.phase is not None, "a header was read, or a challenge opened"
         return self._plan.phase.bounds
 
     def body(self, signed: Signed) -> RoundBody:

@@ -59,7 +59,7 @@ from pnyx.protocol.aggregation.bounds import (
     digit_base,
     digit_squares,
 )
-from pnyx.protocol.aggregation.masked.parameters import P0, ParameterSet, UnsafeParameters
+from pnyx.protocol.aggregation.masked.parameters import P0, ParameterSet
 from pnyx.protocol.selection.tails import binomial_upper
 
 MODULUS = PRIMES[0]
@@ -253,17 +253,10 @@ def choose(length: int, contributors: int, colluding: int) -> MaskedBounds:
             f"leave a norm bound of {norm_max} units: rounding alone would add {error:.0%}. Use "
             "smaller groups, fewer values, or masked contributions that are not verified."
         )
+    # As large as masks' values are, which have 2^j - 1 for their largest.
     entry_bits = max(1, (norm_max // _ENTRY_SHARE + 1).bit_length() - 1)
-    while True:
-        found = MaskedBounds(
-            length, norm_max, scale, contributors, colluding, (1 << entry_bits) - 1
-        )
-        try:
-            masks_of(found)
-        except UnsafeParameters:
-            entry_bits -= 1
-            continue
-        return found
+    entry_max = (1 << entry_bits) - 1
+    return MaskedBounds(length, norm_max, scale, contributors, colluding, entry_max)
 
 
 def choose_for(norm: int, length: int, contributors: int, colluding: int) -> MaskedBounds:
