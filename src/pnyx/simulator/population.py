@@ -19,6 +19,8 @@ from pnyx.protocol.chunks import chunk_message
 from pnyx.protocol.events import (
     AskConsent,
     ChunkSent,
+    Compute,
+    Computed,
     ConsentDeclined,
     ConsentGiven,
     DebitRecorded,
@@ -302,13 +304,11 @@ class SimulatedNode:
             case RecordDebit():
                 self._debit(effect)
             case ReadParcel():
-                data = b"".join(self.parcels.chunks(effect.parcel))
-                read = ParcelRead(effect.context, effect.parcel, data)
-                self._later(0.001, self.handle, read)
+                self._later(0.001, self._read, effect)
             case SumVectors():
                 self._later(0.005, self._sum, effect)
-            case StoreChunk() | SealParcel() | ForgetParcel() | SendChunk():
-                self._carry_out_parcel(effect)
+            case Compute():
+                self._later(0.005, self._compute, effect)
             case _:
                 pass  # notices oblige nobody
 
@@ -327,6 +327,14 @@ class SimulatedNode:
                     self._world.carry(self, effect.peer, message)
                 sent = ChunkSent(effect.peer, effect.parcel, effect.index)
                 self._later(0.0, self.handle, sent)
+
+    def _read(self, effect: ReadParcel) -> None:
+        if self.parcels.read(effect.parcel, 0) is not None:  # else its round has ended meanwhile
+            data = b"".join(self.parcels.chunks(effect.parcel))
+            self.handle(ParcelRead(effect.context, effect.parcel, data))
+
+    def _compute(self, effect: Compute) -> None:
+        self.handle(Computed(effect.context, effect.name, effect.work()))
 
     def _sum(self, effect: SumVectors) -> None:
         if all(self.parcels.read(parcel, 0) is not None for parcel in effect.parcels):

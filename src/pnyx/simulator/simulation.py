@@ -29,9 +29,9 @@ from pnyx.protocol.events import (
     StoreChunk,
     StudyProposed,
 )
-from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.manifest import Manifest, StudyPhase, study_id
 from pnyx.protocol.messages import Indices, RecordBody
+from pnyx.protocol.models import model_name
 from pnyx.protocol.noise import NO_NOISE
 from pnyx.protocol.params import PROTOCOL_VERSION
 from pnyx.simulator.adversary import Hands, Own
@@ -253,7 +253,8 @@ class Simulation:
             label="unit",
             program=b"",
             hyperparameters=b"",
-            initial_model=blob_name(model),
+            initial_model=model_name(model),
+            model_bytes=len(model),
             phases=(
                 StudyPhase(
                     kind="train",
@@ -297,7 +298,7 @@ class Simulation:
                 return False
             for study in self._studies:
                 state = node.machine.studies.get(study)
-                if state is None or not state.finished or state.model is None:
+                if state is None or not state.finished or not state.holds_model:
                     return False
         return True
 

@@ -1,24 +1,62 @@
-"""What the released shares of one attempt come to: sum, model, next beacon and the record."""
+"""What the released shares of one attempt come to: sum, model, next beacon and the record.
+
+A masked update is long. It is unmasked, and the model moved by it, beside everything else
+(`Compute`): `record_from` gives nothing until that is done, once, whoever asks how often.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
 from pnyx.errors import DecodingError, MalformedMessage
 from pnyx.primitives import codec
+from pnyx.primitives.hashing import digest
 from pnyx.protocol import beacon
 from pnyx.protocol.aggregation import direct
+from pnyx.protocol.aggregation.masked.vectors import VectorCode
 from pnyx.protocol.aggregation.verification import (
     FieldShares,
     key_widths,
     summed_length,
     summed_vector,
 )
-from pnyx.protocol.gossip import blob_name
+from pnyx.protocol.chunks import chunks_of
+from pnyx.protocol.events import Compute
 from pnyx.protocol.messages import Instance, RecordBody, Release, ReleaseBundle, Signed
+from pnyx.protocol.ports import IntVector
 from pnyx.protocol.privacy import spent_after
 from pnyx.protocol.round.exclusions import excluded_after
 from pnyx.protocol.round.state import MemberState
 from pnyx.protocol.round.values import joins_root
 from pnyx.protocol.round.vectors import vector_code
+
+_Found = tuple[bytes, tuple[int, ...]]  # model hash and published metrics
+
+
+class _Sum(NamedTuple):
+    """What a sum over `contributors` is unmasked and moves a model with.
+
+    vectors: the sum of the masked vectors, checked. keys: of their keys. counts: of what is not
+    masked, [bounds.length].
+    """
+
+    code: VectorCode
+    vectors: bytes
+    keys: tuple[IntVector, ...]
+    counts: IntVector
+    contributors: int
+
+    def move(
+        self, model: bytes, next_model: Callable[[bytes, IntVector, int], bytes | None]
+    ) -> list[bytes] | None:
+        """The chunks of the next model; None when the sum is worth nothing."""
+        update = self.code.unmask(self.vectors, self.keys, self.contributors)
+        if update is None:  # somebody shared another key than it masked with, and spoiled it
+            return None
+        moved = next_model(model, np.concatenate([update, self.counts]), self.contributors)
+        return None if moved is None else list(chunks_of(moved))
 
 
 class Outcome:
@@ -26,6 +64,17 @@ class Outcome:
 
     def __init__(self, state: MemberState) -> None:
         self._m = state
+        self._asked: dict[bytes, tuple[int, ...]] = {}  # what is computed -> its metrics
+        self._found: dict[bytes, _Found] = {}
+
+    def on_computed(self, name: bytes, result: object) -> bool:
+        """Keep the model that a sum came to. Tells whether it was asked for. Raises RuleBroken."""
+        metrics = self._asked.pop(name, None)
+        if metrics is None:
+            return False
+        chunks = result if isinstance(result, list) else None
+        self._found[name] = self._keep(chunks, metrics)
+        return True
 
     def read_release(self, signed: Signed) -> Release | None:
         """A release of this round and of the set that is fixed, or None. Raises ProtocolError."""
@@ -87,7 +136,7 @@ class Outcome:
             )
         )
 
-    def _outcome(self, releases: dict[int, Release]) -> tuple[bytes, tuple[int, ...]] | None:
+    def _outcome(self, releases: dict[int, Release]) -> _Found | None:
         """Model hash and published metrics; None while the shares or the model are missing."""
         phase, judgement = self._m.plan.phase, self._m.judgement
         if phase is None or judgement is None or self._m.skipped:
@@ -109,23 +158,32 @@ class Outcome:
         decoded = direct.decode_sum(self._m.plan.size, shares, length)
         self._m.wrong_releases.update(decoded.liars)
         count = len(judgement.accepted)
-        total = summed_vector(decoded.total, phase.bounds, self._m.plan.size)
-        code = vector_code(self._m.plan)
-        if code is not None and summed is not None:
-            keys_sum = tuple(key[: phase.bounds.key_length] for key in decoded.keys if len(key))
-            update = code.unmask(summed, keys_sum, count)
-            if update is None:  # somebody shared another key than it masked with, and spoiled it
-                return self._m.plan.model_hash, ()
-            total = np.concatenate([update, total])
-        split = phase.length - phase.metrics_length
-        metrics = tuple(int(value) for value in total[split:])
+        counts = summed_vector(decoded.total, phase.bounds, self._m.plan.size)
+        metrics = tuple(int(value) for value in counts[len(counts) - phase.metrics_length :])
         if phase.kind != "train":
             return self._m.plan.model_hash, metrics
-        if self._m.study.model() is None:
+        model, next_model = self._m.model, self._m.study.next_model
+        if model is None:
             return None
-        self._m.computed_model = self._m.study.next_model(total, count)
-        if self._m.computed_model is None:
+        code = vector_code(self._m.plan)
+        if code is None or summed is None:
+            moved = next_model(model, counts, count)
+            return self._keep(None if moved is None else chunks_of(moved), metrics)
+        keys_sum = tuple(key[: phase.bounds.key_length] for key in decoded.keys if len(key))
+        found = _Sum(code, summed, keys_sum, counts, count)
+        return self._computed(found, model, metrics)
+
+    def _computed(self, found: _Sum, model: bytes, metrics: tuple[int, ...]) -> _Found | None:
+        """What a masked sum comes to, once that is computed; ask for it the first time."""
+        name = digest("pnyx/outcome", found.counts.tobytes(), *(k.tobytes() for k in found.keys))
+        if name not in self._found and name not in self._asked:
+            self._asked[name] = metrics
+            work = partial(found.move, model, self._m.study.next_model)
+            self._m.services.emit(Compute(self._m.plan.context, name, work))
+        return self._found.get(name)
+
+    def _keep(self, chunks: Iterable[bytes] | None, metrics: tuple[int, ...]) -> _Found:
+        """Store the next model, before the vote that could certify it: it must exist somewhere."""
+        if chunks is None:
             return self._m.plan.model_hash, ()
-        # Before the vote that could certify it: a certified model must exist somewhere.
-        self._m.services.persist("model", self._m.computed_model)
-        return blob_name(self._m.computed_model), metrics
+        return self._m.services.keep_parcel(chunks), metrics

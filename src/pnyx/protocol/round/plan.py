@@ -14,7 +14,6 @@ from pnyx.protocol.messages import AbortCertificate, Indices, Instance
 from pnyx.protocol.params import PROTOCOL_VERSION
 
 NO_RECORD = bytes(32)
-NO_MODEL = bytes(32)
 NO_BEACON = bytes(32)
 ATTEMPTS_MAX = 2
 
