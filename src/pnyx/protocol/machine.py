@@ -579,10 +579,10 @@ class NodeMachine:
         proposed = sum(state.signed.signer == signed.signer for state in self.studies.values())
         if proposed >= self.params.manifests_per_proposer_max:
             raise RuleBroken("this proposer has too many studies already")
-        state = StudyState(study, signed, manifest, self.census)
-        self.studies[study] = state
         if model is not None:  # durable first: without it the study could never train
             self.models.keep(study, model)
+        state = StudyState(study, signed, manifest, self.census)
+        self.studies[study] = state
         self._persist(f"chain/manifest/{study.hex()}", codec.encode(signed))
         self._gossip.add(codec.encode(signed))
         self._effects.append(AskConsent(study, signed.body))

@@ -5,20 +5,23 @@ a model is always a parcel (see `chunks`), and everybody may read it. So one rul
 
     made here     the proposer's own model; members keep what they computed, then `adopt` it
     held          announced by name with other gossip, and served to whoever asks
-    needed        pulled, of peers that announced it, the first ones first
+    needed        pulled, of those who made it and those who announced it, in turn
     replaced      forgotten, as soon as the next record is in
 
 Needed is what this node has a part in: its owner joined, proposed or asks for the model, or the
 node is a member of the round that starts from it; and the last model of a finished study, as long
-as all models together take no more than `models_bytes_max`. Who announces what it does not hold is
-passed over like any silent source; so is who lies, and it is never asked again (`fetches`). If
-nobody announced the model, or nobody who did has it, those who made it are asked, and strangers.
+as all models together take no more than `models_bytes_max`. Who made a model signed the record that
+names it, so most of them have it; who announces one may say what it likes. So both are asked in
+turn, in random order: announcers, lest few members serve everybody; makers, lest a coalition that
+announces first and says nothing holds a node up. Who is silent is passed over, and who lies is
+never asked again (`fetches`). When all that fails, strangers are asked.
 
 Nothing here sees a byte of a model but the proposer's.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from itertools import zip_longest
 
 from pnyx.errors import RuleBroken
 from pnyx.primitives.sampling import Sampler
@@ -108,7 +111,7 @@ class Models:
                 self._parcels.fetch(
                     name,
                     length,
-                    self._hints.get(name, ()),
+                    self._sources(state),
                     lambda _: self._take(state),
                     failed=lambda _: self._none(state),
                     scope=model_scope(state.study),
@@ -138,10 +141,21 @@ class Models:
             self.look(state, now)
             if state.study in self._ask_at and now >= self._ask_at[state.study]:
                 self._ask_at[state.study] = now + self._params.gossip_interval_s
-                for known in (state.model_makers, self._peers()):
-                    if known:
-                        peer = known[self._sampler.below(len(known))]
-                        self._parcels.add_sources(state.model_hash, (peer,))
+                peers = self._peers()
+                if peers:
+                    peer = peers[self._sampler.below(len(peers))]
+                    self._parcels.add_sources(state.model_hash, (peer,))
+
+    def _sources(self, state: StudyState) -> list[bytes]:
+        """Whom to ask: by turns one that announced the model, and one that made it."""
+        sources: list[bytes] = []
+        hinted, makers = (
+            [known[at] for at in self._sampler.sample(len(known), len(known))]
+            for known in (self._hints.get(state.model_hash, []), state.model_makers)
+        )
+        for pair in zip_longest(hinted, makers):
+            sources += [peer for peer in pair if peer is not None]
+        return sources
 
     def _fits(self, state: StudyState) -> bool:
         """Whether the result of a study is to be had, though this node had no part in it."""

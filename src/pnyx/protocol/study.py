@@ -259,7 +259,8 @@ class StudyState:
         self._keep_statistics(body)
         if body.model_hash != self.model_hash:
             self.model_hash = body.model_hash
-            self.model_makers = tuple(self.census.node_ids[index] for index in plan.committee)
+            signers = record.certificate.signers  # what they signed, they had computed and stored
+            self.model_makers = tuple(self.census.node_ids[plan.committee[m]] for m in signers)
             self.holds_model = False
         self._first = next_plan(self.census, self.study, self.manifest, record, params)
         self.plan = self._first

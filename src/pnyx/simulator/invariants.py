@@ -60,7 +60,7 @@ from pnyx.protocol.models import model_name
 from pnyx.protocol.round.attempts import without_outcome
 from pnyx.protocol.round.values import CloseValue, header_hash, is_abort
 from pnyx.protocol.study import read_body
-from pnyx.simulator.population import SimulatedNode, UnitVectors
+from pnyx.simulator.population import MODEL_DTYPE, SimulatedNode, UnitVectors
 
 _BYTES_MAX = 8 * 1024 * 1024
 _Observed = MemberInput | Contribution | Vote | RecordVote | Proposal | Certificate | Decision
@@ -300,7 +300,7 @@ class Checker:
     def _check_sum(self, body: RecordBody) -> None:
         """Metrics are the indicator of the accepted set, and the model grows by them."""
         models = self._models[body.study]
-        before = np.frombuffer(models[body.round_number - 1], dtype="<i8")
+        before = np.frombuffer(models[body.round_number - 1], dtype=MODEL_DTYPE)
         counted = np.zeros(self._rule.nodes, dtype=np.int64)
         if body.metrics:
             expected = np.zeros_like(counted)
@@ -312,7 +312,7 @@ class Checker:
             self.fail(f"round {body.round_number} lost its sum")
         grown = before.copy()
         grown[: self._rule.nodes] += counted
-        after = grown.astype("<i8").tobytes()
+        after = grown.astype(MODEL_DTYPE).tobytes()
         models[body.round_number] = after
         if model_name(after) != body.model_hash:
             self.fail(f"round {body.round_number} names another model than its sum gives")

@@ -96,6 +96,7 @@ RIGHT = Clock()
 
 
 UNIT_NORM_MAX = 2
+MODEL_DTYPE = np.dtype("<i4")
 
 
 class UnitVectors:
@@ -125,7 +126,7 @@ class UnitVectors:
     @property
     def initial_model(self) -> bytes:
         """Zeros."""
-        return bytes(8 * (self.length - self.nodes))
+        return bytes(MODEL_DTYPE.itemsize * (self.length - self.nodes))
 
     def vector(self, node: int) -> IntVector:
         """[length]: the node's unit vector, for the model and then for the metrics."""
@@ -138,8 +139,8 @@ class UnitVectors:
     ) -> bytes | None:
         """The previous model plus the sum; implements `protocol.ports.ModelRule`."""
         del manifest, round_number, count
-        before = np.frombuffer(model, dtype="<i8")
-        return (before + total[: self.length - self.nodes]).astype("<i8").tobytes()
+        before = np.frombuffer(model, dtype=MODEL_DTYPE)
+        return (before + total[: self.length - self.nodes]).astype(MODEL_DTYPE).tobytes()
 
 
 class Adversary(Protocol):

@@ -349,11 +349,10 @@ def _aggregators(node: SimulatedNode, context: bytes) -> Indices:
 
 
 def _told(notice: Notice) -> str:
-    """One line about a notice, without bytes that nobody reads."""
+    """One line about a notice."""
     fields = [
         f"{name}={value.hex()[:8] if isinstance(value, bytes) else value}"
         for name, value in msgspec.structs.asdict(notice).items()
-        if name != "model"
     ]
     return f"{type(notice).__name__}({', '.join(fields)})"
 

@@ -74,7 +74,8 @@ def test_a_whole_chain():
     )
     _, following = state.accept(one, CRYPTO, PARAMS)
     assert not state.holds_model
-    made = [FOLK.census.node_ids[index] for index in first.committee]
+    signers = one.certificate.signers
+    made = [FOLK.census.node_ids[first.committee[member]] for member in signers]
     assert state.model_makers == tuple(made)
     assert state.model_hash == following.model_hash == b"1" * 32
     assert not state.finished
