@@ -43,9 +43,9 @@ from pnyx.protocol.events import (
     StudyProposed,
     TrainingFinished,
 )
-from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.machine import NodeMachine
 from pnyx.protocol.manifest import Manifest
+from pnyx.protocol.models import model_name
 from pnyx.protocol.params import PROTOCOL_VERSION, ProtocolParams
 from pnyx.protocol.ports import IntVector
 from pnyx.protocol.selection import CommitteeSize
@@ -189,7 +189,8 @@ def _manifest(founded: Founded, work: Work, model: bytes) -> bytes:
             label="",
             program=b"",
             hyperparameters=b"",
-            initial_model=blob_name(model),
+            initial_model=model_name(model),
+            model_bytes=len(model),
             phases=(phase,),
             join_window_s=_JOIN_WINDOW_S,
             nonce=secrets.token_bytes(32),

@@ -254,7 +254,7 @@ class ProposedStudy:
         found = self._found()
         bundle = read_bundle(self._bundle())
         manifest = read_manifest_body(bundle.manifest.body)
-        return StudyOutcome(found.summary, found.rounds, manifest, found.model)
+        return StudyOutcome(found.summary, found.rounds, manifest, bundle.model)
 
     def save_bundle(self, path: Path | str) -> None:
         """Write everything that proves the result, for `pnyx.verify`."""

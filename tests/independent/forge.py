@@ -20,10 +20,10 @@ from pnyx.node.bundle import Bundle
 from pnyx.primitives import codec
 from pnyx.primitives.signature import QuorumCertificate
 from pnyx.protocol import beacon
-from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.identity import CensusEntry, make_census, sign_body, signing_input
 from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, study_id
 from pnyx.protocol.messages import Record, RecordBody
+from pnyx.protocol.models import model_name
 from pnyx.protocol.params import DEFAULT_PARAMS
 from pnyx.protocol.round.attempts import NO_VALUE, second_attempt
 from pnyx.protocol.round.plan import RoundPlan
@@ -99,7 +99,7 @@ def forged(
             edit = {**skip(step), "joins_root": joins_root(step.joins), **edit}
         elif step.phase is not None and step.phase.kind == "train":
             model = number.to_bytes(8 * LENGTH, "little")
-            edit = {"model_hash": blob_name(model), **edit}
+            edit = {"model_hash": model_name(model), **edit}
         record = _record(persons, step, everybody, edit)
         records.append(record)
         try:

@@ -236,6 +236,7 @@ MANIFEST = array(
     program=raw(0, 32 * KI),
     hyperparameters=raw(0, 8 * KI),
     initial_model=B32,
+    model_bytes=integer(0, 2**40),
     phases=many(PHASE, 1, 16),
     join_window=SECONDS,
     nonce=B32,

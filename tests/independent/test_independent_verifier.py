@@ -27,6 +27,7 @@ from tests.independent.forge import (
 )
 from tests.support.town import NETWORK, Town, manifest, phase, real
 
+from pnyx.errors import MalformedMessage
 from pnyx.node.bundle import BUNDLE_BYTES_MAX, make_bundle, read_bundle
 from pnyx.primitives import codec
 from pnyx.primitives.signature import QuorumCertificate
@@ -34,9 +35,9 @@ from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.masked.parameters import ParameterSet
 from pnyx.protocol.aggregation.masked_verification.bounds import bounds_of
-from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.manifest import read_manifest
 from pnyx.protocol.messages import Record
+from pnyx.protocol.models import model_name
 from pnyx.protocol.params import DEFAULT_PARAMS
 from pnyx.protocol.selection import committee_size, contributor_groups, draw_contributors
 from pnyx.protocol.study import StudyState, genesis_plan, read_body, verify_record
@@ -59,7 +60,7 @@ def lived(kind: str) -> tuple[bytes, list[list[int]]]:
     assert town.run(town.finished(study), seconds=200.0)
     machine = town.machines[0]
     state = machine.studies[study]
-    content = make_bundle(state, machine.epoch_record)
+    content = make_bundle(state, machine.epoch_record, town.model_bytes(study))
     return content, committees(content)
 
 
@@ -309,7 +310,8 @@ TERMS = {
     "label": ["", "x" * 200, "x" * 201],
     "program": [bytes(32 * 1024), bytes(32 * 1024 + 1)],
     "hyperparameters": [bytes(8 * 1024), bytes(8 * 1024 + 1)],
-    "initial_model": [b"x" * 32],
+    "initial_model": [b"x" * 32, bytes(32)],
+    "model_bytes": [0, 1, 40_000_000, 40_000_001, 2**40 - 1, 2**40, -1],
     "join_window_s": [0.0, 1e-300, 7 * 86400.0, 7 * 86400.1],
     "phases": [(), (phase(9),) * 16, (phase(9),) * 17],
 }
@@ -708,9 +710,22 @@ def test_manifest_beyond_its_bytes() -> None:
 
 def test_bundle_beyond_its_bytes() -> None:
     most = BUNDLE_BYTES_MAX - len(forged(records=(), model=b""))
-    for length, believed in ((most - 8, True), (most + 8, False)):
+    for length, readable in ((most - 8, True), (most + 8, False)):
+        content = forged(records=(), model=bytes(length))
+        try:
+            read_bundle(content)
+        except MalformedMessage:
+            assert not readable
+        else:
+            assert readable
+        places = {finding.where for finding in findings(content)}
+        assert ("bundle" not in places) == readable
+
+
+def test_model_of_the_largest_size() -> None:
+    for length, believed in ((40_000_000, True), (40_000_001, False)):
         model = bytes(length)
-        plan = three_rounds(initial_model=blob_name(model))
+        plan = three_rounds(initial_model=model_name(model), model_bytes=length)
         assert agree(forged(plan=plan, records=(), model=model)) == believed
 
 

@@ -12,7 +12,6 @@ from hashlib import sha256
 from math import ceil, comb, isfinite, isqrt, log, log2, prod
 from typing import Any, NamedTuple
 
-import msgspec
 from tests.independent import shapes
 from tests.independent.shapes import KI, MI, Unreadable, decode
 
@@ -23,6 +22,7 @@ VERSION = 1
 ZERO = bytes(32)
 MODULUS = 134176769 * 134111233
 SUM_MAX = (MODULUS - 1) // 2
+MODEL_BYTES_MAX = 40_000_000
 VECTOR_LENGTH_MAX = 20_000
 
 
@@ -97,7 +97,11 @@ def statement(network: bytes, body: bytes) -> bytes:
 
 
 def model_name(model: bytes) -> bytes:
-    return digest("pnyx/item", msgspec.msgpack.encode([40, model]))
+    """A parcel: chunks of 128 KiB under a Merkle root, and the length."""
+    cut = [model[at : at + 128 * KI] for at in range(0, len(model), 128 * KI)]
+    root = merkle_root([digest("pnyx/parcel/chunk", part) for part in cut])
+    sizes = len(model).to_bytes(8, "big"), (128 * KI).to_bytes(4, "big")
+    return digest("pnyx/parcel", *sizes, root)
 
 
 def record_name(body: bytes) -> bytes:
@@ -456,7 +460,7 @@ def verify(
     if people is None or findings:
         return findings  # nothing can be believed under another census
     try:
-        read = decode(bundle, shapes.BUNDLE, "bundle", 40 * MI)
+        read = decode(bundle, shapes.BUNDLE, "bundle", MODEL_BYTES_MAX + 40 * MI)
         manifest = decode(read.manifest.body, shapes.MANIFEST, "manifest", 64 * KI)
         return _Chain(people, read, manifest).verify()
     except Unreadable as unreadable:
@@ -492,7 +496,9 @@ class _Chain:
             model = body.model_hash
             if at < len(self.rounds):
                 plan = self.following(plan, record, body)
-        self.check(not self.bundle.model or model_name(self.bundle.model) == model, "model", "hash")
+        found = self.bundle.model
+        self.check(not found or model_name(found) == model, "model", "hash")
+        self.check(len(found) in (0, self.manifest.model_bytes), "model", "size")
         return self.findings
 
     def check_manifest(self) -> None:
@@ -512,7 +518,13 @@ class _Chain:
             self.check(finite and each.low < each.high, where, "a range that is none")
         named = len(manifest.ranges) in (0, len(manifest.columns))
         self.check(named, where, "ranges of some columns only")
+        self.check(manifest.model_bytes <= MODEL_BYTES_MAX, where, "model too large")
+        named = manifest.initial_model != ZERO
+        self.check(named == (manifest.model_bytes > 0), where, "a model without a size, or a size")
         for phase in manifest.phases:
+            trains = phase.kind == "train"
+            self.check(named or not trains, where, "training without a model")
+            self.check(trains or phase.masked is None, where, "masks without an update")
             counts = phase.kind == "statistics"
             self.check(manifest.ranges or not counts, where, "statistics without ranges")
             length = phase.bounds.length

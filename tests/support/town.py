@@ -22,6 +22,8 @@ from pnyx.protocol.chunks import chunk_message
 from pnyx.protocol.events import (
     AskConsent,
     ChunkSent,
+    Compute,
+    Computed,
     ConsentDeclined,
     ConsentGiven,
     DebitRecorded,
@@ -48,7 +50,6 @@ from pnyx.protocol.events import (
     TimerExpired,
     TrainingFinished,
 )
-from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.identity import (
     Census,
     CensusEntry,
@@ -60,6 +61,7 @@ from pnyx.protocol.identity import (
 from pnyx.protocol.machine import NodeMachine
 from pnyx.protocol.manifest import Manifest, StudyPhase, VerifiedNorm
 from pnyx.protocol.messages import Message
+from pnyx.protocol.models import model_name
 from pnyx.protocol.noise import NO_NOISE
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.parcels import held_parcels
@@ -197,7 +199,8 @@ def manifest(length: int, phases: Sequence[StudyPhase] | None = None, **terms) -
             "label": "l",
             "program": b"",
             "hyperparameters": b"",
-            "initial_model": blob_name(bytes(8 * length)),
+            "initial_model": model_name(bytes(8 * length)),
+            "model_bytes": 8 * length,
             "phases": tuple(phases or (phase(length),)),
             "join_window_s": 2.0,
             "nonce": bytes(32),
@@ -349,6 +352,9 @@ class Town:
             case ReadParcel():
                 data = b"".join(self.parcels[index].chunks(effect.parcel))
                 self.push(index, ParcelRead(effect.context, effect.parcel, data))
+            case Compute():
+                computed = Computed(effect.context, effect.name, effect.work())
+                self.push(index, computed, after=0.005)
             case SumVectors():
                 self.push(index, self._sum(index, effect), after=0.005)
 
@@ -416,7 +422,9 @@ class Town:
                 for machine, alive in zip(self.machines, self.alive, strict=True)
                 if alive
             ]
-            return all(state is not None and state.finished and state.model for state in states)
+            return all(
+                state is not None and state.finished and state.holds_model for state in states
+            )
 
         return all_finished
 
@@ -435,11 +443,15 @@ class Town:
         assert found is not None
         return found
 
+    def model_bytes(self, study: bytes, index: int = 0) -> bytes:
+        """The model at one node, from its disk."""
+        state = self.machines[index].studies[study]
+        assert state.holds_model
+        return b"".join(self.parcels[index].chunks(state.model_hash))
+
     def model(self, study: bytes, index: int = 0) -> list[int]:
         """The model at one node, as integers."""
-        model = self.machines[index].studies[study].model
-        assert model is not None
-        return np.frombuffer(model, "<i8").tolist()
+        return np.frombuffer(self.model_bytes(study, index), "<i8").tolist()
 
     def effects(self, kind: type, index: int | None = None) -> list:
         """Effects of one kind, of one node or all."""

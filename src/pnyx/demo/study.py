@@ -31,8 +31,8 @@ from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.masked.parameters import ParameterSet
 from pnyx.protocol.aggregation.masked_verification.bounds import MaskedBounds
-from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.manifest import Manifest, StudyPhase
+from pnyx.protocol.models import model_name
 from pnyx.protocol.params import PROTOCOL_VERSION
 from pnyx.vault.importers import ImportMapping, parse_mapping
 
@@ -123,7 +123,8 @@ def demo_study(
         label=LABEL_COLUMN,
         program=encode_program(program),
         hyperparameters=encode_hyperparameters(hyperparameters),
-        initial_model=blob_name(model),
+        initial_model=model_name(model),
+        model_bytes=len(model),
         phases=phases,
         join_window_s=JOIN_WINDOW_S,
         nonce=secrets.token_bytes(32),

@@ -57,6 +57,8 @@ from pnyx.primitives.signature import SigningKey
 from pnyx.protocol.events import (
     AskConsent,
     AttemptAborted,
+    Compute,
+    Computed,
     ConsentDeclined,
     ConsentGiven,
     ContributionAcknowledged,
@@ -88,7 +90,7 @@ from pnyx.protocol.events import (
 )
 from pnyx.protocol.evidence.docket import Conviction
 from pnyx.protocol.machine import NodeMachine
-from pnyx.protocol.manifest import Manifest
+from pnyx.protocol.manifest import NO_MODEL, Manifest
 from pnyx.protocol.messages import Record
 from pnyx.protocol.overlay.events import PeerKnown
 from pnyx.protocol.overlay.machine import OverlayMachine
@@ -535,6 +537,8 @@ class Daemon:
                 self._soon(lambda: self._ask_consent(effect))
             case StartTraining():
                 self._spawn(self._train(effect))
+            case Compute():
+                self._spawn(self._compute(effect))
             case RecordDebit():
                 self._soon(lambda: self._debit(effect))
             case LearnAddress():
@@ -581,6 +585,17 @@ class Daemon:
         if self._holds(effect.parcel):  # else its round has ended meanwhile
             data = b"".join(self._parcels.chunks(effect.parcel))
             self.deliver(ParcelRead(effect.context, effect.parcel, data))
+
+    async def _compute(self, effect: Compute) -> None:
+        """Carry out long work beside the event loop, which goes on meanwhile."""
+        result = await asyncio.to_thread(effect.work)
+        self.deliver(Computed(effect.context, effect.name, result))
+
+    def model_of(self, name: bytes) -> bytes | None:
+        """The bytes of a model, if this node holds it. Raises VaultError."""
+        if name == NO_MODEL:
+            return b""
+        return b"".join(self._parcels.chunks(name)) if self._holds(name) else None
 
     async def _sum_vectors(self, effect: SumVectors) -> None:
         """Add up masked vectors beside the event loop; what is written is written on it."""
@@ -689,6 +704,9 @@ class Daemon:
 
         try:
             rows = await self.rows_for(manifest, read)
+            model = self.model_of(effect.model)
+            if model is None:
+                raise TrainingError("The round ended before its model was read; wait for the next.")
             if manifest.phase_of(effect.round_number).kind not in LEARNT:
                 self._count(effect, rows)
                 return
@@ -697,7 +715,7 @@ class Daemon:
                 study=effect.study,
                 manifest_body=effect.manifest,
                 round_number=effect.round_number,
-                model=effect.model,
+                model=model,
                 node_id=self.node_id,
                 statistics=effect.statistics,
                 local=self.vault.locals.get(effect.study),

@@ -13,6 +13,7 @@ import numpy as np
 from pnyx.errors import ConfigError, ConsentError, TrainingError
 from pnyx.learning.features import ROWS_MIN
 from pnyx.learning.programs import Program, audit, read_program
+from pnyx.learning.programs.models import PARAMETER_DTYPE
 from pnyx.learning.server_optimizer import apply_update
 from pnyx.learning.statistics import (
     RESOLUTION,
@@ -119,6 +120,7 @@ def check_study(manifest: Manifest) -> None:
             )
     if sum(phase.kind == "statistics" for phase in manifest.phases) > 1:
         raise TrainingError("A study has one statistics phase, of as many rounds as it needs.")
+    _check_model(manifest)
     for phase in manifest.phases:
         plain = _plain_bounds(manifest, phase)
         carried = plain
@@ -130,6 +132,18 @@ def check_study(manifest: Manifest) -> None:
         stated = phase.bounds, phase.clip, phase.metrics_length
         if not fits or stated != (covered, plain.norm_max, shown):
             raise TrainingError("The study's vector does not match its program.")
+
+
+def _check_model(manifest: Manifest) -> None:
+    """Refuse a model of another size than the program's. Raises TrainingError."""
+    shared = 0
+    if any(phase.kind in LEARNT for phase in manifest.phases):
+        shared = _declared(manifest).program.shared_count
+    if manifest.model_bytes != PARAMETER_DTYPE.itemsize * shared:
+        raise TrainingError(
+            f"The study's model has {manifest.model_bytes} bytes, where its program has {shared} "
+            "shared parameters: decline it."
+        )
 
 
 def _collects_first(manifest: Manifest) -> bool:

@@ -17,7 +17,7 @@ from pnyx.config import parse_toml
 from pnyx.errors import ConfigError, ProtocolError, QueryError, TrainingError
 from pnyx.learning.programs import Program, encode_program
 from pnyx.learning.programs.audit import BATCH_SIZE_MAX
-from pnyx.learning.programs.format import WIDTH_MAX
+from pnyx.learning.programs.format import PARAMETERS_MAX, WIDTH_MAX
 from pnyx.learning.task import (
     CLIP_NORM_MAX,
     EPOCHS_MAX,
@@ -48,7 +48,6 @@ from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.masked.parameters import CONTRIBUTORS_MIN, ParameterSet
 from pnyx.protocol.aggregation.robust import GROUPS_MAX, Robust
-from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.manifest import (
     MANIFEST_BYTES_MAX,
     QUERY_CHARACTERS_MAX,
@@ -57,6 +56,7 @@ from pnyx.protocol.manifest import (
     StudyPhase,
     check_phase,
 )
+from pnyx.protocol.models import model_name
 from pnyx.protocol.noise import choose_noise
 from pnyx.protocol.params import DEFAULT_PARAMS, PROTOCOL_VERSION
 from pnyx.vault.collections import CATEGORY_PATTERN
@@ -67,9 +67,7 @@ EPOCH = 0  # this version knows one epoch per census
 NOISE_MULTIPLIER = 5.0  # epsilon of about 5 for twenty rounds: docs/adr/0016
 COUNT_MAX_WITH_NOISE = 64
 FINEST_BITS = 11
-# A model spreads as one item of gossip, four bytes a parameter.
 _SHARED_MAX = DEFAULT_PARAMS.vector_length_max - TRAIN_COUNTS  # longer updates are masked
-_PARAMETERS_MAX = (DEFAULT_PARAMS.item_bytes_max - 64) // 4
 _RATE_MIN = 2.0**-20
 
 _ShortText = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -240,7 +238,8 @@ def make_proposal(
         hyperparameters=(
             b"" if hyperparameters is None else encode_hyperparameters(hyperparameters)
         ),
-        initial_model=blob_name(model),
+        initial_model=model_name(model),
+        model_bytes=len(model),
         phases=phases,
         join_window_s=float(study.join_window_s),
         nonce=nonce,
@@ -276,10 +275,10 @@ def _program(study: StudyFile, source: str) -> Program:
     program = read_study_program(
         study.model, len(study.columns), study.training.batch_size, Path(source).parent, source
     )
-    if program.shared_count > _PARAMETERS_MAX:
+    if program.shared_count > PARAMETERS_MAX:
         raise ConfigError(
-            f"{source}: the model has {program.shared_count} parameters, above "
-            f"{_PARAMETERS_MAX}; this version spreads no larger models."
+            f"{source}: the model has {program.shared_count} parameters, above {PARAMETERS_MAX}; "
+            "take fewer layers, or narrower ones."
         )
     return program
 

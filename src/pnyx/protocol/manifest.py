@@ -31,6 +31,7 @@ MANIFEST_BYTES_MAX = 64 * 1024
 # All members' shares of all groups' sums travel in one message of 8 MiB, with their signatures.
 RELEASES_BYTES_MAX = 6 * 1024 * 1024
 QUERY_CHARACTERS_MAX = 8192
+NO_MODEL = bytes(32)  # the name of no parcel
 ShortText = Annotated[str, Meta(min_length=1, max_length=200)]
 Text = Annotated[str, Meta(min_length=1, max_length=2000)]
 
@@ -147,7 +148,8 @@ class Manifest(msgspec.Struct, frozen=True, array_like=True, tag=90, kw_only=Tru
     label: Annotated[str, Meta(max_length=200)]  # empty when nothing is classified
     program: Annotated[bytes, Meta(max_length=32 * 1024)]
     hyperparameters: Annotated[bytes, Meta(max_length=8 * 1024)]
-    initial_model: Digest
+    initial_model: Digest  # names the parcel; zero where nothing is trained
+    model_bytes: Annotated[int, Meta(ge=0, lt=2**40)]  # size of every model of the study
     phases: Annotated[tuple[StudyPhase, ...], Meta(min_length=1, max_length=16)]
     join_window_s: Annotated[float, Meta(gt=0, le=7 * 86_400)]
     nonce: Digest
@@ -191,11 +193,25 @@ def read_manifest(signed: Signed, network: bytes, params: ProtocolParams) -> Man
         raise RuleBroken("a study is signed by another node than its proposer")
     if manifest.ranges and len(manifest.ranges) != len(manifest.columns):
         raise RuleBroken("a study states the range of every column, or of none")
+    check_model(manifest, params)
     for phase in manifest.phases:
         if phase.kind == "statistics" and not manifest.ranges:
             raise RuleBroken("a statistics phase needs the range of every column")
         check_phase(phase, params)
     return manifest
+
+
+def check_model(manifest: Manifest, params: ProtocolParams) -> None:
+    """Refuse models that are too large, and a name without a model. Raises RuleBroken."""
+    if manifest.model_bytes > params.model_bytes_max:
+        raise RuleBroken(
+            f"model_bytes is {manifest.model_bytes}, above {params.model_bytes_max}; "
+            "ask for fewer parameters"
+        )
+    if (manifest.initial_model == NO_MODEL) != (manifest.model_bytes == 0):
+        raise RuleBroken("a study names a model and its size, or neither")
+    if manifest.model_bytes == 0 and any(phase.kind == "train" for phase in manifest.phases):
+        raise RuleBroken("a study that trains needs a model to begin with")
 
 
 def check_phase(phase: StudyPhase, params: ProtocolParams) -> None:
@@ -237,6 +253,8 @@ def check_masking(phase: StudyPhase) -> None:
         raise RuleBroken("a phase shares another key than its masks are made of")
     if masked is None:
         return
+    if phase.kind != "train":
+        raise RuleBroken("only a phase that trains has updates to mask")
     if masked.primes != PRIMES[: len(masked.primes)]:
         raise RuleBroken("masks are modulo the primes that the committee shares keys in")
     if phase.group_size_max > masked.contributors_max:

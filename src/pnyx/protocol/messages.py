@@ -241,9 +241,10 @@ ItemIds = Annotated[tuple[Digest, ...], Meta(max_length=4096)]
 
 
 class Announce(msgspec.Struct, frozen=True, array_like=True, tag=30):
-    """The sender holds these items."""
+    """The sender holds these items, and these models, which are pulled as parcels."""
 
     items: ItemIds
+    models: ItemIds = ()
 
 
 class Request(msgspec.Struct, frozen=True, array_like=True, tag=31):
@@ -258,12 +259,6 @@ class Items(msgspec.Struct, frozen=True, array_like=True, tag=32):
     items: Annotated[
         tuple[Annotated[bytes, Meta(max_length=4 * 1024 * 1024)], ...], Meta(max_length=1024)
     ]
-
-
-class Blob(msgspec.Struct, frozen=True, array_like=True, tag=40):
-    """Content-addressed bytes, such as a model."""
-
-    content: Annotated[bytes, Meta(max_length=4 * 1024 * 1024)]
 
 
 # --- between a committee's members --------------------------------------------------------------
@@ -507,7 +502,7 @@ class Evidence(msgspec.Struct, frozen=True, array_like=True, tag=43):
     proof: Proof
 
 
-GossipItem = Signed | Blob | Record | AbortCertificate | Evidence
+GossipItem = Signed | Record | AbortCertificate | Evidence
 
 
 class ViewChange(msgspec.Struct, frozen=True, array_like=True, tag=61):

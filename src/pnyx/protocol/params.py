@@ -66,6 +66,12 @@ class ProtocolParams(msgspec.Struct, frozen=True, kw_only=True):
     parcels_bytes_max: int = 8 * 1024 * 1024 * 1024
     parcels_max: int = 4096
 
+    # Models. The largest has 10^7 parameters of 4 bytes; so many bytes of models that a node keeps
+    # only because their studies are finished: fifty of the largest. What it has a part in comes on
+    # top, one model a study.
+    model_bytes_max: int = 40_000_000
+    models_bytes_max: int = 2 * 1024 * 1024 * 1024
+
     # Bounds on what peers may make a node store or do.
     message_bytes_max: int = 8 * 1024 * 1024
     item_bytes_max: int = 4 * 1024 * 1024

@@ -21,6 +21,8 @@ from pnyx.protocol.chunks import chunk_message
 from pnyx.protocol.events import (
     AskConsent,
     ChunkSent,
+    Compute,
+    Computed,
     ConsentDeclined,
     ConsentGiven,
     DebitRecorded,
@@ -97,6 +99,7 @@ RIGHT = Clock()
 
 
 UNIT_NORM_MAX = 2
+MODEL_DTYPE = np.dtype("<i4")
 
 
 class UnitVectors:
@@ -148,7 +151,7 @@ class UnitVectors:
     @property
     def initial_model(self) -> bytes:
         """Zeros."""
-        return bytes(8 * (self.length - self.nodes))
+        return bytes(MODEL_DTYPE.itemsize * (self.length - self.nodes))
 
     def vector(self, node: int) -> IntVector:
         """[length]: the node's unit vector, for the model and then for the metrics."""
@@ -161,8 +164,8 @@ class UnitVectors:
     ) -> bytes | None:
         """The previous model plus the sum; implements `protocol.ports.ModelRule`."""
         del manifest, round_number, count
-        before = np.frombuffer(model, dtype="<i8")
-        return (before + total[: self.length - self.nodes]).astype("<i8").tobytes()
+        before = np.frombuffer(model, dtype=MODEL_DTYPE)
+        return (before + total[: self.length - self.nodes]).astype(MODEL_DTYPE).tobytes()
 
 
 class Adversary(Protocol):
@@ -327,13 +330,11 @@ class SimulatedNode:
             case RecordDebit():
                 self._debit(effect)
             case ReadParcel():
-                data = b"".join(self.parcels.chunks(effect.parcel))
-                read = ParcelRead(effect.context, effect.parcel, data)
-                self._later(0.001, self.handle, read)
+                self._later(0.001, self._read, effect)
             case SumVectors():
                 self._later(0.005, self._sum, effect)
-            case StoreChunk() | SealParcel() | ForgetParcel() | SendChunk():
-                self._carry_out_parcel(effect)
+            case Compute():
+                self._later(0.005, self._compute, effect)
             case _:
                 pass  # notices oblige nobody
 
@@ -352,6 +353,14 @@ class SimulatedNode:
                     self._world.carry(self, effect.peer, message)
                 sent = ChunkSent(effect.peer, effect.parcel, effect.index)
                 self._later(0.0, self.handle, sent)
+
+    def _read(self, effect: ReadParcel) -> None:
+        if self.parcels.read(effect.parcel, 0) is not None:  # else its round has ended meanwhile
+            data = b"".join(self.parcels.chunks(effect.parcel))
+            self.handle(ParcelRead(effect.context, effect.parcel, data))
+
+    def _compute(self, effect: Compute) -> None:
+        self.handle(Computed(effect.context, effect.name, effect.work()))
 
     def _sum(self, effect: SumVectors) -> None:
         if all(self.parcels.read(parcel, 0) is not None for parcel in effect.parcels):

@@ -30,9 +30,9 @@ from pnyx.protocol.events import (
     StoreChunk,
     StudyProposed,
 )
-from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.manifest import Manifest, StudyPhase, study_id
 from pnyx.protocol.messages import Indices, RecordBody
+from pnyx.protocol.models import model_name
 from pnyx.protocol.noise import NO_NOISE
 from pnyx.protocol.params import PROTOCOL_VERSION
 from pnyx.simulator.adversary import Hands, Own
@@ -260,7 +260,8 @@ class Simulation:
             label="unit",
             program=b"",
             hyperparameters=b"",
-            initial_model=blob_name(model),
+            initial_model=model_name(model),
+            model_bytes=len(model),
             phases=(
                 StudyPhase(
                     kind="train",
@@ -307,7 +308,7 @@ class Simulation:
                 return False
             for study in self._studies:
                 state = node.machine.studies.get(study)
-                if state is None or not state.finished or state.model is None:
+                if state is None or not state.finished or not state.holds_model:
                     return False
         return True
 
@@ -358,11 +359,10 @@ def _aggregators(node: SimulatedNode, context: bytes) -> Indices:
 
 
 def _told(notice: Notice) -> str:
-    """One line about a notice, without bytes that nobody reads."""
+    """One line about a notice."""
     fields = [
         f"{name}={value.hex()[:8] if isinstance(value, bytes) else value}"
         for name, value in msgspec.structs.asdict(notice).items()
-        if name != "model"
     ]
     return f"{type(notice).__name__}({', '.join(fields)})"
 

@@ -14,8 +14,8 @@ from pnyx.node.proposal import StudyFile, make_proposal, read_proposal, template
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.aggregation.robust import PLAIN_MEAN, Robust
-from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.manifest import Range
+from pnyx.protocol.models import model_name
 from pnyx.protocol.noise import NO_NOISE, noise_max
 from pnyx.protocol.params import DEFAULT_PARAMS
 from pnyx.protocol.privacy import epsilon, phase_rho, study_rho
@@ -37,7 +37,7 @@ def test_template_is_a_valid_study(tmp_path) -> None:
     check_study(manifest)
     assert manifest.network == NETWORK
     assert manifest.columns == ("a", "b")
-    assert manifest.initial_model == blob_name(proposal.model)
+    assert manifest.initial_model == model_name(proposal.model)
     assert [phase.kind for phase in manifest.phases] == ["train", "evaluate"]
     assert all(phase.noise != NO_NOISE for phase in manifest.phases), "noise is on by default"
     assert 5 < epsilon(study_rho(manifest)) < 6
@@ -89,7 +89,7 @@ def test_one_file_proposed_twice_is_two_studies(tmp_path) -> None:
         ("noise_multiplier = 5.0", "noise_multiplier = 1000", "or ask for less noise"),
         ("noise_multiplier = 5.0", "noise_multiplier = -1", "privacy.noise_multiplier is -1"),
         ("noise_multiplier = 5.0", "honest_min = 33", "relies on more contributors than"),
-        ("hidden = [64]", "hidden = [2048, 2048]", "parameters, above"),
+        ("hidden = [64]", "hidden = [4096, 4096]", "16818182 parameters, above 10000000"),
         ("hidden = [64]", "hidden = [0]", "model.hidden[0] is 0"),
         ("classes = 6", "", "model.classes is missing"),
         ("classes = 6", "classes = 6\nweights = 'x'", "weights needs model.program"),
@@ -259,7 +259,7 @@ def test_weights_from_a_file_begin_the_study_but_for_local_ones(tmp_path) -> Non
     proposal = propose_program(tmp_path, WITH_FILES, weights(), encode_program(program))
     model = np.frombuffer(proposal.model, "<f4")
     assert model.tolist() == [0.0] * 6 + [2.0] * 18 + [3.0] * 6
-    assert read_manifest_body(proposal.manifest).initial_model == blob_name(proposal.model)
+    assert read_manifest_body(proposal.manifest).initial_model == model_name(proposal.model)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path, name, array, expected) -> N
         (b" " * 40_000, "is larger than 32768 bytes"),
         (encode_program(mlp((3, 6))), "takes 3 columns, and the study names 2"),
         (encode_program(msgspec.structs.replace(PROGRAM, loss=0)), "refused"),
-        (encode_program(mlp((2, 2048, 2048, 6))), "parameters, above"),
+        (encode_program(mlp((2, 4096, 4096, 6))), "more than 10000000 parameters"),
     ],
 )
 def test_programs_that_cannot_be_proposed(tmp_path, program, expected) -> None:

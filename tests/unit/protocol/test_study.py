@@ -50,28 +50,33 @@ def test_plans_are_equal_by_context():
 
 def test_a_whole_chain():
     state = StudyState(STUDY, Signed(b"n" * 32, b"", bytes(64)), PLAN, FOLK.census)
-    state.model = b"initial"
+    state.holds_model = True
     with pytest.raises(RuleBroken, match="no round of this study is open"):
         state.accept(record(FOLK, genesis_plan(FOLK.census)), CRYPTO, PARAMS)
     plan = state.open(b"b" * 32)
     zero = record(FOLK, plan, joins=(0, 1, 2, 3, 4, 5, 6, 500))
     body, following = state.accept(zero, CRYPTO, PARAMS)
     assert body.round_number == 0
-    assert state.model == b"initial"
+    assert state.holds_model
+    assert state.model_makers == (b"n" * 32,)
     assert following.round_number == 1
     assert following.previous_record == record_hash(zero)
     assert len(following.contributors) == 6
     assert set(following.contributors) <= set(range(7))
     assert len(following.aggregators) == PARAMS.aggregator_count
+    first = following
     one = record(
         FOLK,
-        following,
+        first,
         joins=(0, 1, 2, 3),
         model_hash=b"1" * 32,
         accepted=following.contributors[:3],
     )
     _, following = state.accept(one, CRYPTO, PARAMS)
-    assert state.model is None
+    assert not state.holds_model
+    signers = one.certificate.signers
+    made = [FOLK.census.node_ids[first.committee[member]] for member in signers]
+    assert state.model_makers == tuple(made)
     assert state.model_hash == following.model_hash == b"1" * 32
     assert not state.finished
     _, following = state.accept(

@@ -148,7 +148,7 @@ class Contributor:
 
     # --- driving --------------------------------------------------------------------------------
 
-    def start(self, model: bytes, statistics: PublishedSum | None = None) -> None:
+    def start(self, statistics: PublishedSum | None = None) -> None:
         """Ask for training; after a restart, take up the stored contribution instead."""
         self.started = True
         if self._stored is not None:
@@ -165,7 +165,7 @@ class Contributor:
                 self._plan.study,
                 self._plan.round_number,
                 self._manifest,
-                model,
+                self._plan.model_hash,
                 self._plan.attempt,
                 statistics,
             )

@@ -16,7 +16,6 @@ from pnyx.protocol.params import PROTOCOL_VERSION
 from pnyx.protocol.selection import contributor_groups
 
 NO_RECORD = bytes(32)
-NO_MODEL = bytes(32)
 NO_BEACON = bytes(32)
 ATTEMPTS_MAX = 2
 

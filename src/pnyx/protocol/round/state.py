@@ -75,7 +75,7 @@ class MemberState:
         self.record: Record | None = None
         self.aborted: AbortCertificate | None = None
         self.patience = Patience(services, member, study)
-        self.computed_model: bytes | None = services.restored.get("model")
+        self.model: bytes | None = None  # that the round starts from, once it is to be moved
         self.started_at = now
         self.step_at = now  # when the current step was entered
         self.stopped = "stopped" in services.restored
