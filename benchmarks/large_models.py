@@ -3,8 +3,8 @@
     python -m benchmarks.large_models [--hidden 4096 2400] [--nodes 6] [--rounds 1]
 
 The processes are those of the demonstration. The model is a perceptron of two columns and six
-classes, of some 10^7 parameters as stated above; rows are few, so training takes little. Beside wall
-clock and CPU: peak memory of each node's own process, by the roles that it had; how much its
+classes, of some 10^7 parameters as stated above; rows are few, so training takes little. Beside
+wall clock and CPU: peak memory of each node's own process, by the roles that it had; how much its
 directory holds at most; and the longest that a node took to answer its owner, which is how long its
 event loop was busy at a stretch (on a machine that others use, an upper bound).
 """
@@ -14,7 +14,6 @@ import csv
 import itertools
 import json
 import os
-import random
 import tempfile
 import threading
 import time
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 import pnyx
 from pnyx.demo.cluster import Cluster
@@ -60,7 +60,7 @@ class Script:
             self._write(node)
 
     def _write(self, node: int) -> None:
-        draws = random.Random(node)
+        draws = np.random.default_rng(node)
         with self._file(node).open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow([*COLUMNS, "kind"])
@@ -180,7 +180,7 @@ class Run:
             "nodes": self._cluster.nodes,
             "committee": self._committee.size,
             "contributors": [each.contributors for each in rounds],
-            "seconds_after_joins": round(rounds[0].certified_at - (watch.joined_at or 0.0), 1),
+            "seconds_of_round_1": round(rounds[0].certified_at - min(watch.steps[1, "open"]), 1),
             "cpu_seconds_in_all": [round(each.cpu_total_s, 1) for each in rounds],
             "seconds_by_round": [round(b.certified_at - a.certified_at, 1) for a, b in pairs],
             "cpu_seconds_by_round": [round(b.cpu_total_s - a.cpu_total_s, 1) for a, b in pairs],

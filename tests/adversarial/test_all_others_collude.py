@@ -36,7 +36,7 @@ def published(multiplier: float) -> tuple[np.ndarray, Town, bytes, int]:
     victims = []
 
     def vector(index: int, round_number: int, length: int) -> np.ndarray:
-        victims[:] = town.plan(study).contributors[:1]
+        victims[:] = town.plan(study, index).contributors[:1]
         return signs() if index in victims else np.zeros(length, dtype=np.int64)
 
     town.vector = vector

@@ -279,9 +279,20 @@ def kind_of(effect: Effect) -> str | None:
 
 
 def moments(log: list[Effect]) -> Iterator[tuple[str, int]]:
-    """(kind, how many effects are done before it) of each effect about masked vectors."""
+    """(kind, how many effects are done before it) of each effect about masked vectors.
+
+    Models are parcels, too, and left out.
+    """
+    stored = [each.key.split("/") for each in log if isinstance(each, Persist)]
+    models = {key[4] for key in stored if key[:2] == ["chain", "study"] and "parcel" in key}
+
+    def of_model(effect: Effect) -> bool:
+        if isinstance(effect, Persist):
+            return not models.isdisjoint(effect.key.split("/"))
+        return getattr(effect, "parcel", b"").hex() in models
+
     for at, effect in enumerate(log):
-        kind = kind_of(effect)
+        kind = None if of_model(effect) else kind_of(effect)
         if kind is not None:
             yield kind, at
 
