@@ -8,7 +8,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -28,6 +28,7 @@ HOST = "127.0.0.1"
 DAY_S = 86_400
 IN_MEMORY = Path("/dev/shm")
 CONTACTS = 4
+PORTS = range(12_000, 30_000)
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -126,7 +127,9 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """A port below those that systems hand out to whoever connects, so that it stays free."""
+    while True:
+        port = PORTS.start + secrets.randbelow(len(PORTS))
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, port))
+            return port
