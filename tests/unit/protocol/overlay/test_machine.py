@@ -422,3 +422,85 @@ def test_item_put_tells_its_key():
     made.run(5.0)
     assert isinstance(made.put[ticket], ItemPut)
     assert made.put[ticket].key == digest("pnyx/overlay/note", b"w")
+
+
+def test_fingers_are_looked_up_and_kept():
+    made = town(44, params=OverlayParams(finger_first_s=1.0, neighbours_per_side=4, cache_max=12))
+    table = made.nodes[0].machine.ring.table
+    for target in table.finger_targets():
+        for node in table.ahead(target, made.params.finger_width):
+            table.remove(node.node_id)
+    made.run(20.0)
+    ordered = sorted(made.nodes[1:], key=lambda n: position_of(n.node_id, made.beacon))
+    for target in table.finger_targets():
+        first = next(
+            (n for n in ordered if position_of(n.node_id, made.beacon) >= target), ordered[0]
+        )
+        assert table.get(first.node_id) is not None
+
+
+def test_joining_waits_for_its_questions():
+    """While contacts, or the place itself, are being asked nobody else is."""
+    made = town(3, converged=False, params=OverlayParams(join_retry_s=0.1, tick_s=0.1))
+    machine = alone(made.nodes[0], made, params=made.params)
+    machine.handle(PeerKnown(made.nodes[1].node_id), 0.0)
+    assert len(sent(machine.handle(EpochBegan(0, made.beacon), 0.0), NeighbourRequest)) == 1
+    assert sent(machine.handle(TimerExpired(), 0.5), NeighbourRequest) == []
+    asker = made.nodes[2]
+    asker.start([])
+    request = NeighbourRequest(
+        machine.ring.id, bytes(16), bytes(32), 8, bytes(32), asker.machine.record.signed
+    )
+    received = MessageReceived(asker.node_id, codec.encode(request))
+    assert len(sent(machine.handle(received, 0.6), NeighbourRequest)) == 1, "asked back"
+    looked_up = sent(machine.handle(TimerExpired(), 1.7), NeighbourRequest)
+    assert [peer for peer, _ in looked_up] == [asker.node_id], "the contact is silent"
+    assert sent(machine.handle(TimerExpired(), 1.9), NeighbourRequest) == []
+    fresh = alone(made.nodes[0], made, params=made.params)
+    fresh.handle(EpochBegan(0, made.beacon), 0.0)
+    fresh.handle(received, 0.1)
+    assert sent(fresh.handle(TimerExpired(), 0.2), NeighbourRequest) == [], "it is being asked"
+
+
+def test_contacts_are_not_stored_before_there_is_a_ring():
+    made = town(2, converged=False)
+    machine = alone(made.nodes[0], made)
+    machine.handle(EpochBegan(0, made.beacon), 0.0)
+    effects = machine.handle(TimerExpired(), PARAMS.contacts_store_s + 1.0)
+    assert not [each for each in effects if isinstance(each, Persist)]
+
+
+def test_goodbye_holds_against_answers_and_gossip():
+    """Who took its record back does not return with an answer under way, nor by hearsay."""
+    made = town(6)
+    node, gone = made.nodes[0], made.nodes[2]
+    record = gone.machine.record
+    departing = sent(gone.machine.handle(Leave(), 0.0), Departing)[0][1]
+    made.run(1.0)
+    node.machine.ring._refresh(node.machine.ring.table.get(gone.node_id))
+    node.handle(MessageReceived(gone.node_id, codec.encode(departing)))
+    made.run(2.0)
+    assert node.machine.ring.table.get(gone.node_id) is None
+    node.handle(RecordLearnt(record.signed))
+    assert node.machine.ring.table.get(gone.node_id) is None
+
+
+def test_old_ring_that_is_joined_late_moves_nothing():
+    made = town(4, converged=False)
+    for node in made.nodes:
+        node.start([made.nodes[0].node_id] if node.index else [])
+    machine = made.nodes[1].machine
+    machine.handle(EpochBegan(1, b"n" * 32), made.scheduler.now)
+    machine.on_joined(machine._places[1].ring)
+    assert machine._next_publish == float("inf")
+
+
+def test_record_that_is_known_no_more_tells_no_address():
+    made = town(4, params=OverlayParams(records_max=2, finger_first_s=600.0))
+    machine = made.nodes[0].machine
+    forged = made.nodes[1].machine.record.signed
+    forged = type(forged)(digest("nobody"), forged.body, forged.signature)
+    item = type("Item", (), {"content": None, "signed": forged})
+    machine._effects.clear()
+    machine._take_record(item)
+    assert [type(each) for each in machine._effects] == [MessageRejected]

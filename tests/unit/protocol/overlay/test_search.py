@@ -260,3 +260,38 @@ def test_interval_node_that_falls_silent_after_it_answered():
         pending += search.asks()
     if gone is not None:
         assert gone not in search.result.nodes
+
+
+def test_seeds_that_name_this_node_are_passed_over():
+    world = World(20)
+    own = KnownRecord(OWN, 1, "h", 1, Signed(OWN, b"", bytes(64)))
+    found = world.run(world.search(Place(3 << 250, 3), seeds=[own, *world.ring[:2]]))
+    assert list(found.nodes) == world.ahead(3 << 250)[:3]
+
+
+def test_newer_record_of_a_live_node_replaces_the_older_one():
+    world = World(12)
+    search = world.search(Place(place_of(world.ring[3]), 3), seeds=world.ring[:2])
+    pending = search.asks()
+    while search.result is None:
+        world.answer(search, pending.pop(0))
+        world.ring[3] = KnownRecord(
+            world.ring[3].node_id, 2, "new", 1, Signed(world.ring[3].node_id, b"", bytes(64))
+        )
+        pending += search.asks()
+    assert search.result.nodes[0].host == "new"
+
+
+def test_interval_node_that_answered_a_path_and_is_silent_ever_after():
+    world = World(24)
+    start = place_of(world.ring[5])
+    search = world.search(Place(start, 0, place_of(world.ring[9])), seeds=world.ring[:2])
+    search.asks()
+    name = next(iter(search._candidates))
+    first = search._candidates[name]
+    search.answered(name, start, [], [])
+    for _ in range(3):
+        search._ask(first, first.position, 8)
+        search.silent(name)
+    search.asks()
+    assert first.record not in [each.record for each in search._place_nodes()]
