@@ -74,7 +74,9 @@ class Simulation:
         scenario: Scenario,
         crypto: CryptoFactory = IdealCrypto,
         say: Callable[[str], None] | None = None,
+        listen: Callable[[float, Notice], None] | None = None,
     ) -> None:
+        """say: told what happens, in words. listen: told every notice of any node, and its time."""
         self.scenario = scenario
         self.scheduler = Scheduler()
         self.network = Network(scenario.link, scenario.partitions, scenario.cuts, scenario.seed)
@@ -103,7 +105,7 @@ class Simulation:
         self._unreachable: set[tuple[int, int]] = set()  # (who was told, about whom)
         self._returns: dict[int, float | None] = {}
         self._trace = blake2b(digest_size=16)
-        self._say = say
+        self._say, self._listen = say, listen
         self._studies: list[bytes] = []
         self._gone: set[int] = set()
         for index, kind in scenario.corrupt:
@@ -197,6 +199,8 @@ class Simulation:
     def _note(self, node: SimulatedNode, notice: Notice) -> None:
         kind = type(notice).__name__
         self.notices[kind] += 1
+        if self._listen is not None:
+            self._listen(self.scheduler.now, notice)
         if isinstance(notice, MessageRejected | PeerBlamed):
             self.rules[notice.rule] += 1
         if self._say is not None:
