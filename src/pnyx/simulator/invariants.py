@@ -295,20 +295,17 @@ class Checker:
                 self.fail(f"round {number} counts node {who}, which contributed nothing")
 
     def _check_sum(self, body: RecordBody) -> None:
-        """Metrics are the indicator of the accepted set, and the model grows by them."""
+        """Metrics are those of the accepted set, and the model grows by what it contributed."""
         models = self._models[body.study]
         before = np.frombuffer(models[body.round_number - 1], dtype="<i8")
-        counted = np.zeros(self._rule.nodes, dtype=np.int64)
+        added, expected = self._rule.total(body.accepted)
         if body.metrics:
-            expected = np.zeros_like(counted)
-            expected[list(body.accepted)] = 1
-            counted = np.array(body.metrics, dtype=np.int64)
-            if not np.array_equal(counted, expected):
+            if not np.array_equal(np.array(body.metrics, dtype=np.int64), expected):
                 self.fail(f"round {body.round_number} sums to {body.metrics}")
         elif not body.skipped:
             self.fail(f"round {body.round_number} lost its sum")
         grown = before.copy()
-        grown[: self._rule.nodes] += counted
+        grown[: self._rule.slots] += added
         after = grown.astype("<i8").tobytes()
         models[body.round_number] = after
         if blob_name(after) != body.model_hash:

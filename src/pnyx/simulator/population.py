@@ -6,7 +6,7 @@ effects of one list, which is where a real process dies: what was persisted befo
 would have been sent after never was.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -53,7 +53,7 @@ from pnyx.protocol.machine import NodeMachine
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.parcels import held_parcels
 from pnyx.protocol.ports import Crypto, IntVector
-from pnyx.protocol.selection import choose_committee
+from pnyx.protocol.selection import CommitteeSize, choose_committee
 from pnyx.protocol.vector_sums import store_sum, summed_chunks
 from pnyx.simulator.parcel_store import MemoryParcelStore
 from pnyx.simulator.scheduler import Scheduler
@@ -103,14 +103,26 @@ class UnitVectors:
     anywhere means that somebody was counted twice. The model adds up the rounds; what a longer
     vector holds between the two is zero and part of the model.
 
-    length: of the whole vector, at least 2 * nodes. masks: whether the model's part travels masked;
-    the metrics are counts then, each of one bit.
+    slots: unit vectors there are; where they are fewer than nodes, node i shares that of i modulo
+    slots, and the metrics are how many of each slot were counted. length: of the whole vector, at
+    least 2 * slots. masks: whether the model's part travels masked; the metrics are counts then,
+    each of one bit. poisoners: nodes that contribute the negative to the model.
     """
 
-    def __init__(self, nodes: int, length: int, *, masks: bool = False) -> None:
-        self.nodes = nodes
-        self.length = max(length, 2 * nodes)
-        self.masked = choose(self.length - nodes, 2, nodes, rings=SHARED_RINGS) if masks else None
+    def __init__(
+        self,
+        slots: int,
+        length: int,
+        *,
+        masks: bool = False,
+        contributors_max: int = 0,
+        poisoners: Collection[int] = (),
+    ) -> None:
+        self.slots = slots
+        self.length = max(length, 2 * slots)
+        self.poisoners = frozenset(poisoners)
+        most = contributors_max or slots
+        self.masked = choose(self.length - slots, 2, most, rings=SHARED_RINGS) if masks else None
 
     @property
     def bounds(self) -> Bounds:
@@ -118,18 +130,28 @@ class UnitVectors:
         if self.masked is None:
             return Bounds(self.length, self.length, UNIT_NORM_MAX, 0)
         fields = len(self.masked.primes)
-        return Bounds(self.nodes, 0, 0, 1, key_length=self.masked.degree, key_fields=fields)
+        return Bounds(self.slots, 0, 0, 1, key_length=self.masked.degree, key_fields=fields)
 
     @property
     def initial_model(self) -> bytes:
         """Zeros."""
-        return bytes(8 * (self.length - self.nodes))
+        return bytes(8 * (self.length - self.slots))
 
     def vector(self, node: int) -> IntVector:
         """[length]: the node's unit vector, for the model and then for the metrics."""
+        slot = node % self.slots
         vector = np.zeros(self.length, dtype=np.int64)
-        vector[[node, self.length - self.nodes + node]] = 1
+        vector[slot] = -1 if node in self.poisoners else 1
+        vector[self.length - self.slots + slot] = 1
         return vector
+
+    def total(self, counted: Iterable[int]) -> tuple[IntVector, IntVector]:
+        """[slots], [slots]: what these nodes add to the model, and their metrics."""
+        model, metrics = np.zeros((2, self.slots), dtype=np.int64)
+        for node in counted:
+            model[node % self.slots] += -1 if node in self.poisoners else 1
+            metrics[node % self.slots] += 1
+        return model, metrics
 
     def next_model(
         self, manifest: bytes, round_number: int, model: bytes, total: IntVector, count: int
@@ -137,7 +159,7 @@ class UnitVectors:
         """The previous model plus the sum; implements `protocol.ports.ModelRule`."""
         del manifest, round_number, count
         before = np.frombuffer(model, dtype="<i8")
-        return (before + total[: self.length - self.nodes]).astype("<i8").tobytes()
+        return (before + total[: self.length - self.slots]).astype("<i8").tobytes()
 
 
 class Adversary(Protocol):
@@ -184,6 +206,8 @@ class SimulatedNode:
         params: ProtocolParams,
         seed: bytes,
         clock: Clock = RIGHT,
+        *,
+        addresses: bool = True,
     ) -> None:
         self.index = index
         self.node_id = census.node_ids[index]
@@ -204,6 +228,7 @@ class SimulatedNode:
         self._params = params
         self._seed = seed
         self._clock = clock
+        self._address = (f"node-{index}.example", 7001) if addresses else None
 
     @property
     def _now(self) -> float:
@@ -230,7 +255,7 @@ class SimulatedNode:
             params=self._params,
             seed=digest("pnyx/simulator/start", self._seed, self.node_id, start),
             serve=True,
-            address=(f"node-{self.index}.example", 7001),
+            address=self._address,
             address_sequence=self.starts,
             contacts=self._census.node_ids,
             restored=self.disk,
@@ -293,8 +318,6 @@ class SimulatedNode:
             case Forget():
                 for key in [key for key in self.disk if key.startswith(effect.prefix)]:
                     del self.disk[key]
-            case StoreChunk() | SealParcel() | ForgetParcel() | SendChunk():
-                self._carry_out_parcel(effect)
             case AskConsent():
                 self._later(0.01, self._answer, effect.study)
             case StartTraining():
@@ -379,9 +402,11 @@ class Population:
         params: ProtocolParams,
         seed: bytes,
         crypto: CryptoFactory,
-        vector_length: int = 0,
-        masks: bool = False,
+        rule: UnitVectors,
+        committee: CommitteeSize | None = None,
         clocks: Mapping[int, Clock] | None = None,
+        *,
+        addresses: bool = True,
     ) -> None:
         wrong = clocks or {}
         authority = crypto(digest("pnyx/simulator/authority", seed))
@@ -399,7 +424,7 @@ class Population:
             number=0,
             previous=bytes(32),
             entries=[CensusEntry(each, made.public_key) for each, made in cryptos.items()],
-            committee=choose_committee(len(owners)),
+            committee=committee or choose_committee(len(owners)),
             issued_at=0,
             valid_until=_CENSUS_SECONDS,
         )
@@ -410,7 +435,7 @@ class Population:
             crypto=authority,
             now=0,
         )
-        self.rule = UnitVectors(len(owners), vector_length, masks=masks)
+        self.rule = rule
         self.nodes = tuple(
             SimulatedNode(
                 world,
@@ -422,6 +447,7 @@ class Population:
                 params,
                 seed,
                 wrong.get(index, RIGHT),
+                addresses=addresses,
             )
             for index, each in enumerate(self.census.node_ids)
         )

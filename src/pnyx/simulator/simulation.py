@@ -35,7 +35,7 @@ from pnyx.protocol.messages import Indices, RecordBody
 from pnyx.protocol.noise import NO_NOISE
 from pnyx.protocol.params import PROTOCOL_VERSION
 from pnyx.simulator.adversary import Hands, Own
-from pnyx.simulator.behaviours import BEHAVIOURS, MASKED
+from pnyx.simulator.behaviours import BEHAVIOURS, MASKED, POISON, STRATEGIES
 from pnyx.simulator.crypto import IdealCrypto
 from pnyx.simulator.invariants import Checker
 from pnyx.simulator.network import Network
@@ -45,9 +45,12 @@ from pnyx.simulator.population import (
     Owner,
     Population,
     SimulatedNode,
+    UnitVectors,
 )
 from pnyx.simulator.scenario import Scenario
 from pnyx.simulator.scheduler import Scheduler
+
+_STARTING_S_MAX = 1.0  # from the first node's start to the last one's
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,9 +92,16 @@ class Simulation:
             scenario.params,
             seed,
             crypto,
-            scenario.vector_length,
-            scenario.masks,
+            UnitVectors(
+                scenario.slots or scenario.nodes,
+                scenario.vector_length,
+                masks=scenario.masks,
+                contributors_max=scenario.nodes,
+                poisoners=[node for node, kind in scenario.corrupt if kind == POISON],
+            ),
+            scenario.committee,
             dict(scenario.clocks),
+            addresses=scenario.addresses,
         )
         self.nodes = self.population.nodes
         self.corrupt = frozenset(node for node, _ in scenario.corrupt)
@@ -108,9 +118,10 @@ class Simulation:
         self._say, self._listen = say, listen
         self._studies: list[bytes] = []
         self._gone: set[int] = set()
+        self._waited_for = 0
         for index, kind in scenario.corrupt:
             node = self.nodes[index]
-            node.adversary = {**BEHAVIOURS, **MASKED}[kind](self._hands(node, seed))
+            node.adversary = {**BEHAVIOURS, **MASKED, **STRATEGIES}[kind](self._hands(node, seed))
         self._schedule()
 
     def _hands(self, node: SimulatedNode, seed: bytes) -> Hands:
@@ -128,8 +139,9 @@ class Simulation:
 
     def _schedule(self) -> None:
         scenario, at = self.scenario, self.scheduler.call_at
+        apart_s = min(0.001, _STARTING_S_MAX / scenario.nodes)
         for node in self.nodes:
-            at(0.001 * node.index, node.start)
+            at(apart_s * node.index, node.start)
         for number in range(scenario.studies):
             at(scenario.proposed_s, self._propose, number)
         for index, owner in scenario.owners:
@@ -212,7 +224,7 @@ class Simulation:
         if self._say is not None:
             self._say(f"{self.scheduler.now:9.3f}  node {node.index:3d}  killed")
         self._unreachable = {pair for pair in self._unreachable if pair[0] != node.index}
-        for other in self.nodes:
+        for other in self.nodes if self.scenario.deaths_noticed else ():
             if other.up:
                 self._hint(other, node)
         away = self._returns.get(node.index)
@@ -240,7 +252,8 @@ class Simulation:
         if proposer is None:
             self.scheduler.call_at(self.scheduler.now + 0.5, self._propose, number)
             return
-        drawn = max(scenario.cohort_min, scenario.nodes * 5 // 6)
+        drawn = scenario.drawn or max(scenario.cohort_min, scenario.nodes * 5 // 6)
+        target = scenario.target or max(scenario.cohort_min, scenario.nodes * 2 // 3)
         model = self.population.rule.initial_model
         manifest = Manifest(
             network=self.population.network,
@@ -263,9 +276,9 @@ class Simulation:
                     kind="train",
                     rounds=scenario.rounds,
                     bounds=self.population.rule.bounds,
-                    metrics_length=scenario.nodes,
+                    metrics_length=self.population.rule.slots,
                     cohort_min=scenario.cohort_min,
-                    target=max(scenario.cohort_min, scenario.nodes * 2 // 3),
+                    target=target,
                     drawn=drawn,
                     deadline_s=scenario.deadline_s,
                     clip=UNIT_NORM_MAX,
@@ -294,16 +307,21 @@ class Simulation:
         """Whether every honest node that is to come back holds all records and the last model."""
         if len(self._studies) < self.scenario.studies:
             return False
-        for node in self.nodes:
-            if node.index in self.corrupt or node.index in self._gone:
-                continue
-            if node.machine is None:
+        count, first = len(self.nodes), self._waited_for
+        for step in range(count):
+            self._waited_for = (first + step) % count  # asked first the next time
+            if not self._has_all(self.nodes[self._waited_for]):
                 return False
-            for study in self._studies:
-                state = node.machine.studies.get(study)
-                if state is None or not state.finished or state.model is None:
-                    return False
         return True
+
+    def _has_all(self, node: SimulatedNode) -> bool:
+        """Whether a node that is to come back has what every study gives."""
+        if node.index in self.corrupt or node.index in self._gone:
+            return True
+        if node.machine is None:
+            return False
+        states = [node.machine.studies.get(study) for study in self._studies]
+        return all(s is not None and s.finished and s.model is not None for s in states)
 
     def outcome(self, *, finished: bool) -> Outcome:
         """Sum up the run."""
