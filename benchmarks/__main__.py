@@ -26,9 +26,12 @@ BENCHMARKS = (
     "learning",
     "worker",
     "transport",
+    "overlay",
     "simulator",
+    "population",
     "demo_accuracy",
     "round",
+    "robustness",
 )
 OUTPUT = Path("bench-out")
 

@@ -44,7 +44,7 @@ def contributor(town: Town, study: bytes, index: int) -> Contributor:
 def spoiled(place: int, rounds: int = 2) -> tuple[Town, bytes, int]:
     """The first round of two is spoiled."""
     town = Town()
-    study = town.propose(plan=masked_manifest(LENGTH, rounds=rounds))
+    study = town.propose(plan=masked_manifest(LENGTH, rounds=rounds, target=6))
     town.run(town.in_round(study, 1))
     spoiler = next(i for i in town.plan(study).contributors if i not in town.plan(study).committee)
     made = contributor(town, study, spoiler)

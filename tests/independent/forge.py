@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec.structs import replace
 from tests.support.aborts import abort_of
-from tests.support.records import spent
+from tests.support.records import spent, sums
 from tests.support.town import NETWORK, SMALL, People, manifest, people, phase, real
 
 from pnyx.errors import MalformedMessage, ProtocolError
@@ -150,6 +150,9 @@ def _record(
         "next_beacon": b"n" * 32,
         "excluded": plan.excluded,
         "privacy_spent": spent(plan, skipped=bool(edit.get("skipped", False))),
+        "sums": sums(
+            plan, edit.get("accepted", accepted), skipped=bool(edit.get("skipped", False))
+        ),
     }
     changed = {name: value for name, value in edit.items() if name in terms}
     body = codec.encode(RecordBody(**{**terms, **changed}))

@@ -167,6 +167,7 @@ RECORD_BODY = array(
     next_beacon=B32,
     privacy_spent=optional(integer(0, 2**62 - 1)),
     excluded=INDICES,
+    sums=many(array(group=integer(0, 31), sum=B32), high=32),
 )
 BALLOT = array(
     kind=one_of("choice", "approval", "ranking"),
@@ -213,6 +214,8 @@ PHASE = array(
     clip=integer(0, 2**53 - 1),
     noise=NOISE,
     masked=optional(MASKS),
+    groups=integer(1, 32),
+    robust=array(rule=one_of("mean", "trimmed"), tolerated=integer(0, 15)),
 )
 MANIFEST = array(
     90,

@@ -37,7 +37,7 @@ from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.manifest import read_manifest
 from pnyx.protocol.messages import Record
 from pnyx.protocol.params import DEFAULT_PARAMS
-from pnyx.protocol.selection import committee_size, draw_contributors
+from pnyx.protocol.selection import committee_size, contributor_groups, draw_contributors
 from pnyx.protocol.study import StudyState, genesis_plan, read_body, verify_record
 
 HERE = Path(__file__).parent
@@ -239,6 +239,16 @@ FIELDS = {
     "next_beacon": [b"x" * 32],
     "privacy_spent": [None, 0, 1, 2**62],
     "excluded": [(), (0,), (8,), (3, 5), (5, 3), (3, 3), (3, 4, 5), (9,), (2**32,)],
+    "sums": [
+        (),
+        ((0, b"x" * 32),),
+        ((0, b"x" * 31),),
+        ((1, b"x" * 32),),
+        ((32, b"x" * 32),),
+        ((0, b"x" * 32), (1, b"x" * 32)),
+        ((0, b"x" * 32), (0, b"x" * 32)),
+        ((0, b"x" * 32),) * 33,
+    ],
     "record_joins": [
         (),
         (0,),
@@ -354,6 +364,15 @@ PHASE_TERMS = {
     "target": [2, 3, 6, 7],
     "drawn": [4, 5, 9, 10, 4096, 4097],
     "deadline_s": [0.0, 7 * 86400.0, 1e9],
+    "groups": [0, 1, 2, 32, 33],
+    "robust": [
+        ("mean", 0),
+        ("mean", 1),
+        ("trimmed", 0),
+        ("trimmed", 1),
+        ("trimmed", 16),
+        ("median", 1),
+    ],
 }
 
 
@@ -488,6 +507,74 @@ def test_masked_phases(changes, fine) -> None:
     assert agree(forged(plan=plan)) == fine
     for spent in (None, 0, 1):
         agree(forged({1: {"privacy_spent": spent}}, plan=plan))
+
+
+# Of nine people in groups of three, each with a floor of two.
+GROUPED = {"groups": 3, "cohort_min": 2, "target": 9, "drawn": 9}
+
+
+@pytest.mark.parametrize(
+    ("changes", "fine"),
+    [
+        ({}, True),
+        ({"robust": ("trimmed", 1)}, True),
+        ({"robust": ("trimmed", 2)}, False),
+        ({"robust": ("trimmed", 0)}, False),
+        ({"robust": ("mean", 1)}, False),
+        ({"kind": "evaluate"}, False),
+        ({"cohort_min": 3}, True),
+        ({"cohort_min": 4}, False),
+        ({"target": 5}, False),
+        ({"groups": 4}, True),
+        ({"groups": 5}, False),
+    ],
+)
+def test_phases_with_groups(changes, fine) -> None:
+    plan = manifest(LENGTH, [phase(LENGTH, **{**GROUPED, **changes}), phase(LENGTH)])
+    assert agree(forged(plan=plan)) == fine
+
+
+def test_sums_that_just_fit_a_group() -> None:
+    most = verifier.SUM_MAX // 3
+    bounds = [(LENGTH, 0, 0, each, 1, 0, None, 0, 0) for each in (most, most + 1)]
+    plans = [manifest(LENGTH, [phase(LENGTH, bounds=each, **GROUPED)]) for each in bounds]
+    assert [agree(forged(plan=plan)) for plan in plans] == [True, False]
+
+
+def test_masks_that_hold_the_largest_group() -> None:
+    terms = {**MASKED, "groups": 2, "cohort_min": 2, "target": 9}
+    plans = [manifest(LENGTH, [phase(LENGTH, **terms, drawn=drawn)]) for drawn in (12, 13)]
+    assert [agree(forged(plan=plan)) for plan in plans] == [True, False]
+
+
+@pytest.mark.parametrize("robust", [("mean", 0), ("trimmed", 1)])
+@pytest.mark.parametrize(
+    ("away", "filled"),
+    [
+        ((0, 0, 0), (0, 1, 2)),
+        ((1, 0, 1), (0, 1, 2)),
+        ((1, 1, 1), (0, 1, 2)),
+        ((0, 2, 0), None),
+        ((3, 2, 0), None),
+        ((3, 0, 0), (1, 2)),
+        ((1, 3, 0), (0, 2)),
+        ((3, 0, 3), (1,)),
+    ],
+)
+def test_who_counts_fills_the_groups_that_a_record_names(robust, away, filled) -> None:
+    """away: how many of each group are missing. filled: groups; None where one is below the floor.
+
+    Both verifiers accept the right names of the groups, and only if the rule has enough of them.
+    """
+    plan = manifest(LENGTH, [phase(LENGTH, **GROUPED, robust=robust)])
+    group_of = contributor_groups(b"n" * 32, folk().census.node_ids, 3)
+    groups = [[who for who in range(9) if group_of[who] == group] for group in range(3)]
+    there = [who for g, group in enumerate(groups) for who in group[away[g] :]]
+    enough = filled is not None and len(filled) >= (3 if robust[1] else 1)
+    for named in ((0, 1, 2), (0, 2), (1, 2), (1,), ()):
+        sums = tuple((group, b"x" * 32) for group in named)
+        edit = {"accepted": tuple(sorted(there)), "sums": sums}
+        assert agree(forged({1: edit}, plan=plan)) == (enough and named == filled)
 
 
 def test_manifest_signed_by_a_stranger() -> None:

@@ -6,6 +6,7 @@ certificate and model. `verify` returns what it found wrong, an empty list for a
 carries on after a fault where the rest can still be judged, so one fault may give many findings.
 """
 
+from collections import Counter
 from fractions import Fraction
 from hashlib import sha256
 from math import ceil, comb, isfinite, isqrt, log, log2, prod
@@ -294,6 +295,25 @@ def is_prime(number: int) -> bool:
     return 2 < number < 2**27 and all(number % d for d in range(2, isqrt(number) + 1))
 
 
+def group_size(phase: Any) -> int:
+    """The most contributors of one group."""
+    return ceil(Fraction(phase.drawn, phase.groups))
+
+
+def groups_needed(phase: Any) -> int:
+    """How many groups must reach the floor for any to be opened."""
+    return 2 * phase.robust.tolerated + 1
+
+
+def groups_fit(phase: Any) -> bool:
+    """Whether a phase may have its groups, and its rule as many as it needs."""
+    if phase.groups > 1 and phase.kind != "train":
+        return False
+    if (phase.robust.rule == "mean") != (phase.robust.tolerated == 0):
+        return False
+    return groups_needed(phase) <= phase.groups
+
+
 def masks_fit(phase: Any) -> bool:
     """Whether a phase shares the key of its masks, and draws no more than they add up."""
     masked, bounds = phase.masked, phase.bounds
@@ -305,7 +325,7 @@ def masks_fit(phase: Any) -> bool:
         and (bounds.key_length, bounds.key_fields) == (masked.degree, count)
         and list(masked.primes) == [134176769, 134111233][:count]
         and count <= 2
-        and phase.drawn <= masked.contributors_max
+        and group_size(phase) <= masked.contributors_max
     )
 
 
@@ -457,9 +477,10 @@ class _Chain:
             masked = phase.masked
             self.check(masked is None or masks_hold(masked), where, "masks that do not hold")
             self.check(masks_fit(phase), where, "masks that do not fit the phase")
-            ordered = phase.cohort_min <= phase.target <= phase.drawn
+            self.check(groups_fit(phase), where, "groups that do not fit the phase")
+            ordered = phase.groups * phase.cohort_min <= phase.target <= phase.drawn
             self.check(ordered, where, "floor, target and drawn out of order")
-            fits = phase.drawn * largest_entry(phase.bounds) <= SUM_MAX
+            fits = group_size(phase) * largest_entry(phase.bounds) <= SUM_MAX
             self.check(fits, where, "sums may wrap")
 
     # --- rounds ---------------------------------------------------------------------------------
@@ -621,13 +642,33 @@ class _Chain:
             self.check(not accepted, plan.where, "skipped, but somebody is accepted")
             self.check(not body.metrics, plan.where, "skipped, but there are metrics")
             self.check(body.model_hash == plan.model, plan.where, "skipped, but the model changed")
+            self.check(not body.sums, plan.where, "skipped, but there are sums")
         else:
             self.check(len(accepted) >= plan.floor, plan.where, "below the floor")
+        if plan.phase is None:
+            self.check(not body.sums, plan.where, "sums without contributions")
+        elif not body.skipped:
+            self.check_groups(plan, body)
         spent = plan.spent
         if plan.phase is not None and not body.skipped and spent is not None:
             added = cost(plan.phase)
             spent = None if added is None else spent + added
         self.check(body.privacy_spent == spent, plan.where, "another privacy cost")
+
+    def check_groups(self, plan: Round, body: Any) -> None:
+        """Every contributor that counts is in an opened group, and each of these has the floor."""
+        ranked = sorted(
+            plan.contributors,
+            key=lambda index: digest("pnyx/selection/group", plan.beacon, self.census.ids[index]),
+        )
+        group_of = {index: rank % plan.phase.groups for rank, index in enumerate(ranked)}
+        sizes = Counter(group_of[index] for index in body.accepted if index in group_of)
+        opened = [each.group for each in body.sums]
+        self.check(opened == sorted(sizes), plan.where, "other groups than those that count")
+        reached = all(size >= plan.floor for size in sizes.values())
+        self.check(reached, plan.where, "a group below the floor")
+        enough = len(sizes) >= groups_needed(plan.phase)
+        self.check(enough, plan.where, "fewer groups than the rule needs")
 
     def check_implied(self, plan: Round, record: Any, body: Any) -> None:
         """What every honest member's own computation would have given."""

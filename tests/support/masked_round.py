@@ -44,8 +44,8 @@ def parcel_of(data: bytes) -> bytes:
 class MaskedCommittee(Committee):
     """Seven members, six contributors whose updates are masked, three aggregators, ten nodes."""
 
-    def __init__(self, study: bytes = b"s" * 32, size: CommitteeSize = SMALL) -> None:
-        super().__init__(count=10, size=size, phase_=masked_phase(LENGTH), length=1)
+    def __init__(self, study: bytes = b"s" * 32, size: CommitteeSize = SMALL, **terms) -> None:
+        super().__init__(count=10, size=size, phase_=masked_phase(LENGTH, **terms), length=1)
         plan = self.plan
         self.plan = RoundPlan(
             census=plan.census,
@@ -58,7 +58,7 @@ class MaskedCommittee(Committee):
             contributors=plan.contributors,
             aggregators=AGGREGATORS,
             phase=plan.phase,
-            cohort_min=3,
+            cohort_min=terms.get("cohort_min", 3),
         )
         self.reader = type(self.reader)(self.plan, self.folk.cryptos[0])
         code = vector_code(self.plan)

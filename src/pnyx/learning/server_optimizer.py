@@ -15,7 +15,7 @@ from pnyx.learning.programs.models import PARAMETER_DTYPE
 from pnyx.learning.task import Hyperparameters
 from pnyx.learning.update import TRAIN_COUNTS
 
-CONTRIBUTORS_MAX = 1 << 20
+COUNT_MAX = 1 << 20
 
 
 def apply_update(
@@ -27,9 +27,10 @@ def apply_update(
 ) -> bytes:
     """Move the model by server_learning_rate times the mean update.
 
-    model: flat float32 parameters. total: sum of `count` train contributions, counts included,
-    [shared_count + 3] int64. norm_max: of one contribution, its noise included. Returns the next
-    model, float32 little-endian.
+    model: flat float32 parameters. total: [shared_count + 3] int64, counts included: the sum of
+    `count` train contributions, or as many times what a robust rule makes of those of groups.
+    norm_max: of one contribution, its noise included. Returns the next model, float32
+    little-endian.
     Raises TrainingError when the sum cannot come from `count` valid contributions, or when the next
     model is not finite.
     """
@@ -41,7 +42,7 @@ def apply_update(
             f"The decoded sum has shape {total.shape} of {total.dtype} where the model asks for "
             f"{parameters.size + TRAIN_COUNTS} integers: refuse this round."
         )
-    if not 1 <= count <= CONTRIBUTORS_MAX:
+    if not 1 <= count <= COUNT_MAX:
         raise TrainingError(f"A sum over {count} contributors gives no model: refuse this round.")
     update = total[: parameters.size]
     limit = count * norm_max

@@ -128,6 +128,7 @@ class Answers:
             studies_asking=len(asking),
             contributions_sent=daemon.vault.ledger.spent().contributions,
             convicted={node.hex(): proven for node, proven in machine.convicted.items()},
+            ring=daemon.ring,
             sandbox=found.describe() if found is not None else "the worker is starting",
             confinement=found,
         )
@@ -271,6 +272,8 @@ def phase_summary(phase: StudyPhase) -> PhaseSummary:
         epsilon=_finite(epsilon(phase.rounds * phase_rho(phase))),
         ballot="" if phase.bounds.ballot is None else phase.bounds.ballot.kind,
         masked=phase.masked is not None,
+        groups=phase.groups,
+        tolerated=phase.robust.tolerated,
     )
 
 

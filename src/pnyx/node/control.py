@@ -113,6 +113,29 @@ class Stop(_Request, frozen=True, tag="stop"):
 Request = Status | Use | Studies | Decide | Preview | Propose | Result | Export | Ledger | Stop
 
 
+class RingStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How a node stands in the ring. Ids are hexadecimal, nearest first."""
+
+    joined: bool
+    epoch: int | None
+    successors: tuple[str, ...]
+    predecessors: tuple[str, ...]
+    nodes_known: int
+    nodes_estimated: int
+    items_held: int
+
+
+NO_RING = RingStatus(
+    joined=False,
+    epoch=None,
+    successors=(),
+    predecessors=(),
+    nodes_known=0,
+    nodes_estimated=1,
+    items_held=0,
+)
+
+
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What an owner wants to know at a glance.
 
@@ -135,6 +158,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     # Node ids that evidence convicts -> whether beyond doubt. If not, it holds in one study, and
     # relies on few enough corrupt members in the committee there.
     convicted: dict[str, bool]
+    ring: RingStatus
     sandbox: str
     confinement: Confinement | None
 
@@ -148,6 +172,8 @@ class PhaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     epsilon: float | None
     ballot: str  # choice, approval, ranking or nothing
     masked: bool  # whether updates travel masked, and nobody checks their size
+    groups: int = 1  # each with a sum, and with the floor, of its own
+    tolerated: int = 0  # of them, that may be poisoned
 
 
 class ColumnSummary(msgspec.Struct, frozen=True):

@@ -30,6 +30,7 @@ from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.masked.parameters import SHARED_RINGS, ParameterSet, choose
+from pnyx.protocol.aggregation.robust import PLAIN_MEAN, Robust
 from pnyx.protocol.aggregation.verification import within
 from pnyx.protocol.events import PublishedSum
 from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, StudyPhase
@@ -211,10 +212,13 @@ def phase_for(
     deadline_s: float,
     privacy: PrivacyTerms | None = None,
     masked: ParameterSet | None = None,
+    groups: int = 1,
+    robust: Robust = PLAIN_MEAN,
 ) -> StudyPhase:
     """Build a phase from the bounds that it has without noise.
 
-    masked: how its updates are masked, if they are; see `choose_masks`.
+    masked: how its updates are masked, if they are; see `choose_masks`. groups, robust: see
+    `StudyPhase`.
 
     Raises ValueError when the noise cannot be covered by bounds that can be proven.
     """
@@ -245,6 +249,8 @@ def phase_for(
         clip=plain.norm_max,
         noise=chosen.noise,
         masked=masked,
+        groups=groups,
+        robust=robust,
     )
 
 
@@ -258,8 +264,8 @@ class LearningRule:
         try:
             study = read_manifest_body(manifest)
             phase = study.phase_of(round_number)
-            limit = phase.bounds.norm_max if phase.masked is None else phase.masked.value_max
-            return apply_update(model, total, count, _declared(study).hyperparameters, limit)
+            hyperparameters = _declared(study).hyperparameters
+            return apply_update(model, total, count, hyperparameters, phase.update_max)
         except TrainingError:
             return None
 

@@ -45,7 +45,8 @@ from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.aggregation.bounds import Bounds
-from pnyx.protocol.aggregation.masked.parameters import ParameterSet
+from pnyx.protocol.aggregation.masked.parameters import CONTRIBUTORS_MIN, ParameterSet
+from pnyx.protocol.aggregation.robust import GROUPS_MAX, Robust
 from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.manifest import (
     MANIFEST_BYTES_MAX,
@@ -122,13 +123,24 @@ class BallotTable(_Table, frozen=True, kw_only=True):
     chosen_max: Annotated[int, Meta(ge=0, le=4096)] = 0
 
 
+class RobustTable(_Table, frozen=True, kw_only=True):
+    """How the sums of groups make a model; see `protocol.aggregation.robust`.
+
+    tolerated: groups that may hold somebody who poisons them.
+    """
+
+    rule: Literal["mean", "trimmed"]
+    tolerated: Annotated[int, Meta(ge=0, le=(GROUPS_MAX - 1) // 2)] = 0
+
+
 class PhaseTable(_Table, frozen=True, kw_only=True):
     """A number of rounds of one kind; a round closes at `target` or at its deadline.
 
     cohort_min: the phase's own floor, else the study's. Of a poll: count_max is the largest answer
     in a column, ballot the rule that answers keep. Of training: masked tells whether updates travel
     masked to aggregators; unless stated, those do that are too long to be shared with a committee.
-    value_bits: of each masked entry, with its sign.
+    value_bits: of each masked entry, with its sign. groups: into how many a round's contributors
+    fall; the floor and the noise are those of each. robust: what is made of their sums.
     """
 
     kind: PhaseKind
@@ -141,6 +153,8 @@ class PhaseTable(_Table, frozen=True, kw_only=True):
     ballot: BallotTable | None = None
     masked: bool | None = None
     value_bits: Annotated[int, Meta(ge=2, le=24)] = 12
+    groups: Annotated[int, Meta(ge=1, le=GROUPS_MAX)] = 1
+    robust: RobustTable = RobustTable(rule="mean")
 
 
 class StudyFile(_Table, frozen=True, kw_only=True):
@@ -275,7 +289,8 @@ def _masks(phase: PhaseTable, plain: Bounds, privacy: PrivacyTerms | None) -> Pa
     masked = phase.masked
     if masked is None:
         masked = plain.length > DEFAULT_PARAMS.vector_length_max
-    return choose_masks(plain, phase.value_bits, phase.drawn, privacy) if masked else None
+    most = max(CONTRIBUTORS_MIN, -(-phase.drawn // phase.groups))
+    return choose_masks(plain, phase.value_bits, most, privacy) if masked else None
 
 
 def _phase(
@@ -286,6 +301,10 @@ def _phase(
     where: str,
 ) -> StudyPhase:
     privacy = _privacy(study)
+    try:
+        robust = Robust(phase.robust.rule, phase.robust.tolerated)
+    except ValueError as error:
+        raise ConfigError(f"{where}.robust: {error}; set tolerated so.") from error
     try:
         plain = _plain_bounds(study, phase, program, hyperparameters)
         return phase_for(
@@ -298,6 +317,8 @@ def _phase(
             deadline_s=phase.deadline_s,
             privacy=privacy,
             masked=_masks(phase, plain, privacy),
+            groups=phase.groups,
+            robust=robust,
         )
     except TrainingError as error:
         raise ConfigError(f"{where}: {error}") from error
@@ -441,6 +462,10 @@ noise_multiplier = 5.0
 #   kind = "choice"     # or "approval" with chosen_max, or "ranking"
 #   options = 3
 # makes them a vote. A phase may have a cohort_min of its own.
+# A phase that trains may add up its contributors in groups, so that those who poison some of them
+# cannot bend the model (docs/robustness.md); each takes cohort_min owners and noise of its own:
+#   groups = 8
+#   robust = {{ rule = "trimmed", tolerated = 2 }}
 #
 # Phases run in order. In each round `drawn` owners are drawn among those who joined; the round
 # closes when `target` of them have contributed, or after `deadline_s` seconds.

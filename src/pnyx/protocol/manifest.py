@@ -18,13 +18,16 @@ from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import SUM_MAX
 from pnyx.protocol.aggregation.masked.parameters import ParameterSet
-from pnyx.protocol.aggregation.verification import payload_bytes
+from pnyx.protocol.aggregation.robust import GROUPS_MAX, PLAIN_MEAN, Robust
+from pnyx.protocol.aggregation.verification import payload_bytes, released_bytes
 from pnyx.protocol.messages import SHARE_BYTES_MAX, Digest, NodeId, RoundNumber, Signed
 from pnyx.protocol.noise import Noise, check_noise
 from pnyx.protocol.params import PROTOCOL_VERSION, ProtocolParams
 from pnyx.protocol.selection.security import CommitteeSize
 
 MANIFEST_BYTES_MAX = 64 * 1024
+# All members' shares of all groups' sums travel in one message of 8 MiB, with their signatures.
+RELEASES_BYTES_MAX = 6 * 1024 * 1024
 QUERY_CHARACTERS_MAX = 8192
 ShortText = Annotated[str, Meta(min_length=1, max_length=200)]
 Text = Annotated[str, Meta(min_length=1, max_length=2000)]
@@ -50,6 +53,10 @@ class StudyPhase(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
     masked: how the update travels if not as shares to the committee. It comes before the counts in
     the sum, nothing of it is proven, and its owner cuts entries that are too large.
+
+    groups: into how many the contributors of a round fall, each with a sum of its own; `cohort_min`
+    is the floor of each, and the noise of each suffices by itself. robust: how their sums make a
+    model.
     """
 
     kind: Literal["statistics", "train", "evaluate", "poll"]
@@ -63,6 +70,13 @@ class StudyPhase(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     clip: Annotated[int, Meta(ge=0, lt=2**53)]
     noise: Noise
     masked: ParameterSet | None = None
+    groups: Annotated[int, Meta(ge=1, le=GROUPS_MAX)] = 1
+    robust: Robust = PLAIN_MEAN
+
+    @property
+    def group_size_max(self) -> int:
+        """Most contributors that one sum is over."""
+        return -(-self.drawn // self.groups)
 
     @property
     def masked_length(self) -> int:
@@ -73,6 +87,11 @@ class StudyPhase(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     def length(self) -> int:
         """Entries of the sum."""
         return self.masked_length + self.bounds.length
+
+    @property
+    def update_max(self) -> int:
+        """The largest entry of an update that one contributor adds, its noise included."""
+        return self.bounds.norm_max if self.masked is None else self.masked.value_max
 
     @property
     def update_length(self) -> int:
@@ -164,10 +183,22 @@ def check_phase(phase: StudyPhase, params: ProtocolParams) -> None:
         raise RuleBroken("metrics_length is above the length of the vector")
     check_noise(bounds, phase.clip, phase.noise, phase.cohort_min, phase.masked)
     check_masking(phase)
-    if not phase.cohort_min <= phase.target <= phase.drawn:
-        raise RuleBroken("a phase needs cohort_min <= target <= drawn")
-    if phase.drawn * bounds.entry_max > SUM_MAX:
+    check_groups(phase)
+    if not phase.groups * phase.cohort_min <= phase.target <= phase.drawn:
+        raise RuleBroken("a phase needs groups x cohort_min <= target <= drawn")
+    if phase.group_size_max * bounds.entry_max > SUM_MAX:
         raise RuleBroken("drawn x the largest entry exceeds the capacity of the two fields")
+
+
+def check_groups(phase: StudyPhase) -> None:
+    """Refuse groups that serve nothing, or too few of them for the rule."""
+    if phase.groups > 1 and phase.kind != "train":
+        raise RuleBroken("only a phase that trains adds up its contributors in groups")
+    if phase.groups < phase.robust.groups_min:
+        raise RuleBroken(
+            f"to tolerate {phase.robust.tolerated} poisoned groups a phase needs "
+            f"{phase.robust.groups_min} groups or more"
+        )
 
 
 def check_masking(phase: StudyPhase) -> None:
@@ -180,10 +211,10 @@ def check_masking(phase: StudyPhase) -> None:
         return
     if masked.primes != PRIMES[: len(masked.primes)]:
         raise RuleBroken("masks are modulo the primes that the committee shares keys in")
-    if phase.drawn > masked.contributors_max:
+    if phase.group_size_max > masked.contributors_max:
         raise RuleBroken(
-            f"{phase.drawn} contributors are drawn, and the masks of a phase add up "
-            f"{masked.contributors_max} at most"
+            f"{phase.group_size_max} contributors are drawn for one sum, and the masks of a phase "
+            f"add up {masked.contributors_max} at most"
         )
 
 
@@ -195,4 +226,11 @@ def check_sizes(manifest: Manifest, size: CommitteeSize) -> None:
         if length > limit:
             raise RuleBroken(
                 f"a share of a phase takes {length} bytes, above {limit}; ask for fewer columns"
+            )
+        released = phase.groups * released_bytes(phase.bounds, size)
+        most = min(SHARE_BYTES_MAX, RELEASES_BYTES_MAX // size.size)
+        if phase.groups > 1 and released > most:
+            raise RuleBroken(
+                f"a share of the sums of {phase.groups} groups takes {released} bytes, above "
+                f"{most}; ask for fewer groups"
             )

@@ -141,6 +141,13 @@ class Release(msgspec.Struct, frozen=True, array_like=True, tag=13):
     openings: OpenedShares
 
 
+class GroupSum(msgspec.Struct, frozen=True, array_like=True):
+    """The sum over one group of contributors, by its hash; zero if it came to nothing."""
+
+    group: Annotated[int, Meta(ge=0, lt=32)]
+    sum: Digest
+
+
 class RecordBody(msgspec.Struct, frozen=True, array_like=True, tag=14, kw_only=True):
     """What a round established; a quorum of its committee signs it."""
 
@@ -166,6 +173,8 @@ class RecordBody(msgspec.Struct, frozen=True, array_like=True, tag=14, kw_only=T
     # What the study has cost each owner so far, see `privacy`; None once a sum had no noise.
     privacy_spent: Annotated[int, Meta(ge=0, lt=2**62)] | None
     excluded: Indices  # census indices that no later round of the study draws, ascending
+    # The groups that were opened, ascending; contributors of the others do not count.
+    sums: Annotated[tuple[GroupSum, ...], Meta(max_length=32)]
 
 
 class GiveUp(msgspec.Struct, frozen=True, array_like=True, tag=15):

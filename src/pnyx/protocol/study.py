@@ -18,6 +18,7 @@ from pnyx.protocol.ports import Crypto
 from pnyx.protocol.privacy import spent_after
 from pnyx.protocol.round.attempts import check_skip, second_attempt, without_outcome
 from pnyx.protocol.round.exclusions import check_excluded
+from pnyx.protocol.round.groups import check_sums
 from pnyx.protocol.round.plan import NO_MODEL, NO_RECORD, RoundPlan
 from pnyx.protocol.round.values import joins_root
 from pnyx.protocol.selection import draw_contributors, genesis_committee, select_census
@@ -174,6 +175,7 @@ def verify_record(plan: RoundPlan, record: Record, crypto: Crypto) -> RecordBody
         check_skip(plan, body, joins_root(plan.joins))
     if not body.skipped and len(body.accepted) < plan.cohort_min:
         raise RuleBroken("a record opens fewer contributions than the study's floor")
+    check_sums(plan, body)
     check_quorum(
         record.certificate,
         plan.public_keys,

@@ -3,7 +3,7 @@
 1. Sums are exact: each node contributes its unit vector, so metrics and model show who was counted.
    No node is counted twice, with anything else, or without having joined; no honest node without
    being drawn, consenting and debited.
-2. A record that opens anything counts at least the study's floor.
+2. A record that opens anything counts at least the study's floor, in every group.
 3. Honest nodes hold the same record for a round: never two that a quorum signed.
 4. One accepted set is released for a round, in whichever attempt, and only after a quorum's lock
    certificate on it; never in an attempt with a certificate of abort.
@@ -26,6 +26,7 @@ import numpy as np
 from pnyx.errors import ProtocolError
 from pnyx.primitives import codec
 from pnyx.primitives.signature import check_quorum
+from pnyx.protocol.aggregation.robust import GroupUpdate, combine
 from pnyx.protocol.agreement import value_hash, vote_statement
 from pnyx.protocol.events import (
     ContributionAcknowledged,
@@ -56,8 +57,10 @@ from pnyx.protocol.messages import (
     VerifyResponse,
     Vote,
 )
+from pnyx.protocol.ports import IntVector
 from pnyx.protocol.round.attempts import without_outcome
 from pnyx.protocol.round.values import CloseValue, header_hash, is_abort
+from pnyx.protocol.selection import contributor_groups, draw_contributors
 from pnyx.protocol.study import read_body
 from pnyx.simulator.population import SimulatedNode, UnitVectors
 
@@ -287,6 +290,12 @@ class Checker:
             self.fail(f"round {number} opens fewer contributions than the floor")
         if len(set(body.accepted)) != len(body.accepted):
             self.fail(f"round {number} counts somebody twice")
+        floor = manifest.phase_of(number).cohort_min
+        groups = self._groups(body)
+        if any(len(group) < floor for group in groups.values()):
+            self.fail(f"round {number} opens a group below the floor")
+        if [each.group for each in body.sums] != sorted(groups):
+            self.fail(f"round {number} names other groups than it opens")
         joined = set(self.records[body.study][number - 1][1].joins)
         for who in body.accepted:
             if who not in joined:
@@ -294,18 +303,40 @@ class Checker:
             if who not in self._corrupt and (body.context, who) not in self._contributed:
                 self.fail(f"round {number} counts node {who}, which contributed nothing")
 
+    def _groups(self, body: RecordBody) -> dict[int, list[int]]:
+        """Group -> its contributors that count, by what the previous record imposes."""
+        before, record = self.records[body.study][body.round_number - 1]
+        phase = self._manifests[body.study].phase_of(body.round_number)
+        ids = [self._nodes[who].node_id for who in record.joins if who not in before.excluded]
+        drawn = draw_contributors(before.next_beacon, ids, phase.drawn)
+        imposed = contributor_groups(before.next_beacon, drawn, phase.groups)
+        groups: dict[int, list[int]] = {}
+        for node, group in zip(drawn, imposed, strict=True):
+            if self._index[node] in body.accepted:
+                groups.setdefault(group, []).append(self._index[node])
+        return {group: groups[group] for group in sorted(groups)}
+
+    def _growth(self, body: RecordBody) -> IntVector:
+        """What the model [slots] must grow by: what was contributed, or as the rule has it."""
+        groups = self._groups(body).values()
+        updates = [GroupUpdate(self._rule.total(group)[0], len(group)) for group in groups]
+        robust = self._manifests[body.study].phase_of(body.round_number).robust
+        return combine(updates, robust).total
+
     def _check_sum(self, body: RecordBody) -> None:
         """Metrics are those of the accepted set, and the model grows by what it contributed."""
         models = self._models[body.study]
         before = np.frombuffer(models[body.round_number - 1], dtype="<i8")
-        added, expected = self._rule.total(body.accepted)
+        growth = np.zeros(self._rule.slots, dtype=np.int64)
         if body.metrics:
+            _, expected = self._rule.total(body.accepted)
             if not np.array_equal(np.array(body.metrics, dtype=np.int64), expected):
                 self.fail(f"round {body.round_number} sums to {body.metrics}")
+            growth = self._growth(body)
         elif not body.skipped:
             self.fail(f"round {body.round_number} lost its sum")
         grown = before.copy()
-        grown[: self._rule.slots] += added
+        grown[: self._rule.slots] += growth
         after = grown.astype("<i8").tobytes()
         models[body.round_number] = after
         if blob_name(after) != body.model_hash:

@@ -13,6 +13,7 @@ from typing import Annotated
 import msgspec
 import numpy as np
 from msgspec import Meta
+from numpy.typing import NDArray
 
 from pnyx.errors import ConfigError
 from pnyx.protocol.events import Notice, RoundCertified, StepReached
@@ -23,7 +24,8 @@ from pnyx.simulator.scenario import Crash, Scenario
 from pnyx.simulator.simulation import Simulation
 
 _KIB = 1024
-_LIMIT_S = 600.0
+_OPENS_MAX_S = 120.0
+_PATIENCE_S = 60.0  # for the record of the round, from when it opens
 _ROUND = 1
 
 
@@ -66,16 +68,21 @@ class LiveRoundRecord(msgspec.Struct, frozen=True, kw_only=True):
 class _Watch:
     """Hears when round 1 opens and ends, and what was sent until then."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, *, until_open: bool = False) -> None:
+        """until_open: whether the run ends as soon as the round opens."""
+        self._until_open = until_open
         self._simulation = Simulation(scenario, listen=self._hear)
         self.opened_s: float | None = None
         self.certified: RoundCertified | None = None
         self._bytes = self._messages = 0
 
-    def run(self) -> float:
-        """Run until the round has a record; return the time."""
-        self._simulation.scheduler.run(_LIMIT_S, lambda: self.certified is not None)
+    def run(self, until_s: float) -> float:
+        """Run until the round has a record, or until this time; return the time."""
+        self._simulation.scheduler.run(until_s, self._done)
         return self._simulation.scheduler.now
+
+    def _done(self) -> bool:
+        return self.certified is not None or (self._until_open and self.opened_s is not None)
 
     @property
     def sent(self) -> tuple[int, int]:
@@ -99,22 +106,25 @@ def run(parameters: LiveRoundParameters, seed: int, progress: Progress) -> list[
     for number in range(parameters.runs):
         generator = np.random.Generator(np.random.PCG64([seed, 10, number]))
         run_seed = int(generator.integers(0, 1 << 62))
-        opened = opens_at(parameters, run_seed)
-        deaths = (
-            generator.uniform(0.0, parameters.window_s, parameters.nodes)
-            if parameters.window_s
-            else np.full(parameters.nodes, np.inf)
-        )
-        crashes = tuple(
-            Crash(node=node, at_s=opened + float(at), away_s=None)
-            for node, at in enumerate(deaths)
-            if opened + at < _LIMIT_S
-        )
+        deaths, until_s = np.full(parameters.nodes, np.inf), _OPENS_MAX_S + _PATIENCE_S
+        crashes: tuple[Crash, ...] = ()
+        if parameters.window_s:
+            deaths = generator.uniform(0.0, parameters.window_s, parameters.nodes)
+            opened = opens_at(parameters, run_seed)
+            crashes, until_s = _crashes(deaths, opened), opened + _PATIENCE_S
         watch = _Watch(scenario(parameters, run_seed, crashes))
-        ended = watch.run()
+        ended = watch.run(until_s)
         records.append(_record(parameters, number, watch, ended, deaths))
         progress((number + 1) / parameters.runs)
     return records
+
+
+def _crashes(deaths: NDArray[np.float64], opened: float) -> tuple[Crash, ...]:
+    return tuple(
+        Crash(node=node, at_s=opened + float(at), away_s=None)
+        for node, at in enumerate(deaths)
+        if at < _PATIENCE_S
+    )
 
 
 def scenario(
@@ -134,14 +144,13 @@ def scenario(
         masks=parameters.masked,
         link=link,
         crashes=crashes,
-        limit_s=_LIMIT_S,
     )
 
 
 def opens_at(parameters: LiveRoundParameters, seed: int) -> float:
     """Return when round 1 opens if nobody dies."""
-    watch = _Watch(scenario(parameters, seed))
-    watch.run()
+    watch = _Watch(scenario(parameters, seed), until_open=True)
+    watch.run(_OPENS_MAX_S)
     if watch.opened_s is None:
         raise ConfigError(
             f"nodes must be fewer than {parameters.nodes}, or kib_per_s more, for the round to "
@@ -155,7 +164,7 @@ def _record(
     number: int,
     watch: _Watch,
     ended: float,
-    deaths: np.ndarray[tuple[int], np.dtype[np.float64]],
+    deaths: NDArray[np.float64],
 ) -> LiveRoundRecord:
     certified, opened = watch.certified, watch.opened_s or 0.0
     done = certified is not None and not certified.skipped

@@ -34,7 +34,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     nodes: int = 10
     rounds: int = 1
-    cohort_min: int = 3
+    cohort_min: int = 3  # of each group
+    groups: int = 1
+    tolerated: int = 0  # groups that the rule for the model withstands
     vector_length: int = 0  # at least two entries a slot
     slots: int = 0  # of the vector that shows who was counted; 0: one for each node
     target: int = 0  # contributors at which a round closes; 0: two thirds of the nodes

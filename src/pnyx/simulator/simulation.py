@@ -13,6 +13,7 @@ import msgspec
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.primitives.sampling import Sampler
+from pnyx.protocol.aggregation.robust import Robust
 from pnyx.protocol.events import (
     Effect,
     ForgetParcel,
@@ -96,7 +97,7 @@ class Simulation:
                 scenario.slots or scenario.nodes,
                 scenario.vector_length,
                 masks=scenario.masks,
-                contributors_max=scenario.nodes,
+                contributors_max=scenario.drawn or scenario.nodes,
                 poisoners=[node for node, kind in scenario.corrupt if kind == POISON],
             ),
             scenario.committee,
@@ -252,8 +253,9 @@ class Simulation:
         if proposer is None:
             self.scheduler.call_at(self.scheduler.now + 0.5, self._propose, number)
             return
-        drawn = scenario.drawn or max(scenario.cohort_min, scenario.nodes * 5 // 6)
-        target = scenario.target or max(scenario.cohort_min, scenario.nodes * 2 // 3)
+        floor = scenario.groups * scenario.cohort_min
+        drawn = scenario.drawn or max(floor, scenario.nodes * 5 // 6)
+        target = scenario.target or max(floor, scenario.nodes * 2 // 3)
         model = self.population.rule.initial_model
         manifest = Manifest(
             network=self.population.network,
@@ -284,6 +286,8 @@ class Simulation:
                     clip=UNIT_NORM_MAX,
                     noise=NO_NOISE,
                     masked=self.population.rule.masked,
+                    groups=scenario.groups,
+                    robust=Robust("trimmed" if scenario.tolerated else "mean", scenario.tolerated),
                 ),
             ),
             join_window_s=scenario.join_window_s,

@@ -13,6 +13,7 @@ from pnyx.node.learning import check_study, read_manifest_body
 from pnyx.node.proposal import StudyFile, make_proposal, read_proposal, template
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.ballots import Ballot
+from pnyx.protocol.aggregation.robust import PLAIN_MEAN, Robust
 from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.manifest import Range
 from pnyx.protocol.noise import NO_NOISE, noise_max
@@ -336,4 +337,60 @@ def test_a_missing_program_and_bad_weights_are_named(tmp_path) -> None:
     (tmp_path / "model.json").write_bytes(encode_program(PROGRAM))
     text = WITH_FILES.replace("[model]", '[model]\nweights = "weights.safetensors"')
     with pytest.raises(ConfigError, match="is no safetensors file"):
+        read(tmp_path, text)
+
+
+# The template draws 50 owners for a target of 40.
+GROUPED = 'kind = "train"\ngroups = 4\ncohort_min = 10\n'
+
+
+def grouped(tmp_path, more: str = "", text: str = VALID):
+    (train, evaluate) = read_manifest_body(
+        read(tmp_path, text.replace('kind = "train"', GROUPED + more, 1)).manifest
+    ).phases
+    assert (evaluate.groups, evaluate.robust) == (1, PLAIN_MEAN)
+    return train
+
+
+def test_groups_and_what_is_made_of_their_sums(tmp_path) -> None:
+    assert grouped(tmp_path, text=SMALL_FLOOR).robust == PLAIN_MEAN
+    train = grouped(tmp_path, 'robust = { rule = "trimmed", tolerated = 1 }', SMALL_FLOOR)
+    assert (train.groups, train.robust, train.cohort_min) == (4, Robust("trimmed", 1), 10)
+    assert train.noise.honest_min <= train.cohort_min
+
+
+def test_masks_are_for_one_group(tmp_path) -> None:
+    train = grouped(tmp_path, "masked = true", without_noise(SMALL_FLOOR))
+    assert train.masked is not None
+    assert train.masked.contributors_max == train.group_size_max == 13
+
+
+SMALL_FLOOR = VALID.replace("cohort_min = 32", "cohort_min = 10")
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ('robust = { rule = "trimmed", tolerated = 2 }', "a phase needs 5 groups or more"),
+        ('robust = { rule = "trimmed" }', "a trimmed mean tolerates one or more; set tolerated so"),
+        ('robust = { rule = "mean", tolerated = 1 }', "a mean tolerates no poisoned group"),
+        ('robust = { rule = "median", tolerated = 1 }', "rule"),
+        ('robust = { rule = "trimmed", tolerated = 16 }', "tolerated"),
+    ],
+)
+def test_rules_that_cannot_be_proposed(tmp_path, more, expected) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        grouped(tmp_path, more, SMALL_FLOOR)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (SMALL_FLOOR.replace('kind = "evaluate"', 'kind = "evaluate"\ngroups = 2'), "only a phase"),
+        (SMALL_FLOOR.replace('kind = "train"', 'kind = "train"\ngroups = 5', 1), "groups x cohort"),
+        (SMALL_FLOOR.replace('kind = "train"', 'kind = "train"\ngroups = 33', 1), "groups"),
+    ],
+)
+def test_groups_that_cannot_be_proposed(tmp_path, text, expected) -> None:
+    with pytest.raises(ConfigError, match=expected):
         read(tmp_path, text)

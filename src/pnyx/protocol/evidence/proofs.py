@@ -33,18 +33,16 @@ from pnyx.errors import MalformedMessage, RuleBroken
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import verify_merkle_proof
 from pnyx.protocol import beacon
-from pnyx.protocol.aggregation import direct
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import IntVector
 from pnyx.protocol.aggregation.verdicts import Rule, judge_one
 from pnyx.protocol.aggregation.verification import (
     FieldShares,
     answers,
-    key_widths,
     read_answers,
     read_payload,
-    summed_length,
 )
+from pnyx.protocol.manifest import StudyPhase
 from pnyx.protocol.messages import (
     BadContribution,
     BadDealing,
@@ -64,6 +62,7 @@ from pnyx.protocol.messages import (
     WrongShare,
 )
 from pnyx.protocol.ports import Crypto
+from pnyx.protocol.round.groups import wrong_releases
 from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.round.values import (
     VALUE_BYTES_MAX,
@@ -174,10 +173,14 @@ class _Court:
                 return self._bad_dealing(proof)
 
     @property
-    def _bounds(self) -> Bounds:
+    def _phase(self) -> StudyPhase:
         if self._plan.phase is None:
             raise RuleBroken("this round takes no contributions")
-        return self._plan.phase.bounds
+        return self._plan.phase
+
+    @property
+    def _bounds(self) -> Bounds:
+        return self._phase.bounds
 
     @property
     def _size(self) -> CommitteeSize:
@@ -246,9 +249,7 @@ class _Court:
         if member is None or member not in releases:
             raise RuleBroken("the culprit released no share here")
         released = {each: release.shares for each, release in releases.items()}
-        length = summed_length(self._bounds, self._size)
-        keys = key_widths(self._bounds, self._size)
-        if member not in direct.wrong_shares(self._size, released, length, keys):
+        if member not in wrong_releases(self._phase, self._size, released):
             raise RuleBroken("the released share lies on the polynomial of the sum")
         return self._plan.census.node_ids[culprit]
 

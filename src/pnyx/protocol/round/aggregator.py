@@ -7,9 +7,9 @@ A masked vector hides its update from everybody, so an aggregator keeps no secre
 nothing: who asks for the sum of a set gets it, and checks it against the linear hashes that
 contributors signed. A contributor uploads its vector once; aggregators pull it from each other.
 
-What others can make it do is bounded: one vector for each contributor, one set for each member.
-Nothing that it pulled is removed before the round ends. Two contributors can name one parcel, and
-who names another's must not take it from where it is needed.
+What others can make it do is bounded: one vector for each contributor, one set of each group for
+each member. Nothing that it pulled is removed before the round ends. Two contributors can name one
+parcel, and who names another's must not take it from where it is needed.
 """
 
 from collections.abc import Callable
@@ -70,7 +70,8 @@ class Aggregator:
         self._sources: dict[int, set[int]] = {}  # contributor -> from whom its vector is pulled
         self._reading: dict[bytes, set[int]] = {}  # parcel -> contributors that named it
         self._asked: dict[bytes, _Asked] = {}  # by the hash of the set
-        self._set_of: dict[int, bytes] = {}  # member (census index) -> the set that it asked for
+        # (member's census index, group) -> the set that it asked for
+        self._set_of: dict[tuple[int, int], bytes] = {}
         self._sums: dict[bytes, bytes] = {}  # set -> parcel; empty while it is computed
         self._restore()
 
@@ -193,14 +194,17 @@ class Aggregator:
         who = [held.contributor for held in request.accepted]
         if not who or not ascending(who) or not self._plan.contributor_set.issuperset(who):
             raise RuleBroken("a sum is asked for out of order, or over nodes that were not drawn")
+        groups = {self._plan.group_of[index] for index in who}
+        if len(groups) > 1:
+            raise RuleBroken("a sum is asked for over contributors of several groups")
         name = accepted_hash(self._plan.context, request.accepted)
         if among_us:
             for index in sorted(self._sealed.intersection(who)):
                 self._services.send(sender, self._offers[index])
             if name not in self._asked:
                 return  # it may be a member too: then what it passes on is not what it wants
-        elif self._set_of.setdefault(sender, name) != name:
-            raise RuleBroken("a member asks for the sums of two sets")
+        elif self._set_of.setdefault((sender, groups.pop()), name) != name:
+            raise RuleBroken("a member asks for the sums of two sets of one group")
         if sender in self._plan.member_of:
             self._want(sender, name, request.accepted)
 

@@ -58,7 +58,7 @@ from pnyx.protocol.round.outcome import Outcome
 from pnyx.protocol.round.services import RoundServices, StudyView
 from pnyx.protocol.round.state import MemberState
 from pnyx.protocol.round.values import VALUE_BYTES_MAX, joins_root
-from pnyx.protocol.round.vector_sum import WantedSum
+from pnyx.protocol.round.vector_sum import WantedSums
 from pnyx.protocol.round.vectors import vector_code
 
 
@@ -103,7 +103,7 @@ class CommitteeMember(MemberState):
             return None
         times = [self._resend_at, self.leader.next_deadline(), self._input_due]
         times.append(self._patience_ends())
-        times.append(self.wanted_sum.next_deadline() if self.wanted_sum is not None else None)
+        times.append(self.wanted_sums.next_deadline() if self.wanted_sums is not None else None)
         times.append(self.views.deadline(self._leader_unreachable()))
         return min(time for time in times if time is not None)
 
@@ -136,13 +136,13 @@ class CommitteeMember(MemberState):
         if now >= self._resend_at:
             self._resend_at = now + self.params.retransmit_s
             self._resend()
-        if self.wanted_sum is not None:
-            self.wanted_sum.tick(now)
+        if self.wanted_sums is not None:
+            self.wanted_sums.tick(now)
         self._advance(now)
 
     def on_parcel(self, parcel: bytes, data: bytes, now: float) -> None:
         """Take the sum of the masked vectors; then the record can be computed."""
-        if self.over or self.wanted_sum is None or not self.wanted_sum.on_read(parcel, data):
+        if self.over or self.wanted_sums is None or not self.wanted_sums.on_read(parcel, data):
             return
         if self._bundle_in_hand is not None:
             self._on_bundle(self._bundle_in_hand)
@@ -169,8 +169,8 @@ class CommitteeMember(MemberState):
             case Pull():
                 self._on_pull(sender, message)
             case VectorSum():
-                if self.wanted_sum is not None:
-                    self.wanted_sum.on_sum(sender, message)
+                if self.wanted_sums is not None:
+                    self.wanted_sums.on_sum(sender, message)
             case _:
                 return False
         return True
@@ -226,20 +226,22 @@ class CommitteeMember(MemberState):
             self.dealer.deal(self.keys)
             self._take_early()
         elif step is Step.RELEASE:
-            self._want_sum()
+            self._want_sums()
         elif step is Step.CHALLENGE and self.closed is not None:
             stored = self.services.restored.get("reveal")
             if stored is not None:
                 self._on_reveal(codec.decode(stored, ChallengeReveal, bytes_max=VALUE_BYTES_MAX))
             self._request_missing()
 
-    def _want_sum(self) -> None:
-        """Ask for the sum of the masked vectors, where the round opens one."""
+    def _want_sums(self) -> None:
+        """Ask for the sums of the masked vectors, where the round opens any."""
         code = vector_code(self.plan)
-        if code is None or self.closed is None or self.judgement is None or self.skipped:
+        if code is None or self.closed is None or self.skipped:
             return
-        self.wanted_sum = WantedSum(self.services, self.member, self.reader, code, self.unreachable)
-        self.wanted_sum.want(self.closed, self.judgement.accepted, self.step_at)
+        self.wanted_sums = WantedSums(
+            self.services, self.member, self.reader, code, self.unreachable
+        )
+        self.wanted_sums.want(self.closed, self.groups, self.step_at)
 
     def _take_early(self) -> None:
         """Check what came before the open certificate: one message a contributor and dealer."""

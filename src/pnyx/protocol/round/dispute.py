@@ -29,10 +29,8 @@ from pnyx.protocol.aggregation import direct
 from pnyx.protocol.aggregation.verdicts import Rule
 from pnyx.protocol.aggregation.verification import (
     answers,
-    key_widths,
     read_answers,
     read_payload,
-    summed_length,
 )
 from pnyx.protocol.messages import (
     BadContribution,
@@ -52,6 +50,7 @@ from pnyx.protocol.messages import (
     WrongRelease,
     WrongShare,
 )
+from pnyx.protocol.round.groups import wrong_releases
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.values import (
     VALUE_BYTES_MAX,
@@ -172,14 +171,13 @@ class Disputes:
         if phase is None:
             return
         released = {member: release.shares for member, release in releases.items()}
-        length, keys = summed_length(phase.bounds, size), key_widths(phase.bounds, size)
-        wrong = direct.wrong_shares(size, released, length, keys)
+        wrong = wrong_releases(phase, size, released)
         good = [m for m in sorted(released) if released[m] and m not in wrong]
         for member in sorted(wrong):
             culprit = self._plan.committee[member]
             if (culprit, WrongRelease) in self._said:
                 continue
-            alone = direct.wrong_shares(size, {member: released[member]}, length, keys)
+            alone = wrong_releases(phase, size, {member: released[member]})
             others = [] if alone else good[: size.degree + size.corrupt_max + 1]
             chosen = sorted([*others, member])
             self._accuse(culprit, WrongRelease(tuple(signed[m] for m in chosen)))

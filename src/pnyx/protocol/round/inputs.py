@@ -86,7 +86,7 @@ class Inputs:
         count = len(self._m.holdings.receipted)
         if count >= phase.target:
             return True
-        return count >= self._m.plan.cohort_min and all(
+        return bool(self._m.plan.opened(self._m.holdings.receipted)) and all(
             who in self._m.holdings.receipted or self._m.unreachable(who)
             for who in self._m.plan.contributors
         )
@@ -179,16 +179,20 @@ class Inputs:
         return MemberInput(self._m.plan.context, signed)
 
     def _sum_share(self) -> bytes:
+        """This member's share of the sum of each group that is opened; empty without all."""
         judgement, closed, phase = self._m.judgement, self._m.closed, self._m.plan.phase
-        if self._m.skipped or judgement is None or closed is None or phase is None:
+        if judgement is None or closed is None or phase is None:
             return b""
         if self._m.member not in judgement.pool:
             return b""
-        shares = [self._m.holdings.share_of(closed.headers[who]) for who in judgement.accepted]
-        present = [share for share in shares if share is not None]
-        if len(present) < len(shares):
-            return b""
-        return sum_share(present, phase.bounds, self._m.plan.size)
+        sums = []
+        for group in self._m.groups.values():
+            shares = [self._m.holdings.share_of(closed.headers[who]) for who in group]
+            present = [share for share in shares if share is not None]
+            if len(present) < len(shares):
+                return b""
+            sums.append(sum_share(present, phase.bounds, self._m.plan.size))
+        return b"".join(sums)
 
     def _record_vote(self, now: float) -> RoundMessage | None:
         del now

@@ -201,5 +201,5 @@ class StudyView(Protocol):
         ...
 
     def next_model(self, total: IntVector, count: int) -> bytes | None:
-        """The model that follows from a decoded sum; None when the sum means nothing."""
+        """The model that follows from sums, see `ModelRule`; None when they mean nothing."""
         ...

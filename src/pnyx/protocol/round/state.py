@@ -27,7 +27,7 @@ from pnyx.protocol.round.holdings import Holdings
 from pnyx.protocol.round.plan import ATTEMPTS_MAX
 from pnyx.protocol.round.services import RoundServices, StudyView
 from pnyx.protocol.round.values import ClosedList, InputReader, is_abort
-from pnyx.protocol.round.vector_sum import WantedSum
+from pnyx.protocol.round.vector_sum import WantedSums
 from pnyx.protocol.round.views import Views
 
 _KEY_BYTES = 32
@@ -67,7 +67,7 @@ class MemberState:
         self.closed: ClosedList | None = None
         self.challenge: bytes | None = None
         self.judgement: direct.Judgement | None = None
-        self.wanted_sum: WantedSum | None = None  # of masked vectors, once the set is fixed
+        self.wanted_sums: WantedSums | None = None  # of masked vectors, once the set is fixed
         self.bundle: ReleaseBundle | None = None
         self.wrong_releases: set[int] = set()  # members seen to release what cannot be right
         self.reveal: ChallengeReveal | None = None
@@ -131,8 +131,13 @@ class MemberState:
 
     @property
     def skipped(self) -> bool:
-        """Whether the accepted set is below the floor, so that nothing is opened."""
-        return self.judgement is None or len(self.judgement.accepted) < self.plan.cohort_min
+        """Whether no group, or too few of them, reach the floor, so that nothing is opened."""
+        return not self.groups
+
+    @property
+    def groups(self) -> dict[int, tuple[int, ...]]:
+        """The groups whose sums are opened, with who counts in them."""
+        return {} if self.judgement is None else self.plan.opened(self.judgement.accepted)
 
     def decided(self, instance: Instance) -> bytes:
         """Hash of a fixed value, zero when the round has none."""

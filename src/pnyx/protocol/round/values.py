@@ -245,8 +245,10 @@ class InputReader:
                 if len(body.values) > ELEMENT_BYTES * answer_count(plan.size) * len(body.held):
                     raise MalformedMessage("answers to a challenge are too long")
             case Release():
-                shares = 0 if plan.phase is None else released_bytes(plan.phase.bounds, plan.size)
-                if len(body.shares) > shares:
+                most = 0
+                if plan.phase is not None:
+                    most = plan.phase.groups * released_bytes(plan.phase.bounds, plan.size)
+                if len(body.shares) > most:
                     raise MalformedMessage("a released share is too long")
                 if not ascending([each.dealer for each in body.openings]):
                     raise RuleBroken("a member opens a dealing twice, or out of order")

@@ -24,7 +24,7 @@ from pnyx.errors import RuleBroken
 from pnyx.primitives.hashing import digest
 from pnyx.primitives.ring import LANES, Ring, TransformedKey, expand_public, gaussian_errors
 from pnyx.protocol.aggregation.encoding import IntVector
-from pnyx.protocol.aggregation.masked.coding import PIECE, decode, digits, factors, pieces, shifted
+from pnyx.protocol.aggregation.masked.coding import PIECE, decode, factors, pieces, shifted
 from pnyx.protocol.aggregation.masked.keys import KeySum
 from pnyx.protocol.aggregation.masked.parameters import (
     GROUP,
@@ -102,18 +102,22 @@ def mask_segment(
     )
     for within in _pieces_sent(parameters, segment):
         slots = shifted(parameters, values, within)
-        message = [_piece(digit) for digit in digits(parameters, slots)]
         error = _piece(errors[within])
         for ring, residues, weights in zip(
             pieces(parameters), masked, factors(parameters), strict=True
         ):
             target = _piece(residues.reshape(-1)[within.start : within.start + PIECE])
-            for digit, weight in zip(message, weights, strict=True):
-                ring.add_signed_into(target, digit, weight)
+            ring.add_combination_into(target, slots, weights)
             ring.add_errors_into(target, error)
     for residues in masked:
         residues.reshape(-1)[len(errors) :] = 0  # nothing is given out without an error
     return masked
+
+
+def _difference(total: NDArray[np.uint64], mask: NDArray[np.uint32]) -> IntVector:
+    """Integer sums less masks; numpy converts faster than it subtracts numbers of two types."""
+    found = mask.astype(np.int64)
+    return np.subtract(total.view(np.int64), found, out=found)
 
 
 def _pieces_sent(parameters: ParameterSet, segment: int) -> list[slice]:
@@ -209,13 +213,7 @@ def unmask_segment(
     slots = np.empty(by_slot, dtype=np.int64) if padded else found.reshape(by_slot)
     for within in _pieces_sent(parameters, segment):
         unmasked = [
-            _piece(
-                np.subtract(
-                    total.view(np.int64).reshape(-1)[within],
-                    mask.reshape(-1)[within],
-                    dtype=np.int64,
-                )
-            )
+            _piece(_difference(total.reshape(-1)[within], mask.reshape(-1)[within]))
             for mask, total in zip(masks, sums, strict=True)
         ]
         decode(parameters, unmasked, count, slots[:, within])
