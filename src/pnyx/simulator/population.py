@@ -199,6 +199,7 @@ class SimulatedNode:
         self,
         world: World,
         census: Census,
+        contacts: frozenset[bytes],
         index: int,
         crypto: Crypto,
         rule: UnitVectors,
@@ -224,6 +225,7 @@ class SimulatedNode:
         self.starts = 0
         self._world = world
         self._census = census
+        self._contacts = contacts
         self._rule = rule
         self._params = params
         self._seed = seed
@@ -257,7 +259,7 @@ class SimulatedNode:
             serve=True,
             address=self._address,
             address_sequence=self.starts,
-            contacts=self._census.node_ids,
+            contacts=self._contacts,
             restored=self.disk,
             now=self._now,
         )
@@ -436,10 +438,12 @@ class Population:
             now=0,
         )
         self.rule = rule
+        contacts = frozenset(self.census.node_ids)
         self.nodes = tuple(
             SimulatedNode(
                 world,
                 self.census,
+                contacts,
                 index,
                 cryptos[each],
                 self.rule,
