@@ -78,9 +78,9 @@ class Simulation:
         scenario: Scenario,
         crypto: CryptoFactory = IdealCrypto,
         say: Callable[[str], None] | None = None,
-        listen: Callable[[float, Notice], None] | None = None,
+        listen: Callable[[float, int, Notice], None] | None = None,
     ) -> None:
-        """say: told what happens, in words. listen: told every notice of any node, and its time."""
+        """say: told what happens, in words. listen: told every notice, with its time and node."""
         self.scenario = scenario
         self.scheduler = Scheduler()
         self.network = Network(scenario.link, scenario.partitions, scenario.cuts, scenario.seed)
@@ -213,7 +213,7 @@ class Simulation:
         kind = type(notice).__name__
         self.notices[kind] += 1
         if self._listen is not None:
-            self._listen(self.scheduler.now, notice)
+            self._listen(self.scheduler.now, node.index, notice)
         if isinstance(notice, MessageRejected | PeerBlamed):
             self.rules[notice.rule] += 1
         if self._say is not None:
@@ -317,6 +317,10 @@ class Simulation:
             if not self._has_all(self.nodes[self._waited_for]):
                 return False
         return True
+
+    def settled(self) -> bool:
+        """Whether every honest node that is up has what every study gives."""
+        return all(node.machine is None or self._has_all(node) for node in self.nodes)
 
     def _has_all(self, node: SimulatedNode) -> bool:
         """Whether a node that is to come back has what every study gives."""
