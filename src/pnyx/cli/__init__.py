@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from pnyx.cli import authority, consent, data, demo, node, report, security, study, use
+from pnyx.cli import authority, consent, data, demo, node, report, security, simulate, study, use
 from pnyx.cli.common import plain
 from pnyx.errors import Interrupted, PnyxError
 
@@ -31,6 +31,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("use")(use.use)
 app.command("security")(security.security)
+app.command("simulate")(simulate.simulate)
 app.add_typer(node.app, name="node")
 app.add_typer(data.app, name="data")
 app.add_typer(consent.app, name="consent")

@@ -9,12 +9,14 @@ Models are too large for items: they are announced by name only, and pulled as p
 needs them (`models`).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from pnyx.primitives.hashing import digest
 from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.messages import Announce, GossipMessage, Items, Request
 from pnyx.protocol.params import ProtocolParams
+
+_LOOKED_AT_MAX = 256  # up to so many peers, each is looked at before a few are drawn
 
 
 def item_id(item: bytes) -> bytes:
@@ -29,7 +31,7 @@ class Gossip:
         self,
         params: ProtocolParams,
         sampler: Sampler,
-        peers: Callable[[], list[bytes]],
+        peers: Callable[[], Sequence[bytes]],
         away: Callable[[bytes], bool],
         send: Callable[[bytes, GossipMessage], None],
         accept: Callable[[bytes, bytes], None],
@@ -50,6 +52,7 @@ class Gossip:
         self._asked: dict[bytes, float] = {}
         self._refused: set[bytes] = set()
         self._next_round = now + params.gossip_interval_s
+        self._news_at: float | None = None  # when what is new is announced
 
     def __contains__(self, name: bytes) -> bool:
         return name in self._items
@@ -59,8 +62,8 @@ class Gossip:
         return self._items.get(name)
 
     def next_deadline(self) -> float:
-        """When the next periodic exchange is due."""
-        return self._next_round
+        """When the next periodic exchange, or what is new, is due."""
+        return self._next_round if self._news_at is None else min(self._next_round, self._news_at)
 
     def tick(self, now: float) -> None:
         """Tell one random peer everything that is held."""
@@ -113,8 +116,18 @@ class Gossip:
             del self._models[name]
             self._fresh_models = [fresh for fresh in self._fresh_models if fresh != name]
 
-    def flush(self) -> None:
-        """Announce what is new since the last call, one message a peer."""
+    def flush(self, now: float) -> None:
+        """Announce what is new, one message a peer, once it has waited for more as long as it may.
+
+        So in a large network many joins travel in one message, instead of one in each.
+        """
+        if not self._fresh and not self._fresh_models:
+            return
+        if self._news_at is None:
+            self._news_at = now + self._params.gossip_gather_s
+        if now < self._news_at:
+            return
+        self._news_at = None
         fresh, self._fresh = self._fresh, {}
         models, self._fresh_models = self._fresh_models, []
         if models and not fresh:
@@ -132,7 +145,14 @@ class Gossip:
                 self._refuse_name(name)
 
     def _random_peers(self, count: int, without: frozenset[bytes] = frozenset()) -> list[bytes]:
-        peers = [p for p in self._peers() if p not in without and not self._away(p)]
+        known = self._peers()
+        looked_at = 2 * count + len(without)
+        if len(known) > max(_LOOKED_AT_MAX, looked_at):  # a sample will do, unless most are away
+            drawn = [known[at] for at in self._sampler.sample(len(known), looked_at)]
+            peers = [p for p in drawn if p not in without and not self._away(p)]
+            if len(peers) >= count:
+                return peers[:count]
+        peers = [p for p in known if p not in without and not self._away(p)]
         chosen = self._sampler.sample(len(peers), min(count, len(peers)))
         return [peers[at] for at in chosen]
 

@@ -8,8 +8,9 @@ position. Everything a node signs is bound to the network's id.
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, overload
 
 import msgspec
 from msgspec import Meta
@@ -20,6 +21,7 @@ from pnyx.primitives.hashing import digest, merkle_root
 from pnyx.protocol.messages import Digest, NodeId, PublicKey, Signature, Signed
 from pnyx.protocol.params import PROTOCOL_VERSION
 from pnyx.protocol.ports import Crypto
+from pnyx.protocol.selection.census import genesis_committee
 from pnyx.protocol.selection.security import CommitteeSize
 
 CENSUS_BYTES_MAX = 128 * 1024 * 1024
@@ -92,6 +94,11 @@ class Census:
     def __len__(self) -> int:
         return len(self.node_ids)
 
+    @cached_property
+    def genesis(self) -> tuple[bytes, ...]:
+        """Node ids of the first committee: one hash of every id, so it is drawn once."""
+        return genesis_committee(self.root, self.node_ids, self.committee.size)
+
     def index_of(self, node: bytes) -> int | None:
         """Position of a node in the sorted census; None when it is not enrolled."""
         at = bisect_left(self.node_ids, node)
@@ -109,6 +116,30 @@ class Census:
         if not crypto.verify(self.public_keys[index], statement, signed.signature):
             raise InvalidSignature(f"bad signature of node {signed.signer.hex()[:12]}")
         return index
+
+
+class Others(Sequence[bytes]):
+    """All nodes of a census but one, in order; holds nothing of its own."""
+
+    __slots__ = ("_node_ids", "_without")
+
+    def __init__(self, node_ids: tuple[bytes, ...], without: int) -> None:
+        self._node_ids = node_ids
+        self._without = without
+
+    def __len__(self) -> int:
+        return len(self._node_ids) - 1
+
+    @overload
+    def __getitem__(self, at: int) -> bytes: ...
+    @overload
+    def __getitem__(self, at: slice) -> tuple[bytes, ...]: ...
+    def __getitem__(self, at: int | slice) -> bytes | tuple[bytes, ...]:
+        if isinstance(at, slice):
+            return tuple(self)[at]
+        if not 0 <= at < len(self):
+            raise IndexError(at)
+        return self._node_ids[at if at < self._without else at + 1]
 
 
 def census_leaves(entries: Sequence[CensusEntry]) -> list[bytes]:

@@ -7,7 +7,7 @@ message that breaks a rule is dropped and noted; it never stops the node.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pnyx.errors import ProtocolError, RuleBroken, WrongContext
@@ -51,7 +51,7 @@ from pnyx.protocol.evidence.docket import PREFIX as EVIDENCE
 from pnyx.protocol.evidence.docket import Conviction, Docket
 from pnyx.protocol.evidence.proofs import offence_of
 from pnyx.protocol.gossip import Gossip, item_id
-from pnyx.protocol.identity import Census, sign_body
+from pnyx.protocol.identity import Census, Others, sign_body
 from pnyx.protocol.manifest import (
     MANIFEST_BYTES_MAX,
     Manifest,
@@ -191,6 +191,7 @@ class NodeMachine:
         self._join_items: dict[tuple[bytes, int], bytes] = {}
         self._node_records: dict[bytes, tuple[int, bytes]] = {}
         self._contacts = frozenset(contacts)
+        self._known: Sequence[bytes] | None = None  # None: look again
         self._rounds: dict[bytes, ActiveRound] = {}
         self._finished: OrderedDict[bytes, bytes] = OrderedDict()
         self._early: OrderedDict[int, tuple[int, RoundMessage, int]] = OrderedDict()
@@ -243,7 +244,7 @@ class NodeMachine:
         while self._local:
             message = self._local.popleft()
             self._guard(self.node_id, lambda m=message: self._route(self.index, m, 0))
-        self._gossip.flush()
+        self._gossip.flush(now)
         self.parcels.flush(now)
         effects, self._effects = self._effects, []
         return effects
@@ -433,7 +434,15 @@ class NodeMachine:
     def _send_gossip(self, peer: bytes, message: GossipMessage) -> None:
         self._send(peer, message)
 
-    def _peers(self) -> list[bytes]:
+    def _peers(self) -> Sequence[bytes]:
+        """Every other node that is known, in the order of the ids."""
+        if self._known is None:
+            self._known = self._all_known()
+        return self._known
+
+    def _all_known(self) -> Sequence[bytes]:
+        if len(self._contacts) == len(self.census):  # everybody: no list of this node's own
+            return Others(self.census.node_ids, self.index)
         return [
             peer
             for peer in sorted(self._contacts.union(self._node_records))
@@ -538,6 +547,7 @@ class NodeMachine:
         if known is not None:
             self._gossip.drop((known[1],))
         self._node_records[signed.signer] = (record.sequence, name)
+        self._known = None
         if signed.signer != self.node_id:
             self._effects.append(LearnAddress(signed.signer, record.host, record.port))
 

@@ -20,7 +20,7 @@ Nothing here sees a byte of a model but the proposer's.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest
 
 from pnyx.errors import RuleBroken
@@ -59,7 +59,7 @@ class Models:
         sampler: Sampler,
         parcels: Parcels,
         gossip: Gossip,
-        peers: Callable[[], list[bytes]],
+        peers: Callable[[], Sequence[bytes]],
         needed: Callable[[StudyState], bool],
         told: Callable[[StudyState], None],
     ) -> None:

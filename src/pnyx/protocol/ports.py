@@ -1,6 +1,6 @@
 """What the protocol core needs from the outside, injected by the shells.
 
-Two implementations of `Crypto` exist: the real one (`node.crypto`, Ed25519 and HPKE) and an ideal
+Two implementations of `Crypto` exist: the real one (`crypto`, Ed25519 and HPKE) and an ideal
 one of equal sizes without arithmetic (`simulator.crypto`), which lets very many nodes be simulated.
 `ModelRule` is implemented by `learning` for real models and by the simulator for test vectors.
 `ParcelStore` is what shells carry parcel effects out with: files in `node`, memory in `simulator`.

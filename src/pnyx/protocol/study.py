@@ -21,7 +21,7 @@ from pnyx.protocol.round.exclusions import check_excluded
 from pnyx.protocol.round.groups import check_sums
 from pnyx.protocol.round.plan import NO_RECORD, RoundPlan
 from pnyx.protocol.round.values import joins_root
-from pnyx.protocol.selection import draw_contributors, genesis_committee, select_census
+from pnyx.protocol.selection import draw_contributors, select_census
 
 RECORD_BYTES_MAX = 4 * 1024 * 1024
 
@@ -42,7 +42,6 @@ def genesis_plan(census: Census) -> RoundPlan:
     It is the one draw that the authority could bias, by choosing the census; everything later
     follows from beacons.
     """
-    ids = genesis_committee(census.root, census.node_ids, census.committee.size)
     return RoundPlan(
         census=census,
         study=epoch_chain_id(census.network),
@@ -50,7 +49,7 @@ def genesis_plan(census: Census) -> RoundPlan:
         epoch=0,
         previous_record=NO_RECORD,
         model_hash=NO_MODEL,
-        committee=tuple(_index(census, node) for node in ids),
+        committee=tuple(_index(census, node) for node in census.genesis),
     )
 
 

@@ -1,4 +1,4 @@
-"""Every kind of corrupt node, by name."""
+"""Every kind of corrupt node, and every strategy of a coalition, by name."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,7 @@ from pnyx.simulator import masquerade, overreach
 from pnyx.simulator.adversary import ALONE, Hands, Wrapper
 from pnyx.simulator.masquerade import Chain
 from pnyx.simulator.perjury import Perjurer, false_dealer
+from pnyx.simulator.stuffing import stuffing
 
 _Kind = Callable[[Hands], Wrapper]
 
@@ -44,3 +45,18 @@ MASKED: dict[str, _Kind] = {
     "other hash": masquerade.other_hash,
 }
 """Those that mean something in masked rounds only."""
+
+POISON = "poison"
+
+STRATEGIES: dict[str, _Kind] = {
+    "withhold": BEHAVIOURS["withheld reveals"],
+    "equivocate": _both(BEHAVIOURS["equivocating leader"], BEHAVIOURS["two headers"]),
+    "stuff": stuffing,
+    "omit": _both(BEHAVIOURS["silent leader"], BEHAVIOURS["censoring leader"]),
+    "replay": BEHAVIOURS["replaying"],
+    "lie": BEHAVIOURS["liar"],
+    "over-scale": BEHAVIOURS["over scale"],
+    POISON: lambda _: Wrapper(),  # keeps every rule: only what it contributes is chosen to harm
+    "garbage": BEHAVIOURS["garbage"],
+}
+"""What a coalition does, in the words of scenario files."""

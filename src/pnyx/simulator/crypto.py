@@ -15,11 +15,8 @@ _PADDING = bytes(ENVELOPE_OVERHEAD_BYTES - _TAG_BYTES)
 
 
 def _hash(person: bytes, *parts: bytes, size: int = 32) -> bytes:
-    state = blake2b(digest_size=size, person=person)
-    for part in parts:
-        state.update(len(part).to_bytes(4, "big"))
-        state.update(part)
-    return state.digest()
+    framed = b"".join([piece for part in parts for piece in (len(part).to_bytes(4, "big"), part)])
+    return blake2b(framed, digest_size=size, person=person).digest()
 
 
 def ideal_public_key(secret: bytes) -> bytes:

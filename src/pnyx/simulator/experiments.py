@@ -1,11 +1,18 @@
 """All experiments, by name. `experiment` says what one is; docs/evaluation.md what they showed."""
 
-from pnyx.simulator import live_rounds, rounds
+from pnyx.simulator import live, live_rounds, outcomes, rounds
 from pnyx.simulator.baselines import naive, repairs, trees, withheld
 from pnyx.simulator.bulk import caches, costs, effectiveness, regions
 from pnyx.simulator.experiment import Experiment
 
 _ALL = (
+    Experiment(
+        name="live",
+        purpose="Rounds of a whole network, by the node's own machines under virtual time.",
+        parameters=live.LiveParameters,
+        record=outcomes.LiveRound,
+        run=live.run,
+    ),
     Experiment(
         name="selection",
         purpose="Corrupted actors of very many selections, against the ideal A·C/N.",

@@ -320,32 +320,26 @@ class Checker:
         return {group: groups[group] for group in sorted(groups)}
 
     def _growth(self, body: RecordBody) -> IntVector:
-        """What the model [nodes] must grow by: one for each contributor, or as the rule has it."""
-        updates = []
-        for group in self._groups(body).values():
-            total = np.zeros(self._rule.nodes, dtype=np.int64)
-            total[group] = 1
-            updates.append(GroupUpdate(total, len(group)))
-        return combine(
-            updates, self._manifests[body.study].phase_of(body.round_number).robust
-        ).total
+        """What the model [slots] must grow by: what was contributed, or as the rule has it."""
+        groups = self._groups(body).values()
+        updates = [GroupUpdate(self._rule.total(group)[0], len(group)) for group in groups]
+        robust = self._manifests[body.study].phase_of(body.round_number).robust
+        return combine(updates, robust).total
 
     def _check_sum(self, body: RecordBody) -> None:
-        """Metrics are the indicator of the accepted set, and the model grows by what they give."""
+        """Metrics are those of the accepted set, and the model grows by what it contributed."""
         models = self._models[body.study]
         before = np.frombuffer(models[body.round_number - 1], dtype=MODEL_DTYPE)
-        counted = np.zeros(self._rule.nodes, dtype=np.int64)
+        growth = np.zeros(self._rule.slots, dtype=np.int64)
         if body.metrics:
-            expected = np.zeros_like(counted)
-            expected[list(body.accepted)] = 1
-            counted = np.array(body.metrics, dtype=np.int64)
-            if not np.array_equal(counted, expected):
+            _, expected = self._rule.total(body.accepted)
+            if not np.array_equal(np.array(body.metrics, dtype=np.int64), expected):
                 self.fail(f"round {body.round_number} sums to {body.metrics}")
-            counted = self._growth(body)
+            growth = self._growth(body)
         elif not body.skipped:
             self.fail(f"round {body.round_number} lost its sum")
         grown = before.copy()
-        grown[: self._rule.nodes] += counted
+        grown[: self._rule.slots] += growth
         after = grown.astype(MODEL_DTYPE).tobytes()
         models[body.round_number] = after
         if model_name(after) != body.model_hash:

@@ -90,7 +90,7 @@ class _Watch:
         network = self._simulation.network
         return network.bytes_sent - self._bytes, network.messages - self._messages
 
-    def _hear(self, now: float, notice: Notice) -> None:
+    def _hear(self, now: float, _node: int, notice: Notice) -> None:
         match notice:
             case StepReached(round_number=number) if number == _ROUND and self.opened_s is None:
                 self.opened_s = now

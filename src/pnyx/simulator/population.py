@@ -6,7 +6,7 @@ effects of one list, which is where a real process dies: what was persisted befo
 would have been sent after never was.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -58,7 +58,7 @@ from pnyx.protocol.manifest import VerifiedNorm
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.parcels import held_parcels
 from pnyx.protocol.ports import Crypto, IntVector
-from pnyx.protocol.selection import choose_committee
+from pnyx.protocol.selection import CommitteeSize, choose_committee
 from pnyx.protocol.vector_sums import store_sum, summed_chunks
 from pnyx.simulator.parcel_store import MemoryParcelStore
 from pnyx.simulator.scheduler import Scheduler
@@ -109,22 +109,33 @@ class UnitVectors:
     anywhere means that somebody was counted twice. The model adds up the rounds; what a longer
     vector holds between the two is zero and part of the model.
 
-    length: of the whole vector, at least 2 * nodes. masks: whether the model's part travels masked;
-    the metrics are counts then, each of one bit. verified: whether the norm of that part is proven.
+    slots: unit vectors there are; where they are fewer than nodes, node i shares that of i modulo
+    slots, and the metrics are how many of each slot were counted. length: of the whole vector, at
+    least 2 * slots. masks: whether the model's part travels masked; the metrics are counts then,
+    each of one bit. verified: whether the norm of that part is proven. poisoners: nodes that
+    contribute the negative to the model.
     """
 
     def __init__(
-        self, nodes: int, length: int, *, masks: bool = False, verified: bool = False
+        self,
+        slots: int,
+        length: int,
+        *,
+        masks: bool = False,
+        verified: bool = False,
+        contributors_max: int = 0,
+        poisoners: Collection[int] = (),
     ) -> None:
-        self.nodes = nodes
-        self.length = max(length, 2 * nodes)
-        model = self.length - nodes
-        self.verified = choose_verified(model, nodes, nodes // 3) if verified else None
+        self.slots = slots
+        self.length = max(length, 2 * slots)
+        self.poisoners = frozenset(poisoners)
+        most, model = contributors_max or slots, self.length - slots
+        self.verified = choose_verified(model, most, most // 3) if verified else None
         self.masked: ParameterSet | None = None
         if self.verified is not None:
             self.masked = masks_of(self.verified)
         elif masks:
-            self.masked = choose(model, 2, nodes, rings=SHARED_RINGS)
+            self.masked = choose(model, 2, most, rings=SHARED_RINGS)
 
     @property
     def bounds(self) -> Bounds:
@@ -132,7 +143,7 @@ class UnitVectors:
         if self.masked is None:
             return Bounds(self.length, self.length, UNIT_NORM_MAX, 0)
         return Bounds(
-            self.nodes,
+            self.slots,
             0,
             0,
             1,
@@ -151,13 +162,23 @@ class UnitVectors:
     @property
     def initial_model(self) -> bytes:
         """Zeros."""
-        return bytes(MODEL_DTYPE.itemsize * (self.length - self.nodes))
+        return bytes(MODEL_DTYPE.itemsize * (self.length - self.slots))
 
     def vector(self, node: int) -> IntVector:
         """[length]: the node's unit vector, for the model and then for the metrics."""
+        slot = node % self.slots
         vector = np.zeros(self.length, dtype=np.int64)
-        vector[[node, self.length - self.nodes + node]] = 1
+        vector[slot] = -1 if node in self.poisoners else 1
+        vector[self.length - self.slots + slot] = 1
         return vector
+
+    def total(self, counted: Iterable[int]) -> tuple[IntVector, IntVector]:
+        """[slots], [slots]: what these nodes add to the model, and their metrics."""
+        model, metrics = np.zeros((2, self.slots), dtype=np.int64)
+        for node in counted:
+            model[node % self.slots] += -1 if node in self.poisoners else 1
+            metrics[node % self.slots] += 1
+        return model, metrics
 
     def next_model(
         self, manifest: bytes, round_number: int, model: bytes, total: IntVector, count: int
@@ -165,7 +186,7 @@ class UnitVectors:
         """The previous model plus the sum; implements `protocol.ports.ModelRule`."""
         del manifest, round_number, count
         before = np.frombuffer(model, dtype=MODEL_DTYPE)
-        return (before + total[: self.length - self.nodes]).astype(MODEL_DTYPE).tobytes()
+        return (before + total[: self.length - self.slots]).astype(MODEL_DTYPE).tobytes()
 
 
 class Adversary(Protocol):
@@ -205,6 +226,7 @@ class SimulatedNode:
         self,
         world: World,
         census: Census,
+        contacts: frozenset[bytes],
         index: int,
         crypto: Crypto,
         rule: UnitVectors,
@@ -212,6 +234,8 @@ class SimulatedNode:
         params: ProtocolParams,
         seed: bytes,
         clock: Clock = RIGHT,
+        *,
+        addresses: bool = True,
     ) -> None:
         self.index = index
         self.node_id = census.node_ids[index]
@@ -228,10 +252,12 @@ class SimulatedNode:
         self.starts = 0
         self._world = world
         self._census = census
+        self._contacts = contacts
         self._rule = rule
         self._params = params
         self._seed = seed
         self._clock = clock
+        self._address = (f"node-{index}.example", 7001) if addresses else None
 
     @property
     def _now(self) -> float:
@@ -258,9 +284,9 @@ class SimulatedNode:
             params=self._params,
             seed=digest("pnyx/simulator/start", self._seed, self.node_id, start),
             serve=True,
-            address=(f"node-{self.index}.example", 7001),
+            address=self._address,
             address_sequence=self.starts,
-            contacts=self._census.node_ids,
+            contacts=self._contacts,
             restored=self.disk,
             now=self._now,
         )
@@ -321,8 +347,6 @@ class SimulatedNode:
             case Forget():
                 for key in [key for key in self.disk if key.startswith(effect.prefix)]:
                     del self.disk[key]
-            case StoreChunk() | SealParcel() | ForgetParcel() | SendChunk():
-                self._carry_out_parcel(effect)
             case AskConsent():
                 self._later(0.01, self._answer, effect.study)
             case StartTraining():
@@ -413,10 +437,11 @@ class Population:
         params: ProtocolParams,
         seed: bytes,
         crypto: CryptoFactory,
-        vector_length: int = 0,
-        masks: bool = False,
-        verified: bool = False,
+        rule: UnitVectors,
+        committee: CommitteeSize | None = None,
         clocks: Mapping[int, Clock] | None = None,
+        *,
+        addresses: bool = True,
     ) -> None:
         wrong = clocks or {}
         authority = crypto(digest("pnyx/simulator/authority", seed))
@@ -434,7 +459,7 @@ class Population:
             number=0,
             previous=bytes(32),
             entries=[CensusEntry(each, made.public_key) for each, made in cryptos.items()],
-            committee=choose_committee(len(owners)),
+            committee=committee or choose_committee(len(owners)),
             issued_at=0,
             valid_until=_CENSUS_SECONDS,
         )
@@ -445,11 +470,13 @@ class Population:
             crypto=authority,
             now=0,
         )
-        self.rule = UnitVectors(len(owners), vector_length, masks=masks, verified=verified)
+        self.rule = rule
+        contacts = frozenset(self.census.node_ids)
         self.nodes = tuple(
             SimulatedNode(
                 world,
                 self.census,
+                contacts,
                 index,
                 cryptos[each],
                 self.rule,
@@ -457,6 +484,7 @@ class Population:
                 params,
                 seed,
                 wrong.get(index, RIGHT),
+                addresses=addresses,
             )
             for index, each in enumerate(self.census.node_ids)
         )

@@ -13,7 +13,7 @@ import msgspec
 from pnyx.primitives.hashing import digest
 from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.params import ProtocolParams
-from pnyx.protocol.selection import choose_committee
+from pnyx.protocol.selection import CommitteeSize, choose_committee
 from pnyx.simulator.behaviours import BEHAVIOURS
 from pnyx.simulator.network import Cut, Link, Partition
 from pnyx.simulator.population import Clock, Owner
@@ -37,7 +37,11 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     cohort_min: int = 3  # of each group
     groups: int = 1
     tolerated: int = 0  # groups that the rule for the model withstands
-    vector_length: int = 0  # at least two entries a node
+    vector_length: int = 0  # at least two entries a slot
+    slots: int = 0  # of the vector that shows who was counted; 0: one for each node
+    target: int = 0  # contributors at which a round closes; 0: two thirds of the nodes
+    drawn: int = 0  # contributors drawn; 0: five sixths of the nodes
+    committee: CommitteeSize | None = None  # None: what the security of a network asks for
     masks: bool = False  # whether the model's part of it travels masked
     verified: bool = False  # whether it does, and its norm is verified
     join_window_s: float = 3.0
@@ -49,6 +53,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     corrupt: tuple[tuple[int, str], ...] = ()  # node -> key of behaviours.BEHAVIOURS
     owners: tuple[tuple[int, Owner], ...] = ()  # those that are not the default
     clocks: tuple[tuple[int, Clock], ...] = ()  # those that are not right
+    addresses: bool = True  # whether nodes tell each other their addresses
+    deaths_noticed: bool = True  # whether everybody may notice that a process died
     studies: int = 1
     proposed_s: float = 1.0
     limit_s: float = 300.0  # by when every live honest node must have finished

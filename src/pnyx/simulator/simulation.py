@@ -36,7 +36,7 @@ from pnyx.protocol.models import model_name
 from pnyx.protocol.noise import NO_NOISE
 from pnyx.protocol.params import PROTOCOL_VERSION
 from pnyx.simulator.adversary import Hands, Own
-from pnyx.simulator.behaviours import BEHAVIOURS, MASKED, VERIFIED
+from pnyx.simulator.behaviours import BEHAVIOURS, MASKED, POISON, STRATEGIES, VERIFIED
 from pnyx.simulator.crypto import IdealCrypto
 from pnyx.simulator.invariants import Checker
 from pnyx.simulator.network import Network
@@ -46,9 +46,12 @@ from pnyx.simulator.population import (
     Owner,
     Population,
     SimulatedNode,
+    UnitVectors,
 )
 from pnyx.simulator.scenario import Scenario
 from pnyx.simulator.scheduler import Scheduler
+
+_STARTING_S_MAX = 1.0  # from the first node's start to the last one's
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,9 +78,9 @@ class Simulation:
         scenario: Scenario,
         crypto: CryptoFactory = IdealCrypto,
         say: Callable[[str], None] | None = None,
-        listen: Callable[[float, Notice], None] | None = None,
+        listen: Callable[[float, int, Notice], None] | None = None,
     ) -> None:
-        """say: told what happens, in words. listen: told every notice of any node, and its time."""
+        """say: told what happens, in words. listen: told every notice, with its time and node."""
         self.scenario = scenario
         self.scheduler = Scheduler()
         self.network = Network(scenario.link, scenario.partitions, scenario.cuts, scenario.seed)
@@ -90,10 +93,17 @@ class Simulation:
             scenario.params,
             seed,
             crypto,
-            scenario.vector_length,
-            scenario.masks,
-            scenario.verified,
+            UnitVectors(
+                scenario.slots or scenario.nodes,
+                scenario.vector_length,
+                masks=scenario.masks,
+                verified=scenario.verified,
+                contributors_max=scenario.drawn or scenario.nodes,
+                poisoners=[node for node, kind in scenario.corrupt if kind == POISON],
+            ),
+            scenario.committee,
             dict(scenario.clocks),
+            addresses=scenario.addresses,
         )
         self.nodes = self.population.nodes
         self.corrupt = frozenset(node for node, _ in scenario.corrupt)
@@ -110,9 +120,11 @@ class Simulation:
         self._say, self._listen = say, listen
         self._studies: list[bytes] = []
         self._gone: set[int] = set()
+        self._waited_for = 0
         for index, kind in scenario.corrupt:
             node = self.nodes[index]
-            node.adversary = {**BEHAVIOURS, **MASKED, **VERIFIED}[kind](self._hands(node, seed))
+            kinds = {**BEHAVIOURS, **MASKED, **VERIFIED, **STRATEGIES}
+            node.adversary = kinds[kind](self._hands(node, seed))
         self._schedule()
 
     def _hands(self, node: SimulatedNode, seed: bytes) -> Hands:
@@ -130,8 +142,9 @@ class Simulation:
 
     def _schedule(self) -> None:
         scenario, at = self.scenario, self.scheduler.call_at
+        apart_s = min(0.001, _STARTING_S_MAX / scenario.nodes)
         for node in self.nodes:
-            at(0.001 * node.index, node.start)
+            at(apart_s * node.index, node.start)
         for number in range(scenario.studies):
             at(scenario.proposed_s, self._propose, number)
         for index, owner in scenario.owners:
@@ -202,7 +215,7 @@ class Simulation:
         kind = type(notice).__name__
         self.notices[kind] += 1
         if self._listen is not None:
-            self._listen(self.scheduler.now, notice)
+            self._listen(self.scheduler.now, node.index, notice)
         if isinstance(notice, MessageRejected | PeerBlamed):
             self.rules[notice.rule] += 1
         if self._say is not None:
@@ -214,7 +227,7 @@ class Simulation:
         if self._say is not None:
             self._say(f"{self.scheduler.now:9.3f}  node {node.index:3d}  killed")
         self._unreachable = {pair for pair in self._unreachable if pair[0] != node.index}
-        for other in self.nodes:
+        for other in self.nodes if self.scenario.deaths_noticed else ():
             if other.up:
                 self._hint(other, node)
         away = self._returns.get(node.index)
@@ -243,7 +256,8 @@ class Simulation:
             self.scheduler.call_at(self.scheduler.now + 0.5, self._propose, number)
             return
         floor = scenario.groups * scenario.cohort_min
-        drawn = max(floor, scenario.nodes * 5 // 6)
+        drawn = scenario.drawn or max(floor, scenario.nodes * 5 // 6)
+        target = scenario.target or max(floor, scenario.nodes * 2 // 3)
         model = self.population.rule.initial_model
         manifest = Manifest(
             network=self.population.network,
@@ -267,9 +281,9 @@ class Simulation:
                     kind="train",
                     rounds=scenario.rounds,
                     bounds=self.population.rule.bounds,
-                    metrics_length=scenario.nodes,
+                    metrics_length=self.population.rule.slots,
                     cohort_min=scenario.cohort_min,
-                    target=max(floor, scenario.nodes * 2 // 3),
+                    target=target,
                     drawn=drawn,
                     deadline_s=scenario.deadline_s,
                     clip=UNIT_NORM_MAX,
@@ -301,16 +315,25 @@ class Simulation:
         """Whether every honest node that is to come back holds all records and the last model."""
         if len(self._studies) < self.scenario.studies:
             return False
-        for node in self.nodes:
-            if node.index in self.corrupt or node.index in self._gone:
-                continue
-            if node.machine is None:
+        count, first = len(self.nodes), self._waited_for
+        for step in range(count):
+            self._waited_for = (first + step) % count  # asked first the next time
+            if not self._has_all(self.nodes[self._waited_for]):
                 return False
-            for study in self._studies:
-                state = node.machine.studies.get(study)
-                if state is None or not state.finished or not state.holds_model:
-                    return False
         return True
+
+    def settled(self) -> bool:
+        """Whether every honest node that is up has what every study gives."""
+        return all(node.machine is None or self._has_all(node) for node in self.nodes)
+
+    def _has_all(self, node: SimulatedNode) -> bool:
+        """Whether a node that is to come back has what every study gives."""
+        if node.index in self.corrupt or node.index in self._gone:
+            return True
+        if node.machine is None:
+            return False
+        states = [node.machine.studies.get(study) for study in self._studies]
+        return all(s is not None and s.finished and s.holds_model for s in states)
 
     def outcome(self, *, finished: bool) -> Outcome:
         """Sum up the run."""

@@ -1,0 +1,313 @@
+"""Live mode: the node's own machines under virtual time, as an experiment.
+
+`LiveParameters` is what a scenario file sets, `scenario_of` the run that follows from it and a
+seed, `run` drives it and tells what became of each round. Invariants are checked throughout
+(`invariants`); beyond what the protocol promises they may break, and rounds may have no outcome:
+both are results here, in their columns, and no failures.
+
+Below a thousand nodes signatures and envelopes are real, from there on ideal (`crypto`): of the
+same sizes, so that times and bytes are the same.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal, get_args
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from pnyx.errors import ConfigError
+from pnyx.primitives.hashing import digest
+from pnyx.primitives.sampling import Sampler
+from pnyx.primitives.signature import SigningKey
+from pnyx.protocol.crypto import NodeCrypto
+from pnyx.protocol.params import ProtocolParams
+from pnyx.protocol.selection.security import (
+    NODES_MIN,
+    CommitteeSize,
+    choose_committee,
+    committee_size,
+)
+from pnyx.simulator.churn import Sessions, churn
+from pnyx.simulator.crypto import IdealCrypto
+from pnyx.simulator.experiment import Progress
+from pnyx.simulator.network import Cut, Link, Partition
+from pnyx.simulator.outcomes import LiveRound, Watch
+from pnyx.simulator.population import CryptoFactory, Owner
+from pnyx.simulator.scenario import Scenario
+
+Strategy = Literal[
+    "withhold",
+    "equivocate",
+    "stuff",
+    "omit",
+    "replay",
+    "lie",
+    "over-scale",
+    "poison",
+    "garbage",
+    "mixed",
+]
+_REAL_BELOW = 1_000  # nodes; real signatures and envelopes of more would take the time of all else
+_SLOTS_MAX = 256
+_ADDRESSES_MAX = 200  # up to so many nodes, their addresses travel too, and all notice a death
+_GATHER_S = 0.2  # in larger networks; see `gossip_gather_s`
+_PROPOSED_S = 1.5  # when every node has started
+_SLICE_S = 0.25
+_Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+_Count = Annotated[int, Meta(ge=0, le=100_000)]
+_Seconds = Annotated[float, Meta(ge=0.0, le=1e9)]
+
+
+class LiveParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A network, its study, its lines, its people and its enemies."""
+
+    # The network and its study.
+    nodes: Annotated[int, Meta(ge=NODES_MIN, le=100_000)] = 36
+    consenting: _Share = 1.0  # of the honest owners; corrupted ones always join
+    rounds: Annotated[int, Meta(ge=1, le=1_000)] = 1
+    cohort_min: Annotated[int, Meta(ge=2, le=4_096)] = 3
+    contributors: Annotated[int, Meta(ge=0, le=4_096)] = 0  # 0: two thirds of those who join
+    groups: Annotated[int, Meta(ge=1, le=64)] = 1
+    groups_tolerated: Annotated[int, Meta(ge=0, le=31)] = 0  # that a trimmed mean withstands
+    vector_length: Annotated[int, Meta(ge=0, le=2_000_000)] = 0  # 0: the shortest
+    masked: bool = False
+    committee: Annotated[int, Meta(ge=0, le=512)] = 0  # 0: by the security of such a network
+    committee_corrupt_max: Annotated[int, Meta(ge=1, le=127)] = 1  # with `committee`
+    join_window_s: Annotated[float, Meta(gt=0.0, le=86_400.0)] = 3.0
+    deadline_s: Annotated[float, Meta(gt=0.0, le=86_400.0)] = 10.0
+    view_timeout_s: Annotated[float, Meta(gt=0.0, le=3_600.0)] = 5.0
+    attempt_timeout_s: Annotated[float, Meta(gt=0.0, le=86_400.0)] = 300.0
+    limit_s: Annotated[float, Meta(gt=0.0, le=1e7)] = 600.0  # when a run ends at the latest
+    signatures: Literal["auto", "real", "ideal"] = "auto"
+    # Its lines.
+    latency_s: Annotated[float, Meta(ge=0.0, le=60.0)] = 0.02
+    latency_tail_s: Annotated[float, Meta(ge=0.0, le=60.0)] = 0.01  # mean of the exponential part
+    mbit_per_s: Annotated[float, Meta(ge=0.001, le=1e6)] = 100.0  # of a node's uplink
+    loss: _Share = 0.0
+    duplication: _Share = 0.0
+    reordering: bool = False
+    partition_share: _Share = 0.0  # of the nodes, cut off from the others
+    one_way_cuts: _Count = 0  # ordered pairs between which nothing passes
+    cut_from_s: _Seconds = 2.0
+    cut_until_s: _Seconds = 10.0
+    # Its people.
+    training_s: Annotated[float, Meta(ge=0.0, le=86_400.0)] = 0.1  # mean; uniform, ± half of it
+    sessions: Sessions = "none"
+    session_s: Annotated[float, Meta(gt=0.0, le=1e9)] = 3_600.0  # mean
+    session_shape: Annotated[float, Meta(ge=0.1, le=10.0)] = 1.5
+    absence_s: Annotated[float, Meta(gt=0.0, le=1e9)] = 600.0  # mean
+    # Its enemies.
+    corrupted: _Count = 0  # nodes
+    corrupted_share: _Share = 0.0  # of the nodes, rounded up, in place of a number
+    strategy: Strategy = "mixed"
+
+    def __post_init__(self) -> None:
+        self._check_corrupted()
+        self._check_committee()
+        self._check_cohort()
+        if self.cut_until_s < self.cut_from_s:
+            raise ConfigError(f"cut_until_s must be at least cut_from_s, {self.cut_from_s:g}.")
+        if self.sessions == "pareto" and self.session_shape <= 1:
+            raise ConfigError(
+                "session_shape must be above 1 with Pareto sessions, which have no mean otherwise."
+            )
+        if self.groups_tolerated and 2 * self.groups_tolerated >= self.groups:
+            raise ConfigError(
+                f"groups_tolerated must be below half of groups, {self.groups}, not "
+                f"{self.groups_tolerated}."
+            )
+
+    @property
+    def coalition(self) -> int:
+        """Number of corrupted nodes."""
+        return self.corrupted or int(np.ceil(self.corrupted_share * self.nodes))
+
+    @property
+    def joining(self) -> int:
+        """Number of owners that join, the corrupted ones included."""
+        return self.coalition + round(self.consenting * (self.nodes - self.coalition))
+
+    @property
+    def target(self) -> int:
+        """Contributors at which a round closes."""
+        return self.contributors or max(self.groups * self.cohort_min, self.joining * 2 // 3)
+
+    @property
+    def sizes(self) -> CommitteeSize:
+        """Sizes of the committees."""
+        if self.committee:
+            return committee_size(self.committee, self.committee_corrupt_max)
+        return choose_committee(self.nodes)
+
+    @property
+    def slots(self) -> int:
+        """Unit vectors of the oracle."""
+        return min(self.nodes, _SLOTS_MAX)
+
+    def _check_corrupted(self) -> None:
+        if self.corrupted and self.corrupted_share:
+            raise ConfigError("corrupted and corrupted_share exclude each other: leave one out.")
+        if self.corrupted > self.nodes - 1:
+            raise ConfigError(
+                f"corrupted must be a whole number from 0 to {self.nodes - 1}, one below nodes, "
+                f"not {self.corrupted}."
+            )
+        if self.coalition > self.nodes - 1:
+            raise ConfigError("corrupted_share must leave at least one honest node.")
+
+    def _check_committee(self) -> None:
+        if not self.committee:
+            return
+        if not 5 <= self.committee < self.nodes:
+            raise ConfigError(
+                f"committee must be 0, or a whole number from 5 to {self.nodes - 1}, one below "
+                f"nodes, not {self.committee}."
+            )
+        most = (self.committee - 1) // 4  # 4f + 2l - 1 answers with l = 1
+        if self.committee_corrupt_max > most:
+            raise ConfigError(
+                f"committee_corrupt_max must be a whole number from 1 to {most}, as the committee "
+                f"has {self.committee} members, not {self.committee_corrupt_max}."
+            )
+
+    def _check_cohort(self) -> None:
+        floor = self.groups * self.cohort_min
+        if floor > self.joining:
+            raise ConfigError(
+                f"cohort_min must be a whole number from 2 to {max(2, self.joining // self.groups)}"
+                f", as {self.joining} owners join in {self.groups} group(s), not {self.cohort_min}."
+            )
+        if self.contributors and not floor <= self.contributors <= self.joining:
+            raise ConfigError(
+                f"contributors must be 0, or a whole number from {floor} to {self.joining}, the "
+                f"number of owners that join, not {self.contributors}."
+            )
+        shortest = 2 * self.slots
+        if self.vector_length and self.vector_length < shortest:
+            raise ConfigError(
+                f"vector_length must be 0, or a whole number from {shortest}, for the vector shows "
+                f"who was counted, not {self.vector_length}."
+            )
+        longest = ProtocolParams().vector_length_max
+        if not self.masked and self.vector_length > longest:
+            raise ConfigError(
+                f"vector_length must be at most {longest:,} where vectors are not masked, not "
+                f"{self.vector_length:,}."
+            )
+
+
+def scenario_of(parameters: LiveParameters, seed: int) -> Scenario:
+    """Return the run that follows from parameters and a seed."""
+    sampler = Sampler(digest("pnyx/simulator/live", seed.to_bytes(8, "big")), "live")
+    nodes = parameters.nodes
+    corrupt = sampler.sample(nodes, parameters.coalition)
+    small = nodes <= _ADDRESSES_MAX
+    spare = max(1, parameters.target // 4)
+    return Scenario(
+        seed=seed,
+        nodes=nodes,
+        rounds=parameters.rounds,
+        cohort_min=parameters.cohort_min,
+        groups=parameters.groups,
+        tolerated=parameters.groups_tolerated,
+        vector_length=parameters.vector_length,
+        slots=parameters.slots,
+        target=parameters.target,
+        drawn=parameters.target + spare,
+        committee=parameters.sizes,
+        masks=parameters.masked,
+        join_window_s=parameters.join_window_s,
+        deadline_s=parameters.deadline_s,
+        link=Link(
+            latency_s=parameters.latency_s,
+            latency_tail_s=parameters.latency_tail_s,
+            bytes_per_s=parameters.mbit_per_s * 1e6 / 8,
+            loss=parameters.loss,
+            duplication=parameters.duplication,
+            reordering=parameters.reordering,
+        ),
+        partitions=_partitions(parameters, sampler),
+        cuts=tuple(_cuts(parameters, sampler)),
+        crashes=churn(
+            seed,
+            nodes,
+            parameters.sessions,
+            session_s=parameters.session_s,
+            absence_s=parameters.absence_s,
+            shape=parameters.session_shape,
+            begins_s=_PROPOSED_S - 0.25,
+            ends_s=parameters.limit_s,
+        ),
+        corrupt=tuple((node, _strategy(parameters, sampler)) for node in sorted(corrupt)),
+        owners=tuple(_owners(parameters, sampler, frozenset(corrupt))),
+        addresses=small,
+        deaths_noticed=small,
+        proposed_s=_PROPOSED_S,
+        limit_s=parameters.limit_s,
+        params=ProtocolParams(
+            view_timeout_s=parameters.view_timeout_s,
+            view_timeout_s_max=max(60.0, parameters.view_timeout_s),
+            attempt_timeout_s=parameters.attempt_timeout_s,
+            gossip_gather_s=0.0 if small else _GATHER_S,
+        ),
+    )
+
+
+def run(parameters: LiveParameters, seed: int, progress: Progress) -> list[LiveRound]:
+    """Run a network to the end of its study, or of its time; one record a round, from round 0."""
+    watch = Watch(scenario_of(parameters, seed), _crypto(parameters))
+    total = parameters.rounds + 2  # openings, and the end
+    now = 0.0
+    while now < parameters.limit_s and not watch.over:
+        now += _SLICE_S
+        watch.advance(now)
+        done = max(len(watch.opened) / total, now / parameters.limit_s)
+        progress(min(done, 1.0))
+    progress(1.0)
+    return watch.records()
+
+
+def _crypto(parameters: LiveParameters) -> CryptoFactory:
+    real = parameters.signatures == "real" or (
+        parameters.signatures == "auto" and parameters.nodes < _REAL_BELOW
+    )
+    return (lambda secret: NodeCrypto(SigningKey(secret))) if real else IdealCrypto
+
+
+def _strategy(parameters: LiveParameters, sampler: Sampler) -> str:
+    if parameters.strategy != "mixed":
+        return parameters.strategy
+    kinds = [each for each in get_args(Strategy) if each != "mixed"]
+    chosen: str = kinds[sampler.below(len(kinds))]
+    return chosen
+
+
+def _owners(
+    parameters: LiveParameters, sampler: Sampler, corrupt: frozenset[int]
+) -> Iterator[tuple[int, Owner]]:
+    """Who joins and how long it trains; everybody else refuses."""
+    honest = [node for node in range(parameters.nodes) if node not in corrupt]
+    chosen = sampler.sample(len(honest), parameters.joining - len(corrupt))
+    joining = corrupt.union(honest[at] for at in chosen)
+    refusing = Owner(consents=False)
+    for node in range(parameters.nodes):
+        if node in joining:
+            share = 0.5 + sampler.below(10_001) / 10_000
+            yield node, Owner(training_s=parameters.training_s * share)
+        else:
+            yield node, refusing
+
+
+def _partitions(parameters: LiveParameters, sampler: Sampler) -> tuple[Partition, ...]:
+    count = round(parameters.partition_share * parameters.nodes)
+    if not count:
+        return ()
+    side = sampler.sample(parameters.nodes, count)
+    return (Partition(tuple(sorted(side)), parameters.cut_from_s, parameters.cut_until_s),)
+
+
+def _cuts(parameters: LiveParameters, sampler: Sampler) -> Iterator[Cut]:
+    for _ in range(parameters.one_way_cuts):
+        sender, receiver = sampler.sample(parameters.nodes, 2)
+        yield Cut(sender, receiver, parameters.cut_from_s, parameters.cut_until_s)
