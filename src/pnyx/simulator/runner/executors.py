@@ -10,6 +10,7 @@ import importlib
 import multiprocessing
 import os
 import signal
+import socket
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -21,6 +22,7 @@ from pnyx.errors import ConfigError
 from pnyx.simulator.experiment import Progress, silent
 from pnyx.simulator.experiments import EXPERIMENTS
 
+_REACHED_S = 5.0
 Numbered = tuple[int, bytes]
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -107,8 +109,9 @@ class RayExecutor:
         del progress
         ray = _load_ray()
         try:
+            _reach(self._address)
             ray.init(address=self._address, log_to_driver=False, configure_logging=False)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise ConfigError(
                 f"No Ray cluster answers at {self._address}: start one with 'ray start --head', or "
                 "leave --ray out."
@@ -117,6 +120,13 @@ class RayExecutor:
             yield from _gather(ray, ray.remote(perform), jobs)
         finally:
             ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Raise OSError when nobody listens at host:port, for which Ray would wait for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACHED_S).close()
 
 
 def _gather(ray: Any, remote: Any, jobs: Iterable[Numbered]) -> Iterator[Numbered]:
