@@ -347,6 +347,8 @@ class SimulatedNode:
             case Forget():
                 for key in [key for key in self.disk if key.startswith(effect.prefix)]:
                     del self.disk[key]
+            case StoreChunk() | SealParcel() | ForgetParcel() | SendChunk():
+                self._carry_out_parcel(effect)
             case AskConsent():
                 self._later(0.01, self._answer, effect.study)
             case StartTraining():
