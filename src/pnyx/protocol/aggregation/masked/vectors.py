@@ -104,7 +104,9 @@ class VectorCode:
     def linear_hash(self, vector: bytes) -> bytes:
         """The linear hash of a masked vector. Raises MalformedMessage when it is none."""
         if len(vector) != self.vector_bytes:
-            raise MalformedMessage("a masked vector has the wrong size")
+            raise MalformedMessage(
+                f"a masked vector has the wrong size: {len(vector)} bytes, not {self.vector_bytes}"
+            )
         hashed = HashOfVector(self.parameters, self._context)
         for segment, start, size in self._parts(self._layout.segment_bytes):
             residues = unpack_segment(self.parameters, segment, vector[start : start + size])
@@ -117,7 +119,9 @@ class VectorCode:
         Raises MalformedMessage or RuleBroken when it is not that sum.
         """
         if len(total) != self.sum_bytes:
-            raise MalformedMessage("a sum of masked vectors has the wrong size")
+            raise MalformedMessage(
+                f"a masked sum has the wrong size: {len(total)} bytes, not {self.sum_bytes}"
+            )
         wanted = add_digests(map(unpack_digest, linear_hashes))
         hashed = HashOfVector(self.parameters, self._context)
         for segment, start, size in self._parts(
