@@ -79,13 +79,6 @@ class Gossip:
         if peers:
             self.announce_all(peers[self._sampler.below(len(peers))])
 
-    def ask(self, name: bytes, peer: bytes, now: float) -> None:
-        """Ask one peer for an item that is known to exist."""
-        if name not in self._items:
-            self._refused.discard(name)  # what was dropped once may be wanted again
-            self._asked[name] = now
-            self._send(peer, Request((name,)))
-
     def announce_all(self, peer: bytes) -> None:
         """Tell one peer everything that is held, newest last."""
         most = self._params.gossip_announce_items_max

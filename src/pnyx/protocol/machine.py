@@ -369,7 +369,6 @@ class NodeMachine:
             self._on_abort(codec.decode(aborted, AbortCertificate, bytes_max=bytes_max))
         self._restoring = False
         state = self.studies[study]
-        self.models.retain(state)
         if state.plan is not None:
             self._open_round(state.plan, state)
         self.models.look(state, self._now)

@@ -84,12 +84,6 @@ class Models:
         if not state.holds_model and state.model_hash in self._parcels:
             self._parcels.share(state.model_hash, (EVERYBODY,), model_scope(state.study))
 
-    def retain(self, state: StudyState) -> None:
-        """After a start: forget models of the study that the chain has left behind."""
-        for name in self._parcels.names(model_scope(state.study)):
-            if name != state.model_hash:
-                self.release(state.study, name)
-
     def release(self, study: bytes, name: bytes) -> None:
         """Need a model no longer: another one took its place."""
         self._ask_at.pop(study, None)
@@ -142,9 +136,8 @@ class Models:
             if state.study in self._ask_at and now >= self._ask_at[state.study]:
                 self._ask_at[state.study] = now + self._params.gossip_interval_s
                 peers = self._peers()
-                if peers:
-                    peer = peers[self._sampler.below(len(peers))]
-                    self._parcels.add_sources(state.model_hash, (peer,))
+                chosen = self._sampler.sample(len(peers), min(1, len(peers)))
+                self._parcels.add_sources(state.model_hash, [peers[at] for at in chosen])
 
     def _sources(self, state: StudyState) -> list[bytes]:
         """Whom to ask: by turns one that announced the model, and one that made it."""

@@ -92,8 +92,12 @@ def check_noise(
         if width and not (entries and width >= WIDTH_MIN):
             raise RuleBroken(f"noise on {part} has a width of at least {WIDTH_MIN}, or is none")
     if masked is not None:
-        if noise_max(noise.update_width) >= masked.value_max:
-            raise RuleBroken("masked values are too small for the noise that a phase adds")
+        largest = noise_max(noise.update_width)
+        if largest >= masked.value_max:
+            raise RuleBroken(
+                f"value_bits is {masked.value_bits}, too few: with noise of up to {largest} masked "
+                f"values need {(largest + 1).bit_length() + 1}"
+            )
     elif clip + noise_norm_max(noise.update_width, bounds.bounded) > bounds.norm_max:
         raise RuleBroken("a phase clips updates, and adds noise, to more than the norm it admits")
     if bounds.noise_max != noise_max(noise.count_width):

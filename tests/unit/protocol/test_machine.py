@@ -10,6 +10,7 @@ from pnyx.primitives import codec
 from pnyx.primitives.signature import QuorumCertificate
 from pnyx.protocol import machine as machine_module
 from pnyx.protocol.events import (
+    Computed,
     ConsentDeclined,
     ConsentGiven,
     DebitRecorded,
@@ -456,6 +457,11 @@ def test_a_round_without_a_study_has_no_model():
     assert len(genesis_plan(town.census).committee) == 7
 
 
+def test_what_was_computed_for_a_round_that_is_over_is_dropped():
+    town, _ = ready()
+    assert town.handle(0, Computed(bytes(32), b"x" * 32, None)) == []
+
+
 def test_the_machine_names_its_next_deadline():
     town = Town()
     town.handle(0, TimerExpired())
@@ -529,6 +535,7 @@ def test_an_active_round_without_roles_ignores_everything():
         Pull(plan.context, Step.OPEN),
     ):
         active.handle(1, message, 0.0)
+    active.on_computed(b"x" * 32, None, 0.0)
     assert active.next_deadline() is None
 
 

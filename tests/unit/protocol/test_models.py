@@ -131,6 +131,24 @@ def test_a_restart_has_its_model_and_no_other():
     assert not any(old[0].hex() in key for key in town.stored[2])
 
 
+def test_a_model_stays_for_the_study_that_still_has_it():
+    """Two studies begin with the same model, and one of them has moved on."""
+    town = Town()
+    studies = [
+        town.propose(plan=manifest(NODES, [phase(NODES)], nonce=bytes((at,)) * 32, **terms))
+        for at, terms in enumerate(({}, {"join_window_s": 30.0}))
+    ]
+    first = model_name(bytes(8 * NODES))
+    assert town.run(town.finished(studies[0]))
+    assert town.machines[3].studies[studies[1]].model_hash == first
+    assert town.machines[3].parcels.names(model_scope(studies[1])) == [first]
+    assert first not in town.machines[3].parcels.names(model_scope(studies[0]))
+    assert first in town.machines[3]._gossip._models
+    assert town.run(town.finished(studies[1]))
+    assert first not in town.machines[3].parcels
+    assert first not in town.machines[3]._gossip._models
+
+
 def test_no_room_for_a_model_now():
     params = with_(parcels_max=1)
     town = Town(params=params)

@@ -137,7 +137,9 @@ class VectorCode:
     def _segments(self, vector: bytes) -> Iterator[tuple[int, Residues]]:
         """Read a masked vector segment by segment. Raises MalformedMessage."""
         if len(vector) != self.vector_bytes:
-            raise MalformedMessage("a masked vector has the wrong size")
+            raise MalformedMessage(
+                f"a masked vector has the wrong size: {len(vector)} bytes, not {self.vector_bytes}"
+            )
         for segment, start, size in self._parts(self._layout.segment_bytes):
             part = vector[start : start + size]
             yield segment, unpack_segment(self.parameters, segment, part)
@@ -148,7 +150,9 @@ class VectorCode:
         Raises MalformedMessage or RuleBroken when it is not that sum.
         """
         if len(total) != self.sum_bytes:
-            raise MalformedMessage("a sum of masked vectors has the wrong size")
+            raise MalformedMessage(
+                f"a masked sum has the wrong size: {len(total)} bytes, not {self.sum_bytes}"
+            )
         wanted = add_digests(map(unpack_digest, linear_hashes))
         hashed = HashOfVector(self.parameters, self.context)
         for segment, start, size in self._parts(
