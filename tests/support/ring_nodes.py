@@ -46,7 +46,7 @@ class RealNode:
     async def start(self, contacts: Iterable["RealNode"] = (), port: int = 0) -> None:
         self.transport = self.nodes.town.transport(self.identity, limits=LIMITS, port=port)
         self.postman = Postman(self.transport, self.on_message, self.on_reachable)
-        await self.transport.start(self.serve, lambda peer: self.on_reachable(peer, False))
+        await self.transport.start(self.serve)
         for contact in contacts:
             self.transport.learn_address(contact.node_id, "127.0.0.1", contact.transport.port)
         self.starts += 1

@@ -289,7 +289,7 @@ class Daemon:
         """Open the port and take up the protocol. Raises TransportError or VaultError."""
         restored = self._rounds.load()
         restored = without_parcels(restored, self._parcels.retain(held_parcels(restored)))
-        self._postman = Postman(self._transport, self._on_message, self._on_reachable)
+        self._postman = Postman(self._transport, self._on_message, self._on_delivered)
         self._sender = ParcelSender(
             self._parcels, self._postman.post, self.soon, self._observer, self._fail
         )
@@ -476,9 +476,17 @@ class Daemon:
             return
         self.deliver(MessageReceived(peer, message))
 
+    def _on_delivered(self, peer: bytes, delivered: bool) -> None:
+        """A batch of messages has arrived at a peer, or cannot be delivered.
+
+        The overlay counts failures, so it hears of each. Of connections that end it hears nothing:
+        most of them end because they were idle, and it would make new ones at once.
+        """
+        if not delivered and self._overlay is not None:
+            self._overlay.deliver(PeerUnreachable(peer))
+        self._on_reachable(peer, delivered)
+
     def _on_reachable(self, peer: bytes, reachable: bool) -> None:
-        if not reachable and self._overlay is not None:
-            self._overlay.deliver(PeerUnreachable(peer))  # each time: it counts failures
         if self._machine is None or reachable == (peer not in self._away):
             return
         if reachable:

@@ -86,7 +86,7 @@ class Holder:
             self._repair()
 
     def on_unreachable(self, peer: bytes) -> None:
-        """A connection to this peer broke, or cannot be made."""
+        """Something could not be delivered to this peer."""
         self._stores.give_up(peer)
         self._items.give_up(peer)
 

@@ -286,9 +286,9 @@ class Ring:
         self._host.send(peer, NeighbourRequest(self.id, nonce, name, per_side, seen, record))
 
     def on_unreachable(self, peer: bytes) -> None:
-        """A connection to this peer broke, or cannot be made: what it was asked is not answered.
+        """Something could not be delivered to this peer: what it was asked is not answered.
 
-        That is no more than one failure: connections also break because they were idle.
+        That is no more than one failure: a node that restarts is away for a moment.
         """
         if not self._questions.asks(peer):
             self.table.fail(peer, self._host.now)

@@ -252,6 +252,11 @@ def test_unreachable_peer_is_looked_up_in_the_storage():
     node.handle(PeerUnreachable(digest("nobody")))
     made.run(5.0)
     assert len(told) == 1, "of whom the ring knows nothing"
+    before = made.network.messages
+    departing = sent(made.nodes[7].machine.handle(Leave(), made.scheduler.now), Departing)[0][1]
+    node.handle(MessageReceived(made.nodes[7].node_id, codec.encode(departing)))
+    node.handle(PeerUnreachable(made.nodes[7].node_id))
+    assert made.network.messages == before, "it has said goodbye: nobody looks for it"
 
 
 def test_look_ups_of_unreachable_peers_are_bounded():
