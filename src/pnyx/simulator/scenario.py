@@ -8,6 +8,8 @@ not survive: divisions that outlast the patience of its committee, and members t
 in the middle. `simulation` drives both.
 """
 
+from typing import Literal
+
 import msgspec
 
 from pnyx.primitives.hashing import digest
@@ -37,6 +39,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     cohort_min: int = 3
     vector_length: int = 0  # at least two entries a node
     masks: bool = False  # whether the model's part of it travels masked
+    selection: Literal["census", "region"] = "census"  # how the study's rounds get their actors
     join_window_s: float = 3.0
     deadline_s: float = 10.0
     link: Link = Link()
