@@ -2,6 +2,7 @@
 
 import secrets
 from pathlib import Path
+from typing import Literal
 
 from pnyx.demo.activity import (
     CATEGORY,
@@ -51,11 +52,19 @@ def target(nodes: int) -> int:
 
 
 def demo_study(
-    network: bytes, proposer: bytes, nodes: int, rounds: int, seed: bytes, *, masked: bool = False
+    network: bytes,
+    proposer: bytes,
+    nodes: int,
+    rounds: int,
+    seed: bytes,
+    *,
+    masked: bool = False,
+    selection: Literal["census", "region"] = "census",
 ) -> tuple[bytes, bytes]:
     """The encoded manifest and the initial model; `seed` determines the model.
 
     masked: whether updates travel masked to aggregators instead of as shares to the committee.
+    selection: how rounds get their actors.
     """
     program, hyperparameters = demo_program(), demo_hyperparameters()
     model = initial_model(program, digest("pnyx/demo/model", seed))
@@ -108,6 +117,7 @@ def demo_study(
         phases=phases,
         join_window_s=JOIN_WINDOW_S,
         nonce=secrets.token_bytes(32),
+        selection=selection,
     )
     return codec.encode(manifest), model
 
@@ -115,17 +125,26 @@ def demo_study(
 class DemoScript:
     """Plays the demonstration: node n belongs to person n + 1 of the data; the last one refuses.
 
-    seed, masked: as `demo_study` takes them.
+    seed, masked, selection: as `demo_study` takes them.
     """
 
     purpose_term = PURPOSE_TERM
     category = CATEGORY
 
-    def __init__(self, nodes: int, rounds: int, seed: bytes, *, masked: bool = False) -> None:
+    def __init__(
+        self,
+        nodes: int,
+        rounds: int,
+        seed: bytes,
+        *,
+        masked: bool = False,
+        selection: Literal["census", "region"] = "census",
+    ) -> None:
         self._nodes = nodes
         self._rounds = rounds
         self._seed = seed
         self._masked = masked
+        self._selection: Literal["census", "region"] = selection
 
     def owner_data(self, node: int) -> tuple[Path, ImportMapping]:
         """The shipped windows, of which an owner imports its own."""
@@ -142,5 +161,11 @@ class DemoScript:
     def study(self, network: bytes, proposer: bytes) -> tuple[bytes, bytes]:
         """The demonstration's study."""
         return demo_study(
-            network, proposer, self._nodes, self._rounds, self._seed, masked=self._masked
+            network,
+            proposer,
+            self._nodes,
+            self._rounds,
+            self._seed,
+            masked=self._masked,
+            selection=self._selection,
         )

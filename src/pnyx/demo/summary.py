@@ -28,6 +28,7 @@ def summarise(
     refused: int,
     corrupt: Mapping[int, str],
     masked: bool,
+    selection: str,
 ) -> dict[str, Any]:
     """The object that `pnyx demo --json` prints.
 
@@ -57,6 +58,7 @@ def summarise(
         "owners_refusing": refused,
         "contributors_min": min((f.contributors for f in training), default=0),
         "masked": masked,
+        "selection": selection,
         **_verification(watch, nodes, corrupt, size.corrupt_max + 1, masked=masked),
         "committee": {
             "size": size.size,

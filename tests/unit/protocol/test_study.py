@@ -53,7 +53,7 @@ def test_a_whole_chain():
     state.model = b"initial"
     with pytest.raises(RuleBroken, match="no round of this study is open"):
         state.accept(record(FOLK, genesis_plan(FOLK.census)), CRYPTO, PARAMS)
-    plan = state.open(b"b" * 32)
+    plan = state.open(b"b" * 32, FOLK.cryptos[0])
     zero = record(FOLK, plan, joins=(0, 1, 2, 3, 4, 5, 6, 500))
     body, following = state.accept(zero, CRYPTO, PARAMS)
     assert body.round_number == 0
