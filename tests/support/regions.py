@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from heapq import heappop, heappush
 
+import msgspec
 from tests.support.town import ideal
 
 from pnyx.errors import ProtocolError
@@ -10,10 +11,23 @@ from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.selection.region.draws import DrawHost, DrawTimes, RegionDraws
-from pnyx.protocol.selection.region.messages import Draw, RegionMessage
+from pnyx.protocol.selection.region.messages import (
+    ActorProof,
+    Draw,
+    Region,
+    RegionMessage,
+    Witnessed,
+)
 from pnyx.protocol.selection.region.ring import CensusCache, position_of
 from pnyx.protocol.selection.region.rule import region_rule
 from pnyx.protocol.selection.region.selector import RegionSelector
+from pnyx.protocol.selection.region.statements import (
+    actors_statement,
+    call_statement,
+    draw_context,
+    ordered,
+    point_of,
+)
 
 NETWORK, STUDY, ROOT = (digest("test/region", bytes([n])) for n in range(3))
 EPOCH_BEACON = digest("test/region/epoch")
@@ -58,6 +72,26 @@ class Ring:
             self.position(node), self.rule.region_share, self.rule.legitimate_max + 1
         )
         return [p.node_id for p in near if p.node_id != node][: self.rule.legitimate_max]
+
+
+def listed(selector, draw: Draw, keys, value: bytes = b"v" * 32, **changes) -> ActorProof:
+    """A valid list for a draw, made by whoever holds all keys (node id -> crypto)."""
+    cache, rule, context = selector.cache, selector.rule, draw_context(draw)
+    point = point_of(context, value)
+    setter = changes.pop("setter", None) or cache.owner(point).node_id
+    order = changes.pop("order", b"o" * 32)
+    inside = cache.near(point, rule.candidate_share(draw.count), 1 << 20)
+    actors = tuple(ordered(order, [p.node_id for p in inside])[: draw.count])
+    actors = changes.pop("actors", actors)
+    centre = cache.find(setter).position
+    near = cache.near(centre, rule.region_share, rule.legitimate_max)
+    around = [p.node_id for p in near if p.node_id != setter][: rule.signers]
+    around = changes.pop("signers", sorted(around))
+    made = actors_statement(context, value, setter, order, actors)
+    call = keys[setter].sign(call_statement(context, Region.LIST, setter, value))
+    witnesses = tuple(Witnessed(node, keys[node].sign(made)) for node in around)
+    proof = ActorProof(draw, value, setter, call, order, actors, witnesses)
+    return msgspec.structs.replace(proof, **changes)
 
 
 Spoil = Callable[[bytes, bytes, RegionMessage], list[tuple[bytes, RegionMessage]]]
