@@ -115,6 +115,7 @@ class Exchange:
         only: frozenset[bytes] | None = None,
         seed: int = 0,
         lost: float = 0.0,
+        wanted: Draw | None = None,
     ) -> None:
         self.ring, self.now, self.lists, self.offences = ring, 0.0, {}, []
         self.refused: list[str] = []
@@ -124,7 +125,7 @@ class Exchange:
         self._chance = Sampler(digest("test/region/chance", seed.to_bytes(4, "big")), "loss")
         self._queue: list = []
         self._sent = 0
-        self.wanted = ring.selector.draw(beacon, STUDY, 1, "actors", count, 1)
+        self.wanted = wanted or ring.selector.draw(beacon, STUDY, 1, "actors", count, 1)
         self.draws = {}
         for node in sorted(only or ring.ids):
             if node not in absent:
