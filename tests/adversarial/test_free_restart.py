@@ -74,7 +74,7 @@ def second_roll(exchange):
     """Hand a node of R1 another roll of its call, and then the first one again; who was it?"""
     parts = ((n, session, a) for n, d in exchange.draws.items() for session in d._sessions.values()
              for a in session._attempts.values() if Region.VALUE in a.signers)  # fmt: skip
-    node, session, attempt = next(parts)
+    _node, session, attempt = next(parts)
     signer = attempt.signers[Region.VALUE]
     caller, rolls = signer._caller.node_id, []
     for presences in (signer._roll[:-1], signer._roll):
