@@ -17,7 +17,7 @@ from pnyx.errors import ProtocolError
 from pnyx.primitives import codec
 from pnyx.primitives.signature import QuorumCertificate
 from pnyx.protocol import study
-from pnyx.protocol.messages import Record, RecordBody
+from pnyx.protocol.messages import GroupSum, Record, RecordBody
 from pnyx.protocol.study import verify_record
 
 FOLK = people(9, SMALL)
@@ -45,6 +45,8 @@ def changed(name: str):
             return 2 if name == "attempt" else value + 1
         case ():
             return (1,)
+        case (GroupSum(group=group, sum=sum_),):
+            return (GroupSum(group, bytes((sum_[0] ^ 1,)) + sum_[1:]),)
         case tuple():
             return (*value[:-1], value[-1] + 1)
     raise AssertionError(name)

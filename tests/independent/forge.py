@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec.structs import replace
 from tests.support.aborts import abort_of
-from tests.support.records import spent
+from tests.support.records import spent, sums
 from tests.support.regions import listed
 from tests.support.town import NETWORK, SMALL, People, manifest, people, phase, real
 
@@ -21,10 +21,10 @@ from pnyx.node.bundle import Bundle
 from pnyx.primitives import codec
 from pnyx.primitives.signature import QuorumCertificate
 from pnyx.protocol import beacon
-from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.identity import CensusEntry, make_census, sign_body, signing_input
 from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, study_id
 from pnyx.protocol.messages import Record, RecordBody
+from pnyx.protocol.models import model_name
 from pnyx.protocol.params import DEFAULT_PARAMS
 from pnyx.protocol.round.actors import selector_for
 from pnyx.protocol.round.attempts import NO_VALUE, second_attempt
@@ -103,7 +103,7 @@ def forged(
             edit = {**skip(step), "joins_root": joins_root(step.joins, step.actors), **edit}
         elif step.phase is not None and step.phase.kind == "train":
             model = number.to_bytes(8 * LENGTH, "little")
-            edit = {"model_hash": blob_name(model), **edit}
+            edit = {"model_hash": model_name(model), **edit}
         record = _record(persons, step, everybody, edit)
         records.append(record)
         try:
@@ -160,6 +160,9 @@ def _record(
         "next_beacon": b"n" * 32,
         "excluded": plan.excluded,
         "privacy_spent": spent(plan, skipped=bool(edit.get("skipped", False))),
+        "sums": sums(
+            plan, edit.get("accepted", accepted), skipped=bool(edit.get("skipped", False))
+        ),
     }
     changed = {name: value for name, value in edit.items() if name in terms}
     body = codec.encode(RecordBody(**{**terms, **changed}))

@@ -1,4 +1,4 @@
-"""Actor lists of regions, verified from docs/protocol.md, section 22, by nothing but that text."""
+"""Actor lists of regions, verified from docs/protocol.md, section 23, by nothing but that text."""
 
 from itertools import pairwise
 from math import exp, fsum, lgamma, log, log1p

@@ -195,6 +195,7 @@ RECORD_BODY = array(
     next_beacon=B32,
     privacy_spent=optional(integer(0, 2**62 - 1)),
     excluded=INDICES,
+    sums=many(array(group=integer(0, 31), sum=B32), high=32),
 )
 BALLOT = array(
     kind=one_of("choice", "approval", "ranking"),
@@ -211,6 +212,7 @@ BOUNDS = array(
     ballot=optional(BALLOT),
     key_length=integer(0, 8192),
     key_fields=integer(0, 2),
+    masked_norm_max=integer(0, 2**27 - 1),
 )
 NOISE = array(
     update_width=integer(0, 2**26),
@@ -241,6 +243,9 @@ PHASE = array(
     clip=integer(0, 2**53 - 1),
     noise=NOISE,
     masked=optional(MASKS),
+    groups=integer(1, 32),
+    robust=array(rule=one_of("mean", "trimmed"), tolerated=integer(0, 15)),
+    verified=optional(array(norm_max=integer(1, 2**26 - 1), colluding_max=COUNT)),
 )
 MANIFEST = array(
     90,
@@ -259,6 +264,7 @@ MANIFEST = array(
     program=raw(0, 32 * KI),
     hyperparameters=raw(0, 8 * KI),
     initial_model=B32,
+    model_bytes=integer(0, 2**40),
     phases=many(PHASE, 1, 16),
     join_window=SECONDS,
     nonce=B32,

@@ -6,12 +6,12 @@ certificate and model. `verify` returns what it found wrong, an empty list for a
 carries on after a fault where the rest can still be judged, so one fault may give many findings.
 """
 
+from collections import Counter
 from fractions import Fraction
 from hashlib import sha256
 from math import ceil, comb, isfinite, isqrt, log, log2, prod
 from typing import Any, NamedTuple
 
-import msgspec
 from tests.independent import shapes
 from tests.independent.regions import Regions
 from tests.independent.shapes import KI, MI, Unreadable, decode
@@ -23,6 +23,7 @@ VERSION = 1
 ZERO = bytes(32)
 MODULUS = 134176769 * 134111233
 SUM_MAX = (MODULUS - 1) // 2
+MODEL_BYTES_MAX = 40_000_000
 VECTOR_LENGTH_MAX = 20_000
 
 
@@ -100,7 +101,11 @@ def statement(network: bytes, body: bytes) -> bytes:
 
 
 def model_name(model: bytes) -> bytes:
-    return digest("pnyx/item", msgspec.msgpack.encode([40, model]))
+    """A parcel: chunks of 128 KiB under a Merkle root, and the length."""
+    cut = [model[at : at + 128 * KI] for at in range(0, len(model), 128 * KI)]
+    root = merkle_root([digest("pnyx/parcel/chunk", part) for part in cut])
+    sizes = len(model).to_bytes(8, "big"), (128 * KI).to_bytes(4, "big")
+    return digest("pnyx/parcel", *sizes, root)
 
 
 def record_name(body: bytes) -> bytes:
@@ -193,7 +198,7 @@ def draw_contributors(
 def provable(bounds: Any) -> bool:
     """Whether a contribution within these bounds can be proven without wrapping."""
     counts = bounds.length - bounds.bounded
-    if bounds.length < 1 or counts < 0:
+    if bounds.length < (0 if bounds.masked_norm_max else 1) or counts < 0:
         return False
     if bounds.bounded and bounds.norm_max < 1:
         return False
@@ -210,11 +215,25 @@ def provable(bounds: Any) -> bool:
         slack = ballot_slack(bounds.ballot, counts)
         if slack is None or bounds.count_max != 1:
             return False
-    squared = bounds.norm_max**2 if bounds.bounded else 0
+    squares = [bounds.norm_max**2] if bounds.bounded else []
+    if bounds.masked_norm_max:
+        if bounds.bounded or bounds.ballot is not None or not bounds.key_length:
+            return False
+        squares = digit_squares(bounds.masked_norm_max)
     each = bounds.count_max.bit_length() + (2 * bounds.noise_max).bit_length()
-    bits = squared.bit_length() + counts * each + slack
-    published_max = 6 * (isqrt(11**2 * 337 * (squared + bits)) + 1)
-    return 32 * published_max**2 + 24576 * published_max + squared < MODULUS
+    bits = sum(square.bit_length() for square in squares) + counts * each + slack
+    return not_wrapping(squares, bits)
+
+
+def digit_squares(norm: int) -> list[int]:
+    """The largest sums of squares of the upper and the lower digits of a sketch."""
+    squared = isqrt(8 * norm // 5) ** 2
+    return [ceil(Fraction(64 * norm**2, squared)), 25 * squared] if squared else [0, 0]
+
+
+def not_wrapping(squares: list[int], bits: int) -> bool:
+    published_max = 6 * (isqrt(11**2 * 337 * (sum(squares) + bits)) + 1)
+    return 32 * published_max**2 + 24576 * published_max + max(squares, default=0) < MODULUS
 
 
 def ballot_slack(ballot: Any, counts: int) -> int | None:
@@ -303,6 +322,25 @@ def is_prime(number: int) -> bool:
     return 2 < number < 2**27 and all(number % d for d in range(2, isqrt(number) + 1))
 
 
+def group_size(phase: Any) -> int:
+    """The most contributors of one group."""
+    return ceil(Fraction(phase.drawn, phase.groups))
+
+
+def groups_needed(phase: Any) -> int:
+    """How many groups must reach the floor for any to be opened."""
+    return 2 * phase.robust.tolerated + 1
+
+
+def groups_fit(phase: Any) -> bool:
+    """Whether a phase may have its groups, and its rule as many as it needs."""
+    if phase.groups > 1 and phase.kind != "train":
+        return False
+    if (phase.robust.rule == "mean") != (phase.robust.tolerated == 0):
+        return False
+    return groups_needed(phase) <= phase.groups
+
+
 def masks_fit(phase: Any) -> bool:
     """Whether a phase shares the key of its masks, and draws no more than they add up."""
     masked, bounds = phase.masked, phase.bounds
@@ -314,7 +352,39 @@ def masks_fit(phase: Any) -> bool:
         and (bounds.key_length, bounds.key_fields) == (masked.degree, count)
         and list(masked.primes) == [134176769, 134111233][:count]
         and count <= 2
-        and phase.drawn <= masked.contributors_max
+        and group_size(phase) <= masked.contributors_max
+    )
+
+
+def norm_holds(phase: Any) -> bool:
+    """Whether the norm of masked updates that a phase states is one that can be verified."""
+    masked, verified, bounds = phase.masked, phase.verified, phase.bounds
+    if verified is None:
+        return bounds.masked_norm_max == 0
+    if masked is None or (masked.degree, masked.slots) != (1024, 1):
+        return False
+    prime, h, most = 134176769, masked.contributors_max, verified.colluding_max
+    unit = 2**masked.shift
+    norm, sent = unit * verified.norm_max, coefficients(masked)
+    entry_max = 2 ** (masked.value_bits - 1) - 1
+    doublings = 65 + sent.bit_length()
+    errors = isqrt(2 * h * doublings * 7 * 81 // 40) + 1
+    certified = 22 * norm // 10 + 1
+    largest = most * certified + (h - most) * unit * entry_max + errors
+    width, noise = phase.noise.update_width, 0
+    if width:
+        tail = masked.length + isqrt(4 * masked.length * 42) + 1 + 2 * 42
+        noise = isqrt(width**2 * tail) + 1
+    return (
+        list(masked.primes) == [prime]
+        and bounds.masked_norm_max == norm < prime
+        and most <= h
+        and entry_max <= verified.norm_max
+        and unit > 2 * errors
+        and 256 * (81 * sent // 4) <= norm**2
+        and not_wrapping(digit_squares(norm), 2**16)
+        and largest <= prime // 2
+        and 0 < phase.clip <= 9 * verified.norm_max // 10 - noise
     )
 
 
@@ -399,7 +469,7 @@ def verify(
     if people is None or findings:
         return findings  # nothing can be believed under another census
     try:
-        read = decode(bundle, shapes.BUNDLE, "bundle", 40 * MI)
+        read = decode(bundle, shapes.BUNDLE, "bundle", MODEL_BYTES_MAX + 40 * MI)
         manifest = decode(read.manifest.body, shapes.MANIFEST, "manifest", 64 * KI)
         return _Chain(people, read, manifest).verify()
     except Unreadable as unreadable:
@@ -438,7 +508,9 @@ class _Chain:
             model = body.model_hash
             if at < len(self.rounds):
                 plan = self.following(plan, record, body)
-        self.check(not self.bundle.model or model_name(self.bundle.model) == model, "model", "hash")
+        found = self.bundle.model
+        self.check(not found or model_name(found) == model, "model", "hash")
+        self.check(len(found) in (0, self.manifest.model_bytes), "model", "size")
         return self.findings
 
     def check_manifest(self) -> None:
@@ -458,7 +530,13 @@ class _Chain:
             self.check(finite and each.low < each.high, where, "a range that is none")
         named = len(manifest.ranges) in (0, len(manifest.columns))
         self.check(named, where, "ranges of some columns only")
+        self.check(manifest.model_bytes <= MODEL_BYTES_MAX, where, "model too large")
+        named = manifest.initial_model != ZERO
+        self.check(named == (manifest.model_bytes > 0), where, "a model without a size, or a size")
         for phase in manifest.phases:
+            trains = phase.kind == "train"
+            self.check(named or not trains, where, "training without a model")
+            self.check(trains or phase.masked is None, where, "masks without an update")
             counts = phase.kind == "statistics"
             self.check(manifest.ranges or not counts, where, "statistics without ranges")
             length = phase.bounds.length
@@ -469,9 +547,11 @@ class _Chain:
             masked = phase.masked
             self.check(masked is None or masks_hold(masked), where, "masks that do not hold")
             self.check(masks_fit(phase), where, "masks that do not fit the phase")
-            ordered = phase.cohort_min <= phase.target <= phase.drawn
+            self.check(groups_fit(phase), where, "groups that do not fit the phase")
+            self.check(norm_holds(phase), where, "a masked norm that cannot be verified")
+            ordered = phase.groups * phase.cohort_min <= phase.target <= phase.drawn
             self.check(ordered, where, "floor, target and drawn out of order")
-            fits = phase.drawn * largest_entry(phase.bounds) <= SUM_MAX
+            fits = group_size(phase) * largest_entry(phase.bounds) <= SUM_MAX
             self.check(fits, where, "sums may wrap")
 
     # --- rounds ---------------------------------------------------------------------------------
@@ -665,13 +745,33 @@ class _Chain:
             self.check(not accepted, plan.where, "skipped, but somebody is accepted")
             self.check(not body.metrics, plan.where, "skipped, but there are metrics")
             self.check(body.model_hash == plan.model, plan.where, "skipped, but the model changed")
+            self.check(not body.sums, plan.where, "skipped, but there are sums")
         else:
             self.check(len(accepted) >= plan.floor, plan.where, "below the floor")
+        if plan.phase is None:
+            self.check(not body.sums, plan.where, "sums without contributions")
+        elif not body.skipped:
+            self.check_groups(plan, body)
         spent = plan.spent
         if plan.phase is not None and not body.skipped and spent is not None:
             added = cost(plan.phase)
             spent = None if added is None else spent + added
         self.check(body.privacy_spent == spent, plan.where, "another privacy cost")
+
+    def check_groups(self, plan: Round, body: Any) -> None:
+        """Every contributor that counts is in an opened group, and each of these has the floor."""
+        ranked = sorted(
+            plan.contributors,
+            key=lambda index: digest("pnyx/selection/group", plan.beacon, self.census.ids[index]),
+        )
+        group_of = {index: rank % plan.phase.groups for rank, index in enumerate(ranked)}
+        sizes = Counter(group_of[index] for index in body.accepted if index in group_of)
+        opened = [each.group for each in body.sums]
+        self.check(opened == sorted(sizes), plan.where, "other groups than those that count")
+        reached = all(size >= plan.floor for size in sizes.values())
+        self.check(reached, plan.where, "a group below the floor")
+        enough = len(sizes) >= groups_needed(plan.phase)
+        self.check(enough, plan.where, "fewer groups than the rule needs")
 
     def check_implied(self, plan: Round, record: Any, body: Any) -> None:
         """What every honest member's own computation would have given."""

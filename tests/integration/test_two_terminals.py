@@ -117,6 +117,7 @@ def test_study_from_authority_to_verified_result(tmp_path: Path) -> None:
         check_result(tmp_path, nodes, study)
         check_use(tmp_path, nodes, study)
         check_other_kinds(tmp_path, nodes)
+        running[6] = check_ring(nodes, running[6])
     finally:
         statuses = [node.interrupt() for node in running]
     assert statuses == [0] * NODES
@@ -204,6 +205,35 @@ def check_other_kinds(tmp_path: Path, nodes: list[Path]) -> None:
     assert len(standardised["statistics"]) == len(COLUMNS)
     assert [r["kind"] for r in standardised["rounds"]] == ["statistics", "train", "evaluate"]
     assert not any(r["skipped"] for r in standardised["rounds"])
+
+
+def in_ring(node: Path, neighbours: int, timeout_s: float = 60) -> dict:
+    """Wait until a node stands in the ring between so many neighbours."""
+    limit = time.monotonic() + timeout_s
+    while True:
+        found = done_json("node", "status", "--dir", node)["ring"]
+        if found["joined"] and len(found["successors"]) == neighbours:
+            return found
+        assert time.monotonic() < limit, found
+        time.sleep(0.5)
+
+
+def check_ring(nodes: list[Path], killed: RunningNode) -> RunningNode:
+    """All stand in one ring; one is killed, is missed, and returns to the same place."""
+    before = [in_ring(node, NODES - 1) for node in nodes]
+    mine = done_json("node", "status", "--dir", nodes[6])["node_id"]
+    assert all(mine in ring["successors"] for ring in before[:6])
+    killed.process.kill()
+    killed.process.wait(timeout=20)
+    assert mine not in in_ring(nodes[0], NODES - 2)["successors"]
+    again = RunningNode(nodes[6], "--key-file", nodes[6] / "unlock.key")
+    again.await_started()
+    after = in_ring(nodes[6], NODES - 1)
+    assert (after["successors"], after["epoch"]) == (before[6]["successors"], 0)
+    assert mine in in_ring(nodes[0], NODES - 1)["successors"]
+    shown = done("node", "status", "--dir", nodes[6])
+    assert "taken in epoch 0; knows 6 nodes" in shown
+    return again
 
 
 def check_report(tmp_path: Path, nodes: list[Path], study: str) -> None:

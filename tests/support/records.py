@@ -7,7 +7,7 @@ from tests.support.town import People, phase
 from pnyx.primitives import codec
 from pnyx.primitives.signature import QuorumCertificate
 from pnyx.protocol.identity import signing_input
-from pnyx.protocol.messages import Record, RecordBody
+from pnyx.protocol.messages import GroupSum, Record, RecordBody
 from pnyx.protocol.privacy import spent_after
 from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.round.values import joins_root
@@ -47,6 +47,14 @@ def spent(plan: RoundPlan, *, skipped: bool) -> int | None:
     )
 
 
+def sums(plan: RoundPlan, accepted: Sequence[int], *, skipped: bool) -> tuple[GroupSum, ...]:
+    """What a record says of the groups that these contributors fill."""
+    if plan.phase is None or skipped:
+        return ()
+    counted = [who for who in accepted if who in plan.group_of]
+    return tuple(GroupSum(group, b"s" * 32) for group in plan.opened(counted))
+
+
 def record(folk: People, plan: RoundPlan, joins: tuple[int, ...] = (), **changes) -> Record:
     """A record of this round that a quorum signed."""
     terms = {
@@ -71,5 +79,6 @@ def record(folk: People, plan: RoundPlan, joins: tuple[int, ...] = (), **changes
         **changes,
     }
     terms.setdefault("privacy_spent", spent(plan, skipped=terms["skipped"]))
+    terms.setdefault("sums", sums(plan, terms["accepted"], skipped=terms["skipped"]))
     body = codec.encode(RecordBody(**terms))
     return Record(body, joins, certify(folk, plan, body), plan.abort)

@@ -302,9 +302,14 @@ def _phase(phase: "PhaseSummary") -> str:
     vote = f" by {phase.ballot}" if phase.ballot else ""
     cost = "no noise" if phase.epsilon is None else f"epsilon {phase.epsilon:.3g}"
     unchecked = ", updates masked: nobody checks their size" if phase.masked else ""
+    owners = f"over {phase.cohort_min} owners or more"
+    if phase.groups > 1:
+        robust = f", {phase.tolerated} of which may be poisoned," if phase.tolerated else ""
+        owners = f"in {phase.groups} groups{robust} each {owners}"
+    if phase.verified:
+        unchecked = ", updates masked, and their size verified: experimental"
     return (
-        f"{_rounds(phase.rounds)} to {_PHASE_VERBS[phase.kind]}{vote} "
-        f"over {phase.cohort_min} owners or more ({cost}{unchecked})"
+        f"{_rounds(phase.rounds)} to {_PHASE_VERBS[phase.kind]}{vote} {owners} ({cost}{unchecked})"
     )
 
 

@@ -39,6 +39,13 @@ def demo(
             "--masked", help="Mask updates, as large models do; nobody checks their size."
         ),
     ] = False,
+    verified: Annotated[
+        bool,
+        typer.Option(
+            "--verified",
+            help="With --masked: verify the size of updates while they are masked (experimental).",
+        ),
+    ] = False,
     selection: Annotated[
         Selection,
         typer.Option(help="How rounds get their actors: drawn from the census, or by regions."),
@@ -62,6 +69,7 @@ def demo(
             keep=keep,
             report=report,
             masked=masked,
+            verified=verified,
             selection=selection.value,
         )
     )

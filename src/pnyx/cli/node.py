@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +20,9 @@ from pnyx.cli.common import (
     say,
     unlocking,
 )
+
+if TYPE_CHECKING:
+    from pnyx.node.control import RingStatus
 
 app = typer.Typer(no_args_is_help=True, help="Create, enrol, run and stop a node.")
 
@@ -141,6 +144,8 @@ def status(directory: Directory, as_json: Json = False) -> None:
             ("first beacon", "made" if found.beacon_known else "not yet made"),
             ("listens on port", str(found.port)),
             ("peers connected", f"{found.peers_connected} of {found.nodes_enrolled - 1}"),
+            ("place in the ring", _ring(found.ring)),
+            ("ring neighbours", _shortened(found.ring)),
             ("studies known", str(found.studies)),
             ("studies that ask you", str(found.studies_asking)),
             ("contributions sent", str(found.contributions_sent)),
@@ -149,6 +154,23 @@ def status(directory: Directory, as_json: Json = False) -> None:
             ("training sandbox", found.sandbox),
         ],
     )
+
+
+def _ring(ring: "RingStatus") -> str:
+    """How the node stands in the ring, in words."""
+    if not ring.joined:
+        return "not yet taken"
+    return (
+        f"taken in epoch {ring.epoch}; knows {ring.nodes_known} nodes of about "
+        f"{ring.nodes_estimated}, holds {ring.items_held} items"
+    )
+
+
+def _shortened(ring: "RingStatus") -> str:
+    """The nearest neighbours on both sides, shortened."""
+    sides = (("ahead", ring.successors[:3]), ("behind", ring.predecessors[:3]))
+    told = [f"{side} {' '.join(each[:12] for each in ids)}" for side, ids in sides if ids]
+    return "; ".join(told) or "none"
 
 
 def _listed(convicted: Mapping[str, bool], *, beyond_doubt: bool) -> str:

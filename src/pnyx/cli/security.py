@@ -14,6 +14,9 @@ def security(
     alpha: Annotated[float, typer.Option(help="Largest accepted probability, per study.")] = 1e-6,
     rounds: Annotated[int, typer.Option(help="Rounds of a study.")] = 40,
     groups: Annotated[int, typer.Option(help="Groups of contributors in a round.")] = 1,
+    committees: Annotated[
+        int, typer.Option(help="Committees in a round; the protocol draws one for all groups.")
+    ] = 1,
     alpha_per_region: Annotated[
         float | None,
         typer.Option(help="Bound each region by itself, as in SEP2P, and not the whole network."),
@@ -33,6 +36,7 @@ def security(
         absent,
         rounds,
         groups=groups,
+        committees=committees,
         alpha=alpha,
         alpha_per_region=alpha_per_region,
     )

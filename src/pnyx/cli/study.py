@@ -18,6 +18,7 @@ from pnyx.cli.common import (
 
 if TYPE_CHECKING:
     from pnyx.node.control import PhaseSummary, RoundSummary, StudyResult, StudySummary
+    from pnyx.protocol.manifest import StudyPhase
 
 app = typer.Typer(no_args_is_help=True, help="Propose studies, follow them, check their results.")
 
@@ -105,8 +106,13 @@ def check(file: StudyFileArgument, as_json: Json = False) -> None:
     )
     print_table(
         ("PHASE", "ROUNDS", "OWNERS AT LEAST"),
-        [(each.kind, str(each.rounds), str(each.cohort_min)) for each in manifest.phases],
+        [(each.kind, str(each.rounds), _floor(each)) for each in manifest.phases],
     )
+
+
+def _floor(phase: "StudyPhase") -> str:
+    floor = str(phase.cohort_min)
+    return floor if phase.groups == 1 else f"{floor} in each of {phase.groups} groups"
 
 
 @app.command()
@@ -231,7 +237,7 @@ def result(
     from pnyx.node.enrolment import replace_file
 
     layout = layout_of(directory)
-    found = call(layout, Result(study), StudyResult)
+    found = call(layout, Result(study, model=model is not None), StudyResult)
     if model is not None:
         if not found.model:
             raise PnyxError("The node does not hold this study's model yet; try again in a while.")

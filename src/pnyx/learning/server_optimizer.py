@@ -15,7 +15,8 @@ from pnyx.learning.programs.models import PARAMETER_DTYPE
 from pnyx.learning.task import Hyperparameters
 from pnyx.learning.update import TRAIN_COUNTS
 
-CONTRIBUTORS_MAX = 1 << 20
+COUNT_MAX = 1 << 20
+_PART = 1 << 18  # parameters that are moved at a time
 
 
 def apply_update(
@@ -27,9 +28,10 @@ def apply_update(
 ) -> bytes:
     """Move the model by server_learning_rate times the mean update.
 
-    model: flat float32 parameters. total: sum of `count` train contributions, counts included,
-    [shared_count + 3] int64. norm_max: of one contribution, its noise included. Returns the next
-    model, float32 little-endian.
+    model: flat float32 parameters. total: [shared_count + 3] int64, counts included: the sum of
+    `count` train contributions, or as many times what a robust rule makes of those of groups.
+    norm_max: of one contribution, its noise included. Returns the next model, float32
+    little-endian.
     Raises TrainingError when the sum cannot come from `count` valid contributions, or when the next
     model is not finite.
     """
@@ -41,19 +43,28 @@ def apply_update(
             f"The decoded sum has shape {total.shape} of {total.dtype} where the model asks for "
             f"{parameters.size + TRAIN_COUNTS} integers: refuse this round."
         )
-    if not 1 <= count <= CONTRIBUTORS_MAX:
+    if not 1 <= count <= COUNT_MAX:
         raise TrainingError(f"A sum over {count} contributors gives no model: refuse this round.")
-    update = total[: parameters.size]
-    limit = count * norm_max
+    step = hyperparameters.server_learning_rate / (count * 2.0**hyperparameters.fraction_bits)
+    following = np.empty_like(parameters)
+    for start in range(0, parameters.size, _PART):  # a large model needs little more memory so
+        part = slice(start, min(start + _PART, parameters.size))
+        following[part] = _moved(parameters[part], total[part], step, count * norm_max)
+    return following.tobytes()
+
+
+def _moved(
+    parameters: NDArray[np.float32], update: NDArray[np.int64], step: float, limit: int
+) -> NDArray[np.float32]:
+    """Parameters moved by an update of at most `limit`. Raises TrainingError."""
     if (update > limit).any() or (update < -limit).any():
         raise TrainingError(
-            f"The decoded sum exceeds what {count} contributions can add up to: refuse this round."
+            "The decoded sum exceeds what its contributions can add up to: refuse this round."
         )
-    step = hyperparameters.server_learning_rate / (count * 2.0**hyperparameters.fraction_bits)
     moved = parameters.astype(np.float64) + update.astype(np.float64) * step
     # Only now to float32, and beyond its range to infinity, which the check below refuses.
     with np.errstate(over="ignore"):
         following = moved.astype(PARAMETER_DTYPE)
     if not np.isfinite(following).all():
         raise TrainingError("The next model would not be finite: refuse this round.")
-    return following.tobytes()
+    return following

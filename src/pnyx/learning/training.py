@@ -148,6 +148,16 @@ class Learner:
 
         Raises TrainingError when a parameter becomes NaN or infinite.
         """
+        trained = self.descend(start, epochs=epochs, learning_rate=learning_rate)
+        if not np.isfinite(trained).all():
+            raise TrainingError(
+                "Training gave NaN or infinite parameters: nothing was sent; "
+                "ask the proposer for a smaller learning rate."
+            )
+        return trained
+
+    def descend(self, start: Parameters, *, epochs: int, learning_rate: float) -> Parameters:
+        """What `train` computes, finite or not."""
         inputs = torch.from_numpy(self.training.features)
         targets = torch.from_numpy(self.training.targets)
         flat = torch.tensor(start)  # a copy: `start` may be a read-only view of the task
@@ -161,12 +171,7 @@ class Learner:
             for batch in torch.split(permutation, self.hyperparameters.batch_size):
                 loss = self._interpreter.loss(parameters, inputs[batch], targets[batch])
                 gradients = torch.autograd.grad(loss, parameters)
-                _descend(parameters, gradients, velocities, learning_rate, self.hyperparameters)
-        if not bool(torch.isfinite(flat).all()):
-            raise TrainingError(
-                "Training gave NaN or infinite parameters: nothing was sent; "
-                "ask the proposer for a smaller learning rate."
-            )
+                descend(parameters, gradients, velocities, learning_rate, self.hyperparameters)
         return flat.numpy()
 
     def personalise(self, shared: Parameters) -> Parameters:
@@ -298,7 +303,7 @@ def _use(
     return TrainingOutcome(vector=vector, metrics={})
 
 
-def _descend(
+def descend(
     parameters: list[Tensor],
     gradients: tuple[Tensor, ...],
     velocities: list[Tensor],

@@ -25,6 +25,7 @@ from pnyx.errors import (
 )
 from pnyx.learning.task import TrainingOutcome, TrainingTask
 from pnyx.learning.worker import TrainingWorker
+from pnyx.node.control import NO_RING, RingStatus
 from pnyx.node.crypto import NodeCrypto
 from pnyx.node.keystore import Keys, NodeLayout
 from pnyx.node.learning import (
@@ -36,6 +37,7 @@ from pnyx.node.learning import (
     training_task,
 )
 from pnyx.node.network import Network
+from pnyx.node.overlay import OverlayShell
 from pnyx.node.parcel_sender import ParcelSender
 from pnyx.node.parcel_store import FileParcelStore
 from pnyx.node.postman import Postman, unpack
@@ -55,12 +57,15 @@ from pnyx.primitives.signature import SigningKey
 from pnyx.protocol.events import (
     AskConsent,
     AttemptAborted,
+    Compute,
+    Computed,
     ConsentDeclined,
     ConsentGiven,
     ContributionAcknowledged,
     DebitRecorded,
     DebitRefused,
     Effect,
+    EpochOpened,
     Event,
     Forget,
     ForgetParcel,
@@ -85,8 +90,12 @@ from pnyx.protocol.events import (
 )
 from pnyx.protocol.evidence.docket import Conviction
 from pnyx.protocol.machine import NodeMachine
-from pnyx.protocol.manifest import Manifest
+from pnyx.protocol.manifest import NO_MODEL, Manifest
 from pnyx.protocol.messages import Record
+from pnyx.protocol.overlay.events import PeerKnown
+from pnyx.protocol.overlay.machine import OverlayMachine
+from pnyx.protocol.overlay.messages import is_overlay_message
+from pnyx.protocol.overlay.params import DEFAULT_OVERLAY, OverlayParams
 from pnyx.protocol.params import DEFAULT_PARAMS, ProtocolParams
 from pnyx.protocol.parcels import held_parcels, without_parcels
 from pnyx.protocol.privacy import epsilon, study_rho
@@ -103,6 +112,7 @@ from pnyx.vault import (
 )
 
 CONSENT_SECONDS = 365 * 86_400.0
+GOODBYE_S = 0.3  # for what waits to be sent when the node stops
 
 Observer = Callable[[Notice], None]
 
@@ -179,7 +189,10 @@ class Daemon:
         observer: Observer,
         params: ProtocolParams = DEFAULT_PARAMS,
         machine_factory: MachineFactory = NodeMachine,
+        overlay_params: OverlayParams = DEFAULT_OVERLAY,
     ) -> None:
+        self._overlay_params = overlay_params
+        self._overlay: OverlayShell | None = None
         self._config = config
         self._network = network
         self._observer = observer
@@ -258,6 +271,16 @@ class Daemon:
         return self._transport
 
     @property
+    def overlay(self) -> OverlayShell | None:
+        """The node's part in the ring, once it runs."""
+        return self._overlay
+
+    @property
+    def ring(self) -> RingStatus:
+        """How the node stands in the ring."""
+        return NO_RING if self._overlay is None else self._overlay.status()
+
+    @property
     def confinement(self) -> Confinement | None:
         """How the training worker is confined, once it has told."""
         return self._trainer.confinement
@@ -277,6 +300,7 @@ class Daemon:
         contacts = [c for c in self._network.contacts if c.node_id != self.node_id]
         for contact in contacts:
             self._transport.learn_address(contact.node_id, contact.host, contact.port)
+        sequence = time.time_ns()
         self._machine = self._machine_factory(
             node_id=self.node_id,
             census=self._network.census,
@@ -286,13 +310,47 @@ class Daemon:
             seed=secrets.token_bytes(32),
             serve=self._config.node.serve_as_actor,
             address=(host, port),
-            address_sequence=time.time_ns(),
+            address_sequence=sequence,
             contacts=[contact.node_id for contact in contacts],
             restored=restored,
             now=loop.time(),
         )
+        self._overlay = self._make_overlay((host, port), sequence, restored)
         self._trainer.start()
         self.deliver(TimerExpired())
+
+    def _make_overlay(
+        self, address: tuple[str, int], sequence: int, restored: Mapping[str, bytes]
+    ) -> OverlayShell:
+        """The node's part in the ring; it joins when the beacon of the epoch is known."""
+        census, crypto = self._network.census, self._crypto
+        machine = OverlayMachine(
+            node_id=self.node_id,
+            network=census.network,
+            crypto=crypto,
+            check=lambda signed: census.check(crypto, signed),
+            address=address,
+            address_sequence=sequence,
+            contacts=[contact.node_id for contact in self._network.contacts],
+            restored=restored,
+            params=self._overlay_params,
+            seed=secrets.token_bytes(32),
+            now=asyncio.get_running_loop().time(),
+        )
+        assert self._postman is not None
+        return OverlayShell(
+            machine,
+            post=self._postman.post,
+            learn_address=self._transport.learn_address,
+            persist=self._persist_contacts,
+            observer=self._observer,
+        )
+
+    def _persist_contacts(self, key: str, value: bytes) -> None:
+        try:
+            self._rounds.apply([(key, value)])
+        except VaultError as error:
+            self._fail(error)
 
     async def run(self, on_started: Callable[[], Awaitable[None]] | None = None) -> None:
         """Start, tell `on_started`, and serve until `stop` is called.
@@ -334,7 +392,10 @@ class Daemon:
         """Close everything in order; what was promised is already durable."""
         if self._timer is not None:
             self._timer.cancel()
+        if self._overlay is not None:
+            self._overlay.leave()
         if self._postman is not None:
+            await self._postman.drain(GOODBYE_S)
             await self._postman.stop()
         for task in self._tasks:
             task.cancel()
@@ -409,9 +470,15 @@ class Daemon:
 
     def _on_message(self, peer: bytes, message: bytes) -> None:
         self._on_reachable(peer, True)
+        if is_overlay_message(message):
+            if self._overlay is not None:
+                self._overlay.deliver(MessageReceived(peer, message))
+            return
         self.deliver(MessageReceived(peer, message))
 
     def _on_reachable(self, peer: bytes, reachable: bool) -> None:
+        if not reachable and self._overlay is not None:
+            self._overlay.deliver(PeerUnreachable(peer))  # each time: it counts failures
         if self._machine is None or reachable == (peer not in self._away):
             return
         if reachable:
@@ -470,10 +537,12 @@ class Daemon:
                 self._soon(lambda: self._ask_consent(effect))
             case StartTraining():
                 self._spawn(self._train(effect))
+            case Compute():
+                self._spawn(self._compute(effect))
             case RecordDebit():
                 self._soon(lambda: self._debit(effect))
             case LearnAddress():
-                self._transport.learn_address(effect.peer, effect.host, effect.port)
+                self._learn_address(effect)
             case ContributionAcknowledged():
                 self.vault.ledger.acknowledge(
                     effect.study,
@@ -487,9 +556,20 @@ class Daemon:
                 self._give_back(effect)
                 self._observer(effect)
             case Notice():
-                self._observer(effect)
+                self._note(effect)
             case _:
                 raise TypeError(f"unknown effect {type(effect).__name__}")
+
+    def _learn_address(self, effect: LearnAddress) -> None:
+        self._transport.learn_address(effect.peer, effect.host, effect.port)
+        if self._overlay is not None:
+            self._overlay.deliver(PeerKnown(effect.peer))
+
+    def _note(self, notice: Notice) -> None:
+        """Pass a notice on; with the beacon of an epoch there is a ring to join."""
+        if isinstance(notice, EpochOpened) and self._overlay is not None:
+            self._overlay.enter(notice.epoch, notice.beacon)
+        self._observer(notice)
 
     def _carry_out_parcel(self, effect: ReadParcel | SumVectors | SendChunk) -> None:
         match effect:
@@ -505,6 +585,17 @@ class Daemon:
         if self._holds(effect.parcel):  # else its round has ended meanwhile
             data = b"".join(self._parcels.chunks(effect.parcel))
             self.deliver(ParcelRead(effect.context, effect.parcel, data))
+
+    async def _compute(self, effect: Compute) -> None:
+        """Carry out long work beside the event loop, which goes on meanwhile."""
+        result = await asyncio.to_thread(effect.work)
+        self.deliver(Computed(effect.context, effect.name, result))
+
+    def model_of(self, name: bytes) -> bytes | None:
+        """The bytes of a model, if this node holds it. Raises VaultError."""
+        if name == NO_MODEL:
+            return b""
+        return b"".join(self._parcels.chunks(name)) if self._holds(name) else None
 
     async def _sum_vectors(self, effect: SumVectors) -> None:
         """Add up masked vectors beside the event loop; what is written is written on it."""
@@ -613,6 +704,9 @@ class Daemon:
 
         try:
             rows = await self.rows_for(manifest, read)
+            model = self.model_of(effect.model)
+            if model is None:
+                raise TrainingError("The round ended before its model was read; wait for the next.")
             if manifest.phase_of(effect.round_number).kind not in LEARNT:
                 self._count(effect, rows)
                 return
@@ -621,7 +715,7 @@ class Daemon:
                 study=effect.study,
                 manifest_body=effect.manifest,
                 round_number=effect.round_number,
-                model=effect.model,
+                model=model,
                 node_id=self.node_id,
                 statistics=effect.statistics,
                 local=self.vault.locals.get(effect.study),

@@ -18,6 +18,7 @@ from pnyx.node.transport.base import Transport
 _LENGTH_BYTES = 4
 _BATCH_BYTES_MAX = 4 * 1024 * 1024
 _BATCH_MESSAGES_MAX = 4096
+_DRAIN_STEP_S = 0.01
 
 
 def pack(messages: list[bytes]) -> bytes:
@@ -96,6 +97,13 @@ class Postman:
         """Drop everything that waits, and take nothing more."""
         self._silent = True
         self._waiting.clear()
+
+    async def drain(self, within_s: float) -> None:
+        """Let what waits be sent, for at most so long."""
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + within_s
+        while (self._running or self._wake) and not self._silent and loop.time() < ends:
+            await asyncio.sleep(_DRAIN_STEP_S)
 
     async def stop(self) -> None:
         """Drop everything that waits."""

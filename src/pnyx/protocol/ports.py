@@ -50,10 +50,11 @@ class ModelRule(Protocol):
     def next_model(
         self, manifest: bytes, round_number: int, model: bytes, total: IntVector, count: int
     ) -> bytes | None:
-        """Return the model after this round, from the sum over `count` contributors.
+        """Return the model after this round, which moves by `total` divided by `count`.
 
-        total: [vector length], metrics included. None when no valid contributions can add up to
-        it: the model then stays as it is.
+        total: [vector length], metrics included: the sum over `count` contributors or, where a
+        robust rule combines groups (`aggregation.robust`), what is as many times their update.
+        None when no valid contributions can give it: the model then stays as it is.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""A study as one node knows it: the manifest, the verified chain of records, the current model.
+"""A study as one node knows it: the manifest, the verified chain, the name of the current model.
 
 Record r fixes everything about round r + 1: beacon, committee, contributors, model. So any node
 opens the next round by itself, and a newcomer verifies the chain forward from the manifest. The
@@ -11,7 +11,7 @@ from pnyx.primitives.hashing import digest
 from pnyx.primitives.signature import check_quorum
 from pnyx.protocol.events import PublishedSum
 from pnyx.protocol.identity import Census, signing_input
-from pnyx.protocol.manifest import Manifest
+from pnyx.protocol.manifest import NO_MODEL, Manifest, StudyPhase
 from pnyx.protocol.messages import AbortCertificate, Record, RecordBody, Signed
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto
@@ -26,7 +26,8 @@ from pnyx.protocol.round.actors import (
 )
 from pnyx.protocol.round.attempts import check_skip, second_attempt, without_outcome
 from pnyx.protocol.round.exclusions import check_excluded
-from pnyx.protocol.round.plan import NO_MODEL, NO_RECORD, RoundPlan
+from pnyx.protocol.round.groups import check_sums
+from pnyx.protocol.round.plan import NO_RECORD, RoundPlan
 from pnyx.protocol.round.values import check_actors, joins_root
 from pnyx.protocol.selection import draw_contributors, genesis_committee, select_census
 from pnyx.protocol.selection.region.selector import RegionSelector
@@ -127,7 +128,7 @@ def next_plan(
         census.node_ids[index] for index in record.joins if index < len(census) and index not in out
     ]
     drawn = draw_contributors(beacon, joined, phase.drawn)
-    aggregators = min(params.aggregator_count, len(census) - len(out))
+    aggregators = min(_aggregator_count(phase, params), len(census) - len(out))
     size = census.committee.size
     listed: tuple[int, ...] = ()
     helpers: tuple[int, ...] = ()
@@ -164,6 +165,11 @@ def next_plan(
         actors=record.actors,
         listed=listed,
     )
+
+
+def _aggregator_count(phase: StudyPhase, params: ProtocolParams) -> int:
+    """Those that vouch for verified vectors must not be corrupt for the most part."""
+    return params.aggregator_count if phase.verified is None else params.verified_aggregator_count
 
 
 def _index(census: Census, node: bytes) -> int:
@@ -215,6 +221,7 @@ def verify_record(plan: RoundPlan, record: Record, crypto: Crypto) -> RecordBody
         check_actors(plan, record.actors)
     if not body.skipped and len(body.accepted) < plan.cohort_min:
         raise RuleBroken("a record opens fewer contributions than the study's floor")
+    check_sums(plan, body)
     check_quorum(
         record.certificate,
         plan.public_keys,
@@ -240,7 +247,8 @@ class StudyState:
         self._attempts: dict[int, RoundPlan] = {}  # round -> its second attempt, where one was made
         self.records: list[Record] = []
         self.model_hash = manifest.initial_model
-        self.model: bytes | None = None
+        self.model_makers: tuple[bytes, ...] = (signed.signer,)  # node ids: who made it, holds it
+        self.holds_model = False  # at this node; see `models`
         self.finished = False
         self.statistics: PublishedSum | None = None  # of the last statistics round
 
@@ -306,7 +314,9 @@ class StudyState:
         self._keep_statistics(body)
         if body.model_hash != self.model_hash:
             self.model_hash = body.model_hash
-            self.model = None
+            signers = record.certificate.signers  # what they signed, they had computed and stored
+            self.model_makers = tuple(self.census.node_ids[plan.committee[m]] for m in signers)
+            self.holds_model = False
         self._first = next_plan(
             self.census, self.study, self.manifest, record, params, self._regions
         )

@@ -3,7 +3,7 @@
 1. Sums are exact: each node contributes its unit vector, so metrics and model show who was counted.
    No node is counted twice, with anything else, or without having joined; no honest node without
    being drawn, consenting and debited.
-2. A record that opens anything counts at least the study's floor.
+2. A record that opens anything counts at least the study's floor, in every group.
 3. Honest nodes hold the same record for a round: never two that a quorum signed.
 4. One accepted set is released for a round, in whichever attempt, and only after a quorum's lock
    certificate on it; never in an attempt with a certificate of abort.
@@ -26,6 +26,7 @@ import numpy as np
 from pnyx.errors import ProtocolError
 from pnyx.primitives import codec
 from pnyx.primitives.signature import check_quorum
+from pnyx.protocol.aggregation.robust import GroupUpdate, combine
 from pnyx.protocol.agreement import value_hash, vote_statement
 from pnyx.protocol.events import (
     ContributionAcknowledged,
@@ -34,8 +35,8 @@ from pnyx.protocol.events import (
     Persist,
     RoundCertified,
     Send,
+    StudyFinished,
 )
-from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.manifest import Manifest
 from pnyx.protocol.messages import (
     Certificate,
@@ -56,10 +57,13 @@ from pnyx.protocol.messages import (
     VerifyResponse,
     Vote,
 )
+from pnyx.protocol.models import model_name
+from pnyx.protocol.ports import IntVector
 from pnyx.protocol.round.attempts import without_outcome
 from pnyx.protocol.round.values import CloseValue, header_hash, is_abort
+from pnyx.protocol.selection import contributor_groups, draw_contributors
 from pnyx.protocol.study import read_body
-from pnyx.simulator.population import SimulatedNode, UnitVectors
+from pnyx.simulator.population import MODEL_DTYPE, SimulatedNode, UnitVectors
 
 _BYTES_MAX = 8 * 1024 * 1024
 _Observed = MemberInput | Contribution | Vote | RecordVote | Proposal | Certificate | Decision
@@ -130,8 +134,10 @@ class Checker:
                 accused = self._index[effect.peer]
                 if accused not in self._corrupt:
                     self.fail(f"has evidence against the honest node {accused}", node)
-            case RoundCertified() if honest and effect.model:
-                self._on_model(node, effect)
+            case RoundCertified() if honest:
+                self._on_certified(node, effect)
+            case StudyFinished() if honest:
+                self._on_finished(node, effect)
             case _:
                 return
 
@@ -287,6 +293,12 @@ class Checker:
             self.fail(f"round {number} opens fewer contributions than the floor")
         if len(set(body.accepted)) != len(body.accepted):
             self.fail(f"round {number} counts somebody twice")
+        floor = manifest.phase_of(number).cohort_min
+        groups = self._groups(body)
+        if any(len(group) < floor for group in groups.values()):
+            self.fail(f"round {number} opens a group below the floor")
+        if [each.group for each in body.sums] != sorted(groups):
+            self.fail(f"round {number} names other groups than it opens")
         joined = set(self.records[body.study][number - 1][1].joins)
         for who in body.accepted:
             if who not in joined:
@@ -294,10 +306,34 @@ class Checker:
             if who not in self._corrupt and (body.context, who) not in self._contributed:
                 self.fail(f"round {number} counts node {who}, which contributed nothing")
 
+    def _groups(self, body: RecordBody) -> dict[int, list[int]]:
+        """Group -> its contributors that count, by what the previous record imposes."""
+        before, record = self.records[body.study][body.round_number - 1]
+        phase = self._manifests[body.study].phase_of(body.round_number)
+        ids = [self._nodes[who].node_id for who in record.joins if who not in before.excluded]
+        drawn = draw_contributors(before.next_beacon, ids, phase.drawn)
+        imposed = contributor_groups(before.next_beacon, drawn, phase.groups)
+        groups: dict[int, list[int]] = {}
+        for node, group in zip(drawn, imposed, strict=True):
+            if self._index[node] in body.accepted:
+                groups.setdefault(group, []).append(self._index[node])
+        return {group: groups[group] for group in sorted(groups)}
+
+    def _growth(self, body: RecordBody) -> IntVector:
+        """What the model [nodes] must grow by: one for each contributor, or as the rule has it."""
+        updates = []
+        for group in self._groups(body).values():
+            total = np.zeros(self._rule.nodes, dtype=np.int64)
+            total[group] = 1
+            updates.append(GroupUpdate(total, len(group)))
+        return combine(
+            updates, self._manifests[body.study].phase_of(body.round_number).robust
+        ).total
+
     def _check_sum(self, body: RecordBody) -> None:
-        """Metrics are the indicator of the accepted set, and the model grows by them."""
+        """Metrics are the indicator of the accepted set, and the model grows by what they give."""
         models = self._models[body.study]
-        before = np.frombuffer(models[body.round_number - 1], dtype="<i8")
+        before = np.frombuffer(models[body.round_number - 1], dtype=MODEL_DTYPE)
         counted = np.zeros(self._rule.nodes, dtype=np.int64)
         if body.metrics:
             expected = np.zeros_like(counted)
@@ -305,13 +341,14 @@ class Checker:
             counted = np.array(body.metrics, dtype=np.int64)
             if not np.array_equal(counted, expected):
                 self.fail(f"round {body.round_number} sums to {body.metrics}")
+            counted = self._growth(body)
         elif not body.skipped:
             self.fail(f"round {body.round_number} lost its sum")
         grown = before.copy()
         grown[: self._rule.nodes] += counted
-        after = grown.astype("<i8").tobytes()
+        after = grown.astype(MODEL_DTYPE).tobytes()
         models[body.round_number] = after
-        if blob_name(after) != body.model_hash:
+        if model_name(after) != body.model_hash:
             self.fail(f"round {body.round_number} names another model than its sum gives")
 
     def _check_acknowledged(self, study: bytes, number: int) -> None:
@@ -327,9 +364,15 @@ class Checker:
             if who not in closed and not aborted:
                 self.fail(f"round {number} lost the acknowledged contribution of node {who}")
 
-    def _on_model(self, node: SimulatedNode, effect: RoundCertified) -> None:
-        if effect.model != self._models[effect.study][effect.round_number]:
+    def _on_certified(self, node: SimulatedNode, effect: RoundCertified) -> None:
+        if effect.model_hash != model_name(self._models[effect.study][effect.round_number]):
             self.fail(f"has another model after round {effect.round_number}", node)
+
+    def _on_finished(self, node: SimulatedNode, effect: StudyFinished) -> None:
+        """What is on the disk is the model that the rounds come to, byte for byte."""
+        model = b"".join(node.parcels.chunks(effect.model_hash))
+        if model != self._models[effect.study][self._manifests[effect.study].rounds]:
+            self.fail("holds another model than the study came to", node)
 
     # --- disks ----------------------------------------------------------------------------------
 

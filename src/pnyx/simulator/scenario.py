@@ -36,9 +36,12 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     nodes: int = 10
     rounds: int = 1
-    cohort_min: int = 3
+    cohort_min: int = 3  # of each group
+    groups: int = 1
+    tolerated: int = 0  # groups that the rule for the model withstands
     vector_length: int = 0  # at least two entries a node
     masks: bool = False  # whether the model's part of it travels masked
+    verified: bool = False  # whether it does, and its norm is verified
     selection: Literal["census", "region"] = "census"  # how the study's rounds get their actors
     join_window_s: float = 3.0
     deadline_s: float = 10.0

@@ -13,6 +13,7 @@ import msgspec
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.primitives.sampling import Sampler
+from pnyx.protocol.aggregation.robust import Robust
 from pnyx.protocol.events import (
     Effect,
     ForgetParcel,
@@ -29,13 +30,13 @@ from pnyx.protocol.events import (
     StoreChunk,
     StudyProposed,
 )
-from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.manifest import Manifest, StudyPhase, study_id
 from pnyx.protocol.messages import Indices, RecordBody
+from pnyx.protocol.models import model_name
 from pnyx.protocol.noise import NO_NOISE
 from pnyx.protocol.params import PROTOCOL_VERSION
 from pnyx.simulator.adversary import Hands, Own
-from pnyx.simulator.behaviours import BEHAVIOURS, MASKED
+from pnyx.simulator.behaviours import BEHAVIOURS, MASKED, VERIFIED
 from pnyx.simulator.crypto import IdealCrypto
 from pnyx.simulator.invariants import Checker
 from pnyx.simulator.network import Network
@@ -74,7 +75,9 @@ class Simulation:
         scenario: Scenario,
         crypto: CryptoFactory = IdealCrypto,
         say: Callable[[str], None] | None = None,
+        listen: Callable[[float, Notice], None] | None = None,
     ) -> None:
+        """say: told what happens, in words. listen: told every notice of any node, and its time."""
         self.scenario = scenario
         self.scheduler = Scheduler()
         self.network = Network(scenario.link, scenario.partitions, scenario.cuts, scenario.seed)
@@ -89,6 +92,7 @@ class Simulation:
             crypto,
             scenario.vector_length,
             scenario.masks,
+            scenario.verified,
             dict(scenario.clocks),
         )
         self.nodes = self.population.nodes
@@ -103,17 +107,17 @@ class Simulation:
         self._unreachable: set[tuple[int, int]] = set()  # (who was told, about whom)
         self._returns: dict[int, float | None] = {}
         self._trace = blake2b(digest_size=16)
-        self._say = say
+        self._say, self._listen = say, listen
         self._studies: list[bytes] = []
         self._gone: set[int] = set()
         for index, kind in scenario.corrupt:
             node = self.nodes[index]
-            node.adversary = {**BEHAVIOURS, **MASKED}[kind](self._hands(node, seed))
+            node.adversary = {**BEHAVIOURS, **MASKED, **VERIFIED}[kind](self._hands(node, seed))
         self._schedule()
 
     def _hands(self, node: SimulatedNode, seed: bytes) -> Hands:
         rule = self.population.rule
-        own = Own(rule.vector(node.index), rule.bounds, rule.masked)
+        own = Own(rule.vector(node.index), rule.bounds, rule.masked, rule.verified)
         return Hands(
             index=node.index,
             node_id=node.node_id,
@@ -197,6 +201,8 @@ class Simulation:
     def _note(self, node: SimulatedNode, notice: Notice) -> None:
         kind = type(notice).__name__
         self.notices[kind] += 1
+        if self._listen is not None:
+            self._listen(self.scheduler.now, notice)
         if isinstance(notice, MessageRejected | PeerBlamed):
             self.rules[notice.rule] += 1
         if self._say is not None:
@@ -236,7 +242,8 @@ class Simulation:
         if proposer is None:
             self.scheduler.call_at(self.scheduler.now + 0.5, self._propose, number)
             return
-        drawn = max(scenario.cohort_min, scenario.nodes * 5 // 6)
+        floor = scenario.groups * scenario.cohort_min
+        drawn = max(floor, scenario.nodes * 5 // 6)
         model = self.population.rule.initial_model
         manifest = Manifest(
             network=self.population.network,
@@ -253,7 +260,8 @@ class Simulation:
             label="unit",
             program=b"",
             hyperparameters=b"",
-            initial_model=blob_name(model),
+            initial_model=model_name(model),
+            model_bytes=len(model),
             phases=(
                 StudyPhase(
                     kind="train",
@@ -261,12 +269,15 @@ class Simulation:
                     bounds=self.population.rule.bounds,
                     metrics_length=scenario.nodes,
                     cohort_min=scenario.cohort_min,
-                    target=max(scenario.cohort_min, scenario.nodes * 2 // 3),
+                    target=max(floor, scenario.nodes * 2 // 3),
                     drawn=drawn,
                     deadline_s=scenario.deadline_s,
                     clip=UNIT_NORM_MAX,
                     noise=NO_NOISE,
                     masked=self.population.rule.masked,
+                    groups=scenario.groups,
+                    robust=Robust("trimmed" if scenario.tolerated else "mean", scenario.tolerated),
+                    verified=self.population.rule.verified_norm,
                 ),
             ),
             join_window_s=scenario.join_window_s,
@@ -298,7 +309,7 @@ class Simulation:
                 return False
             for study in self._studies:
                 state = node.machine.studies.get(study)
-                if state is None or not state.finished or state.model is None:
+                if state is None or not state.finished or not state.holds_model:
                     return False
         return True
 
@@ -349,11 +360,10 @@ def _aggregators(node: SimulatedNode, context: bytes) -> Indices:
 
 
 def _told(notice: Notice) -> str:
-    """One line about a notice, without bytes that nobody reads."""
+    """One line about a notice."""
     fields = [
         f"{name}={value.hex()[:8] if isinstance(value, bytes) else value}"
         for name, value in msgspec.structs.asdict(notice).items()
-        if name != "model"
     ]
     return f"{type(notice).__name__}({', '.join(fields)})"
 

@@ -162,6 +162,16 @@ def test_consent_screen_says_what_matters() -> None:
         assert expected in text
 
 
+def test_consent_screen_tells_groups_and_how_many_may_be_poisoned() -> None:
+    terms = {"kind": "train", "rounds": 20, "cohort_min": 16, "epsilon": 2.5, "ballot": ""}
+    for changes, expected in (
+        ({"groups": 4}, "20 rounds to train in 4 groups each over 16 owners or more (epsilon 2.5)"),
+        ({"groups": 7, "tolerated": 2}, "in 7 groups, 2 of which may be poisoned, each over 16"),
+    ):
+        phases = (PhaseSummary(**terms, masked=False, **changes),)
+        assert expected in "\n".join(_terms(summary(phases=phases)))
+
+
 def test_consent_screen_shows_the_query_and_all_that_it_reads() -> None:
     query = "SELECT x + y AS sum,\n  z AS class\x1b[2J FROM data"
     asked = summary(query=query, reads=("x", "y", "z"), columns=("sum",), label="class")

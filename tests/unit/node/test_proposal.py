@@ -13,8 +13,9 @@ from pnyx.node.learning import check_study, read_manifest_body
 from pnyx.node.proposal import StudyFile, make_proposal, read_proposal, template
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.ballots import Ballot
-from pnyx.protocol.gossip import blob_name
+from pnyx.protocol.aggregation.robust import PLAIN_MEAN, Robust
 from pnyx.protocol.manifest import Range
+from pnyx.protocol.models import model_name
 from pnyx.protocol.noise import NO_NOISE, noise_max
 from pnyx.protocol.params import DEFAULT_PARAMS
 from pnyx.protocol.privacy import epsilon, phase_rho, study_rho
@@ -36,7 +37,7 @@ def test_template_is_a_valid_study(tmp_path) -> None:
     check_study(manifest)
     assert manifest.network == NETWORK
     assert manifest.columns == ("a", "b")
-    assert manifest.initial_model == blob_name(proposal.model)
+    assert manifest.initial_model == model_name(proposal.model)
     assert [phase.kind for phase in manifest.phases] == ["train", "evaluate"]
     assert all(phase.noise != NO_NOISE for phase in manifest.phases), "noise is on by default"
     assert 5 < epsilon(study_rho(manifest)) < 6
@@ -88,7 +89,7 @@ def test_one_file_proposed_twice_is_two_studies(tmp_path) -> None:
         ("noise_multiplier = 5.0", "noise_multiplier = 1000", "or ask for less noise"),
         ("noise_multiplier = 5.0", "noise_multiplier = -1", "privacy.noise_multiplier is -1"),
         ("noise_multiplier = 5.0", "honest_min = 33", "relies on more contributors than"),
-        ("hidden = [64]", "hidden = [2048, 2048]", "parameters, above"),
+        ("hidden = [64]", "hidden = [4096, 4096]", "16818182 parameters, above 10000000"),
         ("hidden = [64]", "hidden = [0]", "model.hidden[0] is 0"),
         ("classes = 6", "", "model.classes is missing"),
         ("classes = 6", "classes = 6\nweights = 'x'", "weights needs model.program"),
@@ -258,7 +259,7 @@ def test_weights_from_a_file_begin_the_study_but_for_local_ones(tmp_path) -> Non
     proposal = propose_program(tmp_path, WITH_FILES, weights(), encode_program(program))
     model = np.frombuffer(proposal.model, "<f4")
     assert model.tolist() == [0.0] * 6 + [2.0] * 18 + [3.0] * 6
-    assert read_manifest_body(proposal.manifest).initial_model == blob_name(proposal.model)
+    assert read_manifest_body(proposal.manifest).initial_model == model_name(proposal.model)
 
 
 @pytest.mark.parametrize(
@@ -289,7 +290,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path, name, array, expected) -> N
         (b" " * 40_000, "is larger than 32768 bytes"),
         (encode_program(mlp((3, 6))), "takes 3 columns, and the study names 2"),
         (encode_program(msgspec.structs.replace(PROGRAM, loss=0)), "refused"),
-        (encode_program(mlp((2, 2048, 2048, 6))), "parameters, above"),
+        (encode_program(mlp((2, 4096, 4096, 6))), "more than 10000000 parameters"),
     ],
 )
 def test_programs_that_cannot_be_proposed(tmp_path, program, expected) -> None:
@@ -336,4 +337,60 @@ def test_a_missing_program_and_bad_weights_are_named(tmp_path) -> None:
     (tmp_path / "model.json").write_bytes(encode_program(PROGRAM))
     text = WITH_FILES.replace("[model]", '[model]\nweights = "weights.safetensors"')
     with pytest.raises(ConfigError, match="is no safetensors file"):
+        read(tmp_path, text)
+
+
+# The template draws 50 owners for a target of 40.
+GROUPED = 'kind = "train"\ngroups = 4\ncohort_min = 10\n'
+
+
+def grouped(tmp_path, more: str = "", text: str = VALID):
+    (train, evaluate) = read_manifest_body(
+        read(tmp_path, text.replace('kind = "train"', GROUPED + more, 1)).manifest
+    ).phases
+    assert (evaluate.groups, evaluate.robust) == (1, PLAIN_MEAN)
+    return train
+
+
+def test_groups_and_what_is_made_of_their_sums(tmp_path) -> None:
+    assert grouped(tmp_path, text=SMALL_FLOOR).robust == PLAIN_MEAN
+    train = grouped(tmp_path, 'robust = { rule = "trimmed", tolerated = 1 }', SMALL_FLOOR)
+    assert (train.groups, train.robust, train.cohort_min) == (4, Robust("trimmed", 1), 10)
+    assert train.noise.honest_min <= train.cohort_min
+
+
+def test_masks_are_for_one_group(tmp_path) -> None:
+    train = grouped(tmp_path, "masked = true", without_noise(SMALL_FLOOR))
+    assert train.masked is not None
+    assert train.masked.contributors_max == train.group_size_max == 13
+
+
+SMALL_FLOOR = VALID.replace("cohort_min = 32", "cohort_min = 10")
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ('robust = { rule = "trimmed", tolerated = 2 }', "a phase needs 5 groups or more"),
+        ('robust = { rule = "trimmed" }', "a trimmed mean tolerates one or more; set tolerated so"),
+        ('robust = { rule = "mean", tolerated = 1 }', "a mean tolerates no poisoned group"),
+        ('robust = { rule = "median", tolerated = 1 }', "rule"),
+        ('robust = { rule = "trimmed", tolerated = 16 }', "tolerated"),
+    ],
+)
+def test_rules_that_cannot_be_proposed(tmp_path, more, expected) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        grouped(tmp_path, more, SMALL_FLOOR)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (SMALL_FLOOR.replace('kind = "evaluate"', 'kind = "evaluate"\ngroups = 2'), "only a phase"),
+        (SMALL_FLOOR.replace('kind = "train"', 'kind = "train"\ngroups = 5', 1), "groups x cohort"),
+        (SMALL_FLOOR.replace('kind = "train"', 'kind = "train"\ngroups = 33', 1), "groups"),
+    ],
+)
+def test_groups_that_cannot_be_proposed(tmp_path, text, expected) -> None:
+    with pytest.raises(ConfigError, match=expected):
         read(tmp_path, text)

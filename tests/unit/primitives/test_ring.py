@@ -13,7 +13,7 @@ from tests.support.ring import (
 )
 
 from pnyx.errors import MalformedMessage
-from pnyx.primitives.ring import LANES, Ring, _choice, expand_public
+from pnyx.primitives.ring import LANES, Ring, _choice, expand_public, extract
 from pnyx.primitives.sampling import Sampler
 
 SEED = bytes(range(32))
@@ -208,6 +208,31 @@ def test_signed_integers_are_added_exactly(ring: Ring) -> None:
 
 
 @pytest.mark.parametrize("ring", RINGS, ids=str)
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_combinations_are_added_exactly(ring: Ring, rows: int) -> None:
+    generator = np.random.default_rng(rows)
+    total = random_blocks(ring, 1)
+    most = 2**62 // (rows * ring.modulus)
+    values = generator.integers(1 - most, most, (rows, *total.shape))
+    factors = generator.integers(0, ring.modulus, rows)
+    values[:, 0, 0, 0], values[:, 0, 0, 1], factors[-1] = most - 1, 1 - most, ring.modulus - 1
+    added = sum(row.astype(object) * int(f) for row, f in zip(values, factors, strict=True))
+    expected = (total.astype(object) + added) % ring.modulus
+    ring.add_combination_into(total, values, factors)
+    assert total.tolist() == expected.tolist()
+
+
+def test_combinations_reach_up_to_two_to_the_63() -> None:
+    ring = RINGS[0]
+    total = full(ring, ring.modulus - 1)
+    values, factors = np.full((2, *total.shape), 2**36), np.array([2**26 - 1, 2**25])
+    expected = (ring.modulus - 1 + 2**36 * (2**26 - 1 + 2**25)) % ring.modulus
+    assert 2**62 < 2**36 * (2**26 - 1 + 2**25) < 2**63
+    ring.add_combination_into(total, values, factors)
+    assert np.array_equal(total, full(ring, expected))
+
+
+@pytest.mark.parametrize("ring", RINGS, ids=str)
 def test_errors_are_added_exactly(ring: Ring) -> None:
     total = random_blocks(ring, 1)
     errors = np.random.default_rng(3).integers(-128, 128, total.shape).astype(np.int8)
@@ -365,6 +390,18 @@ def test_wrong_shapes_and_types_are_bugs() -> None:
             ring.add_signed_into(good, values)
     with pytest.raises(ValueError, match="contiguous array"):
         ring.add_errors_into(good, good.astype(np.int64))
+    rows, factors = np.zeros((2, *good.shape), dtype=np.int64), np.array([1, 2])
+    for values, by in ((rows[:1], factors), (rows[:0], factors[:0]), (rows[:, :1], factors)):
+        with pytest.raises(ValueError, match="as many rows"):
+            ring.add_combination_into(good, values, by)
+    transposed = np.zeros((*good.shape, 2), dtype=np.int64).transpose(3, 0, 1, 2)
+    for values, by in (
+        (rows.astype(np.int32), factors),
+        (rows, factors * 1.0),
+        (transposed, factors),
+    ):
+        with pytest.raises(ValueError, match="contiguous arrays of int64"):
+            ring.add_combination_into(good, values, by)
     with pytest.raises(ValueError, match="counted from zero"):
         expand_public(ring, SEED, -1)
     with pytest.raises(ValueError, match="counted from zero"):
@@ -420,3 +457,29 @@ def test_products_are_added_to_sums() -> None:
     sums[:] = 0
     ring.add_products_into(sums, ring.inverse(largest), largest)
     assert sums.tolist() == [40 * LANES] * ring.degree
+
+
+@pytest.mark.parametrize("shift", [0, 9, 43, 53, 54, 60, 107])
+@pytest.mark.parametrize("limbs", [1, 2])
+def test_bits_are_extracted_from_two_limbs(shift: int, limbs: int) -> None:
+    generator = np.random.default_rng(shift)
+    low = generator.integers(0, 2**54, 1000, dtype=np.uint64)
+    high = generator.integers(0, 2**54, 1000 if limbs == 2 else 0, dtype=np.uint64)
+    low[:2], high[:2] = (0, 2**54 - 1), (2**54 - 1, 0)[: len(high)]
+    out = np.empty(990, dtype=np.int64)
+    upper = high.tolist() or [0] * 1000
+    numbers = [a + (b << 54) for a, b in zip(low.tolist(), upper, strict=True)]
+    expected = [(number >> shift) & (2**17 - 1) for number in numbers[:990]]
+    assert extract(low, high, 54, shift, 17, 5, out) == max(expected)
+    assert out.tolist() == [each - 5 for each in expected]
+
+
+def test_bits_of_wrong_limbs_are_bugs() -> None:
+    low, out = np.zeros(8, dtype=np.uint64), np.empty(9, dtype=np.int64)
+    with pytest.raises(ValueError, match="fewer numbers"):
+        extract(low, low[:0], 54, 0, 17, 0, out)
+    with pytest.raises(ValueError, match="fewer numbers"):
+        extract(low, low[:1], 54, 0, 17, 0, out[:8])
+    for limb_bits, shift, bits in ((0, 0, 1), (63, 0, 1), (54, 118, 1), (54, -1, 1), (54, 0, 63)):
+        with pytest.raises(ValueError, match="fewer than 63 bits"):
+            extract(low, low, limb_bits, shift, bits, 0, out[:8])

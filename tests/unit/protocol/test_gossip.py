@@ -4,10 +4,9 @@ import pytest
 from msgspec.structs import replace
 
 from pnyx.errors import RuleBroken
-from pnyx.primitives import codec
 from pnyx.primitives.sampling import Sampler
-from pnyx.protocol.gossip import Gossip, blob_name, item_id
-from pnyx.protocol.messages import Announce, Blob, Items, Request
+from pnyx.protocol.gossip import Gossip, item_id
+from pnyx.protocol.messages import Announce, Items, Request
 from pnyx.protocol.params import ProtocolParams
 
 PARAMS = ProtocolParams(gossip_fanout=2, items_per_message_max=4, gossip_announce_items_max=3)
@@ -18,6 +17,7 @@ class Node:
     def __init__(self, params: ProtocolParams = PARAMS) -> None:
         self.sent: list[tuple[bytes, object]] = []
         self.accepted: list[bytes] = []
+        self.models: list[tuple[bytes, tuple[bytes, ...]]] = []
         self.valid = True
         self.away: set[bytes] = set()
         self.gossip = Gossip(
@@ -27,6 +27,7 @@ class Node:
             lambda peer: peer in self.away,
             lambda peer, message: self.sent.append((peer, message)),
             self._accept,
+            lambda peer, names: self.models.append((peer, names)),
             0.0,
         )
 
@@ -45,10 +46,6 @@ class Node:
 
 def names(count: int, start: int = 0) -> tuple[bytes, ...]:
     return tuple((start + at).to_bytes(32, "big") for at in range(count))
-
-
-def test_blob_names():
-    assert blob_name(b"model") == item_id(codec.encode(Blob(b"model")))
 
 
 def test_a_new_item_is_announced_to_a_few():

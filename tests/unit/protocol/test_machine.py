@@ -37,7 +37,7 @@ from pnyx.protocol.machine import NodeMachine, _StudyView
 from pnyx.protocol.manifest import study_id
 from pnyx.protocol.messages import (
     Announce,
-    Blob,
+    ChunkRequest,
     Contribution,
     Decision,
     Instance,
@@ -377,13 +377,6 @@ def test_a_join_from_outside_the_census():
         town.machines[0]._on_join(Signed(b"x" * 32, codec.encode(join), bytes(64)), join)
 
 
-def test_unwanted_models_are_not_kept():
-    town, _ = ready()
-    blob = codec.encode(Blob(b"not a model"))
-    town.inject(2, 0, Items((blob,)))
-    assert item_id(blob) not in town.machines[0]._gossip
-
-
 def test_records_of_the_past_and_of_the_future():
     town, study = ready()
     machine = town.machines[0]
@@ -449,7 +442,7 @@ def test_a_node_that_was_away_asks_for_the_model():
     assert town.run(town.finished(study), seconds=3000.0)  # where it is drawn, attempts fail
     town.restart(8)
     assert town.run(town.finished(study))
-    assert town.sent(Request, 8)
+    assert town.sent(ChunkRequest, 8)
     assert town.model(study, 8) == town.model(study, 0)
 
 
@@ -457,9 +450,9 @@ def test_a_round_without_a_study_has_no_model():
     town = Town()
     view = _StudyView(town.machines[0], genesis_plan(town.census), None)
     assert view.joined() == ()
-    assert view.model() is None
-    with pytest.raises(ValueError, match="only from a model"):
-        view.next_model(np.zeros(1, dtype=np.int64), 1)
+    assert not view.holds_model()
+    with pytest.raises(ValueError, match="only in a study"):
+        view.next_model(b"", np.zeros(1, dtype=np.int64), 1)
     assert len(genesis_plan(town.census).committee) == 7
 
 
@@ -520,17 +513,6 @@ def test_a_record_of_a_later_round_waits():
     record = codec.encode(town.machines[0].studies[study].records[1])
     assert late.inject(2, 0, Items((record,))) == []
     assert late.machines[0].studies[study].records == []
-
-
-def test_models_are_asked_for_at_intervals():
-    town, study = ready()
-    machine = town.machines[0]
-    machine.studies[study].model = None
-    town.handle(0, TimerExpired())
-    asked = len(town.sent(Request, 0))
-    town.handle(0, TimerExpired())
-    assert len(town.sent(Request, 0)) == asked
-    assert town.handle(0, ConsentGiven(study)) == []
 
 
 def test_an_active_round_without_roles_ignores_everything():

@@ -1,15 +1,18 @@
 """What a node refuses in a study before anybody looks closer."""
 
 import pytest
-from tests.support.town import NETWORK, manifest, phase
+from tests.support.town import NETWORK, manifest, phase, verified_phase
 
 from pnyx.errors import MalformedMessage, RuleBroken, WrongContext
 from pnyx.primitives import codec
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import SUM_MAX
+from pnyx.protocol.aggregation.masked.parameters import P1, SHARED_RINGS, choose
+from pnyx.protocol.aggregation.robust import Robust
 from pnyx.protocol.manifest import (
     MANIFEST_BYTES_MAX,
     Manifest,
+    VerifiedNorm,
     check_sizes,
     read_manifest,
     study_id,
@@ -18,6 +21,8 @@ from pnyx.protocol.messages import Signed
 from pnyx.protocol.noise import Noise
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.selection.security import committee_size
+
+TWO = {"groups": 2, "cohort_min": 2}
 
 
 def read(plan: Manifest | bytes, params: ProtocolParams | None = None) -> Manifest:
@@ -66,6 +71,11 @@ def test_a_study_that_is_not_for_us(terms, error, rule):
         ({"cohort_min": 6}, "cohort_min <= target <= drawn"),
         ({"target": 7}, "cohort_min <= target <= drawn"),
         ({"bounds": Bounds(9, 0, 0, SUM_MAX // 6 + 1)}, "capacity"),
+        ({"bounds": Bounds(9, 0, 0, SUM_MAX // 3 + 1), **TWO}, "capacity"),
+        ({**TWO, "kind": "evaluate"}, "only a phase that trains"),
+        ({**TWO, "cohort_min": 3}, "groups x cohort_min <= target"),
+        ({**TWO, "robust": Robust("trimmed", 1)}, "needs 3 groups or more"),
+        ({"robust": Robust("trimmed", 2)}, "needs 5 groups or more"),
     ],
 )
 def test_a_phase_that_cannot_work(terms, rule):
@@ -105,6 +115,52 @@ def test_a_phase_beyond_its_types(terms):
         read(manifest(9, [phase(9, **terms)]))
 
 
+VERIFIED = verified_phase(9)
+W = VERIFIED.bounds.masked_norm_max
+
+
+@pytest.mark.parametrize(
+    ("terms", "rule"),
+    [
+        ({"masked": None, "bounds": Bounds(1, 0, 0, 1), "clip": 0}, "travel masked are verified"),
+        ({"verified": None}, "another norm of masked updates"),
+        ({"verified": VerifiedNorm(7, 2)}, "cannot be verified: colluding"),
+        ({"verified": VerifiedNorm(6000, 2)}, "another norm of masked updates"),
+        ({"bounds": Bounds(1, 0, 0, 1, 1, 0, None, 1024, 1, 0)}, "another norm of masked updates"),
+        ({"bounds": Bounds(1, 0, 0, 1, 1, 0, None, 1024, 1, W - 1)}, "another norm of masked"),
+        ({"clip": 0}, "above the"),
+        ({"clip": VERIFIED.masked_bounds.clip_max + 1}, "above the"),
+        ({"noise": Noise(update_width=30), "clip": VERIFIED.masked_bounds.clip_max}, "above the"),
+    ],
+)
+def test_a_norm_of_masked_updates_that_cannot_be_verified(terms, rule):
+    read(manifest(10, [verified_phase(9)]))
+    with pytest.raises(RuleBroken, match=rule):
+        read(manifest(10, [verified_phase(9, **terms)]))
+
+
+def test_a_norm_is_verified_in_the_smallest_ring():
+    masks = choose(9, 2, 8, rings=(P1,))
+    bounds = Bounds(1, 0, 0, 1, 1, 0, None, 2048, 2, W)
+    with pytest.raises(RuleBroken, match="smallest ring"):
+        read(manifest(10, [verified_phase(9, masked=masks, bounds=bounds)]))
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        (1, 1, 1, 1, 1, 0, None, 1024, 1, W),
+        (3, 0, 0, 1, 1, 0, ("choice", 3, 0), 1024, 1, W),
+        (1, 0, 0, 1, 1, 0, None, 0, 0, W),
+        (0, 0, 0, 0, 1, 0, None, 0, 0, 0),
+        (1, 0, 0, 1, 1, 0, None, 1024, 1, 1 << 23),
+    ],
+)
+def test_bounds_of_masked_updates_that_cannot_be(terms):
+    with pytest.raises(MalformedMessage):
+        read(manifest(10, [verified_phase(9, bounds=terms)]))
+
+
 @pytest.mark.parametrize(
     "terms",
     [{"join_window_s": float("nan")}, {"version": 0}, {"columns": ()}, {"title": ""}],
@@ -127,3 +183,28 @@ def test_phases_whose_shares_no_message_carries_are_refused():
     with pytest.raises(RuleBroken, match="ask for fewer columns"):
         check_sizes(plan, size)
     check_sizes(manifest(3000, [phase(3000)]), size)
+
+
+def test_groups_that_can_work():
+    read(manifest(9, [phase(9, bounds=Bounds(9, 0, 0, SUM_MAX // 3), **TWO)]))
+    read(manifest(9, [phase(9, groups=3, robust=Robust("trimmed", 1), cohort_min=2, target=6)]))
+
+
+def test_masks_must_hold_the_largest_group_and_no_more():
+    masks = choose(9, 2, 3, rings=SHARED_RINGS)
+    key = {"key_length": masks.degree, "key_fields": len(masks.primes)}
+    terms = {"bounds": Bounds(1, 0, 0, 1, **key), "masked": masks, **TWO}
+    drawn = phase(9, drawn=6, **terms)
+    assert drawn.group_size_max == 3
+    read(manifest(9, [drawn]))
+    with pytest.raises(RuleBroken, match="4 contributors are drawn for one sum"):
+        read(manifest(9, [phase(9, drawn=7, **terms)]))
+
+
+def test_shares_of_all_groups_must_fit_one_message():
+    many = {"drawn": 96, "target": 96, "groups": 32, "cohort_min": 3}
+    check_sizes(manifest(9, [phase(2_049)]), committee_size(7, 1, 1, 1))
+    for size, length in ((committee_size(7, 1, 1, 1), 2_048), (committee_size(110, 21, 4, 5), 892)):
+        check_sizes(manifest(9, [phase(length, **many)]), size)
+        with pytest.raises(RuleBroken, match="ask for fewer groups"):
+            check_sizes(manifest(9, [phase(length + 1, **many)]), size)

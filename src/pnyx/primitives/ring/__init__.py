@@ -19,6 +19,7 @@ from pnyx.primitives.ring._kernels import LANES
 from pnyx.primitives.ring.arithmetic import Ring, TransformedKey
 from pnyx.primitives.ring.gaussian import gaussian_errors
 from pnyx.primitives.ring.linear_hash import LinearHash
+from pnyx.primitives.ring.packing import extract
 from pnyx.primitives.ring.public import expand_public
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Ring",
     "TransformedKey",
     "expand_public",
+    "extract",
     "gaussian_errors",
     "implementation",
 ]

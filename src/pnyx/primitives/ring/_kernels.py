@@ -28,6 +28,9 @@ class Kernels(Protocol):
     def forward(self, blocks: Block, roots: Words, shoup: Words, modulus: int, /) -> None:
         """Transform every polynomial in place (Cooley-Tukey, natural to bit-reversed order)."""
 
+    def forward_one(self, values: Words, roots: Words, shoup: Words, modulus: int, /) -> None:
+        """Transform one polynomial [n] in place, as `forward` transforms those of a block."""
+
     def inverse(
         self,
         blocks: Block,
@@ -64,6 +67,19 @@ class Kernels(Protocol):
     ) -> None:
         """Add integers times a factor to a total, in place; |value·factor| < 2^62."""
 
+    def add_combination_into(
+        self,
+        total: Words,
+        values: NDArray[np.int64],
+        factors: NDArray[np.int64],
+        modulus: int,
+        /,
+    ) -> None:
+        """Add Σ factors[k]·values[k] to a total, in place; -2^62 < the sum, and all before < 2^63.
+
+        values: [rows, len(total)].
+        """
+
     def add_errors_into(self, total: Words, errors: NDArray[np.int8], modulus: int, /) -> None:
         """Add small integers to a total, in place."""
 
@@ -84,6 +100,24 @@ class Kernels(Protocol):
         """Write the words, cut by the mask, that are below the modulus; return how many.
 
         There is room for all of them; what lies beyond those accepted is arbitrary.
+        """
+
+    def extract(
+        self,
+        low: NDArray[np.uint64],
+        high: NDArray[np.uint64],
+        limb_bits: int,
+        shift: int,
+        bits: int,
+        less: int,
+        out: NDArray[np.int64],
+        /,
+    ) -> int:
+        """Write bits `shift` to `shift + bits` of low + high·2^limb_bits, minus `less`.
+
+        low, high: [at least len(out)], low below 2^limb_bits; high is empty where it is zero.
+        limb_bits and bits are below 63, shift is below 64 + limb_bits. Returns the largest value
+        before `less` was taken off.
         """
 
     def look_up(

@@ -27,6 +27,7 @@ from pnyx.primitives.ring._kernels import LANES, WORD_BITS, Block, Words
 _LOW = 0xFFFFFFFF
 _TRIED = 128
 _SIGNED_MAX = 1 << 62
+_STRIP = 512
 
 
 _READ_1, _WRITE_1 = array(uint32, 1), array(uint32, 1, readonly=False)
@@ -94,6 +95,30 @@ def forward(blocks: Block, roots: Words, shoup: Words, modulus: int) -> None:  #
                 value = values[row, lane]
                 value = min(value, uint32(value - twice))
                 values[row, lane] = min(value, uint32(value - p))
+
+
+@compiled(types.void, _WRITE_1, _READ_1, _READ_1, uint32)
+def forward_one(
+    values: Words, roots: Words, shoup: Words, modulus: int
+) -> None:  # pragma: no cover
+    """See `Kernels.forward_one`. A key is alone: in a block 31 lanes of 32 would be for nothing."""
+    p = uint32(modulus)
+    twice = uint32(p + p)
+    parts, span = 1, len(values) // 2
+    while span > 0:
+        for part in range(parts):
+            root, quotient = roots[parts + part], shoup[parts + part]
+            first = 2 * part * span
+            for row in range(first, first + span):
+                left = values[row]
+                left = min(left, uint32(left - twice))
+                right = _times(values[row + span], root, quotient, p)
+                values[row] = uint32(left + right)
+                values[row + span] = uint32(uint32(left + twice) - right)
+        parts, span = 2 * parts, span // 2
+    for row in range(len(values)):
+        value = min(values[row], uint32(values[row] - twice))
+        values[row] = min(value, uint32(value - p))
 
 
 @compiled(types.void, _WRITE_3, _READ_1, _READ_1, uint32, uint32, uint32)
@@ -184,6 +209,28 @@ def add_signed_into(
         value = uint64(values[i] * factor) + offset
         rest = uint32(_reduced(value, one, upper, upper_shoup, p) + total[i])
         total[i] = min(rest, uint32(rest - p))
+
+
+@compiled(types.void, _WRITE_1, array(int64, 2), array(int64, 1), uint32)
+def add_combination_into(
+    total: Words, values: NDArray[np.int64], factors: NDArray[np.int64], modulus: int
+) -> None:  # pragma: no cover
+    """See `Kernels.add_combination_into`. A strip of sums stays in the cache until all are in."""
+    p = uint32(modulus)
+    one, upper, upper_shoup = _halves(p)
+    offset = (uint64(_SIGNED_MAX) // uint64(p) + uint64(1)) * uint64(p)
+    sums = np.empty(_STRIP, dtype=np.uint64)
+    for start in range(0, len(total), _STRIP):
+        part = total[start : start + _STRIP]
+        for i in range(len(part)):
+            sums[i] = offset
+        for row in range(len(factors)):
+            factor, added = factors[row], values[row, start : start + _STRIP]
+            for i in range(len(part)):
+                sums[i] += uint64(added[i] * factor)
+        for i in range(len(part)):
+            rest = uint32(_reduced(sums[i], one, upper, upper_shoup, p) + part[i])
+            part[i] = min(rest, uint32(rest - p))
 
 
 @compiled(types.void, _WRITE_1, array(types.int8, 1), uint32)
@@ -314,6 +361,49 @@ def hash_into(
     for row in range(len(sums)):
         folded = low[row] % p + ((high[row] % p) << uint64(WORD_BITS)) + sums[row]
         sums[row] = folded % p
+
+
+@compiled(
+    uint64,
+    array(uint64, 1),
+    array(uint64, 1),
+    int64,
+    int64,
+    int64,
+    int64,
+    array(int64, 1, readonly=False),
+)
+def extract(
+    low: NDArray[np.uint64],
+    high: NDArray[np.uint64],
+    limb_bits: int,
+    shift: int,
+    bits: int,
+    less: int,
+    out: NDArray[np.int64],
+) -> int:  # pragma: no cover
+    """See `Kernels.extract`. A number of one limb has nothing above it."""
+    kept = (uint64(1) << uint64(bits)) - uint64(1)
+    down, up, beyond = uint64(shift), uint64(limb_bits - shift), uint64(shift - limb_bits)
+    largest = uint64(0)
+    if shift < limb_bits and len(high) > 0:
+        for i in range(len(out)):
+            found = (low[i] >> down | high[i] << up) & kept
+            largest = max(largest, found)
+            out[i] = int64(found) - less
+    elif shift < limb_bits:
+        for i in range(len(out)):
+            found = (low[i] >> down) & kept
+            largest = max(largest, found)
+            out[i] = int64(found) - less
+    elif len(high) > 0:
+        for i in range(len(out)):
+            found = (high[i] >> beyond) & kept
+            largest = max(largest, found)
+            out[i] = int64(found) - less
+    else:
+        out[:] = -less
+    return int(largest)
 
 
 @compiled(

@@ -25,6 +25,12 @@ def forward(blocks: Block, roots: Words, shoup: Words, modulus: int) -> None:
         block[:] = _forward(block.astype(np.uint64), roots, shoup, modulus)
 
 
+def forward_one(values: Words, roots: Words, shoup: Words, modulus: int) -> None:
+    """See `Kernels.forward_one`."""
+    lanes = np.repeat(values.astype(np.uint64)[:, np.newaxis], LANES, axis=1)
+    values[:] = _forward(lanes, roots, shoup, modulus)[:, 0]
+
+
 def inverse(
     blocks: Block, roots: Words, shoup: Words, modulus: int, scale: int, scale_shoup: int
 ) -> None:
@@ -70,6 +76,18 @@ def add_signed_into(total: Words, values: NDArray[np.int64], factor: int, modulu
         total[part] = sums - sums // modulus * modulus
 
 
+def add_combination_into(
+    total: Words, values: NDArray[np.int64], factors: NDArray[np.int64], modulus: int
+) -> None:
+    """See `Kernels.add_combination_into`."""
+    for part in _chunks(len(total)):
+        sums = values[0, part] * factors[0]
+        for row, factor in zip(values[1:, part], factors[1:], strict=True):
+            sums += row * factor
+        rest = sums - sums // modulus * modulus + total[part]
+        total[part] = np.minimum(rest.view(np.uint64), (rest - modulus).view(np.uint64))
+
+
 def add_errors_into(total: Words, errors: NDArray[np.int8], modulus: int) -> None:
     """See `Kernels.add_errors_into`."""
     add_signed_into(total, errors.astype(np.int64), 1, modulus)
@@ -112,6 +130,28 @@ def accept(words: Words, mask: int, modulus: int, out: Words) -> int:
     accepted = cut[cut < modulus]
     out[: len(accepted)] = accepted
     return len(accepted)
+
+
+def extract(
+    low: _Wide,
+    high: _Wide,
+    limb_bits: int,
+    shift: int,
+    bits: int,
+    less: int,
+    out: NDArray[np.int64],
+) -> int:
+    """See `Kernels.extract`."""
+    low, high = low[: len(out)], high[: len(out)]
+    if shift < limb_bits:
+        found = low >> np.uint64(shift)
+        if len(high):
+            found |= high << np.uint64(limb_bits - shift)
+    else:
+        found = high >> np.uint64(shift - limb_bits) if len(high) else np.zeros_like(low)
+    found &= np.uint64((1 << bits) - 1)
+    np.subtract(found.view(np.int64), less, out=out)
+    return int(found.max(initial=0))
 
 
 def look_up(places: NDArray[np.uint16], table: NDArray[np.int8], out: NDArray[np.int8]) -> None:

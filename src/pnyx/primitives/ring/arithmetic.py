@@ -65,10 +65,14 @@ class Ring:
 
     def forward(self, block: Block) -> Block:
         """Transform blocks [blocks, n, LANES], or one polynomial [n]."""
+        tables = self._tables
         if block.ndim == 1:
-            return self.forward(self._in_one_lane(block))[0, :, 0].copy()
+            self._check_polynomial(block)
+            one = block.copy()
+            _choice.kernels().forward_one(one, tables.roots, tables.roots_shoup, self.modulus)
+            return one
         self._check(block)
-        result, tables = block.copy(), self._tables
+        result = block.copy()
         _choice.kernels().forward(result, tables.roots, tables.roots_shoup, self.modulus)
         return result
 
@@ -116,6 +120,22 @@ class Ring:
         _check_like(total, values, np.int64)
         _choice.kernels().add_signed_into(
             total.reshape(-1), values.reshape(-1), factor, self.modulus
+        )
+
+    def add_combination_into(
+        self, total: Block, values: NDArray[np.int64], factors: NDArray[np.int64]
+    ) -> None:
+        """Add signed integers [rows, blocks, n, LANES] times a factor a row to a total, in place.
+
+        One reduction for all rows: whatever is added up is above -2^62 and below 2^63.
+        """
+        self._check(total)
+        if values.shape != (len(factors), *total.shape) or not len(factors):
+            raise ValueError("expected as many rows of integers as factors, each like the total")
+        if values.dtype != np.int64 or factors.dtype != np.int64 or not values.flags.c_contiguous:
+            raise ValueError("integers and factors are contiguous arrays of int64")
+        _choice.kernels().add_combination_into(
+            total.reshape(-1), values.reshape(len(factors), -1), factors, self.modulus
         )
 
     def add_errors_into(self, total: Block, errors: NDArray[np.int8]) -> None:

@@ -7,6 +7,7 @@ vectors of words. Every bit is used: equal values have equal bytes, and the othe
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pnyx.errors import MalformedMessage
 from pnyx.primitives.ring import _choice
@@ -40,3 +41,25 @@ def unpack_residues(data: bytes, shape: tuple[int, ...], modulus: int) -> Block:
     if _choice.kernels().unpack(words.reshape(-1, bits, LANES), bits, rows) >= modulus:
         raise MalformedMessage(f"A residue is not below the prime {modulus}.")
     return values
+
+
+def extract(
+    low: NDArray[np.uint64],
+    high: NDArray[np.uint64],
+    limb_bits: int,
+    shift: int,
+    bits: int,
+    less: int,
+    out: NDArray[np.int64],
+) -> int:
+    """Write some bits of numbers of two limbs, low + high·2^limb_bits, each minus `less`.
+
+    The bits are `shift` to `shift + bits`. low: below 2^limb_bits; high: empty where it is zero;
+    both at least as long as `out` and contiguous. Returns the largest value before `less` was taken
+    off.
+    """
+    if len(low) < len(out) or 0 < len(high) < len(out):
+        raise ValueError("there are fewer numbers than are to be written")
+    if not (0 < limb_bits < 63 and 0 < bits < 63 and 0 <= shift < 64 + limb_bits):
+        raise ValueError("numbers have two limbs of fewer than 63 bits")
+    return int(_choice.kernels().extract(low, high, limb_bits, shift, bits, less, out))

@@ -1,26 +1,27 @@
 """An aggregator in masked mode: it holds masked vectors, and adds up those that count.
 
-    offer of a vector -> pull it -> check its linear hash -> receipt to its contributor
+    offer of a vector -> pull it -> check what its header says -> receipt to its contributor
     request for a sum -> all vectors held -> add them up -> tell who asked
 
 A masked vector hides its update from everybody, so an aggregator keeps no secret and decides
 nothing: who asks for the sum of a set gets it, and checks it against the linear hashes that
 contributors signed. A contributor uploads its vector once; aggregators pull it from each other.
 
-What others can make it do is bounded: one vector for each contributor, one set for each member.
-Nothing that it pulled is removed before the round ends. Two contributors can name one parcel, and
-who names another's must not take it from where it is needed.
+What others can make it do is bounded: one vector for each contributor, one set of each group for
+each member. Nothing that it pulled is removed before the round ends. Two contributors can name one
+parcel, and who names another's must not take it from where it is needed.
 """
 
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
-from pnyx.errors import MalformedMessage, ProtocolError, RuleBroken
+from pnyx.errors import ProtocolError, RuleBroken
 from pnyx.primitives import codec
 from pnyx.protocol.aggregation.masked.vectors import VectorCode
 from pnyx.protocol.events import PeerBlamed, ReadParcel, SumVectors
 from pnyx.protocol.messages import (
+    FalseVector,
     HeldContribution,
     RoundMessage,
     SumRequest,
@@ -34,6 +35,7 @@ from pnyx.protocol.round.vectors import (
     Accepted,
     accepted_hash,
     linear_hash_name,
+    vector_is_right,
     vector_statement,
 )
 
@@ -70,7 +72,8 @@ class Aggregator:
         self._sources: dict[int, set[int]] = {}  # contributor -> from whom its vector is pulled
         self._reading: dict[bytes, set[int]] = {}  # parcel -> contributors that named it
         self._asked: dict[bytes, _Asked] = {}  # by the hash of the set
-        self._set_of: dict[int, bytes] = {}  # member (census index) -> the set that it asked for
+        # (member's census index, group) -> the set that it asked for
+        self._set_of: dict[tuple[int, int], bytes] = {}
         self._sums: dict[bytes, bytes] = {}  # set -> parcel; empty while it is computed
         self._restore()
 
@@ -132,7 +135,7 @@ class Aggregator:
             self._code.vector_bytes,
             sources,
             done,
-            lambda _: self._refuse(who, "named a parcel that is no masked vector"),
+            lambda _: self._refuse(who),
         )
         self._sources[who] = known.union(sources)
 
@@ -147,7 +150,8 @@ class Aggregator:
         """Check a vector that has come, and give its contributor a receipt."""
         for who in sorted(self._reading.pop(parcel, set()) - self._sealed):
             if not self._is_right(who, data):
-                self._refuse(who, "committed to another linear hash than its vector's")
+                self._wrong.add(who)
+                self._services.accuse(who, FalseVector(self._offers[who].header, data))
                 continue
             # What is granted is durable before the vector counts as held: nobody grants it later.
             self._services.grant_parcel(parcel, self._others)
@@ -158,15 +162,17 @@ class Aggregator:
             self._hold(who)
 
     def _is_right(self, who: int, data: bytes) -> bool:
-        try:
-            return self._code.linear_hash(data) == self._offers[who].linear_hash
-        except MalformedMessage:
-            return False
+        """Whether a vector is what its header says: nobody else will look at all of it."""
+        header = self._offers[who].header
+        masked = self._reader.header(header).masked
+        assert masked is not None, "an offer that was taken names its vector"
+        return vector_is_right(self._plan, self._reader.claim(header), masked, data)
 
-    def _refuse(self, who: int, rule: str) -> None:
-        """The parcel's name and the linear hash stand in one signed header: its signer lied."""
+    def _refuse(self, who: int) -> None:
+        """The header names a parcel of another size than vectors have: its signer lied."""
         if who not in self._wrong:
             self._wrong.add(who)
+            rule = "named a parcel that is no masked vector"
             self._services.emit(PeerBlamed(self._offers[who].header.signer, rule))
 
     def _hold(self, who: int) -> None:
@@ -193,14 +199,17 @@ class Aggregator:
         who = [held.contributor for held in request.accepted]
         if not who or not ascending(who) or not self._plan.contributor_set.issuperset(who):
             raise RuleBroken("a sum is asked for out of order, or over nodes that were not drawn")
+        groups = {self._plan.group_of[index] for index in who}
+        if len(groups) > 1:
+            raise RuleBroken("a sum is asked for over contributors of several groups")
         name = accepted_hash(self._plan.context, request.accepted)
         if among_us:
             for index in sorted(self._sealed.intersection(who)):
                 self._services.send(sender, self._offers[index])
             if name not in self._asked:
                 return  # it may be a member too: then what it passes on is not what it wants
-        elif self._set_of.setdefault(sender, name) != name:
-            raise RuleBroken("a member asks for the sums of two sets")
+        elif self._set_of.setdefault((sender, groups.pop()), name) != name:
+            raise RuleBroken("a member asks for the sums of two sets of one group")
         if sender in self._plan.member_of:
             self._want(sender, name, request.accepted)
 

@@ -176,6 +176,7 @@ def skip_body(
         next_beacon=beacon.skipped(plan.context),
         privacy_spent=plan.privacy_spent,
         excluded=excluded,
+        sums=(),
     )
 
 

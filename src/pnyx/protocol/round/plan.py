@@ -3,6 +3,7 @@
 Every node derives the same plan from the study's manifest, the previous record and the census.
 """
 
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
@@ -13,9 +14,9 @@ from pnyx.protocol.manifest import StudyPhase
 from pnyx.protocol.messages import AbortCertificate, Indices, Instance
 from pnyx.protocol.params import PROTOCOL_VERSION
 from pnyx.protocol.round.actors import NextActors
+from pnyx.protocol.selection import contributor_groups
 
 NO_RECORD = bytes(32)
-NO_MODEL = bytes(32)
 NO_BEACON = bytes(32)
 ATTEMPTS_MAX = 2
 
@@ -131,6 +132,32 @@ class RoundPlan:
     def contributor_set(self) -> frozenset[int]:
         """Census indices that may contribute."""
         return frozenset(self.contributors)
+
+    @cached_property
+    def group_of(self) -> dict[int, int]:
+        """Contributor (census index) -> its group. The same in both attempts."""
+        if self.phase is None:
+            return {}
+        ids = [self.census.node_ids[index] for index in self.contributors]
+        groups = contributor_groups(self.beacon, ids, self.phase.groups)
+        return dict(zip(self.contributors, groups, strict=True))
+
+    def opened(self, accepted: Iterable[int]) -> dict[int, tuple[int, ...]]:
+        """The groups whose sums are opened, ascending, each with who counts in it.
+
+        A group below the floor is not opened, whatever the others have; and none is, if fewer
+        groups reach the floor than the rule for the model needs.
+        """
+        groups: dict[int, list[int]] = {}
+        for who in sorted(accepted):
+            groups.setdefault(self.group_of[who], []).append(who)
+        reached = {
+            group: tuple(groups[group])
+            for group in sorted(groups)
+            if len(groups[group]) >= self.cohort_min
+        }
+        needed = 1 if self.phase is None else self.phase.robust.groups_min
+        return reached if len(reached) >= needed else {}
 
     @property
     def scope(self) -> str:

@@ -200,10 +200,13 @@ class StudyView(Protocol):
         """
         ...
 
-    def model(self) -> bytes | None:
-        """The model of the previous record, once this node has it."""
+    def holds_model(self) -> bool:
+        """Whether this node has the model of the previous record."""
         ...
 
-    def next_model(self, total: IntVector, count: int) -> bytes | None:
-        """The model that follows from a decoded sum; None when the sum means nothing."""
+    def next_model(self, model: bytes, total: IntVector, count: int) -> bytes | None:
+        """The model that follows from sums, see `ModelRule`; None when they mean nothing.
+
+        Depends on its arguments and on the plan alone: it may be called beside everything else.
+        """
         ...

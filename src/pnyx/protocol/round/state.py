@@ -35,7 +35,7 @@ from pnyx.protocol.round.values import (
     InputReader,
     is_abort,
 )
-from pnyx.protocol.round.vector_sum import WantedSum
+from pnyx.protocol.round.vector_sum import WantedSums
 from pnyx.protocol.round.views import Views
 
 _KEY_BYTES = 32
@@ -75,7 +75,7 @@ class MemberState:
         self.closed: ClosedList | None = None
         self.challenge: bytes | None = None
         self.judgement: direct.Judgement | None = None
-        self.wanted_sum: WantedSum | None = None  # of masked vectors, once the set is fixed
+        self.wanted_sums: WantedSums | None = None  # of masked vectors, once the set is fixed
         self.bundle: ReleaseBundle | None = None
         self.wrong_releases: set[int] = set()  # members seen to release what cannot be right
         self.reveal: ChallengeReveal | None = None
@@ -83,7 +83,7 @@ class MemberState:
         self.record: Record | None = None
         self.aborted: AbortCertificate | None = None
         self.patience = Patience(services, member, study)
-        self.computed_model: bytes | None = services.restored.get("model")
+        self.model: bytes | None = None  # that the round starts from, once it is to be moved
         self.started_at = now
         self.step_at = now  # when the current step was entered
         self.stopped = "stopped" in services.restored
@@ -144,8 +144,13 @@ class MemberState:
 
     @property
     def skipped(self) -> bool:
-        """Whether the accepted set is below the floor, so that nothing is opened."""
-        return self.judgement is None or len(self.judgement.accepted) < self.plan.cohort_min
+        """Whether no group, or too few of them, reach the floor, so that nothing is opened."""
+        return not self.groups
+
+    @property
+    def groups(self) -> dict[int, tuple[int, ...]]:
+        """The groups whose sums are opened, with who counts in them."""
+        return {} if self.judgement is None else self.plan.opened(self.judgement.accepted)
 
     def decided(self, instance: Instance) -> bytes:
         """Hash of a fixed value, zero when the round has none."""

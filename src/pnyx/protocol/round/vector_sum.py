@@ -4,7 +4,8 @@ It believes none of them. The sum of the linear hashes that contributors signed 
 of the sum, and of no other sum that anybody could find (`masked.checked_sum`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from pnyx.errors import MalformedMessage, RuleBroken
 from pnyx.protocol.aggregation.masked.vectors import VectorCode
@@ -13,6 +14,58 @@ from pnyx.protocol.messages import HeldContribution, SumRequest, VectorSum
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.values import ClosedList, InputReader, header_hash
 from pnyx.protocol.round.vectors import Accepted, accepted_hash, linear_hash_name
+
+
+class WantedSums:
+    """One member's wish for the sum of every group that is opened."""
+
+    def __init__(
+        self,
+        services: RoundServices,
+        member: int,
+        reader: InputReader,
+        code: VectorCode,
+        unreachable: Callable[[int], bool],
+    ) -> None:
+        self._context = services.plan.context
+        self._make = partial(WantedSum, services, member, reader, code, unreachable)
+        self._sums: dict[int, WantedSum] = {}  # by group
+
+    def want(self, closed: ClosedList, groups: Mapping[int, tuple[int, ...]], now: float) -> None:
+        """Ask for the sums over these groups of the accepted set."""
+        for group, accepted in groups.items():
+            self._sums[group] = self._make()
+            self._sums[group].want(closed, accepted, now)
+
+    @property
+    def data(self) -> dict[int, bytes] | None:
+        """Group -> its sum, once all are held and checked."""
+        held = {group: wanted.data for group, wanted in self._sums.items()}
+        found = {group: data for group, data in held.items() if data is not None}
+        return found if len(found) == len(held) else None
+
+    def next_deadline(self) -> float | None:
+        """When to ask the next aggregator for one of them."""
+        times = [wanted.next_deadline() for wanted in self._sums.values()]
+        return min((time for time in times if time is not None), default=None)
+
+    def tick(self, now: float) -> None:
+        """Ask another aggregator for what the last one has not answered."""
+        for wanted in self._sums.values():
+            wanted.tick(now)
+
+    def on_sum(self, sender: int, message: VectorSum) -> None:
+        """Pull a sum of the group that it is for. Raises ProtocolError."""
+        for wanted in self._sums.values():
+            if message.accepted == wanted.name:
+                wanted.on_sum(sender, message)
+                return
+        raise RuleBroken("an aggregator sums another set than was asked for")
+
+    def on_read(self, parcel: bytes, data: bytes) -> bool:
+        """Check a sum that has come whole; tell whether it was the last one."""
+        read = [wanted.on_read(parcel, data) for wanted in self._sums.values()]
+        return any(read) and self.data is not None
 
 
 class WantedSum:
@@ -39,6 +92,7 @@ class WantedSum:
         self._reading: set[bytes] = set()
         self._refused: set[int] = set()  # aggregators that offered a wrong sum
         self._ask_at: float | None = None
+        self.name = b""  # of the set that is summed
         self.data: bytes | None = None
 
     def want(self, closed: ClosedList, accepted: tuple[int, ...], now: float) -> None:
@@ -50,6 +104,7 @@ class WantedSum:
         )
         commitments = [self._reader.header(header).masked for header in headers]
         self._linear_hashes = tuple(each.linear_hash for each in commitments if each is not None)
+        self.name = accepted_hash(self._plan.context, self._accepted)
         self._ask(now)
 
     def next_deadline(self) -> float | None:
@@ -79,7 +134,7 @@ class WantedSum:
             return
         if sender not in self._plan.aggregators or sender in self._refused:
             raise RuleBroken("a sum of masked vectors comes from a node that is no aggregator")
-        if message.accepted != accepted_hash(self._plan.context, self._accepted):
+        if message.accepted != self.name:
             raise RuleBroken("an aggregator sums another set than was asked for")
         if sender in self._parcels:
             if message.parcel != self._parcels[sender]:

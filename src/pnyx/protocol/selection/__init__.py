@@ -8,7 +8,7 @@
 from pnyx.protocol.selection.assessment import Assessment, as_json, assess, explain
 from pnyx.protocol.selection.census import (
     CensusSelector,
-    contributor_group,
+    contributor_groups,
     draw_contributors,
     genesis_committee,
     select_census,
@@ -52,7 +52,7 @@ __all__ = [
     "assess",
     "choose_committee",
     "committee_size",
-    "contributor_group",
+    "contributor_groups",
     "corrupted_tolerated",
     "draw_contributors",
     "explain",

@@ -7,6 +7,7 @@ rounded in our favour: a small network is told what it cannot promise.
 
 import msgspec
 
+from pnyx.errors import ConfigError
 from pnyx.protocol.selection import security
 from pnyx.protocol.selection.region_sizes import RegionSize, region_table, smallest_signers
 from pnyx.protocol.selection.tails import head_count
@@ -21,7 +22,8 @@ class Assessment(msgspec.Struct, frozen=True, kw_only=True):
     corrupted: int  # ⌈corrupted_share · nodes⌉
     absent: int  # ⌈absent_share · nodes⌉, away at any one time
     rounds: int
-    groups: int
+    groups: int  # of contributors in a round
+    committees: int  # that serve them: one, unless it is asked what more of them would cost
     alpha: float
     committee: security.CommitteeSize
     exposure_probability: float  # some committee could read contributions
@@ -31,7 +33,7 @@ class Assessment(msgspec.Struct, frozen=True, kw_only=True):
     wrong_result_probability: float
     too_few_answers_probability: float  # in one round
     corrupted_tolerated: int  # corrupted nodes up to which exposure stays within alpha
-    aggregators_needed: int  # per group, masked mode
+    aggregators_needed: int  # in each round, masked mode
     regions_network_wide: bool
     region: RegionSize  # the one in force
     regions: tuple[RegionSize, ...]
@@ -49,6 +51,7 @@ def assess(
     rounds: int = 40,
     *,
     groups: int = 1,
+    committees: int = 1,
     packing: int = 4,
     alpha: float = security.ALPHA,
     alpha_per_region: float | None = None,
@@ -59,12 +62,14 @@ def assess(
     alpha_per_region: SEP2P's own bound, for one region instead of the whole network.
     Raises ConfigError as `security.choose_committee` and `smallest_signers` do.
     """
+    if groups < 1:
+        raise ConfigError("A round has at least one group of contributors.")
     chosen = security.choose_committee(
         nodes,
         corrupted_share,
         absent_share,
         rounds,
-        groups=groups,
+        groups=committees,
         packing=packing,
         alpha=alpha,
     )
@@ -77,28 +82,31 @@ def assess(
 
     def exposure(corrupted: int, stand_ins: int = 0) -> float:
         return security.exposure_probability(
-            nodes, corrupted, sizes, rounds, groups=groups, stand_ins=stand_ins
+            nodes, corrupted, sizes, rounds, groups=committees, stand_ins=stand_ins
         )
 
-    tolerated = security.corrupted_tolerated(nodes, sizes, rounds, groups, alpha)
+    tolerated = security.corrupted_tolerated(nodes, sizes, rounds, committees, alpha)
     return Assessment(
         nodes=nodes,
         corrupted=corrupted,
         absent=absent,
         rounds=rounds,
         groups=groups,
+        committees=committees,
         alpha=alpha,
         committee=sizes,
         exposure_probability=exposure(corrupted),
         exposure_probability_beyond=exposure(tolerated + 1),
         exposure_probability_stand_ins=exposure(corrupted, sizes.absent_max),
-        two_sets_probability=security.two_sets_probability(nodes, corrupted, sizes, rounds, groups),
+        two_sets_probability=security.two_sets_probability(
+            nodes, corrupted, sizes, rounds, committees
+        ),
         wrong_result_probability=security.wrong_result_probability(
-            nodes, corrupted, sizes, rounds, groups
+            nodes, corrupted, sizes, rounds, committees
         ),
         too_few_answers_probability=security.too_few_answers_probability(nodes, absent, sizes),
         corrupted_tolerated=tolerated,
-        aggregators_needed=security.aggregators_needed(nodes, corrupted, rounds, groups, alpha),
+        aggregators_needed=security.aggregators_needed(nodes, corrupted, rounds, committees, alpha),
         regions_network_wide=network_wide,
         region=region,
         regions=region_table(nodes, corrupted, region_alpha, signers, network_wide=network_wide),
@@ -117,6 +125,7 @@ def as_json(assessment: Assessment) -> dict[str, object]:
         "absent": assessment.absent,
         "rounds": assessment.rounds,
         "groups": assessment.groups,
+        "committees": assessment.committees,
         "alpha": assessment.alpha,
         "alpha_met": assessment.alpha_met,
         "committee": {
@@ -164,7 +173,7 @@ def explain(assessment: Assessment) -> list[str]:
         f"{c.answers_needed} answers verify contributions even if {c.corrupt_max} of them lie, and "
         f"{c.absent_max} members may be away besides. With {_nodes(a.absent)} away at a time, a "
         f"round must be tried again with probability {in_words(a.too_few_answers_probability)}.",
-        f"In masked mode each group has {a.aggregators_needed} aggregators, so that one is honest.",
+        f"In masked mode {a.aggregators_needed} aggregators are needed, so that one is honest.",
         f"Region selection, for networks without a census, would ask {a.region.signers} nodes of a "
         f"region of {a.region.expected_nodes:.1f} nodes to sign "
         + ("(bound for the whole network)." if a.regions_network_wide else "(bound per region)."),
@@ -178,8 +187,21 @@ def explain_exposure(assessment: Assessment) -> list[str]:
         f"With {_nodes(a.corrupted)} of the network corrupted, some committee of a study of "
         f"{a.rounds} rounds holds more than {c.corrupt_max} of them with probability "
         f"{in_words(a.exposure_probability)}; the aim is {in_words(a.alpha)}.",
+        *_groups(a),
         _verdict(a),
     ]
+
+
+def _groups(a: Assessment) -> list[str]:
+    """Say what groups add to the exposure."""
+    if a.groups == 1:
+        return []
+    if a.committees == 1:
+        return [
+            f"All {a.groups} groups of a round share its committee, so they add nothing to this; "
+            "what they add is told by the sum of each, which its own noise must hide."
+        ]
+    return [f"That is with {a.committees} committees a round, each a draw that may go wrong."]
 
 
 def in_words(probability: float) -> str:

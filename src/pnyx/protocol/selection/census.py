@@ -14,7 +14,7 @@ among the joins that were fixed before the beacon opened, and the genesis commit
 root. The authority could bias that one by trying censuses; docs/threat-model.md says so.
 """
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from heapq import nsmallest
 from itertools import islice
 
@@ -124,11 +124,16 @@ def draw_contributors(beacon: bytes, joined: Iterable[bytes], count: int) -> tup
     return _lowest(_CONTRIBUTOR, beacon, joined, count)
 
 
-def contributor_group(beacon: bytes, node_id: bytes, groups: int) -> int:
-    """Return the contributor's group, H(beacon ‖ id) mod groups, independent of the draw."""
+def contributor_groups(beacon: bytes, drawn: Sequence[bytes], groups: int) -> tuple[int, ...]:
+    """Return the group of each drawn node: its rank by H(beacon ‖ id) among them, mod groups.
+
+    Independent of the order in which they were drawn. Sizes differ by one at most.
+    """
     if groups < 1:
         raise ValueError("there is at least one group")
-    return int.from_bytes(digest(_GROUP, beacon, node_id), "big") % groups
+    ranked = _lowest(_GROUP, beacon, drawn, len(drawn))
+    group_of = {node: rank % groups for rank, node in enumerate(ranked)}
+    return tuple(group_of[node] for node in drawn)
 
 
 def genesis_committee(census_root: bytes, ids: Iterable[bytes], size: int) -> tuple[bytes, ...]:

@@ -148,10 +148,11 @@ def choose_committee(
 ) -> CommitteeSize:
     """Choose the committee for a network and its longest study (rules: module docstring).
 
-    rounds, groups: a fresh committee for each; both attempts of a round keep theirs. `packing` is
-    what a large network packs, and the most that a small one does. When alpha is out of reach
-    within `size_max` members the committee comes from the rule for small networks: the caller
-    shows `exposure_probability`. Raises ConfigError when the network is too small.
+    rounds, groups: a fresh committee for each; both attempts of a round keep theirs. (A round draws
+    one for all its groups of contributors, which then count as one here.) `packing` is what a large
+    network packs, and the most that a small one does. When alpha is out of reach within `size_max`
+    members the committee comes from the rule for small networks: the caller shows
+    `exposure_probability`. Raises ConfigError when the network is too small.
     """
     _check_planning(nodes, corrupted_share, absent_share, rounds * groups)
     if packing < 1 or not 5 <= size_max <= 1024 or not (0 < alpha < 1 and 0 < too_few_max < 1):

@@ -32,6 +32,16 @@ def test_envelopes_are_passed_on_and_kept():
     assert outbox.sent == [(5, FIRST[1]), (3, FIRST[0])]
 
 
+def test_what_is_forgotten_is_not_handed_out():
+    kept, outbox = relay()
+    kept.handle(2, message(*FIRST))
+    outbox.sent.clear()
+    kept.forget(2)
+    kept.forget(6)
+    kept.handle(3, ShareRequest(C.plan.context, ()))
+    assert outbox.sent == []
+
+
 def test_only_members_are_served():
     kept, outbox = relay()
     kept.handle(2, message(*FIRST))

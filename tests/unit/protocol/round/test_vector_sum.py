@@ -8,7 +8,7 @@ from pnyx.errors import RuleBroken
 from pnyx.protocol.events import PeerBlamed, ReadParcel
 from pnyx.protocol.messages import SumRequest
 from pnyx.protocol.params import ProtocolParams
-from pnyx.protocol.round.vector_sum import WantedSum
+from pnyx.protocol.round.vector_sum import WantedSum, WantedSums
 
 C = masked_committee()
 MEMBER = 1
@@ -216,3 +216,46 @@ def test_the_set_is_named_by_the_headers_of_the_closed_list():
     assert request == C.request(2, 4)
     made.on_sum(FIRST, C.told(2, 4))
     assert fetches(outbox)[0][0] == parcel_of(C.total((2, 4)))
+
+
+# --- several groups -------------------------------------------------------------------------------
+
+OTHER = (5, 6)
+
+
+def both() -> tuple[WantedSums, Outbox]:
+    services, outbox = C.services(MEMBER)
+    made = WantedSums(services, MEMBER, C.reader, C.code, lambda _: False)
+    made.want(C.closed((*SET, *OTHER)), {0: SET, 2: OTHER}, 0.0)
+    return made, outbox
+
+
+def test_the_sum_of_every_group_is_asked_for_and_needed():
+    made, outbox = both()
+    assert outbox.sent == [(FIRST, C.request(*SET)), (FIRST, C.request(*OTHER))]
+    assert made.next_deadline() == AGAIN_S
+    assert made.data is None
+    for indices in (SET, OTHER):
+        made.on_sum(FIRST, C.told(*indices))
+    for (name, _, _, done, _), indices in zip(fetches(outbox), (SET, OTHER), strict=True):
+        done(name)
+        assert made.on_read(name, C.total(indices)) == (indices == OTHER), "only the last completes"
+    assert made.data == {0: C.total(SET), 2: C.total(OTHER)}
+    assert made.next_deadline() is None
+    assert not made.on_read(parcel_of(C.total(SET)), C.total(SET))
+
+
+def test_who_does_not_answer_for_one_group_is_not_asked_again_for_it():
+    made, outbox = both()
+    made.on_sum(FIRST, C.told(*SET))
+    name, _, _, done, _ = fetches(outbox)[0]
+    done(name)
+    made.on_read(name, C.total(SET))
+    made.tick(AGAIN_S)
+    assert outbox.sent[2:] == [(SECOND, C.request(*OTHER))]
+
+
+def test_a_sum_over_parts_of_two_groups_is_nobodys():
+    made, _ = both()
+    with pytest.raises(RuleBroken, match="another set"):
+        made.on_sum(FIRST, C.told(*SET[:2], OTHER[0]))

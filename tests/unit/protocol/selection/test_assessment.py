@@ -2,6 +2,9 @@
 
 import json
 
+import pytest
+
+from pnyx.errors import ConfigError
 from pnyx.protocol.selection.assessment import as_json, assess, explain, in_words
 from pnyx.protocol.selection.security import committee_size
 
@@ -81,3 +84,23 @@ def test_probabilities_in_words():
         "nearly one",
         "nearly one",
     ]
+
+
+def test_groups_share_the_committee_and_add_nothing_to_its_exposure():
+    one, many = assess(10**4), assess(10**4, groups=8)
+    assert many.exposure_probability == one.exposure_probability
+    assert many.committee == one.committee
+    assert as_json(many)["groups"] == 8
+    assert "All 8 groups of a round share its committee" in " ".join(explain(many))
+    assert "groups" not in " ".join(explain(one))
+
+
+def test_a_committee_for_each_group_would_add_up():
+    many = assess(10**4, groups=8, committees=8, committee=assess(10**4).committee)
+    assert many.exposure_probability > 7 * assess(10**4).exposure_probability
+    assert "with 8 committees a round" in " ".join(explain(many))
+
+
+def test_a_round_has_a_group():
+    with pytest.raises(ConfigError, match="at least one group"):
+        assess(10**4, groups=0)

@@ -10,7 +10,7 @@ from pnyx.protocol.selection import (
     ActorList,
     CensusSelector,
     Selector,
-    contributor_group,
+    contributor_groups,
     draw_contributors,
     genesis_committee,
     select_census,
@@ -102,12 +102,15 @@ def test_contributors_are_the_lowest_hashes_each_once():
 def test_groups_are_even_and_independent_of_the_draw():
     ids = [digest("test/many", i.to_bytes(4, "big")) for i in range(4000)]
     drawn = draw_contributors(BEACON, ids, 2000)
-    sizes = [0] * 4
-    for each in drawn:
-        sizes[contributor_group(BEACON, each, 4)] += 1
-    assert sum((size - 500) ** 2 / 500 for size in sizes) < 16.27  # χ², 3 degrees, p = 1e-3
+    groups = contributor_groups(BEACON, drawn, 4)
+    assert [groups.count(group) for group in range(4)] == [500] * 4
+    first = [groups[:1000].count(group) for group in range(4)]  # of those drawn before the others
+    assert sum((size - 250) ** 2 / 125 for size in first) < 16.27  # χ², 3 degrees, p = 1e-3
+    assert contributor_groups(BEACON, drawn[::-1], 4) == groups[::-1]
+    of_few = contributor_groups(BEACON, drawn[:7], 3)
+    assert sorted(map(of_few.count, range(3))) == [2, 2, 3]
     with pytest.raises(ValueError, match="at least one group"):
-        contributor_group(BEACON, ids[0], 0)
+        contributor_groups(BEACON, ids, 0)
 
 
 def test_the_genesis_committee_follows_the_census_root():

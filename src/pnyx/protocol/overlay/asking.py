@@ -1,0 +1,112 @@
+"""Questions under way: each is answered once, in time, by whom it was put to, or not at all.
+
+A question has a nonce that nobody else knows. An answer counts only if it comes from the peer that
+was asked, carries the nonce, and comes before the deadline; everything else costs a look into a
+table.
+"""
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import Generic, TypeVar
+
+import msgspec
+
+from pnyx.errors import RuleBroken
+from pnyx.primitives.sampling import Sampler
+
+NONCE_BYTES = 16
+T = TypeVar("T")
+
+
+class Question(msgspec.Struct, Generic[T], frozen=True):
+    """A question under way. done: told the answer, or None when there is none."""
+
+    nonce: bytes
+    peer: bytes
+    key: bytes
+    deadline: float
+    done: Callable[[T | None], None]
+
+
+class Questions(Generic[T]):
+    """The questions of one kind that one node has put."""
+
+    def __init__(self, sampler: Sampler, timeout_s: float) -> None:
+        self._sampler = sampler
+        self._timeout_s = timeout_s
+        self._open: dict[bytes, Question[T]] = {}
+        self._by_peer: dict[bytes, set[bytes]] = {}
+        self._due: list[tuple[float, bytes]] = []
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def asks(self, peer: bytes) -> bool:
+        """Whether a question to this peer is under way."""
+        return peer in self._by_peer
+
+    def put(self, peer: bytes, key: bytes, now: float, done: Callable[[T | None], None]) -> bytes:
+        """Note a question; return its nonce."""
+        nonce = self._sampler.bytes(NONCE_BYTES)
+        question: Question[T] = Question(nonce, peer, key, now + self._timeout_s, done)
+        self._open[nonce] = question
+        self._by_peer.setdefault(peer, set()).add(nonce)
+        heappush(self._due, (question.deadline, nonce))
+        return nonce
+
+    def take(self, peer: bytes, nonce: bytes) -> Question[T] | None:
+        """The question that a peer answers, closed; None when it was not asked that, or is late."""
+        question = self._open.get(nonce)
+        if question is None or question.peer != peer:
+            return None
+        self._close(question)
+        return question
+
+    def _close(self, question: Question[T]) -> None:
+        del self._open[question.nonce]
+        nonces = self._by_peer[question.peer]
+        nonces.discard(question.nonce)
+        if not nonces:
+            del self._by_peer[question.peer]
+
+    def next_deadline(self) -> float | None:
+        """When the next question expires."""
+        while self._due and self._due[0][1] not in self._open:
+            heappop(self._due)
+        return self._due[0][0] if self._due else None
+
+    def expire(self, now: float) -> None:
+        """Give up what was not answered in time."""
+        while (due := self.next_deadline()) is not None and due <= now:
+            question = self._open[heappop(self._due)[1]]
+            self._close(question)
+            question.done(None)
+
+    def give_up(self, peer: bytes) -> None:
+        """A peer cannot be reached: nothing that it was asked will be answered."""
+        for nonce in list(self._by_peer.get(peer, ())):
+            question = self._open.get(nonce)
+            if question is not None:
+                self._close(question)
+                question.done(None)
+
+
+class Allowance:
+    """What peers may ask for: each a burst, and then so many requests a second."""
+
+    def __init__(self, burst: float, per_s: float, peers_max: int) -> None:
+        self._burst = burst
+        self._per_s = per_s
+        self._peers_max = peers_max
+        self._left: dict[bytes, tuple[float, float]] = {}  # peer -> requests left, at that time
+
+    def spend(self, peer: bytes, now: float) -> None:
+        """Count a request. Raises RuleBroken when the peer asks too much."""
+        left, at = self._left.pop(peer, (self._burst, now))
+        left = min(self._burst, left + (now - at) * self._per_s)
+        if left < 1.0:
+            self._left[peer] = left, now
+            raise RuleBroken("asks more often than it may")
+        self._left[peer] = left - 1.0, now
+        if len(self._left) > self._peers_max:
+            del self._left[next(iter(self._left))]

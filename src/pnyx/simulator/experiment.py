@@ -1,0 +1,119 @@
+"""What an experiment is: parameters and a seed in, records out.
+
+An experiment is a function `run(parameters, seed, progress)` that returns frozen records, all of
+one kind. It draws from nothing but the seed and keeps nothing between calls, so the same parameters
+and seed give the same records in whatever process it runs; a sweep is many calls. `progress` is
+told the share that is done, from 0 to 1; whoever calls may interrupt there by raising.
+
+Parameters are frozen records whose fields carry their ranges, records carry the meaning and the
+unit of each field: `read_parameters` and `columns` take both from there, so nothing is written
+twice. `experiments` has the table of all.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import inspect
+
+from pnyx.errors import ConfigError
+
+Progress = Callable[[float], None]
+Parameters = TypeVar("Parameters", bound=msgspec.Struct)
+
+
+class Experiment(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of the table of experiments."""
+
+    name: str
+    purpose: str  # what it measures, in one sentence
+    parameters: type[msgspec.Struct]
+    record: type[msgspec.Struct]
+    run: Callable[[Any, int, Progress], Sequence[msgspec.Struct]]
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Fields of a record, in order, with their meaning and unit."""
+        return columns(self.record)
+
+
+def silent(share: float) -> None:
+    """Progress that nobody watches."""
+
+
+def columns(record: type[msgspec.Struct]) -> dict[str, str]:
+    """Return what each field of a kind of record means: its `description`."""
+    described = {}
+    for field in _fields(record):
+        meta = field.type.extra_json_schema if isinstance(field.type, inspect.Metadata) else None
+        if not meta or "description" not in meta:
+            raise TypeError(f"{record.__name__}.{field.name} says neither meaning nor unit")
+        described[field.name] = str(meta["description"])
+    return described
+
+
+def read_parameters(kind: type[Parameters], table: Mapping[str, Any]) -> Parameters:
+    """Make a parameter record from what a person wrote.
+
+    Raises ConfigError, one sentence that names the key and what it accepts: for an unknown key, a
+    missing one, a value out of range, and what the record itself refuses (values that do not fit
+    together).
+    """
+    fields = {field.name: field for field in _fields(kind)}
+    for key in table:
+        if key not in fields:
+            raise ConfigError(
+                f"There is no setting {key} here: choose from {', '.join(sorted(fields))}."
+            )
+    values = {}
+    for name, field in fields.items():
+        if name in table:
+            values[name] = _converted(kind, field, table[name])
+        elif field.required:
+            raise ConfigError(f"{name} is missing: it must be {accepted(field.type)}.")
+    return kind(**values)
+
+
+def accepted(kind: inspect.Type) -> str:
+    """Say in words what a field accepts."""
+    match kind:
+        case inspect.Metadata():
+            return accepted(kind.type)
+        case inspect.IntType():
+            return "a whole number" + _range(kind)
+        case inspect.FloatType():
+            return "a number" + _range(kind)
+        case inspect.BoolType():
+            return "true or false"
+        case inspect.LiteralType():
+            return "one of " + ", ".join(str(value) for value in kind.values)
+        case inspect.VarTupleType():
+            return "a list, each " + accepted(kind.item_type)
+        case _:
+            return "a text"
+
+
+def _range(kind: inspect.IntType | inspect.FloatType) -> str:
+    low = kind.ge if kind.ge is not None else kind.gt
+    high = kind.le if kind.le is not None else kind.lt
+    if low is None or high is None:
+        return ""
+    above = "" if kind.gt is None else " (excluded)"
+    below = "" if kind.lt is None else " (excluded)"
+    return f" from {low:,}{above} to {high:,}{below}"
+
+
+def _converted(kind: type[msgspec.Struct], field: inspect.Field, value: Any) -> Any:
+    """The value as the field's type, or a sentence that says what the field accepts."""
+    hint = msgspec.structs.fields(kind)
+    declared = next(each.type for each in hint if each.name == field.name)
+    try:
+        return msgspec.convert(value, type=declared)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{field.name} must be {accepted(field.type)}, not {value!r}.") from error
+
+
+def _fields(kind: type[msgspec.Struct]) -> tuple[inspect.Field, ...]:
+    described = inspect.type_info(kind)
+    assert isinstance(described, inspect.StructType)
+    return described.fields

@@ -1,0 +1,275 @@
+"""A simulated study, round by round.
+
+In each round contributors are drawn among the owners that have participations left, as beacons
+draw them. The sum of their noise is drawn at once: the sum of n discrete Gaussians of width σ is
+one of width σ√n within the distance that the accountant neglects anyway (`protocol.privacy`).
+
+What an owner has spent is counted as the ledger of its node counts it; the ε of a round is that of
+the owner that took part most often so far.
+
+**Attackers** are owners that control what they send, within the proven norm: `sign_flip` sends the
+negative of an honest update, scaled up to the whole norm bound, `label_flip` trains honestly on
+labels that are moved by one class. They send the noise that honest ones send.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from pnyx.errors import ConfigError, TrainingError
+from pnyx.learning import Hyperparameters, Program, apply_update, initial_model, mlp
+from pnyx.learning.cohort import Client, Cohort
+from pnyx.learning.features import Examples
+from pnyx.learning.programs import read_program
+from pnyx.learning.programs.models import PARAMETER_DTYPE, SEED_BYTES
+from pnyx.learning.training import warm_up
+from pnyx.learning.update import TRAIN_COUNTS, norm_max, quantise
+from pnyx.primitives.hashing import digest
+from pnyx.primitives.sampling import Sampler
+from pnyx.protocol.aggregation.gaussian import discrete_gaussian
+from pnyx.protocol.noise import noise_norm_max, update_width
+from pnyx.protocol.privacy import epsilon
+from pnyx.simulator.learning.owners import Owners, read_owners
+
+_Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+_Rate = Annotated[float, Meta(gt=0.0, le=100.0)]
+Attack = Literal["sign_flip", "label_flip"]
+
+
+class LearningParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What determines a simulated study, beside its seed."""
+
+    data: str  # Parquet, one row per example
+    owner_column: str
+    label_column: str
+    ignored: tuple[str, ...] = ()
+    standardise: Literal["owner", "none"] = "owner"
+    program: str = ""  # file of an exported program; else a perceptron
+    hidden: tuple[Annotated[int, Meta(ge=1, le=4096)], ...] = (64,)
+    owners: Annotated[int, Meta(ge=0, le=10_000_000)] = 0  # 0: those of the data
+    rows: Annotated[int, Meta(ge=0, le=100_000)] = 0  # a simulated owner's; 0: all its real ones
+    contributors: Annotated[int, Meta(ge=1, le=1_000_000)] = 24
+    rounds: Annotated[int, Meta(ge=1, le=10_000)] = 20
+    participations_max: Annotated[int, Meta(ge=0, le=10_000)] = 0  # of one owner; 0: unlimited
+    local_epochs: Annotated[int, Meta(ge=1, le=1000)] = 3
+    batch_size: Annotated[int, Meta(ge=1, le=4096)] = 16
+    learning_rate: _Rate = 0.3
+    weight_decay: _Share = 0.001
+    momentum: _Share = 0.0
+    server_learning_rate: _Rate = 1.5
+    clip_norm: _Rate = 2.0
+    fraction_bits: Annotated[int, Meta(ge=0, le=24)] = 11
+    noise_multiplier: Annotated[float, Meta(ge=0.0, le=1000.0)] = 0.0
+    honest_share: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.5  # whose noise must suffice
+    corrupted: _Share = 0.0
+    attack: Attack = "sign_flip"
+
+
+class LearningRound(msgspec.Struct, frozen=True):
+    """One round. accuracy: of the model that it gives, on all held-out rows. epsilon: spent so far
+    by the owner that took part most often, at δ = 1e-6. clipped: share of updates that were.
+    """
+
+    round: int
+    accuracy: float
+    epsilon: float
+    participations: int
+    clipped: float
+
+
+def run_study(
+    parameters: LearningParameters,
+    seed: int,
+    progress: Callable[[float], None] = lambda _share: None,
+) -> Iterator[LearningRound]:
+    """Simulate a study; yields each round when it is over. The same seed gives the same rounds.
+
+    Raises ConfigError for parameters that do not fit the data or each other.
+    """
+    warm_up()  # torch in one thread: a sweep has a process for every core
+    study = _Study(parameters, seed)
+    for number in range(1, parameters.rounds + 1):
+        yield study.run_round(number)
+        progress(number / parameters.rounds)
+
+
+class _Study:
+    """What lasts from round to round."""
+
+    def __init__(self, parameters: LearningParameters, seed: int) -> None:
+        self._parameters = parameters
+        self._seed = digest("pnyx/simulator/learning", seed.to_bytes(16, "big"))
+        self._data = self._read()
+        self._owners = parameters.owners or len(self._data.training)
+        if parameters.contributors > self._owners:
+            raise ConfigError(
+                f"contributors lies between 1 and the number of owners, {self._owners}, not "
+                f"{parameters.contributors}."
+            )
+        self._hyperparameters = _hyperparameters(parameters)
+        self._program = self._read_program()
+        self._model = initial_model(self._program, self._seed)
+        self._cohort = Cohort(self._program, self._hyperparameters)
+        self._taken = np.zeros(self._owners, dtype=np.int64)  # participations by owner
+        drawn = self._generator("corrupted").random(self._owners)
+        self._corrupted = np.argsort(drawn)[: round(parameters.corrupted * self._owners)]
+
+    def run_round(self, number: int) -> LearningRound:
+        """Draw, train, add up, move the model, score it."""
+        drawn = self._draw(number)
+        honest_min = max(1, math.floor(self._parameters.honest_share * len(drawn)))
+        total, clipped = self._sum(drawn, number)
+        width = self._width(honest_min)
+        if width:
+            sampler = Sampler(self._key("noise", number), "pnyx/simulator/learning/noise")
+            spread = round(width * math.sqrt(len(drawn)))
+            total[: self._program.shared_count] += discrete_gaussian(
+                sampler, spread, self._program.shared_count
+            )
+        largest = norm_max(self._hyperparameters) + noise_norm_max(
+            width, self._program.shared_count
+        )
+        self._model = apply_update(self._model, total, len(drawn), self._hyperparameters, largest)
+        self._taken[drawn] += 1
+        most = int(self._taken.max())
+        shared = np.frombuffer(self._model, PARAMETER_DTYPE)
+        right = self._cohort.score(shared, self._data.held_out)
+        return LearningRound(
+            round=number,
+            accuracy=right / len(self._data.held_out.targets),
+            epsilon=epsilon(most * self._rho(width, honest_min)),
+            participations=most,
+            clipped=clipped / len(drawn),
+        )
+
+    def _draw(self, number: int) -> NDArray[np.int64]:
+        cap = self._parameters.participations_max
+        eligible = np.flatnonzero(self._taken < cap) if cap else np.arange(self._owners)
+        if len(eligible) < self._parameters.contributors:
+            raise ConfigError(
+                f"After {number - 1} rounds too few owners have participations left: raise "
+                "participations_max or owners, or lower rounds or contributors."
+            )
+        generator = self._generator("contributors", number)
+        return generator.choice(eligible, self._parameters.contributors, replace=False)
+
+    def _sum(self, drawn: NDArray[np.int64], number: int) -> tuple[NDArray[np.int64], int]:
+        """Sum of the quantised updates [shared_count + counts], and how many were clipped."""
+        corrupted = np.isin(drawn, self._corrupted)
+        clients = [
+            self._client(int(owner), number, bool(bad))
+            for owner, bad in zip(drawn, corrupted, strict=True)
+        ]
+        shared = np.frombuffer(self._model, PARAMETER_DTYPE)
+        total = np.zeros(len(shared) + TRAIN_COUNTS, dtype=np.int64)
+        limit = self._parameters.clip_norm
+        clipped = 0
+        for positions, trained in self._cohort.train(
+            shared,
+            clients,
+            epochs=self._parameters.local_epochs,
+            learning_rate=self._parameters.learning_rate,
+        ):
+            updates = trained.astype(np.float64) - shared
+            for at, update in zip(positions, updates, strict=True):
+                norm = float(np.linalg.norm(update))
+                clipped += norm > limit
+                flips = corrupted[at] and self._parameters.attack == "sign_flip"
+                sent = update * (-limit / max(norm, 1e-12)) if flips else update
+                total[: len(shared)] += self._quantised(sent)
+        return total, clipped
+
+    def _quantised(self, update: NDArray[np.float64]) -> NDArray[np.int64]:
+        """A node whose training left the range of numbers sends nothing."""
+        try:
+            return quantise(update, self._hyperparameters)
+        except TrainingError as error:
+            raise ConfigError(
+                "Training left the range of numbers, or the grid is coarser than the clip: lower "
+                "learning_rate, or raise fraction_bits."
+            ) from error
+
+    def _client(self, owner: int, number: int, bad: bool) -> Client:
+        rows = self._generator("rows", owner)
+        examples = self._data.of(owner, self._parameters.rows, rows)
+        if bad and self._parameters.attack == "label_flip":
+            moved = (examples.targets + 1) % self._data.classes
+            examples = Examples(examples.features, moved)
+        return Client(training=examples, seed=self._key("training", number, owner))
+
+    def _width(self, honest_min: int) -> int:
+        multiplier = self._parameters.noise_multiplier
+        if not multiplier:
+            return 0
+        return update_width(norm_max(self._hyperparameters), honest_min, multiplier)
+
+    def _rho(self, width: int, honest_min: int) -> float:
+        """ρ of one participation; of the updates alone, for the counts here are nobody's."""
+        if not width:
+            return math.inf
+        return norm_max(self._hyperparameters) ** 2 / (2 * honest_min * width**2)
+
+    def _read(self) -> Owners:
+        parameters = self._parameters
+        return read_owners(
+            Path(parameters.data),
+            owner_column=parameters.owner_column,
+            label_column=parameters.label_column,
+            ignored=parameters.ignored,
+            standardise=parameters.standardise,
+            seed=self._seed,
+        )
+
+    def _read_program(self) -> Program:
+        if not self._parameters.program:
+            return mlp((self._data.width, *self._parameters.hidden, self._data.classes))
+        path = Path(self._parameters.program)
+        try:
+            program = read_program(path.read_bytes())
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+        if (program.width, program.classes) != (self._data.width, self._data.classes):
+            raise ConfigError(
+                f"{path} takes {program.width} columns and {program.classes} classes where the "
+                f"data has {self._data.width} and {self._data.classes}."
+            )
+        if program.local_count:
+            raise ConfigError(f"{path} has local parameters, which simulated owners do not keep.")
+        return program
+
+    def _key(self, purpose: str, *numbers: int) -> bytes:
+        return digest(
+            "pnyx/simulator/learning/key",
+            self._seed,
+            purpose.encode(),
+            *[each.to_bytes(8, "big") for each in numbers],
+        )[:SEED_BYTES]
+
+    def _generator(self, purpose: str, *numbers: int) -> np.random.Generator:
+        return np.random.default_rng(int.from_bytes(self._key(purpose, *numbers), "big"))
+
+
+def _hyperparameters(parameters: LearningParameters) -> Hyperparameters:
+    try:
+        return Hyperparameters(
+            local_epochs=parameters.local_epochs,
+            batch_size=parameters.batch_size,
+            learning_rate=parameters.learning_rate,
+            momentum=parameters.momentum,
+            weight_decay=parameters.weight_decay,
+            clip_norm=parameters.clip_norm,
+            fraction_bits=parameters.fraction_bits,
+            server_learning_rate=parameters.server_learning_rate,
+            fine_tune_epochs=1,
+            fine_tune_learning_rate=parameters.learning_rate,
+            alone_epochs=1,
+            alone_learning_rate=parameters.learning_rate,
+        )
+    except ValueError as error:
+        raise ConfigError(f"{error}.") from error

@@ -1,0 +1,185 @@
+"""A round by the node's own machines, on the network and under the failures of `baselines.trees`.
+
+Every node runs the machine that ships, with ideal cryptography of the real sizes, in virtual time.
+The first run of a seed has no failures and tells when round 1 opens; then nodes die for good at
+times uniform over a window from there. What is timed is round 1, until the first node holds its
+record. Computing takes no time here, and training 0.1 s beside the opening of the round.
+
+Feasible up to about a hundred nodes; beyond, `rounds` goes on with a model that this checks.
+"""
+
+from typing import Annotated
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from pnyx.errors import ConfigError
+from pnyx.protocol.events import Notice, RoundCertified, StepReached
+from pnyx.protocol.selection.security import NODES_MIN
+from pnyx.simulator.experiment import Progress
+from pnyx.simulator.network import Link
+from pnyx.simulator.scenario import Crash, Scenario
+from pnyx.simulator.simulation import Simulation
+
+_KIB = 1024
+_OPENS_MAX_S = 120.0
+_PATIENCE_S = 60.0  # for the record of the round, from when it opens
+_ROUND = 1
+
+
+class LiveRoundParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A small network, its lines, and how its nodes fail."""
+
+    nodes: Annotated[int, Meta(ge=NODES_MIN, le=200)] = 36
+    masked: bool = False
+    vector_length: Annotated[int, Meta(ge=2, le=400_000)] = 100
+    window_s: Annotated[float, Meta(ge=0.0, le=1e9)] = 400.0
+    runs: Annotated[int, Meta(ge=1, le=1_000)] = 8
+    latency_s: Annotated[float, Meta(ge=0.0, le=10.0)] = 0.033
+    kib_per_s: Annotated[float, Meta(ge=1.0, le=1e12)] = 6_000.0
+
+    def __post_init__(self) -> None:
+        if self.vector_length < 2 * self.nodes:
+            raise ConfigError(
+                f"vector_length must be a whole number from 2 · nodes, which is {2 * self.nodes}, "
+                f"to 400,000, not {self.vector_length}."
+            )
+
+
+class LiveRoundRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One run."""
+
+    nodes: Annotated[int, Meta(description="nodes of the network")]
+    masked: Annotated[bool, Meta(description="whether vectors travel masked")]
+    vector_length: Annotated[int, Meta(description="values of the vector")]
+    window_s: Annotated[float, Meta(description="nodes die uniformly from 0 to this, seconds")]
+    run: Annotated[int, Meta(description="number of the run")]
+    asked: Annotated[int, Meta(description="contributors that the study asks for")]
+    accepted: Annotated[int, Meta(description="contributors in the result; 0 without one")]
+    completed: Annotated[bool, Meta(description="whether the round had a result")]
+    latency_s: Annotated[float, Meta(description="seconds from the record before to this one")]
+    bytes: Annotated[int, Meta(description="bytes sent by all nodes from then to then")]
+    messages: Annotated[int, Meta(description="messages sent by all nodes from then to then")]
+    deaths: Annotated[int, Meta(description="nodes that died in the round")]
+
+
+class _Watch:
+    """Hears when round 1 opens and ends, and what was sent until then."""
+
+    def __init__(self, scenario: Scenario, *, until_open: bool = False) -> None:
+        """until_open: whether the run ends as soon as the round opens."""
+        self._until_open = until_open
+        self._simulation = Simulation(scenario, listen=self._hear)
+        self.opened_s: float | None = None
+        self.certified: RoundCertified | None = None
+        self._bytes = self._messages = 0
+
+    def run(self, until_s: float) -> float:
+        """Run until the round has a record, or until this time; return the time."""
+        self._simulation.scheduler.run(until_s, self._done)
+        return self._simulation.scheduler.now
+
+    def _done(self) -> bool:
+        return self.certified is not None or (self._until_open and self.opened_s is not None)
+
+    @property
+    def sent(self) -> tuple[int, int]:
+        """Bytes and messages since the round opened."""
+        network = self._simulation.network
+        return network.bytes_sent - self._bytes, network.messages - self._messages
+
+    def _hear(self, now: float, notice: Notice) -> None:
+        match notice:
+            case StepReached(round_number=number) if number == _ROUND and self.opened_s is None:
+                self.opened_s = now
+                network = self._simulation.network
+                self._bytes, self._messages = network.bytes_sent, network.messages
+            case RoundCertified(round_number=number) if number == _ROUND:
+                self.certified = self.certified or notice
+
+
+def run(parameters: LiveRoundParameters, seed: int, progress: Progress) -> list[LiveRoundRecord]:
+    """Run the machines many times, with failures drawn anew."""
+    records = []
+    for number in range(parameters.runs):
+        generator = np.random.Generator(np.random.PCG64([seed, 10, number]))
+        run_seed = int(generator.integers(0, 1 << 62))
+        deaths, until_s = np.full(parameters.nodes, np.inf), _OPENS_MAX_S + _PATIENCE_S
+        crashes: tuple[Crash, ...] = ()
+        if parameters.window_s:
+            deaths = generator.uniform(0.0, parameters.window_s, parameters.nodes)
+            opened = opens_at(parameters, run_seed)
+            crashes, until_s = _crashes(deaths, opened), opened + _PATIENCE_S
+        watch = _Watch(scenario(parameters, run_seed, crashes))
+        ended = watch.run(until_s)
+        records.append(_record(parameters, number, watch, ended, deaths))
+        progress((number + 1) / parameters.runs)
+    return records
+
+
+def _crashes(deaths: NDArray[np.float64], opened: float) -> tuple[Crash, ...]:
+    return tuple(
+        Crash(node=node, at_s=opened + float(at), away_s=None)
+        for node, at in enumerate(deaths)
+        if at < _PATIENCE_S
+    )
+
+
+def scenario(
+    parameters: LiveRoundParameters, seed: int, crashes: tuple[Crash, ...] = ()
+) -> Scenario:
+    """Return the run of this seed."""
+    link = Link(
+        latency_s=parameters.latency_s,
+        latency_tail_s=0.0,
+        bytes_per_s=parameters.kib_per_s * _KIB,
+    )
+    return Scenario(
+        seed=seed,
+        nodes=parameters.nodes,
+        cohort_min=max(2, parameters.nodes // 3),
+        vector_length=parameters.vector_length,
+        masks=parameters.masked,
+        link=link,
+        crashes=crashes,
+    )
+
+
+def opens_at(parameters: LiveRoundParameters, seed: int) -> float:
+    """Return when round 1 opens if nobody dies."""
+    watch = _Watch(scenario(parameters, seed), until_open=True)
+    watch.run(_OPENS_MAX_S)
+    if watch.opened_s is None:
+        raise ConfigError(
+            f"nodes must be fewer than {parameters.nodes}, or kib_per_s more, for the round to "
+            "open in time."
+        )
+    return watch.opened_s
+
+
+def _record(
+    parameters: LiveRoundParameters,
+    number: int,
+    watch: _Watch,
+    ended: float,
+    deaths: NDArray[np.float64],
+) -> LiveRoundRecord:
+    certified, opened = watch.certified, watch.opened_s or 0.0
+    done = certified is not None and not certified.skipped
+    sent, messages = watch.sent
+    return LiveRoundRecord(
+        nodes=parameters.nodes,
+        masked=parameters.masked,
+        vector_length=parameters.vector_length,
+        window_s=parameters.window_s,
+        run=number,
+        asked=parameters.nodes * 2 // 3,
+        accepted=certified.contributors if certified and done else 0,
+        completed=done,
+        latency_s=ended - opened,
+        bytes=sent,
+        messages=messages,
+        deaths=int((deaths < ended - opened).sum()),
+    )
