@@ -27,6 +27,7 @@ BENCHMARKS = (
     "worker",
     "transport",
     "overlay",
+    "selection",
     "simulator",
     "population",
     "demo_accuracy",

@@ -136,7 +136,35 @@ DECISION = array(
 )
 ABORT = array(42, study=B32, round=ROUND, opened=DECISION, aborted=DECISION)
 RECORD = array(
-    41, body=raw(0, 4 * MI), joins=INDICES, certificate=CERTIFICATE, abort=optional(ABORT)
+    41,
+    body=raw(0, 4 * MI),
+    joins=INDICES,
+    certificate=CERTIFICATE,
+    abort=optional(ABORT),
+    actors=raw(0, 512 * KI),
+)
+DRAW = array(
+    140,
+    network=B32,
+    epoch=ROUND,
+    census_root=B32,
+    study=B32,
+    round=ROUND,
+    attempt=integer(1, 64),
+    role=text(32),
+    count=integer(1, 4096),
+    beacon=B32,
+    expires=ROUND,
+)
+ACTORS = array(
+    142,
+    draw=DRAW,
+    value=B32,
+    setter=B32,
+    call=B64,
+    order=B32,
+    actors=many(B32, high=4096),
+    witnesses=many(array(node=B32, signature=B64), high=1024),
 )
 OPEN_VALUE = array(100, keys=many(SIGNED, high=1024))
 ABORT_VALUE = array(103, give_ups=many(SIGNED, high=1024))
@@ -240,6 +268,7 @@ MANIFEST = array(
     phases=many(PHASE, 1, 16),
     join_window=SECONDS,
     nonce=B32,
+    selection=one_of("census", "region"),
 )
 SIZES = array(
     k=integer(5, 1024),

@@ -79,7 +79,7 @@ def committees(content: bytes) -> list[list[int]]:
     state = StudyState(
         verifier.digest("pnyx/study", bundle.manifest.body), bundle.manifest, asked, census
     )
-    step = state.open(beacon)
+    step = state.open(beacon, AUTHORITY)
     for record in bundle.records:
         found.append(list(step.committee))
         _, step = state.accept(record, AUTHORITY, DEFAULT_PARAMS)

@@ -13,6 +13,7 @@ from math import ceil, comb, isfinite, isqrt, log, log2, prod
 from typing import Any, NamedTuple
 
 from tests.independent import shapes
+from tests.independent.regions import Regions
 from tests.independent.shapes import KI, MI, Unreadable, decode
 
 from pnyx.primitives.hashing import digest
@@ -46,6 +47,7 @@ class Census(NamedTuple):
     keys: list[bytes]
     size: int
     quorum: int
+    corrupt_max: int = 1
 
 
 class Round(NamedTuple):
@@ -70,6 +72,8 @@ class Round(NamedTuple):
     joins: tuple[int, ...] = ()
     aborted: bytes = b""
     excluded: tuple[int, ...] = ()
+    actors: bytes = b""  # the list that the committee was taken from, and its census indices
+    listed: tuple[int, ...] = ()
 
 
 # --- hashes and draws ---------------------------------------------------------------------------
@@ -171,6 +175,11 @@ def draw_committee(
             drawn.append(index)
         attempt += 1
     return drawn
+
+
+def joins_name(joins: tuple[int, ...], actors: bytes) -> bytes:
+    joined = b"".join(index.to_bytes(4, "big") for index in joins)
+    return digest("pnyx/joins", joined, *([digest("pnyx/actors", actors)] if actors else []))
 
 
 def draw_contributors(
@@ -449,7 +458,7 @@ def verify_census(
     findings = [Finding("census", rule) for rule, holds in rules.items() if not holds]
     keys = [entry.public_key for entry in signed.entries]
     root = digest("pnyx/census", signed.body)
-    return Census(body.network, root, ids, keys, sizes.k, sizes.quorum), findings
+    return Census(body.network, root, ids, keys, sizes.k, sizes.quorum, sizes.f), findings
 
 
 def verify(
@@ -477,6 +486,7 @@ class _Chain:
         self.study = digest("pnyx/study", bundle.manifest.body)
         self.rounds = [phase for phase in manifest.phases for _ in range(phase.rounds)]
         self.findings: list[Finding] = []
+        self.regions: Regions | None = None
 
     def check(self, holds: bool, where: str, rule: str, *, implied: bool = False) -> None:
         if not holds:
@@ -486,6 +496,8 @@ class _Chain:
         self.check_manifest()
         plan = self.genesis()
         body = self.check_record(plan, self.bundle.epoch_record)
+        if self.manifest.selection == "region":
+            self.regions = Regions(self.census, body.next_beacon)
         plan = self.first_round(body.next_beacon)
         model = plan.model
         for at, record in enumerate(self.bundle.records):
@@ -571,13 +583,23 @@ class _Chain:
     def following(self, plan: Round, record: Any, body: Any) -> Round:
         number, beacon = plan.number + 1, body.next_beacon
         phase = self.rounds[plan.number]
+        excluded = tuple(body.excluded)
+        listed: tuple[int, ...] = ()
+        if self.regions is None:
+            committee = draw_committee(self.census, beacon, self.study, number, excluded)
+        else:
+            names = decode(record.actors, shapes.ACTORS, f"actors of round {number}", 512 * KI)
+            listed = self.regions.in_order(names, beacon, number, "committee", excluded)
+            committee = list(listed[: self.census.size])
         return Round(
             where=f"round {number}",
             study=self.study,
             number=number,
             previous=record_name(record.body),
             model=body.model_hash,
-            committee=draw_committee(self.census, beacon, self.study, number, tuple(body.excluded)),
+            committee=committee,
+            actors=record.actors,
+            listed=listed,
             beacon=beacon,
             joins=tuple(record.joins),
             contributors=draw_contributors(
@@ -586,7 +608,7 @@ class _Chain:
             phase=phase,
             floor=phase.cohort_min,
             spent=body.privacy_spent,
-            excluded=tuple(body.excluded),
+            excluded=excluded,
         )
 
     def check_record(self, plan: Round, record: Any) -> Any:
@@ -606,8 +628,9 @@ class _Chain:
         }
         for name, value in expected.items():
             self.check(getattr(body, name) == value, plan.where, f"wrong {name}")
-        joined = b"".join(index.to_bytes(4, "big") for index in record.joins)
-        self.check(body.joins == digest("pnyx/joins", joined), plan.where, "joins")
+        committed = joins_name(record.joins, record.actors)
+        self.check(body.joins == committed, plan.where, "joins or actors")
+        self.check_actors(plan, record, body)
         self.check_outcome(plan, body)
         self.check_excluded(plan, body)
         self.check_without_outcome(plan, body)
@@ -637,6 +660,14 @@ class _Chain:
         left = len(self.census.ids) - self.census.size - len(plan.excluded)
         chain = epoch_chain(self.census.network)
         study, number = (chain, 0) if plan.phase is None else (plan.study, plan.number)
+        if plan.listed:
+            out = {*plan.committee, *plan.excluded}
+            spare = [index for index in plan.listed if index not in out]
+            committee = list(plan.committee)
+            for member, index in zip(absent, spare, strict=False):
+                committee[member] = index
+            name = digest("pnyx/agreement/value", abort.aborted.value)
+            return plan._replace(committee=committee, aborted=name)
         drawn = draw_committee(
             self.census,
             plan.beacon,
@@ -676,12 +707,25 @@ class _Chain:
         """A round without a closed list: its second attempt was aborted, too."""
         if plan.phase is None or body.closed_value != ZERO:
             return
-        joined = b"".join(index.to_bytes(4, "big") for index in plan.joins)
+        stayed = joins_name(plan.joins, plan.actors)
         beacon = digest("pnyx/beacon/skipped", context_of(self.census, plan))
         self.check(bool(plan.aborted), plan.where, "no closed list in a first attempt")
         self.check(body.skipped, plan.where, "no closed list, but not skipped")
-        self.check(body.joins == digest("pnyx/joins", joined), plan.where, "joins did not stay")
+        self.check(body.joins == stayed, plan.where, "joins or actors did not stay")
         self.check(body.next_beacon == beacon, plan.where, "another beacon after a skip")
+
+    def check_actors(self, plan: Round, record: Any, body: Any) -> None:
+        """Regions drew the list of the next round, where they select; but after two aborts."""
+        if plan.phase is not None and body.closed_value == ZERO:
+            return
+        last = plan.number == len(self.rounds) or plan.previous == ZERO
+        if self.regions is None or last:
+            self.check(not record.actors, plan.where, "an actor list that serves nothing")
+            return
+        where = f"actors of {plan.where}"
+        names = decode(record.actors, shapes.ACTORS, where, 512 * KI)
+        for rule in self.regions.broken(names, self.study, plan.number + 1, plan.beacon):
+            self.check(False, where, rule)
 
     def check_excluded(self, plan: Round, body: Any) -> None:
         """Exclusions only grow, up to an eighth of the network."""

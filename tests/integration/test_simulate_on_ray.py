@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.scenarios import write_scenario
 
 from pnyx.errors import ConfigError
 from pnyx.simulator.runner import RayExecutor, SerialExecutor, read_scenario, simulate
-from tests.support.scenarios import write_scenario
 
 pytest.importorskip("ray")
 pytestmark = [

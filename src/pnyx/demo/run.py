@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +24,9 @@ _AWAY_SECONDS_MAX = 15.0
 _LAST_NODES_S = 10.0
 
 
+SelectionName = Literal["census", "region"]
+
+
 def run_demo(
     *,
     report: Path,
@@ -36,14 +39,15 @@ def run_demo(
     keep: Path | None = None,
     masked: bool = False,
     verified: bool = False,
+    selection: SelectionName = "census",
 ) -> int:
     """Run the demonstration; return the exit status.
 
     report: where the study's report is written. kill: share of the nodes that are killed mid-run.
     corrupt: nodes that misbehave. seed: fixes the initial model and who is killed or corrupt; the
     beacons stay random. keep: directory to keep, instead of a temporary one. masked: updates
-    travel masked. verified: and their norm is verified. Raises PnyxError, for instance ConfigError
-    when an option is out of range.
+    travel masked. verified: and their norm is verified. selection: how rounds get their actors.
+    Raises PnyxError, for instance ConfigError when an option is out of range.
     """
     # Many processes share few cores: threads inside the numeric libraries would only fight.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -70,6 +74,7 @@ def run_demo(
                 console,
                 masked=masked,
                 verified=verified,
+                selection=selection,
             )
             found, corrupted = demo.run(report, kept=keep)
     except KeyboardInterrupt as error:
@@ -164,6 +169,7 @@ class _Demo:
         *,
         masked: bool,
         verified: bool = False,
+        selection: SelectionName = "census",
     ) -> None:
         from pnyx.demo.cluster import Cluster
         from pnyx.demo.corrupt import choose_corrupt
@@ -179,6 +185,7 @@ class _Demo:
         self._rounds = rounds
         self._nodes = nodes
         self._masked, self._verified = masked, verified
+        self._selection: SelectionName = selection
         seed_bytes = os.urandom(32) if seed is None else (seed % 2**64).to_bytes(32, "big")
         self._assessment = assess(nodes, rounds=rounds + EXTRA_ROUNDS)
         sampler = Sampler(seed_bytes, "pnyx/demo/victims")
@@ -188,7 +195,9 @@ class _Demo:
         # The first node proposes the study and the last refuses it: both stay honest.
         spared = {0, nodes - 1, *self._victims}
         self._corrupt = choose_corrupt(nodes, corrupt, spared, seed_bytes)
-        script = DemoScript(nodes, rounds, seed_bytes, masked=masked, verified=verified)
+        script = DemoScript(
+            nodes, rounds, seed_bytes, masked=masked, verified=verified, selection=selection
+        )
         self._cluster = Cluster(root, nodes, script, self._corrupt, verified=verified)
         self._watch = Watch(self._cluster)
         self._display = Display(console, nodes, rounds)
@@ -234,6 +243,7 @@ class _Demo:
             corrupt=self._corrupt,
             masked=self._masked,
             verified=self._verified,
+            selection=self._selection,
         )
         network = self._cluster.directory(0) / "network.json"
         replace_file(report, render(demo_report(asked, network, found, kept)).encode())

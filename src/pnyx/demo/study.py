@@ -2,6 +2,7 @@
 
 import secrets
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -64,11 +65,13 @@ def demo_study(
     *,
     masked: bool = False,
     verified: bool = False,
+    selection: Literal["census", "region"] = "census",
 ) -> tuple[bytes, bytes]:
     """The encoded manifest and the initial model; `seed` determines the model.
 
     masked: whether updates travel masked to aggregators instead of as shares to the committee.
     verified: whether the committee verifies their norm all the same.
+    selection: how rounds get their actors.
     """
     program, hyperparameters = demo_program(), demo_hyperparameters()
     if verified:
@@ -128,6 +131,7 @@ def demo_study(
         phases=phases,
         join_window_s=JOIN_WINDOW_S,
         nonce=secrets.token_bytes(32),
+        selection=selection,
     )
     return codec.encode(manifest), model
 
@@ -135,7 +139,7 @@ def demo_study(
 class DemoScript:
     """Plays the demonstration: node n belongs to person n + 1 of the data; the last one refuses.
 
-    seed, masked, verified: as `demo_study` takes them.
+    seed, masked, verified, selection: as `demo_study` takes them.
     """
 
     purpose_term = PURPOSE_TERM
@@ -149,12 +153,14 @@ class DemoScript:
         *,
         masked: bool = False,
         verified: bool = False,
+        selection: Literal["census", "region"] = "census",
     ) -> None:
         self._nodes = nodes
         self._rounds = rounds
         self._seed = seed
         self._masked = masked
         self._verified = verified
+        self._selection: Literal["census", "region"] = selection
 
     def owner_data(self, node: int) -> tuple[Path, ImportMapping]:
         """The shipped windows, of which an owner imports its own."""
@@ -178,4 +184,5 @@ class DemoScript:
             self._seed,
             masked=self._masked,
             verified=self._verified,
+            selection=self._selection,
         )

@@ -29,6 +29,7 @@ def summarise(
     corrupt: Mapping[int, str],
     masked: bool,
     verified: bool = False,
+    selection: str = "census",
 ) -> dict[str, Any]:
     """The object that `pnyx demo --json` prints.
 
@@ -58,6 +59,7 @@ def summarise(
         "owners_refusing": refused,
         "contributors_min": min((f.contributors for f in training), default=0),
         "masked": masked,
+        "selection": selection,
         "verified": verified,
         **_verification(
             watch, nodes, corrupt, size.corrupt_max + 1, unchecked=masked and not verified

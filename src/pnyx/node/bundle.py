@@ -74,7 +74,7 @@ def verify_bundle(bundle: Bundle, census: Census, crypto: Crypto) -> VerifiedStu
     beacon = verify_record(genesis_plan(census), bundle.epoch_record, crypto).next_beacon
     study = study_id(bundle.manifest.body)
     state = StudyState(study, bundle.manifest, manifest, census)
-    state.open(beacon)
+    state.open(beacon, crypto)
     for record in bundle.records:
         state.accept(record, crypto, DEFAULT_PARAMS)
     if bundle.model and model_name(bundle.model) != state.model_hash:

@@ -172,6 +172,7 @@ class StudyFile(_Table, frozen=True, kw_only=True):
     label: Annotated[str, Meta(max_length=200)] = ""
     cohort_min: _Contributors
     join_window_s: _Seconds
+    selection: Literal["census", "region"] = "census"
     model: ModelTable | None = None
     training: TrainingTable = TrainingTable()
     privacy: PrivacyTable = PrivacyTable()
@@ -243,6 +244,7 @@ def make_proposal(
         phases=phases,
         join_window_s=float(study.join_window_s),
         nonce=nonce,
+        selection=study.selection,
     )
     return Proposal(_encode_checked(manifest, source), model)
 
@@ -451,6 +453,8 @@ label = "{label}"
 cohort_min = 32
 # How long owners may join before the first round, in seconds.
 join_window_s = 600.0
+# How rounds get their actors: "census" draws them from everybody, "region" lets neighbours draw.
+selection = "census"
 
 [model]
 hidden = [64]        # widths of the hidden layers

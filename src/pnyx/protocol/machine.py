@@ -13,6 +13,7 @@ from typing import Any
 from pnyx.errors import ProtocolError, RuleBroken, WrongContext
 from pnyx.primitives import codec
 from pnyx.primitives.sampling import Sampler
+from pnyx.protocol.actor_lists import ActorLists
 from pnyx.protocol.chunks import Parcel, parcel_of
 from pnyx.protocol.events import (
     AskConsent,
@@ -91,6 +92,7 @@ from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.round.relay import EnvelopeRelay
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.vectors import vector_code
+from pnyx.protocol.selection.region import ActorProof, RegionMessage
 from pnyx.protocol.study import (
     StudyState,
     epoch_chain_id,
@@ -101,6 +103,8 @@ from pnyx.protocol.study import (
 )
 
 PublicBody = Manifest | Join | NodeRecord
+AnyMessage = Message | RegionMessage
+AnyItem = GossipItem | ActorProof
 _FINISHED_MAX = 256
 
 
@@ -125,6 +129,10 @@ class _StudyView:
     def joined(self) -> Indices:
         """Census indices whose join is known."""
         return () if self._state is None else self._machine.joined(self._state.study)
+
+    def actors(self) -> bytes:
+        """The list of the next round's actors, where this study has such."""
+        return self._machine.actor_lists.known(self._plan)
 
     def culprits(self) -> Indices:
         """Census indices of nodes that evidence convicts in this study."""
@@ -210,6 +218,16 @@ class NodeMachine:
             self._on_models,
             now,
         )
+        self.actor_lists = ActorLists(
+            node_id=node_id,
+            crypto=crypto,
+            sampler=self._sampler,
+            params=params,
+            send=self._send,
+            emit=self.emit,
+            restored=self._restored,
+            on_list=lambda proof: self._guard(node_id, lambda: self._on_actors(proof)),
+        )
         self.parcels = Parcels(
             params,
             node_id,
@@ -255,8 +273,8 @@ class NodeMachine:
         times += [
             time for active in self._rounds.values() if (time := active.next_deadline()) is not None
         ]
-        parcels = self.parcels.next_deadline()
-        return min(times if parcels is None else [*times, parcels])
+        others = (self.parcels.next_deadline(), self.actor_lists.next_deadline())
+        return min([*times, *(time for time in others if time is not None)])
 
     def _dispatch(self, event: Event) -> None:
         match event:
@@ -425,7 +443,7 @@ class NodeMachine:
         """Need a parcel no longer for an attempt."""
         self.parcels.forget(name, plan.scope)
 
-    def _send(self, peer: bytes, message: Message) -> None:
+    def _send(self, peer: bytes, message: AnyMessage) -> None:
         if self._encoded is None or self._encoded[0] is not message:
             self._encoded = (message, codec.encode(message))
         self._effects.append(Send(peer, self._encoded[1]))
@@ -457,11 +475,13 @@ class NodeMachine:
         sender = self.census.index_of(peer)
         if sender is None:
             raise WrongContext("the peer is not in the census")
-        message = codec.decode(payload, Message, bytes_max=self.params.message_bytes_max)
+        message = codec.decode(payload, AnyMessage, bytes_max=self.params.message_bytes_max)
         if isinstance(message, Announce | Request | Items):
             self._gossip.handle(peer, message, self._now)
         elif isinstance(message, ParcelMessage):
             self.parcels.handle(peer, message, self._now)
+        elif isinstance(message, RegionMessage):
+            self.actor_lists.handle(peer, message, self._now)
         else:
             self._route(sender, message, len(payload))
 
@@ -510,7 +530,7 @@ class NodeMachine:
 
     def _accept_item(self, peer: bytes, item: bytes) -> None:
         try:
-            decoded = codec.decode(item, GossipItem, bytes_max=self.params.item_bytes_max)
+            decoded = codec.decode(item, AnyItem, bytes_max=self.params.item_bytes_max)
             match decoded:
                 case Signed():
                     self.census.check(self._crypto, decoded)
@@ -521,6 +541,8 @@ class NodeMachine:
                     self._on_abort(decoded)
                 case Evidence():
                     self._on_evidence(decoded, item, peer)
+                case ActorProof():
+                    self._on_actors(decoded)
         except ProtocolError:
             self._gossip.refuse(item)
             raise
@@ -602,7 +624,7 @@ class NodeMachine:
             self.models.look(state, self._now)
 
     def _open_study(self, state: StudyState) -> None:
-        plan = state.open(self.epoch_beacons[state.manifest.epoch])
+        plan = state.open(self.epoch_beacons[state.manifest.epoch], self._crypto)
         self._open_round(plan, state)
 
     def _on_model(self, state: StudyState) -> None:
@@ -632,6 +654,30 @@ class NodeMachine:
         if state is not None:
             self._models_wanted.add(study)
             self.models.look(state, self._now)
+
+    def _on_actors(self, proof: ActorProof) -> None:
+        """Keep the list for the round after the open one, of the first attempt that has one."""
+        state, item = self.studies.get(proof.draw.study), codec.encode(proof)
+        if (
+            state is None
+            or state.plan is None
+            or proof.draw.round_number > state.plan.round_number + 1
+        ):
+            return  # of a future that a record must open
+        plan = state.plan
+        if proof.draw.round_number <= plan.round_number:
+            self._gossip.refuse(item)
+            return
+        known = self.actor_lists.known(plan)
+        if self.actor_lists.take(plan, proof) is None:
+            if item != known:
+                self._gossip.refuse(item)
+            return
+        self._gossip.drop((item_id(known),) if known else ())
+        self._gossip.add(item)
+        active = self._rounds.get(plan.context)
+        if active is not None:
+            self._guard(self.node_id, lambda: active.tick(self._now))
 
     # --- evidence -------------------------------------------------------------------------------
 
@@ -724,6 +770,8 @@ class NodeMachine:
         accepted, following = state.accept(record, self._crypto, self.params)
         name = self._keep_record(plan, record)
         self._finish(plan.context, name)
+        listed = self.actor_lists.close(plan)
+        self._gossip.drop((item_id(listed),) if listed else ())
         held = state.holds_model  # the round did not change it
         self.models.adopt(state)  # computed here, it was kept for the attempt, which ends now
         if plan.model_hash != state.model_hash:
@@ -826,6 +874,7 @@ class NodeMachine:
         """Take up this node's roles in a round; while records are read back, in the last only."""
         if self._restoring:
             return  # what was signed in past rounds is forgotten, so nothing may be signed again
+        self.actor_lists.open(plan, self._now, serve=self._serve)
         services = self._services(plan)
         member = plan.member_of.get(self.index) if self._serve else None
         committee = (
@@ -945,6 +994,7 @@ class NodeMachine:
     def _on_timer(self) -> None:
         self._gossip.tick(self._now)
         self._tick_rounds()
+        self.actor_lists.tick(self._now)
         self.models.tick(self.studies.values(), self._now)
         self.parcels.tick(self._now)
 

@@ -153,6 +153,7 @@ class Manifest(msgspec.Struct, frozen=True, array_like=True, tag=90, kw_only=Tru
     phases: Annotated[tuple[StudyPhase, ...], Meta(min_length=1, max_length=16)]
     join_window_s: Annotated[float, Meta(gt=0, le=7 * 86_400)]
     nonce: Digest
+    selection: Literal["census", "region"] = "census"  # how rounds get their actors
 
     @property
     def rounds(self) -> int:

@@ -387,12 +387,14 @@ class Record(msgspec.Struct, frozen=True, array_like=True, tag=41):
     """A record's body, the list of joins it commits to, and the committee's quorum.
 
     abort: why the record is one of a second attempt, so that anyone can derive that attempt's plan.
+    actors: the list that regions drew for the next round, in a study that selects so.
     """
 
     body: Annotated[bytes, Meta(max_length=4 * 1024 * 1024)]
     joins: Indices
     certificate: QuorumCertificate
     abort: AbortCertificate | None = None
+    actors: Annotated[bytes, Meta(max_length=512 * 1024)] = b""
 
 
 # --- evidence -----------------------------------------------------------------------------------

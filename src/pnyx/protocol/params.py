@@ -31,6 +31,9 @@ class ProtocolParams(msgspec.Struct, frozen=True, kw_only=True):
     # grow in the second attempt: time was not what the first one lacked.
     attempt_timeout_s: float = 300.0
 
+    # An attempt at an actor list: ten messages one after the other, some of them waited for.
+    selection_attempt_s: float = 15.0
+
     # Aggregators keep envelopes for absent members; three survive two absences.
     aggregator_count: int = 3
     # Where masked updates are verified, two thirds of the aggregators together vouch for what a

@@ -32,6 +32,7 @@ from pnyx.protocol.aggregation.verification import (
 from pnyx.protocol.agreement import value_hash
 from pnyx.protocol.events import Effect, Event, MessageReceived, Send
 from pnyx.protocol.identity import Census, sign_body
+from pnyx.protocol.machine import AnyMessage
 from pnyx.protocol.messages import (
     Certificate,
     ChallengeReveal,
@@ -45,7 +46,6 @@ from pnyx.protocol.messages import (
     Instance,
     MemberBody,
     MemberInput,
-    Message,
     Opening,
     ParcelMessage,
     Proposal,
@@ -68,6 +68,7 @@ from pnyx.protocol.round.values import (
     is_abort,
 )
 from pnyx.protocol.selection import CommitteeSize
+from pnyx.protocol.selection.region import RegionMessage
 
 _BYTES_MAX = 8 * 1024 * 1024
 _SEEDED_BYTES_MAX = 1024  # a seed with its proof is shorter, a share is longer
@@ -103,8 +104,8 @@ class Hands(msgspec.Struct, frozen=True):
 
 def read(payload: bytes) -> RoundMessage | None:
     """The round message in these bytes, if it is one."""
-    message = codec.decode(payload, Message, bytes_max=_BYTES_MAX)
-    return None if isinstance(message, GossipMessage | ParcelMessage) else message
+    message = codec.decode(payload, AnyMessage, bytes_max=_BYTES_MAX)
+    return None if isinstance(message, GossipMessage | ParcelMessage | RegionMessage) else message
 
 
 class Wrapper:

@@ -5,6 +5,7 @@ from pnyx.simulator.baselines import naive, repairs, trees, withheld
 from pnyx.simulator.bulk import caches, costs, effectiveness, regions
 from pnyx.simulator.experiment import Experiment
 from pnyx.simulator.learning import experiment as learning
+from pnyx.simulator.learning.records import LearningParameters, LearningRound
 
 _ALL = (
     Experiment(
@@ -87,8 +88,8 @@ _ALL = (
     Experiment(
         name="learning",
         purpose="What a study learns, with many owners trained together, and what it costs them.",
-        parameters=learning.LearningParameters,
-        record=learning.LearningRound,
+        parameters=LearningParameters,
+        record=LearningRound,
         run=learning.run,
     ),
 )

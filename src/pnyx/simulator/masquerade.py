@@ -29,6 +29,7 @@ from pnyx.protocol.events import (
     SendChunk,
     SumVectors,
 )
+from pnyx.protocol.machine import AnyMessage
 from pnyx.protocol.messages import (
     Chunk,
     ChunkRequest,
@@ -37,7 +38,6 @@ from pnyx.protocol.messages import (
     Decision,
     Instance,
     MaskedVector,
-    Message,
     Proposal,
     RoundMessage,
     SealedShare,
@@ -195,13 +195,13 @@ class MaskedForger(Wrapper):
         del now
         if isinstance(event, MessageReceived):
             try:
-                message = codec.decode(event.payload, Message, bytes_max=_BYTES_MAX)
+                message = codec.decode(event.payload, AnyMessage, bytes_max=_BYTES_MAX)
             except ProtocolError:
                 return event
             self._note(event.peer, message)
         return event
 
-    def _note(self, peer: bytes, message: Message) -> None:
+    def _note(self, peer: bytes, message: AnyMessage) -> None:
         match message:
             case ChunkRequest() if message.parcel in self._served:
                 self._pending.extend(self._chunks(peer, message))
@@ -210,7 +210,7 @@ class MaskedForger(Wrapper):
             case _:
                 self._learn(message)
 
-    def _learn(self, message: Message) -> None:
+    def _learn(self, message: AnyMessage) -> None:
         if isinstance(message, Decision | Proposal) and message.instance is Instance.OPEN:
             self._keys[value_hash(message.value)] = message.value
 

@@ -296,6 +296,7 @@ class Simulation:
             ),
             join_window_s=scenario.join_window_s,
             nonce=digest("pnyx/simulator/study", bytes([number])),
+            selection=scenario.selection,
         )
         encoded = codec.encode(manifest)
         study = study_id(encoded)

@@ -53,7 +53,7 @@ def test_a_whole_chain():
     state.holds_model = True
     with pytest.raises(RuleBroken, match="no round of this study is open"):
         state.accept(record(FOLK, genesis_plan(FOLK.census)), CRYPTO, PARAMS)
-    plan = state.open(b"b" * 32)
+    plan = state.open(b"b" * 32, FOLK.cryptos[0])
     zero = record(FOLK, plan, joins=(0, 1, 2, 3, 4, 5, 6, 500))
     body, following = state.accept(zero, CRYPTO, PARAMS)
     assert body.round_number == 0
@@ -119,7 +119,7 @@ def test_a_skipped_round():
 def test_joins_are_those_that_the_record_commits_to():
     plan = chain(FOLK)
     good = record(FOLK, plan, accepted=(2, 3, 4), joins=(1, 2))
-    with pytest.raises(RuleBroken, match="joins are not those"):
+    with pytest.raises(RuleBroken, match="joins, or its actor list, are not those"):
         verify_record(plan, replace(good, joins=(1, 2, 3)), CRYPTO)
     assert joins_root((1, 2)) != joins_root((2, 1))
     assert read_body(good).joins_root == joins_root((1, 2))

@@ -11,7 +11,7 @@ import pytest
 
 from pnyx.errors import ConfigError
 from pnyx.protocol.privacy import epsilon
-from pnyx.simulator.learning.experiment import LearningParameters, LearningRound
+from pnyx.simulator.learning.records import LearningParameters, LearningRound
 from pnyx.simulator.learning.study import run_study
 
 WINDOWS = Path(str(resources.files("pnyx.demo"))) / "data" / "wisdm" / "windows.parquet"

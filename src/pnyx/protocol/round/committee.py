@@ -378,6 +378,8 @@ class CommitteeMember(MemberState):
         self.views.wait(now)
         if not self.reader.enough_inputs(message.instance, message.value, message.view):
             raise RuleBroken("a leader proposes with fewer inputs than it could have")
+        if message.proof is None and self.knows_better_actors(message.instance, message.value):
+            raise RuleBroken("a leader proposes the actor list of a later attempt than is known")
         vote = self.agreements[message.instance].on_proposal(message)
         if vote is not None:
             self.services.send_member(member, vote)
@@ -434,7 +436,7 @@ class CommitteeMember(MemberState):
             self.on_abort(self.aborted)
             return
         opened_hash, aborted_hash = self.decided(Instance.OPEN), self.decided(Instance.ACCEPT)
-        root = joins_root(self.joined)
+        root = joins_root(self.joined, self.actors)
         excluded = excluded_after_abort(self.plan, aborted.value)
         self.body = codec.encode(skip_body(self.plan, opened_hash, aborted_hash, root, excluded))
 

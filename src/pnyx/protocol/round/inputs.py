@@ -102,6 +102,8 @@ class Inputs:
         due = self._m.close_forced or self._m.stopped or now >= self.close_deadline()
         if not (enough and dealt and (due or self._enough_contributions())):
             return None
+        if self._m.plan.following is not None and not self._m.study.actors():
+            return None  # regions are still drawing the actors of the next round
         self._m.stop()
         return self.signed_close_vote()
 

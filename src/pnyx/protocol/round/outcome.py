@@ -191,7 +191,7 @@ class Outcome:
                 skipped=self._m.skipped and self._m.plan.phase is not None,
                 model_hash=outcome.model_hash,
                 metrics=outcome.metrics,
-                joins_root=joins_root(closed.joined),
+                joins_root=joins_root(closed.joined, closed.actors),
                 next_beacon=beacon.combine(self._m.plan.context, "next", secrets),
                 privacy_spent=spent_after(
                     self._m.plan.privacy_spent, self._m.plan.phase, opened=not self._m.skipped

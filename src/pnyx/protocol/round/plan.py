@@ -13,6 +13,7 @@ from pnyx.protocol.identity import Census
 from pnyx.protocol.manifest import StudyPhase
 from pnyx.protocol.messages import AbortCertificate, Indices, Instance
 from pnyx.protocol.params import PROTOCOL_VERSION
+from pnyx.protocol.round.actors import NextActors
 from pnyx.protocol.selection import contributor_groups
 
 NO_RECORD = bytes(32)
@@ -28,7 +29,9 @@ class RoundPlan:
     is a place in `committee`. privacy_spent: by the rounds before. beacon, joins: what actors were
     drawn by and contributors drawn from; drawn_as: the study and round that the draw named, if not
     these. abort: in the second attempt, what ended the first. excluded: census indices that are
-    drawn for nothing any more.
+    drawn for nothing any more. following: in a study that selects by regions, what the committee
+    fixes for the next round; actors, listed: the list of this round, and its census indices in the
+    order in which members and stand-ins are taken from it.
     """
 
     def __init__(
@@ -52,6 +55,9 @@ class RoundPlan:
         abort: AbortCertificate | None = None,
         privacy_spent: int | None = 0,
         excluded: Indices = (),
+        following: NextActors | None = None,
+        actors: bytes = b"",
+        listed: tuple[int, ...] = (),
     ) -> None:
         self.census = census
         self.study = study
@@ -68,6 +74,9 @@ class RoundPlan:
         self.join_window_s = join_window_s
         self.privacy_spent = privacy_spent
         self.excluded = excluded
+        self.following = following
+        self.actors = actors
+        self.listed = listed
         self.beacon = beacon
         self.joins = joins
         self.drawn_as = (study, round_number) if drawn_as is None else drawn_as

@@ -189,6 +189,10 @@ class StudyView(Protocol):
         """Census indices whose join this node knows, ascending."""
         ...
 
+    def actors(self) -> bytes:
+        """The actor list of the next round that this node knows; empty when none, or not needed."""
+        ...
+
     def culprits(self) -> Indices:
         """Census indices that evidence held here convicts in this study.
 

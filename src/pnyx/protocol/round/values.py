@@ -54,6 +54,7 @@ from pnyx.protocol.messages import (
 from pnyx.protocol.ports import Crypto, IntVector
 from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.round.vectors import key_weights_of
+from pnyx.protocol.selection.region.messages import ACTOR_PROOF_BYTES_MAX
 from pnyx.protocol.selection.security import CommitteeSize
 
 T = TypeVar("T", RoundKey, CloseVote, VerifyResponse, GiveUp)
@@ -63,9 +64,10 @@ VALUE_BYTES_MAX = 4 * 1024 * 1024
 SignedInputs = Annotated[tuple[Signed, ...], Meta(max_length=1024)]
 
 
-def joins_root(joins: Indices) -> bytes:
-    """Commitment of a record to the joins of the next round."""
-    return digest("pnyx/joins", b"".join(index.to_bytes(4, "big") for index in joins))
+def joins_root(joins: Indices, actors: bytes = b"") -> bytes:
+    """Commitment of a record to the joins of the next round, and to the list of its actors."""
+    listed = (digest("pnyx/actors", actors),) if actors else ()
+    return digest("pnyx/joins", b"".join(index.to_bytes(4, "big") for index in joins), *listed)
 
 
 class OpenValue(msgspec.Struct, frozen=True, array_like=True, tag=100):
@@ -75,10 +77,14 @@ class OpenValue(msgspec.Struct, frozen=True, array_like=True, tag=100):
 
 
 class CloseValue(msgspec.Struct, frozen=True, array_like=True, tag=101):
-    """Close votes in member order, and each distinct header that they name."""
+    """Close votes in member order, and each distinct header that they name.
+
+    actors: the list that regions drew for the next round, in a study that selects so.
+    """
 
     votes: SignedInputs
     headers: Annotated[tuple[Signed, ...], Meta(max_length=8192)]
+    actors: Annotated[bytes, Meta(max_length=ACTOR_PROOF_BYTES_MAX)] = b""
 
 
 class AcceptValue(msgspec.Struct, frozen=True, array_like=True, tag=102):
@@ -140,6 +146,14 @@ def contradict(first: RoundBody, second: RoundBody) -> bool:
         one, other = set(first.held), set(second.held)
         return not (one <= other or other <= one)
     return True
+
+
+def check_actors(plan: RoundPlan, actors: bytes) -> None:
+    """Check the list of the next round's actors, where there is to be one. Raises ProtocolError."""
+    if plan.following is not None:
+        plan.following.read(actors)
+    elif actors:
+        raise RuleBroken("an actor list comes with a round that fixes none")
 
 
 class InputReader:
@@ -371,6 +385,7 @@ class InputReader:
                 named.setdefault(held.contributor, set()).add(held.header_hash)
         if {name for names in named.values() for name in names} != set(headers):
             raise RuleBroken("a closed list carries headers that no vote names")
+        check_actors(self._plan, value.actors)
         return ClosedList(
             headers={who: headers[min(names)] for who, names in named.items() if len(names) == 1},
             equivocators=tuple(sorted(who for who, names in named.items() if len(names) > 1)),
@@ -380,6 +395,7 @@ class InputReader:
             challenge_dealers=(
                 self._dealers(votes, keys, "challenge") if self._plan.phase is not None else {}
             ),
+            actors=value.actors,
         )
 
     def _known_to_enough(self, lists: Iterable[Iterable[int]]) -> tuple[int, ...]:
@@ -458,6 +474,7 @@ class ClosedList(msgspec.Struct, frozen=True):
     culprits: tuple[int, ...]
     next_dealers: dict[int, bytes]
     challenge_dealers: dict[int, bytes]
+    actors: bytes = b""
 
     @property
     def contributors(self) -> tuple[int, ...]:

@@ -33,8 +33,8 @@ from pnyx.protocol.aggregation.gaussian import discrete_gaussian
 from pnyx.protocol.noise import noise_norm_max, update_width
 from pnyx.protocol.privacy import epsilon
 from pnyx.simulator.experiment import Progress, silent
-from pnyx.simulator.learning.experiment import LearningParameters, LearningRound
 from pnyx.simulator.learning.owners import Owners, read_owners
+from pnyx.simulator.learning.records import LearningParameters, LearningRound
 
 
 def run_study(

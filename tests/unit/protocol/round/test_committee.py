@@ -63,6 +63,9 @@ class StudyStub:
     def culprits(self):
         return self._culprits
 
+    def actors(self):
+        return b""
+
     def holds_model(self):
         return self.model is not None
 
