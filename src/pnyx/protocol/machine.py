@@ -930,16 +930,13 @@ class NodeMachine:
 
     def _ask_for_models(self) -> None:
         """Ask a random peer for models that the chain names and this node lacks."""
-        known = self._peers()
-        peers = [peer for peer in known if peer not in self._unreachable] or known
         for state in self.studies.values():
-            if state.model is None and peers:
-                if self._now < self._model_asked.get(state.study, 0.0):
-                    continue
+            if state.model is not None or self._now < self._model_asked.get(state.study, 0.0):
+                continue
+            peer = self._gossip.random_peer()
+            if peer is not None:
                 self._model_asked[state.study] = self._now + self.params.gossip_request_timeout_s
-                self._gossip.ask(
-                    state.model_hash, peers[self._sampler.below(len(peers))], self._now
-                )
+                self._gossip.ask(state.model_hash, peer, self._now)
 
     # --- the owner ------------------------------------------------------------------------------
 
