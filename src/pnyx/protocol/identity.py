@@ -7,9 +7,9 @@ position. Everything a node signs is bound to the network's id.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Annotated, overload
 
 import msgspec
@@ -129,6 +129,10 @@ class Others(Sequence[bytes]):
 
     def __len__(self) -> int:
         return len(self._node_ids) - 1
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from islice(self._node_ids, self._without)
+        yield from islice(self._node_ids, self._without + 1, None)
 
     @overload
     def __getitem__(self, at: int) -> bytes: ...
