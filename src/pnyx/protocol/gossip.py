@@ -137,11 +137,6 @@ class Gossip:
             if self._items.pop(name, None) is not None:
                 self._refuse_name(name)
 
-    def random_peer(self) -> bytes | None:
-        """A peer that seems to be there, or any if none does; None if none is known."""
-        peers = self._random_peers(1) or self._peers()
-        return peers[self._sampler.below(len(peers))] if peers else None
-
     def _random_peers(self, count: int, without: frozenset[bytes] = frozenset()) -> list[bytes]:
         known = self._peers()
         looked_at = 2 * count + len(without)
