@@ -113,7 +113,7 @@ class _Held:
 
     def may_read(self, peer: bytes) -> bool:
         """Whether any scope grants it to this peer, or to everybody."""
-        return any(not readers.isdisjoint((peer, EVERYBODY)) for readers in self.readers.values())
+        return any(peer in who or EVERYBODY in who for who in self.readers.values())
 
 
 class _Order(msgspec.Struct, frozen=True):
