@@ -62,7 +62,8 @@ class OverlayShell:
         self._persist = persist
         self._observer = observer
         self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None  # uvloop's do not tell when they fire
+        self._timer_at = 0.0
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
         self._tickets = 0
         self._closed = False
@@ -98,12 +99,12 @@ class OverlayShell:
     def _set_timer(self) -> None:
         due = self.machine.next_deadline()
         if self._timer is not None:
-            if due is not None and self._timer.when() <= due and not self._timer.cancelled():
+            if due is not None and self._timer_at <= due and not self._timer.cancelled():
                 return  # it looks again when it fires
             self._timer.cancel()
             self._timer = None
         if due is not None:
-            self._timer = self._loop.call_at(due, self._on_timer)
+            self._timer, self._timer_at = self._loop.call_at(due, self._on_timer), due
 
     def _on_timer(self) -> None:
         self._timer = None
