@@ -66,7 +66,7 @@ def test_without_centring_every_negative_error_costs_one(parameters):
 def test_without_centring_and_range_check_the_largest_value_appears(monkeypatch):
     """With neither, an owner without any change would push a parameter as far as it goes."""
     parameters = in_ring(P0, 1000, 12, 24)
-    monkeypatch.setattr(coding, "_any_beyond", lambda limbs, bits: False)
+    monkeypatch.setattr(coding, "_any_beyond", lambda low, high, bits: False)
     monkeypatch.setattr(type(parameters), "slot_value_max", property(lambda self: 1 << 40))
     vectors = vectors_of(parameters, -2048)
     keys = [masked.key_of(parameters, who, vector) for who, vector in enumerate(vectors)]
