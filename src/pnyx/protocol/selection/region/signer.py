@@ -398,6 +398,8 @@ class Signer:
 
     def _on_reveal(self, message: Reveal) -> None:
         """Another's shares; with the locks that entitle this node to open, too."""
+        if self._lock is None:
+            return  # sent again later
         if len(message.openings) > len(self._roots):
             raise RuleBroken("a node of a region opens secrets that were not chosen")
         self._open(message.locks)
