@@ -1,4 +1,4 @@
-"""Run the benchmarks: `python -m benchmarks [NAME ...]`; results go to `bench-out/NAME.json`.
+"""Run the benchmarks: `python -m benchmarks [--long] [NAME ...]`; results: `bench-out/NAME.json`.
 
 Every result records the machine, the commit and the time, so that figures from different days can
 be told apart. Ratios within one run mean more than seconds across runs.
@@ -27,12 +27,16 @@ BENCHMARKS = (
     "worker",
     "transport",
     "overlay",
+    "selection",
     "simulator",
     "population",
     "demo_accuracy",
     "round",
     "robustness",
+    "protected_round",
+    "comparisons",
 )
+LONG = ("protected_round", "comparisons")  # they take `long`
 OUTPUT = Path("bench-out")
 
 
@@ -64,7 +68,11 @@ def main() -> int:
     """Run what is named, or everything; say where each result lies."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("names", nargs="*", help=f"which ones, of {', '.join(BENCHMARKS)}")
-    names = parser.parse_args().names or list(BENCHMARKS)
+    parser.add_argument(
+        "--long", action="store_true", help=f"measure {' and '.join(LONG)} at full size (an hour)"
+    )
+    given = parser.parse_args()
+    names = given.names or list(BENCHMARKS)
     unknown = sorted(set(names) - set(BENCHMARKS))
     if unknown:
         print(
@@ -76,7 +84,8 @@ def main() -> int:
     for name in names:
         print(f"{name} ...", file=sys.stderr, flush=True)
         machine = describe_machine()
-        found = importlib.import_module(f"benchmarks.{name}").run()
+        terms = {"long": given.long} if name in LONG else {}
+        found = importlib.import_module(f"benchmarks.{name}").run(**terms)
         path = OUTPUT / f"{name}.json"
         path.write_text(json.dumps({"machine": machine, name: found}, indent=2) + "\n")
         print(f"{name}: {path}")

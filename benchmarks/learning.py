@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 
 from benchmarks.deep.models import SUBJECTS
 from pnyx.demo.activity import LABEL_COLUMN, USER_COLUMN, windows_path
-from pnyx.simulator.learning import LearningParameters, run_study
+from pnyx.simulator.learning.records import LearningParameters
+from pnyx.simulator.learning.study import run_study
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 SEED = 1

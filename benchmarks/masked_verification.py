@@ -1,10 +1,11 @@
 """Cost of verified masked contributions, beside plain masking and a pass of AES over the bytes.
 
 For updates of 10^5 and 10^6 values, clipped to 0.9 of the bound, and two committees: what a
-contributor does more than mask, what an aggregator does for one contribution (P·y, and what
-multiplies the key in all repetitions), what a member does given the latter (coefficients included),
-and judging thirty contributions. Milliseconds of thread CPU time; steps take turns in one run.
-`prove` draws about three masks, so its mean counts, over as many seeds.
+contributor does more than mask (the proof, and P·y of its vector), what an aggregator does for one
+contribution (P·y again), what a member does (what multiplies the key in all repetitions, and given
+that its answers, coefficients included), and judging thirty contributions. Milliseconds of thread
+CPU time; steps take turns in one run. `prove` draws about three masks, so its mean counts, over as
+many seeds.
 """
 
 import time
@@ -15,11 +16,12 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.ciphers.modes import CTR
+from msgspec.structs import replace
 
 from pnyx.primitives.hashing import HASH_BYTES, merkle_root
 from pnyx.primitives.ring import LANES, expand_public, gaussian_errors
-from pnyx.protocol.aggregation.bounds import cheating_log2
-from pnyx.protocol.aggregation.masked_verification import answers, payloads, proof, verdicts
+from pnyx.protocol.aggregation.bounds import cheating_log2, layout
+from pnyx.protocol.aggregation.encoding import FIELDS
 from pnyx.protocol.aggregation.masked_verification.bounds import (
     BLOCK,
     ERROR_WIDTH,
@@ -27,10 +29,20 @@ from pnyx.protocol.aggregation.masked_verification.bounds import (
     MODULUS,
     RING_DEGREE,
     MaskedBounds,
-    layout,
     passing_probability,
 )
-from pnyx.protocol.aggregation.verification import ELEMENT_BYTES, PUBLISHED_BYTES, answer_count
+from pnyx.protocol.aggregation.masked_verification.commitments import masked_claim
+from pnyx.protocol.aggregation.masked_verification.key_weights import RING, key_weights
+from pnyx.protocol.aggregation.masked_verification.proof import MaskedProof, prove_masked
+from pnyx.protocol.aggregation.masked_verification.sketch import masked_sketch
+from pnyx.protocol.aggregation.payloads import read_share
+from pnyx.protocol.aggregation.verdicts import judge
+from pnyx.protocol.aggregation.verification import (
+    ELEMENT_BYTES,
+    PUBLISHED_BYTES,
+    answer_count,
+    answers,
+)
 from pnyx.protocol.selection import CommitteeSize, committee_size
 
 LENGTHS = (100_000, 1_000_000)
@@ -64,71 +76,92 @@ class Contribution:
     """One contribution, and everything that it takes to make and verify it."""
 
     def __init__(self, length: int, size: CommitteeSize) -> None:
-        self.bounds = MaskedBounds(length, 4096, 1024, 24, 6, 512)
+        self.masked = MaskedBounds(length, 4096, 1024, 24, 6, 512)
+        self.bounds = self.masked.alone
         self.size, self.plan = size, layout(self.bounds, size)
         generator = np.random.default_rng(1)
-        update = np.zeros(self.bounds.blocks * BLOCK)
+        update = np.zeros(self.masked.blocks * BLOCK)
         update[:length] = generator.normal(size=length)
-        update *= 0.99 * self.bounds.clip_max / np.linalg.norm(update)
+        update *= 0.99 * self.masked.clip_max / np.linalg.norm(update)
         self.values = np.rint(update).astype(np.int64).reshape(-1, RING_DEGREE, LANES)
-        self.public = expand_public(answers.RING, bytes(32), self.bounds.blocks)
+        self.public = expand_public(RING, bytes(32), self.masked.blocks)
         self.key = generator.integers(0, MODULUS, RING_DEGREE).astype(np.uint32)
-        self.hidden = (self.bounds.scale * self.values + self.errors()).astype(np.int32)
-        self.vector = answers.RING.mask(self.public, self.key)
-        answers.RING.add_signed_into(self.vector, self.hidden.astype(np.int64), 1)
+        self.hidden = (self.masked.scale * self.values + self.errors()).astype(np.int32)
+        self.vector = RING.mask(self.public, self.key)
+        RING.add_signed_into(self.vector, self.hidden.astype(np.int64), 1)
         self.root = merkle_root([block.tobytes() for block in self.vector])
         self.proven = self.prove(0)
-        binding, published = self.proven.binding, self.proven.published
-        self.claim = payloads.claim(3, CONTEXT, binding, published)
+        self.claim = masked_claim(
+            3,
+            CONTEXT,
+            vector_root=self.root,
+            key_root=self.proven.key_root,
+            salt=self.proven.salt,
+            shares_root=merkle_root(self.proven.payloads),
+            published=self.proven.published,
+            sketch=self.sketch(),
+        )
         self.shares = [
-            payloads.read_payload(payload, member, self.bounds, size)
+            read_share(payload, member, self.claim, self.bounds, size)
             for member, payload in enumerate(self.proven.payloads)
         ]
-        self.key_row = self.aggregate_key(CHALLENGE)
-        self.sketch = verdicts.masked_sketch(self.claim, self.vector, self.bounds)
+        self.key_row = self.key_weights(CHALLENGE)
+
+    def sketch(self) -> bytes:
+        """P·y, as a header states it."""
+        return FIELDS[0].pack(masked_sketch(self.proven.sketched, list(self.vector), self.masked))
 
     def errors(self) -> np.ndarray:
         """Fresh errors, zero beyond what is sent."""
         found = np.zeros(self.values.size, dtype=np.int8)
-        sent = self.bounds.coefficients
+        sent = self.masked.coefficients
         found[:sent] = gaussian_errors(bytes(32), ERROR_WIDTH, sent, "benchmark")
         return found.reshape(self.values.shape)
 
     def mask(self) -> bytes:
         """Plain masking: errors, mask, values, packed bytes."""
-        vector = answers.RING.mask(self.public, self.key)
-        answers.RING.add_signed_into(vector, self.values, self.bounds.scale)
-        answers.RING.add_errors_into(vector, self.errors())
-        return answers.RING.pack(vector)
+        vector = RING.mask(self.public, self.key)
+        RING.add_signed_into(vector, self.values, self.masked.scale)
+        RING.add_errors_into(vector, self.errors())
+        return RING.pack(vector)
 
-    def prove(self, turn: int) -> proof.Proven:
+    def prove(self, turn: int) -> MaskedProof:
         """Everything that is verified, with randomness of this turn."""
         seed = turn.to_bytes(32, "big")
-        bounds, size = self.bounds, self.size
-        return proof.prove(self.hidden, self.key, self.root, bounds, size, seed, CONTEXT)
+        nothing = np.zeros(0, dtype=np.int64)
+        return prove_masked(
+            list(self.hidden),
+            self.key.astype(np.int64),
+            self.root,
+            nothing,
+            self.masked,
+            self.bounds,
+            self.size,
+            seed,
+            CONTEXT,
+        )
 
-    def aggregate_key(self, challenge: bytes) -> np.ndarray:
+    def key_weights(self, challenge: bytes) -> np.ndarray:
         """What multiplies the key, in all repetitions."""
-        return answers.key_weights(self.claim, challenge, self.bounds, self.size, self.public)
+        return key_weights(self.claim, challenge, self.masked, self.bounds, self.size, self.public)
 
     def answer(self, member: int, challenge: bytes = CHALLENGE) -> np.ndarray:
         """One member's answers."""
         share, row = self.shares[member], self.key_row
-        return answers.answers(share, member, self.claim, challenge, row, self.bounds, self.size)
+        return answers(share, member, self.claim, challenge, self.bounds, self.size, row)
 
     def sizes(self) -> dict[str, float]:
         """Bytes of one contribution, and what verification adds to plain masking."""
-        plain_vector = self.bounds.coefficients * RESIDUE_BITS // 8
-        key_shares = self.size.size * (16 + ELEMENT_BYTES * self.plan.key + ENVELOPE_BYTES)
+        plain_vector = self.masked.coefficients * RESIDUE_BITS // 8
+        key_shares = self.size.size * (16 + ELEMENT_BYTES * self.plan.keys[0] + ENVELOPE_BYTES)
         shares = sum(len(payload) + ENVELOPE_BYTES for payload in self.proven.payloads)
-        proofs = sum(HASH_BYTES * len(each) for each in self.proven.key_proofs)
         plain = plain_vector + key_shares
-        verified = plain_vector + shares + proofs + PUBLISHED_BYTES + 3 * HASH_BYTES
+        stated = PUBLISHED_BYTES + len(self.claim.sketch) + 3 * HASH_BYTES
+        verified = plain_vector + shares + stated
         return {
             "vector_bytes": plain_vector,
             "payload_bytes": len(self.proven.payloads[-1]),
             "all_payloads_bytes": shares,
-            "key_proofs_bytes": proofs,
             "answer_bytes": ELEMENT_BYTES * answer_count(self.size),
             "more_than_the_vector_percent": round(100 * (verified / plain_vector - 1), 2),
             "more_than_plain_masking_percent": round(100 * (verified / plain - 1), 2),
@@ -145,11 +178,9 @@ def measure(length: int, size: CommitteeSize) -> dict[str, object]:
         Cipher(AES256(bytes(32)), CTR(bytes(16))).encryptor().update_into(zeros, buffer)
 
     answered = {m: {3: made.answer(m)} for m in range(size.size)}
-    arguments = (size, made.bounds, [made.claim], {3: made.sketch}, CHALLENGE, answered)
-    assert verdicts.judge(*arguments)[3].accepted
-    claims = [payloads.Claim(who, *list_of(made.claim)) for who in range(CONTRIBUTORS)]
+    assert judge(size, made.bounds, [made.claim], CHALLENGE, answered)[3].accepted
+    claims = [replace(made.claim, contributor=who) for who in range(CONTRIBUTORS)]
     thirty = {m: dict.fromkeys(range(CONTRIBUTORS), each[3]) for m, each in answered.items()}
-    sketches = dict.fromkeys(range(CONTRIBUTORS), made.sketch)
 
     def fresh(turn: int) -> bytes:
         return turn.to_bytes(32, "big")
@@ -159,16 +190,14 @@ def measure(length: int, size: CommitteeSize) -> dict[str, object]:
         "plain_mask": lambda _: made.mask(),
         "root_of_vector": lambda _: merkle_root([b.tobytes() for b in made.vector]),
         "prove": made.prove,
-        "aggregator_sketch": lambda _: verdicts.masked_sketch(made.claim, made.vector, made.bounds),
-        "aggregator_key_weights": lambda turn: made.aggregate_key(fresh(turn)),
+        "sketch": lambda _: made.sketch(),
+        "member_key_weights": lambda turn: made.key_weights(fresh(turn)),
         "member": lambda turn: made.answer(size.size - 1, fresh(turn)),
-        "judge_thirty": lambda _: verdicts.judge(
-            size, made.bounds, claims, sketches, CHALLENGE, thirty
-        ),
+        "judge_thirty": lambda _: judge(size, made.bounds, claims, CHALLENGE, thirty),
     }
     found = milliseconds(steps)
-    masked, proven = found["plain_mask"]["mean_ms"], found["prove"]["mean_ms"]
-    aggregator = (found[f"aggregator_{name}"]["median_ms"] for name in ("sketch", "key_weights"))
+    masked = found["plain_mask"]["mean_ms"]
+    proven = found["prove"]["mean_ms"] + found["sketch"]["mean_ms"]
     return {
         "length": length,
         "members": size.size,
@@ -179,14 +208,9 @@ def measure(length: int, size: CommitteeSize) -> dict[str, object]:
         "first_sketch_passes": round(passing_probability(0.9 * 0.99), 4),
         "steps": found,
         "contributor_per_plain_mask": round((masked + proven) / masked, 2),
-        "aggregator_ms": round(sum(aggregator), 2),
+        "aggregator_ms": found["sketch"]["median_ms"],
         **made.sizes(),
     }
-
-
-def list_of(claim: payloads.Claim) -> tuple[bytes, bytes, bytes]:
-    """A claim without its contributor."""
-    return claim.sketched, claim.commitment, claim.published
 
 
 def run() -> dict[str, object]:

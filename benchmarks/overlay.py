@@ -40,7 +40,7 @@ async def _measure_real(count: int, look_ups: int, quiet_s: float) -> dict[str, 
         nodes = RealNodes(Path(directory), count, REAL)
         try:
             began = time.perf_counter()
-            await nodes.join_all(within_s=300.0)
+            await nodes.join_all(within_s=1800.0)
             joined_s = time.perf_counter() - began
             await asyncio.sleep(quiet_s)
             traffic = [node.transport.traffic for node in nodes.nodes]
@@ -95,7 +95,8 @@ def measure_simulated(nodes: int, kind: str, look_ups: int, seed: int = SEED) ->
     for _ in range(look_ups):
         town.look_up(honest[town.sampler.below(len(honest))], town.sampler.bytes(32))
         town.run(0.02)
-    town.run(15.0)
+    while town.unanswered:
+        town.run(5.0)
     figures = {key: round(value, 4) for key, value in town.summary().items()}
     return {
         "nodes": nodes,

@@ -1,14 +1,14 @@
 """A network of nodes that live in one process: keys, certificates, one census, folders."""
 
+import asyncio
 import importlib
 import secrets
 import shutil
 import socket
 import tempfile
 import time
-from asyncio import AbstractEventLoop
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -17,6 +17,7 @@ from pnyx.node.certificates import certificate_pem, create_authority
 from pnyx.node.crypto import NodeCrypto
 from pnyx.node.keystore import Keys, NodeLayout
 from pnyx.node.network import Contact, Network
+from pnyx.node.transport.base import Transport
 from pnyx.node.transport.identity import TlsIdentity
 from pnyx.primitives.signature import SigningKey
 from pnyx.protocol.identity import CensusEntry, make_census, network_id, node_id, verify_census
@@ -27,6 +28,7 @@ HOST = "127.0.0.1"
 DAY_S = 86_400
 IN_MEMORY = Path("/dev/shm")
 CONTACTS = 4
+PORTS = range(12_000, 30_000)
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -105,18 +107,29 @@ def found(root: Path, nodes: int, committee: CommitteeSize) -> Founded:
     return Founded(known, tuple(sorted(members, key=lambda each: each.node_id)))
 
 
-def loop_factory() -> Callable[[], AbstractEventLoop] | None:
+async def open_connections(founded: Founded, transports: Sequence[Transport]) -> None:
+    """Connect all nodes with each other, as those of a study are after some rounds."""
+    for at, one in enumerate(transports):
+        later = founded.members[at + 1 :]
+        for other in later:
+            one.learn_address(other.node_id, HOST, other.port)
+        await asyncio.gather(*(one.request(other.node_id, b"") for other in later))
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """The event loop that a node would take: uvloop where it is installed."""
     try:
         module = importlib.import_module("uvloop")
     except ImportError:
         return None
-    factory: Callable[[], AbstractEventLoop] = module.new_event_loop
+    factory: Callable[[], asyncio.AbstractEventLoop] = module.new_event_loop
     return factory
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """A port below those that systems hand out to whoever connects, so that it stays free."""
+    while True:
+        port = PORTS.start + secrets.randbelow(len(PORTS))
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, port))
+            return port

@@ -11,9 +11,17 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 
-from benchmarks.side_by_side.network import Founded, Member, folder, found, loop_factory
+from benchmarks.side_by_side.network import (
+    Founded,
+    Member,
+    folder,
+    found,
+    loop_factory,
+    open_connections,
+)
 from benchmarks.side_by_side.work import VALUE_BITS, Meter, Spent, Work, next_model
 from pnyx.config import Listen, NodeConfig
 from pnyx.errors import TrainingError
@@ -35,9 +43,9 @@ from pnyx.protocol.events import (
     StudyProposed,
     TrainingFinished,
 )
-from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.machine import NodeMachine
 from pnyx.protocol.manifest import Manifest
+from pnyx.protocol.models import model_name
 from pnyx.protocol.params import PROTOCOL_VERSION, ProtocolParams
 from pnyx.protocol.ports import IntVector
 from pnyx.protocol.selection import CommitteeSize
@@ -45,6 +53,8 @@ from pnyx.protocol.selection import CommitteeSize
 # Nodes that share one core answer later than nodes with one each: large answers are given time.
 PATIENT = ProtocolParams(
     view_timeout_s=60.0,
+    retransmit_s=8.0,
+    receipt_timeout_s=30.0,
     gossip_request_timeout_s=30.0,
     parcel_request_timeout_s=60.0,
 )
@@ -128,6 +138,9 @@ class _Node(Daemon):
             params=PATIENT,
             machine_factory=_machine,
         )
+        # Rounds last longer where all nodes share a core: idle links are looked at half as often.
+        limits = msgspec.structs.replace(self._transport.limits, close_s=4.0)
+        self._transport.limits = limits  # type: ignore[attr-defined]
         self._number = number
         self._common = common
         self._watch = watch
@@ -176,7 +189,8 @@ def _manifest(founded: Founded, work: Work, model: bytes) -> bytes:
             label="",
             program=b"",
             hyperparameters=b"",
-            initial_model=blob_name(model),
+            initial_model=model_name(model),
+            model_bytes=len(model),
             phases=(phase,),
             join_window_s=_JOIN_WINDOW_S,
             nonce=secrets.token_bytes(32),
@@ -197,6 +211,7 @@ async def _rounds(founded: Founded, work: Work) -> Spent:
     try:
         async with asyncio.timeout(_LIMIT_S):
             await watch.epoch_opened.wait()
+            await open_connections(founded, [node.transport for node in nodes])
             nodes[0].soon(StudyProposed(_manifest(founded, work, model), model))
             await asyncio.wait([finished, *running], return_when=asyncio.FIRST_COMPLETED)
     finally:

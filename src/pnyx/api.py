@@ -163,6 +163,7 @@ def figures(proposal: Proposal) -> dict[str, object]:
         "vector_length": max(phase.length for phase in manifest.phases),
         "phases": [phase.kind for phase in manifest.phases],
         "masked": any(phase.masked is not None for phase in manifest.phases),
+        "verified": any(phase.verified is not None for phase in manifest.phases),
         "epsilon": None if math.isinf(cost) else round(cost, 4),
     }
 
@@ -253,7 +254,7 @@ class ProposedStudy:
         found = self._found()
         bundle = read_bundle(self._bundle())
         manifest = read_manifest_body(bundle.manifest.body)
-        return StudyOutcome(found.summary, found.rounds, manifest, found.model)
+        return StudyOutcome(found.summary, found.rounds, manifest, bundle.model)
 
     def save_bundle(self, path: Path | str) -> None:
         """Write everything that proves the result, for `pnyx.verify`."""

@@ -36,13 +36,12 @@ def published(multiplier: float) -> tuple[np.ndarray, Town, bytes, int]:
     victims = []
 
     def vector(index: int, round_number: int, length: int) -> np.ndarray:
-        victims[:] = town.plan(study).contributors[:1]
+        victims[:] = town.plan(study, index).contributors[:1]
         return signs() if index in victims else np.zeros(length, dtype=np.int64)
 
     town.vector = vector
     assert town.run(town.finished(study))
-    state = town.machines[0].studies[study]
-    return np.frombuffer(state.model, "<i8"), town, study, victims[0]
+    return np.array(town.model(study)), town, study, victims[0]
 
 
 def guessed_rightly(seen: np.ndarray) -> float:

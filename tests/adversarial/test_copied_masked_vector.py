@@ -12,6 +12,7 @@ from tests.support.masked_runs import Watched, drawn, masked_study, opened
 
 from pnyx.primitives import codec
 from pnyx.protocol.events import Effect, MessageReceived, Send
+from pnyx.protocol.evidence.proofs import Offence
 from pnyx.protocol.messages import (
     ContributionHeader,
     Instance,
@@ -32,7 +33,7 @@ THIEF = next(
     for index in PLAN.contributors
     if index in PLAN.committee[1:] and index not in PLAN.aggregators and index > 0
 )
-RULE = "committed to another linear hash than its vector's"
+RULE = Offence.FALSE_VECTOR.value
 
 
 class Thief(Wrapper):
@@ -82,6 +83,7 @@ def attacked() -> tuple[Watched, Thief]:
     node = simulation.nodes[THIEF]
     thief = Thief(simulation._hands(node, bytes(32)))
     simulation.corrupt, node.adversary = frozenset({THIEF}), thief
+    simulation.checker._corrupt = simulation.corrupt
     return simulation, thief
 
 
@@ -96,13 +98,15 @@ def test_copied_masked_vector():
 
 
 def test_an_aggregator_that_forgets_wrong_vectors_would_lose_right_ones(monkeypatch):
-    refuse = Aggregator._refuse
+    is_right = Aggregator._is_right
 
-    def and_forget(aggregator: Aggregator, who: int, rule: str) -> None:
-        refuse(aggregator, who, rule)
-        aggregator._services.forget_parcel(aggregator._parcel_of(who))
+    def or_forget(aggregator: Aggregator, who: int, data: bytes) -> bool:
+        right = is_right(aggregator, who, data)
+        if not right:
+            aggregator._services.forget_parcel(aggregator._parcel_of(who))
+        return right
 
-    monkeypatch.setattr(Aggregator, "_refuse", and_forget)
+    monkeypatch.setattr(Aggregator, "_is_right", or_forget)
     simulation, thief = attacked()
     with pytest.raises(InvariantError, match="has not ended"):
         simulation.run()

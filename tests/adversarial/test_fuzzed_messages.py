@@ -70,7 +70,9 @@ def masked_study() -> Study:
     raise AssertionError("a third of all leaders aggregate")
 
 
-DIRECT = Study(manifest(Town().count), first_actors(manifest(Town().count))[0])
+# One in which the liar's answers are among those that decide, so that they are disputed.
+PLAN = manifest(Town().count, nonce=bytes([2]) * 32)
+DIRECT = Study(PLAN, first_actors(PLAN)[0])
 MASKED = masked_study()
 LIAR = DIRECT.liar
 ABOUT_VECTORS = ("SumRequest", "VectorOffer", "VectorReceipt", "VectorSum")

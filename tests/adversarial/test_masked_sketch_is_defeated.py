@@ -10,7 +10,7 @@ from tests.support.masked_forger import MaskedForger, digits_of
 
 from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.aggregation.bounds import ROWS
-from pnyx.protocol.aggregation.masked_verification import answers, proof, verdicts
+from pnyx.protocol.aggregation.masked_verification import key_weights, sketch
 from pnyx.protocol.aggregation.masked_verification._kernels import BUCKETS, TABLES
 from pnyx.protocol.aggregation.masked_verification.bounds import BLOCK, MODULUS, MaskedBounds
 from pnyx.protocol.aggregation.masked_verification.sketch import Sketch
@@ -77,7 +77,7 @@ class Rotated(Sketch):
 
 
 def use(monkeypatch, weak) -> None:
-    for module in (proof, answers, verdicts):
+    for module in (key_weights, sketch):
         monkeypatch.setattr(module, "Sketch", weak)
 
 

@@ -18,23 +18,24 @@ from tests.support.ranks import rank, sharing_matrix
 
 from pnyx.primitives.sampling import Sampler
 from pnyx.primitives.sharing import is_codeword
-from pnyx.protocol.aggregation.bounds import CHECKS
+from pnyx.protocol.aggregation import verification
+from pnyx.protocol.aggregation.bounds import CHECKS, layout
 from pnyx.protocol.aggregation.encoding import FIELDS, to_slots
-from pnyx.protocol.aggregation.masked_verification import answers, payloads, proof
+from pnyx.protocol.aggregation.masked_verification import proof
 from pnyx.protocol.aggregation.masked_verification.bounds import (
     MODULUS,
     RING_DEGREE,
     MaskedBounds,
-    layout,
 )
-from pnyx.protocol.aggregation.masked_verification.payloads import Claim
-from pnyx.protocol.aggregation.verification import codes, slot_basis
+from pnyx.protocol.aggregation.payloads import read_share
+from pnyx.protocol.aggregation.verification import Claim, codes, slot_basis
 from pnyx.protocol.selection import committee_size
 
 BOUNDS = MaskedBounds(20_000, 4096, 1024, 24, 6, 512)
 SIZES = [committee_size(7, 1, 2), committee_size(11, 2, 2), committee_size(9, 2, 1)]
 CHALLENGES = (b"1" * 32, b"2" * 32)
-CLAIM = Claim(3, b"p" * 32, b"c" * 32, bytes(1024))
+PROVEN = BOUNDS.alone
+CLAIM = Claim(3, b"c" * 32, bytes(1024), b"p" * 32, bytes(32), bytes(1024))
 KEYS, EACH = 4, 2  # columns of the key, and of each other kind
 
 
@@ -42,12 +43,11 @@ class View:
     """Rows over (slots of the columns | products | randomness | blinds), in one field."""
 
     def __init__(self, size, at: int = 0) -> None:
-        self.size, self.at, self.plan = size, at, layout(BOUNDS, size)
+        self.size, self.at, self.plan = size, at, layout(PROVEN, size)
         self.field, self.codes = FIELDS[at], codes(size)[at]
-        first = self.plan.start(at)
-        kinds = [first, first + self.plan.digits, first + 2 * self.plan.digits]
-        kinds.append(self.plan.mask(at).start)
-        self.chosen = [*range(KEYS if at == 0 else 0)]
+        kinds = [0, self.plan.digits, self.plan.slack_start, self.plan.short]
+        key = self.plan.columns
+        self.chosen = [*range(key, key + KEYS if at == 0 else key)]
         self.chosen += [start + n for start in kinds for n in range(EACH)]
         packing, privacy = size.packing, self.codes[0].privacy
         self.secrets = packing * len(self.chosen)
@@ -100,19 +100,20 @@ class View:
 
     def answered(self, challenge: bytes, blinded=(0, 1, 2)) -> None:
         """The answers of every member to a challenge, and what is public about them."""
-        rows, _ = answers._coefficients(CLAIM, challenge, BOUNDS, self.size)
-        degree_test, linear = rows[self.at]
-        first, packing = self.plan.start(self.at), self.size.packing
-        by_slot = linear.reshape(self.plan.repetitions, packing, -1)
+        rows, on_keys, _ = verification._coefficients(CLAIM, challenge, PROVEN, self.size)
+        packing, keys = self.size.packing, self.plan.keys[self.at]
+        combined = rows[self.at].reshape(self.plan.repetitions, 1 + packing, -1)
+        gap = np.zeros((self.plan.repetitions, CHECKS * self.plan.repetitions), dtype=np.int64)
+        degree_test = np.concatenate([combined[:, 0], gap, on_keys[self.at]], axis=1)
+        by_slot = combined[:, 1:]
         on_key = Sampler(challenge, "c").field_elements(
-            MODULUS, (self.plan.repetitions, packing * self.plan.key)
+            MODULUS, (self.plan.repetitions, packing * keys)
         )
         basis = slot_basis(self.field, self.size)
         for repetition in range(self.plan.repetitions):
-            whole = by_slot[repetition]
-            if self.at == 0:
-                whole = np.concatenate([to_slots(on_key[repetition], packing), whole], axis=1)
-            assert whole.shape[1] == first + self.plan.short + self.plan.digits
+            blinds = np.zeros((packing, CHECKS * self.plan.repetitions), dtype=np.int64)
+            key = to_slots(on_key[repetition], packing)
+            whole = np.concatenate([by_slot[repetition], blinds, key], axis=1)
             whole = whole[:, self.chosen]  # [packing, columns]
             for member in range(self.size.size):
                 found = [
@@ -202,17 +203,23 @@ def test_without_any_one_blind_the_answers_tell(blinded):
 
 def blinds():
     """What blinds add to all members' answers [members, repetitions], by field and check."""
-    size, plan = SIZES[0], layout(BOUNDS, SIZES[0])
+    size, plan = SIZES[0], layout(PROVEN, SIZES[0])
     z, key = hidden(BOUNDS, update(BOUNDS, 0.8, 0), 0), np.arange(RING_DEGREE)
-    proven = proof.prove(z, key, bytes(32), BOUNDS, size, b"seed", b"context")
-    claim = Claim(3, b"p" * 32, b"c" * 32, proven.published)
+    nothing = np.zeros(0, dtype=np.int64)
+    proven = proof.prove_masked(
+        z, key, bytes(32), nothing, BOUNDS, PROVEN, size, b"seed", b"context"
+    )
+    claim = Claim(3, b"c" * 32, proven.published, b"p" * 32, proven.key_root, bytes(1024))
     row = np.ones((plan.repetitions, RING_DEGREE), dtype=np.int64)
+    blinds = slice(plan.data, plan.columns)
     given = []
     for member, payload in enumerate(proven.payloads):
-        whole = payloads.read_payload(payload, member, BOUNDS, size)
-        bare = [np.where(np.arange(len(s)) < plan.data(at), s, 0) for at, s in enumerate(whole)]
+        whole = read_share(payload, member, claim, PROVEN, size)
+        bare = [share.copy() for share in whole]
+        for share in bare:
+            share[blinds] = 0
         told = [
-            answers.answers(tuple(s), member, claim, CHALLENGES[0], row, BOUNDS, size)
+            verification.answers(tuple(s), member, claim, CHALLENGES[0], PROVEN, size, row)
             for s in (whole, bare)
         ]
         given.append(told[0] - told[1])
@@ -236,5 +243,5 @@ def test_every_answer_is_blinded():
 
 def test_a_contribution_without_blinds_would_show(monkeypatch):
     """Seeded members' rows stay random; nobody else's answers would be hidden."""
-    monkeypatch.setattr(proof._Dealing, "share_blinds", lambda dealing: None)
+    monkeypatch.setattr(proof.Dealing, "share_blinds", lambda dealing: None)
     assert not any(added[SIZES[0].corrupt_max :].any() for _, _, added in blinds())

@@ -4,6 +4,9 @@ Shares of one vector under two lists of keys, or a sum of one cohort beside that
 show what neither shows alone. Context, scope on the disk and training are those of one attempt.
 """
 
+from functools import lru_cache
+
+import msgspec
 import numpy as np
 import pytest
 from tests.support.aborts import abort_of
@@ -58,7 +61,7 @@ def test_receipts_and_votes_of_the_first_attempt_neither():
 
 
 DIVIDED = Scenario(
-    seed=5,
+    seed=1,
     nodes=8,
     params=ProtocolParams(attempt_timeout_s=15.0),
     partitions=(Partition((0, 1, 2, 3), 5.1, 40.0),),
@@ -66,15 +69,22 @@ DIVIDED = Scenario(
 )
 
 
+@lru_cache(maxsize=1)
+def divided() -> Scenario:
+    """A run whose committee is divided long enough; who is in it changes with the manifest."""
+    seeds = (msgspec.structs.replace(DIVIDED, seed=seed) for seed in range(1, 40))
+    return next(each for each in seeds if run(each).records[1].attempt == 2)
+
+
 def test_one_scope_for_both_attempts_reuses_secrets(monkeypatch):
     """The checker compares round keys and Merkle roots across attempts."""
-    assert run(DIVIDED).records[1].attempt == 2
+    scenario = divided()
     monkeypatch.setattr(
         RoundPlan, "_name", property(lambda plan: f"{plan.study.hex()}/{plan.round_number}")
     )
     monkeypatch.setattr("pnyx.protocol.machine.NodeMachine._close_round", keep_what_is_stored)
     with pytest.raises(InvariantError, match=r"drew for another|signed two values|still holds"):
-        run(DIVIDED)
+        run(scenario)
 
 
 def keep_what_is_stored(machine, plan):

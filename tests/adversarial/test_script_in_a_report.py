@@ -41,7 +41,7 @@ def hostile_page(text: str) -> str:
     study = town.propose(plan=asked)
     assert town.run(town.finished(study))
     machine = town.machines[0]
-    bundle = read_bundle(make_bundle(machine.studies[study], machine.epoch_record))
+    bundle = read_bundle(make_bundle(machine.studies[study], machine.epoch_record, b""))
     network = Network(text, machine.census.network, b"", machine.census, ())
     return render(from_bundle(bundle, network, town.cryptos[0], Made("0", "", 0.0)))
 

@@ -2,11 +2,12 @@
 
 Answers to a second challenge open new functionals of the contributors' secrets (rank test in
 `test_verification_views_reveal_nothing`). A member signs its answers durably before they leave:
-what it sends after a restart are the same bytes.
+what it sends after a restart are the same bytes. In verified masked rounds a second challenge opens
+functionals of the key as well (`test_masked_views_reveal_nothing`).
 """
 
 import pytest
-from tests.support.town import Town
+from tests.support.town import Town, manifest, verified_phase
 
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
@@ -14,15 +15,16 @@ from pnyx.protocol.messages import MemberBody, MemberInput, Signed, VerifyRespon
 from pnyx.protocol.round.committee import CommitteeMember
 from pnyx.protocol.round.services import RoundServices
 
-KILLS = 3
+KILLS, LENGTH = 3, 9
 
 
 class Attack:
     """The answers of one member are swallowed and it is killed, three times."""
 
-    def __init__(self, place: int) -> None:
+    def __init__(self, place: int, *, verified: bool = False) -> None:
         self.town = Town()
-        self.study = self.town.propose()
+        plan = manifest(LENGTH + 1, [verified_phase(LENGTH)]) if verified else None
+        self.study = self.town.propose(plan=plan)
         self.town.run(self.town.in_round(self.study, 1))
         self.plan = self.town.plan(self.study)
         self.victim = self.plan.committee[place]
@@ -55,9 +57,12 @@ class Attack:
         return set(self.answered[self.victim])
 
 
-@pytest.mark.parametrize("place", range(1, 7))  # what a leader answers itself never travels
-def test_second_challenge(place):
-    attack = Attack(place)
+@pytest.mark.parametrize(
+    ("place", "verified"),  # what a leader answers itself never travels
+    [*((place, False) for place in range(1, 7)), (1, True), (4, True)],
+)
+def test_second_challenge(place, verified):
+    attack = Attack(place, verified=verified)
     town, study = attack.town, attack.study
     attack.run(town.finished(study))
     assert len(attack.answered[attack.victim]) >= 2
@@ -66,10 +71,10 @@ def test_second_challenge(place):
     assert town.blamed() == set()
 
 
-@pytest.fixture
-def attack(monkeypatch):
+@pytest.fixture(params=[False, True], ids=["shared", "masked and verified"])
+def attack(monkeypatch, request):
     """Each life of the victim is shown another challenge: more dealers lie than f."""
-    attack = Attack(1)
+    attack = Attack(1, verified=request.param)
     recover = CommitteeMember.recover_challenge
 
     def bent(member, openings):

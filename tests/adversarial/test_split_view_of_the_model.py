@@ -56,4 +56,4 @@ def test_all_nodes_hold_one_model(at):
     town = Town()
     study = town.propose()
     assert town.run(town.finished(study))
-    assert town.machines[at].studies[study].model == town.machines[5].studies[study].model
+    assert town.model_bytes(study, at) == town.model_bytes(study, 5)

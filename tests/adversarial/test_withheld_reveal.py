@@ -10,7 +10,7 @@ from itertools import combinations
 import pytest
 
 from pnyx.primitives.hashing import merkle_proofs, merkle_root
-from pnyx.protocol import beacon
+from pnyx.protocol import beacon, dealing
 from pnyx.protocol.messages import OpenedShare
 from pnyx.protocol.selection import committee_size, select_census
 from pnyx.protocol.selection.tails import at_least_once, hypergeometric_upper
@@ -86,7 +86,7 @@ def test_dealer_commits_to_no_polynomial():
 
 def test_without_recomputing_the_commitment_the_openers_would_choose(monkeypatch):
     root, shares = crooked_dealing()
-    monkeypatch.setattr(beacon, "merkle_root", lambda leaves: root)
+    monkeypatch.setattr(dealing, "merkle_root", lambda leaves: root)
     assert len(recovered_values(root, shares)) > 2
 
 

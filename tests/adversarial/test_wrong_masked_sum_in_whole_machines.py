@@ -7,6 +7,7 @@ a wrong sum is named. All aggregators together can keep a round from ending; the
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -117,12 +118,23 @@ def first_source_only(wanted: WantedSum, sender: int, message: VectorSum) -> Non
 ON_SUM = WantedSum.on_sum
 
 
+def idle_first(wanted: WantedSum, *terms: Any) -> None:
+    """Every member asks the idle aggregator before others."""
+    wanted._turn = IDLE
+    WANT(wanted, *terms)
+
+
+IDLE, WANT = 1, WantedSum.want
+
+
 def test_a_sum_that_is_told_and_never_sent_would_hold_members_up(monkeypatch):
-    """More of them than a quorum bears: the other aggregators are the defence."""
+    """The other aggregators are the defence."""
+    monkeypatch.setattr(WantedSum, "want", idle_first)
+    idle = replace(HONEST, corrupt=((PLAN.aggregators[IDLE], "unsent sum"),), limit_s=60.0)
+    assert opened(Watched(idle).run())
     monkeypatch.setattr(WantedSum, "on_sum", first_source_only)
-    idle = PLAN.aggregators[1]
     with pytest.raises(InvariantError, match="has not ended"):
-        Watched(replace(HONEST, corrupt=((idle, "unsent sum"),), limit_s=60.0)).run()
+        Watched(idle).run()
 
 
 # --- an aggregator that offers sum after sum ------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 from tests.support.aborts import abort_of
 from tests.support.records import spent, sums
+from tests.support.regions import listed
 from tests.support.town import NETWORK, SMALL, People, manifest, people, phase, real
 
 from pnyx.errors import MalformedMessage, ProtocolError
@@ -20,11 +21,12 @@ from pnyx.node.bundle import Bundle
 from pnyx.primitives import codec
 from pnyx.primitives.signature import QuorumCertificate
 from pnyx.protocol import beacon
-from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.identity import CensusEntry, make_census, sign_body, signing_input
 from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, study_id
 from pnyx.protocol.messages import Record, RecordBody
+from pnyx.protocol.models import model_name
 from pnyx.protocol.params import DEFAULT_PARAMS
+from pnyx.protocol.round.actors import selector_for
 from pnyx.protocol.round.attempts import NO_VALUE, second_attempt
 from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.round.values import joins_root
@@ -89,21 +91,23 @@ def forged(
     step: RoundPlan | None = None
     with suppress(MalformedMessage):  # nobody reads records behind a manifest that nobody can read
         asked = codec.decode(signed.body, Manifest, bytes_max=MANIFEST_BYTES_MAX)
-        step = joining_plan(persons.census, study, asked, first)
+        by_regions = asked.selection == "region"
+        regions = selector_for(persons.census, 0, first, AUTHORITY.verify) if by_regions else None
+        step = joining_plan(persons.census, study, asked, first, regions)
     while step is not None:
         number = step.round_number
         edit = edits.get(len(records), {})
         if "aborted" in edit:
             step = second_attempt(step, abort_of(persons, step, **edit["aborted"]), AUTHORITY)
         if edit.get("skip"):
-            edit = {**skip(step), "joins_root": joins_root(step.joins), **edit}
+            edit = {**skip(step), "joins_root": joins_root(step.joins, step.actors), **edit}
         elif step.phase is not None and step.phase.kind == "train":
             model = number.to_bytes(8 * LENGTH, "little")
-            edit = {"model_hash": blob_name(model), **edit}
+            edit = {"model_hash": model_name(model), **edit}
         record = _record(persons, step, everybody, edit)
         records.append(record)
         try:
-            step = next_plan(persons.census, study, asked, record, DEFAULT_PARAMS)
+            step = next_plan(persons.census, study, asked, record, DEFAULT_PARAMS, regions)
         except (ProtocolError, ValueError):
             break  # nobody could read this record, or draw a committee by it
     parts = {"manifest": signed, "epoch_record": epoch, "records": tuple(records), "model": model}
@@ -119,6 +123,7 @@ def skip(step: RoundPlan) -> dict[str, Any]:
         "model_hash": step.model_hash,
         "metrics": (),
         "record_joins": step.joins,
+        "record_actors": step.actors,
         "next_beacon": beacon.skipped(step.context),
     }
 
@@ -130,6 +135,11 @@ def _record(
     target = plan.phase.target if counting else 0
     accepted = tuple(sorted(plan.contributors[:target]))
     joins = edit.get("record_joins", joins)
+    actors = edit.get("record_actors", b"")
+    if plan.following is not None and "record_actors" not in edit:
+        keys = dict(zip(persons.census.node_ids, persons.cryptos, strict=True))
+        change = edit.get("actors", lambda made: made)
+        actors = codec.encode(change(listed(plan.following.selector, plan.following.wanted, keys)))
     terms = {
         "network": NETWORK,
         "study": plan.study,
@@ -146,7 +156,7 @@ def _record(
         "skipped": False,
         "model_hash": plan.model_hash,
         "metrics": (1,) * plan.phase.metrics_length if counting else (),
-        "joins_root": joins_root(joins),
+        "joins_root": joins_root(joins, actors),
         "next_beacon": b"n" * 32,
         "excluded": plan.excluded,
         "privacy_spent": spent(plan, skipped=bool(edit.get("skipped", False))),
@@ -163,4 +173,4 @@ def _record(
         for member in signers
     )
     abort = edit.get("record_abort", plan.abort)
-    return Record(body, joins, QuorumCertificate(signers, signatures), abort)
+    return Record(body, joins, QuorumCertificate(signers, signatures), abort, actors)

@@ -136,7 +136,35 @@ DECISION = array(
 )
 ABORT = array(42, study=B32, round=ROUND, opened=DECISION, aborted=DECISION)
 RECORD = array(
-    41, body=raw(0, 4 * MI), joins=INDICES, certificate=CERTIFICATE, abort=optional(ABORT)
+    41,
+    body=raw(0, 4 * MI),
+    joins=INDICES,
+    certificate=CERTIFICATE,
+    abort=optional(ABORT),
+    actors=raw(0, 512 * KI),
+)
+DRAW = array(
+    140,
+    network=B32,
+    epoch=ROUND,
+    census_root=B32,
+    study=B32,
+    round=ROUND,
+    attempt=integer(1, 64),
+    role=text(32),
+    count=integer(1, 4096),
+    beacon=B32,
+    expires=ROUND,
+)
+ACTORS = array(
+    142,
+    draw=DRAW,
+    value=B32,
+    setter=B32,
+    call=B64,
+    order=B32,
+    actors=many(B32, high=4096),
+    witnesses=many(array(node=B32, signature=B64), high=1024),
 )
 OPEN_VALUE = array(100, keys=many(SIGNED, high=1024))
 ABORT_VALUE = array(103, give_ups=many(SIGNED, high=1024))
@@ -184,6 +212,7 @@ BOUNDS = array(
     ballot=optional(BALLOT),
     key_length=integer(0, 8192),
     key_fields=integer(0, 2),
+    masked_norm_max=integer(0, 2**27 - 1),
 )
 NOISE = array(
     update_width=integer(0, 2**26),
@@ -216,6 +245,7 @@ PHASE = array(
     masked=optional(MASKS),
     groups=integer(1, 32),
     robust=array(rule=one_of("mean", "trimmed"), tolerated=integer(0, 15)),
+    verified=optional(array(norm_max=integer(1, 2**26 - 1), colluding_max=COUNT)),
 )
 MANIFEST = array(
     90,
@@ -234,9 +264,11 @@ MANIFEST = array(
     program=raw(0, 32 * KI),
     hyperparameters=raw(0, 8 * KI),
     initial_model=B32,
+    model_bytes=integer(0, 2**40),
     phases=many(PHASE, 1, 16),
     join_window=SECONDS,
     nonce=B32,
+    selection=one_of("census", "region"),
 )
 SIZES = array(
     k=integer(5, 1024),

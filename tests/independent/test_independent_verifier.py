@@ -27,15 +27,17 @@ from tests.independent.forge import (
 )
 from tests.support.town import NETWORK, Town, manifest, phase, real
 
+from pnyx.errors import MalformedMessage
 from pnyx.node.bundle import BUNDLE_BYTES_MAX, make_bundle, read_bundle
 from pnyx.primitives import codec
 from pnyx.primitives.signature import QuorumCertificate
 from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.masked.parameters import ParameterSet
-from pnyx.protocol.gossip import blob_name
+from pnyx.protocol.aggregation.masked_verification.bounds import bounds_of
 from pnyx.protocol.manifest import read_manifest
 from pnyx.protocol.messages import Record
+from pnyx.protocol.models import model_name
 from pnyx.protocol.params import DEFAULT_PARAMS
 from pnyx.protocol.selection import committee_size, contributor_groups, draw_contributors
 from pnyx.protocol.study import StudyState, genesis_plan, read_body, verify_record
@@ -58,7 +60,7 @@ def lived(kind: str) -> tuple[bytes, list[list[int]]]:
     assert town.run(town.finished(study), seconds=200.0)
     machine = town.machines[0]
     state = machine.studies[study]
-    content = make_bundle(state, machine.epoch_record)
+    content = make_bundle(state, machine.epoch_record, town.model_bytes(study))
     return content, committees(content)
 
 
@@ -77,7 +79,7 @@ def committees(content: bytes) -> list[list[int]]:
     state = StudyState(
         verifier.digest("pnyx/study", bundle.manifest.body), bundle.manifest, asked, census
     )
-    step = state.open(beacon)
+    step = state.open(beacon, AUTHORITY)
     for record in bundle.records:
         found.append(list(step.committee))
         _, step = state.accept(record, AUTHORITY, DEFAULT_PARAMS)
@@ -308,7 +310,8 @@ TERMS = {
     "label": ["", "x" * 200, "x" * 201],
     "program": [bytes(32 * 1024), bytes(32 * 1024 + 1)],
     "hyperparameters": [bytes(8 * 1024), bytes(8 * 1024 + 1)],
-    "initial_model": [b"x" * 32],
+    "initial_model": [b"x" * 32, bytes(32)],
+    "model_bytes": [0, 1, 40_000_000, 40_000_001, 2**40 - 1, 2**40, -1],
     "join_window_s": [0.0, 1e-300, 7 * 86400.0, 7 * 86400.1],
     "phases": [(), (phase(9),) * 16, (phase(9),) * 17],
 }
@@ -330,20 +333,26 @@ PHASE_TERMS = {
     "rounds": [0, 3],
     "bounds": [
         *[
-            (length, length, 1, 0, 1, 0, None)
+            (length, length, 1, 0, 1, 0, None, 0, 0, 0)
             for length in (0, 1, 20_000, 20_001, 10**6, 10**6 + 1)
         ],
-        *[(9, bounded, 1, 1, 1, 0, None) for bounded in (0, 5, 9, 10)],
-        *[(9, 9, norm_max, 0, 1, 0, None) for norm_max in (0, 4096, 19_000, 20_000, 2**52)],
-        *[(9, 0, 0, count_max, 1, 0, None) for count_max in (0, 2**20, 2**50, 2**53)],
-        *[(9, 0, 0, 1, s, noise, None) for s, noise in ((0, 0), (2, 0), (1, 1), (2**32, 0))],
-        *[(9, 0, 0, 2**30, scale, 2**50, None) for scale in (2**22, 2**23, 2**24)],
-        *[(9, 0, 0, 1, 1, 0, ("choice", options, 0), 0, 0) for options in (1, 2, 3, 9)],
-        *[(9, 0, 0, 1, 1, 0, ("approval", 3, most), 0, 0) for most in (0, 1, 3, 4)],
-        *[(6, 0, 0, most, 1, 0, ("ranking", 4, 0), 0, 0) for most in (1, 2)],
-        *[(9, 9, 1, 0, s, noise, None) for s, noise in ((1, 0), (2, 0), (1, 1))],
-        (9, 9, 1, 0, 1, 0, ("choice", 3, 0), 0, 0),
-        (9, 0, 0, 1, 1, 0, ("ballot", 3, 0), 0, 0),
+        *[(9, bounded, 1, 1, 1, 0, None, 0, 0, 0) for bounded in (0, 5, 9, 10)],
+        *[
+            (9, 9, norm_max, 0, 1, 0, None, 0, 0, 0)
+            for norm_max in (0, 4096, 19_000, 20_000, 2**52)
+        ],
+        *[(9, 0, 0, count_max, 1, 0, None, 0, 0, 0) for count_max in (0, 2**20, 2**50, 2**53)],
+        *[
+            (9, 0, 0, 1, s, noise, None, 0, 0, 0)
+            for s, noise in ((0, 0), (2, 0), (1, 1), (2**32, 0))
+        ],
+        *[(9, 0, 0, 2**30, scale, 2**50, None, 0, 0, 0) for scale in (2**22, 2**23, 2**24)],
+        *[(9, 0, 0, 1, 1, 0, ("choice", options, 0), 0, 0, 0) for options in (1, 2, 3, 9)],
+        *[(9, 0, 0, 1, 1, 0, ("approval", 3, most), 0, 0, 0) for most in (0, 1, 3, 4)],
+        *[(6, 0, 0, most, 1, 0, ("ranking", 4, 0), 0, 0, 0) for most in (1, 2)],
+        *[(9, 9, 1, 0, s, noise, None, 0, 0, 0) for s, noise in ((1, 0), (2, 0), (1, 1))],
+        (9, 9, 1, 0, 1, 0, ("choice", 3, 0), 0, 0, 0),
+        (9, 0, 0, 1, 1, 0, ("ballot", 3, 0), 0, 0, 0),
     ],
     "masked": [
         MASKS,
@@ -394,7 +403,7 @@ def test_kind_with_a_line_break_is_no_kind() -> None:
     assert not agree(forged(plan=odd)), "both verifiers refuse it"
 
 
-NOISY = {"clip": 10, "noise": (4, 4, 2), "bounds": (LENGTH, 6, 55, 9, 2, 40, None, 0, 0)}
+NOISY = {"clip": 10, "noise": (4, 4, 2), "bounds": (LENGTH, 6, 55, 9, 2, 40, None, 0, 0, 0)}
 
 
 @pytest.mark.parametrize(
@@ -406,10 +415,10 @@ NOISY = {"clip": 10, "noise": (4, 4, 2), "bounds": (LENGTH, 6, 55, 9, 2, 40, Non
         ({"noise": (4, 5, 2)}, False),
         ({"noise": (3, 4, 2)}, False),
         ({"noise": (4, 4, 4)}, False),
-        ({"bounds": (LENGTH, 6, 54, 9, 2, 40, None, 0, 0)}, False),
-        ({"bounds": (LENGTH, 6, 55, 9, 2, 41, None, 0, 0)}, False),
-        ({"bounds": (LENGTH, LENGTH, 66, 0, 1, 0, None, 0, 0)}, False),
-        ({"noise": (4, 0, 2), "bounds": (LENGTH, 6, 55, 9, 2, 0, None, 0, 0)}, True),
+        ({"bounds": (LENGTH, 6, 54, 9, 2, 40, None, 0, 0, 0)}, False),
+        ({"bounds": (LENGTH, 6, 55, 9, 2, 41, None, 0, 0, 0)}, False),
+        ({"bounds": (LENGTH, LENGTH, 66, 0, 1, 0, None, 0, 0, 0)}, False),
+        ({"noise": (4, 0, 2), "bounds": (LENGTH, 6, 55, 9, 2, 0, None, 0, 0, 0)}, True),
         ({"noise": (0, 4, 2)}, True),
     ],
 )
@@ -422,7 +431,7 @@ def test_noise_and_what_it_costs(changes, fine) -> None:
 
 def test_sums_that_just_fit() -> None:
     most = verifier.SUM_MAX // 6
-    bounds = [(LENGTH, 0, 0, each, 1, 0, None, 0, 0) for each in (most, most + 1)]
+    bounds = [(LENGTH, 0, 0, each, 1, 0, None, 0, 0, 0) for each in (most, most + 1)]
     plans = [manifest(LENGTH, [phase(LENGTH, bounds=each)]) for each in bounds]
     assert [agree(forged(plan=plan)) for plan in plans] == [True, False]
 
@@ -452,7 +461,11 @@ def test_bounds_that_can_be_proven(ballot, **terms) -> None:
         believed = False
     named = ballot and dict(zip(("kind", "options", "chosen_max"), ballot, strict=True))
     asked = SimpleNamespace(
-        **terms, ballot=named and SimpleNamespace(**named), key_length=0, key_fields=0
+        **terms,
+        ballot=named and SimpleNamespace(**named),
+        key_length=0,
+        key_fields=0,
+        masked_norm_max=0,
     )
     assert verifier.provable(asked) == believed
 
@@ -484,7 +497,7 @@ def test_masks_that_hold(degree, value_bits, contributors_max, spare, **terms) -
     assert verifier.masks_hold(SimpleNamespace(**terms)) == believed
 
 
-MASKED = {"bounds": (3, 0, 0, 9, 1, 0, None, 1024, 1), "masked": MASKS, "metrics_length": 3}
+MASKED = {"bounds": (3, 0, 0, 9, 1, 0, None, 1024, 1, 0), "masked": MASKS, "metrics_length": 3}
 
 
 @pytest.mark.parametrize(
@@ -492,10 +505,10 @@ MASKED = {"bounds": (3, 0, 0, 9, 1, 0, None, 1024, 1), "masked": MASKS, "metrics
     [
         ({}, True),
         ({"masked": None}, False),
-        ({"bounds": (3, 0, 0, 9, 1, 0, None, 1023, 1)}, False),
-        ({"bounds": (3, 0, 0, 9, 1, 0, None, 1024, 2)}, False),
-        ({"bounds": (3, 0, 0, 9, 1, 0, None, 0, 0)}, False),
-        ({"bounds": (3, 1, 9, 9, 1, 0, None, 1024, 1)}, False),
+        ({"bounds": (3, 0, 0, 9, 1, 0, None, 1023, 1, 0)}, False),
+        ({"bounds": (3, 0, 0, 9, 1, 0, None, 1024, 2, 0)}, False),
+        ({"bounds": (3, 0, 0, 9, 1, 0, None, 0, 0, 0)}, False),
+        ({"bounds": (3, 1, 9, 9, 1, 0, None, 1024, 1, 0)}, False),
         ({"drawn": 7}, False),
         ({"noise": (12, 0, 2)}, True),
         ({"noise": (13, 0, 2)}, False),
@@ -536,7 +549,7 @@ def test_phases_with_groups(changes, fine) -> None:
 
 def test_sums_that_just_fit_a_group() -> None:
     most = verifier.SUM_MAX // 3
-    bounds = [(LENGTH, 0, 0, each, 1, 0, None, 0, 0) for each in (most, most + 1)]
+    bounds = [(LENGTH, 0, 0, each, 1, 0, None, 0, 0, 0) for each in (most, most + 1)]
     plans = [manifest(LENGTH, [phase(LENGTH, bounds=each, **GROUPED)]) for each in bounds]
     assert [agree(forged(plan=plan)) for plan in plans] == [True, False]
 
@@ -577,6 +590,99 @@ def test_who_counts_fills_the_groups_that_a_record_names(robust, away, filled) -
         assert agree(forged({1: edit}, plan=plan)) == (enough and named == filled)
 
 
+# length, norm_max, Δ's logarithm, value bits, contributors, colluding; and what each may be besides
+NORM = (1000, 1200, 9, 8, 8, 3)
+OTHER_NORMS = (
+    (1, 10**5, 2**24 + 1),
+    (1, 40, 126, 127, 1137, 1138, 9000, 10**6),
+    (7, 8, 10, 14),
+    (2, 7, 9, 11, 12, 13),
+    (2, 3, 100, 256),
+    (0, 8, 9),
+)
+
+
+@given(
+    length=st.integers(1, 10**6),
+    norm_max=st.integers(1, 20_000),
+    shift=st.integers(7, 12),
+    value_bits=st.integers(2, 14),
+    contributors=st.integers(2, 256),
+    colluding=st.integers(0, 40),
+    clip_share=st.integers(80, 100),
+)
+@settings(max_examples=1000, deadline=None)
+def test_masked_norms_that_can_be_verified(
+    length, norm_max, shift, value_bits, contributors, colluding, clip_share
+) -> None:
+    slot_bits = (contributors * (2**value_bits - 1)).bit_length()
+    terms = (1024, (134176769,), length, value_bits, contributors, 1, slot_bits, shift)
+    try:
+        masks = ParameterSet(*terms)
+    except ValueError:
+        return
+    clip, norm = norm_max * clip_share // 100, norm_max << shift
+    try:
+        known = bounds_of(masks, norm_max, colluding)
+        believed = 0 < clip <= known.clip_max
+    except ValueError:
+        believed = False
+    asked = SimpleNamespace(
+        masked=masks,
+        verified=SimpleNamespace(norm_max=norm_max, colluding_max=colluding),
+        bounds=SimpleNamespace(masked_norm_max=norm),
+        noise=SimpleNamespace(update_width=0),
+        clip=clip,
+    )
+    assert verifier.norm_holds(asked) == believed
+
+
+def verified_terms(norm=NORM, **changes) -> dict:
+    """A phase whose masked updates are verified."""
+    length, norm_max, shift, bits, contributors, colluding = norm
+    slot_bits = (contributors * (2**bits - 1)).bit_length()
+    masks = (1024, (134176769,), length, bits, contributors, 1, slot_bits, shift, 4.5)
+    return {
+        "bounds": (3, 0, 0, 9, 1, 0, None, 1024, 1, norm_max << shift),
+        "masked": masks,
+        "verified": (norm_max, colluding),
+        "clip": 9 * norm_max // 10,
+        "metrics_length": 3,
+        **changes,
+    }
+
+
+@pytest.mark.parametrize(
+    ("terms", "fine"),
+    [
+        (verified_terms(), True),
+        (verified_terms(clip=1), True),
+        (verified_terms(clip=0), False),
+        (verified_terms(clip=1081), False),
+        (verified_terms(verified=None), False),
+        (verified_terms(masked=None), False),
+        (verified_terms(verified=(1201, 3)), False),
+        (verified_terms(bounds=(3, 0, 0, 9, 1, 0, None, 1024, 1, 0)), False),
+        (verified_terms(bounds=(3, 1, 9, 9, 1, 0, None, 1024, 1, 1200 << 9)), False),
+        (verified_terms(bounds=(3, 0, 0, 9, 1, 0, None, 0, 0, 1200 << 9)), False),
+        (verified_terms(bounds=(0, 0, 0, 9, 1, 0, None, 1024, 1, 1200 << 9)), False),
+        (verified_terms(noise=(12, 0, 2)), False),
+        (verified_terms(noise=(12, 0, 2), clip=600), True),
+        (verified_terms(noise=(13, 0, 2), clip=100), False),
+    ],
+)
+def test_verified_masked_phases(terms, fine) -> None:
+    plan = manifest(LENGTH, [phase(LENGTH, **terms), phase(LENGTH)])
+    assert agree(forged(plan=plan)) == fine
+
+
+@pytest.mark.parametrize("at", range(len(NORM)))
+def test_one_term_of_a_verified_norm(at) -> None:
+    for value in OTHER_NORMS[at]:
+        terms = verified_terms((*NORM[:at], value, *NORM[at + 1 :]))
+        agree(forged(plan=manifest(LENGTH, [phase(LENGTH, **terms), phase(LENGTH)])))
+
+
 def test_manifest_signed_by_a_stranger() -> None:
     signed = read_bundle(forged()).manifest
     assert not agree(forged(manifest=replace(signed, signer=b"x" * 32)))
@@ -604,9 +710,22 @@ def test_manifest_beyond_its_bytes() -> None:
 
 def test_bundle_beyond_its_bytes() -> None:
     most = BUNDLE_BYTES_MAX - len(forged(records=(), model=b""))
-    for length, believed in ((most - 8, True), (most + 8, False)):
+    for length, readable in ((most - 8, True), (most + 8, False)):
+        content = forged(records=(), model=bytes(length))
+        try:
+            read_bundle(content)
+        except MalformedMessage:
+            assert not readable
+        else:
+            assert readable
+        places = {finding.where for finding in findings(content)}
+        assert ("bundle" not in places) == readable
+
+
+def test_model_of_the_largest_size() -> None:
+    for length, believed in ((40_000_000, True), (40_000_001, False)):
         model = bytes(length)
-        plan = three_rounds(initial_model=blob_name(model))
+        plan = three_rounds(initial_model=model_name(model), model_bytes=length)
         assert agree(forged(plan=plan, records=(), model=model)) == believed
 
 
@@ -685,7 +804,7 @@ def test_second_verifier_knows_what_no_honest_member_signs(rule) -> None:
 )
 def test_published_counts_lie_between_none_and_all(metrics, possible) -> None:
     plan = manifest(
-        LENGTH, [phase(LENGTH, bounds=(LENGTH, 6, 1, 1, 1, 0, None, 0, 0), metrics_length=3)]
+        LENGTH, [phase(LENGTH, bounds=(LENGTH, 6, 1, 1, 1, 0, None, 0, 0, 0), metrics_length=3)]
     )
     assert (findings(forged({1: {"metrics": metrics}}, plan)) == []) == possible
 

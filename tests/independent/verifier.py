@@ -12,8 +12,8 @@ from hashlib import sha256
 from math import ceil, comb, isfinite, isqrt, log, log2, prod
 from typing import Any, NamedTuple
 
-import msgspec
 from tests.independent import shapes
+from tests.independent.regions import Regions
 from tests.independent.shapes import KI, MI, Unreadable, decode
 
 from pnyx.primitives.hashing import digest
@@ -23,6 +23,7 @@ VERSION = 1
 ZERO = bytes(32)
 MODULUS = 134176769 * 134111233
 SUM_MAX = (MODULUS - 1) // 2
+MODEL_BYTES_MAX = 40_000_000
 VECTOR_LENGTH_MAX = 20_000
 
 
@@ -46,6 +47,7 @@ class Census(NamedTuple):
     keys: list[bytes]
     size: int
     quorum: int
+    corrupt_max: int = 1
 
 
 class Round(NamedTuple):
@@ -70,6 +72,8 @@ class Round(NamedTuple):
     joins: tuple[int, ...] = ()
     aborted: bytes = b""
     excluded: tuple[int, ...] = ()
+    actors: bytes = b""  # the list that the committee was taken from, and its census indices
+    listed: tuple[int, ...] = ()
 
 
 # --- hashes and draws ---------------------------------------------------------------------------
@@ -97,7 +101,11 @@ def statement(network: bytes, body: bytes) -> bytes:
 
 
 def model_name(model: bytes) -> bytes:
-    return digest("pnyx/item", msgspec.msgpack.encode([40, model]))
+    """A parcel: chunks of 128 KiB under a Merkle root, and the length."""
+    cut = [model[at : at + 128 * KI] for at in range(0, len(model), 128 * KI)]
+    root = merkle_root([digest("pnyx/parcel/chunk", part) for part in cut])
+    sizes = len(model).to_bytes(8, "big"), (128 * KI).to_bytes(4, "big")
+    return digest("pnyx/parcel", *sizes, root)
 
 
 def record_name(body: bytes) -> bytes:
@@ -169,6 +177,11 @@ def draw_committee(
     return drawn
 
 
+def joins_name(joins: tuple[int, ...], actors: bytes) -> bytes:
+    joined = b"".join(index.to_bytes(4, "big") for index in joins)
+    return digest("pnyx/joins", joined, *([digest("pnyx/actors", actors)] if actors else []))
+
+
 def draw_contributors(
     census: Census, beacon: bytes, joins: list[int], excluded: list[int], count: int
 ) -> list[int]:
@@ -185,7 +198,7 @@ def draw_contributors(
 def provable(bounds: Any) -> bool:
     """Whether a contribution within these bounds can be proven without wrapping."""
     counts = bounds.length - bounds.bounded
-    if bounds.length < 1 or counts < 0:
+    if bounds.length < (0 if bounds.masked_norm_max else 1) or counts < 0:
         return False
     if bounds.bounded and bounds.norm_max < 1:
         return False
@@ -202,11 +215,25 @@ def provable(bounds: Any) -> bool:
         slack = ballot_slack(bounds.ballot, counts)
         if slack is None or bounds.count_max != 1:
             return False
-    squared = bounds.norm_max**2 if bounds.bounded else 0
+    squares = [bounds.norm_max**2] if bounds.bounded else []
+    if bounds.masked_norm_max:
+        if bounds.bounded or bounds.ballot is not None or not bounds.key_length:
+            return False
+        squares = digit_squares(bounds.masked_norm_max)
     each = bounds.count_max.bit_length() + (2 * bounds.noise_max).bit_length()
-    bits = squared.bit_length() + counts * each + slack
-    published_max = 6 * (isqrt(11**2 * 337 * (squared + bits)) + 1)
-    return 32 * published_max**2 + 24576 * published_max + squared < MODULUS
+    bits = sum(square.bit_length() for square in squares) + counts * each + slack
+    return not_wrapping(squares, bits)
+
+
+def digit_squares(norm: int) -> list[int]:
+    """The largest sums of squares of the upper and the lower digits of a sketch."""
+    squared = isqrt(8 * norm // 5) ** 2
+    return [ceil(Fraction(64 * norm**2, squared)), 25 * squared] if squared else [0, 0]
+
+
+def not_wrapping(squares: list[int], bits: int) -> bool:
+    published_max = 6 * (isqrt(11**2 * 337 * (sum(squares) + bits)) + 1)
+    return 32 * published_max**2 + 24576 * published_max + max(squares, default=0) < MODULUS
 
 
 def ballot_slack(ballot: Any, counts: int) -> int | None:
@@ -329,6 +356,38 @@ def masks_fit(phase: Any) -> bool:
     )
 
 
+def norm_holds(phase: Any) -> bool:
+    """Whether the norm of masked updates that a phase states is one that can be verified."""
+    masked, verified, bounds = phase.masked, phase.verified, phase.bounds
+    if verified is None:
+        return bounds.masked_norm_max == 0
+    if masked is None or (masked.degree, masked.slots) != (1024, 1):
+        return False
+    prime, h, most = 134176769, masked.contributors_max, verified.colluding_max
+    unit = 2**masked.shift
+    norm, sent = unit * verified.norm_max, coefficients(masked)
+    entry_max = 2 ** (masked.value_bits - 1) - 1
+    doublings = 65 + sent.bit_length()
+    errors = isqrt(2 * h * doublings * 7 * 81 // 40) + 1
+    certified = 22 * norm // 10 + 1
+    largest = most * certified + (h - most) * unit * entry_max + errors
+    width, noise = phase.noise.update_width, 0
+    if width:
+        tail = masked.length + isqrt(4 * masked.length * 42) + 1 + 2 * 42
+        noise = isqrt(width**2 * tail) + 1
+    return (
+        list(masked.primes) == [prime]
+        and bounds.masked_norm_max == norm < prime
+        and most <= h
+        and entry_max <= verified.norm_max
+        and unit > 2 * errors
+        and 256 * (81 * sent // 4) <= norm**2
+        and not_wrapping(digit_squares(norm), 2**16)
+        and largest <= prime // 2
+        and 0 < phase.clip <= 9 * verified.norm_max // 10 - noise
+    )
+
+
 def cost(phase: Any) -> int | None:
     """What a round costs in privacy, in units of ρ/2^30, rounded up; None is without bound."""
     bounds, noise = phase.bounds, phase.noise
@@ -399,7 +458,7 @@ def verify_census(
     findings = [Finding("census", rule) for rule, holds in rules.items() if not holds]
     keys = [entry.public_key for entry in signed.entries]
     root = digest("pnyx/census", signed.body)
-    return Census(body.network, root, ids, keys, sizes.k, sizes.quorum), findings
+    return Census(body.network, root, ids, keys, sizes.k, sizes.quorum, sizes.f), findings
 
 
 def verify(
@@ -410,7 +469,7 @@ def verify(
     if people is None or findings:
         return findings  # nothing can be believed under another census
     try:
-        read = decode(bundle, shapes.BUNDLE, "bundle", 40 * MI)
+        read = decode(bundle, shapes.BUNDLE, "bundle", MODEL_BYTES_MAX + 40 * MI)
         manifest = decode(read.manifest.body, shapes.MANIFEST, "manifest", 64 * KI)
         return _Chain(people, read, manifest).verify()
     except Unreadable as unreadable:
@@ -427,6 +486,7 @@ class _Chain:
         self.study = digest("pnyx/study", bundle.manifest.body)
         self.rounds = [phase for phase in manifest.phases for _ in range(phase.rounds)]
         self.findings: list[Finding] = []
+        self.regions: Regions | None = None
 
     def check(self, holds: bool, where: str, rule: str, *, implied: bool = False) -> None:
         if not holds:
@@ -436,6 +496,8 @@ class _Chain:
         self.check_manifest()
         plan = self.genesis()
         body = self.check_record(plan, self.bundle.epoch_record)
+        if self.manifest.selection == "region":
+            self.regions = Regions(self.census, body.next_beacon)
         plan = self.first_round(body.next_beacon)
         model = plan.model
         for at, record in enumerate(self.bundle.records):
@@ -446,7 +508,9 @@ class _Chain:
             model = body.model_hash
             if at < len(self.rounds):
                 plan = self.following(plan, record, body)
-        self.check(not self.bundle.model or model_name(self.bundle.model) == model, "model", "hash")
+        found = self.bundle.model
+        self.check(not found or model_name(found) == model, "model", "hash")
+        self.check(len(found) in (0, self.manifest.model_bytes), "model", "size")
         return self.findings
 
     def check_manifest(self) -> None:
@@ -466,7 +530,13 @@ class _Chain:
             self.check(finite and each.low < each.high, where, "a range that is none")
         named = len(manifest.ranges) in (0, len(manifest.columns))
         self.check(named, where, "ranges of some columns only")
+        self.check(manifest.model_bytes <= MODEL_BYTES_MAX, where, "model too large")
+        named = manifest.initial_model != ZERO
+        self.check(named == (manifest.model_bytes > 0), where, "a model without a size, or a size")
         for phase in manifest.phases:
+            trains = phase.kind == "train"
+            self.check(named or not trains, where, "training without a model")
+            self.check(trains or phase.masked is None, where, "masks without an update")
             counts = phase.kind == "statistics"
             self.check(manifest.ranges or not counts, where, "statistics without ranges")
             length = phase.bounds.length
@@ -478,6 +548,7 @@ class _Chain:
             self.check(masked is None or masks_hold(masked), where, "masks that do not hold")
             self.check(masks_fit(phase), where, "masks that do not fit the phase")
             self.check(groups_fit(phase), where, "groups that do not fit the phase")
+            self.check(norm_holds(phase), where, "a masked norm that cannot be verified")
             ordered = phase.groups * phase.cohort_min <= phase.target <= phase.drawn
             self.check(ordered, where, "floor, target and drawn out of order")
             fits = group_size(phase) * largest_entry(phase.bounds) <= SUM_MAX
@@ -512,13 +583,23 @@ class _Chain:
     def following(self, plan: Round, record: Any, body: Any) -> Round:
         number, beacon = plan.number + 1, body.next_beacon
         phase = self.rounds[plan.number]
+        excluded = tuple(body.excluded)
+        listed: tuple[int, ...] = ()
+        if self.regions is None:
+            committee = draw_committee(self.census, beacon, self.study, number, excluded)
+        else:
+            names = decode(record.actors, shapes.ACTORS, f"actors of round {number}", 512 * KI)
+            listed = self.regions.in_order(names, beacon, number, "committee", excluded)
+            committee = list(listed[: self.census.size])
         return Round(
             where=f"round {number}",
             study=self.study,
             number=number,
             previous=record_name(record.body),
             model=body.model_hash,
-            committee=draw_committee(self.census, beacon, self.study, number, tuple(body.excluded)),
+            committee=committee,
+            actors=record.actors,
+            listed=listed,
             beacon=beacon,
             joins=tuple(record.joins),
             contributors=draw_contributors(
@@ -527,7 +608,7 @@ class _Chain:
             phase=phase,
             floor=phase.cohort_min,
             spent=body.privacy_spent,
-            excluded=tuple(body.excluded),
+            excluded=excluded,
         )
 
     def check_record(self, plan: Round, record: Any) -> Any:
@@ -547,8 +628,9 @@ class _Chain:
         }
         for name, value in expected.items():
             self.check(getattr(body, name) == value, plan.where, f"wrong {name}")
-        joined = b"".join(index.to_bytes(4, "big") for index in record.joins)
-        self.check(body.joins == digest("pnyx/joins", joined), plan.where, "joins")
+        committed = joins_name(record.joins, record.actors)
+        self.check(body.joins == committed, plan.where, "joins or actors")
+        self.check_actors(plan, record, body)
         self.check_outcome(plan, body)
         self.check_excluded(plan, body)
         self.check_without_outcome(plan, body)
@@ -578,6 +660,14 @@ class _Chain:
         left = len(self.census.ids) - self.census.size - len(plan.excluded)
         chain = epoch_chain(self.census.network)
         study, number = (chain, 0) if plan.phase is None else (plan.study, plan.number)
+        if plan.listed:
+            out = {*plan.committee, *plan.excluded}
+            spare = [index for index in plan.listed if index not in out]
+            committee = list(plan.committee)
+            for member, index in zip(absent, spare, strict=False):
+                committee[member] = index
+            name = digest("pnyx/agreement/value", abort.aborted.value)
+            return plan._replace(committee=committee, aborted=name)
         drawn = draw_committee(
             self.census,
             plan.beacon,
@@ -617,12 +707,25 @@ class _Chain:
         """A round without a closed list: its second attempt was aborted, too."""
         if plan.phase is None or body.closed_value != ZERO:
             return
-        joined = b"".join(index.to_bytes(4, "big") for index in plan.joins)
+        stayed = joins_name(plan.joins, plan.actors)
         beacon = digest("pnyx/beacon/skipped", context_of(self.census, plan))
         self.check(bool(plan.aborted), plan.where, "no closed list in a first attempt")
         self.check(body.skipped, plan.where, "no closed list, but not skipped")
-        self.check(body.joins == digest("pnyx/joins", joined), plan.where, "joins did not stay")
+        self.check(body.joins == stayed, plan.where, "joins or actors did not stay")
         self.check(body.next_beacon == beacon, plan.where, "another beacon after a skip")
+
+    def check_actors(self, plan: Round, record: Any, body: Any) -> None:
+        """Regions drew the list of the next round, where they select; but after two aborts."""
+        if plan.phase is not None and body.closed_value == ZERO:
+            return
+        last = plan.number == len(self.rounds) or plan.previous == ZERO
+        if self.regions is None or last:
+            self.check(not record.actors, plan.where, "an actor list that serves nothing")
+            return
+        where = f"actors of {plan.where}"
+        names = decode(record.actors, shapes.ACTORS, where, 512 * KI)
+        for rule in self.regions.broken(names, self.study, plan.number + 1, plan.beacon):
+            self.check(False, where, rule)
 
     def check_excluded(self, plan: Round, body: Any) -> None:
         """Exclusions only grow, up to an eighth of the network."""

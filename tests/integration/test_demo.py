@@ -191,3 +191,24 @@ def test_masked_updates_train_as_well_and_are_not_called_verified(kept: Path) ->
     assert 0.3 < found["accuracy_shared"] <= 1
     left = [path for path in kept.glob("node-*/parcels/*") if path.is_file()]
     assert left == [], "the vectors of a round go with it"
+
+
+def test_who_masks_too_much_is_named_where_masked_updates_are_verified(kept: Path) -> None:
+    options = ["--nodes", str(NODES), "--rounds", "3", "--kill", "0", "--corrupt", "1"]
+    run = start(
+        [*options, "--masked", "--verified", "--seed", "1", "--json", "--keep", str(kept)],
+        kept.parent / "report.html",
+    )
+    output, errors = run.communicate(timeout=TIMEOUT_S)
+    assert run.returncode == 0, errors
+    found = json.loads(output.splitlines()[-1])
+    assert found["rounds_completed"] == 3
+    assert found["masked"] is True
+    assert found["verified"] is True
+    assert found["contributions_verified"] is True
+    (corrupt,) = found["corrupt"]
+    assert corrupt["misbehaved"] > 0
+    named = {(culprit["node"], culprit["rule"]) for culprit in found["culprits"]}
+    assert named <= {(corrupt["node"], rule) for rule in (Rule.BOUND, Offence.TWO_CONTRIBUTIONS)}
+    assert all(culprit["evidence"] for culprit in found["culprits"])
+    assert 0.3 < found["accuracy_shared"] <= 1

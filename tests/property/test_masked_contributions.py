@@ -10,17 +10,21 @@ from tests.support.masked_forger import MaskedForger, digits_of, masked, public
 
 from pnyx.primitives.hashing import merkle_root
 from pnyx.primitives.ring import gaussian_errors
+from pnyx.protocol.aggregation import verification
+from pnyx.protocol.aggregation.bounds import Bounds, layout
 from pnyx.protocol.aggregation.encoding import FIELDS
-from pnyx.protocol.aggregation.masked_verification import answers, payloads, proof, verdicts
+from pnyx.protocol.aggregation.masked_verification import proof, sketch
 from pnyx.protocol.aggregation.masked_verification.bounds import (
     BLOCK,
     ERROR_WIDTH,
     MODULUS,
     RING_DEGREE,
     MaskedBounds,
-    layout,
 )
-from pnyx.protocol.aggregation.verdicts import Verdict
+from pnyx.protocol.aggregation.masked_verification.commitments import masked_claim
+from pnyx.protocol.aggregation.masked_verification.key_weights import key_weights
+from pnyx.protocol.aggregation.payloads import read_share
+from pnyx.protocol.aggregation.verdicts import Verdict, judge
 from pnyx.protocol.aggregation.verification import codes
 from pnyx.protocol.selection import committee_size
 
@@ -45,10 +49,17 @@ def cases(draw: st.DrawFn):
     return bounds, draw(st.sampled_from(SIZES)), updates
 
 
+def carried(bounds: MaskedBounds) -> Bounds:
+    """What is proven: the norm of a masked update, and three counts."""
+    norm = bounds.norm_scaled
+    return Bounds(3, 0, 0, 3, key_length=RING_DEGREE, key_fields=1, masked_norm_max=norm)
+
+
 class Contribution:
     """One honest contribution, made of the public parts only."""
 
     def __init__(self, who: int, values: np.ndarray, bounds, size, seed: bytes) -> None:
+        proven_bounds = carried(bounds)
         key_seed = Contribution.seed(seed, who)
         self.key = proof.Sampler(key_seed, "key").field_elements(MODULUS, RING_DEGREE)
         z = np.zeros(bounds.blocks * BLOCK, dtype=np.int32)
@@ -58,13 +69,25 @@ class Contribution:
         self.vector = masked(self.hidden, self.key)
         root = merkle_root([block.tobytes() for block in self.vector])
         context = bytes([who])
-        self.proven = proof.prove(self.hidden, self.key, root, bounds, size, seed, context)
-        self.claim = payloads.claim(who, context, self.proven.binding, self.proven.published)
-        self.shares = []
-        for member, payload in enumerate(self.proven.payloads):
-            key_proof = self.proven.key_proofs[member]
-            payloads.check_key_shares(payload, member, key_proof, self.proven.binding, bounds, size)
-            self.shares.append(payloads.read_payload(payload, member, bounds, size))
+        counts = np.array([who, 3 - who, 1])
+        proven = proof.prove_masked(
+            self.hidden, self.key, root, counts, bounds, proven_bounds, size, seed, context
+        )
+        stated = sketch.masked_sketch(proven.sketched, list(self.vector), bounds)
+        self.claim = masked_claim(
+            who,
+            context,
+            vector_root=root,
+            key_root=proven.key_root,
+            salt=proven.salt,
+            shares_root=merkle_root(proven.payloads),
+            published=proven.published,
+            sketch=FIELDS[0].pack(stated),
+        )
+        self.shares = [
+            read_share(payload, member, self.claim, proven_bounds, size)
+            for member, payload in enumerate(proven.payloads)
+        ]
 
     @staticmethod
     @lru_cache(maxsize=64)
@@ -78,31 +101,24 @@ def test_vectors_within_the_bounds_are_accepted_and_added(case, challenge):
     bounds, size, updates = case
     made = [Contribution(who, u, bounds, size, challenge) for who, u in enumerate(updates)]
     given_answers = {member: {} for member in range(size.size)}
+    proven = carried(bounds)
     for who, each in enumerate(made):
-        row = answers.key_weights(each.claim, challenge, bounds, size, public(bounds.blocks))
+        row = key_weights(each.claim, challenge, bounds, proven, size, public(bounds.blocks))
         for member in given_answers:
-            given_answers[member][who] = answers.answers(
-                each.shares[member], member, each.claim, challenge, row, bounds, size
+            given_answers[member][who] = verification.answers(
+                each.shares[member], member, each.claim, challenge, proven, size, row
             )
-    claims = [each.claim for each in made]
-    sketches = {
-        e.claim.contributor: verdicts.masked_sketch(e.claim, e.vector, bounds) for e in made
-    }
-    sketches = {w: verdicts.read_sketch(verdicts.pack_sketch(s)) for w, s in sketches.items()}
-    found = verdicts.judge(size, bounds, claims, sketches, challenge, given_answers)
+    found = judge(size, proven, [each.claim for each in made], challenge, given_answers)
     assert set(found.values()) == {Verdict(accepted=True)}
     assert summed(made, bounds, size).tolist() == np.sum(updates, axis=0).tolist()
 
 
 def summed(made: list[Contribution], bounds, size) -> np.ndarray:
     """Add masked vectors and key shares, open the sum of keys, and take the mask away."""
-    plan, field = layout(bounds, size), FIELDS[0]
+    columns, field = layout(carried(bounds), size).columns, FIELDS[0]
     members = list(range(size.size))[-(size.degree + 1) :]
     table = np.stack(
-        [
-            field.reduce(sum(payloads.key_shares(each.shares[m], plan) for each in made))
-            for m in members
-        ]
+        [field.reduce(sum(each.shares[m][0][columns:] for each in made)) for m in members]
     )
     key = codes(size)[0][0].reconstruct(members, table).reshape(-1)[:RING_DEGREE]
     assert key.tolist() == (sum(each.key for each in made) % MODULUS).tolist()
@@ -125,7 +141,7 @@ def test_accepted_exactly_when_the_sketch_is_within_its_thresholds(share, seed):
     forger = MaskedForger(
         bounds, size, z, seed=seed, digits=lambda sketch: digits_of(sketch, bounds)
     )
-    within = proof.short_integers(forger.sketch, bounds) is not None
+    within = proof.digits_of(forger.sketch, bounds) is not None
     assert forger.judged(bytes(32)).accepted == within
 
 
@@ -135,4 +151,14 @@ def test_a_vector_far_over_its_bound_cannot_be_proven():
     z.reshape(-1)[:10] = 2 * bounds.norm_scaled
     key = np.zeros(RING_DEGREE, dtype=np.int64)
     with pytest.raises(ValueError, match="longer than its bound"):
-        proof.prove(z, key, bytes(32), bounds, size, b"seed", b"context")
+        proof.prove_masked(
+            z,
+            key,
+            bytes(32),
+            np.zeros(0, dtype=np.int64),
+            bounds,
+            bounds.alone,
+            size,
+            b"seed",
+            b"context",
+        )

@@ -118,7 +118,7 @@ def test_release_in_an_aborted_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
         seed=5,
         nodes=8,
         params=ProtocolParams(attempt_timeout_s=15.0),
-        partitions=(Partition((0, 1, 2, 3), 5.1, 40.0),),
+        partitions=(Partition((0, 1, 2, 6), 5.0, 40.0),),
         limit_s=100.0,
     )
     with pytest.raises(InvariantError, match="in an aborted attempt"):

@@ -209,7 +209,7 @@ def over_norm(scene: Scene) -> tuple[list[bytes], Signed]:
     vector = np.zeros(scene.c.length, dtype=np.int64)
     vector[:2] = 4, 1  # norm 4.1 with a bound of 4
     context = contribution_context(scene.c.plan.context, DEALER)
-    honest = verification._short_integers
+    honest = verification.short_integers
 
     def short(_vector, bounds, size):
         slots = honest(np.zeros(scene.c.length, dtype=np.int64), bounds, size)
@@ -217,7 +217,7 @@ def over_norm(scene: Scene) -> tuple[list[bytes], Signed]:
         slots[:, : update.shape[1]] = update
         return slots
 
-    with patch.object(verification, "_short_integers", short):
+    with patch.object(verification, "short_integers", short):
         made = verification.prove(vector, scene.bounds, scene.size, b"6" * 32, context)
     payloads = list(made.payloads)
     return payloads, scene.c.header(DEALER, payloads, published=made.published)

@@ -9,24 +9,27 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
+from msgspec.structs import replace
 from tests.support.forger import centred, projection
 
-from pnyx.primitives.hashing import digest, merkle_commit, merkle_root
+from pnyx.primitives.hashing import digest, merkle_root
 from pnyx.primitives.ring import LANES, expand_public
 from pnyx.primitives.sampling import Sampler
+from pnyx.protocol.aggregation import verification
 from pnyx.protocol.aggregation.ballots import to_bits
-from pnyx.protocol.aggregation.bounds import ROWS
+from pnyx.protocol.aggregation.bounds import ROWS, layout
 from pnyx.protocol.aggregation.encoding import FIELDS, to_slots
 from pnyx.protocol.aggregation.gaussian import discrete_gaussian
-from pnyx.protocol.aggregation.masked_verification import answers, payloads, proof, verdicts
+from pnyx.protocol.aggregation.masked_verification import commitments, proof, sketch
 from pnyx.protocol.aggregation.masked_verification.bounds import (
     BLOCK,
     MODULUS,
     RING_DEGREE,
     MaskedBounds,
-    layout,
 )
-from pnyx.protocol.aggregation.verdicts import Verdict
+from pnyx.protocol.aggregation.masked_verification.key_weights import RING, key_weights
+from pnyx.protocol.aggregation.payloads import read_share
+from pnyx.protocol.aggregation.verdicts import Verdict, judge_one
 from pnyx.protocol.selection import CommitteeSize
 
 CONTEXT = b"study 1, round 2, contributor 3"
@@ -39,7 +42,7 @@ Digits = tuple[np.ndarray, np.ndarray, np.ndarray]  # a, b, slack bits: integers
 @lru_cache(maxsize=8)
 def public(blocks: int) -> np.ndarray:
     """The public polynomials of the round, transformed."""
-    return expand_public(answers.RING, b"p" * 32, blocks)
+    return expand_public(RING, b"p" * 32, blocks)
 
 
 def update(bounds: MaskedBounds, share: float, seed: int) -> np.ndarray:
@@ -61,7 +64,7 @@ def hidden(bounds: MaskedBounds, values: np.ndarray, seed: int) -> np.ndarray:
 
 def masked(z: np.ndarray, key: np.ndarray) -> np.ndarray:
     """y = a·s + z modulo p."""
-    vector = answers.RING.mask(public(len(z)), key.astype(np.uint32))
+    vector = RING.mask(public(len(z)), key.astype(np.uint32))
     return ((vector.astype(np.int64) + z) % MODULUS).astype(np.uint32)
 
 
@@ -94,25 +97,28 @@ class MaskedForger:
         digits: Callable[[np.ndarray], Digits | tuple[Digits, Digits]] | None = None,
         blinds: Callable[[np.ndarray, int, int], np.ndarray] | None = None,
         shares: Callable[[list[np.ndarray], np.ndarray], None] | None = None,
+        key_shares: Callable[[list[np.ndarray], np.ndarray], None] | None = None,
         context: bytes = CONTEXT,
         grind: Callable[[np.ndarray], bool] | None = None,
     ) -> None:
-        self.bounds, self.size, self.plan = bounds, size, layout(bounds, size)
+        self.masked, self.bounds, self.size = bounds, bounds.alone, size
+        self.plan = layout(self.bounds, size)
         sampler = Sampler(digest("masked forger", seed.to_bytes(4, "big")), "test")
         self.key = sampler.field_elements(MODULUS, RING_DEGREE)
         self.vector = masked(z, self.key)
-        root = merkle_root([block.tobytes() for block in self.vector])
-        dealing = proof._Dealing(self.plan, size, sampler)
-        self.dealing = dealing
-        shared = self.key if shared_key is None else np.mod(shared_key(self.key), MODULUS)
-        dealing.share(0, slice(0, self.plan.key), shared)
-        key_root, self.key_proofs = merkle_commit(dealing.key_leaves())
+        self.root = merkle_root([block.tobytes() for block in self.vector])
+        self.context = context
+        dealing = self.dealing = proof.Dealing(self.bounds, size, sampler)
+        dealing.share_key(self.key if shared_key is None else np.mod(shared_key(self.key), MODULUS))
+        if key_shares is not None:
+            key_shares(dealing._tables, np.arange(size.size) >= size.corrupt_max)
+        self.key_root = dealing.commit_key()
         residues = ((z.astype(np.int64) + MODULUS // 2) % MODULUS) - MODULUS // 2
         for _ in range(5000):
-            salt = sampler.bytes(16)
-            self.sketched = payloads.sketch_commitment(context, root, key_root, salt)
-            sketch = np.mod(proof.Sketch(self.sketched).apply(residues), MODULUS)
-            self.sketch = np.where(sketch > MODULUS // 2, sketch - MODULUS, sketch)
+            self.salt = sampler.bytes(16)
+            sketched = commitments.sketch_commitment(context, self.root, self.key_root, self.salt)
+            found = np.mod(sketch.Sketch(sketched).apply(residues), MODULUS)
+            self.sketch = np.where(found > MODULUS // 2, found - MODULUS, found)
             if grind is None or grind(self.sketch):
                 break
         made = digits_of(self.sketch, bounds) if digits is None else digits(self.sketch)
@@ -121,25 +127,39 @@ class MaskedForger:
         if shares is not None:
             shares(dealing._tables, np.arange(size.size) >= size.corrupt_max)
         self.payloads = dealing.payloads()
-        self.binding = payloads.Binding(root, key_root, salt, merkle_root(self.payloads))
-        self.claim = payloads.claim(CONTRIBUTOR, context, self.binding, b"")
-        published = self._published(per_field[0])
-        self.claim = payloads.claim(CONTRIBUTOR, context, self.binding, published)
-        self.sketches = {CONTRIBUTOR: verdicts.masked_sketch(self.claim, self.vector, bounds)}
+        stated = sketch.masked_sketch(sketched, list(self.vector), bounds)
+        self.claim = self.claims(stated)
+        self.claim = replace(self.claim, published=self._published(per_field[0]))
+
+    def claims(
+        self, sketch: np.ndarray, context: bytes | None = None, published: bytes = b""
+    ) -> verification.Claim:
+        """What a header with this P·y claims, in this context or in another."""
+        return commitments.masked_claim(
+            CONTRIBUTOR,
+            self.context if context is None else context,
+            vector_root=self.root,
+            key_root=self.key_root,
+            salt=self.salt,
+            shares_root=merkle_root(self.payloads),
+            published=published,
+            sketch=FIELDS[0].pack(sketch),
+        )
 
     def _share_rest(self, per_field, sampler, blinds) -> None:
         dealing, plan = self.dealing, self.plan
-        self.mask = discrete_gaussian(sampler, self.bounds.range_step.mask_width, ROWS)
+        self.mask = discrete_gaussian(sampler, self.bounds.mask_width, ROWS)
         dealing.share_mask(self.mask)
         for at, rows in enumerate(per_field):
-            start = plan.start(at)
-            widths = (plan.digits, plan.digits, plan.bits)
-            for row, width in zip(rows, widths, strict=True):
-                dealing.share(at, slice(start, start + width), row)
-                start += width
+            start, field = 0, FIELDS[at]
+            for row in rows:
+                slots = field.reduce(to_slots(np.asarray(row), self.size.packing))
+                columns = slice(start, start + slots.shape[1])
+                dealing._share_with(verification.codes(self.size)[at][0], at, columns, slots)
+                start = columns.stop
         for at, field in enumerate(FIELDS):
-            start = plan.data(at)
-            for check, sharing in enumerate(proof.codes(self.size)[at]):
+            start = plan.data
+            for check, sharing in enumerate(verification.codes(self.size)[at]):
                 secrets = sampler.field_elements(
                     field.modulus, (self.size.packing, plan.repetitions)
                 )
@@ -157,36 +177,32 @@ class MaskedForger:
         slots = [to_slots(np.asarray(row), self.size.packing) for row in digits]
         flat = centred(np.concatenate(slots, axis=1)).reshape(-1)
         exact = centred(matrix @ flat + self.mask)
-        limit = self.bounds.range_step.published_max
+        limit = self.bounds.published_max
         return np.clip(exact, -limit, limit).astype("<i4").tobytes()
 
     def key_row(self, challenge: bytes) -> np.ndarray:
-        """What multiplies the key, as an honest aggregator computes it."""
-        everything = public(self.bounds.blocks)
-        return answers.key_weights(self.claim, challenge, self.bounds, self.size, everything)
+        """What multiplies the key, as every honest member computes it."""
+        everything = public(self.masked.blocks)
+        return key_weights(self.claim, challenge, self.masked, self.bounds, self.size, everything)
 
     def shares(self, member: int):
         """A member's share."""
-        return payloads.read_payload(self.payloads[member], member, self.bounds, self.size)
+        return read_share(self.payloads[member], member, self.claim, self.bounds, self.size)
 
     def answers(self, challenge: bytes, members=None, key_row=None) -> dict[int, np.ndarray]:
         """What honest members answer."""
         chosen = range(self.size.size) if members is None else members
         row = self.key_row(challenge) if key_row is None else key_row
         return {
-            m: answers.answers(
-                self.shares(m), m, self.claim, challenge, row, self.bounds, self.size
+            m: verification.answers(
+                self.shares(m), m, self.claim, challenge, self.bounds, self.size, row
             )
             for m in chosen
         }
 
     def verdict(self, challenge: bytes, given: dict[int, np.ndarray]) -> Verdict:
         """The verdict on answers."""
-        table = {m: {CONTRIBUTOR: each} for m, each in given.items()}
-        found = verdicts.judge(
-            self.size, self.bounds, [self.claim], self.sketches, challenge, table
-        )
-        return found[CONTRIBUTOR]
+        return judge_one(self.size, self.bounds, self.claim, challenge, given)
 
     def judged(self, challenge: bytes, members=None) -> Verdict:
         """The verdict on honest members' answers."""

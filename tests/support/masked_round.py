@@ -6,16 +6,19 @@ from functools import lru_cache
 import numpy as np
 from msgspec.structs import replace
 from tests.support.committee import Committee, Outbox
-from tests.support.town import SMALL, masked_phase
+from tests.support.town import SMALL, masked_phase, verified_phase
 
-from pnyx.primitives.hashing import digest
+from pnyx.primitives.hashing import digest, merkle_root
 from pnyx.protocol.aggregation import verification
 from pnyx.protocol.aggregation.masked.vectors import MaskedUpdate, VectorCode, sum_vectors
+from pnyx.protocol.aggregation.masked_verification.proof import prove_masked
+from pnyx.protocol.aggregation.masked_verification.sketch import stated_sketch
 from pnyx.protocol.chunks import chunks_of, describe
 from pnyx.protocol.messages import (
     HeldContribution,
     MaskedVector,
     Signed,
+    SketchProof,
     SumRequest,
     VectorOffer,
     VectorReceipt,
@@ -44,8 +47,16 @@ def parcel_of(data: bytes) -> bytes:
 class MaskedCommittee(Committee):
     """Seven members, six contributors whose updates are masked, three aggregators, ten nodes."""
 
-    def __init__(self, study: bytes = b"s" * 32, size: CommitteeSize = SMALL, **terms) -> None:
-        super().__init__(count=10, size=size, phase_=masked_phase(LENGTH, **terms), length=1)
+    def __init__(
+        self,
+        study: bytes = b"s" * 32,
+        size: CommitteeSize = SMALL,
+        *,
+        verified: bool = False,
+        **terms,
+    ) -> None:
+        chosen = verified_phase(LENGTH) if verified else masked_phase(LENGTH, **terms)
+        super().__init__(count=10, size=size, phase_=chosen, length=1)
         plan = self.plan
         self.plan = RoundPlan(
             census=plan.census,
@@ -65,6 +76,7 @@ class MaskedCommittee(Committee):
         assert code is not None
         self.code: VectorCode = code
         self._masked: dict[int, MaskedUpdate] = {}
+        self._sketches: dict[bytes, SketchProof] = {}  # by the root of payloads
 
     # --- vectors --------------------------------------------------------------------------------
 
@@ -100,15 +112,36 @@ class MaskedCommittee(Committee):
     def _prove(self, vector: np.ndarray, seed: bytes, index: int) -> verification.Proven:
         known = (vector.tobytes(), seed, index)
         if known not in self._made:
-            key, context = self.masked(index).key, self._context_of(index)
-            made = verification.prove(vector, self.bounds, self.size, seed, context, key)
-            self._made[known] = made
+            self._made[known] = self._proven(vector, seed, index)
         return self._made[known]
+
+    def _proven(self, vector: np.ndarray, seed: bytes, index: int) -> verification.Proven:
+        masked, context = self.masked(index), self._context_of(index)
+        bounds = self.plan.phase.masked_bounds
+        if bounds is None:
+            return verification.prove(vector, self.bounds, self.size, seed, context, masked.key)
+        made = prove_masked(
+            masked.hidden,
+            masked.key[0],
+            parcel_of(self.vector(index)),
+            vector,
+            bounds,
+            self.bounds,
+            self.size,
+            seed,
+            context,
+        )
+        sketch = stated_sketch(self.code.parameters, bounds, made.sketched, masked.blocks)
+        proof = SketchProof(made.key_root, made.salt, sketch)
+        self._sketches[merkle_root(made.payloads)] = proof
+        return verification.Proven(made.payloads, made.published)
 
     def header(self, index: int, payloads: Sequence[bytes] | None = None, **changes) -> Signed:
         """The signed header of a contribution that names its masked vector."""
         name = linear_hash_name(self.plan.context, self.masked(index).linear_hash)
-        vector = MaskedVector(parcel_of(self.vector(index)), name)
+        payloads = self.payloads(index) if payloads is None else payloads
+        proof = self._sketches.get(merkle_root(payloads))
+        vector = MaskedVector(parcel_of(self.vector(index)), name, proof)
         return super().header(index, payloads, **{"masked": vector, **changes})
 
     def offer(self, index: int, **changes) -> VectorOffer:
@@ -162,3 +195,9 @@ def fetches(outbox: Outbox) -> list[tuple]:
 def grants(outbox: Outbox) -> list[tuple]:
     """(name, readers) of every grant."""
     return [each[1:] for each in outbox.parcels if each[0] == "grant"]
+
+
+@lru_cache(maxsize=1)
+def verified_committee() -> MaskedCommittee:
+    """The same with verified updates."""
+    return MaskedCommittee(b"v" * 32, verified=True)

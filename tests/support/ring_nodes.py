@@ -23,7 +23,7 @@ from pnyx.protocol.selection.security import committee_size
 # Deadlines for a machine on which hundreds of nodes share two cores.
 # Few connections a node: every one of them takes two of the process's file descriptors.
 LIMITS = TransportLimits(
-    connect_s=20.0, handshake_s=20.0, request_s=20.0, close_s=2.0, connections_max=40
+    connect_s=20.0, handshake_s=20.0, request_s=20.0, close_s=2.0, connections_max=90
 )
 BEACON = digest("tests/ring-beacon")
 
@@ -46,7 +46,7 @@ class RealNode:
     async def start(self, contacts: Iterable["RealNode"] = (), port: int = 0) -> None:
         self.transport = self.nodes.town.transport(self.identity, limits=LIMITS, port=port)
         self.postman = Postman(self.transport, self.on_message, self.on_reachable)
-        await self.transport.start(self.serve, lambda peer: self.on_reachable(peer, False))
+        await self.transport.start(self.serve)
         for contact in contacts:
             self.transport.learn_address(contact.node_id, "127.0.0.1", contact.transport.port)
         self.starts += 1

@@ -16,10 +16,14 @@ from pnyx.primitives import codec
 from pnyx.primitives.signature import SigningKey
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.masked.parameters import SHARED_RINGS, choose
+from pnyx.protocol.aggregation.masked_verification.bounds import choose as verified_bounds
+from pnyx.protocol.aggregation.masked_verification.bounds import masks_of
 from pnyx.protocol.chunks import chunk_message
 from pnyx.protocol.events import (
     AskConsent,
     ChunkSent,
+    Compute,
+    Computed,
     ConsentDeclined,
     ConsentGiven,
     DebitRecorded,
@@ -46,7 +50,6 @@ from pnyx.protocol.events import (
     TimerExpired,
     TrainingFinished,
 )
-from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.identity import (
     Census,
     CensusEntry,
@@ -56,8 +59,9 @@ from pnyx.protocol.identity import (
     verify_census,
 )
 from pnyx.protocol.machine import NodeMachine
-from pnyx.protocol.manifest import Manifest, StudyPhase
+from pnyx.protocol.manifest import Manifest, StudyPhase, VerifiedNorm
 from pnyx.protocol.messages import Message
+from pnyx.protocol.models import model_name
 from pnyx.protocol.noise import NO_NOISE
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.parcels import held_parcels
@@ -158,6 +162,17 @@ def masked_phase(length: int, **terms) -> StudyPhase:
     return phase(length, bounds=bounds, masked=masks, **terms)
 
 
+def verified_phase(length: int, **terms) -> StudyPhase:
+    """As `masked_phase`, with the norm of every masked update verified."""
+    chosen = verified_bounds(length, 8, 2)
+    masks = masks_of(chosen)
+    bounds = Bounds(1, 0, 0, 1, 1, 0, None, masks.degree, 1, chosen.norm_scaled)
+    norm = VerifiedNorm(chosen.norm_max, chosen.colluding_max)
+    return phase(
+        length, **{"bounds": bounds, "masked": masks, "verified": norm, "clip": 1, **terms}
+    )
+
+
 def masked_manifest(length: int, nonce: bytes = bytes(32), **terms) -> Manifest:
     """A study of masked rounds over vectors of `length` integers, and one count.
 
@@ -184,7 +199,8 @@ def manifest(length: int, phases: Sequence[StudyPhase] | None = None, **terms) -
             "label": "l",
             "program": b"",
             "hyperparameters": b"",
-            "initial_model": blob_name(bytes(8 * length)),
+            "initial_model": model_name(bytes(8 * length)),
+            "model_bytes": 8 * length,
             "phases": tuple(phases or (phase(length),)),
             "join_window_s": 2.0,
             "nonce": bytes(32),
@@ -336,6 +352,9 @@ class Town:
             case ReadParcel():
                 data = b"".join(self.parcels[index].chunks(effect.parcel))
                 self.push(index, ParcelRead(effect.context, effect.parcel, data))
+            case Compute():
+                computed = Computed(effect.context, effect.name, effect.work())
+                self.push(index, computed, after=0.005)
             case SumVectors():
                 self.push(index, self._sum(index, effect), after=0.005)
 
@@ -403,7 +422,9 @@ class Town:
                 for machine, alive in zip(self.machines, self.alive, strict=True)
                 if alive
             ]
-            return all(state is not None and state.finished and state.model for state in states)
+            return all(
+                state is not None and state.finished and state.holds_model for state in states
+            )
 
         return all_finished
 
@@ -422,11 +443,15 @@ class Town:
         assert found is not None
         return found
 
+    def model_bytes(self, study: bytes, index: int = 0) -> bytes:
+        """The model at one node, from its disk."""
+        state = self.machines[index].studies[study]
+        assert state.holds_model
+        return b"".join(self.parcels[index].chunks(state.model_hash))
+
     def model(self, study: bytes, index: int = 0) -> list[int]:
         """The model at one node, as integers."""
-        model = self.machines[index].studies[study].model
-        assert model is not None
-        return np.frombuffer(model, "<i8").tolist()
+        return np.frombuffer(self.model_bytes(study, index), "<i8").tolist()
 
     def effects(self, kind: type, index: int | None = None) -> list:
         """Effects of one kind, of one node or all."""

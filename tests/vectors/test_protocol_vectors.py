@@ -20,9 +20,9 @@ from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import FIELDS
 from pnyx.protocol.agreement import value_hash, vote_statement
-from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.identity import network_id, node_id, signing_input
 from pnyx.protocol.messages import Instance, Phase
+from pnyx.protocol.models import model_name
 from pnyx.protocol.round.holdings import dealing_info, receipt_statement, share_info
 from pnyx.protocol.round.values import contribution_context, joins_root
 from pnyx.protocol.selection import committee_size
@@ -65,7 +65,7 @@ def computed() -> dict[str, str]:
         "node_id": node_id(CONTEXT, bytes(16)),
         "network_id": network_id(CONTEXT, "town"),
         "signing_input": signing_input(CONTEXT, b"body"),
-        "blob_name": blob_name(b"model"),
+        "model_name": model_name(b"model"),
         "value_hash": value_hash(b"value"),
         "vote_statement": vote_statement(CONTEXT, Instance.CLOSE, Phase.LOCK, 5, SEED),
         "receipt_statement": receipt_statement(CONTEXT, 3, SEED),

@@ -306,6 +306,8 @@ def _phase(phase: "PhaseSummary") -> str:
     if phase.groups > 1:
         robust = f", {phase.tolerated} of which may be poisoned," if phase.tolerated else ""
         owners = f"in {phase.groups} groups{robust} each {owners}"
+    if phase.verified:
+        unchecked = ", updates masked, and their size verified: experimental"
     return (
         f"{_rounds(phase.rounds)} to {_PHASE_VERBS[phase.kind]}{vote} {owners} ({cost}{unchecked})"
     )

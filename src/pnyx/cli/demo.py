@@ -1,11 +1,19 @@
 """`pnyx demo`: the whole system on one machine."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pnyx.cli.common import Json
+
+
+class Selection(StrEnum):
+    """The back-ends of selection."""
+
+    CENSUS = "census"
+    REGION = "region"
 
 
 def demo(
@@ -31,6 +39,17 @@ def demo(
             "--masked", help="Mask updates, as large models do; nobody checks their size."
         ),
     ] = False,
+    verified: Annotated[
+        bool,
+        typer.Option(
+            "--verified",
+            help="With --masked: verify the size of updates while they are masked (experimental).",
+        ),
+    ] = False,
+    selection: Annotated[
+        Selection,
+        typer.Option(help="How rounds get their actors: drawn from the census, or by regions."),
+    ] = Selection.CENSUS,
     as_json: Json = False,
 ) -> None:
     """Let personal clouds on this machine train a model together, some of them killed on the way.
@@ -50,5 +69,7 @@ def demo(
             keep=keep,
             report=report,
             masked=masked,
+            verified=verified,
+            selection=selection.value,
         )
     )

@@ -237,7 +237,7 @@ def result(
     from pnyx.node.enrolment import replace_file
 
     layout = layout_of(directory)
-    found = call(layout, Result(study), StudyResult)
+    found = call(layout, Result(study, model=model is not None), StudyResult)
     if model is not None:
         if not found.model:
             raise PnyxError("The node does not hold this study's model yet; try again in a while.")

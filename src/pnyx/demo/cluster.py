@@ -95,7 +95,7 @@ class Script(Protocol):
 class Cluster:
     """The processes of a demonstration, by node number from 0.
 
-    corrupt: node -> kind, a key of `corrupt.SHOWN`.
+    corrupt: node -> kind, a key of `corrupt.SHOWN`. verified: whether masked updates are.
     """
 
     def __init__(
@@ -104,8 +104,11 @@ class Cluster:
         nodes: int,
         script: Script,
         corrupt: Mapping[int, str],
+        *,
+        verified: bool = False,
     ) -> None:
         self.root = root
+        self.verified = verified
         self.corrupt = corrupt
         self.nodes = nodes
         self.script = script
@@ -285,15 +288,18 @@ def _node_life(cluster: Cluster, node: int, directory: Path, *, fresh: bool) -> 
         unlocking,
         observer=observer,
         on_started=on_started,
-        machine_factory=_machine_factory(cluster.corrupt.get(node), events),
+        machine_factory=_machine_factory(
+            cluster.corrupt.get(node), events, verified=cluster.verified
+        ),
         load_loops=False,  # the launcher did, if updates are masked
     )
 
 
-def _machine_factory(kind: str | None, events: EventLog) -> MachineFactory:
+def _machine_factory(kind: str | None, events: EventLog, *, verified: bool) -> MachineFactory:
     if kind is None:
         return NodeMachine
-    return partial(CorruptMachine, kind, lambda: events.note("misbehaved"))
+    note = partial(events.note, "misbehaved")
+    return partial(CorruptMachine, kind, note, verified=verified)
 
 
 class _Proposer:

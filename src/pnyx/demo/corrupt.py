@@ -11,15 +11,15 @@ from typing import Any
 from pnyx.node.learning import read_manifest_body
 from pnyx.primitives.hashing import digest
 from pnyx.primitives.sampling import Sampler
-from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.events import Effect, Event, RecordDebit, StartTraining, TrainingFinished
 from pnyx.protocol.evidence.docket import Conviction
 from pnyx.protocol.machine import NodeMachine
-from pnyx.protocol.messages import Record
+from pnyx.protocol.manifest import StudyPhase
+from pnyx.protocol.messages import Indices, Record
 from pnyx.protocol.ports import IntVector
 from pnyx.protocol.study import StudyState
 from pnyx.simulator.adversary import Hands, Own
-from pnyx.simulator.behaviours import BEHAVIOURS
+from pnyx.simulator.behaviours import BEHAVIOURS, VERIFIED
 
 # Kind -> keys of `behaviours.BEHAVIOURS`. A node leads so seldom that an equivocator must show its
 # two faces as a contributor too.
@@ -29,6 +29,8 @@ SHOWN = {
     "equivocator": ("equivocating leader", "two headers"),
     "withheld reveals": ("withheld reveals",),
 }
+# With verified masked updates, who over-scales masks more than may be, and proves what it can.
+SHOWN_VERIFIED = SHOWN | {"over scale": ("over norm",)}
 
 
 def choose_corrupt(nodes: int, count: int, spared: Collection[int], seed: bytes) -> dict[int, str]:
@@ -44,7 +46,7 @@ class OwnContributions:
 
     def __init__(self) -> None:
         self._vectors: dict[tuple[bytes, int], IntVector] = {}
-        self._bounds: dict[tuple[bytes, int], Bounds] = {}
+        self._phases: dict[tuple[bytes, int], StudyPhase] = {}
         self._rounds: dict[bytes, tuple[bytes, int]] = {}
 
     def hear(self, event: Event) -> None:
@@ -53,12 +55,12 @@ class OwnContributions:
             self._vectors[event.study, event.round_number] = event.vector
 
     def see(self, effects: list[Effect]) -> None:
-        """Learn a round's bounds before training, and its context before anything is sent."""
+        """Learn a round's phase before training, and its context before anything is sent."""
         for effect in effects:
             match effect:
                 case StartTraining():
                     phase = read_manifest_body(effect.manifest).phase_of(effect.round_number)
-                    self._bounds[effect.study, effect.round_number] = phase.bounds
+                    self._phases[effect.study, effect.round_number] = phase
                 case RecordDebit():
                     self._rounds[effect.context] = effect.study, effect.round_number
                 case _:
@@ -67,17 +69,20 @@ class OwnContributions:
     def of(self, context: bytes) -> Own:
         """The contribution of the attempt with this context; its debit came before it."""
         at = self._rounds[context]
-        return Own(self._vectors[at], self._bounds[at])
+        phase = self._phases[at]
+        return Own(self._vectors[at], phase.bounds, phase.masked, phase.masked_bounds)
 
 
 class CorruptMachine:
     """An honest machine behind wrappers; implements `node.daemon.Machine`.
 
-    kind: a key of SHOWN. on_misbehaviour: called whenever a wrapper changed what was heard or said.
-    settings: what `NodeMachine` takes.
+    kind: a key of SHOWN. verified: whether the study's masked updates are. on_misbehaviour: called
+    whenever a wrapper changed what was heard or said. settings: what `NodeMachine` takes.
     """
 
-    def __init__(self, kind: str, on_misbehaviour: Callable[[], None], **settings: Any) -> None:
+    def __init__(
+        self, kind: str, on_misbehaviour: Callable[[], None], *, verified: bool, **settings: Any
+    ) -> None:
         self._machine = NodeMachine(**settings)
         self._own = OwnContributions()
         self._on_misbehaviour = on_misbehaviour
@@ -88,8 +93,15 @@ class CorruptMachine:
             census=self._machine.census,
             sampler=Sampler(digest("pnyx/demo/corrupt", settings["seed"]), "corrupt"),
             contribution=self._own.of,
+            aggregators=self._aggregators,
         )
-        self._wrappers = [BEHAVIOURS[name](hands) for name in SHOWN[kind]]
+        shown = SHOWN_VERIFIED if verified else SHOWN
+        self._wrappers = [{**BEHAVIOURS, **VERIFIED}[name](hands) for name in shown[kind]]
+
+    def _aggregators(self, context: bytes) -> Indices:
+        """Who aggregates in an attempt that the machine knows."""
+        plans = (state.plan for state in self._machine.studies.values() if state.plan is not None)
+        return next((plan.aggregators for plan in plans if plan.context == context), ())
 
     @property
     def studies(self) -> Mapping[bytes, StudyState]:

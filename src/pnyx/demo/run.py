@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +24,9 @@ _AWAY_SECONDS_MAX = 15.0
 _LAST_NODES_S = 10.0
 
 
+SelectionName = Literal["census", "region"]
+
+
 def run_demo(
     *,
     report: Path,
@@ -35,18 +38,21 @@ def run_demo(
     as_json: bool = False,
     keep: Path | None = None,
     masked: bool = False,
+    verified: bool = False,
+    selection: SelectionName = "census",
 ) -> int:
     """Run the demonstration; return the exit status.
 
     report: where the study's report is written. kill: share of the nodes that are killed mid-run.
     corrupt: nodes that misbehave. seed: fixes the initial model and who is killed or corrupt; the
     beacons stay random. keep: directory to keep, instead of a temporary one. masked: updates
-    travel masked. Raises PnyxError, for instance ConfigError when an option is out of range.
+    travel masked. verified: and their norm is verified. selection: how rounds get their actors.
+    Raises PnyxError, for instance ConfigError when an option is out of range.
     """
     # Many processes share few cores: threads inside the numeric libraries would only fight.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
-    _check(nodes, rounds, kill, corrupt, masked=masked)
+    _check(nodes, rounds, kill, corrupt, masked=masked, verified=verified)
     from pnyx.errors import Interrupted
     from pnyx.node.enrolment import check_writable
 
@@ -58,7 +64,18 @@ def run_demo(
     console = Console(stderr=True)
     try:
         with _directory(keep) as root:
-            demo = _Demo(root, nodes, rounds, kill, corrupt, seed, console, masked=masked)
+            demo = _Demo(
+                root,
+                nodes,
+                rounds,
+                kill,
+                corrupt,
+                seed,
+                console,
+                masked=masked,
+                verified=verified,
+                selection=selection,
+            )
             found, corrupted = demo.run(report, kept=keep)
     except KeyboardInterrupt as error:
         kept = "" if keep is None else f"; {keep} holds what they wrote, so name another directory"
@@ -76,7 +93,9 @@ def run_demo(
     return 0 if found["rounds_completed"] == rounds else 1
 
 
-def _check(nodes: int, rounds: int, kill: float, corrupt: int, *, masked: bool) -> None:
+def _check(
+    nodes: int, rounds: int, kill: float, corrupt: int, *, masked: bool, verified: bool
+) -> None:
     from pnyx.errors import ConfigError
     from pnyx.protocol.selection import assess
 
@@ -86,10 +105,12 @@ def _check(nodes: int, rounds: int, kill: float, corrupt: int, *, masked: bool) 
         raise ConfigError("--rounds must be from 1 to 1000.")
     if not 0 <= kill <= 0.5:
         raise ConfigError("--kill must be from 0 to 0.5: the share of nodes that are killed.")
-    if masked and corrupt:
+    if verified and not masked:
+        raise ConfigError("--verified is about masked updates: add --masked.")
+    if masked and corrupt and not verified:
         raise ConfigError(
             "--masked goes without --corrupt: nobody checks the size of a masked update, so one "
-            "corrupt node can spoil the model."
+            "corrupt node can spoil the model; add --verified to have it checked."
         )
     size = assess(nodes, rounds=rounds + EXTRA_ROUNDS).committee
     if not 0 <= corrupt <= size.corrupt_max:
@@ -147,6 +168,8 @@ class _Demo:
         console: "Console",
         *,
         masked: bool,
+        verified: bool = False,
+        selection: SelectionName = "census",
     ) -> None:
         from pnyx.demo.cluster import Cluster
         from pnyx.demo.corrupt import choose_corrupt
@@ -156,11 +179,13 @@ class _Demo:
         from pnyx.learning.training import warm_up
         from pnyx.primitives.ring import implementation
         from pnyx.primitives.sampling import Sampler
+        from pnyx.protocol.aggregation.masked_verification import load_sketches
         from pnyx.protocol.selection import assess
 
         self._rounds = rounds
         self._nodes = nodes
-        self._masked = masked
+        self._masked, self._verified = masked, verified
+        self._selection: SelectionName = selection
         seed_bytes = os.urandom(32) if seed is None else (seed % 2**64).to_bytes(32, "big")
         self._assessment = assess(nodes, rounds=rounds + EXTRA_ROUNDS)
         sampler = Sampler(seed_bytes, "pnyx/demo/victims")
@@ -170,8 +195,10 @@ class _Demo:
         # The first node proposes the study and the last refuses it: both stay honest.
         spared = {0, nodes - 1, *self._victims}
         self._corrupt = choose_corrupt(nodes, corrupt, spared, seed_bytes)
-        script = DemoScript(nodes, rounds, seed_bytes, masked=masked)
-        self._cluster = Cluster(root, nodes, script, self._corrupt)
+        script = DemoScript(
+            nodes, rounds, seed_bytes, masked=masked, verified=verified, selection=selection
+        )
+        self._cluster = Cluster(root, nodes, script, self._corrupt, verified=verified)
         self._watch = Watch(self._cluster)
         self._display = Display(console, nodes, rounds)
         self._killed = 0
@@ -182,6 +209,7 @@ class _Demo:
             # Once, before the nodes are forked: compiling takes each seconds on a new machine, and
             # loading half a second and memory that a fork shares (ADR 24).
             implementation()
+            load_sketches()
 
     def run(self, report: Path, kept: Path | None) -> tuple[dict[str, object], int]:
         """Launch, watch, kill and bring back, stop; write the report and return the figures.
@@ -214,6 +242,8 @@ class _Demo:
             refused=1,
             corrupt=self._corrupt,
             masked=self._masked,
+            verified=self._verified,
+            selection=self._selection,
         )
         network = self._cluster.directory(0) / "network.json"
         replace_file(report, render(demo_report(asked, network, found, kept)).encode())

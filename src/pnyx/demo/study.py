@@ -2,6 +2,9 @@
 
 import secrets
 from pathlib import Path
+from typing import Literal
+
+import msgspec
 
 from pnyx.demo.activity import (
     CATEGORY,
@@ -19,6 +22,7 @@ from pnyx.node.learning import (
     PhaseKind,
     bounds_for,
     choose_masks,
+    choose_verified,
     encode_hyperparameters,
     phase_for,
     statistics_bounds,
@@ -27,8 +31,9 @@ from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.masked.parameters import ParameterSet
-from pnyx.protocol.gossip import blob_name
+from pnyx.protocol.aggregation.masked_verification.bounds import MaskedBounds
 from pnyx.protocol.manifest import Manifest, StudyPhase
+from pnyx.protocol.models import model_name
 from pnyx.protocol.params import PROTOCOL_VERSION
 from pnyx.vault.importers import ImportMapping, parse_mapping
 
@@ -38,6 +43,7 @@ STATISTICS_ROUNDS = 1  # before training; the evaluation comes after it
 JOIN_WINDOW_S = 3.0
 ROUND_DEADLINE_S = 30.0
 VALUE_BITS = 13  # of a masked entry: its largest absolute value is that of a clipped update
+VERIFIED_COARSER_BITS = 1  # of an update, so that its norm can be verified while it is masked
 
 
 def demo_cohort(nodes: int) -> int:
@@ -51,13 +57,26 @@ def target(nodes: int) -> int:
 
 
 def demo_study(
-    network: bytes, proposer: bytes, nodes: int, rounds: int, seed: bytes, *, masked: bool = False
+    network: bytes,
+    proposer: bytes,
+    nodes: int,
+    rounds: int,
+    seed: bytes,
+    *,
+    masked: bool = False,
+    verified: bool = False,
+    selection: Literal["census", "region"] = "census",
 ) -> tuple[bytes, bytes]:
     """The encoded manifest and the initial model; `seed` determines the model.
 
     masked: whether updates travel masked to aggregators instead of as shares to the committee.
+    verified: whether the committee verifies their norm all the same.
+    selection: how rounds get their actors.
     """
     program, hyperparameters = demo_program(), demo_hyperparameters()
+    if verified:
+        coarse = hyperparameters.fraction_bits - VERIFIED_COARSER_BITS
+        hyperparameters = msgspec.structs.replace(hyperparameters, fraction_bits=coarse)
     model = initial_model(program, digest("pnyx/demo/model", seed))
 
     def phase(
@@ -67,6 +86,7 @@ def demo_study(
         wanted: int,
         drawn: int,
         masks: ParameterSet | None = None,
+        proven: MaskedBounds | None = None,
     ) -> StudyPhase:
         return phase_for(
             kind,
@@ -77,16 +97,18 @@ def demo_study(
             drawn=drawn,
             deadline_s=ROUND_DEADLINE_S,
             masked=masks,
+            verified=proven,
         )
 
     drawn = max(target(nodes), round(nodes * 5 / 6))
     updates = bounds_for(program, hyperparameters, "train")
     counts = bounds_for(program, hyperparameters, "evaluate")
     columns = statistics_bounds(len(FEATURES))
-    masks = choose_masks(updates, VALUE_BITS, drawn, None) if masked else None
+    proven = choose_verified(updates, drawn, None) if verified else None
+    masks = choose_masks(updates, VALUE_BITS, drawn, None) if masked and not verified else None
     phases = (
         phase("statistics", columns, STATISTICS_ROUNDS, nodes, nodes),
-        phase("train", updates, rounds, target(nodes), drawn, masks),
+        phase("train", updates, rounds, target(nodes), drawn, masks, proven),
         phase("evaluate", counts, 1, nodes, nodes),
     )
     manifest = Manifest(
@@ -104,10 +126,12 @@ def demo_study(
         label=LABEL_COLUMN,
         program=encode_program(program),
         hyperparameters=encode_hyperparameters(hyperparameters),
-        initial_model=blob_name(model),
+        initial_model=model_name(model),
+        model_bytes=len(model),
         phases=phases,
         join_window_s=JOIN_WINDOW_S,
         nonce=secrets.token_bytes(32),
+        selection=selection,
     )
     return codec.encode(manifest), model
 
@@ -115,17 +139,28 @@ def demo_study(
 class DemoScript:
     """Plays the demonstration: node n belongs to person n + 1 of the data; the last one refuses.
 
-    seed, masked: as `demo_study` takes them.
+    seed, masked, verified, selection: as `demo_study` takes them.
     """
 
     purpose_term = PURPOSE_TERM
     category = CATEGORY
 
-    def __init__(self, nodes: int, rounds: int, seed: bytes, *, masked: bool = False) -> None:
+    def __init__(
+        self,
+        nodes: int,
+        rounds: int,
+        seed: bytes,
+        *,
+        masked: bool = False,
+        verified: bool = False,
+        selection: Literal["census", "region"] = "census",
+    ) -> None:
         self._nodes = nodes
         self._rounds = rounds
         self._seed = seed
         self._masked = masked
+        self._verified = verified
+        self._selection: Literal["census", "region"] = selection
 
     def owner_data(self, node: int) -> tuple[Path, ImportMapping]:
         """The shipped windows, of which an owner imports its own."""
@@ -142,5 +177,12 @@ class DemoScript:
     def study(self, network: bytes, proposer: bytes) -> tuple[bytes, bytes]:
         """The demonstration's study."""
         return demo_study(
-            network, proposer, self._nodes, self._rounds, self._seed, masked=self._masked
+            network,
+            proposer,
+            self._nodes,
+            self._rounds,
+            self._seed,
+            masked=self._masked,
+            verified=self._verified,
+            selection=self._selection,
         )

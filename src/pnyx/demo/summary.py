@@ -28,10 +28,12 @@ def summarise(
     refused: int,
     corrupt: Mapping[int, str],
     masked: bool,
+    verified: bool = False,
+    selection: str = "census",
 ) -> dict[str, Any]:
     """The object that `pnyx demo --json` prints.
 
-    masked: whether updates travelled masked; then their size was proven to nobody.
+    masked: whether updates travelled masked; unless `verified`, their size was proven to nobody.
     """
     last = STATISTICS_ROUNDS + rounds
     training = [watch.rounds[n] for n in sorted(watch.rounds) if STATISTICS_ROUNDS < n <= last]
@@ -57,7 +59,11 @@ def summarise(
         "owners_refusing": refused,
         "contributors_min": min((f.contributors for f in training), default=0),
         "masked": masked,
-        **_verification(watch, nodes, corrupt, size.corrupt_max + 1, masked=masked),
+        "selection": selection,
+        "verified": verified,
+        **_verification(
+            watch, nodes, corrupt, size.corrupt_max + 1, unchecked=masked and not verified
+        ),
         "committee": {
             "size": size.size,
             "corrupt_max": size.corrupt_max,
@@ -98,7 +104,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _verification(
-    watch: Watch, nodes: int, corrupt: Mapping[int, str], needed: int, *, masked: bool
+    watch: Watch, nodes: int, corrupt: Mapping[int, str], needed: int, *, unchecked: bool
 ) -> dict[str, Any]:
     """What the honest nodes agree on: what was verified, what was rejected, and who is to blame."""
     honest = frozenset(range(nodes)) - frozenset(corrupt)
@@ -106,7 +112,7 @@ def _verification(
     judged = [agreed(said, honest, needed) for said in watch.judged.values()]
     passed = all_verified(watch.judged, completed, honest, needed)
     return {
-        "contributions_verified": passed and not masked,
+        "contributions_verified": passed and not unchecked,
         "contributions_rejected": sum(len(each.rejected) for each in judged if each is not None),
         "contributions_left_out": sum(each.left_out for each in judged if each is not None),
         "corrupt": [
@@ -177,11 +183,18 @@ def _show_verification(console: Console, found: Mapping[str, Any]) -> None:
     counts = f"{found['contributions_rejected']} rejected"
     if found["contributions_left_out"]:
         counts += f", {found['contributions_left_out']} that too few members held left out"
-    if found["masked"]:
+    if found["masked"] and not found["verified"]:
         console.print(
             "[bold red]updates masked, and their size not verified[/]: one dishonest contributor "
             "can spoil the model, though not read another's update; counts were proven to be in "
             f"their range; {counts}"
+        )
+    elif found["contributions_verified"] and found["masked"]:
+        console.print(
+            "[bold green]contributions verified while masked[/] [bold red](experimental, not yet "
+            "reviewed by outside cryptographers)[/]: in every round each contribution that counts "
+            "was proven to have counts in their range, and an update of at most about 2.2 times "
+            f"the norm that it may have, before its sum was opened; {counts}"
         )
     elif found["contributions_verified"]:
         console.print(

@@ -16,6 +16,7 @@ from pnyx.learning.task import Hyperparameters
 from pnyx.learning.update import TRAIN_COUNTS
 
 COUNT_MAX = 1 << 20
+_PART = 1 << 18  # parameters that are moved at a time
 
 
 def apply_update(
@@ -44,17 +45,26 @@ def apply_update(
         )
     if not 1 <= count <= COUNT_MAX:
         raise TrainingError(f"A sum over {count} contributors gives no model: refuse this round.")
-    update = total[: parameters.size]
-    limit = count * norm_max
+    step = hyperparameters.server_learning_rate / (count * 2.0**hyperparameters.fraction_bits)
+    following = np.empty_like(parameters)
+    for start in range(0, parameters.size, _PART):  # a large model needs little more memory so
+        part = slice(start, min(start + _PART, parameters.size))
+        following[part] = _moved(parameters[part], total[part], step, count * norm_max)
+    return following.tobytes()
+
+
+def _moved(
+    parameters: NDArray[np.float32], update: NDArray[np.int64], step: float, limit: int
+) -> NDArray[np.float32]:
+    """Parameters moved by an update of at most `limit`. Raises TrainingError."""
     if (update > limit).any() or (update < -limit).any():
         raise TrainingError(
-            f"The decoded sum exceeds what {count} contributions can add up to: refuse this round."
+            "The decoded sum exceeds what its contributions can add up to: refuse this round."
         )
-    step = hyperparameters.server_learning_rate / (count * 2.0**hyperparameters.fraction_bits)
     moved = parameters.astype(np.float64) + update.astype(np.float64) * step
     # Only now to float32, and beyond its range to infinity, which the check below refuses.
     with np.errstate(over="ignore"):
         following = moved.astype(PARAMETER_DTYPE)
     if not np.isfinite(following).all():
         raise TrainingError("The next model would not be finite: refuse this round.")
-    return following.tobytes()
+    return following

@@ -43,7 +43,7 @@ from pnyx.node.daemon import Daemon, Observer
 from pnyx.node.learning import is_scored, published_statistics
 from pnyx.node.queries import QueryLimits, columns_read, first_rows
 from pnyx.node.using import use_model
-from pnyx.protocol.events import Notice, RequestRefused, StudyProposed
+from pnyx.protocol.events import ModelWanted, Notice, RequestRefused, StudyProposed
 from pnyx.protocol.manifest import StudyPhase, study_id
 from pnyx.protocol.privacy import epsilon, phase_rho, study_rho
 from pnyx.protocol.study import StudyState, read_body
@@ -91,13 +91,13 @@ class Answers:
             case Preview():
                 return await self._preview(self._find(request.study))
             case Use():
-                return await use_model(self.daemon, self._find(request.study), request)
+                return await use_model(self.daemon, self._wanted(request.study), request)
             case Propose():
                 return await self._propose(request)
             case Result():
-                return self._result(self._find(request.study))
+                return self._result(request)
             case Export():
-                return self._export(self._find(request.study))
+                return self._export(self._wanted(request.study))
             case Ledger():
                 return ledger_lines(self.daemon.vault)
             case Stop():
@@ -147,6 +147,16 @@ class Answers:
         if len(found) > 1:
             raise ConsentError(f"Several studies begin with {digits}; give more digits.")
         return found[0]
+
+    def _wanted(self, digits: str) -> StudyState:
+        """A study whose model the owner asks for: from now on the node follows it."""
+        state = self._find(digits)
+        self.daemon.deliver(ModelWanted(state.study))
+        return state
+
+    def _model(self, state: StudyState) -> bytes:
+        """The current model; empty when there is none, or it is not here yet."""
+        return (self.daemon.model_of(state.model_hash) or b"") if state.holds_model else b""
 
     async def _decide(self, request: Decide) -> StudySummary:
         state = self._find(request.study)
@@ -218,7 +228,8 @@ class Answers:
                 self._reads[state.study] = ()
         return self._reads[state.study]
 
-    def _result(self, state: StudyState) -> StudyResult:
+    def _result(self, request: Result) -> StudyResult:
+        state = self._wanted(request.study) if request.model else self._find(request.study)
         rounds = [
             (read_body(record), state.manifest.phase_of(number))
             for number, record in enumerate(state.records[1:], 1)
@@ -240,7 +251,7 @@ class Answers:
             own=_own(self.daemon.vault, state.study),
             convicted=self._convicted(),
             model_hash=state.model_hash.hex(),
-            model=state.model or b"",
+            model=self._model(state) if request.model else b"",
         )
 
     def _convicted(self) -> tuple[ConvictedNode, ...]:
@@ -254,7 +265,7 @@ class Answers:
         epoch_record = self.daemon.machine.epoch_record
         if epoch_record is None or not state.records:
             raise PnyxError("This study has no certified round yet; try again later.")
-        content = make_bundle(state, epoch_record)
+        content = make_bundle(state, epoch_record, self._model(state))
         if len(content) > BUNDLE_BYTES_MAX:
             raise PnyxError(
                 f"The proof of this study has {len(content)} bytes, above {BUNDLE_BYTES_MAX}; "
@@ -274,6 +285,7 @@ def phase_summary(phase: StudyPhase) -> PhaseSummary:
         masked=phase.masked is not None,
         groups=phase.groups,
         tolerated=phase.robust.tolerated,
+        verified=phase.verified is not None,
     )
 
 

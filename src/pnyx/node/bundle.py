@@ -12,15 +12,16 @@ from msgspec import Meta
 
 from pnyx.errors import InvalidCertificate, MalformedMessage, RuleBroken
 from pnyx.primitives import codec
-from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.identity import Census
 from pnyx.protocol.manifest import Manifest, read_manifest, study_id
 from pnyx.protocol.messages import Record, RecordBody, Signed
+from pnyx.protocol.models import model_name
 from pnyx.protocol.params import DEFAULT_PARAMS
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.study import StudyState, genesis_plan, read_body, verify_record
 
-BUNDLE_BYTES_MAX = 40 * 1024 * 1024
+# The largest model, and as much for manifest and records.
+BUNDLE_BYTES_MAX = DEFAULT_PARAMS.model_bytes_max + 40 * 1024 * 1024
 ROUNDS_MAX = 10_001
 
 
@@ -52,14 +53,14 @@ def read_bundle(content: bytes) -> Bundle:
     return codec.decode(content, Bundle, bytes_max=BUNDLE_BYTES_MAX)
 
 
-def make_bundle(state: StudyState, epoch_record: Record) -> bytes:
-    """Encode what proves a study's chain so far."""
+def make_bundle(state: StudyState, epoch_record: Record, model: bytes) -> bytes:
+    """Encode what proves a study's chain so far; `model` is empty when it is not held."""
     return codec.encode(
         Bundle(
             manifest=state.signed,
             epoch_record=epoch_record,
             records=tuple(state.records),
-            model=state.model or b"",
+            model=model,
         )
     )
 
@@ -73,11 +74,13 @@ def verify_bundle(bundle: Bundle, census: Census, crypto: Crypto) -> VerifiedStu
     beacon = verify_record(genesis_plan(census), bundle.epoch_record, crypto).next_beacon
     study = study_id(bundle.manifest.body)
     state = StudyState(study, bundle.manifest, manifest, census)
-    state.open(beacon)
+    state.open(beacon, crypto)
     for record in bundle.records:
         state.accept(record, crypto, DEFAULT_PARAMS)
-    if bundle.model and blob_name(bundle.model) != state.model_hash:
+    if bundle.model and model_name(bundle.model) != state.model_hash:
         raise RuleBroken("the model is not the one that the last record names")
+    if bundle.model and len(bundle.model) != manifest.model_bytes:
+        raise RuleBroken("the model has another size than the manifest states")
     return VerifiedStudy(
         study=study,
         manifest=manifest,

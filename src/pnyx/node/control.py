@@ -36,8 +36,8 @@ from pnyx.vault.files import FILE_MODE, describe
 SOCKET_NAME = "control.sock"
 SOCKET_PATH_BYTES_MAX = 100  # macOS allows 103, Linux 107
 # A proposal with the largest manifest and model, in base 64; and what frames them.
-REQUEST_BYTES_MAX = (MANIFEST_BYTES_MAX + DEFAULT_PARAMS.item_bytes_max) * 4 // 3 + 4096
-ANSWER_BYTES_MAX = 64 * 1024 * 1024
+REQUEST_BYTES_MAX = (MANIFEST_BYTES_MAX + DEFAULT_PARAMS.model_bytes_max) * 4 // 3 + 4096
+ANSWER_BYTES_MAX = 128 * 1024 * 1024  # a bundle with the largest model, in base 64
 CALL_TIMEOUT_S = 30.0
 USE_TIMEOUT_S = 900.0  # a model trains first, perhaps after others
 _BACKLOG = 16
@@ -91,9 +91,10 @@ class Use(_Request, frozen=True, tag="use"):
 
 
 class Result(_Request, frozen=True, tag="result"):
-    """The state of a study's certified chain. Answered by `StudyResult`."""
+    """The state of a study's certified chain, with its model if asked; `StudyResult`."""
 
     study: StudyName
+    model: bool = False
 
 
 class Export(_Request, frozen=True, tag="export"):
@@ -171,9 +172,10 @@ class PhaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     cohort_min: int
     epsilon: float | None
     ballot: str  # choice, approval, ranking or nothing
-    masked: bool  # whether updates travel masked, and nobody checks their size
+    masked: bool  # whether updates travel masked; unless verified, nobody checks their size
     groups: int = 1  # each with a sum, and with the floor, of its own
     tolerated: int = 0  # of them, that may be poisoned
+    verified: bool = False  # whether their norm is verified all the same (experimental)
 
 
 class ColumnSummary(msgspec.Struct, frozen=True):

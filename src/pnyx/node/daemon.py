@@ -57,6 +57,8 @@ from pnyx.primitives.signature import SigningKey
 from pnyx.protocol.events import (
     AskConsent,
     AttemptAborted,
+    Compute,
+    Computed,
     ConsentDeclined,
     ConsentGiven,
     ContributionAcknowledged,
@@ -88,7 +90,7 @@ from pnyx.protocol.events import (
 )
 from pnyx.protocol.evidence.docket import Conviction
 from pnyx.protocol.machine import NodeMachine
-from pnyx.protocol.manifest import Manifest
+from pnyx.protocol.manifest import NO_MODEL, Manifest
 from pnyx.protocol.messages import Record
 from pnyx.protocol.overlay.events import PeerKnown
 from pnyx.protocol.overlay.machine import OverlayMachine
@@ -287,7 +289,7 @@ class Daemon:
         """Open the port and take up the protocol. Raises TransportError or VaultError."""
         restored = self._rounds.load()
         restored = without_parcels(restored, self._parcels.retain(held_parcels(restored)))
-        self._postman = Postman(self._transport, self._on_message, self._on_reachable)
+        self._postman = Postman(self._transport, self._on_message, self._on_delivered)
         self._sender = ParcelSender(
             self._parcels, self._postman.post, self.soon, self._observer, self._fail
         )
@@ -474,9 +476,17 @@ class Daemon:
             return
         self.deliver(MessageReceived(peer, message))
 
+    def _on_delivered(self, peer: bytes, delivered: bool) -> None:
+        """A batch of messages has arrived at a peer, or cannot be delivered.
+
+        The overlay counts failures, so it hears of each. Of connections that end it hears nothing:
+        most of them end because they were idle, and it would make new ones at once.
+        """
+        if not delivered and self._overlay is not None:
+            self._overlay.deliver(PeerUnreachable(peer))
+        self._on_reachable(peer, delivered)
+
     def _on_reachable(self, peer: bytes, reachable: bool) -> None:
-        if not reachable and self._overlay is not None:
-            self._overlay.deliver(PeerUnreachable(peer))  # each time: it counts failures
         if self._machine is None or reachable == (peer not in self._away):
             return
         if reachable:
@@ -535,6 +545,8 @@ class Daemon:
                 self._soon(lambda: self._ask_consent(effect))
             case StartTraining():
                 self._spawn(self._train(effect))
+            case Compute():
+                self._spawn(self._compute(effect))
             case RecordDebit():
                 self._soon(lambda: self._debit(effect))
             case LearnAddress():
@@ -581,6 +593,17 @@ class Daemon:
         if self._holds(effect.parcel):  # else its round has ended meanwhile
             data = b"".join(self._parcels.chunks(effect.parcel))
             self.deliver(ParcelRead(effect.context, effect.parcel, data))
+
+    async def _compute(self, effect: Compute) -> None:
+        """Carry out long work beside the event loop, which goes on meanwhile."""
+        result = await asyncio.to_thread(effect.work)
+        self.deliver(Computed(effect.context, effect.name, result))
+
+    def model_of(self, name: bytes) -> bytes | None:
+        """The bytes of a model, if this node holds it. Raises VaultError."""
+        if name == NO_MODEL:
+            return b""
+        return b"".join(self._parcels.chunks(name)) if self._holds(name) else None
 
     async def _sum_vectors(self, effect: SumVectors) -> None:
         """Add up masked vectors beside the event loop; what is written is written on it."""
@@ -689,6 +712,9 @@ class Daemon:
 
         try:
             rows = await self.rows_for(manifest, read)
+            model = self.model_of(effect.model)
+            if model is None:
+                raise TrainingError("The round ended before its model was read; wait for the next.")
             if manifest.phase_of(effect.round_number).kind not in LEARNT:
                 self._count(effect, rows)
                 return
@@ -697,7 +723,7 @@ class Daemon:
                 study=effect.study,
                 manifest_body=effect.manifest,
                 round_number=effect.round_number,
-                model=effect.model,
+                model=model,
                 node_id=self.node_id,
                 statistics=effect.statistics,
                 local=self.vault.locals.get(effect.study),

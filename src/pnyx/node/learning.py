@@ -10,9 +10,10 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from pnyx.errors import ConsentError, TrainingError
+from pnyx.errors import ConfigError, ConsentError, TrainingError
 from pnyx.learning.features import ROWS_MIN
 from pnyx.learning.programs import Program, audit, read_program
+from pnyx.learning.programs.models import PARAMETER_DTYPE
 from pnyx.learning.server_optimizer import apply_update
 from pnyx.learning.statistics import (
     RESOLUTION,
@@ -30,16 +31,23 @@ from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.masked.parameters import SHARED_RINGS, ParameterSet, choose
+from pnyx.protocol.aggregation.masked_verification.bounds import (
+    MaskedBounds,
+    choose_for,
+    colluding_bound,
+    masks_of,
+)
 from pnyx.protocol.aggregation.robust import PLAIN_MEAN, Robust
 from pnyx.protocol.aggregation.verification import within
 from pnyx.protocol.events import PublishedSum
-from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, StudyPhase
+from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest, StudyPhase, VerifiedNorm
 from pnyx.protocol.noise import (
     NO_NOISE,
     Chosen,
     choose_noise,
     covering,
     noise_max,
+    noise_norm_max,
     update_width,
 )
 from pnyx.protocol.ports import IntVector
@@ -112,15 +120,30 @@ def check_study(manifest: Manifest) -> None:
             )
     if sum(phase.kind == "statistics" for phase in manifest.phases) > 1:
         raise TrainingError("A study has one statistics phase, of as many rounds as it needs.")
+    _check_model(manifest)
     for phase in manifest.phases:
         plain = _plain_bounds(manifest, phase)
-        carried = plain if phase.masked is None else beside_masks(plain, phase.masked)
+        carried = plain
+        if phase.masked is not None:
+            carried = beside_masks(plain, phase.masked, phase.masked_bounds)
         covered = covering(carried, plain.norm_max, phase.noise, phase.bounds.count_scale)
         fits = phase.masked is None or phase.masked.length == plain.bounded
         shown = published(phase.kind, plain)
         stated = phase.bounds, phase.clip, phase.metrics_length
         if not fits or stated != (covered, plain.norm_max, shown):
             raise TrainingError("The study's vector does not match its program.")
+
+
+def _check_model(manifest: Manifest) -> None:
+    """Refuse a model of another size than the program's. Raises TrainingError."""
+    shared = 0
+    if any(phase.kind in LEARNT for phase in manifest.phases):
+        shared = _declared(manifest).program.shared_count
+    if manifest.model_bytes != PARAMETER_DTYPE.itemsize * shared:
+        raise TrainingError(
+            f"The study's model has {manifest.model_bytes} bytes, where its program has {shared} "
+            "shared parameters: decline it."
+        )
 
 
 def _collects_first(manifest: Manifest) -> bool:
@@ -152,10 +175,13 @@ def bounds_for(program: Program, hyperparameters: Hyperparameters, kind: TaskKin
     return Bounds(count + TRAIN_COUNTS, count, largest, hyperparameters.count_max)
 
 
-def beside_masks(plain: Bounds, masked: ParameterSet) -> Bounds:
+def beside_masks(
+    plain: Bounds, masked: ParameterSet, verified: MaskedBounds | None = None
+) -> Bounds:
     """What the committee verifies where the update travels masked: the counts; and holds, its key.
 
-    Raises TrainingError when there is no update to mask.
+    verified: what else it verifies, of the masked update. Raises TrainingError when there is no
+    update to mask.
     """
     if not plain.bounded:
         raise TrainingError("Only a phase that trains can mask its updates.")
@@ -166,6 +192,7 @@ def beside_masks(plain: Bounds, masked: ParameterSet) -> Bounds:
         plain.count_max,
         key_length=masked.degree,
         key_fields=len(masked.primes),
+        masked_norm_max=0 if verified is None else verified.norm_scaled,
     )
 
 
@@ -181,6 +208,24 @@ def choose_masks(
         width = update_width(plain.norm_max, privacy.honest_min, privacy.multiplier)
         value_bits = ((1 << (value_bits - 1)) + noise_max(width)).bit_length() + 1
     return choose(plain.bounded, value_bits, contributors_max, rings=SHARED_RINGS)
+
+
+def choose_verified(
+    plain: Bounds, contributors_max: int, privacy: PrivacyTerms | None
+) -> MaskedBounds:
+    """What is verified of masked updates of these bounds, their noise included.
+
+    Raises ValueError when no bounds hold it.
+    """
+    norm = plain.norm_max
+    if privacy is not None:
+        width = update_width(plain.norm_max, privacy.honest_min, privacy.multiplier)
+        norm += noise_norm_max(width, plain.bounded)
+    colluding = colluding_bound(contributors_max)
+    try:
+        return choose_for(norm, plain.bounded, contributors_max, colluding)
+    except ConfigError as error:
+        raise ValueError(str(error).rstrip(".")) from error
 
 
 def statistics_bounds(columns: int) -> Bounds:
@@ -214,15 +259,21 @@ def phase_for(
     masked: ParameterSet | None = None,
     groups: int = 1,
     robust: Robust = PLAIN_MEAN,
+    verified: MaskedBounds | None = None,
 ) -> StudyPhase:
     """Build a phase from the bounds that it has without noise.
 
     masked: how its updates are masked, if they are; see `choose_masks`. groups, robust: see
-    `StudyPhase`.
+    `StudyPhase`. verified: what is verified of masked updates, if anything, with masks of its own;
+    see `choose_verified`.
 
     Raises ValueError when the noise cannot be covered by bounds that can be proven.
     """
-    carried = plain if masked is None else beside_masks(plain, masked)
+    norm = None
+    if verified is not None:
+        masked = masks_of(verified)
+        norm = VerifiedNorm(verified.norm_max, verified.colluding_max)
+    carried = plain if masked is None else beside_masks(plain, masked, verified)
     chosen = Chosen(carried, NO_NOISE)
     if masked is not None:
         chosen = Chosen(covering(carried, plain.norm_max, NO_NOISE, 1), NO_NOISE)
@@ -251,6 +302,7 @@ def phase_for(
         masked=masked,
         groups=groups,
         robust=robust,
+        verified=norm,
     )
 
 

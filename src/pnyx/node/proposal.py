@@ -17,7 +17,7 @@ from pnyx.config import parse_toml
 from pnyx.errors import ConfigError, ProtocolError, QueryError, TrainingError
 from pnyx.learning.programs import Program, encode_program
 from pnyx.learning.programs.audit import BATCH_SIZE_MAX
-from pnyx.learning.programs.format import WIDTH_MAX
+from pnyx.learning.programs.format import PARAMETERS_MAX, WIDTH_MAX
 from pnyx.learning.task import (
     CLIP_NORM_MAX,
     EPOCHS_MAX,
@@ -35,6 +35,7 @@ from pnyx.node.learning import (
     bounds_for,
     check_study,
     choose_masks,
+    choose_verified,
     encode_hyperparameters,
     phase_for,
     poll_bounds,
@@ -47,7 +48,6 @@ from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.masked.parameters import CONTRIBUTORS_MIN, ParameterSet
 from pnyx.protocol.aggregation.robust import GROUPS_MAX, Robust
-from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.manifest import (
     MANIFEST_BYTES_MAX,
     QUERY_CHARACTERS_MAX,
@@ -56,6 +56,7 @@ from pnyx.protocol.manifest import (
     StudyPhase,
     check_phase,
 )
+from pnyx.protocol.models import model_name
 from pnyx.protocol.noise import choose_noise
 from pnyx.protocol.params import DEFAULT_PARAMS, PROTOCOL_VERSION
 from pnyx.vault.collections import CATEGORY_PATTERN
@@ -66,9 +67,7 @@ EPOCH = 0  # this version knows one epoch per census
 NOISE_MULTIPLIER = 5.0  # epsilon of about 5 for twenty rounds: docs/adr/0016
 COUNT_MAX_WITH_NOISE = 64
 FINEST_BITS = 11
-# A model spreads as one item of gossip, four bytes a parameter.
 _SHARED_MAX = DEFAULT_PARAMS.vector_length_max - TRAIN_COUNTS  # longer updates are masked
-_PARAMETERS_MAX = (DEFAULT_PARAMS.item_bytes_max - 64) // 4
 _RATE_MIN = 2.0**-20
 
 _ShortText = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -140,7 +139,9 @@ class PhaseTable(_Table, frozen=True, kw_only=True):
     in a column, ballot the rule that answers keep. Of training: masked tells whether updates travel
     masked to aggregators; unless stated, those do that are too long to be shared with a committee.
     value_bits: of each masked entry, with its sign. groups: into how many a round's contributors
-    fall; the floor and the noise are those of each. robust: what is made of their sums.
+    fall; the floor and the noise are those of each. robust: what is made of their sums. verified
+    (experimental): whether the committee verifies the norm of masked updates, which then travel
+    masked; value_bits follow from that.
     """
 
     kind: PhaseKind
@@ -155,6 +156,7 @@ class PhaseTable(_Table, frozen=True, kw_only=True):
     value_bits: Annotated[int, Meta(ge=2, le=24)] = 12
     groups: Annotated[int, Meta(ge=1, le=GROUPS_MAX)] = 1
     robust: RobustTable = RobustTable(rule="mean")
+    verified: bool = False
 
 
 class StudyFile(_Table, frozen=True, kw_only=True):
@@ -170,6 +172,7 @@ class StudyFile(_Table, frozen=True, kw_only=True):
     label: Annotated[str, Meta(max_length=200)] = ""
     cohort_min: _Contributors
     join_window_s: _Seconds
+    selection: Literal["census", "region"] = "census"
     model: ModelTable | None = None
     training: TrainingTable = TrainingTable()
     privacy: PrivacyTable = PrivacyTable()
@@ -236,10 +239,12 @@ def make_proposal(
         hyperparameters=(
             b"" if hyperparameters is None else encode_hyperparameters(hyperparameters)
         ),
-        initial_model=blob_name(model),
+        initial_model=model_name(model),
+        model_bytes=len(model),
         phases=phases,
         join_window_s=float(study.join_window_s),
         nonce=nonce,
+        selection=study.selection,
     )
     return Proposal(_encode_checked(manifest, source), model)
 
@@ -272,10 +277,10 @@ def _program(study: StudyFile, source: str) -> Program:
     program = read_study_program(
         study.model, len(study.columns), study.training.batch_size, Path(source).parent, source
     )
-    if program.shared_count > _PARAMETERS_MAX:
+    if program.shared_count > PARAMETERS_MAX:
         raise ConfigError(
-            f"{source}: the model has {program.shared_count} parameters, above "
-            f"{_PARAMETERS_MAX}; this version spreads no larger models."
+            f"{source}: the model has {program.shared_count} parameters, above {PARAMETERS_MAX}; "
+            "take fewer layers, or narrower ones."
         )
     return program
 
@@ -283,9 +288,13 @@ def _program(study: StudyFile, source: str) -> Program:
 def _masks(phase: PhaseTable, plain: Bounds, privacy: PrivacyTerms | None) -> ParameterSet | None:
     """How a phase masks its updates, if it does. Raises ValueError."""
     if phase.kind != "train":
-        if phase.masked:
-            raise ValueError("only a phase that trains can mask its updates")
+        if phase.masked or phase.verified:
+            raise ValueError("only a phase that trains can mask its updates, or have them verified")
         return None
+    if phase.verified:
+        if phase.masked is False:
+            raise ValueError("verified is about masked updates: what is shared is always verified")
+        return None  # they follow from what is verified
     masked = phase.masked
     if masked is None:
         masked = plain.length > DEFAULT_PARAMS.vector_length_max
@@ -307,6 +316,7 @@ def _phase(
         raise ConfigError(f"{where}.robust: {error}; set tolerated so.") from error
     try:
         plain = _plain_bounds(study, phase, program, hyperparameters)
+        masked = _masks(phase, plain, privacy)
         return phase_for(
             phase.kind,
             plain,
@@ -316,9 +326,12 @@ def _phase(
             drawn=phase.drawn,
             deadline_s=phase.deadline_s,
             privacy=privacy,
-            masked=_masks(phase, plain, privacy),
+            masked=masked,
             groups=phase.groups,
             robust=robust,
+            verified=choose_verified(plain, -(-phase.drawn // phase.groups), privacy)
+            if phase.verified
+            else None,
         )
     except TrainingError as error:
         raise ConfigError(f"{where}: {error}") from error
@@ -358,17 +371,24 @@ def _fraction_bits(study: StudyFile, program: Program) -> int:
     """The finest rounding whose clipped updates, with their noise, can still be proven."""
     if study.training.fraction_bits is not None:
         return study.training.fraction_bits
-    privacy = _privacy(study)
-    bits = FINEST_BITS
-    while privacy is not None and bits > 0 and program.shared_count <= _SHARED_MAX:
-        clip = int(study.training.clip_norm * 2.0**bits)
-        plain = Bounds(program.shared_count, program.shared_count, max(clip, 1), 0)
-        try:
+    return next((b for b in range(FINEST_BITS, 0, -1) if _provable(study, program, b)), 0)
+
+
+def _provable(study: StudyFile, program: Program, bits: int) -> bool:
+    """Whether clipped updates on this grid, with their noise, have bounds that can be proven."""
+    privacy, length = _privacy(study), program.shared_count
+    clip = int(study.training.clip_norm * 2.0**bits)
+    trains = [phase for phase in study.phases if phase.kind == "train"]
+    verified = [phase for phase in trains if phase.verified]
+    try:
+        if privacy is not None and length <= _SHARED_MAX and len(verified) < max(1, len(trains)):
+            plain = Bounds(length, length, max(clip, 1), 0)
             choose_noise(plain, clip, privacy.honest_min, privacy.multiplier, 1.0)
-            break
-        except ValueError:
-            bits -= 1
-    return bits
+        for phase in verified:
+            choose_verified(Bounds(length, length, max(clip, 1), 0), phase.drawn, privacy)
+    except ValueError:
+        return False
+    return True
 
 
 def _hyperparameters(study: StudyFile, program: Program, source: str) -> Hyperparameters:
@@ -433,6 +453,8 @@ label = "{label}"
 cohort_min = 32
 # How long owners may join before the first round, in seconds.
 join_window_s = 600.0
+# How rounds get their actors: "census" draws them from everybody, "region" lets neighbours draw.
+selection = "census"
 
 [model]
 hidden = [64]        # widths of the hidden layers

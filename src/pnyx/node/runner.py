@@ -28,6 +28,7 @@ from pnyx.node.keystore import NodeLayout, Unlocking, open_keys
 from pnyx.node.network import read_network
 from pnyx.primitives.ring import implementation
 from pnyx.primitives.signature import SigningKey
+from pnyx.protocol.aggregation.masked_verification import load_sketches
 from pnyx.protocol.machine import NodeMachine
 from pnyx.vault.files import FILE_MODE, describe
 
@@ -143,13 +144,18 @@ async def _live(
     # A masked round computes on the event loop. Its first use of compiled loops would stop the node
     # for half a second, or for seven where they are not in numba's cache yet (ADR 24); so they are
     # loaded in a thread meanwhile, after the nursery was forked.
-    loading = loop.run_in_executor(None, implementation) if load_loops else None
+    loading = loop.run_in_executor(None, _load_loops) if load_loops else None
     try:
         await daemon.run(serve_owner)
     finally:
         await control.stop()
         if loading is not None:
             await loading
+
+
+def _load_loops() -> None:
+    implementation()
+    load_sketches()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -26,7 +26,8 @@ from pnyx.vault import Array, CollectionSummary
 async def use_model(daemon: Daemon, state: StudyState, request: Use) -> Predictions:
     """Carry out `control.Use`. Raises PnyxError."""
     manifest = state.manifest
-    if state.model is None or not state.records:
+    model = daemon.model_of(state.model_hash) if state.holds_model else None
+    if model is None or not state.records:
         raise PnyxError("The node does not hold this study's model yet; try again in a while.")
     held = {found.category: found for found in daemon.vault.collections.list()}
     category = request.category or manifest.category
@@ -43,7 +44,7 @@ async def use_model(daemon: Daemon, state: StudyState, request: Use) -> Predicti
         known,
         unseen,
         manifest=manifest,
-        model=state.model,
+        model=model,
         statistics=state.statistics,
         local=daemon.vault.locals.get(state.study),
         seed=secrets.token_bytes(32),

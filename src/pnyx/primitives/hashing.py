@@ -85,6 +85,16 @@ def verify_merkle_proof(
     return used == len(proof) and _root(count, node) == root
 
 
+def merkle_proof_hashes(index: int, count: int) -> int:
+    """How many siblings the proof of leaf `index` of `count` has."""
+    hashes, last = 0, count - 1
+    while last:
+        hashes += bool(index & 1 or index < last)
+        index >>= 1
+        last >>= 1
+    return hashes
+
+
 @lru_cache(maxsize=_DOMAINS_MAX)
 def _prefixed_domain(domain: str) -> bytes:
     name = domain.encode()

@@ -5,6 +5,8 @@ a `Persist` must be durable before any effect after it is carried out. Slow work
 is answered later by an event.
 """
 
+from collections.abc import Callable
+
 import msgspec
 
 from pnyx.protocol.aggregation.masked.parameters import ParameterSet
@@ -64,6 +66,12 @@ class StudyProposed(Event, frozen=True):
     model: bytes
 
 
+class ModelWanted(Event, frozen=True):
+    """The owner asks for the model of a study that this node had no part in, now and later on."""
+
+    study: bytes
+
+
 class TrainingFinished(Event, frozen=True):
     """The worker's integer vector for one round, already clipped and quantised."""
 
@@ -100,6 +108,14 @@ class VectorsSummed(Event, frozen=True):
     name: bytes
     length: int
     hashes: tuple[bytes, ...]
+
+
+class Computed(Event, frozen=True):
+    """What came of long work."""
+
+    context: bytes
+    name: bytes
+    result: object
 
 
 class DebitRecorded(Event, frozen=True):
@@ -201,7 +217,10 @@ class AskConsent(Effect, frozen=True):
 
 
 class StartTraining(Effect, frozen=True):
-    """Compute this node's vector; answered by TrainingFinished or TrainingFailed."""
+    """Compute this node's vector; answered by TrainingFinished or TrainingFailed.
+
+    model: names the parcel that holds it; NO_MODEL where nothing is trained.
+    """
 
     study: bytes
     round_number: int
@@ -228,6 +247,18 @@ class SumVectors(Effect, frozen=True):
     name: bytes
     parcels: tuple[bytes, ...]
     parameters: ParameterSet
+
+
+class Compute(Effect, frozen=True):
+    """Carry out long work beside everything else; answered by Computed.
+
+    work: depends on nothing but what it holds, and changes nothing; so it may run in a thread.
+    name: says which it is, to who asked.
+    """
+
+    context: bytes
+    name: bytes
+    work: Callable[[], object]
 
 
 class RecordDebit(Effect, frozen=True):
@@ -312,15 +343,15 @@ class RoundCertified(Notice, frozen=True):
     round_number: int
     contributors: int
     metrics: tuple[int, ...]
-    model: bytes
+    model_hash: bytes  # names the model that follows
     skipped: bool
 
 
 class StudyFinished(Notice, frozen=True):
-    """The last record of the study is in."""
+    """The last record of the study is in, and the model that it names is held."""
 
     study: bytes
-    model: bytes
+    model_hash: bytes
 
 
 class ParcelProgressed(Notice, frozen=True):

@@ -1,17 +1,19 @@
-"""Spreading what everybody should know: records of nodes, studies, joins, rounds, and models.
+"""Spreading what everybody should know: records of nodes, studies, joins and rounds.
 
 An item is named by its hash. A node that accepts an item announces the name to a few random peers;
 who lacks it asks, and gets the bytes. Every few seconds it announces all current names to one
 random peer, so that whoever was away or lost a message catches up. The store holds only items that
 the machine has verified and wants kept; it drops those that newer ones replace.
+
+Models are too large for items: they are announced by name only, and pulled as parcels by whoever
+needs them (`models`).
 """
 
 from collections.abc import Callable, Iterable, Sequence
 
-from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.primitives.sampling import Sampler
-from pnyx.protocol.messages import Announce, Blob, GossipMessage, Items, Request
+from pnyx.protocol.messages import Announce, GossipMessage, Items, Request
 from pnyx.protocol.params import ProtocolParams
 
 _LOOKED_AT_MAX = 256  # up to so many peers, each is looked at before a few are drawn
@@ -20,11 +22,6 @@ _LOOKED_AT_MAX = 256  # up to so many peers, each is looked at before a few are 
 def item_id(item: bytes) -> bytes:
     """Name of an encoded item."""
     return digest("pnyx/item", item)
-
-
-def blob_name(content: bytes) -> bytes:
-    """Name of content-addressed bytes: a model is asked for by the hash that records state."""
-    return item_id(codec.encode(Blob(content)))
 
 
 class Gossip:
@@ -38,6 +35,7 @@ class Gossip:
         away: Callable[[bytes], bool],
         send: Callable[[bytes, GossipMessage], None],
         accept: Callable[[bytes, bytes], None],
+        on_models: Callable[[bytes, tuple[bytes, ...]], None],
         now: float,
     ) -> None:
         self._params = params
@@ -46,8 +44,11 @@ class Gossip:
         self._away = away
         self._send = send
         self._accept = accept
+        self._on_models = on_models
         self._items: dict[bytes, bytes] = {}
+        self._models: dict[bytes, None] = {}  # names, the newest last
         self._fresh: dict[frozenset[bytes], list[bytes]] = {}
+        self._fresh_models: list[bytes] = []
         self._asked: dict[bytes, float] = {}
         self._refused: set[bytes] = set()
         self._next_round = now + params.gossip_interval_s
@@ -78,18 +79,12 @@ class Gossip:
         if peers:
             self.announce_all(peers[self._sampler.below(len(peers))])
 
-    def ask(self, name: bytes, peer: bytes, now: float) -> None:
-        """Ask one peer for an item that is known to exist."""
-        if name not in self._items:
-            self._refused.discard(name)  # what was dropped once may be wanted again
-            self._asked[name] = now
-            self._send(peer, Request((name,)))
-
     def announce_all(self, peer: bytes) -> None:
         """Tell one peer everything that is held, newest last."""
-        names = tuple(self._items)[-self._params.gossip_announce_items_max :]
-        if names:
-            self._send(peer, Announce(names))
+        most = self._params.gossip_announce_items_max
+        names, models = tuple(self._items)[-most:], tuple(self._models)[-most:]
+        if names or models:
+            self._send(peer, Announce(names, models))
 
     def add(self, item: bytes, informed: frozenset[bytes] = frozenset()) -> bytes:
         """Keep an item of this node's own or one that it accepted; `flush` announces it.
@@ -102,12 +97,24 @@ class Gossip:
             self._fresh.setdefault(informed, []).append(name)
         return name
 
+    def announce_model(self, name: bytes) -> None:
+        """Say from now on that this node holds a model, until `withdraw_model`."""
+        if name not in self._models:
+            self._models[name] = None
+            self._fresh_models.append(name)
+
+    def withdraw_model(self, name: bytes) -> None:
+        """Say no longer that this node holds a model."""
+        if name in self._models:
+            del self._models[name]
+            self._fresh_models = [fresh for fresh in self._fresh_models if fresh != name]
+
     def flush(self, now: float) -> None:
         """Announce what is new, one message a peer, once it has waited for more as long as it may.
 
         So in a large network many joins travel in one message, instead of one in each.
         """
-        if not self._fresh:
+        if not self._fresh and not self._fresh_models:
             return
         if self._news_at is None:
             self._news_at = now + self._params.gossip_gather_s
@@ -115,21 +122,20 @@ class Gossip:
             return
         self._news_at = None
         fresh, self._fresh = self._fresh, {}
+        models, self._fresh_models = self._fresh_models, []
+        if models and not fresh:
+            fresh = {frozenset(): []}
+        most = self._params.gossip_announce_items_max
         for informed, names in fresh.items():
-            most = self._params.gossip_announce_items_max
+            announced = Announce(tuple(names[-most:]), tuple(models[-most:]))
             for peer in self._random_peers(self._params.gossip_fanout, informed):
-                self._send(peer, Announce(tuple(names[-most:])))
+                self._send(peer, announced)
 
     def drop(self, names: Iterable[bytes]) -> None:
         """Stop keeping items that newer ones replace; they are not asked for again."""
         for name in names:
             if self._items.pop(name, None) is not None:
                 self._refuse_name(name)
-
-    def random_peer(self) -> bytes | None:
-        """A peer that seems to be there, or any if none does; None if none is known."""
-        peers = self._random_peers(1) or self._peers()
-        return peers[self._sampler.below(len(peers))] if peers else None
 
     def _random_peers(self, count: int, without: frozenset[bytes] = frozenset()) -> list[bytes]:
         known = self._peers()
@@ -168,6 +174,8 @@ class Gossip:
                 wanted.append(name)
         if wanted:
             self._send(peer, Request(tuple(wanted)))
+        if message.models:
+            self._on_models(peer, message.models)
 
     def _on_request(self, peer: bytes, message: Request) -> None:
         batch: list[bytes] = []

@@ -1,9 +1,9 @@
 """The node's state machine: events in, effects out, no input or output of its own.
 
-It owns the gossip store, the parcels, the epoch's beacon, every known study with its chain of
-records, and the roles that this node plays in open rounds. Messages are bytes from authenticated
-peers; each is size-checked, decoded, and handed to the part that can verify it. A message that
-breaks a rule is dropped and noted; it never stops the node.
+It owns the gossip store, the parcels and models, the epoch's beacon, every known study with its
+chain of records, and the roles that this node plays in open rounds. Messages are bytes from
+authenticated peers; each is size-checked, decoded, and handed to the part that can verify it. A
+message that breaks a rule is dropped and noted; it never stops the node.
 """
 
 from collections import OrderedDict, deque
@@ -13,11 +13,13 @@ from typing import Any
 from pnyx.errors import ProtocolError, RuleBroken, WrongContext
 from pnyx.primitives import codec
 from pnyx.primitives.sampling import Sampler
+from pnyx.protocol.actor_lists import ActorLists
 from pnyx.protocol.chunks import Parcel, parcel_of
 from pnyx.protocol.events import (
     AskConsent,
     AttemptAborted,
     ChunkSent,
+    Computed,
     ConsentDeclined,
     ConsentGiven,
     DebitRecorded,
@@ -30,6 +32,7 @@ from pnyx.protocol.events import (
     LearnAddress,
     MessageReceived,
     MessageRejected,
+    ModelWanted,
     ParcelRead,
     PeerBlamed,
     PeerReachable,
@@ -48,7 +51,7 @@ from pnyx.protocol.events import (
 from pnyx.protocol.evidence.docket import PREFIX as EVIDENCE
 from pnyx.protocol.evidence.docket import Conviction, Docket
 from pnyx.protocol.evidence.proofs import offence_of
-from pnyx.protocol.gossip import Gossip, blob_name, item_id
+from pnyx.protocol.gossip import Gossip, item_id
 from pnyx.protocol.identity import Census, Others, sign_body
 from pnyx.protocol.manifest import (
     MANIFEST_BYTES_MAX,
@@ -60,8 +63,8 @@ from pnyx.protocol.manifest import (
 from pnyx.protocol.messages import (
     AbortCertificate,
     Announce,
-    Blob,
     Evidence,
+    FalseVector,
     GossipItem,
     GossipMessage,
     Indices,
@@ -76,6 +79,7 @@ from pnyx.protocol.messages import (
     RoundMessage,
     Signed,
 )
+from pnyx.protocol.models import Models, model_name
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.parcels import Parcels
 from pnyx.protocol.ports import Crypto, IntVector, ModelRule
@@ -88,6 +92,7 @@ from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.round.relay import EnvelopeRelay
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.vectors import vector_code
+from pnyx.protocol.selection.region import ActorProof, RegionMessage
 from pnyx.protocol.study import (
     StudyState,
     epoch_chain_id,
@@ -98,6 +103,8 @@ from pnyx.protocol.study import (
 )
 
 PublicBody = Manifest | Join | NodeRecord
+AnyMessage = Message | RegionMessage
+AnyItem = GossipItem | ActorProof
 _FINISHED_MAX = 256
 
 
@@ -115,6 +122,7 @@ class _StudyView:
 
     def __init__(self, machine: "NodeMachine", plan: RoundPlan, state: StudyState | None) -> None:
         self._machine = machine
+        self._plan = plan
         self._study = plan.study
         self._state = state
 
@@ -122,21 +130,25 @@ class _StudyView:
         """Census indices whose join is known."""
         return () if self._state is None else self._machine.joined(self._state.study)
 
+    def actors(self) -> bytes:
+        """The list of the next round's actors, where this study has such."""
+        return self._machine.actor_lists.known(self._plan)
+
     def culprits(self) -> Indices:
         """Census indices of nodes that evidence convicts in this study."""
         return self._machine.docket.culprits(self._study)
 
-    def model(self) -> bytes | None:
-        """The model that the round starts from."""
-        return None if self._state is None else self._state.model
-
-    def next_model(self, total: IntVector, count: int) -> bytes | None:
-        """The model that follows."""
+    def holds_model(self) -> bool:
+        """Whether the model that the round starts from is here."""
         state = self._state
-        if state is None or state.model is None or state.plan is None:
-            raise ValueError("a model follows only from a model")
+        return state is not None and state.holds_model and state.model_hash == self._plan.model_hash
+
+    def next_model(self, model: bytes, total: IntVector, count: int) -> bytes | None:
+        """The model that follows; depends on nothing that changes."""
+        if self._state is None:
+            raise ValueError("a model follows only in a study")
         return self._machine.rule.next_model(
-            state.signed.body, state.plan.round_number, state.model, total, count
+            self._state.signed.body, self._plan.round_number, model, total, count
         )
 
 
@@ -203,7 +215,18 @@ class NodeMachine:
             lambda peer: peer in self._unreachable,
             self._send_gossip,
             self._accept_item,
+            self._on_models,
             now,
+        )
+        self.actor_lists = ActorLists(
+            node_id=node_id,
+            crypto=crypto,
+            sampler=self._sampler,
+            params=params,
+            send=self._send,
+            emit=self.emit,
+            restored=self._restored,
+            on_list=lambda proof: self._guard(node_id, lambda: self._on_actors(proof)),
         )
         self.parcels = Parcels(
             params,
@@ -213,11 +236,20 @@ class NodeMachine:
             self._send,
             self._restored,
         )
+        self.models = Models(
+            params,
+            self._sampler,
+            self.parcels,
+            self._gossip,
+            self._peers,
+            self._needs_model,
+            self._on_model,
+        )
         self._address = address
         self._address_sequence = address_sequence
         self._started = False
         self._restoring = False
-        self._model_asked: dict[bytes, float] = {}
+        self._models_wanted: set[bytes] = set()  # studies whose model the owner asks for
 
     # --- the shell's side -----------------------------------------------------------------------
 
@@ -241,8 +273,8 @@ class NodeMachine:
         times += [
             time for active in self._rounds.values() if (time := active.next_deadline()) is not None
         ]
-        parcels = self.parcels.next_deadline()
-        return min(times if parcels is None else [*times, parcels])
+        others = (self.parcels.next_deadline(), self.actor_lists.next_deadline())
+        return min([*times, *(time for time in others if time is not None)])
 
     def _dispatch(self, event: Event) -> None:
         match event:
@@ -266,13 +298,15 @@ class NodeMachine:
                 self._on_consent(event.study, given=isinstance(event, ConsentGiven))
             case StudyProposed():
                 self._guard_owner(lambda: self._propose(event.manifest, event.model))
-            case ChunkSent() | ParcelRead() | VectorsSummed():
+            case ChunkSent() | ParcelRead() | VectorsSummed() | Computed():
                 self._on_parcel_event(event)
+            case ModelWanted():
+                self._on_model_wanted(event.study)
             case _:
                 raise TypeError(f"unknown event {type(event).__name__}")
 
-    def _on_parcel_event(self, event: ChunkSent | ParcelRead | VectorsSummed) -> None:
-        """Take the shell's answers about parcels; the round that asked may have ended meanwhile."""
+    def _on_parcel_event(self, event: ChunkSent | ParcelRead | VectorsSummed | Computed) -> None:
+        """Take what the shell did with large bytes; the round may have ended meanwhile."""
         match event:
             case ChunkSent():
                 self.parcels.on_sent(event.peer, event.parcel, event.index)
@@ -281,6 +315,11 @@ class NodeMachine:
                 if active is not None:
                     act = active.on_parcel
                     self._guard(self.node_id, lambda: act(event.parcel, event.data, self._now))
+            case Computed():
+                active = self._rounds.get(event.context)
+                if active is not None:
+                    take = active.on_computed
+                    self._guard(self.node_id, lambda: take(event.name, event.result, self._now))
             case VectorsSummed():
                 self._on_summed(event, parcel_of(event.length, event.hashes))
 
@@ -346,13 +385,11 @@ class NodeMachine:
         aborted = self._restored.get(_abort_key(plan)) if plan is not None else None
         if aborted is not None:
             self._on_abort(codec.decode(aborted, AbortCertificate, bytes_max=bytes_max))
-        model = self._restored.get(f"{prefix}/model")
-        if model is not None:
-            self._on_blob(model)
         self._restoring = False
         state = self.studies[study]
         if state.plan is not None:
             self._open_round(state.plan, state)
+        self.models.look(state, self._now)
 
     # --- sending --------------------------------------------------------------------------------
 
@@ -406,7 +443,7 @@ class NodeMachine:
         """Need a parcel no longer for an attempt."""
         self.parcels.forget(name, plan.scope)
 
-    def _send(self, peer: bytes, message: Message) -> None:
+    def _send(self, peer: bytes, message: AnyMessage) -> None:
         if self._encoded is None or self._encoded[0] is not message:
             self._encoded = (message, codec.encode(message))
         self._effects.append(Send(peer, self._encoded[1]))
@@ -438,11 +475,13 @@ class NodeMachine:
         sender = self.census.index_of(peer)
         if sender is None:
             raise WrongContext("the peer is not in the census")
-        message = codec.decode(payload, Message, bytes_max=self.params.message_bytes_max)
+        message = codec.decode(payload, AnyMessage, bytes_max=self.params.message_bytes_max)
         if isinstance(message, Announce | Request | Items):
             self._gossip.handle(peer, message, self._now)
         elif isinstance(message, ParcelMessage):
             self.parcels.handle(peer, message, self._now)
+        elif isinstance(message, RegionMessage):
+            self.actor_lists.handle(peer, message, self._now)
         else:
             self._route(sender, message, len(payload))
 
@@ -491,19 +530,19 @@ class NodeMachine:
 
     def _accept_item(self, peer: bytes, item: bytes) -> None:
         try:
-            decoded = codec.decode(item, GossipItem, bytes_max=self.params.item_bytes_max)
+            decoded = codec.decode(item, AnyItem, bytes_max=self.params.item_bytes_max)
             match decoded:
                 case Signed():
                     self.census.check(self._crypto, decoded)
                     self._on_public(decoded)
-                case Blob():
-                    self._on_blob(decoded.content)
                 case Record():
-                    self._on_record(decoded, peer)
+                    self._on_record(decoded)
                 case AbortCertificate():
                     self._on_abort(decoded)
                 case Evidence():
                     self._on_evidence(decoded, item, peer)
+                case ActorProof():
+                    self._on_actors(decoded)
         except ProtocolError:
             self._gossip.refuse(item)
             raise
@@ -572,38 +611,73 @@ class NodeMachine:
         proposed = sum(state.signed.signer == signed.signer for state in self.studies.values())
         if proposed >= self.params.manifests_per_proposer_max:
             raise RuleBroken("this proposer has too many studies already")
+        if model is not None:  # durable first: without it the study could never train
+            self.models.keep(study, model)
         state = StudyState(study, signed, manifest, self.census)
         self.studies[study] = state
-        if model is not None:  # durable first: without it the study could never train
-            self._persist(f"chain/study/{study.hex()}/model", model)
         self._persist(f"chain/manifest/{study.hex()}", codec.encode(signed))
         self._gossip.add(codec.encode(signed))
         self._effects.append(AskConsent(study, signed.body))
         if manifest.epoch in self.epoch_beacons:
             self._open_study(state)
-        held = self._gossip.get(manifest.initial_model)
-        if held is not None:  # another study names the same model
-            self._on_blob(codec.decode(held, Blob, bytes_max=self.params.item_bytes_max).content)
+        if not self._restoring:
+            self.models.look(state, self._now)
 
     def _open_study(self, state: StudyState) -> None:
-        plan = state.open(self.epoch_beacons[state.manifest.epoch])
+        plan = state.open(self.epoch_beacons[state.manifest.epoch], self._crypto)
         self._open_round(plan, state)
 
-    def _on_blob(self, content: bytes) -> None:
-        """Take a model that some study's chain names; anything else is not wanted."""
-        name = blob_name(content)
-        wanting = [s for s in self.studies.values() if s.model_hash == name and s.model is None]
-        if wanting:
-            self._gossip.add(codec.encode(Blob(content)))
-        for state in wanting:
-            state.model = content
-            self._persist(f"chain/study/{state.study.hex()}/model", content)
-            active = self._rounds.get(state.plan.context) if state.plan is not None else None
-            if active is not None:
-                self._start_contributing(active, state)
-                active.tick(self._now)
-            if state.finished:
-                self._effects.append(StudyFinished(state.study, content))
+    def _on_model(self, state: StudyState) -> None:
+        """The current model of a study is here: who waited for it goes on."""
+        active = self._rounds.get(state.plan.context) if state.plan is not None else None
+        if active is not None:
+            self._start_contributing(active, state)
+            active.tick(self._now)
+        if state.finished:
+            self._effects.append(StudyFinished(state.study, state.model_hash))
+
+    def _on_models(self, peer: bytes, names: tuple[bytes, ...]) -> None:
+        self.models.on_announced(peer, names)
+
+    def _needs_model(self, state: StudyState) -> bool:
+        """Whether this node has a part in what the study does with its model now; see `models`."""
+        mine = state.signed.signer == self.node_id or state.study in self._models_wanted
+        if mine or self._willing(state.study):
+            return True
+        plan = state.plan
+        if plan is None or plan.phase is None or plan.phase.kind != "train" or not self._serve:
+            return False
+        return self.index in plan.member_of and len(plan.contributors) >= plan.cohort_min
+
+    def _on_model_wanted(self, study: bytes) -> None:
+        state = self.studies.get(study)
+        if state is not None:
+            self._models_wanted.add(study)
+            self.models.look(state, self._now)
+
+    def _on_actors(self, proof: ActorProof) -> None:
+        """Keep the list for the round after the open one, of the first attempt that has one."""
+        state, item = self.studies.get(proof.draw.study), codec.encode(proof)
+        if (
+            state is None
+            or state.plan is None
+            or proof.draw.round_number > state.plan.round_number + 1
+        ):
+            return  # of a future that a record must open
+        plan = state.plan
+        if proof.draw.round_number <= plan.round_number:
+            self._gossip.refuse(item)
+            return
+        known = self.actor_lists.known(plan)
+        if self.actor_lists.take(plan, proof) is None:
+            if item != known:
+                self._gossip.refuse(item)
+            return
+        self._gossip.drop((item_id(known),) if known else ())
+        self._gossip.add(item)
+        active = self._rounds.get(plan.context)
+        if active is not None:
+            self._guard(self.node_id, lambda: active.tick(self._now))
 
     # --- evidence -------------------------------------------------------------------------------
 
@@ -658,6 +732,10 @@ class NodeMachine:
         node = self.census.node_ids[evidence.culprit]
         name = b"" if admitted.kept is None else admitted.kept.name
         self._effects.append(PeerBlamed(node, admitted.offence.value, name))
+        active = self._rounds.get(plan.context)
+        member = None if active is None else active.member
+        if isinstance(evidence.proof, FalseVector) and member is not None:
+            member.on_false_vector(evidence.proof)
 
     def _plan_at(self, evidence: Evidence) -> RoundPlan | None:
         """The plan of the attempt that evidence is about."""
@@ -675,7 +753,7 @@ class NodeMachine:
 
     # --- records --------------------------------------------------------------------------------
 
-    def _on_record(self, record: Record, peer: bytes | None = None) -> None:
+    def _on_record(self, record: Record) -> None:
         body = read_body(record)
         if body.study == epoch_chain_id(self.census.network):
             self._on_epoch_record(record)
@@ -692,10 +770,15 @@ class NodeMachine:
         accepted, following = state.accept(record, self._crypto, self.params)
         name = self._keep_record(plan, record)
         self._finish(plan.context, name)
-        active = self._close_round(opened)
+        listed = self.actor_lists.close(plan)
+        self._gossip.drop((item_id(listed),) if listed else ())
+        held = state.holds_model  # the round did not change it
+        self.models.adopt(state)  # computed here, it was kept for the attempt, which ends now
+        if plan.model_hash != state.model_hash:
+            self.models.release(state.study, plan.model_hash)
+        self._close_round(opened)
         if record.abort is not None:
             self._settle_attempts(opened, plan, record, record.abort)
-        self._take_model(state, plan, active, peer)
         if plan.round_number > 0:
             self._effects.append(
                 RoundCertified(
@@ -703,14 +786,16 @@ class NodeMachine:
                     plan.round_number,
                     len(accepted.accepted),
                     accepted.metrics,
-                    state.model or b"",
+                    state.model_hash,
                     accepted.skipped,
                 )
             )
         if following is not None:
             self._open_round(following, state)
-        elif state.model is not None:
-            self._effects.append(StudyFinished(state.study, state.model))
+        elif held:
+            self._effects.append(StudyFinished(state.study, state.model_hash))
+        elif not self._restoring:
+            self.models.look(state, self._now)
 
     def _settle_attempts(
         self, opened: RoundPlan, plan: RoundPlan, record: Record, abort: AbortCertificate
@@ -765,20 +850,6 @@ class NodeMachine:
         """The committee that made a record: its leader sends it to all of them."""
         return frozenset(plan.census.node_ids[index] for index in plan.committee)
 
-    def _take_model(
-        self, state: StudyState, plan: RoundPlan, active: ActiveRound | None, peer: bytes | None
-    ) -> None:
-        """Use the model that this node computed itself, or ask for it."""
-        if all(other.model_hash != plan.model_hash for other in self.studies.values()):
-            self._gossip.drop((plan.model_hash,))
-        computed = active.member.computed_model if active and active.member else None
-        if computed is not None and blob_name(computed) == state.model_hash:
-            state.model = computed
-            self._persist(f"chain/study/{state.study.hex()}/model", computed)
-            self._gossip.add(codec.encode(Blob(computed)), informed=self._members(plan))
-        elif state.model is None and peer is not None:
-            self._gossip.ask(state.model_hash, peer, self._now)
-
     def _on_epoch_record(self, record: Record) -> None:
         if 0 in self.epoch_beacons:
             self._gossip.refuse(codec.encode(record))
@@ -803,6 +874,7 @@ class NodeMachine:
         """Take up this node's roles in a round; while records are read back, in the last only."""
         if self._restoring:
             return  # what was signed in past rounds is forgotten, so nothing may be signed again
+        self.actor_lists.open(plan, self._now, serve=self._serve)
         services = self._services(plan)
         member = plan.member_of.get(self.index) if self._serve else None
         committee = (
@@ -833,6 +905,7 @@ class NodeMachine:
             self._guard(self.node_id, lambda: committee.start(self._now))
         if state is not None:
             self._start_contributing(active, state)
+            self.models.look(state, self._now)
         for sender, message in self._take_early(plan.context):
             self._guard(
                 plan.census.node_ids[sender],
@@ -875,8 +948,8 @@ class NodeMachine:
 
     def _start_contributing(self, active: ActiveRound, state: StudyState) -> None:
         contributor = active.contributor
-        if contributor is not None and not contributor.started and state.model is not None:
-            contributor.start(state.model, state.statistics)
+        if contributor is not None and not contributor.started and state.holds_model:
+            contributor.start(state.statistics)
 
     def _close_round(self, plan: RoundPlan) -> ActiveRound | None:
         """Drop the roles of a round whose record is in, and all that they stored."""
@@ -921,32 +994,22 @@ class NodeMachine:
     def _on_timer(self) -> None:
         self._gossip.tick(self._now)
         self._tick_rounds()
-        self._ask_for_models()
+        self.actor_lists.tick(self._now)
+        self.models.tick(self.studies.values(), self._now)
         self.parcels.tick(self._now)
 
     def _tick_rounds(self) -> None:
         for active in list(self._rounds.values()):
             self._guard(self.node_id, lambda a=active: a.tick(self._now))
 
-    def _ask_for_models(self) -> None:
-        """Ask a random peer for models that the chain names and this node lacks."""
-        for state in self.studies.values():
-            if state.model is not None or self._now < self._model_asked.get(state.study, 0.0):
-                continue
-            peer = self._gossip.random_peer()
-            if peer is not None:
-                self._model_asked[state.study] = self._now + self.params.gossip_request_timeout_s
-                self._gossip.ask(state.model_hash, peer, self._now)
-
     # --- the owner ------------------------------------------------------------------------------
 
     def _propose(self, manifest: bytes, model: bytes) -> None:
         body = codec.decode(manifest, Manifest, bytes_max=MANIFEST_BYTES_MAX)
-        if blob_name(model) != body.initial_model:
+        if (model_name(model), len(model)) != (body.initial_model, body.model_bytes):
             raise RuleBroken("the manifest names another initial model")
         signed = sign_body(self._crypto, self.census.network, self.node_id, body)
         self._on_manifest(signed, model)
-        self._on_blob(model)
 
     def _on_consent(self, study: bytes, *, given: bool) -> None:
         """Join or leave; a refusal takes effect before anything else is sent."""
@@ -968,6 +1031,7 @@ class NodeMachine:
             self._publish(signed)
         elif given and state.plan is not None:
             self._resume_contributing(state, state.plan)
+        self.models.look(state, self._now)
 
     def _withhold(self, state: StudyState) -> None:
         active = self._rounds.get(state.plan.context) if state.plan is not None else None

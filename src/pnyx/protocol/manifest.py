@@ -18,10 +18,12 @@ from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import SUM_MAX
 from pnyx.protocol.aggregation.masked.parameters import ParameterSet
+from pnyx.protocol.aggregation.masked_verification.bounds import MaskedBounds, bounds_of
+from pnyx.protocol.aggregation.payloads import payload_bytes_max
 from pnyx.protocol.aggregation.robust import GROUPS_MAX, PLAIN_MEAN, Robust
-from pnyx.protocol.aggregation.verification import payload_bytes, released_bytes
+from pnyx.protocol.aggregation.verification import released_bytes
 from pnyx.protocol.messages import SHARE_BYTES_MAX, Digest, NodeId, RoundNumber, Signed
-from pnyx.protocol.noise import Noise, check_noise
+from pnyx.protocol.noise import Noise, check_noise, noise_norm_max
 from pnyx.protocol.params import PROTOCOL_VERSION, ProtocolParams
 from pnyx.protocol.selection.security import CommitteeSize
 
@@ -29,6 +31,7 @@ MANIFEST_BYTES_MAX = 64 * 1024
 # All members' shares of all groups' sums travel in one message of 8 MiB, with their signatures.
 RELEASES_BYTES_MAX = 6 * 1024 * 1024
 QUERY_CHARACTERS_MAX = 8192
+NO_MODEL = bytes(32)  # the name of no parcel
 ShortText = Annotated[str, Meta(min_length=1, max_length=200)]
 Text = Annotated[str, Meta(min_length=1, max_length=2000)]
 
@@ -44,6 +47,17 @@ class Range(msgspec.Struct, frozen=True, array_like=True):
             raise ValueError("a range goes from a lower to a higher finite number")
 
 
+class VerifiedNorm(msgspec.Struct, frozen=True, array_like=True):
+    """What is verified of masked updates, beside what their masks fix (experimental).
+
+    norm_max: of an update, noise included, in integer units. colluding_max: contributors of one sum
+    that may spend all of it on one entry without a sum that wraps.
+    """
+
+    norm_max: Annotated[int, Meta(ge=1, lt=2**26)]
+    colluding_max: Annotated[int, Meta(ge=0, le=1024)]
+
+
 class StudyPhase(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """A number of rounds of one kind.
 
@@ -52,7 +66,8 @@ class StudyPhase(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     largest norm of an honest update before noise; `bounds.norm_max` covers clip plus noise.
 
     masked: how the update travels if not as shares to the committee. It comes before the counts in
-    the sum, nothing of it is proven, and its owner cuts entries that are too large.
+    the sum, and its owner cuts entries that are too large. Nothing of it is proven, but for its
+    norm where `verified` says so.
 
     groups: into how many the contributors of a round fall, each with a sum of its own; `cohort_min`
     is the floor of each, and the noise of each suffices by itself. robust: how their sums make a
@@ -72,11 +87,19 @@ class StudyPhase(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     masked: ParameterSet | None = None
     groups: Annotated[int, Meta(ge=1, le=GROUPS_MAX)] = 1
     robust: Robust = PLAIN_MEAN
+    verified: VerifiedNorm | None = None
 
     @property
     def group_size_max(self) -> int:
         """Most contributors that one sum is over."""
         return -(-self.drawn // self.groups)
+
+    @property
+    def masked_bounds(self) -> MaskedBounds | None:
+        """What a masked update is proven to keep; None where nothing is proven of it."""
+        if self.masked is None or self.verified is None:
+            return None
+        return bounds_of(self.masked, self.verified.norm_max, self.verified.colluding_max)
 
     @property
     def masked_length(self) -> int:
@@ -91,7 +114,12 @@ class StudyPhase(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     @property
     def update_max(self) -> int:
         """The largest entry of an update that one contributor adds, its noise included."""
-        return self.bounds.norm_max if self.masked is None else self.masked.value_max
+        if self.masked is None:
+            return self.bounds.norm_max
+        proven = self.masked_bounds
+        if proven is not None:  # an entry may be as large as a whole update
+            return 1 + proven.certified_max // proven.scale
+        return self.masked.value_max
 
     @property
     def update_length(self) -> int:
@@ -120,10 +148,12 @@ class Manifest(msgspec.Struct, frozen=True, array_like=True, tag=90, kw_only=Tru
     label: Annotated[str, Meta(max_length=200)]  # empty when nothing is classified
     program: Annotated[bytes, Meta(max_length=32 * 1024)]
     hyperparameters: Annotated[bytes, Meta(max_length=8 * 1024)]
-    initial_model: Digest
+    initial_model: Digest  # names the parcel; zero where nothing is trained
+    model_bytes: Annotated[int, Meta(ge=0, lt=2**40)]  # size of every model of the study
     phases: Annotated[tuple[StudyPhase, ...], Meta(min_length=1, max_length=16)]
     join_window_s: Annotated[float, Meta(gt=0, le=7 * 86_400)]
     nonce: Digest
+    selection: Literal["census", "region"] = "census"  # how rounds get their actors
 
     @property
     def rounds(self) -> int:
@@ -164,11 +194,25 @@ def read_manifest(signed: Signed, network: bytes, params: ProtocolParams) -> Man
         raise RuleBroken("a study is signed by another node than its proposer")
     if manifest.ranges and len(manifest.ranges) != len(manifest.columns):
         raise RuleBroken("a study states the range of every column, or of none")
+    check_model(manifest, params)
     for phase in manifest.phases:
         if phase.kind == "statistics" and not manifest.ranges:
             raise RuleBroken("a statistics phase needs the range of every column")
         check_phase(phase, params)
     return manifest
+
+
+def check_model(manifest: Manifest, params: ProtocolParams) -> None:
+    """Refuse models that are too large, and a name without a model. Raises RuleBroken."""
+    if manifest.model_bytes > params.model_bytes_max:
+        raise RuleBroken(
+            f"model_bytes is {manifest.model_bytes}, above {params.model_bytes_max}; "
+            "ask for fewer parameters"
+        )
+    if (manifest.initial_model == NO_MODEL) != (manifest.model_bytes == 0):
+        raise RuleBroken("a study names a model and its size, or neither")
+    if manifest.model_bytes == 0 and any(phase.kind == "train" for phase in manifest.phases):
+        raise RuleBroken("a study that trains needs a model to begin with")
 
 
 def check_phase(phase: StudyPhase, params: ProtocolParams) -> None:
@@ -204,11 +248,14 @@ def check_groups(phase: StudyPhase) -> None:
 def check_masking(phase: StudyPhase) -> None:
     """Refuse a key of another size than the masks', and more contributors than sums can hold."""
     masked, bounds = phase.masked, phase.bounds
+    _check_verified(phase)
     key = (0, 0) if masked is None else (masked.degree, len(masked.primes))
     if (bounds.key_length, bounds.key_fields) != key:
         raise RuleBroken("a phase shares another key than its masks are made of")
     if masked is None:
         return
+    if phase.kind != "train":
+        raise RuleBroken("only a phase that trains has updates to mask")
     if masked.primes != PRIMES[: len(masked.primes)]:
         raise RuleBroken("masks are modulo the primes that the committee shares keys in")
     if phase.group_size_max > masked.contributors_max:
@@ -218,11 +265,31 @@ def check_masking(phase: StudyPhase) -> None:
         )
 
 
+def _check_verified(phase: StudyPhase) -> None:
+    """Refuse a norm of masked updates that is not the one proven, or that noise goes beyond."""
+    if phase.verified is not None and phase.masked is None:
+        raise RuleBroken("only updates that travel masked are verified apart from the counts")
+    try:
+        bounds = phase.masked_bounds
+    except ValueError as error:
+        raise RuleBroken(f"masked updates cannot be verified: {error}") from error
+    if phase.bounds.masked_norm_max != (0 if bounds is None else bounds.norm_scaled):
+        raise RuleBroken("a phase proves another norm of masked updates than it states")
+    if bounds is None:
+        return
+    noise = noise_norm_max(phase.noise.update_width, bounds.length)
+    if not 0 < phase.clip <= bounds.clip_max - noise:
+        raise RuleBroken(
+            f"a phase clips updates to {phase.clip} units and adds noise of {noise}, above the "
+            f"{bounds.clip_max} that verified updates may have"
+        )
+
+
 def check_sizes(manifest: Manifest, size: CommitteeSize) -> None:
     """Refuse phases whose shares no message could carry to a committee of this size."""
     limit = SHARE_BYTES_MAX - ENVELOPE_OVERHEAD_BYTES
     for phase in manifest.phases:
-        length = payload_bytes(phase.bounds, size)
+        length = payload_bytes_max(phase.bounds, size)
         if length > limit:
             raise RuleBroken(
                 f"a share of a phase takes {length} bytes, above {limit}; ask for fewer columns"

@@ -144,7 +144,7 @@ class Release(msgspec.Struct, frozen=True, array_like=True, tag=13):
 class GroupSum(msgspec.Struct, frozen=True, array_like=True):
     """The sum over one group of contributors, by its hash; zero if it came to nothing."""
 
-    group: Annotated[int, Meta(ge=0, lt=32)]
+    group: Annotated[int, Meta(ge=0, lt=32)]  # below `robust.GROUPS_MAX`
     sum: Digest
 
 
@@ -189,11 +189,20 @@ class GiveUp(msgspec.Struct, frozen=True, array_like=True, tag=15):
 # --- bodies signed by other roles ---------------------------------------------------------------
 
 
+class SketchProof(msgspec.Struct, frozen=True, array_like=True):
+    """What lets a committee verify a masked update (experimental): see `masked_verification`."""
+
+    key_root: Digest  # Merkle root of the members' key shares
+    salt: Salt  # with it, key_root and the vector's name, the sketch is drawn
+    sketch: Annotated[bytes, Meta(max_length=1024)]  # P·y, which aggregators check
+
+
 class MaskedVector(msgspec.Struct, frozen=True, array_like=True):
     """A contributor's commitment to its masked vector, see `aggregation.masked`."""
 
     parcel: Digest  # names its bytes
     linear_hash: Digest  # hash of its linear hash
+    proof: SketchProof | None = None  # where masked updates are verified
 
 
 class ContributionHeader(msgspec.Struct, frozen=True, array_like=True, tag=20):
@@ -232,9 +241,10 @@ ItemIds = Annotated[tuple[Digest, ...], Meta(max_length=4096)]
 
 
 class Announce(msgspec.Struct, frozen=True, array_like=True, tag=30):
-    """The sender holds these items."""
+    """The sender holds these items, and these models, which are pulled as parcels."""
 
     items: ItemIds
+    models: ItemIds = ()
 
 
 class Request(msgspec.Struct, frozen=True, array_like=True, tag=31):
@@ -249,12 +259,6 @@ class Items(msgspec.Struct, frozen=True, array_like=True, tag=32):
     items: Annotated[
         tuple[Annotated[bytes, Meta(max_length=4 * 1024 * 1024)], ...], Meta(max_length=1024)
     ]
-
-
-class Blob(msgspec.Struct, frozen=True, array_like=True, tag=40):
-    """Content-addressed bytes, such as a model."""
-
-    content: Annotated[bytes, Meta(max_length=4 * 1024 * 1024)]
 
 
 # --- between a committee's members --------------------------------------------------------------
@@ -383,12 +387,14 @@ class Record(msgspec.Struct, frozen=True, array_like=True, tag=41):
     """A record's body, the list of joins it commits to, and the committee's quorum.
 
     abort: why the record is one of a second attempt, so that anyone can derive that attempt's plan.
+    actors: the list that regions drew for the next round, in a study that selects so.
     """
 
     body: Annotated[bytes, Meta(max_length=4 * 1024 * 1024)]
     joins: Indices
     certificate: QuorumCertificate
     abort: AbortCertificate | None = None
+    actors: Annotated[bytes, Meta(max_length=512 * 1024)] = b""
 
 
 # --- evidence -----------------------------------------------------------------------------------
@@ -429,7 +435,7 @@ class WrongShare(msgspec.Struct, frozen=True, array_like=True, tag=122):
 class BadContribution(msgspec.Struct, frozen=True, array_like=True, tag=123):
     """A contribution whose answers show that it breaks its bounds, or shares no vector."""
 
-    rule: Literal["range", "bound", "sharing"]
+    rule: Literal["range", "bound", "sharing", "link"]
     header: Signed
     responses: Annotated[tuple[Signed, ...], Meta(max_length=1024)]
 
@@ -449,7 +455,43 @@ class BadDealing(msgspec.Struct, frozen=True, array_like=True, tag=125):
     shares: OpenedShares
 
 
-Proof = TwoBodies | WrongAnswer | WrongShare | BadContribution | WrongRelease | BadDealing
+class VectorReceipt(msgspec.Struct, frozen=True, array_like=True, tag=76):
+    """An aggregator durably holds the masked vector of a contribution, and checked its header."""
+
+    context: Digest
+    aggregator: Index  # census index
+    header_hash: Digest
+    signature: Signature
+
+
+# A masked vector as evidence; of 10^5 values it has 340 KB.
+VectorBytes = Annotated[bytes, Meta(min_length=1, max_length=512 * 1024)]
+
+
+class FalseVector(msgspec.Struct, frozen=True, array_like=True, tag=126):
+    """A masked vector, and the header that names it and says of it what is not so."""
+
+    header: Signed
+    vector: VectorBytes
+
+
+class FalseReceipt(msgspec.Struct, frozen=True, array_like=True, tag=127):
+    """A receipt of an aggregator, who vouched for such a header."""
+
+    false: FalseVector
+    receipt: VectorReceipt
+
+
+Proof = (
+    TwoBodies
+    | WrongAnswer
+    | WrongShare
+    | BadContribution
+    | WrongRelease
+    | BadDealing
+    | FalseVector
+    | FalseReceipt
+)
 
 
 class Evidence(msgspec.Struct, frozen=True, array_like=True, tag=43):
@@ -462,7 +504,7 @@ class Evidence(msgspec.Struct, frozen=True, array_like=True, tag=43):
     proof: Proof
 
 
-GossipItem = Signed | Blob | Record | AbortCertificate | Evidence
+GossipItem = Signed | Record | AbortCertificate | Evidence
 
 
 class ViewChange(msgspec.Struct, frozen=True, array_like=True, tag=61):
@@ -499,15 +541,6 @@ class SealedShare(msgspec.Struct, frozen=True, array_like=True):
     member: Member
     sealed: SharePayload
     proof: MerkleProof
-
-
-class VectorReceipt(msgspec.Struct, frozen=True, array_like=True, tag=76):
-    """An aggregator durably holds the masked vector of a contribution."""
-
-    context: Digest
-    aggregator: Index  # census index
-    header_hash: Digest
-    signature: Signature
 
 
 class Contribution(msgspec.Struct, frozen=True, array_like=True, tag=70):

@@ -92,8 +92,12 @@ def check_noise(
         if width and not (entries and width >= WIDTH_MIN):
             raise RuleBroken(f"noise on {part} has a width of at least {WIDTH_MIN}, or is none")
     if masked is not None:
-        if noise_max(noise.update_width) >= masked.value_max:
-            raise RuleBroken("masked values are too small for the noise that a phase adds")
+        largest = noise_max(noise.update_width)
+        if largest >= masked.value_max:
+            raise RuleBroken(
+                f"value_bits is {masked.value_bits}, too few: with noise of up to {largest} masked "
+                f"values need {(largest + 1).bit_length() + 1}"
+            )
     elif clip + noise_norm_max(noise.update_width, bounds.bounded) > bounds.norm_max:
         raise RuleBroken("a phase clips updates, and adds noise, to more than the norm it admits")
     if bounds.noise_max != noise_max(noise.count_width):
@@ -115,15 +119,19 @@ def noised(vector: IntVector, bounds: Bounds, noise: Noise, sampler: Sampler) ->
     """What a contributor gives: its vector [length] with fresh noise, [given_length]."""
     given = vector.astype(np.int64, copy=True)
     if noise.update_width and bounds.bounded:
-        limit = noise_norm_max(noise.update_width, bounds.bounded) ** 2
-        drawn = discrete_gaussian(sampler, noise.update_width, bounds.bounded)
-        while int(drawn @ drawn) > limit:
-            drawn = discrete_gaussian(sampler, noise.update_width, bounds.bounded)
-        given[: bounds.bounded] += drawn
+        given[: bounds.bounded] += _update_noise(noise.update_width, bounds.bounded, sampler)
     if noise.count_width:
         drawn = discrete_gaussian(sampler, noise.count_width, bounds.counts)
         given = np.concatenate([given, drawn])
     return given
+
+
+def _update_noise(width: int, length: int, sampler: Sampler) -> IntVector:
+    """Noise of an update [length], within `noise_norm_max`."""
+    while True:
+        drawn = discrete_gaussian(sampler, width, length)
+        if int(drawn @ drawn) <= noise_norm_max(width, length) ** 2:
+            return drawn
 
 
 def noised_update(
@@ -132,12 +140,13 @@ def noised_update(
     """What a contributor masks: its update [length], cut to the masks' values, with fresh noise.
 
     Cut before the noise comes, so that none of it is lost: the noise of the others hides an owner.
+    The noise is drawn anew until its norm is within the tail bound, as that of a shared update.
     """
     limit = masked.value_max - noise_max(noise.update_width)
     cut: IntVector = np.clip(update, -limit, limit)
     if not noise.update_width:
         return cut
-    return cut + discrete_gaussian(sampler, noise.update_width, len(update))
+    return cut + _update_noise(noise.update_width, len(update), sampler)
 
 
 def update_width(clip: int, honest_min: int, multiplier: float) -> int:
@@ -189,4 +198,5 @@ def covering(bounds: Bounds, clip: int, noise: Noise, count_scale: int) -> Bound
         bounds.ballot,
         bounds.key_length,
         bounds.key_fields,
+        bounds.masked_norm_max,
     )

@@ -31,8 +31,15 @@ class ProtocolParams(msgspec.Struct, frozen=True, kw_only=True):
     # grow in the second attempt: time was not what the first one lacked.
     attempt_timeout_s: float = 300.0
 
+    # An attempt at an actor list: ten messages one after the other, some of them waited for.
+    selection_attempt_s: float = 15.0
+
     # Aggregators keep envelopes for absent members; three survive two absences.
     aggregator_count: int = 3
+    # Where masked updates are verified, two thirds of the aggregators together vouch for what a
+    # contributor states of its vector. Eight of twelve are corrupt in one of 40 rounds with a
+    # chance of 6.5e-7 at 5 % corrupt nodes; four may be absent.
+    verified_aggregator_count: int = 12
 
     # Gossip. Six peers reach 10^6 nodes in about eight hops, with margin for crashed ones.
     gossip_fanout: int = 6
@@ -65,6 +72,12 @@ class ProtocolParams(msgspec.Struct, frozen=True, kw_only=True):
     parcels_bytes_max: int = 8 * 1024 * 1024 * 1024
     parcels_max: int = 4096
 
+    # Models. The largest has 10^7 parameters of 4 bytes; so many bytes of models that a node keeps
+    # only because their studies are finished: fifty of the largest. What it has a part in comes on
+    # top, one model a study.
+    model_bytes_max: int = 40_000_000
+    models_bytes_max: int = 2 * 1024 * 1024 * 1024
+
     # Bounds on what peers may make a node store or do.
     message_bytes_max: int = 8 * 1024 * 1024
     item_bytes_max: int = 4 * 1024 * 1024
@@ -75,7 +88,7 @@ class ProtocolParams(msgspec.Struct, frozen=True, kw_only=True):
     # a sum of 20,000 entries takes 13 shares of 40 KB from 24 members, 33 of 20 KB from 64.
     evidence_bytes_max: int = 1024 * 1024
     # Two bodies of one signer, who could pad them: two shares of 40 KB, or two close votes that
-    # list 20,000 joins each, fit.
+    # list 20,000 joins each, fit. Or a masked vector that is false: of 75,000 values.
     two_bodies_bytes_max: int = 256 * 1024
     # All evidence that a node keeps, in memory and on its disk: several hundred culprits.
     docket_bytes_max: int = 64 * 1024 * 1024

@@ -13,6 +13,8 @@ when no scope is left the parcel goes. It is held from the moment its hashes are
 after it was sealed: `held_parcels` tells a shell that starts which ones these are, and the shell
 removes all others. A fetch does not outlive the process; the role that wants the parcel asks again.
 
+What everybody may have, such as a model, is granted to `EVERYBODY`.
+
 A peer that sends a wrong chunk is left out of that fetch, and told as `PeerBlamed` without
 evidence, for nobody signs chunks. Where somebody named a parcel with a length that is not its own,
 the source is right and that order fails. Who asks for what it may not read learns nothing, not even
@@ -62,6 +64,7 @@ from pnyx.protocol.params import ProtocolParams
 __all__ = [
     "CHUNK_BYTES",
     "COMMON_SCOPE",
+    "EVERYBODY",
     "Parcel",
     "Parcels",
     "chunk_count",
@@ -77,6 +80,9 @@ __all__ = [
 
 COMMON_SCOPE = "chain"
 """For parcels that belong to no round: kept until they are forgotten by name."""
+
+EVERYBODY = bytes(HASH_BYTES)
+"""As a reader: whoever asks. It is nobody's node id."""
 
 Told = Callable[[bytes], None]
 
@@ -104,6 +110,10 @@ class _Held:
     def __init__(self, parcel: Parcel) -> None:
         self.parcel = parcel
         self.readers: dict[str, set[bytes]] = {}
+
+    def may_read(self, peer: bytes) -> bool:
+        """Whether any scope grants it to this peer, or to everybody."""
+        return any(not readers.isdisjoint((peer, EVERYBODY)) for readers in self.readers.values())
 
 
 class _Order(msgspec.Struct, frozen=True):
@@ -205,6 +215,17 @@ class Parcels:
         self.offer(parcel, (), scope)
         self._complete(parcel)
 
+    def share(self, name: bytes, readers: Iterable[bytes], scope: str = COMMON_SCOPE) -> None:
+        """Keep what is held for one more scope. ValueError if it is not held."""
+        held = self._held.get(name)
+        if held is None:
+            raise ValueError("a parcel is shared by whoever holds it")
+        self.offer(held.parcel, readers, scope)
+
+    def names(self, scope: str) -> list[bytes]:
+        """Parcels that are held for a scope."""
+        return [name for name, held in self._held.items() if scope in held.readers]
+
     def grant(self, name: bytes, readers: Iterable[bytes], scope: str = COMMON_SCOPE) -> None:
         """Let more nodes pull a parcel that is held, or once it is. ValueError if it is neither."""
         if (held := self._held.get(name)) is not None and scope in held.readers:
@@ -247,8 +268,14 @@ class Parcels:
             self._check_room(length)
             wanted = self._wanted[name] = _Wanted(Fetch(self._params, self._away))
         wanted.keep([*wanted.orders, _Order(scope, length, done, failed)])
-        wanted.fetch.add_sources(peer for peer in sources if peer != self._node_id)
-        self._wait_for_turn(name, wanted.fetch)
+        self.add_sources(name, sources)
+
+    def add_sources(self, name: bytes, sources: Iterable[bytes]) -> None:
+        """Learn of peers that hold a parcel; does nothing unless it is being pulled."""
+        wanted = self._wanted.get(name)
+        if wanted is not None:
+            wanted.fetch.add_sources(peer for peer in sources if peer != self._node_id)
+            self._wait_for_turn(name, wanted.fetch)
 
     def forget(self, name: bytes, scope: str = COMMON_SCOPE) -> None:
         """Keep a parcel no longer for this scope, nor pull it; remove it when no scope is left."""
@@ -318,7 +345,7 @@ class Parcels:
 
     def _on_request(self, peer: bytes, message: ChunkRequest) -> None:
         held = self._held.get(message.parcel)
-        if held is None or not any(peer in readers for readers in held.readers.values()):
+        if held is None or not held.may_read(peer):
             raise RuleBroken("asks for a parcel that it may not read")
         parcel = held.parcel
         if max(message.indices) >= len(parcel.hashes):

@@ -1,4 +1,4 @@
-"""A study as one node knows it: the manifest, the verified chain of records, the current model.
+"""A study as one node knows it: the manifest, the verified chain, the name of the current model.
 
 Record r fixes everything about round r + 1: beacon, committee, contributors, model. So any node
 opens the next round by itself, and a newcomer verifies the chain forward from the manifest. The
@@ -11,17 +11,26 @@ from pnyx.primitives.hashing import digest
 from pnyx.primitives.signature import check_quorum
 from pnyx.protocol.events import PublishedSum
 from pnyx.protocol.identity import Census, signing_input
-from pnyx.protocol.manifest import Manifest
+from pnyx.protocol.manifest import NO_MODEL, Manifest, StudyPhase
 from pnyx.protocol.messages import AbortCertificate, Record, RecordBody, Signed
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.privacy import spent_after
+from pnyx.protocol.round.actors import (
+    ROLE,
+    NextActors,
+    in_order,
+    listed_count,
+    read_actors,
+    selector_for,
+)
 from pnyx.protocol.round.attempts import check_skip, second_attempt, without_outcome
 from pnyx.protocol.round.exclusions import check_excluded
 from pnyx.protocol.round.groups import check_sums
-from pnyx.protocol.round.plan import NO_MODEL, NO_RECORD, RoundPlan
-from pnyx.protocol.round.values import joins_root
+from pnyx.protocol.round.plan import NO_RECORD, RoundPlan
+from pnyx.protocol.round.values import check_actors, joins_root
 from pnyx.protocol.selection import draw_contributors, select_census
+from pnyx.protocol.selection.region.selector import RegionSelector
 
 RECORD_BYTES_MAX = 4 * 1024 * 1024
 
@@ -54,7 +63,11 @@ def genesis_plan(census: Census) -> RoundPlan:
 
 
 def joining_plan(
-    census: Census, study: bytes, manifest: Manifest, epoch_beacon: bytes
+    census: Census,
+    study: bytes,
+    manifest: Manifest,
+    epoch_beacon: bytes,
+    regions: RegionSelector | None = None,
 ) -> RoundPlan:
     """Round 0 of a study: the epoch's committee collects joins and makes the first beacon.
 
@@ -80,13 +93,29 @@ def joining_plan(
         join_window_s=manifest.join_window_s,
         beacon=epoch_beacon,
         drawn_as=(epoch_chain_id(census.network), manifest.epoch),
+        following=_following(regions, census, study, epoch_beacon, 1),
     )
 
 
+def _following(
+    regions: RegionSelector | None, census: Census, study: bytes, beacon: bytes, number: int
+) -> NextActors | None:
+    """What the committee of the round before `number` fixes, where regions select."""
+    if regions is None:
+        return None
+    count = listed_count(census.committee, len(census))
+    return NextActors(regions, regions.draw(beacon, study, number, ROLE, count, 1))
+
+
 def next_plan(
-    census: Census, study: bytes, manifest: Manifest, record: Record, params: ProtocolParams
+    census: Census,
+    study: bytes,
+    manifest: Manifest,
+    record: Record,
+    params: ProtocolParams,
+    regions: RegionSelector | None = None,
 ) -> RoundPlan | None:
-    """The round after a verified record; None after the last."""
+    """The round after a verified record; None after the last. regions: where they select."""
     body = read_body(record)
     number = body.round_number + 1
     if number > manifest.rounds:
@@ -98,6 +127,19 @@ def next_plan(
         census.node_ids[index] for index in record.joins if index < len(census) and index not in out
     ]
     drawn = draw_contributors(beacon, joined, phase.drawn)
+    aggregators = min(_aggregator_count(phase, params), len(census) - len(out))
+    size = census.committee.size
+    listed: tuple[int, ...] = ()
+    helpers: tuple[int, ...] = ()
+    following = None
+    if regions is not None:
+        proof = read_actors(record.actors)
+        listed, helpers = (
+            in_order(census, proof, beacon, number, role, body.excluded)
+            for role in ("committee", "aggregator")
+        )
+        if number < manifest.rounds:
+            following = _following(regions, census, study, beacon, number + 1)
     return RoundPlan(
         census=census,
         study=study,
@@ -105,18 +147,12 @@ def next_plan(
         epoch=body.epoch,
         previous_record=record_hash(record),
         model_hash=body.model_hash,
-        committee=select_census(
-            beacon, study, number, "committee", census.committee.size, len(census), exclude=out
-        ),
+        committee=listed[:size]
+        or select_census(beacon, study, number, "committee", size, len(census), exclude=out),
         contributors=tuple(_index(census, node) for node in drawn),
-        aggregators=select_census(
-            beacon,
-            study,
-            number,
-            "aggregator",
-            min(params.aggregator_count, len(census) - len(out)),
-            len(census),
-            exclude=out,
+        aggregators=helpers[:aggregators]
+        or select_census(
+            beacon, study, number, "aggregator", aggregators, len(census), exclude=out
         ),
         phase=phase,
         cohort_min=phase.cohort_min,
@@ -124,7 +160,15 @@ def next_plan(
         beacon=beacon,
         joins=record.joins,
         excluded=body.excluded,
+        following=following,
+        actors=record.actors,
+        listed=listed,
     )
+
+
+def _aggregator_count(phase: StudyPhase, params: ProtocolParams) -> int:
+    """Those that vouch for verified vectors must not be corrupt for the most part."""
+    return params.aggregator_count if phase.verified is None else params.verified_aggregator_count
 
 
 def _index(census: Census, node: bytes) -> int:
@@ -158,8 +202,8 @@ def verify_record(plan: RoundPlan, record: Record, crypto: Crypto) -> RecordBody
         raise RuleBroken(
             "a record of a second attempt, and no other, carries the abort of the first"
         )
-    if body.joins_root != joins_root(record.joins):
-        raise RuleBroken("a record's joins are not those it commits to")
+    if body.joins_root != joins_root(record.joins, record.actors):
+        raise RuleBroken("a record's joins, or its actor list, are not those it commits to")
     if not set(body.accepted) <= plan.contributor_set or len(set(body.accepted)) != len(
         body.accepted
     ):
@@ -171,7 +215,9 @@ def verify_record(plan: RoundPlan, record: Record, crypto: Crypto) -> RecordBody
         raise RuleBroken("a record states another privacy cost than its rounds have")
     check_excluded(plan, body.excluded)
     if plan.phase is not None and without_outcome(body):
-        check_skip(plan, body, joins_root(plan.joins))
+        check_skip(plan, body, joins_root(plan.joins, plan.actors))
+    else:
+        check_actors(plan, record.actors)
     if not body.skipped and len(body.accepted) < plan.cohort_min:
         raise RuleBroken("a record opens fewer contributions than the study's floor")
     check_sums(plan, body)
@@ -196,16 +242,24 @@ class StudyState:
         self.plan: RoundPlan | None = None  # of the attempt that is open
         self._first: RoundPlan | None = None  # of the open round's first attempt
         self._opening: RoundPlan | None = None  # of round 0
+        self._regions: RegionSelector | None = None  # where they select
         self._attempts: dict[int, RoundPlan] = {}  # round -> its second attempt, where one was made
         self.records: list[Record] = []
         self.model_hash = manifest.initial_model
-        self.model: bytes | None = None
+        self.model_makers: tuple[bytes, ...] = (signed.signer,)  # node ids: who made it, holds it
+        self.holds_model = False  # at this node; see `models`
         self.finished = False
         self.statistics: PublishedSum | None = None  # of the last statistics round
 
-    def open(self, epoch_beacon: bytes) -> RoundPlan:
+    def open(self, epoch_beacon: bytes, crypto: Crypto) -> RoundPlan:
         """Start round 0."""
-        self._first = joining_plan(self.census, self.study, self.manifest, epoch_beacon)
+        if self.manifest.selection == "region":
+            self._regions = selector_for(
+                self.census, self.manifest.epoch, epoch_beacon, crypto.verify
+            )
+        self._first = joining_plan(
+            self.census, self.study, self.manifest, epoch_beacon, self._regions
+        )
         self._opening = self._first
         self.plan = self._first
         return self.plan
@@ -217,7 +271,7 @@ class StudyState:
         first: RoundPlan | None = self._opening
         if number > 0:
             before = self.records[number - 1]
-            first = next_plan(self.census, self.study, self.manifest, before, params)
+            first = next_plan(self.census, self.study, self.manifest, before, params, self._regions)
         if first is None or attempt == 1:
             return first
         if number == len(self.records):
@@ -259,8 +313,12 @@ class StudyState:
         self._keep_statistics(body)
         if body.model_hash != self.model_hash:
             self.model_hash = body.model_hash
-            self.model = None
-        self._first = next_plan(self.census, self.study, self.manifest, record, params)
+            signers = record.certificate.signers  # what they signed, they had computed and stored
+            self.model_makers = tuple(self.census.node_ids[plan.committee[m]] for m in signers)
+            self.holds_model = False
+        self._first = next_plan(
+            self.census, self.study, self.manifest, record, params, self._regions
+        )
         self.plan = self._first
         self.finished = self.plan is None
         return body, self.plan

@@ -152,6 +152,22 @@ def privacy(report: StudyReport) -> str:
     )
 
 
+def masked_updates(report: StudyReport) -> str:
+    """Who checked updates that travelled masked; empty where none did."""
+    masked = [phase for phase in report.phases if phase.masked]
+    if not masked:
+        return ""
+    if all(phase.verified for phase in masked):
+        return (
+            "Updates travelled masked, and the committee verified the size of each before it "
+            "counted. That is experimental: no outside cryptographer has reviewed it."
+        )
+    return (
+        "Updates travelled masked, and nobody checked their size: one dishonest owner could have "
+        "spoilt the model."
+    )
+
+
 def troubles_short(report: StudyReport) -> Iterator[str]:
     """Who was named, in a sentence or two."""
     named = {each.node for each in report.culprits if each.evidence}

@@ -4,6 +4,8 @@
 - `population` holds the simulated nodes: real machine, disk, owner, a process that can be killed.
 - `adversary` wraps corrupt nodes; `invariants` checks what must hold; `crypto` is the ideal one.
 - `scenario` draws a run from a seed, `simulation` drives it: `python -m pnyx.simulator SEED`.
+- `experiments` measure: selection in networks too large for machines (`bulk`), published systems
+  (`baselines`), our rounds on their network (`rounds`, `live_rounds`).
 """
 
 from pnyx.simulator.crypto import IdealCrypto

@@ -20,15 +20,19 @@ from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.aggregation.bounds import Bounds, layout
 from pnyx.protocol.aggregation.encoding import FIELDS
 from pnyx.protocol.aggregation.masked.parameters import ParameterSet
+from pnyx.protocol.aggregation.masked_verification.bounds import MaskedBounds
+from pnyx.protocol.aggregation.payloads import seeded
 from pnyx.protocol.aggregation.verification import (
     SALT_BYTES,
     pack_payload,
+    payload_bytes,
     prove,
     read_payload,
 )
 from pnyx.protocol.agreement import value_hash
 from pnyx.protocol.events import Effect, Event, MessageReceived, Send
 from pnyx.protocol.identity import Census, sign_body
+from pnyx.protocol.machine import AnyMessage
 from pnyx.protocol.messages import (
     Certificate,
     ChallengeReveal,
@@ -42,7 +46,6 @@ from pnyx.protocol.messages import (
     Instance,
     MemberBody,
     MemberInput,
-    Message,
     Opening,
     ParcelMessage,
     Proposal,
@@ -65,8 +68,10 @@ from pnyx.protocol.round.values import (
     is_abort,
 )
 from pnyx.protocol.selection import CommitteeSize
+from pnyx.protocol.selection.region import RegionMessage
 
 _BYTES_MAX = 8 * 1024 * 1024
+_SEEDED_BYTES_MAX = 1024  # a seed with its proof is shorter, a share is longer
 _Change = Callable[[Send, RoundMessage], Iterable[Send]]
 _Hear = Callable[[MessageReceived, RoundMessage], bool]
 Alter = Callable[[int, bytes, Bounds], bytes]
@@ -78,6 +83,7 @@ class Own(msgspec.Struct, frozen=True):
     vector: IntVector
     bounds: Bounds
     masked: ParameterSet | None = None  # of the part that travels masked, which comes first
+    verified: MaskedBounds | None = None  # what is verified of that part
 
 
 class Hands(msgspec.Struct, frozen=True):
@@ -98,8 +104,8 @@ class Hands(msgspec.Struct, frozen=True):
 
 def read(payload: bytes) -> RoundMessage | None:
     """The round message in these bytes, if it is one."""
-    message = codec.decode(payload, Message, bytes_max=_BYTES_MAX)
-    return None if isinstance(message, GossipMessage | ParcelMessage) else message
+    message = codec.decode(payload, AnyMessage, bytes_max=_BYTES_MAX)
+    return None if isinstance(message, GossipMessage | ParcelMessage | RegionMessage) else message
 
 
 class Wrapper:
@@ -353,14 +359,21 @@ class _Forger:
 
 def half_off(member: int, payload: bytes, bounds: Bounds) -> bytes:
     """Shares that lie on no polynomial of the sharing's degree."""
-    del bounds
-    return payload if member % 2 else off_by_one(payload)
+    return payload if member % 2 else _another_share(payload, bounds)
 
 
 def one_off(member: int, payload: bytes, bounds: Bounds) -> bytes:
     """One member's share is another's."""
-    del bounds
-    return off_by_one(payload) if member == 1 else payload
+    return _another_share(payload, bounds) if member == 1 else payload
+
+
+def _another_share(payload: bytes, bounds: Bounds) -> bytes:
+    """A payload of other shares; where it proves its key's share, or is a seed, that stays."""
+    if not bounds.masked_norm_max:
+        return off_by_one(payload)
+    if len(payload) < _SEEDED_BYTES_MAX:
+        return payload
+    return payload[:SALT_BYTES] + off_by_one(payload[SALT_BYTES:][:4]) + payload[SALT_BYTES + 4 :]
 
 
 def twice(size: CommitteeSize) -> Alter:
@@ -370,14 +383,18 @@ def twice(size: CommitteeSize) -> Alter:
     none, shares twice as much.
     """
 
-    def alter(_member: int, payload: bytes, bounds: Bounds) -> bytes:
+    def alter(member: int, payload: bytes, bounds: Bounds) -> bytes:
         plan = layout(bounds, size)
         scaled = slice(0, plan.update) if plan.update else slice(plan.counts_start, plan.short)
+        if seeded(bounds, size, member):
+            return payload  # nobody changes what a seed stands for
+        proof = payload[payload_bytes(bounds, size) :]
+        payload = payload[: len(payload) - len(proof)]
         salt, shares = payload[:SALT_BYTES], read_payload(payload, bounds, size)
         doubled = [share.copy() for share in shares]
         for field, share in zip(FIELDS, doubled, strict=True):
             share[scaled] = field.reduce(2 * share[scaled])
-        return pack_payload(salt, tuple(doubled), bounds, size)
+        return pack_payload(salt, tuple(doubled), bounds, size) + proof
 
     return alter
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from pnyx.simulator import masquerade
+from pnyx.simulator import masquerade, overreach
 from pnyx.simulator.adversary import ALONE, Hands, Wrapper
 from pnyx.simulator.masquerade import Chain
 from pnyx.simulator.perjury import Perjurer, false_dealer
@@ -29,6 +29,12 @@ BEHAVIOURS: dict[str, _Kind] = {
     "false dealer": false_dealer,
     "perjurer": Perjurer,
 }
+
+VERIFIED: dict[str, _Kind] = {
+    "over norm": overreach.over_norm,
+    "false sketch": overreach.false_sketch,
+}
+"""Those that mean something in verified masked rounds only."""
 
 MASKED: dict[str, _Kind] = {
     "wrong sum": masquerade.wrong_sum,

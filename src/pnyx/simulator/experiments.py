@@ -4,6 +4,8 @@ from pnyx.simulator import live, live_rounds, outcomes, rounds
 from pnyx.simulator.baselines import naive, repairs, trees, withheld
 from pnyx.simulator.bulk import caches, costs, effectiveness, regions
 from pnyx.simulator.experiment import Experiment
+from pnyx.simulator.learning import experiment as learning
+from pnyx.simulator.learning.records import LearningParameters, LearningRound
 
 _ALL = (
     Experiment(
@@ -82,6 +84,13 @@ _ALL = (
         parameters=live_rounds.LiveRoundParameters,
         record=live_rounds.LiveRoundRecord,
         run=live_rounds.run,
+    ),
+    Experiment(
+        name="learning",
+        purpose="What a study learns, with many owners trained together, and what it costs them.",
+        parameters=LearningParameters,
+        record=LearningRound,
+        run=learning.run,
     ),
 )
 

@@ -35,8 +35,8 @@ from pnyx.protocol.events import (
     Persist,
     RoundCertified,
     Send,
+    StudyFinished,
 )
-from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.manifest import Manifest
 from pnyx.protocol.messages import (
     Certificate,
@@ -57,12 +57,13 @@ from pnyx.protocol.messages import (
     VerifyResponse,
     Vote,
 )
+from pnyx.protocol.models import model_name
 from pnyx.protocol.ports import IntVector
 from pnyx.protocol.round.attempts import without_outcome
 from pnyx.protocol.round.values import CloseValue, header_hash, is_abort
 from pnyx.protocol.selection import contributor_groups, draw_contributors
 from pnyx.protocol.study import read_body
-from pnyx.simulator.population import SimulatedNode, UnitVectors
+from pnyx.simulator.population import MODEL_DTYPE, SimulatedNode, UnitVectors
 
 _BYTES_MAX = 8 * 1024 * 1024
 _Observed = MemberInput | Contribution | Vote | RecordVote | Proposal | Certificate | Decision
@@ -133,8 +134,10 @@ class Checker:
                 accused = self._index[effect.peer]
                 if accused not in self._corrupt:
                     self.fail(f"has evidence against the honest node {accused}", node)
-            case RoundCertified() if honest and effect.model:
-                self._on_model(node, effect)
+            case RoundCertified() if honest:
+                self._on_certified(node, effect)
+            case StudyFinished() if honest:
+                self._on_finished(node, effect)
             case _:
                 return
 
@@ -326,7 +329,7 @@ class Checker:
     def _check_sum(self, body: RecordBody) -> None:
         """Metrics are those of the accepted set, and the model grows by what it contributed."""
         models = self._models[body.study]
-        before = np.frombuffer(models[body.round_number - 1], dtype="<i8")
+        before = np.frombuffer(models[body.round_number - 1], dtype=MODEL_DTYPE)
         growth = np.zeros(self._rule.slots, dtype=np.int64)
         if body.metrics:
             _, expected = self._rule.total(body.accepted)
@@ -337,9 +340,9 @@ class Checker:
             self.fail(f"round {body.round_number} lost its sum")
         grown = before.copy()
         grown[: self._rule.slots] += growth
-        after = grown.astype("<i8").tobytes()
+        after = grown.astype(MODEL_DTYPE).tobytes()
         models[body.round_number] = after
-        if blob_name(after) != body.model_hash:
+        if model_name(after) != body.model_hash:
             self.fail(f"round {body.round_number} names another model than its sum gives")
 
     def _check_acknowledged(self, study: bytes, number: int) -> None:
@@ -355,9 +358,15 @@ class Checker:
             if who not in closed and not aborted:
                 self.fail(f"round {number} lost the acknowledged contribution of node {who}")
 
-    def _on_model(self, node: SimulatedNode, effect: RoundCertified) -> None:
-        if effect.model != self._models[effect.study][effect.round_number]:
+    def _on_certified(self, node: SimulatedNode, effect: RoundCertified) -> None:
+        if effect.model_hash != model_name(self._models[effect.study][effect.round_number]):
             self.fail(f"has another model after round {effect.round_number}", node)
+
+    def _on_finished(self, node: SimulatedNode, effect: StudyFinished) -> None:
+        """What is on the disk is the model that the rounds come to, byte for byte."""
+        model = b"".join(node.parcels.chunks(effect.model_hash))
+        if model != self._models[effect.study][self._manifests[effect.study].rounds]:
+            self.fail("holds another model than the study came to", node)
 
     # --- disks ----------------------------------------------------------------------------------
 

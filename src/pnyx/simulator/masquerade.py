@@ -15,6 +15,8 @@ from pnyx.errors import ProtocolError
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest, merkle_commit, merkle_proofs
 from pnyx.protocol.aggregation.masked.vectors import MaskedUpdate, VectorCode
+from pnyx.protocol.aggregation.masked_verification.proof import prove_masked
+from pnyx.protocol.aggregation.masked_verification.sketch import stated_sketch
 from pnyx.protocol.aggregation.verification import prove
 from pnyx.protocol.agreement import value_hash
 from pnyx.protocol.chunks import chunks_of, describe
@@ -27,6 +29,7 @@ from pnyx.protocol.events import (
     SendChunk,
     SumVectors,
 )
+from pnyx.protocol.machine import AnyMessage
 from pnyx.protocol.messages import (
     Chunk,
     ChunkRequest,
@@ -35,21 +38,24 @@ from pnyx.protocol.messages import (
     Decision,
     Instance,
     MaskedVector,
-    Message,
     Proposal,
     RoundMessage,
     SealedShare,
     Signed,
+    SketchProof,
     VectorOffer,
     VectorReceipt,
     VectorSum,
 )
+from pnyx.protocol.ports import IntVector
 from pnyx.protocol.round.holdings import share_info
 from pnyx.protocol.round.values import contribution_context, header_hash
 from pnyx.protocol.round.vectors import linear_hash_name, vector_statement
+from pnyx.protocol.selection import CommitteeSize
 from pnyx.simulator.adversary import (
     Alter,
     Hands,
+    Own,
     Wrapper,
     half_off,
     one_off,
@@ -59,7 +65,6 @@ from pnyx.simulator.adversary import (
 )
 
 _BYTES_MAX = 64 * 1024 * 1024
-_RECEIPTS_WANTED = 2  # of three aggregators
 
 Pretend = Callable[[VectorCode, MaskedUpdate], MaskedUpdate]
 
@@ -80,6 +85,52 @@ class _Made(msgspec.Struct, frozen=True):
     linear_hash: bytes
     payloads: tuple[bytes, ...]
     proofs: tuple[tuple[bytes, ...], ...]
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """What a header shows of a proof, and every member's payload."""
+
+    payloads: tuple[bytes, ...]
+    published: bytes
+    proof: SketchProof | None
+
+
+class Materials(msgspec.Struct, frozen=True):
+    """What a proof is made of: counts, masked update, name of its parcel, and who is to verify."""
+
+    own: Own
+    counts: IntVector
+    masked: MaskedUpdate
+    parcel: bytes
+    size: CommitteeSize
+    seed: bytes
+    context: bytes
+
+
+Prove = Callable[[Materials], Shown]
+
+
+def honest_proof(made: Materials) -> Shown:
+    """Prove what there is, as an honest contributor does."""
+    bounds, key = made.own.bounds, made.masked.key
+    if made.own.verified is None or made.own.masked is None:
+        proven = prove(made.counts, bounds, made.size, made.seed, made.context, key)
+        return Shown(proven.payloads, proven.published, None)
+    proof = prove_masked(
+        made.masked.hidden,
+        key[0],
+        made.parcel,
+        made.counts,
+        made.own.verified,
+        bounds,
+        made.size,
+        made.seed,
+        made.context,
+    )
+    masks, blocks = made.own.masked, made.masked.blocks
+    sketch = stated_sketch(masks, made.own.verified, proof.sketched, blocks)
+    stated = SketchProof(proof.key_root, proof.salt, sketch)
+    return Shown(proof.payloads, proof.published, stated)
 
 
 class Chain(Wrapper):
@@ -110,8 +161,9 @@ class MaskedForger(Wrapper):
     """Contributes something else than its machine, in masked rounds.
 
     variants: how many different contributions it makes; it shows aggregators and members, each in
-    turn, another one. alter: changes payloads, after the proof was made. pretend: changes key or
-    linear hash that go with a vector.
+    turn, another one. alter: changes payloads, after the proof was made. pretend: changes a vector,
+    or key and linear hash that go with it. prove: makes the proof. wanted: receipts with which it
+    goes to members, as many as these ask for unless stated.
     """
 
     def __init__(
@@ -120,9 +172,13 @@ class MaskedForger(Wrapper):
         variants: int = 1,
         alter: Alter = lambda _member, payload, _bounds: payload,
         pretend: Pretend = lambda _code, update: update,
+        prove: Prove = honest_proof,
+        wanted: int | None = None,
     ) -> None:
         super().__init__()
         self._hands = hands
+        self._prove = prove
+        self._wanted = wanted
         self._variants = variants
         self._alter = alter
         self._pretend = pretend
@@ -139,13 +195,13 @@ class MaskedForger(Wrapper):
         del now
         if isinstance(event, MessageReceived):
             try:
-                message = codec.decode(event.payload, Message, bytes_max=_BYTES_MAX)
+                message = codec.decode(event.payload, AnyMessage, bytes_max=_BYTES_MAX)
             except ProtocolError:
                 return event
             self._note(event.peer, message)
         return event
 
-    def _note(self, peer: bytes, message: Message) -> None:
+    def _note(self, peer: bytes, message: AnyMessage) -> None:
         match message:
             case ChunkRequest() if message.parcel in self._served:
                 self._pending.extend(self._chunks(peer, message))
@@ -154,15 +210,22 @@ class MaskedForger(Wrapper):
             case _:
                 self._learn(message)
 
-    def _learn(self, message: Message) -> None:
+    def _learn(self, message: AnyMessage) -> None:
         if isinstance(message, Decision | Proposal) and message.instance is Instance.OPEN:
             self._keys[value_hash(message.value)] = message.value
 
     def _on_receipt(self, receipt: VectorReceipt) -> None:
         held = self._receipts.setdefault(receipt.header_hash, {})
         held[receipt.aggregator] = receipt
-        if len(held) >= _RECEIPTS_WANTED and receipt.header_hash in self._named:
+        if len(held) >= self._enough(receipt.context) and receipt.header_hash in self._named:
             self._pending.extend(self._contribute(receipt.header_hash))
+
+    def _enough(self, context: bytes) -> int:
+        if self._wanted is not None:
+            return self._wanted
+        count = len(self._hands.aggregators(context))
+        verified = self._hands.contribution(context).verified is not None
+        return -(-2 * count // 3) if verified else count // 2 + 1
 
     def _chunks(self, peer: bytes, request: ChunkRequest) -> Iterator[Send]:
         cut = self._served[request.parcel]
@@ -211,7 +274,8 @@ class MaskedForger(Wrapper):
         own = self._hands.contribution(honest.context)
         assert own.masked is not None
         assert self._stored is not None, "its machine stores before it offers"
-        code = VectorCode(own.masked, honest.context)
+        reach = 0 if own.verified is None else own.verified.largest_sum
+        code = VectorCode(own.masked, honest.context, reach)
         context = contribution_context(honest.context, self._hands.index)
         seed = (
             digest("variant", self._stored.seed, bytes([variant])) if variant else self._stored.seed
@@ -224,7 +288,7 @@ class MaskedForger(Wrapper):
         vector = np.frombuffer(self._stored.vector, dtype="<i8").astype(np.int64)
         fresh = self._hands.sampler.bytes(32)
         size = self._hands.census.committee
-        proven = prove(vector, own.bounds, size, fresh, context, masked.key)
+        proven = self._prove(Materials(own, vector, masked, name, size, fresh, context))
         payloads = tuple(
             self._alter(member, payload, own.bounds)
             for member, payload in enumerate(proven.payloads)
@@ -234,7 +298,9 @@ class MaskedForger(Wrapper):
             honest,
             shares_root=root,
             published=proven.published,
-            masked=MaskedVector(name, linear_hash_name(honest.context, masked.linear_hash)),
+            masked=MaskedVector(
+                name, linear_hash_name(honest.context, masked.linear_hash), proven.proof
+            ),
         )
         return _Made(self._hands.sign(body), masked.linear_hash, payloads, tuple(proofs))
 

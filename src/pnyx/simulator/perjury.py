@@ -19,6 +19,7 @@ from pnyx.protocol.messages import (
     DealingShares,
     Decision,
     Evidence,
+    FalseVector,
     Instance,
     Items,
     OpenedPayload,
@@ -173,5 +174,7 @@ class Perjurer(Wrapper):
             yield BadContribution("range", header, responses), header.signer
             yield BadContribution("bound", header, responses), header.signer
             yield BadContribution("sharing", header, responses), header.signer
+            yield BadContribution("link", header, responses), header.signer
+            yield FalseVector(header, sampler.bytes(64)), header.signer
             yield TwoBodies(response, response), response.signer
             yield WrongRelease((response,)), response.signer

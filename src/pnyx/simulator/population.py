@@ -14,11 +14,15 @@ import numpy as np
 
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.bounds import Bounds
-from pnyx.protocol.aggregation.masked.parameters import SHARED_RINGS, choose
+from pnyx.protocol.aggregation.masked.parameters import SHARED_RINGS, ParameterSet, choose
+from pnyx.protocol.aggregation.masked_verification.bounds import choose as choose_verified
+from pnyx.protocol.aggregation.masked_verification.bounds import masks_of
 from pnyx.protocol.chunks import chunk_message
 from pnyx.protocol.events import (
     AskConsent,
     ChunkSent,
+    Compute,
+    Computed,
     ConsentDeclined,
     ConsentGiven,
     DebitRecorded,
@@ -50,6 +54,7 @@ from pnyx.protocol.identity import (
     verify_census,
 )
 from pnyx.protocol.machine import NodeMachine
+from pnyx.protocol.manifest import VerifiedNorm
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.parcels import held_parcels
 from pnyx.protocol.ports import Crypto, IntVector
@@ -94,6 +99,7 @@ RIGHT = Clock()
 
 
 UNIT_NORM_MAX = 2
+MODEL_DTYPE = np.dtype("<i4")
 
 
 class UnitVectors:
@@ -106,7 +112,8 @@ class UnitVectors:
     slots: unit vectors there are; where they are fewer than nodes, node i shares that of i modulo
     slots, and the metrics are how many of each slot were counted. length: of the whole vector, at
     least 2 * slots. masks: whether the model's part travels masked; the metrics are counts then,
-    each of one bit. poisoners: nodes that contribute the negative to the model.
+    each of one bit. verified: whether the norm of that part is proven. poisoners: nodes that
+    contribute the negative to the model.
     """
 
     def __init__(
@@ -115,27 +122,47 @@ class UnitVectors:
         length: int,
         *,
         masks: bool = False,
+        verified: bool = False,
         contributors_max: int = 0,
         poisoners: Collection[int] = (),
     ) -> None:
         self.slots = slots
         self.length = max(length, 2 * slots)
         self.poisoners = frozenset(poisoners)
-        most = contributors_max or slots
-        self.masked = choose(self.length - slots, 2, most, rings=SHARED_RINGS) if masks else None
+        most, model = contributors_max or slots, self.length - slots
+        self.verified = choose_verified(model, most, most // 3) if verified else None
+        self.masked: ParameterSet | None = None
+        if self.verified is not None:
+            self.masked = masks_of(self.verified)
+        elif masks:
+            self.masked = choose(model, 2, most, rings=SHARED_RINGS)
 
     @property
     def bounds(self) -> Bounds:
         """A unit vector for the model and one for the metrics: norm √2, within 2."""
         if self.masked is None:
             return Bounds(self.length, self.length, UNIT_NORM_MAX, 0)
-        fields = len(self.masked.primes)
-        return Bounds(self.slots, 0, 0, 1, key_length=self.masked.degree, key_fields=fields)
+        return Bounds(
+            self.slots,
+            0,
+            0,
+            1,
+            key_length=self.masked.degree,
+            key_fields=len(self.masked.primes),
+            masked_norm_max=0 if self.verified is None else self.verified.norm_scaled,
+        )
+
+    @property
+    def verified_norm(self) -> VerifiedNorm | None:
+        """What a phase says of the norm of masked updates."""
+        if self.verified is None:
+            return None
+        return VerifiedNorm(self.verified.norm_max, self.verified.colluding_max)
 
     @property
     def initial_model(self) -> bytes:
         """Zeros."""
-        return bytes(8 * (self.length - self.slots))
+        return bytes(MODEL_DTYPE.itemsize * (self.length - self.slots))
 
     def vector(self, node: int) -> IntVector:
         """[length]: the node's unit vector, for the model and then for the metrics."""
@@ -158,8 +185,8 @@ class UnitVectors:
     ) -> bytes | None:
         """The previous model plus the sum; implements `protocol.ports.ModelRule`."""
         del manifest, round_number, count
-        before = np.frombuffer(model, dtype="<i8")
-        return (before + total[: self.length - self.slots]).astype("<i8").tobytes()
+        before = np.frombuffer(model, dtype=MODEL_DTYPE)
+        return (before + total[: self.length - self.slots]).astype(MODEL_DTYPE).tobytes()
 
 
 class Adversary(Protocol):
@@ -320,6 +347,8 @@ class SimulatedNode:
             case Forget():
                 for key in [key for key in self.disk if key.startswith(effect.prefix)]:
                     del self.disk[key]
+            case StoreChunk() | SealParcel() | ForgetParcel() | SendChunk():
+                self._carry_out_parcel(effect)
             case AskConsent():
                 self._later(0.01, self._answer, effect.study)
             case StartTraining():
@@ -327,13 +356,11 @@ class SimulatedNode:
             case RecordDebit():
                 self._debit(effect)
             case ReadParcel():
-                data = b"".join(self.parcels.chunks(effect.parcel))
-                read = ParcelRead(effect.context, effect.parcel, data)
-                self._later(0.001, self.handle, read)
+                self._later(0.001, self._read, effect)
             case SumVectors():
                 self._later(0.005, self._sum, effect)
-            case StoreChunk() | SealParcel() | ForgetParcel() | SendChunk():
-                self._carry_out_parcel(effect)
+            case Compute():
+                self._later(0.005, self._compute, effect)
             case _:
                 pass  # notices oblige nobody
 
@@ -352,6 +379,14 @@ class SimulatedNode:
                     self._world.carry(self, effect.peer, message)
                 sent = ChunkSent(effect.peer, effect.parcel, effect.index)
                 self._later(0.0, self.handle, sent)
+
+    def _read(self, effect: ReadParcel) -> None:
+        if self.parcels.read(effect.parcel, 0) is not None:  # else its round has ended meanwhile
+            data = b"".join(self.parcels.chunks(effect.parcel))
+            self.handle(ParcelRead(effect.context, effect.parcel, data))
+
+    def _compute(self, effect: Compute) -> None:
+        self.handle(Computed(effect.context, effect.name, effect.work()))
 
     def _sum(self, effect: SumVectors) -> None:
         if all(self.parcels.read(parcel, 0) is not None for parcel in effect.parcels):

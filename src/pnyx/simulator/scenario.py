@@ -8,6 +8,8 @@ not survive: divisions that outlast the patience of its committee, and members t
 in the middle. `simulation` drives both.
 """
 
+from typing import Literal
+
 import msgspec
 
 from pnyx.primitives.hashing import digest
@@ -43,6 +45,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     drawn: int = 0  # contributors drawn; 0: five sixths of the nodes
     committee: CommitteeSize | None = None  # None: what the security of a network asks for
     masks: bool = False  # whether the model's part of it travels masked
+    verified: bool = False  # whether it does, and its norm is verified
+    selection: Literal["census", "region"] = "census"  # how the study's rounds get their actors
     join_window_s: float = 3.0
     deadline_s: float = 10.0
     link: Link = Link()

@@ -30,13 +30,13 @@ from pnyx.protocol.events import (
     StoreChunk,
     StudyProposed,
 )
-from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.manifest import Manifest, StudyPhase, study_id
 from pnyx.protocol.messages import Indices, RecordBody
+from pnyx.protocol.models import model_name
 from pnyx.protocol.noise import NO_NOISE
 from pnyx.protocol.params import PROTOCOL_VERSION
 from pnyx.simulator.adversary import Hands, Own
-from pnyx.simulator.behaviours import BEHAVIOURS, MASKED, POISON, STRATEGIES
+from pnyx.simulator.behaviours import BEHAVIOURS, MASKED, POISON, STRATEGIES, VERIFIED
 from pnyx.simulator.crypto import IdealCrypto
 from pnyx.simulator.invariants import Checker
 from pnyx.simulator.network import Network
@@ -97,6 +97,7 @@ class Simulation:
                 scenario.slots or scenario.nodes,
                 scenario.vector_length,
                 masks=scenario.masks,
+                verified=scenario.verified,
                 contributors_max=scenario.drawn or scenario.nodes,
                 poisoners=[node for node, kind in scenario.corrupt if kind == POISON],
             ),
@@ -122,12 +123,13 @@ class Simulation:
         self._waited_for = 0
         for index, kind in scenario.corrupt:
             node = self.nodes[index]
-            node.adversary = {**BEHAVIOURS, **MASKED, **STRATEGIES}[kind](self._hands(node, seed))
+            kinds = {**BEHAVIOURS, **MASKED, **VERIFIED, **STRATEGIES}
+            node.adversary = kinds[kind](self._hands(node, seed))
         self._schedule()
 
     def _hands(self, node: SimulatedNode, seed: bytes) -> Hands:
         rule = self.population.rule
-        own = Own(rule.vector(node.index), rule.bounds, rule.masked)
+        own = Own(rule.vector(node.index), rule.bounds, rule.masked, rule.verified)
         return Hands(
             index=node.index,
             node_id=node.node_id,
@@ -272,7 +274,8 @@ class Simulation:
             label="unit",
             program=b"",
             hyperparameters=b"",
-            initial_model=blob_name(model),
+            initial_model=model_name(model),
+            model_bytes=len(model),
             phases=(
                 StudyPhase(
                     kind="train",
@@ -288,10 +291,12 @@ class Simulation:
                     masked=self.population.rule.masked,
                     groups=scenario.groups,
                     robust=Robust("trimmed" if scenario.tolerated else "mean", scenario.tolerated),
+                    verified=self.population.rule.verified_norm,
                 ),
             ),
             join_window_s=scenario.join_window_s,
             nonce=digest("pnyx/simulator/study", bytes([number])),
+            selection=scenario.selection,
         )
         encoded = codec.encode(manifest)
         study = study_id(encoded)
@@ -329,7 +334,7 @@ class Simulation:
         if node.machine is None:
             return False
         states = [node.machine.studies.get(study) for study in self._studies]
-        return all(s is not None and s.finished and s.model is not None for s in states)
+        return all(s is not None and s.finished and s.holds_model for s in states)
 
     def outcome(self, *, finished: bool) -> Outcome:
         """Sum up the run."""
@@ -378,11 +383,10 @@ def _aggregators(node: SimulatedNode, context: bytes) -> Indices:
 
 
 def _told(notice: Notice) -> str:
-    """One line about a notice, without bytes that nobody reads."""
+    """One line about a notice."""
     fields = [
         f"{name}={value.hex()[:8] if isinstance(value, bytes) else value}"
         for name, value in msgspec.structs.asdict(notice).items()
-        if name != "model"
     ]
     return f"{type(notice).__name__}({', '.join(fields)})"
 

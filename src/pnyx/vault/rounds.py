@@ -1,10 +1,10 @@
 """Durable state of the protocol machine: what a node must remember after `kill -9`.
 
-Keys are paths, values are bytes of up to 16 MB:
+Keys are paths, values are bytes of up to 56 MB:
 
     secret/<study>/<round>/<name>   until released: round keys, shares
     round/<study>/<round>/<name>    until the round is recorded: what was signed
-    chain/<name>                    permanent: records, models, joins
+    chain/<name>                    permanent: records, joins, what describes models
 
 The first three components of a key are its *scope*, except that all of `chain/` is one scope; the
 store knows no other meaning of names. Each scope is a journal of its own (see `journal`).
@@ -33,7 +33,7 @@ from pnyx.vault.files import FILE_MODE, describe, make_private_directory
 from pnyx.vault.journal import Journal
 
 KEY_CHARACTERS_MAX = 1024
-VALUE_BYTES_MAX = 16 * 1024 * 1024
+VALUE_BYTES_MAX = 56 * 1024 * 1024  # a contribution's update of 10^7 entries, in 4 bytes each
 COMPACTION_BYTES_MIN = 16 * 1024 * 1024
 
 _BATCH_BYTES = 1024 * 1024

@@ -172,6 +172,27 @@ def test_consent_screen_tells_groups_and_how_many_may_be_poisoned() -> None:
         assert expected in "\n".join(_terms(summary(phases=phases)))
 
 
+@pytest.mark.parametrize(
+    ("masked", "verified", "said"),
+    [
+        (False, False, "(no noise)"),
+        (True, False, "(no noise, updates masked: nobody checks their size)"),
+        (True, True, "(no noise, updates masked, and their size verified: experimental)"),
+    ],
+)
+def test_consent_screen_says_who_checks_masked_updates(masked, verified, said) -> None:
+    phase = PhaseSummary(
+        kind="train",
+        rounds=3,
+        cohort_min=16,
+        epsilon=None,
+        ballot="",
+        masked=masked,
+        verified=verified,
+    )
+    assert said in "\n".join(_terms(summary(phases=(phase,))))
+
+
 def test_consent_screen_shows_the_query_and_all_that_it_reads() -> None:
     query = "SELECT x + y AS sum,\n  z AS class\x1b[2J FROM data"
     asked = summary(query=query, reads=("x", "y", "z"), columns=("sum",), label="class")

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from pnyx.demo.corrupt import SHOWN, OwnContributions, choose_corrupt
+from pnyx.demo.corrupt import SHOWN, SHOWN_VERIFIED, OwnContributions, choose_corrupt
 from pnyx.demo.study import demo_study
 from pnyx.node.learning import read_manifest_body
 from pnyx.protocol.events import RecordDebit, StartTraining, TrainingFinished
-from pnyx.simulator.behaviours import BEHAVIOURS
+from pnyx.simulator.behaviours import BEHAVIOURS, VERIFIED
 
 SEED = bytes(32)
 STUDY, CONTEXT = b"s" * 32, b"c" * 32
@@ -17,6 +17,9 @@ def test_four_corrupt_nodes_show_every_kind() -> None:
     chosen = choose_corrupt(36, 4, {0, 35}, SEED)
     assert sorted(chosen.values()) == sorted(SHOWN)
     assert {name for names in SHOWN.values() for name in names} <= set(BEHAVIOURS)
+    assert set(SHOWN_VERIFIED) == set(SHOWN)
+    known = {*BEHAVIOURS, *VERIFIED}
+    assert {name for names in SHOWN_VERIFIED.values() for name in names} <= known
 
 
 def test_one_corrupt_node_over_scales() -> None:
@@ -36,14 +39,20 @@ def test_the_seed_decides_who_is_corrupt() -> None:
     assert choose_corrupt(36, 4, {0}, SEED) == choose_corrupt(36, 4, {0}, SEED)
 
 
+@pytest.mark.parametrize("verified", [False, True])
 @pytest.mark.parametrize("round_number", [1, 3])
-def test_own_contribution_is_known_before_it_is_sent(round_number: int) -> None:
-    manifest, model = demo_study(bytes(32), bytes(32), 12, 2, SEED)
-    bounds = read_manifest_body(manifest).phase_of(round_number).bounds
-    vector = np.arange(bounds.length)
+def test_own_contribution_is_known_before_it_is_sent(round_number: int, verified: bool) -> None:
+    manifest, model = demo_study(
+        bytes(32), bytes(32), 12, 2, SEED, masked=verified, verified=verified
+    )
+    phase = read_manifest_body(manifest).phase_of(round_number)
+    vector = np.arange(phase.length)
     own = OwnContributions()
     own.see([StartTraining(STUDY, round_number, manifest, model)])
     own.hear(TrainingFinished(STUDY, round_number, vector))
     own.see([RecordDebit(CONTEXT, STUDY, round_number, 1, "train", 1000, 0.1)])
     assert own.of(CONTEXT).vector is vector
-    assert own.of(CONTEXT).bounds == bounds
+    assert own.of(CONTEXT).bounds == phase.bounds
+    assert own.of(CONTEXT).masked == phase.masked
+    assert own.of(CONTEXT).verified == phase.masked_bounds
+    assert (phase.masked_bounds is not None) == (verified and round_number == 3)

@@ -17,6 +17,7 @@ from pnyx.errors import ConfigError
         ({"kill": 0.6}, "--kill must be"),
         ({"corrupt": -1}, "--corrupt must be from 0 to 4"),
         ({"corrupt": 1, "masked": True}, "--masked goes without --corrupt"),
+        ({"verified": True}, "add --masked"),
         ({"corrupt": 5}, "nothing is promised when more than 4 of them are corrupt"),
         ({"nodes": 12, "corrupt": 2}, "--corrupt must be from 0 to 1: among 12 nodes"),
     ],

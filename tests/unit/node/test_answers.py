@@ -13,6 +13,7 @@ from pnyx.errors import ConsentError, PnyxError
 from pnyx.node.answers import Answers, ledger_lines
 from pnyx.node.bundle import read_bundle
 from pnyx.node.control import (
+    NO_RING,
     ConvictedNode,
     Decide,
     Export,
@@ -30,6 +31,7 @@ from pnyx.primitives import codec
 from pnyx.protocol.events import Event, Notice, RequestRefused, StudyProposed
 from pnyx.protocol.evidence.docket import Conviction
 from pnyx.protocol.evidence.proofs import Offence
+from pnyx.protocol.models import model_name
 from pnyx.sandbox import Confinement
 from pnyx.vault import Measurement, StudyRequest, Vault
 
@@ -52,6 +54,7 @@ class FakeDaemon:
     def __init__(self, directory: Path, answers: Answers) -> None:
         self.machine = town().machines[0]
         self.node_id = self.machine.node_id
+        self.ring = NO_RING
         self.network = SimpleNamespace(name="testers", census=self.machine.census)
         self.transport = SimpleNamespace(port=7400, peers=(b"p",))
         self.confinement = Confinement(landlock_version=0, system_calls=True, limits=True)
@@ -68,8 +71,11 @@ class FakeDaemon:
 
     def deliver(self, event: Event) -> None:
         self.calls.append(event)
-        if event.manifest == b"bad":
+        if isinstance(event, StudyProposed) and event.manifest == b"bad":
             self._answers.observe(RequestRefused("it is bad"))
+
+    def model_of(self, name: bytes) -> bytes:
+        return b"".join(town().parcels[0].chunks(name))
 
     async def settled(self) -> None:
         pass
@@ -185,7 +191,9 @@ def test_result_lists_certified_rounds(ask) -> None:
     result = ask(Result(ask.study.hex()))
     assert [r.round_number for r in result.rounds] == [1, 2]
     assert all(r.contributors >= 3 and r.kind == "train" for r in result.rounds)
-    assert result.model == ask.daemon.machine.studies[ask.study].model
+    assert result.model == b"", "it was not asked for"
+    asked = ask(Result(ask.study.hex(), model=True))
+    assert model_name(asked.model).hex() == asked.model_hash
 
 
 def test_result_has_what_the_owner_measured(ask) -> None:

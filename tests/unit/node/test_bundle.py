@@ -8,6 +8,9 @@ from tests.support.town import Town, manifest, phase, real
 
 from pnyx.errors import MalformedMessage, ProtocolError
 from pnyx.node.bundle import Bundle, make_bundle, read_bundle, verify_bundle
+from pnyx.primitives import codec
+from pnyx.protocol.identity import sign_body
+from pnyx.protocol.manifest import Manifest
 from pnyx.protocol.study import StudyState
 
 LENGTH = 9
@@ -30,7 +33,9 @@ def town() -> Town:
 @pytest.fixture
 def bundle(town: Town) -> Bundle:
     state = certified()[1]
-    return read_bundle(make_bundle(state, town.machines[0].epoch_record))
+    return read_bundle(
+        make_bundle(state, town.machines[0].epoch_record, town.model_bytes(state.study))
+    )
 
 
 def verified(town: Town, bundle: Bundle):
@@ -47,7 +52,7 @@ def test_genuine_bundle_is_believed(town, bundle) -> None:
     assert found.study == certified()[1].study
     assert found.finished
     assert [body.round_number for body in found.rounds] == [0, 1, 2]
-    assert found.model == certified()[1].model
+    assert found.model == town.model_bytes(found.study)
     assert found.proposer == town.machines[0].node_id
 
 
@@ -60,6 +65,15 @@ def test_unfinished_chain_is_told_from_a_finished_one(town, bundle) -> None:
 def test_another_model_is_refused(town, bundle) -> None:
     with pytest.raises(ProtocolError, match="not the one"):
         verified(town, changed(bundle, model=bundle.model[:-1] + b"\x01"))
+    # The manifest is signed, so its size is another one only if its proposer said so.
+    body = codec.decode(bundle.manifest.body, Manifest, bytes_max=10**6)
+    other = changed(body, model_bytes=body.model_bytes + 8)
+    signed = sign_body(town.cryptos[0], other.network, other.proposer, other)
+    plain = changed(bundle, manifest=signed, records=(), model=bundle.model)
+    with pytest.raises(ProtocolError, match="not the one"):
+        verified(town, plain)
+    with pytest.raises(ProtocolError, match="another size"):
+        verified(town, changed(plain, model=bytes(8 * LENGTH)))
 
 
 def test_records_left_out_or_in_another_order_are_refused(town, bundle) -> None:

@@ -14,6 +14,7 @@ from pnyx.learning.programs import encode_program, initial_local
 from pnyx.node.learning import bounds_for, encode_hyperparameters, phase_for
 from pnyx.node.trainer import Job, Trainer
 from pnyx.protocol.events import TrainingFailed, TrainingFinished
+from pnyx.protocol.models import model_name
 from pnyx.vault import Vault
 from pnyx.vault.collections import Column, SourceFile
 
@@ -38,6 +39,7 @@ ASKED = study(
     phases=[COLLECTING, TRAINING],
     program=encode_program(PROGRAM),
     hyperparameters=encode_hyperparameters(SETTINGS),
+    model_bytes=4 * PROGRAM.shared_count,
 )
 
 
@@ -65,7 +67,10 @@ class Training(Driven):
 
     def train(self, round_number: int):
         """One round; the event that ends it."""
-        self(replace(start(ASKED, round_number), model=initial_model(PROGRAM, bytes(32))))
+        model = initial_model(PROGRAM, bytes(32))
+        self.parcels.write(model_name(model), 0, model)
+        self.parcels.seal(model_name(model), len(model))
+        self(replace(start(ASKED, round_number), model=model_name(model)))
         (event,) = self.heard
         self.heard.clear()
         return event

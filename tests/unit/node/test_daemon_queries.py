@@ -3,6 +3,7 @@
 import asyncio
 from types import SimpleNamespace
 
+import msgspec
 import numpy as np
 import pytest
 from tests.support.town import manifest
@@ -22,7 +23,9 @@ from pnyx.protocol.events import (
     TrainingFailed,
     TrainingFinished,
 )
+from pnyx.protocol.manifest import NO_MODEL
 from pnyx.query import process
+from pnyx.simulator.parcel_store import MemoryParcelStore
 from pnyx.vault import Vault
 from pnyx.vault.collections import Column, SourceFile
 
@@ -38,6 +41,7 @@ class Driven:
         self.heard: list = []
         self.jobs: list = []
         self.daemon.vault = vault
+        self.parcels = self.daemon._parcels = MemoryParcelStore()
         self.daemon.node_id = bytes(32)
         self.daemon.deliver = self.heard.append
         self.daemon._tasks = set()
@@ -83,7 +87,7 @@ def start(asked, round_number: int) -> StartTraining:
         round_number=round_number,
         attempt=1,
         manifest=codec.encode(asked),
-        model=b"",
+        model=NO_MODEL,
         statistics=None,
     )
 
@@ -141,6 +145,16 @@ def test_query_is_trained_on(driven):
     features = np.frombuffer(job.task.features, "<f4").reshape(-1, 2)
     assert features.tolist() == [[np.float32(n / 10), 10 * n] for n in range(1, 6)]
     assert np.frombuffer(job.task.targets, "<i8").tolist() == [n % 3 for n in range(1, 6)]
+
+
+def test_a_round_whose_model_is_gone_is_sat_out(driven):
+    asked = study(query=QUERY)
+    accept(driven, asked)
+    driven(msgspec.structs.replace(start(asked, 2), model=b"x" * 32))
+    (event,) = driven.heard
+    assert isinstance(event, TrainingFailed)
+    assert event.reason == "The round ended before its model was read; wait for the next."
+    assert driven.jobs == []
 
 
 def test_consent_is_to_the_columns_read_and_the_query(driven):

@@ -14,6 +14,7 @@ from pnyx.learning.programs import Operation, encode_program
 from pnyx.learning.statistics import RESOLUTION, owner_statistics
 from pnyx.learning.task import Hyperparameters
 from pnyx.node.learning import (
+    LEARNT,
     bounds_for,
     check_study,
     counted_vector,
@@ -59,10 +60,11 @@ TRAINING = phase_for("train", bounds_for(PROGRAM, hyperparameters(), "train"), *
 def study(**changes):
     """Statistics, then training standardised by them."""
     settings = hyperparameters(standardise="study")
-    phases = [COLLECTING, TRAINING]
+    phases = changes.pop("phases", [COLLECTING, TRAINING])
+    learns = any(each.kind in LEARNT for each in phases)
     return manifest(
         9,
-        changes.pop("phases", phases),
+        phases,
         **{
             "columns": ("x", "y"),
             "ranges": (Range(0.0, 1.0), Range(0.0, 100.0)),
@@ -70,6 +72,7 @@ def study(**changes):
             "category": "c",
             "program": encode_program(PROGRAM),
             "hyperparameters": encode_hyperparameters(settings),
+            "model_bytes": 4 * PROGRAM.shared_count if learns else 0,
             **changes,
         },
     )
@@ -200,6 +203,8 @@ def test_answers_that_are_none(vault, rows, message):
         ({"phases": [TRAINING]}, "does not collect before it learns"),
         ({"phases": [TRAINING, COLLECTING]}, "does not collect before it learns"),
         ({"phases": [COLLECTING, COLLECTING, TRAINING]}, "one statistics phase"),
+        ({"model_bytes": 4 * PROGRAM.shared_count - 4}, "has 32 bytes, where its program has 9"),
+        ({"phases": [COLLECTING], "model_bytes": 36}, "has 36 bytes, where its program has 0"),
         ({"phases": [COLLECTING, phase(9)]}, "does not match its program"),
         ({"phases": [phase_for("statistics", statistics_bounds(3), **TERMS)]}, "does not match"),
         ({"phases": [replace(COLLECTING, metrics_length=1), TRAINING]}, "does not match"),

@@ -9,14 +9,22 @@ from pnyx.config import parse_toml
 from pnyx.errors import ConfigError
 from pnyx.learning import initial_model, mlp
 from pnyx.learning.programs import encode_program
-from pnyx.node.learning import check_study, read_manifest_body
-from pnyx.node.proposal import StudyFile, make_proposal, read_proposal, template
+from pnyx.node.learning import check_study, choose_verified, read_manifest_body
+from pnyx.node.proposal import (
+    FINEST_BITS,
+    StudyFile,
+    make_proposal,
+    read_proposal,
+    template,
+)
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.ballots import Ballot
+from pnyx.protocol.aggregation.bounds import Bounds
+from pnyx.protocol.aggregation.masked_verification.bounds import colluding_bound, masks_of
 from pnyx.protocol.aggregation.robust import PLAIN_MEAN, Robust
-from pnyx.protocol.gossip import blob_name
 from pnyx.protocol.manifest import Range
-from pnyx.protocol.noise import NO_NOISE, noise_max
+from pnyx.protocol.models import model_name
+from pnyx.protocol.noise import NO_NOISE, noise_max, noise_norm_max
 from pnyx.protocol.params import DEFAULT_PARAMS
 from pnyx.protocol.privacy import epsilon, phase_rho, study_rho
 
@@ -37,7 +45,7 @@ def test_template_is_a_valid_study(tmp_path) -> None:
     check_study(manifest)
     assert manifest.network == NETWORK
     assert manifest.columns == ("a", "b")
-    assert manifest.initial_model == blob_name(proposal.model)
+    assert manifest.initial_model == model_name(proposal.model)
     assert [phase.kind for phase in manifest.phases] == ["train", "evaluate"]
     assert all(phase.noise != NO_NOISE for phase in manifest.phases), "noise is on by default"
     assert 5 < epsilon(study_rho(manifest)) < 6
@@ -89,7 +97,7 @@ def test_one_file_proposed_twice_is_two_studies(tmp_path) -> None:
         ("noise_multiplier = 5.0", "noise_multiplier = 1000", "or ask for less noise"),
         ("noise_multiplier = 5.0", "noise_multiplier = -1", "privacy.noise_multiplier is -1"),
         ("noise_multiplier = 5.0", "honest_min = 33", "relies on more contributors than"),
-        ("hidden = [64]", "hidden = [2048, 2048]", "parameters, above"),
+        ("hidden = [64]", "hidden = [4096, 4096]", "16818182 parameters, above 10000000"),
         ("hidden = [64]", "hidden = [0]", "model.hidden[0] is 0"),
         ("classes = 6", "", "model.classes is missing"),
         ("classes = 6", "classes = 6\nweights = 'x'", "weights needs model.program"),
@@ -259,7 +267,7 @@ def test_weights_from_a_file_begin_the_study_but_for_local_ones(tmp_path) -> Non
     proposal = propose_program(tmp_path, WITH_FILES, weights(), encode_program(program))
     model = np.frombuffer(proposal.model, "<f4")
     assert model.tolist() == [0.0] * 6 + [2.0] * 18 + [3.0] * 6
-    assert read_manifest_body(proposal.manifest).initial_model == blob_name(proposal.model)
+    assert read_manifest_body(proposal.manifest).initial_model == model_name(proposal.model)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +298,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path, name, array, expected) -> N
         (b" " * 40_000, "is larger than 32768 bytes"),
         (encode_program(mlp((3, 6))), "takes 3 columns, and the study names 2"),
         (encode_program(msgspec.structs.replace(PROGRAM, loss=0)), "refused"),
-        (encode_program(mlp((2, 2048, 2048, 6))), "parameters, above"),
+        (encode_program(mlp((2, 4096, 4096, 6))), "more than 10000000 parameters"),
     ],
 )
 def test_programs_that_cannot_be_proposed(tmp_path, program, expected) -> None:
@@ -328,6 +336,54 @@ def test_noise_widens_masked_values(tmp_path) -> None:
 def test_only_training_is_masked(tmp_path) -> None:
     with pytest.raises(ConfigError, match="only a phase that trains can mask its updates"):
         read(tmp_path, VALID.replace('kind = "evaluate"', 'kind = "evaluate"\nmasked = true'))
+
+
+VERIFIED = VALID.replace('kind = "train"', 'kind = "train"\nverified = true')
+
+
+def test_verified_updates_travel_masked_with_bounds_that_fit_them(tmp_path) -> None:
+    manifest = read_manifest_body(read(tmp_path, without_noise(VERIFIED)).manifest)
+    train, evaluate = manifest.phases
+    bounds = train.masked_bounds
+    assert bounds is not None
+    assert train.masked == masks_of(bounds)
+    assert train.clip <= bounds.clip_max <= train.clip + 1
+    assert train.bounds.masked_norm_max == bounds.norm_scaled
+    assert bounds.colluding_max == colluding_bound(train.drawn)
+    assert evaluate.verified is None
+
+
+def test_units_are_as_fine_as_can_be_verified(tmp_path) -> None:
+    """Eleven bits are too many for so large a group; one bit more than was chosen is, too."""
+    [train, _] = read_manifest_body(read(tmp_path, without_noise(VERIFIED)).manifest).phases
+    assert train.clip < int(2.0 * 2.0**FINEST_BITS)
+    finer = Bounds(train.masked.length, train.masked.length, 2 * train.clip, 0)
+    with pytest.raises(ValueError, match="cannot be verified"):
+        choose_verified(finer, train.drawn, None)
+
+
+def test_what_is_verified_covers_the_noise(tmp_path) -> None:
+    (train, _) = read_manifest_body(read(tmp_path, VERIFIED).manifest).phases
+    assert train.masked_bounds is not None
+    noise = noise_norm_max(train.noise.update_width, train.masked.length)
+    assert 0 < noise <= train.masked_bounds.clip_max - train.clip
+    assert math.isfinite(phase_rho(train))
+    with pytest.raises(ConfigError, match=r"cannot be verified|Rounding alone|too coarse"):
+        read(tmp_path, VERIFIED.replace("hidden = [64]", "hidden = [4096]"))
+
+
+@pytest.mark.parametrize(
+    ("terms", "expected"),
+    [
+        ('kind = "train"\nverified = true\nmasked = false', "verified is about masked updates"),
+        ('kind = "train"\nverified = 1', "verified"),
+    ],
+)
+def test_what_verified_does_not_go_with(tmp_path, terms, expected) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        read(tmp_path, without_noise(VALID.replace('kind = "train"', terms)))
+    with pytest.raises(ConfigError, match="only a phase that trains"):
+        read(tmp_path, VALID.replace('kind = "evaluate"', 'kind = "evaluate"\nverified = true'))
 
 
 def test_a_missing_program_and_bad_weights_are_named(tmp_path) -> None:

@@ -9,6 +9,7 @@ from pnyx.primitives.hashing import (
     digest,
     digests,
     merkle_commit,
+    merkle_proof_hashes,
     merkle_proofs,
     merkle_root,
     verify_merkle_proof,
@@ -89,3 +90,9 @@ def test_many_digests_at_once():
 def test_root_and_proofs_from_one_tree():
     leaves = [bytes((at,)) for at in range(11)]
     assert merkle_commit(leaves) == (merkle_root(leaves), merkle_proofs(leaves))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 8, 13, 64])
+def test_how_many_hashes_a_proof_has(count):
+    proofs = merkle_proofs([bytes([at]) for at in range(count)])
+    assert list(map(len, proofs)) == [merkle_proof_hashes(at, count) for at in range(count)]

@@ -7,7 +7,7 @@ import pytest
 from tests.support.town import SMALL
 
 from pnyx.primitives.hashing import digest, merkle_proofs, merkle_root
-from pnyx.protocol import beacon
+from pnyx.protocol import beacon, dealing
 from pnyx.protocol.messages import OpenedShare
 from pnyx.protocol.selection import committee_size
 
@@ -41,7 +41,7 @@ def test_f_members_do_not_open_it():
 def test_f_shares_are_compatible_with_every_secret():
     """For any other secret there is a polynomial through the same f shares (simulation)."""
     field = beacon.FIELD
-    sharing = beacon._sharing(SIZE)
+    sharing = dealing._sharing(SIZE)
     seen = np.stack([field.unpack(DEALT.shares[m].share, 10) for m in range(SIZE.corrupt_max)])
     for other in (0, 1, field.modulus - 1):
         secret = np.full((1, beacon.SECRET_ELEMENTS), other, dtype=np.int64)

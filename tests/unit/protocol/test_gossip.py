@@ -4,10 +4,9 @@ import pytest
 from msgspec.structs import replace
 
 from pnyx.errors import RuleBroken
-from pnyx.primitives import codec
 from pnyx.primitives.sampling import Sampler
-from pnyx.protocol.gossip import Gossip, blob_name, item_id
-from pnyx.protocol.messages import Announce, Blob, Items, Request
+from pnyx.protocol.gossip import Gossip, item_id
+from pnyx.protocol.messages import Announce, Items, Request
 from pnyx.protocol.params import ProtocolParams
 
 PARAMS = ProtocolParams(gossip_fanout=2, items_per_message_max=4, gossip_announce_items_max=3)
@@ -18,6 +17,7 @@ class Node:
     def __init__(self, params: ProtocolParams = PARAMS, peers: list[bytes] = PEERS) -> None:
         self.sent: list[tuple[bytes, object]] = []
         self.accepted: list[bytes] = []
+        self.models: list[tuple[bytes, tuple[bytes, ...]]] = []
         self.valid = True
         self.away: set[bytes] = set()
         self.gossip = Gossip(
@@ -27,6 +27,7 @@ class Node:
             lambda peer: peer in self.away,
             lambda peer, message: self.sent.append((peer, message)),
             self._accept,
+            lambda peer, names: self.models.append((peer, names)),
             0.0,
         )
 
@@ -47,8 +48,23 @@ def names(count: int, start: int = 0) -> tuple[bytes, ...]:
     return tuple((start + at).to_bytes(32, "big") for at in range(count))
 
 
-def test_blob_names():
-    assert blob_name(b"model") == item_id(codec.encode(Blob(b"model")))
+def test_models_are_announced_until_they_are_withdrawn():
+    node = Node()
+    one, other = names(2)
+    for name in (one, one, other):
+        node.gossip.announce_model(name)
+    node.gossip.withdraw_model(other)
+    node.gossip.withdraw_model(other)
+    sent = node.take()
+    assert [message for _, message in sent] == [Announce((), (one,))] * PARAMS.gossip_fanout
+    assert node.take() == []
+    item = node.gossip.add(b"item")
+    node.gossip.announce_model(other)
+    assert all(message == Announce((item,), (other,)) for _, message in node.take())
+    node.gossip.tick(2.0)
+    assert [message for _, message in node.take()] == [Announce((item,), (one, other))]
+    node.gossip.handle(PEERS[0], Announce((item,), (one,)), 3.0)
+    assert node.models == [(PEERS[0], (one,))]
 
 
 def test_a_new_item_is_announced_to_a_few():
@@ -91,15 +107,6 @@ def test_what_is_announced_is_asked_for_once_at_a_time():
     assert node.accepted == [b"item"]
     node.gossip.handle(PEERS[1], Items((b"item",)), 9.0)
     assert node.accepted == [b"item"]
-
-
-def test_asking_by_name():
-    node = Node()
-    node.gossip.ask(item_id(b"item"), PEERS[0], 0.0)
-    assert node.take() == [(PEERS[0], Request((item_id(b"item"),)))]
-    node.gossip.add(b"item", informed=frozenset(PEERS))
-    node.gossip.ask(item_id(b"item"), PEERS[0], 0.0)
-    assert node.take() == []
 
 
 def test_refused_and_dropped_items_are_not_asked_for():

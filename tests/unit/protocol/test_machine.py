@@ -10,6 +10,7 @@ from pnyx.primitives import codec
 from pnyx.primitives.signature import QuorumCertificate
 from pnyx.protocol import machine as machine_module
 from pnyx.protocol.events import (
+    Computed,
     ConsentDeclined,
     ConsentGiven,
     DebitRecorded,
@@ -37,7 +38,7 @@ from pnyx.protocol.machine import NodeMachine, _StudyView
 from pnyx.protocol.manifest import study_id
 from pnyx.protocol.messages import (
     Announce,
-    Blob,
+    ChunkRequest,
     Contribution,
     Decision,
     Instance,
@@ -377,13 +378,6 @@ def test_a_join_from_outside_the_census():
         town.machines[0]._on_join(Signed(b"x" * 32, codec.encode(join), bytes(64)), join)
 
 
-def test_unwanted_models_are_not_kept():
-    town, _ = ready()
-    blob = codec.encode(Blob(b"not a model"))
-    town.inject(2, 0, Items((blob,)))
-    assert item_id(blob) not in town.machines[0]._gossip
-
-
 def test_records_of_the_past_and_of_the_future():
     town, study = ready()
     machine = town.machines[0]
@@ -449,7 +443,7 @@ def test_a_node_that_was_away_asks_for_the_model():
     assert town.run(town.finished(study), seconds=3000.0)  # where it is drawn, attempts fail
     town.restart(8)
     assert town.run(town.finished(study))
-    assert town.sent(Request, 8)
+    assert town.sent(ChunkRequest, 8)
     assert town.model(study, 8) == town.model(study, 0)
 
 
@@ -457,10 +451,15 @@ def test_a_round_without_a_study_has_no_model():
     town = Town()
     view = _StudyView(town.machines[0], genesis_plan(town.census), None)
     assert view.joined() == ()
-    assert view.model() is None
-    with pytest.raises(ValueError, match="only from a model"):
-        view.next_model(np.zeros(1, dtype=np.int64), 1)
+    assert not view.holds_model()
+    with pytest.raises(ValueError, match="only in a study"):
+        view.next_model(b"", np.zeros(1, dtype=np.int64), 1)
     assert len(genesis_plan(town.census).committee) == 7
+
+
+def test_what_was_computed_for_a_round_that_is_over_is_dropped():
+    town, _ = ready()
+    assert town.handle(0, Computed(bytes(32), b"x" * 32, None)) == []
 
 
 def test_the_machine_names_its_next_deadline():
@@ -522,17 +521,6 @@ def test_a_record_of_a_later_round_waits():
     assert late.machines[0].studies[study].records == []
 
 
-def test_models_are_asked_for_at_intervals():
-    town, study = ready()
-    machine = town.machines[0]
-    machine.studies[study].model = None
-    town.handle(0, TimerExpired())
-    asked = len(town.sent(Request, 0))
-    town.handle(0, TimerExpired())
-    assert len(town.sent(Request, 0)) == asked
-    assert town.handle(0, ConsentGiven(study)) == []
-
-
 def test_an_active_round_without_roles_ignores_everything():
     town = Town(serving=lambda index: False)
     town.run(seconds=0.1)
@@ -547,6 +535,7 @@ def test_an_active_round_without_roles_ignores_everything():
         Pull(plan.context, Step.OPEN),
     ):
         active.handle(1, message, 0.0)
+    active.on_computed(b"x" * 32, None, 0.0)
     assert active.next_deadline() is None
 
 

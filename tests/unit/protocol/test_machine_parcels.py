@@ -14,6 +14,7 @@ from pnyx.protocol.events import (
     TimerExpired,
 )
 from pnyx.protocol.messages import ChunkRequest
+from pnyx.protocol.models import model_scope
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.round.services import RoundServices
 
@@ -65,7 +66,8 @@ def test_a_parcel_goes_from_role_to_role_and_ends_with_the_round():
     for index in range(3):
         assert not holds(town, index)
         assert town.parcels[index].read(NAME, 0) is None
-        assert not any("/parcel/" in key for key in town.stored[index])
+        kept = {key.split("/parcel/")[0] for key in town.stored[index] if "/parcel/" in key}
+        assert kept <= {model_scope(study)}
 
 
 def test_a_round_that_ended_while_the_node_was_away_takes_its_parcels_along():

@@ -1,17 +1,20 @@
 """What a node refuses in a study before anybody looks closer."""
 
 import pytest
-from tests.support.town import NETWORK, manifest, phase
+from msgspec.structs import replace
+from tests.support.town import NETWORK, manifest, masked_phase, phase, verified_phase
 
 from pnyx.errors import MalformedMessage, RuleBroken, WrongContext
 from pnyx.primitives import codec
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import SUM_MAX
-from pnyx.protocol.aggregation.masked.parameters import SHARED_RINGS, choose
+from pnyx.protocol.aggregation.masked.parameters import P1, RINGS, SHARED_RINGS, choose
 from pnyx.protocol.aggregation.robust import Robust
 from pnyx.protocol.manifest import (
     MANIFEST_BYTES_MAX,
+    NO_MODEL,
     Manifest,
+    VerifiedNorm,
     check_sizes,
     read_manifest,
     study_id,
@@ -82,6 +85,57 @@ def test_a_phase_that_cannot_work(terms, rule):
         read(manifest(9, [phase(9, **terms)]))
 
 
+MASKED = masked_phase(9)
+OTHER = choose(9, 2, 8, rings=(RINGS[1],))
+FEWER = choose(9, 2, 3, rings=SHARED_RINGS)
+
+
+@pytest.mark.parametrize(
+    ("terms", "rule"),
+    [
+        ({"kind": "evaluate"}, "only a phase that trains has updates to mask"),
+        ({"noise": Noise(update_width=4)}, "value_bits is 2, too few: .* need 7"),
+        ({"masked": None}, "another key than its masks are made of"),
+        ({"masked": OTHER}, "another key than its masks are made of"),
+        ({"masked": FEWER}, "6 contributors are drawn, and the masks of a phase add up 3"),
+    ],
+)
+def test_masks_that_a_phase_cannot_use(terms, rule):
+    """A wrong parameter set, and fewer bits than the values need."""
+    assert read(manifest(9, [MASKED])).phases == (MASKED,)
+    with pytest.raises(RuleBroken, match=rule):
+        read(manifest(9, [replace(MASKED, **terms)]))
+
+
+def test_as_many_bits_as_noise_needs_are_enough():
+    asked = Noise(update_width=4)
+    for bits, enough in ((6, False), (7, True)):
+        masks = choose(9, bits, 8, rings=SHARED_RINGS)
+        fields = {"key_length": masks.degree, "key_fields": len(masks.primes)}
+        terms = {"noise": asked, "masked": masks, "bounds": Bounds(1, 0, 0, 1, **fields)}
+        plan = manifest(9, [phase(9, **terms)])
+        if enough:
+            assert read(plan) == plan
+        else:
+            with pytest.raises(RuleBroken, match=f"value_bits is {bits}, too few"):
+                read(plan)
+
+
+@pytest.mark.parametrize(
+    ("terms", "rule"),
+    [
+        ({"model_bytes": 40_000_001}, "model_bytes is 40000001, above 40000000"),
+        ({"model_bytes": 0}, "names a model and its size, or neither"),
+        ({"initial_model": NO_MODEL}, "names a model and its size, or neither"),
+        ({"initial_model": NO_MODEL, "model_bytes": 0}, "needs a model to begin with"),
+    ],
+)
+def test_models_that_cannot_be(terms, rule):
+    assert read(manifest(9, model_bytes=40_000_000)).model_bytes == 40_000_000
+    with pytest.raises(RuleBroken, match=rule):
+        read(manifest(9, **terms))
+
+
 def test_the_capacity_of_the_fields_is_exact():
     entry = SUM_MAX // 4096
     terms = {"drawn": 4096, "target": 4096}
@@ -112,6 +166,52 @@ def test_the_capacity_of_the_fields_is_exact():
 def test_a_phase_beyond_its_types(terms):
     with pytest.raises(MalformedMessage):
         read(manifest(9, [phase(9, **terms)]))
+
+
+VERIFIED = verified_phase(9)
+W = VERIFIED.bounds.masked_norm_max
+
+
+@pytest.mark.parametrize(
+    ("terms", "rule"),
+    [
+        ({"masked": None, "bounds": Bounds(1, 0, 0, 1), "clip": 0}, "travel masked are verified"),
+        ({"verified": None}, "another norm of masked updates"),
+        ({"verified": VerifiedNorm(7, 2)}, "cannot be verified: colluding"),
+        ({"verified": VerifiedNorm(6000, 2)}, "another norm of masked updates"),
+        ({"bounds": Bounds(1, 0, 0, 1, 1, 0, None, 1024, 1, 0)}, "another norm of masked updates"),
+        ({"bounds": Bounds(1, 0, 0, 1, 1, 0, None, 1024, 1, W - 1)}, "another norm of masked"),
+        ({"clip": 0}, "above the"),
+        ({"clip": VERIFIED.masked_bounds.clip_max + 1}, "above the"),
+        ({"noise": Noise(update_width=30), "clip": VERIFIED.masked_bounds.clip_max}, "above the"),
+    ],
+)
+def test_a_norm_of_masked_updates_that_cannot_be_verified(terms, rule):
+    read(manifest(10, [verified_phase(9)]))
+    with pytest.raises(RuleBroken, match=rule):
+        read(manifest(10, [verified_phase(9, **terms)]))
+
+
+def test_a_norm_is_verified_in_the_smallest_ring():
+    masks = choose(9, 2, 8, rings=(P1,))
+    bounds = Bounds(1, 0, 0, 1, 1, 0, None, 2048, 2, W)
+    with pytest.raises(RuleBroken, match="smallest ring"):
+        read(manifest(10, [verified_phase(9, masked=masks, bounds=bounds)]))
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        (1, 1, 1, 1, 1, 0, None, 1024, 1, W),
+        (3, 0, 0, 1, 1, 0, ("choice", 3, 0), 1024, 1, W),
+        (1, 0, 0, 1, 1, 0, None, 0, 0, W),
+        (0, 0, 0, 0, 1, 0, None, 0, 0, 0),
+        (1, 0, 0, 1, 1, 0, None, 1024, 1, 1 << 23),
+    ],
+)
+def test_bounds_of_masked_updates_that_cannot_be(terms):
+    with pytest.raises(MalformedMessage):
+        read(manifest(10, [verified_phase(9, bounds=terms)]))
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from pnyx.primitives import codec
 from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.events import PublishedSum, RoundCertified, StartTraining, StudyProposed
-from pnyx.protocol.gossip import blob_name
-from pnyx.protocol.manifest import Range, study_id
+from pnyx.protocol.manifest import NO_MODEL, Range, study_id
+from pnyx.protocol.models import model_name
 
 NODES = 9
 COUNT_MAX = 10
@@ -31,7 +31,8 @@ def answers(index: int, round_number: int, length: int) -> np.ndarray:
 
 
 def propose(town: Town, plan, model: bytes) -> bytes:
-    asked = replace(plan, proposer=town.machines[0].node_id, initial_model=blob_name(model))
+    asked = replace(plan, proposer=town.machines[0].node_id, initial_model=model_name(model))
+    asked = replace(asked, model_bytes=len(model))
     body = codec.encode(asked)
     study = study_id(body)
     town.lengths[study] = 0  # `answers` knows the length of each round
@@ -102,7 +103,8 @@ def test_a_poll_needs_no_model():
     assert town.run(lambda: all(_finished(each, study) for each in town.machines))
     found = published(town, 1)
     assert found.metrics == (0, found.contributors, 0)
-    assert town.machines[0].studies[study].model == b""
+    assert town.machines[0].studies[study].model_hash == NO_MODEL
+    assert all(machine.studies[study].holds_model for machine in town.machines)
 
 
 def _finished(machine, study: bytes) -> bool:

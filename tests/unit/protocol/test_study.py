@@ -50,28 +50,33 @@ def test_plans_are_equal_by_context():
 
 def test_a_whole_chain():
     state = StudyState(STUDY, Signed(b"n" * 32, b"", bytes(64)), PLAN, FOLK.census)
-    state.model = b"initial"
+    state.holds_model = True
     with pytest.raises(RuleBroken, match="no round of this study is open"):
         state.accept(record(FOLK, genesis_plan(FOLK.census)), CRYPTO, PARAMS)
-    plan = state.open(b"b" * 32)
+    plan = state.open(b"b" * 32, FOLK.cryptos[0])
     zero = record(FOLK, plan, joins=(0, 1, 2, 3, 4, 5, 6, 500))
     body, following = state.accept(zero, CRYPTO, PARAMS)
     assert body.round_number == 0
-    assert state.model == b"initial"
+    assert state.holds_model
+    assert state.model_makers == (b"n" * 32,)
     assert following.round_number == 1
     assert following.previous_record == record_hash(zero)
     assert len(following.contributors) == 6
     assert set(following.contributors) <= set(range(7))
     assert len(following.aggregators) == PARAMS.aggregator_count
+    first = following
     one = record(
         FOLK,
-        following,
+        first,
         joins=(0, 1, 2, 3),
         model_hash=b"1" * 32,
         accepted=following.contributors[:3],
     )
     _, following = state.accept(one, CRYPTO, PARAMS)
-    assert state.model is None
+    assert not state.holds_model
+    signers = one.certificate.signers
+    made = [FOLK.census.node_ids[first.committee[member]] for member in signers]
+    assert state.model_makers == tuple(made)
     assert state.model_hash == following.model_hash == b"1" * 32
     assert not state.finished
     _, following = state.accept(
@@ -114,7 +119,7 @@ def test_a_skipped_round():
 def test_joins_are_those_that_the_record_commits_to():
     plan = chain(FOLK)
     good = record(FOLK, plan, accepted=(2, 3, 4), joins=(1, 2))
-    with pytest.raises(RuleBroken, match="joins are not those"):
+    with pytest.raises(RuleBroken, match="joins, or its actor list, are not those"):
         verify_record(plan, replace(good, joins=(1, 2, 3)), CRYPTO)
     assert joins_root((1, 2)) != joins_root((2, 1))
     assert read_body(good).joins_root == joins_root((1, 2))

@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from tests.support.report import Page, owner, phase, sample, training
 
 from pnyx.node.control import ColumnSummary
@@ -261,6 +262,19 @@ def test_what_went_wrong_is_told() -> None:
 )
 def test_privacy_is_told_plainly(changes, said) -> None:
     assert said in Page(render(sample(**changes))).shown()
+
+
+@pytest.mark.parametrize(
+    ("masked", "verified", "said"),
+    [
+        (True, True, "verified the size of each before it counted. That is experimental"),
+        (True, False, "nobody checked their size"),
+    ],
+)
+def test_who_checked_masked_updates(masked, verified, said) -> None:
+    training = replace(sample().phases[1], masked=masked, verified=verified)
+    assert said in Page(render(sample(phases=(training,)))).shown()
+    assert "travelled masked" not in Page(render(sample())).shown()
 
 
 def test_what_is_not_known_is_left_out_and_said() -> None:

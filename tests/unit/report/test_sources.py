@@ -38,7 +38,9 @@ def certified(*phases) -> tuple[Town, Bundle]:
     study = town.propose(plan=asked)
     assert town.run(town.finished(study))
     machine = town.machines[0]
-    return town, read_bundle(make_bundle(machine.studies[study], machine.epoch_record))
+    return town, read_bundle(
+        make_bundle(machine.studies[study], machine.epoch_record, town.model_bytes(study))
+    )
 
 
 def report_of(town: Town, bundle: Bundle):

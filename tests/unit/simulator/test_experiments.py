@@ -6,6 +6,7 @@ from multiprocessing import get_context
 import msgspec
 import pytest
 
+from pnyx.demo.activity import windows_path
 from pnyx.errors import ConfigError
 from pnyx.simulator.experiment import columns, read_parameters, silent
 from pnyx.simulator.experiments import EXPERIMENTS
@@ -22,6 +23,14 @@ SMALL = {
     "trees": {"fan_out": 3, "depth": 2, "runs": 2, "window_s": 20},
     "rounds": {"contributors": 40, "groups": 2, "runs": 2, "window_s": 500},
     "live-rounds": {"nodes": 12, "vector_length": 24, "runs": 1},
+    "live": {"nodes": 8, "rounds": 1},
+    "learning": {
+        "data": str(windows_path()),
+        "owner_column": "user",
+        "label_column": "activity",
+        "ignored": ["window_id"],
+        "rounds": 1,
+    },
 }
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from pnyx.errors import ConfigError
 from pnyx.protocol.privacy import epsilon
-from pnyx.simulator.learning import LearningParameters, LearningRound, run_study
+from pnyx.simulator.learning.records import LearningParameters, LearningRound
+from pnyx.simulator.learning.study import run_study
 
 WINDOWS = Path(str(resources.files("pnyx.demo"))) / "data" / "wisdm" / "windows.parquet"
 
@@ -56,6 +57,8 @@ def test_a_larger_population_hides_better() -> None:
 
 
 def test_participations_are_capped() -> None:
+    assert {each.contributors for each in _run(contributors=100)} == {36}
+    assert _run(contributors=9, rounds=12)[-1].participations <= 4
     rounds = _run(contributors=18, participations_max=2, rounds=3)
     assert rounds[-1].participations == 2
     with pytest.raises(ConfigError, match="too few owners have participations left"):
@@ -71,7 +74,6 @@ def test_attackers_cost_accuracy(attack: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"contributors": 37}, "contributors lies between 1 and the number of owners, 36, not 37"),
         ({"data": "nowhere.parquet"}, "nowhere.parquet cannot be read"),
         ({"label_column": "mood"}, "has no column mood"),
         ({"ignored": ()}, "no numbers|window_id"),

@@ -403,7 +403,7 @@ def extract(
             out[i] = int64(found) - less
     else:
         out[:] = -less
-    return largest
+    return int(largest)
 
 
 @compiled(

@@ -17,6 +17,10 @@ Count and noise bits come one block per weight; blinds are those of V, L and Q. 
 mode (`masked`), consists of uniform elements of the first `key_fields` fields: nothing bounds it,
 so it only has to lie on polynomials of degree D, which V tests together with X and g.
 
+**A masked update that is verified** (`masked_verification`, experimental) is not among the columns.
+In its place are the upper and lower digits of a sketch of it, 256 each, with a threshold and slack
+bits of their own; L ties them to the masked vector by the key. Nothing else differs.
+
 **Why nothing wraps.** Let M = p₁p₂ ≈ 2^54, σ the width of the mask and b = 6σ the largest entry
 of v that is accepted. X and g are fixed in both fields before R' (256 rows of independent trits,
 0 with probability 1/2) is drawn, and v = R'X + g holds modulo M with max|v| <= b. Then
@@ -55,7 +59,7 @@ of constant weight, 1962), which takes less than ten bits off 2^-128.
 
 from functools import lru_cache
 from math import comb, isqrt, log2
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -79,7 +83,7 @@ _PROJECTION_SQUARED = 337
 _PUBLISHED_WIDTHS = 6  # b = 6σ: an honest v exceeds it once in two million tries, and is redrawn
 _NORM_PER_BOUND_SQUARED = 32
 _DIMENSION_MAX = 1 << 24
-_COUNT_SLACK = 6 * isqrt(_DIMENSION_MAX)  # Σ|β| <= √dimension·√32·b
+COUNT_SLACK = 6 * isqrt(_DIMENSION_MAX)  # Σ|β| <= √dimension·√32·b
 
 _Length = Annotated[int, Meta(ge=0, le=1_000_000)]
 _Value = Annotated[int, Meta(ge=0, lt=2**53)]
@@ -114,6 +118,28 @@ class RangeStep(msgspec.Struct, frozen=True):
         return _NORM_PER_BOUND_SQUARED * self.published_max**2
 
 
+class Squares(NamedTuple):
+    """Entries of X whose sum of squares is proven to be at most `threshold`."""
+
+    entries: int
+    threshold: int
+
+
+def digit_base(norm: int) -> int:
+    """D, the base of the two digits of an entry of a sketch u of a vector of norm at most `norm`.
+
+    D² = 1.6·W makes the thresholds of both digits equal.
+    """
+    return isqrt(8 * norm // 5)
+
+
+@lru_cache(maxsize=64)
+def digit_squares(norm: int) -> tuple[Squares, Squares]:
+    """What upper and lower digits keep, for a norm W: (8W/D)², rounded up, and 25·D²."""
+    squared = digit_base(norm) ** 2
+    return Squares(ROWS, -(-64 * norm**2 // squared)), Squares(ROWS, 25 * squared)
+
+
 class Bounds(msgspec.Struct, frozen=True, array_like=True):
     """The bounds that every contribution of a phase is proven to satisfy.
 
@@ -121,8 +147,9 @@ class Bounds(msgspec.Struct, frozen=True, array_like=True):
     count_scale: counts are added up in units of 1/count_scale. noise_max: with noise, every count
     comes with an integer of at most this absolute value, in those units, which is added to it.
     ballot: the rule that the counts keep together. key_length, key_fields: elements of the key that
-    is shared along, in each of the first so many fields. Bounds that cannot be proven raise
-    ValueError, which decoders report as a malformed message.
+    is shared along, in each of the first so many fields. masked_norm_max: W, the norm that a masked
+    update is proven to have at most, nearly (`masked_verification.bounds`); 0 where it is not.
+    Bounds that cannot be proven raise ValueError, which decoders report as a malformed message.
     """
 
     length: _Length
@@ -134,9 +161,11 @@ class Bounds(msgspec.Struct, frozen=True, array_like=True):
     ballot: Ballot | None = None
     key_length: Annotated[int, Meta(ge=0, le=8192)] = 0
     key_fields: Annotated[int, Meta(ge=0, le=2)] = 0
+    masked_norm_max: Annotated[int, Meta(ge=0, lt=2**27)] = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.bounded <= self.length or self.length < 1:
+        least = 0 if self.masked_norm_max else 1
+        if not 0 <= self.bounded <= self.length or self.length < least:
             raise ValueError("a vector has at least one entry, and its update is a part of it")
         if self.bounded and self.norm_max < 1:
             raise ValueError("norm_max must be at least 1")
@@ -150,8 +179,13 @@ class Bounds(msgspec.Struct, frozen=True, array_like=True):
             raise ValueError("a key has a length and the fields that it lies in, or is none")
         if self.ballot is not None and not (self.count_max == 1 and self.ballot.fits(self.counts)):
             raise ValueError("the counts cannot be a ballot of this kind")
+        if self.masked_norm_max and (self.bounded or self.ballot or not self.key_length):
+            raise ValueError(
+                "what is verified of a masked update goes with its key, not with another"
+            )
         step = self.range_step
-        largest = step.proven_squared_max + _COUNT_SLACK * step.published_max + self.norm_squared
+        threshold = max((each.threshold for each in self.squares), default=0)
+        largest = step.proven_squared_max + COUNT_SLACK * step.published_max + threshold
         if largest >= PRIMES[0] * PRIMES[1]:
             raise ValueError("norm_max is too large to be proven: choose coarser units")
 
@@ -175,7 +209,8 @@ class Bounds(msgspec.Struct, frozen=True, array_like=True):
     def bits(self) -> int:
         """Entries of X that are bits, padding aside."""
         each = self.count_max.bit_length() + (2 * self.noise_max).bit_length()
-        return self.norm_squared.bit_length() + self.counts * each + self.ballot_slack
+        slack = sum(square.threshold.bit_length() for square in self.squares)
+        return slack + self.counts * each + self.ballot_slack
 
     @property
     def ballot_slack(self) -> int:
@@ -188,9 +223,16 @@ class Bounds(msgspec.Struct, frozen=True, array_like=True):
         return self.norm_max**2 if self.bounded else 0
 
     @property
+    def squares(self) -> tuple[Squares, ...]:
+        """The first entries of X: an update, or the digits of a sketch; () for counts alone."""
+        if self.masked_norm_max:
+            return digit_squares(self.masked_norm_max)
+        return (Squares(self.bounded, self.norm_squared),) if self.bounded else ()
+
+    @property
     def range_step(self) -> RangeStep:
         """Widths of the range step: X has at most this norm when it is honest."""
-        return RangeStep(self.norm_squared + self.bits)
+        return RangeStep(sum(each.threshold for each in self.squares) + self.bits)
 
     @property
     def mask_width(self) -> int:
@@ -213,6 +255,7 @@ class Layout(msgspec.Struct, frozen=True):
 
     packing: int
     update: int
+    digits: int  # of a sketch: as many upper as lower ones
     slack: int
     count_bits: int  # blocks of `counts` columns
     counts: int
@@ -228,9 +271,19 @@ class Layout(msgspec.Struct, frozen=True):
         return self.ballot_start + self.ballot
 
     @property
+    def squared(self) -> tuple[int, ...]:
+        """Columns of each part of X whose squares are summed, from the first column on."""
+        return (self.digits, self.digits) if self.digits else (self.update,) * bool(self.update)
+
+    @property
+    def slack_start(self) -> int:
+        """First column of the slack bits of all sums of squares."""
+        return self.update + 2 * self.digits
+
+    @property
     def counts_start(self) -> int:
         """First column of the count bits."""
-        return self.update + self.slack
+        return self.slack_start + self.slack
 
     @property
     def noise_start(self) -> int:
@@ -270,7 +323,8 @@ def layout(bounds: Bounds, size: CommitteeSize) -> Layout:
     plan = Layout(
         packing=packing,
         update=slot_width(bounds.bounded, packing),
-        slack=slot_width(len(bit_weights(bounds.norm_squared)), packing),
+        digits=slot_width(ROWS, packing) if bounds.masked_norm_max else 0,
+        slack=slot_width(sum(len(bit_weights(e.threshold)) for e in bounds.squares), packing),
         count_bits=bounds.count_max.bit_length() if bounds.counts else 0,
         counts=slot_width(bounds.counts, packing),
         noise_bits=(2 * bounds.noise_max).bit_length(),

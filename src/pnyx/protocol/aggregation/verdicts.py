@@ -43,6 +43,7 @@ from pnyx.protocol.aggregation.verification import (
     Claim,
     ballot_wanted,
     check_published,
+    check_sketch,
     codes,
     weights,
 )
@@ -54,10 +55,7 @@ Answers = Mapping[int, Mapping[int, IntVector]]  # member -> contributor -> [ans
 class Rule(StrEnum):
     """Why a contribution does not count."""
 
-    LINK = (
-        "its key shares and digits are not those of its masked vector, if the sketch and what was "
-        "answered by were right: recompute both before blaming anyone"
-    )
+    LINK = "the key and the digits that it shares are not those of its masked vector"
     RANGE = (
         "its shares are not the short integers that its published vector vouches for, or no ballot"
     )
@@ -68,7 +66,7 @@ class Rule(StrEnum):
     @property
     def convicts(self) -> bool:
         """Whether only a corrupt contributor can have broken this rule."""
-        return self not in (Rule.LINK, Rule.UNDECIDED)
+        return self is not Rule.UNDECIDED
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -83,6 +81,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 UNDECIDED = Verdict(accepted=False, rule=Rule.UNDECIDED)
+
+_Read = Callable[[NDArray[np.bool_], frozenset[int]], Verdict]
 
 
 def judge_one(
@@ -110,18 +110,17 @@ def judge(
     for claim in claims:
         try:
             check_published(claim.published, bounds)
+            check_sketch(claim.sketch, bounds)
         except ProtocolError:
             verdicts[claim.contributor] = Verdict(accepted=False, rule=Rule.RANGE)
             continue
         wanted[claim.contributor] = _wanted(size, bounds, claim, challenge)
-    return verdicts | judge_sums(size, wanted, answers, _verdict)
+    read = _linked_verdict if bounds.masked_norm_max else _verdict
+    return verdicts | _judge_sums(size, wanted, answers, read)
 
 
-def judge_sums(
-    size: CommitteeSize,
-    wanted: Mapping[int, IntVector],
-    answers: Answers,
-    read: Callable[[NDArray[np.bool_], frozenset[int]], Verdict],
+def _judge_sums(
+    size: CommitteeSize, wanted: Mapping[int, IntVector], answers: Answers, read: _Read
 ) -> dict[int, Verdict]:
     """Judge contributions by what the slots of L and Q must sum to, contributor -> verdict.
 
@@ -159,7 +158,7 @@ def _judge_group(
     wanted: IntVector,
     members: tuple[int, ...],
     values: IntVector,
-    read: Callable[[NDArray[np.bool_], frozenset[int]], Verdict],
+    read: _Read,
 ) -> list[Verdict]:
     """Judge contributions answered by the same members: values [members, claims, *shape]."""
     radius = _radius(len(members), size)
@@ -199,16 +198,33 @@ def _verdict(holds: NDArray[np.bool_], off: frozenset[int]) -> Verdict:
     return Verdict(accepted=True, off=off)
 
 
+def _linked_verdict(holds: NDArray[np.bool_], off: frozenset[int]) -> Verdict:
+    """As `_verdict`, where L carries link and range in the ring's field, range alone in the other.
+
+    X is committed to in both fields, and the same R', so a failed range shows in the other one but
+    for 1/p. What fails in the ring's field only is the link.
+    """
+    in_ring, other = holds
+    found = _verdict(np.stack([np.stack([other[0], in_ring[1]]), other]), off)
+    if found.accepted and not in_ring[0].all():
+        return Verdict(accepted=False, rule=Rule.LINK, off=off)
+    return found
+
+
 def _wanted(size: CommitteeSize, bounds: Bounds, claim: Claim, challenge: bytes) -> IntVector:
     """What the slots of L and Q must sum to: [fields, 2, repetitions]."""
     count = layout(bounds, size).repetitions
     drawn = weights(claim, challenge, bounds, count)
     products = drawn.rho @ check_published(claim.published, bounds)  # below 2^(27 + 25 + 8)
-    norms = drawn.taus[0] * bounds.norm_squared  # below 2^(27 + 30)
+    limits = np.array([each.threshold for each in bounds.squares], dtype=np.int64)
+    squares = limits @ drawn.taus[: len(limits)]  # below 2^(27 + 31)
     wanted = []
-    for field in FIELDS:
+    for at, field in enumerate(FIELDS):
         linear = products + ballot_wanted(drawn.theta, bounds, field)
-        wanted.append(field.reduce(np.stack([linear, norms])))
+        if bounds.masked_norm_max and not at:
+            sketch = check_sketch(claim.sketch, bounds)
+            linear = linear + field.matmul(drawn.kappa, sketch[:, np.newaxis])[:, 0]
+        wanted.append(field.reduce(np.stack([linear, squares])))
     return np.stack(wanted)
 
 

@@ -17,6 +17,11 @@ per field and repetition, three elements that are values at its point of three p
     L  degree D+l-1    Σ ρ·(R'X + g) + Σ θ·(rules of the ballot), slot by slot, plus the L blind,
                        whose slots sum to zero
     Q  degree 2D       τ₁(Σu² + slack) + τ₂Σ(β² - β) plus the Q blind, whose slots sum to zero
+
+With a sketch of a masked vector y (`masked_verification`) in the place of the update, Q has a term
+for each of its two digits, and L one more in the ring's field: c·s + κ·(D·a + b), where c = κ·P·a;
+it must come to κ·P·y.
+
 Then V lies on a polynomial of degree D iff the shares do, the slots of L sum to ρ·v + θ·b iff
 R'X + g = v and every rule Σ a·x = b of the ballot holds (`ballots`), and those of Q to τ₁T iff bits
 are bits and the norm is within its bound (`bounds` says why that holds over the integers). Every
@@ -49,7 +54,15 @@ from pnyx.protocol.aggregation.ballots import (
     slack_of,
     to_bits,
 )
-from pnyx.protocol.aggregation.bounds import CHECKS, ROWS, Bounds, Layout, layout, repetitions
+from pnyx.protocol.aggregation.bounds import (
+    CHECKS,
+    ROWS,
+    Bounds,
+    Layout,
+    digit_base,
+    layout,
+    repetitions,
+)
 from pnyx.protocol.aggregation.encoding import FIELDS, IntVector, to_slots
 from pnyx.protocol.aggregation.gaussian import discrete_gaussian, hides
 from pnyx.protocol.aggregation.ranges import combine, project
@@ -76,11 +89,18 @@ class Proven(msgspec.Struct, frozen=True):
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """What a contributor claims in its header: its number, its commitment C, and v."""
+    """What a contributor claims in its header: its number, its commitment C, and v.
+
+    Where a masked update is verified also C1 (`sketched`), from which the sketch P is drawn, the
+    root of all members' key shares, and P·y (`sketch`), packed.
+    """
 
     contributor: int
     commitment: bytes
     published: bytes
+    sketched: bytes = b""
+    key_root: bytes = b""
+    sketch: bytes = b""
 
 
 def commit(context: bytes, shares_root: bytes) -> bytes:
@@ -116,7 +136,7 @@ def prove(
     context: names network, study, round, attempt and contributor. key: [key_length] elements of
     each of the first `key_fields` fields. Raises ValueError when the vector is out of bounds.
     """
-    short = _short_integers(vector, bounds, size)
+    short = short_integers(vector, bounds, size)
     plan = layout(bounds, size)
     if [len(part) for part in key] != [bounds.key_length] * bounds.key_fields:
         raise ValueError("the key is not of the length and in the fields that its phase states")
@@ -175,15 +195,24 @@ def _parts(vector: IntVector, bounds: Bounds) -> tuple[IntVector, IntVector, Int
     )
 
 
-def _short_integers(vector: IntVector, bounds: Bounds, size: CommitteeSize) -> IntVector:
-    """X as slots [packing, short]. Raises ValueError when the vector is out of bounds."""
+def short_integers(
+    vector: IntVector, bounds: Bounds, size: CommitteeSize, digits: Sequence[IntVector] = ()
+) -> IntVector:
+    """X as slots [packing, short]. Raises ValueError when the vector is out of bounds.
+
+    digits: of a sketch, where a masked update is verified, each within its threshold.
+    """
     if not within(vector, bounds):
         raise ValueError("the vector is not within the bounds of its phase")
     update, counts, noise = _parts(vector, bounds)
-    pieces = [to_slots(update, size.packing)]
-    if len(update):
-        slack = np.array([bounds.norm_squared - int(update @ update)])
-        pieces.append(to_slots(to_bits(slack, bounds.norm_squared)[:, 0], size.packing))
+    squared = digits or (update,)
+    pieces = [to_slots(row, size.packing) for row in squared]
+    slack = [
+        to_bits(np.array([square.threshold - int(row @ row)]), square.threshold)[:, 0]
+        for row, square in zip(squared, bounds.squares, strict=False)  # there may be no update
+    ]
+    if slack:
+        pieces.append(to_slots(np.concatenate(slack), size.packing))
     if len(counts):
         pieces += [to_slots(bits, size.packing) for bits in to_bits(counts, bounds.count_max)]
     if len(noise):
@@ -290,6 +319,11 @@ def read_published(published: bytes, entry_max: int) -> IntVector:
     return vector
 
 
+def check_sketch(sketch: bytes, bounds: Bounds) -> IntVector:
+    """Read P·y [256], or [0] where no masked update is verified. Raises MalformedMessage."""
+    return FIELDS[0].unpack(sketch, ROWS if bounds.masked_norm_max else 0)
+
+
 def answers(
     shares: FieldShares,
     member: int,
@@ -297,22 +331,28 @@ def answers(
     challenge: bytes,
     bounds: Bounds,
     size: CommitteeSize,
+    key_weights: IntVector | None = None,
 ) -> IntVector:
     """A member's answers for one contribution: [fields x (V, L, Q) x repetitions], flat.
 
-    Give them for one challenge only, ever (module docstring).
+    Give them for one challenge only, ever (module docstring). key_weights: c, where a masked update
+    is verified, [repetitions, key_length]; the member's own (`masked_verification.key_weights`).
     """
     plan = layout(bounds, size)
+    if (key_weights is None) == bool(bounds.masked_norm_max):
+        raise ValueError("what ties a key to its masked vector is for verified updates, and theirs")
     rows, on_key, taus = _coefficients(claim, challenge, bounds, size)
     found = np.empty((len(FIELDS), CHECKS, plan.repetitions), dtype=np.int64)
     for at, (field, share) in enumerate(zip(FIELDS, shares, strict=True)):
         basis = slot_basis(field, size)[member]  # [packing]
         linear = field.matmul(rows[at], share[: plan.data, np.newaxis])
         by_slot = linear.reshape(plan.repetitions, 1 + size.packing)
-        norm, bits = _products(field, share, member, bounds, size)
+        if key_weights is not None and not at:
+            by_slot[:, 1:] += _key_by_slot(key_weights, share[plan.columns :], size)
+            by_slot = field.reduce(by_slot)
         found[at, 0] = by_slot[:, 0]
         found[at, 1] = field.matmul(by_slot[:, 1:], basis[:, np.newaxis])[:, 0]
-        found[at, 2] = taus[0] * norm + taus[1] * bits
+        found[at, 2] = field.reduce(_products(field, share, member, bounds, size) @ taus)
         found[at] += share[plan.data : plan.columns].reshape(CHECKS, plan.repetitions)
         if plan.keys[at]:
             found[at, 0] += field.matmul(on_key[at], share[plan.columns :, np.newaxis])[:, 0]
@@ -320,15 +360,31 @@ def answers(
     return found.reshape(-1)
 
 
+def _key_by_slot(key_weights: IntVector, share: IntVector, size: CommitteeSize) -> IntVector:
+    """A share of the key combined for every slot: [repetitions, packing]."""
+    by_slot = np.concatenate([to_slots(row, size.packing) for row in key_weights])
+    products = FIELDS[0].matmul(by_slot, share[:, np.newaxis])
+    return products.reshape(len(key_weights), size.packing)
+
+
 def _products(
     field: PrimeField, share: IntVector, member: int, bounds: Bounds, size: CommitteeSize
-) -> tuple[int, int]:
-    """A member's shares, of degree 2D, of Σu² + slack and of Σ(β² - β)."""
+) -> IntVector:
+    """A member's shares, of degree 2D, of each Σu² + slack, and of Σ(β² - β)."""
     plan = layout(bounds, size)
-    update, bits = share[: plan.update], share[plan.update : plan.short]
-    seen = _slack_weights(field, bounds, size)[member]
-    norm = _dot(field, update, update) + _dot(field, bits[: plan.slack], seen)
-    return norm % field.modulus, (_dot(field, bits, bits) - int(bits.sum())) % field.modulus
+    slack = share[plan.slack_start : plan.counts_start]
+    found, start = [], 0
+    for columns, seen in zip(
+        plan.squared, _slack_weights(field, bounds, size)[member], strict=True
+    ):
+        row = share[start : start + columns]
+        found.append((_dot(field, row, row) + _dot(field, slack, seen)) % field.modulus)
+        start += columns
+    bits = share[plan.slack_start : plan.short]
+    found.append((_dot(field, bits, bits) - int(bits.sum())) % field.modulus)
+    if not plan.squared:
+        found.insert(0, 0)
+    return np.array(found, dtype=np.int64)
 
 
 def answer_count(size: CommitteeSize) -> int:
@@ -418,15 +474,17 @@ def summed_vector(decoded: IntVector, bounds: Bounds, size: CommitteeSize) -> In
 class Weights(msgspec.Struct, frozen=True):
     """Random weights of a challenge, for each repetition; the stream goes on for V.
 
-    rho: [repetitions, 256], of the rows of the projection. taus: [2, repetitions]. theta:
-    [repetitions, equations], of the ballot's rules. All are below the smaller prime, and the same
-    integers serve both fields: a linear relation that fails in a field holds for at most one value
-    of each weight.
+    rho: [repetitions, 256], of the rows of the projection. taus: [sums of squares + 1,
+    repetitions], at least two rows. theta: [repetitions, equations], of the ballot's rules. All are
+    below the smaller prime, and the same integers serve both fields: a linear relation that fails
+    in a field holds for at most one value of each weight. kappa: [repetitions, 256 or 0], of the
+    rows of the sketch of a masked vector, in the ring's field.
     """
 
     rho: IntVector
     taus: IntVector
     theta: IntVector
+    kappa: IntVector
     sampler: Sampler
 
 
@@ -438,6 +496,7 @@ def weights(claim: Claim, challenge: bytes, bounds: Bounds, count: int) -> Weigh
         claim.contributor.to_bytes(4, "big"),
         claim.commitment,
         claim.published,
+        *((claim.sketch,) if bounds.masked_norm_max else ()),
     )
     sampler = Sampler(seed, "pnyx/verify/coefficients")
     rules = 0
@@ -445,8 +504,9 @@ def weights(claim: Claim, challenge: bytes, bounds: Bounds, count: int) -> Weigh
         rules = len(equations(bounds.ballot, bounds.counts).wanted)
     return Weights(
         sampler.field_elements(_CHALLENGE_MODULUS, (count, ROWS)),
-        sampler.field_elements(_CHALLENGE_MODULUS, (2, count)),
+        sampler.field_elements(_CHALLENGE_MODULUS, (1 + max(1, len(bounds.squares)), count)),
         sampler.field_elements(_CHALLENGE_MODULUS, (count, rules)),
+        sampler.field_elements(FIELDS[0].modulus, (count, ROWS if bounds.masked_norm_max else 0)),
         sampler,
     )
 
@@ -478,10 +538,10 @@ def _ballot_rows(theta: IntVector, bounds: Bounds, size: CommitteeSize) -> IntVe
 def _coefficients(
     claim: Claim, challenge: bytes, bounds: Bounds, size: CommitteeSize
 ) -> tuple[tuple[IntVector, ...], tuple[IntVector, ...], IntVector]:
-    """For each field the rows that combine a share and its key, and τ [2, repetitions].
+    """For each field the rows that combine a share and its key, and τ as in `Weights`.
 
     Rows, for each repetition: one for V, then one per slot for L; [rows, data] field elements. On
-    the key there is V alone: [repetitions, key columns].
+    the key there is V alone, [repetitions, key columns]; what L has there comes apart.
     """
     plan = layout(bounds, size)
     drawn = weights(claim, challenge, bounds, plan.repetitions)
@@ -495,10 +555,18 @@ def _coefficients(
         linear[:, :, plan.ballot_start : plan.short] += on_ballot[:, :, plan.counts :]
     for repetition in range(plan.repetitions):
         linear[repetition, :, plan.short :] = to_slots(drawn.rho[repetition], size.packing)
+    link = np.zeros((plan.repetitions, size.packing, 2 * plan.digits), dtype=np.int64)
+    if plan.digits:
+        kappa = np.stack([to_slots(row, size.packing) for row in drawn.kappa])
+        base = digit_base(bounds.masked_norm_max)
+        link[:] = np.concatenate([base * kappa, kappa], axis=2)  # κ·(D·a + b)
     per_field, on_key = [], []
-    for field, keys in zip(FIELDS, plan.keys, strict=True):
+    for at, (field, keys) in enumerate(zip(FIELDS, plan.keys, strict=True)):
         degree_test = drawn.sampler.field_elements(field.modulus, (plan.repetitions, 1, plan.data))
-        rows = np.concatenate([degree_test, field.reduce(linear)], axis=1)
+        whole = linear.copy()
+        if not at:
+            whole[:, :, plan.update : plan.slack_start] += link
+        rows = np.concatenate([degree_test, field.reduce(whole)], axis=1)
         per_field.append(rows.reshape(-1, plan.data))
         on_key.append(drawn.sampler.field_elements(field.modulus, (plan.repetitions, keys)))
     return tuple(per_field), tuple(on_key), drawn.taus
@@ -524,8 +592,12 @@ def slot_basis(field: PrimeField, size: CommitteeSize) -> IntVector:
 
 @lru_cache(maxsize=64)
 def _slack_weights(field: PrimeField, bounds: Bounds, size: CommitteeSize) -> IntVector:
-    """The weights of the slack bits as seen by each member: [members, slack]."""
-    powers = np.array(bit_weights(bounds.norm_squared), dtype=np.int64)
-    seen = field.matmul(slot_basis(field, size), field.reduce(to_slots(powers, size.packing)))
+    """The weights of the slack bits, sum by sum, as members see them: [members, sums, slack]."""
+    powers = [np.array(bit_weights(each.threshold), dtype=np.int64) for each in bounds.squares]
+    seen = np.zeros((size.size, len(powers), layout(bounds, size).slack), dtype=np.int64)
+    for at in range(len(powers)):
+        row = np.concatenate([each * (at == nth) for nth, each in enumerate(powers)])
+        slots = field.reduce(to_slots(row, size.packing))
+        seen[:, at] = field.matmul(slot_basis(field, size), slots)
     seen.setflags(write=False)
     return seen

@@ -28,7 +28,7 @@ from pnyx.protocol.evidence.proofs import (
 )
 from pnyx.protocol.gossip import item_id
 from pnyx.protocol.identity import Census
-from pnyx.protocol.messages import Evidence, Indices, TwoBodies
+from pnyx.protocol.messages import Evidence, FalseReceipt, FalseVector, Indices, TwoBodies
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.round.plan import RoundPlan
@@ -146,8 +146,8 @@ class Docket:
 
     def fits(self, evidence: Evidence) -> bool:
         """Whether evidence is small enough to be passed on."""
-        two = isinstance(evidence.proof, TwoBodies)
-        most = self._params.two_bodies_bytes_max if two else self._params.evidence_bytes_max
+        padded = isinstance(evidence.proof, TwoBodies | FalseVector | FalseReceipt)
+        most = self._params.two_bodies_bytes_max if padded else self._params.evidence_bytes_max
         return len(codec.encode(evidence)) <= most
 
     def admit(self, evidence: Evidence, plan: RoundPlan) -> Admitted:

@@ -11,17 +11,23 @@ honest node:
                      decode, and no f liars could be the reason
     WrongRelease     the member: its share of the sum is none of the polynomial of the others'
     BadDealing       the dealer: f + 1 committed shares recompute to another commitment
+    FalseVector      the contributor: its masked vector is not what its header says of it
+    FalseReceipt     the aggregator: it gave a receipt for such a header
 
-**Why no honest node is ever convicted.** TwoBodies, WrongAnswer, BadDealing and malformed shares
-need no assumption at all: an honest node signs once for a slot, restarts included; its answers name
-the very header they are for (`VerifyResponse.headers`), so that nobody who signs two headers can
-show it a share that it never held; its dealings are polynomials. The other proofs read polynomials
-off signed answers or shares, and assume that at most f members of *that committee* are corrupt:
-within the safe radius D + 1 (2D + 1) honest members then lie on whatever is decoded, and answers
-for an honest contributor's shares always decode with f errors (`verdicts`). f + 1 can convict every
-honest one, so such proofs count in that committee's study alone (`docket`). They need no
-certificate: an honest member answers one challenge, and an honest contributor signs one header, so
-the honest answers to one challenge speak of the same contribution whoever collected them.
+**Why no honest node is ever convicted.** TwoBodies, WrongAnswer, BadDealing, false vectors and
+malformed shares need no assumption at all: an honest node signs once for a slot, restarts included;
+its answers name the very header they are for (`VerifyResponse.headers`), so that nobody who signs
+two headers can show it a share that it never held; its dealings are polynomials. The other proofs
+read polynomials off signed answers or shares, and assume that at most f members of *that committee*
+are corrupt: within the safe radius D + 1 (2D + 1) honest members then lie on whatever is decoded,
+and answers for an honest contributor's shares always decode with f errors (`verdicts`). f + 1 can
+convict every honest one, so such proofs count in that committee's study alone (`docket`). They need
+no certificate: an honest member answers one challenge, and an honest contributor signs one header,
+so the honest answers to one challenge speak of the same contribution whoever collected them.
+
+Where masked updates are verified the same holds of the link between digits, key and vector: what
+the vector sketches to is the contributor's own signed word, and the key's coefficients every member
+computes for itself, as whoever judges an answer does. No third party has a part in it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,9 +44,7 @@ from pnyx.protocol.aggregation.encoding import IntVector
 from pnyx.protocol.aggregation.verdicts import Rule, judge_one
 from pnyx.protocol.aggregation.verification import (
     FieldShares,
-    answers,
     read_answers,
-    read_payload,
 )
 from pnyx.protocol.manifest import StudyPhase
 from pnyx.protocol.messages import (
@@ -49,6 +53,8 @@ from pnyx.protocol.messages import (
     CloseVote,
     ContributionHeader,
     Evidence,
+    FalseReceipt,
+    FalseVector,
     OpenedPayload,
     Proof,
     Release,
@@ -71,6 +77,7 @@ from pnyx.protocol.round.values import (
     contradict,
     header_hash,
 )
+from pnyx.protocol.round.vectors import check_receipt, parcel_named, vector_is_right
 from pnyx.protocol.selection.security import CommitteeSize
 
 
@@ -87,8 +94,11 @@ class Offence(StrEnum):
     RANGE = Rule.RANGE.value
     BOUND = Rule.BOUND.value
     SHARING = Rule.SHARING.value
+    LINK = Rule.LINK.value
     WRONG_RELEASE = "released a wrong share"
     BAD_DEALING = "committed to a dealing that is no polynomial"
+    FALSE_VECTOR = "committed to what its masked vector is not"
+    FALSE_RECEIPT = "vouched for a masked vector that is not what its contributor says of it"
 
 
 _TWO: dict[type, Offence] = {
@@ -103,6 +113,8 @@ _ALWAYS: dict[type, Offence] = {
     WrongShare: Offence.WRONG_SHARE,
     WrongRelease: Offence.WRONG_RELEASE,
     BadDealing: Offence.BAD_DEALING,
+    FalseVector: Offence.FALSE_VECTOR,
+    FalseReceipt: Offence.FALSE_RECEIPT,
 }
 
 
@@ -126,7 +138,7 @@ def assumes_nothing(proof: Proof) -> bool:
     A malformed share convicts by itself, so a WrongShare that carries answers relies on them.
     """
     match proof:
-        case TwoBodies() | WrongAnswer() | BadDealing():
+        case TwoBodies() | WrongAnswer() | BadDealing() | FalseVector() | FalseReceipt():
             return True
         case WrongShare():
             return not proof.responses
@@ -155,6 +167,7 @@ class _Court:
 
     def __init__(self, plan: RoundPlan, crypto: Crypto) -> None:
         self._plan = plan
+        self._crypto = crypto
         self._reader = InputReader(plan, crypto)
 
     def convict(self, evidence: Evidence) -> bytes:
@@ -171,6 +184,10 @@ class _Court:
                 return self._wrong_release(proof, evidence.culprit)
             case BadDealing() as proof:
                 return self._bad_dealing(proof)
+            case FalseVector() as proof:
+                return self._false_vector(proof)
+            case FalseReceipt() as proof:
+                return self._false_receipt(proof)
 
     @property
     def _phase(self) -> StudyPhase:
@@ -203,17 +220,18 @@ class _Court:
         name, count = header_hash(proof.header), len(response.held)
         if not verify_merkle_proof(response.headers, name, place, count, proof.named):
             raise RuleBroken("a response answers for another header")
-        share = self._opened(header, proof.opened)
+        share = self._opened(proof.header, proof.opened)
         if share is None:
             raise RuleBroken("a member cannot answer by a share that cannot be read")
         given = read_answers(response.values, count, self._size)[place]
-        if np.array_equal(given, self._answer(proof.header, proof.opened, share, response)):
+        right = self._reader.answer(proof.header, response.member, share, response.challenge)
+        if np.array_equal(given, right):
             raise RuleBroken("the answer is the one that the share gives")
         return proof.response.signer
 
     def _wrong_share(self, proof: WrongShare) -> bytes:
         header = self._reader.header(proof.header)
-        share = self._opened(header, proof.opened)
+        share = self._opened(proof.header, proof.opened)
         if share is None:
             return proof.header.signer
         responses = self._responses(proof.responses)
@@ -221,7 +239,7 @@ class _Court:
         member = proof.opened.member
         if member not in given:
             raise RuleBroken("the member of the opened share gave no answer")
-        right = self._answer(proof.header, proof.opened, share, responses[member])
+        right = self._reader.answer(proof.header, member, share, responses[member].challenge)
         if not np.array_equal(given[member], right):
             raise RuleBroken("the member of the opened share did not answer by it")
         claim, challenge = self._reader.claim(proof.header), responses[member].challenge
@@ -267,6 +285,20 @@ class _Court:
             raise RuleBroken("the opened dealing is one, or too little of it is opened")
         return proof.key.signer
 
+    def _false_vector(self, proof: FalseVector) -> bytes:
+        masked = self._reader.header(proof.header).masked
+        if masked is None or parcel_named(proof.vector) != masked.parcel:
+            raise RuleBroken("a vector is not the one that a header names")
+        if vector_is_right(self._plan, self._reader.claim(proof.header), masked, proof.vector):
+            raise RuleBroken("the vector is what its header says")
+        return proof.header.signer
+
+    def _false_receipt(self, proof: FalseReceipt) -> bytes:
+        self._false_vector(proof.false)
+        name = header_hash(proof.false.header)
+        check_receipt(self._plan, self._crypto, proof.receipt, name)
+        return self._plan.census.node_ids[proof.receipt.aggregator]
+
     # --- reading ---------------------------------------------------------------------------------
 
     def _response(self, signed: Signed) -> VerifyResponse:
@@ -295,23 +327,17 @@ class _Court:
                 given[member] = table[response.held.index(who)]
         return given
 
-    def _opened(self, header: ContributionHeader, opened: OpenedPayload) -> FieldShares | None:
+    def _opened(self, signed: Signed, opened: OpenedPayload) -> FieldShares | None:
         """The committed share; None when what was committed to cannot be read as one."""
+        header = self._reader.header(signed)
         if not verify_merkle_proof(
             header.shares_root, opened.payload, opened.member, self._size.size, opened.proof
         ):
             raise RuleBroken("an opened share is not the one that was committed to")
         try:
-            return read_payload(opened.payload, self._bounds, self._size)
+            return self._reader.share(signed, opened.member, opened.payload)
         except MalformedMessage:
             return None
-
-    def _answer(
-        self, header: Signed, opened: OpenedPayload, share: FieldShares, response: VerifyResponse
-    ) -> IntVector:
-        claim = self._reader.claim(header)
-        challenge = response.challenge
-        return answers(share, opened.member, claim, challenge, self._bounds, self._size)
 
     def _releases(self, inputs: Sequence[Signed]) -> dict[int, Release]:
         """Shares of distinct members of one sum."""

@@ -9,11 +9,13 @@ holders; nobody can name others in their stead.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from pnyx.errors import ProtocolError, RuleBroken
 from pnyx.protocol.messages import Signed
 from pnyx.protocol.overlay.asking import Questions
 from pnyx.protocol.overlay.messages import (
+    HOLDINGS_MAX,
     ITEMS_PER_MESSAGE_MAX,
     Holdings,
     ItemReply,
@@ -27,6 +29,7 @@ from pnyx.protocol.overlay.search import Place, SearchResult
 from pnyx.protocol.overlay.storage import Storage, StoredItem, read_item
 
 StorageMessage = StoreItems | StoreReply | ItemRequest | ItemReply | Holdings
+REPAIRED_AT_A_TIME = HOLDINGS_MAX
 Got = Callable[[StoredItem | None], None]
 
 
@@ -83,7 +86,7 @@ class Holder:
             self._repair()
 
     def on_unreachable(self, peer: bytes) -> None:
-        """A connection to this peer broke, or cannot be made."""
+        """Something could not be delivered to this peer."""
         self._stores.give_up(peer)
         self._items.give_up(peer)
 
@@ -166,10 +169,13 @@ class Holder:
         if near and self._ring.joined:
             self._repair_turn = (self._repair_turn + 1) % len(near)
             peer = near[self._repair_turn].node_id
-            held = self._storage.offers(lambda key: self._keeps(key) and self._holds(peer, key))
+            keys = self._storage.first(REPAIRED_AT_A_TIME)
+            held = self._storage.offers(key for key in keys if self._holds(peer, key))
             if held:
                 self._host.send(peer, Holdings(self._ring.id, held))
-            for key in self._storage.keys:
+            if self._repair_turn == 0:  # every neighbour was offered these
+                self._storage.rotate(REPAIRED_AT_A_TIME)
+            for key in keys:
                 if not self._hasty and not self._keeps(key):
                     self._storage.drop(key)
 
@@ -181,7 +187,7 @@ class Holder:
 
     def _take_over(self, items: list[StoredItem] | None) -> None:
         for item in items or []:
-            if self._keeps(item.key):
+            with suppress(RuleBroken):  # no room for one is no reason to refuse the others
                 self._storage.put(item.signed, self._keeps)
 
     # --- messages -------------------------------------------------------------------------------
@@ -203,7 +209,7 @@ class Holder:
                 self._host.send(peer, ItemReply(self._ring.id, message.nonce, items))
             case ItemReply():
                 self._on_items(peer, message)
-            case Holdings():
+            case _:
                 self._host.allowance.spend(peer, self._host.now)
                 self._on_offer(peer, message)
 

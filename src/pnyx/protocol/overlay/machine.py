@@ -326,6 +326,9 @@ class OverlayMachine:
             place.ring.on_unreachable(peer)
             place.holder.on_unreachable(peer)
         ring = self.ring
+        record = self.book.get(peer)
+        if record is not None and self.book.has_departed(record):
+            return  # it has said that it goes
         if ring is None or not ring.joined or self.now < self._wanted.get(peer, 0.0):
             return
         self._wanted.pop(peer, None)
@@ -372,7 +375,7 @@ class OverlayMachine:
                 self._seek(Place(event.start, 0, event.end), event.ticket)
             case PutNote():
                 self._put_note(event)
-            case GetItem():
+            case _:
                 self._get(event)
 
     def _put_note(self, event: PutNote) -> None:

@@ -155,12 +155,6 @@ class Ring:
             place = Place(target, self._params.finger_width)
             self.seek(place, _nothing)
 
-    def settle(self) -> None:
-        """Ask nothing any more by itself: the epoch is over, and only answers are given."""
-        self.joined = False
-        self._contacts = []
-        self._next_join = inf
-
     # --- joining --------------------------------------------------------------------------------
 
     def meet(self, contacts: Iterable[bytes]) -> None:
@@ -292,9 +286,9 @@ class Ring:
         self._host.send(peer, NeighbourRequest(self.id, nonce, name, per_side, seen, record))
 
     def on_unreachable(self, peer: bytes) -> None:
-        """A connection to this peer broke, or cannot be made: what it was asked is not answered.
+        """Something could not be delivered to this peer: what it was asked is not answered.
 
-        That is no more than one failure: connections also break because they were idle.
+        That is no more than one failure: a node that restarts is away for a moment.
         """
         if not self._questions.asks(peer):
             self.table.fail(peer, self._host.now)
@@ -309,7 +303,7 @@ class Ring:
                 self._on_request(peer, message)
             case NeighbourReply():
                 self._on_reply(peer, message)
-            case Departing():
+            case _:
                 self._host.allowance.spend(peer, self._host.now)
                 self._host.book.take_departure(message.departure)
                 self.table.remove(message.departure.signer)

@@ -235,7 +235,7 @@ class Search:
                 continue
             path.waiting = candidate.record.node_id
             path.steps += 1
-            wanted.append(self._ask(candidate, path.key, self._params.step_records_per_side))
+            wanted.append(self._ask(candidate, path.key, self._records_per_step))
         return any(not path.over for path in self._paths)
 
     def _next_step(self, path: _Path) -> _Candidate | None:
@@ -256,8 +256,16 @@ class Search:
 
     @property
     def _needs_own_view(self) -> bool:
-        """In an interval every node is asked for its own surroundings, not for those of a key."""
-        return self.place.end is not None
+        """Where one answer cannot hold the place, every node is asked for its own surroundings."""
+        reach = self.place.count + self._params.margin
+        return self.place.end is not None or reach > self._params.neighbours_per_side
+
+    @property
+    def _records_per_step(self) -> int:
+        """Of a path; its last answer is to hold all of a look-up's place."""
+        reach = self.place.count + self._params.margin
+        most = self._params.neighbours_per_side
+        return min(most, max(self._params.step_records_per_side, reach))
 
     @property
     def _asks_max(self) -> int:

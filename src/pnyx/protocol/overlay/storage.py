@@ -12,7 +12,8 @@ what it lacks.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import islice
 
 import msgspec
 
@@ -20,7 +21,7 @@ from pnyx.errors import MalformedMessage, RuleBroken, WrongContext
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.messages import NodeRecord, Signed
-from pnyx.protocol.overlay.messages import BODY_BYTES_MAX, HOLDINGS_MAX, HeldItem, Note
+from pnyx.protocol.overlay.messages import BODY_BYTES_MAX, HeldItem, Note
 from pnyx.protocol.overlay.params import OverlayParams
 from pnyx.protocol.overlay.records import Check, record_key
 
@@ -144,11 +145,17 @@ class Storage:
                 keys.append(offer.key)
         return keys
 
-    def offers(self, wanted: Callable[[bytes], bool]) -> tuple[HeldItem, ...]:
-        """What is held of the wanted keys, as an offer."""
-        keys = [key for key in self._items if wanted(key)][:HOLDINGS_MAX]
-        for key in keys:
-            self._items.move_to_end(key)  # next time it is the others' turn
+    def first(self, count: int) -> list[bytes]:
+        """The keys whose turn it is."""
+        return list(islice(self._items, count))
+
+    def rotate(self, count: int) -> None:
+        """Those keys have had their turn."""
+        for key in self.first(count):
+            self._items.move_to_end(key)
+
+    def offers(self, keys: Iterable[bytes]) -> tuple[HeldItem, ...]:
+        """What is held under these keys, as an offer."""
         return tuple(HeldItem(key, self._items[key].sequence) for key in keys)
 
 

@@ -83,6 +83,11 @@ class ActiveRound:
         if self.relay is not None:
             self.relay.forget(own)
 
+    def on_computed(self, name: bytes, result: object, now: float) -> None:
+        """Hand what came of long work to the role that asked for it."""
+        if self.member is not None:
+            self.member.on_computed(name, result, now)
+
     def tick(self, now: float) -> None:
         """Let every role do what time asks for."""
         if self.member is not None:

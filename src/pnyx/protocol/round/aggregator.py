@@ -1,6 +1,6 @@
 """An aggregator in masked mode: it holds masked vectors, and adds up those that count.
 
-    offer of a vector -> pull it -> check its linear hash -> receipt to its contributor
+    offer of a vector -> pull it -> check what its header says -> receipt to its contributor
     request for a sum -> all vectors held -> add them up -> tell who asked
 
 A masked vector hides its update from everybody, so an aggregator keeps no secret and decides
@@ -16,11 +16,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
-from pnyx.errors import MalformedMessage, ProtocolError, RuleBroken
+from pnyx.errors import ProtocolError, RuleBroken
 from pnyx.primitives import codec
 from pnyx.protocol.aggregation.masked.vectors import VectorCode
 from pnyx.protocol.events import PeerBlamed, ReadParcel, SumVectors
 from pnyx.protocol.messages import (
+    FalseVector,
     HeldContribution,
     RoundMessage,
     SumRequest,
@@ -34,6 +35,7 @@ from pnyx.protocol.round.vectors import (
     Accepted,
     accepted_hash,
     linear_hash_name,
+    vector_is_right,
     vector_statement,
 )
 
@@ -133,7 +135,7 @@ class Aggregator:
             self._code.vector_bytes,
             sources,
             done,
-            lambda _: self._refuse(who, "named a parcel that is no masked vector"),
+            lambda _: self._refuse(who),
         )
         self._sources[who] = known.union(sources)
 
@@ -148,7 +150,8 @@ class Aggregator:
         """Check a vector that has come, and give its contributor a receipt."""
         for who in sorted(self._reading.pop(parcel, set()) - self._sealed):
             if not self._is_right(who, data):
-                self._refuse(who, "committed to another linear hash than its vector's")
+                self._wrong.add(who)
+                self._services.accuse(who, FalseVector(self._offers[who].header, data))
                 continue
             # What is granted is durable before the vector counts as held: nobody grants it later.
             self._services.grant_parcel(parcel, self._others)
@@ -159,15 +162,17 @@ class Aggregator:
             self._hold(who)
 
     def _is_right(self, who: int, data: bytes) -> bool:
-        try:
-            return self._code.linear_hash(data) == self._offers[who].linear_hash
-        except MalformedMessage:
-            return False
+        """Whether a vector is what its header says: nobody else will look at all of it."""
+        header = self._offers[who].header
+        masked = self._reader.header(header).masked
+        assert masked is not None, "an offer that was taken names its vector"
+        return vector_is_right(self._plan, self._reader.claim(header), masked, data)
 
-    def _refuse(self, who: int, rule: str) -> None:
-        """The parcel's name and the linear hash stand in one signed header: its signer lied."""
+    def _refuse(self, who: int) -> None:
+        """The header names a parcel of another size than vectors have: its signer lied."""
         if who not in self._wrong:
             self._wrong.add(who)
+            rule = "named a parcel that is no masked vector"
             self._services.emit(PeerBlamed(self._offers[who].header.signer, rule))
 
     def _hold(self, who: int) -> None:

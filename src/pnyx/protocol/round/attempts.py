@@ -112,6 +112,9 @@ def second_attempt(plan: RoundPlan, certificate: AbortCertificate, crypto: Crypt
         abort=certificate,
         privacy_spent=plan.privacy_spent,
         excluded=plan.excluded,
+        following=plan.following,
+        actors=plan.actors,
+        listed=plan.listed,
     )
 
 
@@ -131,6 +134,11 @@ def _with_stand_ins(plan: RoundPlan, there: set[int]) -> tuple[int, ...]:
     """The committee, absent members replaced in order; as many as the census has people for."""
     size, population = plan.size.size, len(plan.census)
     absent = [member for member in range(size) if member not in there]
+    if plan.listed:
+        out = frozenset(plan.committee).union(plan.excluded)
+        left = iter([index for index in plan.listed if index not in out])
+        taken = dict(zip(absent, left, strict=False))
+        return tuple(taken.get(member, index) for member, index in enumerate(plan.committee))
     drawn = stand_ins(
         plan.beacon,
         *plan.drawn_as,

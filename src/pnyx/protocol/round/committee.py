@@ -21,7 +21,7 @@ from contextlib import suppress
 from pnyx.errors import ProtocolError, RuleBroken
 from pnyx.primitives import codec
 from pnyx.protocol.aggregation import direct
-from pnyx.protocol.events import ContributionsJudged, PeerBlamed, StepReached
+from pnyx.protocol.events import ContributionsJudged, PeerBlamed, ReadParcel, StepReached
 from pnyx.protocol.messages import (
     AbortCertificate,
     Certificate,
@@ -31,6 +31,8 @@ from pnyx.protocol.messages import (
     Contribution,
     Dealing,
     Decision,
+    FalseReceipt,
+    FalseVector,
     GiveUp,
     Instance,
     MemberInput,
@@ -57,7 +59,7 @@ from pnyx.protocol.round.leader import Leader
 from pnyx.protocol.round.outcome import Outcome
 from pnyx.protocol.round.services import RoundServices, StudyView
 from pnyx.protocol.round.state import MemberState
-from pnyx.protocol.round.values import VALUE_BYTES_MAX, joins_root
+from pnyx.protocol.round.values import VALUE_BYTES_MAX, header_hash, joins_root
 from pnyx.protocol.round.vector_sum import WantedSums
 from pnyx.protocol.round.vectors import vector_code
 
@@ -85,6 +87,7 @@ class CommitteeMember(MemberState):
         self._early_dealings: dict[int, Dealing] = {}
         self._given: dict[Step, RoundMessage] = {}
         self._bundle_in_hand: ReleaseBundle | None = None  # until what it comes to is known
+        self._reads_model = False
         self._resend_at = now + self.params.retransmit_s
         self._entered: Step | None = None
         self._input_due: float | None = None
@@ -126,6 +129,7 @@ class CommitteeMember(MemberState):
         """Do what time asks for: resend, close, replace a silent leader, give up."""
         if self.over:
             return
+        step = self.step
         patience_ends = self._patience_ends()
         if patience_ends is not None and now >= patience_ends:
             self._give_up()
@@ -138,12 +142,27 @@ class CommitteeMember(MemberState):
             self._resend()
         if self.wanted_sums is not None:
             self.wanted_sums.tick(now)
+        if step is Step.RELEASE:
+            self._read_model()
         self._advance(now)
 
     def on_parcel(self, parcel: bytes, data: bytes, now: float) -> None:
-        """Take the sum of the masked vectors; then the record can be computed."""
-        if self.over or self.wanted_sums is None or not self.wanted_sums.on_read(parcel, data):
+        """Take the model, or the sum of the masked vectors; then the record can be computed."""
+        if self.over:
             return
+        if parcel == self.plan.model_hash:
+            self.model = data
+        elif self.wanted_sums is None or not self.wanted_sums.on_read(parcel, data):
+            return
+        self._retry(now)
+
+    def on_computed(self, name: bytes, result: object, now: float) -> None:
+        """Take what the released shares came to."""
+        if not self.over and self.outcome.on_computed(name, result):
+            self._retry(now)
+
+    def _retry(self, now: float) -> None:
+        """Something that the record needs has come."""
         if self._bundle_in_hand is not None:
             self._on_bundle(self._bundle_in_hand)
         self._advance(now)
@@ -227,6 +246,7 @@ class CommitteeMember(MemberState):
             self._take_early()
         elif step is Step.RELEASE:
             self._want_sums()
+            self._read_model()
         elif step is Step.CHALLENGE and self.closed is not None:
             stored = self.services.restored.get("reveal")
             if stored is not None:
@@ -242,6 +262,14 @@ class CommitteeMember(MemberState):
             self.services, self.member, self.reader, code, self.unreachable
         )
         self.wanted_sums.want(self.closed, self.groups, self.step_at)
+
+    def _read_model(self) -> None:
+        """Ask for the bytes of the model that the round is to move, once this node has them."""
+        phase = self.plan.phase
+        trains = phase is not None and phase.kind == "train" and not self.skipped
+        if trains and not self._reads_model and self.study.holds_model():
+            self._reads_model = True
+            self.services.emit(ReadParcel(self.plan.context, self.plan.model_hash))
 
     def _take_early(self) -> None:
         """Check what came before the open certificate: one message a contributor and dealer."""
@@ -320,6 +348,12 @@ class CommitteeMember(MemberState):
                 Receipt(self.plan.context, self.member, name, self.services.crypto.sign(statement)),
             )
 
+    def on_false_vector(self, proof: FalseVector) -> None:
+        """A masked vector is not what its header says: accuse the aggregators that vouched."""
+        contributor = self.reader.header(proof.header).contributor
+        for receipt in self.holdings.vouchers(contributor, header_hash(proof.header)):
+            self.services.accuse(receipt.aggregator, FalseReceipt(proof, receipt))
+
     def _blame(self, node: bytes, rule: str) -> None:
         self.services.emit(PeerBlamed(node, rule))
 
@@ -344,6 +378,8 @@ class CommitteeMember(MemberState):
         self.views.wait(now)
         if not self.reader.enough_inputs(message.instance, message.value, message.view):
             raise RuleBroken("a leader proposes with fewer inputs than it could have")
+        if message.proof is None and self.knows_better_actors(message.instance, message.value):
+            raise RuleBroken("a leader proposes the actor list of a later attempt than is known")
         vote = self.agreements[message.instance].on_proposal(message)
         if vote is not None:
             self.services.send_member(member, vote)
@@ -400,7 +436,7 @@ class CommitteeMember(MemberState):
             self.on_abort(self.aborted)
             return
         opened_hash, aborted_hash = self.decided(Instance.OPEN), self.decided(Instance.ACCEPT)
-        root = joins_root(self.joined)
+        root = joins_root(self.joined, self.actors)
         excluded = excluded_after_abort(self.plan, aborted.value)
         self.body = codec.encode(skip_body(self.plan, opened_hash, aborted_hash, root, excluded))
 

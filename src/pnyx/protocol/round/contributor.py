@@ -14,6 +14,7 @@ members that give no receipt are handed to the aggregators, which keep them.
 
 from collections.abc import Callable
 from enum import Enum, auto
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -21,9 +22,11 @@ import numpy as np
 from pnyx.errors import InvalidSignature, MalformedMessage
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import merkle_commit
-from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.masked.vectors import MaskedUpdate
-from pnyx.protocol.aggregation.verification import Proven, payload_bytes, prove, within
+from pnyx.protocol.aggregation.masked_verification.proof import prove_masked
+from pnyx.protocol.aggregation.masked_verification.sketch import stated_sketch
+from pnyx.protocol.aggregation.payloads import payload_bytes
+from pnyx.protocol.aggregation.verification import prove, within
 from pnyx.protocol.agreement import check_decision, value_hash
 from pnyx.protocol.chunks import chunks_of
 from pnyx.protocol.events import (
@@ -33,6 +36,7 @@ from pnyx.protocol.events import (
     RecordDebit,
     StartTraining,
 )
+from pnyx.protocol.manifest import StudyPhase
 from pnyx.protocol.messages import (
     Contribution,
     ContributionHeader,
@@ -47,6 +51,7 @@ from pnyx.protocol.messages import (
     RoundMessage,
     SealedShare,
     Signed,
+    SketchProof,
     Step,
     VectorOffer,
     VectorReceipt,
@@ -87,6 +92,18 @@ class _Stored(msgspec.Struct, frozen=True, array_like=True):
     vector: bytes
     opened: bytes
     update: bytes  # what travels masked
+
+
+class _Made(NamedTuple):
+    """A contribution: what members get, and what the header states. Payloads are secret.
+
+    commitment, masked: where the update travels masked.
+    """
+
+    payloads: tuple[bytes, ...]
+    published: bytes
+    commitment: MaskedVector | None = None
+    masked: MaskedUpdate | None = None
 
 
 class Contributor:
@@ -131,7 +148,7 @@ class Contributor:
 
     # --- driving --------------------------------------------------------------------------------
 
-    def start(self, model: bytes, statistics: PublishedSum | None = None) -> None:
+    def start(self, statistics: PublishedSum | None = None) -> None:
         """Ask for training; after a restart, take up the stored contribution instead."""
         self.started = True
         if self._stored is not None:
@@ -148,7 +165,7 @@ class Contributor:
                 self._plan.study,
                 self._plan.round_number,
                 self._manifest,
-                model,
+                self._plan.model_hash,
                 self._plan.attempt,
                 statistics,
             )
@@ -219,8 +236,9 @@ class Contributor:
         if vector.shape != (phase.length,):
             self.withhold()
             return
-        if phase.noise.update_width and not clipped(vector[: phase.update_length], phase.clip):
-            self.withhold()  # the debit would state less than it costs
+        clips = phase.noise.update_width or phase.verified is not None
+        if clips and not clipped(vector[: phase.update_length], phase.clip):
+            self.withhold()  # the debit would state less than it costs, or the proof would fail
             return
         masked, shared = vector[: phase.masked_length], vector[phase.masked_length :]
         given = noised(shared, phase.bounds, phase.noise, self._services.sampler)
@@ -269,7 +287,7 @@ class Contributor:
         if phase is None:
             return
         self.stage = Stage.DEBITING
-        size = payload_bytes(phase.bounds, self._plan.size) * len(self._keys)
+        size = sum(payload_bytes(phase.bounds, self._plan.size, member) for member in self._keys)
         if self._vectors is not None:
             size += self._vectors.vector_bytes
         self._services.emit(
@@ -300,8 +318,8 @@ class Contributor:
         phase = self._plan.phase
         if phase is None:
             return
-        proven, masked = self._prove(self._vector, phase.bounds, self._stored.seed)
-        payloads = proven.payloads
+        made = self._make(self._vector, phase, self._stored.seed)
+        payloads, masked = made.payloads, made.masked
         root, proofs = merkle_commit(payloads)
         header = ContributionHeader(
             self._plan.context,
@@ -309,8 +327,8 @@ class Contributor:
             self._opened,
             self._plan.model_hash,
             root,
-            proven.published,
-            self._commit_vector(masked),
+            made.published,
+            made.commitment,
         )
         self._header = self._services.sign_once("header", header)
         for member, key in self._keys.items():
@@ -328,28 +346,34 @@ class Contributor:
         self._offer = VectorOffer(self._plan.context, self._header, masked.linear_hash)
         self._upload()
 
-    def _prove(
-        self, vector: IntVector, bounds: Bounds, seed: bytes
-    ) -> tuple[Proven, MaskedUpdate | None]:
+    def _make(self, vector: IntVector, phase: StudyPhase, seed: bytes) -> "_Made":
         """Share the vector, with the key that masks the update if that travels masked.
 
         Repeating it gives the same, for whoever keeps seed and vectors.
         """
         context = contribution_context(self._plan.context, self._index)
-        size = self._plan.size
+        size, bounds = self._plan.size, phase.bounds
         if self._vectors is None:
-            return prove(vector, bounds, size, seed, context), None
+            proven = prove(vector, bounds, size, seed, context)
+            return _Made(proven.payloads, proven.published)
         masked = self._vectors.mask(self._update, seed, context)
-        return prove(vector, bounds, size, seed, context, masked.key), masked
-
-    def _commit_vector(self, masked: MaskedUpdate | None) -> MaskedVector | None:
-        """Keep the masked vector for the aggregators to pull."""
-        if masked is None:
-            return None
         content = b"".join(masked.segments)
         parcel = self._services.keep_parcel(chunks_of(content), self._plan.aggregators)
         name = linear_hash_name(self._plan.context, masked.linear_hash)
-        return MaskedVector(parcel, name)
+        masked_bounds = phase.masked_bounds
+        if masked_bounds is None:
+            proven = prove(vector, bounds, size, seed, context, masked.key)
+            commitment = MaskedVector(parcel, name)
+            return _Made(proven.payloads, proven.published, commitment, masked)
+        [key] = masked.key
+        verified = prove_masked(
+            masked.hidden, key, parcel, vector, masked_bounds, bounds, size, seed, context
+        )
+        masks = self._vectors.parameters
+        sketch = stated_sketch(masks, masked_bounds, verified.sketched, masked.blocks)
+        proof = SketchProof(verified.key_root, verified.salt, sketch)
+        commitment = MaskedVector(parcel, name, proof)
+        return _Made(verified.payloads, verified.published, commitment, masked)
 
     def _upload(self) -> None:
         """Offer the masked vector to one aggregator, which passes it on; next time to another."""
@@ -452,8 +476,8 @@ class Contributor:
             verify=self._services.crypto.verify,
         )
         self._disputed = True
-        proven, _ = self._prove(self._vector, phase.bounds, stored.seed)
-        found = wrong_answers(self._services, self._reader, self._header, proven.payloads, message)
+        made = self._make(self._vector, phase, stored.seed)
+        found = wrong_answers(self._services, self._reader, self._header, made.payloads, message)
         for culprit, proof in found:
             self._services.accuse(culprit, proof)
 

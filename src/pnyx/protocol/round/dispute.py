@@ -27,11 +27,7 @@ from pnyx.primitives.hashing import merkle_proofs
 from pnyx.protocol import beacon
 from pnyx.protocol.aggregation import direct
 from pnyx.protocol.aggregation.verdicts import Rule
-from pnyx.protocol.aggregation.verification import (
-    answers,
-    read_answers,
-    read_payload,
-)
+from pnyx.protocol.aggregation.verification import read_answers
 from pnyx.protocol.messages import (
     BadContribution,
     BadDealing,
@@ -64,10 +60,11 @@ from pnyx.protocol.round.values import (
 
 Openings = Sequence[tuple[int, tuple[OpenedShare, ...]]]
 
-_WORDS: dict[Rule | None, Literal["range", "bound", "sharing"]] = {
+_WORDS: dict[Rule | None, Literal["range", "bound", "sharing", "link"]] = {
     Rule.RANGE: "range",
     Rule.BOUND: "bound",
     Rule.SHARING: "sharing",
+    Rule.LINK: "link",
 }
 
 
@@ -199,12 +196,9 @@ def wrong_answers(
     f of them: more shares must never be opened. The decision was checked. Raises ProtocolError.
     """
     plan = services.plan
-    if plan.phase is None:
-        raise RuleBroken("this round takes no contributions")
     contributor = reader.header(header).contributor
     names = {held.contributor: held.header_hash for held in dispute.closed}
     proofs = merkle_proofs(payloads)
-    claim = reader.claim(header)
     found: list[tuple[int, WrongAnswer]] = []
     value = codec.decode(dispute.accepted.value, AcceptValue, bytes_max=VALUE_BYTES_MAX)
     for signed in value.responses:
@@ -217,8 +211,8 @@ def wrong_answers(
         place = response.held.index(contributor)
         given = read_answers(response.values, len(response.held), plan.size)[place]
         member = response.member
-        share = read_payload(payloads[member], plan.phase.bounds, plan.size)
-        right = answers(share, member, claim, response.challenge, plan.phase.bounds, plan.size)
+        share = reader.share(header, member, payloads[member])
+        right = reader.answer(header, member, share, response.challenge)
         if not np.array_equal(given, right):
             opened = OpenedPayload(member, payloads[member], tuple(proofs[member]))
             proof = WrongAnswer(header, opened, signed, named)

@@ -7,17 +7,14 @@ member answers for such a share it is stored too: whoever answered is relied upo
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 
-from pnyx.errors import MalformedMessage, RuleBroken
+from pnyx.errors import MalformedMessage, ProtocolError, RuleBroken
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest, verify_merkle_proof
 from pnyx.protocol import beacon
-from pnyx.protocol.aggregation.verification import (
-    SALT_BYTES,
-    FieldShares,
-    pack_payload,
-    read_payload,
-)
+from pnyx.protocol.aggregation.payloads import Opener
+from pnyx.protocol.aggregation.verification import FieldShares
 from pnyx.protocol.messages import (
     Contribution,
     Dealing,
@@ -28,11 +25,12 @@ from pnyx.protocol.messages import (
     OpenedShare,
     RoundKey,
     Signed,
+    VectorReceipt,
 )
 from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.values import InputReader, header_hash
-from pnyx.protocol.round.vectors import check_receipts
+from pnyx.protocol.round.vectors import check_receipt, check_receipts
 
 _STORED_BYTES_MAX = 1024 * 1024
 
@@ -70,9 +68,11 @@ class Holdings:
         self._private_key = private_key
         self.shares: dict[bytes, FieldShares] = {}  # header hash -> this member's share
         self._late: dict[bytes, Contribution] = {}  # kept without a receipt, and not yet stored
-        self._salts: dict[bytes, tuple[bytes, MerkleProof]] = {}  # what a share is opened with
+        self._openers: dict[bytes, tuple[Opener, MerkleProof]] = {}  # what opens a share
         self._on_unreadable = on_unreadable
         self.headers: dict[int, Signed] = {}  # contributor -> first header seen
+        # contributor -> the first header seen with receipts, and these by aggregator
+        self._vouchers: dict[int, tuple[bytes, dict[int, VectorReceipt]]] = {}
         self.receipted: dict[int, bytes] = {}  # contributor -> header hash
         self.next_shares: dict[int, OpenedShare] = {}
         self.challenge_shares: dict[int, OpenedShare] = {}
@@ -101,6 +101,7 @@ class Holdings:
         name = header_hash(message.header)
         who = header.contributor
         if header.masked is not None and name not in self.shares:
+            self._note(who, name, message.receipts)
             check_receipts(self._plan, self._services.crypto, message.receipts, name)
         if self.headers.setdefault(who, message.header) != message.header:
             raise RuleBroken("a contributor showed two different contributions")
@@ -120,12 +121,13 @@ class Holdings:
             if phase is None:
                 raise RuleBroken("this round takes no contributions")
             try:
-                self.shares[name] = read_payload(payload, phase.bounds, self._plan.size)
+                self.shares[name] = self._reader.share(message.header, self._member, payload)
             except MalformedMessage:
                 in_clear = OpenedPayload(self._member, payload, message.share.proof)
                 self._on_unreadable(who, message.header, in_clear)
                 raise
-            self._salts[name] = payload[:SALT_BYTES], message.share.proof
+            opener = Opener(payload, phase.bounds, self._plan.size, self._member)
+            self._openers[name] = opener, message.share.proof
         if receipt and who not in self.receipted:
             stored = f"envelope/{who}"
             if stored not in self._services.restored:
@@ -134,6 +136,23 @@ class Holdings:
         elif who not in self.receipted:
             self._late[name] = message
         return name
+
+    def _note(self, contributor: int, name: bytes, receipts: tuple[VectorReceipt, ...]) -> None:
+        """Remember who is said to vouch for the first header of a contributor, true or not."""
+        header, known = self._vouchers.setdefault(contributor, (name, {}))
+        if header == name:
+            for receipt in receipts:
+                known.setdefault(receipt.aggregator, receipt)
+
+    def vouchers(self, contributor: int, name: bytes) -> tuple[VectorReceipt, ...]:
+        """Receipts of aggregators for a header's masked vector, those seen here that verify."""
+        header, known = self._vouchers.get(contributor, (b"", {}))
+        found = []
+        for receipt in known.values() if header == name else ():
+            with suppress(ProtocolError):
+                check_receipt(self._plan, self._services.crypto, receipt, name)
+                found.append(receipt)
+        return tuple(found)
 
     def store_late(self, contributor: int, header: Signed) -> None:
         """Make durable a share that was kept without a receipt, before it is answered for."""
@@ -173,7 +192,7 @@ class Holdings:
         self._private_key = b""
         self._late.clear()
         self.shares.clear()
-        self._salts.clear()
+        self._openers.clear()
         self.next_shares.clear()
         self.challenge_shares.clear()
 
@@ -187,11 +206,11 @@ class Holdings:
         share = self.shares.get(name)
         if share is None:
             return None
-        salt, proof = self._salts[name]
+        opener, proof = self._openers[name]
         phase = self._plan.phase
         if phase is None:
             return None
-        payload = pack_payload(salt, share, phase.bounds, self._plan.size)
+        payload = opener.payload(share, phase.bounds, self._plan.size)
         return OpenedPayload(self._member, payload, proof)
 
     def share_of(self, header: Signed) -> FieldShares | None:

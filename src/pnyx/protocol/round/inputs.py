@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 from pnyx.primitives import codec
 from pnyx.protocol import beacon
-from pnyx.protocol.aggregation.verification import FieldShares, pack_answers, sum_share
-from pnyx.protocol.aggregation.verification import answers as answer_challenge
+from pnyx.protocol.aggregation.verification import pack_answers, sum_share
 from pnyx.protocol.agreement import value_hash
 from pnyx.protocol.identity import signing_input
 from pnyx.protocol.messages import (
@@ -20,7 +19,6 @@ from pnyx.protocol.messages import (
     Release,
     RoundKey,
     RoundMessage,
-    Signed,
     Step,
     VerifyResponse,
 )
@@ -28,7 +26,9 @@ from pnyx.protocol.ports import IntVector
 from pnyx.protocol.round.attempts import ABORTABLE
 from pnyx.protocol.round.exclusions import to_name
 from pnyx.protocol.round.state import MemberState
-from pnyx.protocol.round.values import header_hash, headers_root
+from pnyx.protocol.round.values import ClosedList, header_hash, headers_root
+
+_TURN_S = 0.001
 
 
 class Inputs:
@@ -36,6 +36,8 @@ class Inputs:
 
     def __init__(self, state: MemberState) -> None:
         self._m = state
+        self._answers: dict[bytes, IntVector] = {}  # header hash -> to the one challenge
+        self._goes_on_at: float | None = None  # with further answers, once others had a turn
 
     def make(self, step: Step, now: float) -> RoundMessage | None:
         """The input of a step; None while it is not due or something it needs is missing."""
@@ -55,7 +57,7 @@ class Inputs:
         if step is Step.CLOSE:
             return self.close_deadline()
         if step is Step.ACCEPT:
-            return self._m.step_at + self._m.params.grace_s
+            return self._goes_on_at or self._m.step_at + self._m.params.grace_s
         return None
 
     def _round_key(self, now: float) -> RoundMessage | None:
@@ -100,6 +102,8 @@ class Inputs:
         due = self._m.close_forced or self._m.stopped or now >= self.close_deadline()
         if not (enough and dealt and (due or self._enough_contributions())):
             return None
+        if self._m.plan.following is not None and not self._m.study.actors():
+            return None  # regions are still drawing the actors of the next round
         self._m.stop()
         return self.signed_close_vote()
 
@@ -132,12 +136,16 @@ class Inputs:
             return None
         if self._m.missing_contributors() and now < self._m.step_at + self._m.params.grace_s:
             return None
+        if self._compute_answers(closed, challenge):
+            self._goes_on_at = now + _TURN_S
+            return None
+        self._goes_on_at = None
         answers: list[tuple[int, IntVector]] = []
         for who, header in sorted(closed.headers.items()):
-            share = self._m.holdings.share_of(header)
-            if share is not None:
+            given = self._answers.get(header_hash(header))
+            if given is not None:
                 self._m.holdings.store_late(who, header)
-                answers.append((who, self._answer(share, header)))
+                answers.append((who, given))
         body = VerifyResponse(
             self._m.plan.context,
             self._m.member,
@@ -148,16 +156,22 @@ class Inputs:
         )
         return MemberInput(self._m.plan.context, self._m.services.sign_once("response", body))
 
-    def _answer(self, share: FieldShares, header: Signed) -> IntVector:
-        phase, challenge = self._m.plan.phase, self._m.challenge
-        if phase is None or challenge is None:
-            raise ValueError(
-                "a contribution is checked in a round that takes some, once challenged"
-            )
-        claim = self._m.reader.claim(header)
-        return answer_challenge(
-            share, self._m.member, claim, challenge, phase.bounds, self._m.plan.size
-        )
+    def _compute_answers(self, closed: ClosedList, challenge: bytes) -> bool:
+        """Compute what is missing of the answers; tell whether there is more to do.
+
+        Where masked updates are verified one takes tens of milliseconds for each million values, so
+        that each has a turn of its own: the node is to hear others meanwhile.
+        """
+        phase = self._m.plan.phase
+        one_at_a_time = phase is not None and phase.verified is not None
+        for header in closed.headers.values():
+            name, share = header_hash(header), self._m.holdings.share_of(header)
+            if share is None or name in self._answers:
+                continue
+            self._answers[name] = self._m.reader.answer(header, self._m.member, share, challenge)
+            if one_at_a_time:
+                return True
+        return False
 
     def _release(self, now: float) -> RoundMessage | None:
         """Release once; then round key and shares are erased."""

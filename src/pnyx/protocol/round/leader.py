@@ -322,6 +322,7 @@ class Leader:
                 CloseValue(
                     tuple(votes[m][0] for m in sorted(chosen)),
                     tuple(self._headers[name] for name in sorted(named)),
+                    self._m.study.actors(),
                 )
             )
             if len(value) <= VALUE_BYTES_MAX or len(chosen) == self._m.plan.size.quorum:
@@ -413,4 +414,4 @@ class Leader:
             return
         signers = tuple(sorted(good))
         certificate = QuorumCertificate(signers, tuple(good[m] for m in signers))
-        self._on_record(Record(body, self._m.joined, certificate, plan.abort))
+        self._on_record(Record(body, self._m.joined, certificate, plan.abort, self._m.actors))

@@ -1,22 +1,31 @@
-"""What the released shares of one attempt come to: sums, model, next beacon and the record."""
+"""What the released shares of one attempt come to: sums, model, next beacon and the record.
 
+A masked update is long. It is unmasked, and the model moved by it, beside everything else
+(`Compute`): `record_from` gives nothing until that is done, once, whoever asks how often.
+"""
+
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from pnyx.errors import DecodingError, MalformedMessage
 from pnyx.primitives import codec
+from pnyx.primitives.hashing import digest
 from pnyx.protocol import beacon
 from pnyx.protocol.aggregation import direct
 from pnyx.protocol.aggregation.direct import DecodedSum
-from pnyx.protocol.aggregation.robust import Combined, GroupUpdate, combine
+from pnyx.protocol.aggregation.masked.vectors import VectorCode
+from pnyx.protocol.aggregation.robust import GroupUpdate, combine
 from pnyx.protocol.aggregation.verification import (
     FieldShares,
     key_widths,
     summed_length,
     summed_vector,
 )
-from pnyx.protocol.gossip import blob_name
+from pnyx.protocol.chunks import chunks_of
+from pnyx.protocol.events import Compute
 from pnyx.protocol.manifest import StudyPhase
 from pnyx.protocol.messages import GroupSum, Instance, RecordBody, Release, ReleaseBundle, Signed
 from pnyx.protocol.ports import IntVector
@@ -26,6 +35,86 @@ from pnyx.protocol.round.groups import NO_SUM, shares_by_group, sum_hash
 from pnyx.protocol.round.state import MemberState
 from pnyx.protocol.round.values import joins_root
 from pnyx.protocol.round.vectors import vector_code
+
+NextModel = Callable[[bytes, IntVector, int], bytes | None]
+
+
+class _Came(NamedTuple):
+    """What sums came to. chunks: of the next model, if there is one."""
+
+    metrics: tuple[int, ...]
+    sums: tuple[GroupSum, ...]
+    chunks: list[bytes] | None
+
+
+class _Sums(NamedTuple):
+    """What the released shares say of the groups that are opened, each by its number.
+
+    counts: sums of what is not masked, [bounds.length]. keys, vectors: where updates are masked, of
+    the keys, and of the masked vectors, checked. contributors: how many a sum is over.
+    """
+
+    context: bytes
+    phase: StudyPhase
+    code: VectorCode | None
+    counts: dict[int, IntVector]
+    keys: dict[int, tuple[IntVector, ...]]
+    vectors: dict[int, bytes]
+    contributors: dict[int, int]
+
+    @property
+    def name(self) -> bytes:
+        """Tells these sums from others of the round."""
+        parts = [
+            part.tobytes()
+            for group in self.counts
+            for part in (self.counts[group], *self.keys[group])
+        ]
+        return digest("pnyx/outcome", *parts)
+
+    def come_to(self, model: bytes, next_model: NextModel) -> _Came:
+        """Unmask the sums, and move the model by them where the round trains."""
+        phase = self.phase
+        totals: dict[int, IntVector] = {}  # of the groups that came to something
+        for group in self.counts:
+            total = self._total(group)
+            if total is not None:
+                totals[group] = total
+        sums = tuple(
+            GroupSum(group, sum_hash(self.context, group, totals[group]))
+            if group in totals
+            else GroupSum(group, NO_SUM)
+            for group in self.counts
+        )
+        if len(totals) < phase.robust.groups_min:  # spoiled: nothing of the others is used either
+            return _Came((), sums, None)
+        split = phase.length - phase.metrics_length
+        metrics = tuple(
+            sum(int(total[at]) for total in totals.values()) for at in range(split, phase.length)
+        )
+        if phase.kind != "train":
+            return _Came(metrics, sums, None)
+        combined = combine(
+            [
+                GroupUpdate(total[: phase.update_length], self.contributors[group])
+                for group, total in totals.items()
+            ],
+            phase.robust,
+        )
+        counts = np.sum([total[phase.update_length :] for total in totals.values()], axis=0)
+        moved = next_model(model, np.concatenate([combined.total, counts]), combined.divisor)
+        if moved is None:
+            return _Came((), sums, None)
+        return _Came(metrics, sums, list(chunks_of(moved)))
+
+    def _total(self, group: int) -> IntVector | None:
+        """The sum [length] of a group's contributions; None if one of them spoiled it."""
+        if self.code is None:
+            return self.counts[group]
+        update = self.code.unmask(self.vectors[group], self.keys[group], self.contributors[group])
+        if update is None:  # somebody shared another key than it masked with
+            return None
+        return np.concatenate([update, self.counts[group]])
 
 
 class _Found(NamedTuple):
@@ -41,6 +130,16 @@ class Outcome:
 
     def __init__(self, state: MemberState) -> None:
         self._m = state
+        self._asked: set[bytes] = set()  # names of sums that are being unmasked
+        self._found: dict[bytes, _Found] = {}
+
+    def on_computed(self, name: bytes, result: object) -> bool:
+        """Take what sums came to. Tells whether that was asked for."""
+        if name not in self._asked or not isinstance(result, _Came):
+            return False
+        self._asked.discard(name)
+        self._found[name] = self._keep(result)
+        return True
 
     def read_release(self, signed: Signed) -> Release | None:
         """A release of this round and of the set that is fixed, or None. Raises ProtocolError."""
@@ -92,7 +191,7 @@ class Outcome:
                 skipped=self._m.skipped and self._m.plan.phase is not None,
                 model_hash=outcome.model_hash,
                 metrics=outcome.metrics,
-                joins_root=joins_root(closed.joined),
+                joins_root=joins_root(closed.joined, closed.actors),
                 next_beacon=beacon.combine(self._m.plan.context, "next", secrets),
                 privacy_spent=spent_after(
                     self._m.plan.privacy_spent, self._m.plan.phase, opened=not self._m.skipped
@@ -111,38 +210,47 @@ class Outcome:
         if phase.masked is not None and masked is None:
             return None
         decoded = self._decoded(releases, phase)
-        totals: dict[int, IntVector] = {}  # of the groups that came to something
-        for group, found in decoded.items():
-            summed = None if masked is None else masked[group]
-            total = self._total(found, summed, len(groups[group]), phase)
-            if total is not None:
-                totals[group] = total
-        sums = tuple(
-            GroupSum(group, sum_hash(plan.context, group, totals[group]))
-            if group in totals
-            else GroupSum(group, NO_SUM)
-            for group in groups
-        )
-        if len(totals) < phase.robust.groups_min:  # spoiled: nothing of the others is used either
-            return _Found(plan.model_hash, (), sums)
-        split = phase.length - phase.metrics_length
-        metrics = tuple(
-            sum(int(total[at]) for total in totals.values()) for at in range(split, phase.length)
-        )
+        model = self._m.model
         if phase.kind != "train":
-            return _Found(plan.model_hash, metrics, sums)
-        if self._m.study.model() is None:
+            model = b""
+        elif model is None:
             return None
-        combined = self._combined(totals, phase)
-        counts = np.sum([total[phase.update_length :] for total in totals.values()], axis=0)
-        self._m.computed_model = self._m.study.next_model(
-            np.concatenate([combined.total, counts]), combined.divisor
+        sums = _Sums(
+            plan.context,
+            phase,
+            vector_code(plan),
+            {
+                group: summed_vector(found.total, phase.bounds, plan.size)
+                for group, found in decoded.items()
+            },
+            {
+                group: tuple(key[: phase.bounds.key_length] for key in found.keys if len(key))
+                for group, found in decoded.items()
+            },
+            {} if masked is None else masked,
+            {group: len(groups[group]) for group in decoded},
         )
-        if self._m.computed_model is None:
-            return _Found(plan.model_hash, (), sums)
-        # Before the vote that could certify it: a certified model must exist somewhere.
-        self._m.services.persist("model", self._m.computed_model)
-        return _Found(blob_name(self._m.computed_model), metrics, sums)
+        next_model = self._m.study.next_model
+        return (
+            self._keep(sums.come_to(model, next_model))
+            if masked is None
+            else self._computed(sums, partial(sums.come_to, model, next_model))
+        )
+
+    def _computed(self, sums: _Sums, work: Callable[[], _Came]) -> _Found | None:
+        """What masked sums come to, once that is computed; ask for it the first time."""
+        name = sums.name
+        if name not in self._found and name not in self._asked:
+            self._asked.add(name)
+            self._m.services.emit(Compute(self._m.plan.context, name, work))
+        return self._found.get(name)
+
+    def _keep(self, came: _Came) -> _Found:
+        """Store the next model, before the vote that could certify it: it must exist somewhere."""
+        model_hash = self._m.plan.model_hash
+        if came.chunks is not None:
+            model_hash = self._m.services.keep_parcel(came.chunks)
+        return _Found(model_hash, came.metrics, came.sums)
 
     def _decoded(self, releases: dict[int, Release], phase: StudyPhase) -> dict[int, DecodedSum]:
         """The sum of each group, from the shares of the members that hold all of the accepted set.
@@ -170,26 +278,3 @@ class Outcome:
             decoded[group] = direct.decode_sum(size, of_group, length)
             self._m.wrong_releases.update(decoded[group].liars)
         return decoded
-
-    def _total(
-        self, decoded: DecodedSum, masked: bytes | None, count: int, phase: StudyPhase
-    ) -> IntVector | None:
-        """The sum [length] of a group's contributions; None if one of them spoiled it."""
-        total = summed_vector(decoded.total, phase.bounds, self._m.plan.size)
-        code = vector_code(self._m.plan)
-        if code is None or masked is None:
-            return total
-        keys = tuple(key[: phase.bounds.key_length] for key in decoded.keys if len(key))
-        update = code.unmask(masked, keys, count)
-        if update is None:  # somebody shared another key than it masked with
-            return None
-        return np.concatenate([update, total])
-
-    def _combined(self, totals: dict[int, IntVector], phase: StudyPhase) -> Combined:
-        """The update that the model moves by, from those of all groups."""
-        groups = self._m.groups
-        updates = [
-            GroupUpdate(total[: phase.update_length], len(groups[group]))
-            for group, total in totals.items()
-        ]
-        return combine(updates, phase.robust)

@@ -13,10 +13,10 @@ from pnyx.protocol.identity import Census
 from pnyx.protocol.manifest import StudyPhase
 from pnyx.protocol.messages import AbortCertificate, Indices, Instance
 from pnyx.protocol.params import PROTOCOL_VERSION
+from pnyx.protocol.round.actors import NextActors
 from pnyx.protocol.selection import contributor_groups
 
 NO_RECORD = bytes(32)
-NO_MODEL = bytes(32)
 NO_BEACON = bytes(32)
 ATTEMPTS_MAX = 2
 
@@ -29,7 +29,9 @@ class RoundPlan:
     is a place in `committee`. privacy_spent: by the rounds before. beacon, joins: what actors were
     drawn by and contributors drawn from; drawn_as: the study and round that the draw named, if not
     these. abort: in the second attempt, what ended the first. excluded: census indices that are
-    drawn for nothing any more.
+    drawn for nothing any more. following: in a study that selects by regions, what the committee
+    fixes for the next round; actors, listed: the list of this round, and its census indices in the
+    order in which members and stand-ins are taken from it.
     """
 
     def __init__(
@@ -53,6 +55,9 @@ class RoundPlan:
         abort: AbortCertificate | None = None,
         privacy_spent: int | None = 0,
         excluded: Indices = (),
+        following: NextActors | None = None,
+        actors: bytes = b"",
+        listed: tuple[int, ...] = (),
     ) -> None:
         self.census = census
         self.study = study
@@ -69,6 +74,9 @@ class RoundPlan:
         self.join_window_s = join_window_s
         self.privacy_spent = privacy_spent
         self.excluded = excluded
+        self.following = following
+        self.actors = actors
+        self.listed = listed
         self.beacon = beacon
         self.joins = joins
         self.drawn_as = (study, round_number) if drawn_as is None else drawn_as

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pnyx.errors import RuleBroken
 from pnyx.primitives.envelope import ENVELOPE_OVERHEAD_BYTES
-from pnyx.protocol.aggregation.verification import payload_bytes
+from pnyx.protocol.aggregation.payloads import payload_bytes
 from pnyx.protocol.messages import (
     Contribution,
     Relay,
@@ -31,10 +31,6 @@ class EnvelopeRelay:
         self._plan = services.plan
         self._reader = InputReader(self._plan, services.crypto)
         self._kept: dict[int, _Kept] = {}
-        phase = self._plan.phase
-        self._sealed_bytes = ENVELOPE_OVERHEAD_BYTES + (
-            payload_bytes(phase.bounds, self._plan.size) if phase is not None else 0
-        )
 
     def handle(self, sender: int, message: RoundMessage) -> None:
         """Keep envelopes, or hand them out. Raises ProtocolError."""
@@ -56,7 +52,7 @@ class EnvelopeRelay:
             raise RuleBroken("envelopes to keep come from another node than their contributor")
         if any(share.member >= len(self._plan.committee) for share in message.shares):
             raise RuleBroken("an envelope is addressed to a member that does not exist")
-        if any(len(share.sealed) != self._sealed_bytes for share in message.shares):
+        if any(len(share.sealed) != self._sealed_bytes(share.member) for share in message.shares):
             raise RuleBroken("an envelope has the wrong size for this study's vector")
         kept = self._kept.setdefault(
             header.contributor, _Kept(message.header, message.receipts, {})
@@ -67,6 +63,11 @@ class EnvelopeRelay:
             if share.member not in kept.shares:
                 kept.shares[share.member] = share
                 self._services.send_member(share.member, self._contribution(kept, share.member))
+
+    def _sealed_bytes(self, member: int) -> int:
+        phase = self._plan.phase
+        assert phase is not None, "a header was read, so there is something to contribute"
+        return ENVELOPE_OVERHEAD_BYTES + payload_bytes(phase.bounds, self._plan.size, member)
 
     def _contribution(self, kept: "_Kept", member: int) -> Contribution:
         return Contribution(self._plan.context, kept.header, kept.shares[member], kept.receipts)

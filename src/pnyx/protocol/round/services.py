@@ -189,6 +189,10 @@ class StudyView(Protocol):
         """Census indices whose join this node knows, ascending."""
         ...
 
+    def actors(self) -> bytes:
+        """The actor list of the next round that this node knows; empty when none, or not needed."""
+        ...
+
     def culprits(self) -> Indices:
         """Census indices that evidence held here convicts in this study.
 
@@ -196,10 +200,13 @@ class StudyView(Protocol):
         """
         ...
 
-    def model(self) -> bytes | None:
-        """The model of the previous record, once this node has it."""
+    def holds_model(self) -> bool:
+        """Whether this node has the model of the previous record."""
         ...
 
-    def next_model(self, total: IntVector, count: int) -> bytes | None:
-        """The model that follows from sums, see `ModelRule`; None when they mean nothing."""
+    def next_model(self, model: bytes, total: IntVector, count: int) -> bytes | None:
+        """The model that follows from sums, see `ModelRule`; None when they mean nothing.
+
+        Depends on its arguments and on the plan alone: it may be called beside everything else.
+        """
         ...

@@ -6,6 +6,7 @@ leads, `outcome` what the released shares come to. Here is the state that they s
 
 from collections.abc import Callable
 
+from pnyx.primitives import codec
 from pnyx.protocol import beacon
 from pnyx.protocol.aggregation import direct
 from pnyx.protocol.agreement import Agreement
@@ -20,13 +21,20 @@ from pnyx.protocol.messages import (
     RoundKey,
     Step,
 )
+from pnyx.protocol.round.actors import read_actors
 from pnyx.protocol.round.attempts import NO_VALUE, Patience
 from pnyx.protocol.round.dealer import SEED_BYTES, Dealer
 from pnyx.protocol.round.dispute import Disputes
 from pnyx.protocol.round.holdings import Holdings
 from pnyx.protocol.round.plan import ATTEMPTS_MAX
 from pnyx.protocol.round.services import RoundServices, StudyView
-from pnyx.protocol.round.values import ClosedList, InputReader, is_abort
+from pnyx.protocol.round.values import (
+    VALUE_BYTES_MAX,
+    ClosedList,
+    CloseValue,
+    InputReader,
+    is_abort,
+)
 from pnyx.protocol.round.vector_sum import WantedSums
 from pnyx.protocol.round.views import Views
 
@@ -75,7 +83,7 @@ class MemberState:
         self.record: Record | None = None
         self.aborted: AbortCertificate | None = None
         self.patience = Patience(services, member, study)
-        self.computed_model: bytes | None = services.restored.get("model")
+        self.model: bytes | None = None  # that the round starts from, once it is to be moved
         self.started_at = now
         self.step_at = now  # when the current step was entered
         self.stopped = "stopped" in services.restored
@@ -130,6 +138,11 @@ class MemberState:
         return self.plan.joins if self.closed is None or self.aborted else self.closed.joined
 
     @property
+    def actors(self) -> bytes:
+        """The list of the next round's actors: of the closed list; after an abort it stays."""
+        return self.plan.actors if self.closed is None or self.aborted else self.closed.actors
+
+    @property
     def skipped(self) -> bool:
         """Whether no group, or too few of them, reach the floor, so that nothing is opened."""
         return not self.groups
@@ -173,6 +186,17 @@ class MemberState:
             self.reader.abort_value(value)
         elif self.closed is not None and self.challenge is not None:
             self.reader.accept_value(value, self.closed, self.challenge)
+
+    def knows_better_actors(self, instance: Instance, value: bytes) -> bool:
+        """Whether a closed list names a later attempt at an actor list than this member knows.
+
+        So a leader has no choice among lists; once a quorum has echoed one it goes its way.
+        """
+        mine = self.study.actors() if self.plan.following is not None else b""
+        if instance is not Instance.CLOSE or not mine or is_abort(value):
+            return False
+        proposed = codec.decode(value, CloseValue, bytes_max=VALUE_BYTES_MAX).actors
+        return read_actors(proposed).draw.attempt > read_actors(mine).draw.attempt
 
     def recover_challenge(
         self, openings: list[tuple[int, tuple[OpenedShare, ...]]]

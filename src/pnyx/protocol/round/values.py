@@ -22,12 +22,18 @@ from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest, merkle_root
 from pnyx.protocol import beacon
 from pnyx.protocol.aggregation import direct
+from pnyx.protocol.aggregation.bounds import Bounds
+from pnyx.protocol.aggregation.masked_verification.commitments import masked_claim
+from pnyx.protocol.aggregation.payloads import read_share
 from pnyx.protocol.aggregation.verdicts import judge
 from pnyx.protocol.aggregation.verification import (
     ELEMENT_BYTES,
     Claim,
+    FieldShares,
     answer_count,
+    answers,
     check_published,
+    check_sketch,
     commit,
     read_answers,
     released_bytes,
@@ -47,6 +53,8 @@ from pnyx.protocol.messages import (
 )
 from pnyx.protocol.ports import Crypto, IntVector
 from pnyx.protocol.round.plan import RoundPlan
+from pnyx.protocol.round.vectors import key_weights_of
+from pnyx.protocol.selection.region.messages import ACTOR_PROOF_BYTES_MAX
 from pnyx.protocol.selection.security import CommitteeSize
 
 T = TypeVar("T", RoundKey, CloseVote, VerifyResponse, GiveUp)
@@ -56,9 +64,10 @@ VALUE_BYTES_MAX = 4 * 1024 * 1024
 SignedInputs = Annotated[tuple[Signed, ...], Meta(max_length=1024)]
 
 
-def joins_root(joins: Indices) -> bytes:
-    """Commitment of a record to the joins of the next round."""
-    return digest("pnyx/joins", b"".join(index.to_bytes(4, "big") for index in joins))
+def joins_root(joins: Indices, actors: bytes = b"") -> bytes:
+    """Commitment of a record to the joins of the next round, and to the list of its actors."""
+    listed = (digest("pnyx/actors", actors),) if actors else ()
+    return digest("pnyx/joins", b"".join(index.to_bytes(4, "big") for index in joins), *listed)
 
 
 class OpenValue(msgspec.Struct, frozen=True, array_like=True, tag=100):
@@ -68,10 +77,14 @@ class OpenValue(msgspec.Struct, frozen=True, array_like=True, tag=100):
 
 
 class CloseValue(msgspec.Struct, frozen=True, array_like=True, tag=101):
-    """Close votes in member order, and each distinct header that they name."""
+    """Close votes in member order, and each distinct header that they name.
+
+    actors: the list that regions drew for the next round, in a study that selects so.
+    """
 
     votes: SignedInputs
     headers: Annotated[tuple[Signed, ...], Meta(max_length=8192)]
+    actors: Annotated[bytes, Meta(max_length=ACTOR_PROOF_BYTES_MAX)] = b""
 
 
 class AcceptValue(msgspec.Struct, frozen=True, array_like=True, tag=102):
@@ -135,6 +148,14 @@ def contradict(first: RoundBody, second: RoundBody) -> bool:
     return True
 
 
+def check_actors(plan: RoundPlan, actors: bytes) -> None:
+    """Check the list of the next round's actors, where there is to be one. Raises ProtocolError."""
+    if plan.following is not None:
+        plan.following.read(actors)
+    elif actors:
+        raise RuleBroken("an actor list comes with a round that fixes none")
+
+
 class InputReader:
     """Verifies signed inputs of one round: each input, each signature and each value once.
 
@@ -153,6 +174,7 @@ class InputReader:
         self._first: dict[tuple[bytes, type], Signed] = {}
         self._verified: OrderedDict[Signed, RoundBody] = OrderedDict()
         self._verified_max = _VERIFIED_PER_NODE * (len(plan.committee) + len(plan.contributors) + 1)
+        self._weighed: tuple[Claim, bytes, IntVector | None] | None = None  # of the last answer
         self._closed: dict[tuple[bytes, bytes], ClosedList] = {}
         self._judged: dict[tuple[bytes, bytes], direct.Judgement] = {}
 
@@ -174,7 +196,38 @@ class InputReader:
         """What a checked header claims, for judging and answering."""
         header = self.header(signed)
         context = contribution_context(self._plan.context, header.contributor)
-        return Claim(header.contributor, commit(context, header.shares_root), header.published)
+        proof = None if header.masked is None else header.masked.proof
+        if header.masked is None or proof is None:
+            return Claim(header.contributor, commit(context, header.shares_root), header.published)
+        return masked_claim(
+            header.contributor,
+            context,
+            vector_root=header.masked.parcel,
+            key_root=proof.key_root,
+            salt=proof.salt,
+            shares_root=header.shares_root,
+            published=header.published,
+            sketch=proof.sketch,
+        )
+
+    def share(self, signed: Signed, member: int, payload: bytes) -> FieldShares:
+        """Read a member's payload of a checked header. Raises MalformedMessage."""
+        return read_share(payload, member, self.claim(signed), self._bounds, self._plan.size)
+
+    def answer(
+        self, signed: Signed, member: int, share: FieldShares, challenge: bytes
+    ) -> IntVector:
+        """What an honest member answers by a share; all that is public is computed here."""
+        claim = self.claim(signed)
+        if self._weighed is None or self._weighed[:2] != (claim, challenge):
+            self._weighed = claim, challenge, key_weights_of(self._plan, claim, challenge)
+        weights = self._weighed[2]
+        return answers(share, member, claim, challenge, self._bounds, self._plan.size, weights)
+
+    @property
+    def _bounds(self) -> Bounds:
+        assert self._plan.phase is not None, "a header was read, or a challenge opened"
+        return self._plan.phase.bounds
 
     def body(self, signed: Signed) -> RoundBody:
         """Check anything that is signed in this round. Raises ProtocolError."""
@@ -214,9 +267,16 @@ class InputReader:
             raise RuleBroken("a contribution starts from another model")
         if plan.phase is None:
             raise RuleBroken("this round takes no contributions")
-        if (header.masked is None) != (plan.phase.masked is None):
+        masked, phase = header.masked, plan.phase
+        if (masked is None) != (phase.masked is None):
             raise RuleBroken("a contribution masks an update where it should not, or does not")
-        check_published(header.published, plan.phase.bounds)
+        proof = None if masked is None else masked.proof
+        if (proof is None) != (phase.verified is None):
+            raise RuleBroken(
+                "a contribution proves a masked update where it should not, or does not"
+            )
+        check_published(header.published, phase.bounds)
+        check_sketch(b"" if proof is None else proof.sketch, phase.bounds)
 
     def _check_member(self, signed: Signed, body: MemberBody) -> None:
         plan = self._plan
@@ -325,6 +385,7 @@ class InputReader:
                 named.setdefault(held.contributor, set()).add(held.header_hash)
         if {name for names in named.values() for name in names} != set(headers):
             raise RuleBroken("a closed list carries headers that no vote names")
+        check_actors(self._plan, value.actors)
         return ClosedList(
             headers={who: headers[min(names)] for who, names in named.items() if len(names) == 1},
             equivocators=tuple(sorted(who for who, names in named.items() if len(names) > 1)),
@@ -334,6 +395,7 @@ class InputReader:
             challenge_dealers=(
                 self._dealers(votes, keys, "challenge") if self._plan.phase is not None else {}
             ),
+            actors=value.actors,
         )
 
     def _known_to_enough(self, lists: Iterable[Iterable[int]]) -> tuple[int, ...]:
@@ -377,16 +439,13 @@ class InputReader:
 
     def _judge(self, data: bytes, closed: "ClosedList", challenge: bytes) -> direct.Judgement:
         value = codec.decode(data, AcceptValue, bytes_max=VALUE_BYTES_MAX)
-        answers = {
+        given = {
             member: self.answers(response, closed, challenge)
             for member, response in self._votes(value.responses, VerifyResponse).items()
         }
-        phase = self._plan.phase
-        if phase is None:
-            raise RuleBroken("this round takes no contributions")
         claims = [self.claim(closed.headers[who]) for who in closed.contributors]
-        verdicts = judge(self._plan.size, phase.bounds, claims, challenge, answers)
-        return direct.settle(self._plan.size, verdicts, answers)
+        verdicts = judge(self._plan.size, self._bounds, claims, challenge, given)
+        return direct.settle(self._plan.size, verdicts, given)
 
     def answers(
         self, response: VerifyResponse, closed: "ClosedList", challenge: bytes
@@ -415,6 +474,7 @@ class ClosedList(msgspec.Struct, frozen=True):
     culprits: tuple[int, ...]
     next_dealers: dict[int, bytes]
     challenge_dealers: dict[int, bytes]
+    actors: bytes = b""
 
     @property
     def contributors(self) -> tuple[int, ...]:

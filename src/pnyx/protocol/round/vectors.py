@@ -2,10 +2,15 @@
 
 from functools import lru_cache
 
-from pnyx.errors import InvalidSignature, RuleBroken
+from pnyx.errors import InvalidSignature, MalformedMessage, RuleBroken
 from pnyx.primitives.hashing import digest
+from pnyx.protocol.aggregation.encoding import IntVector
 from pnyx.protocol.aggregation.masked.vectors import VectorCode
-from pnyx.protocol.messages import HeldContribution, VectorReceipt
+from pnyx.protocol.aggregation.masked_verification.key_weights import key_weights
+from pnyx.protocol.aggregation.masked_verification.sketch import stated_sketch
+from pnyx.protocol.aggregation.verification import Claim
+from pnyx.protocol.chunks import chunks_of, describe
+from pnyx.protocol.messages import HeldContribution, MaskedVector, VectorReceipt
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.round.plan import RoundPlan
 
@@ -15,9 +20,44 @@ Accepted = tuple[HeldContribution, ...]
 @lru_cache(maxsize=16)
 def vector_code(plan: RoundPlan) -> VectorCode | None:
     """How vectors of an attempt are masked and summed; None where nothing is masked."""
-    if plan.phase is None or plan.phase.masked is None:
+    phase = plan.phase
+    if phase is None or phase.masked is None:
         return None
-    return VectorCode(plan.phase.masked, plan.context)
+    bounds = phase.masked_bounds
+    return VectorCode(phase.masked, plan.context, 0 if bounds is None else bounds.largest_sum)
+
+
+def parcel_named(vector: bytes) -> bytes:
+    """The name of the parcel that carries these bytes."""
+    return describe(list(chunks_of(vector))).name
+
+
+def vector_is_right(plan: RoundPlan, claim: Claim, masked: MaskedVector, vector: bytes) -> bool:
+    """Whether a vector is what the header that names it says: linear hash, and sketch if stated.
+
+    claim: what the header claims (`values.InputReader.claim`).
+    """
+    code = vector_code(plan)
+    assert code is not None, "vectors are masked here, or no header names one"
+    try:
+        linear_hash = code.linear_hash(vector)
+    except MalformedMessage:
+        return False
+    if linear_hash_name(plan.context, linear_hash) != masked.linear_hash:
+        return False
+    bounds = None if plan.phase is None else plan.phase.masked_bounds
+    if masked.proof is None or bounds is None:
+        return True
+    stated = stated_sketch(code.parameters, bounds, claim.sketched, code.blocks(vector))
+    return stated == masked.proof.sketch
+
+
+def key_weights_of(plan: RoundPlan, claim: Claim, challenge: bytes) -> IntVector | None:
+    """What a member needs of public data to answer; None where no masked update is verified."""
+    phase, code = plan.phase, vector_code(plan)
+    if phase is None or code is None or (bounds := phase.masked_bounds) is None:
+        return None
+    return key_weights(claim, challenge, bounds, phase.bounds, plan.size, code.public())
 
 
 def linear_hash_name(context: bytes, linear_hash: bytes) -> bytes:
@@ -40,9 +80,13 @@ def receipts_wanted(plan: RoundPlan) -> int:
     """Aggregators that must hold a masked vector before members take the shares of its key.
 
     Most of them: then the vector outlives the loss of fewer than half, and a contributor need not
-    wait for those that are away.
+    wait for those that are away. Where updates are verified, two thirds: a receipt then vouches for
+    what the header states of the vector, and nobody else looks at that.
     """
-    return len(plan.aggregators) // 2 + 1
+    count = len(plan.aggregators)
+    if plan.phase is not None and plan.phase.verified is not None:
+        return -(-2 * count // 3)
+    return count // 2 + 1
 
 
 def check_receipt(plan: RoundPlan, crypto: Crypto, receipt: VectorReceipt, name: bytes) -> None:

@@ -37,6 +37,7 @@ from pnyx.protocol.selection.security import (
     wrong_result_probability,
 )
 from pnyx.protocol.selection.selector import ActorList, Selector
+from pnyx.protocol.selection.tails import head_count
 
 __all__ = [
     "ALPHA",
@@ -58,6 +59,7 @@ __all__ = [
     "explain",
     "exposure_probability",
     "genesis_committee",
+    "head_count",
     "linear_answers_needed",
     "quorum",
     "region_size",

@@ -154,6 +154,7 @@ def as_json(assessment: Assessment) -> dict[str, object]:
             "census_hashes": committee.size,
             "region_signatures": 2 * assessment.region.signers,
             "region_signatures_certificates_cached": assessment.region.signers,
+            "region_call_signatures": 1,  # of the setter, beyond SEP2P's; see `region.selector`
         },
     }
 

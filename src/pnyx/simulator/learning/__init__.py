@@ -4,8 +4,3 @@ Owners train as their nodes would (`pnyx.learning.cohort`), their updates are cl
 noised by the node's own functions, and the next model is computed from their sum by the function
 that committees use. Left out is what does not change a sum: shares, masks, messages, failures.
 """
-
-from pnyx.simulator.learning.owners import Owners, read_owners
-from pnyx.simulator.learning.study import LearningParameters, LearningRound, run_study
-
-__all__ = ["LearningParameters", "LearningRound", "Owners", "read_owners", "run_study"]

@@ -13,13 +13,10 @@ labels that are moved by one class. They send the noise that honest ones send.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
 
-import msgspec
 import numpy as np
-from msgspec import Meta
 from numpy.typing import NDArray
 
 from pnyx.errors import ConfigError, TrainingError
@@ -35,58 +32,15 @@ from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.aggregation.gaussian import discrete_gaussian
 from pnyx.protocol.noise import noise_norm_max, update_width
 from pnyx.protocol.privacy import epsilon
+from pnyx.simulator.experiment import Progress, silent
 from pnyx.simulator.learning.owners import Owners, read_owners
-
-_Share = Annotated[float, Meta(ge=0.0, le=1.0)]
-_Rate = Annotated[float, Meta(gt=0.0, le=100.0)]
-Attack = Literal["sign_flip", "label_flip"]
-
-
-class LearningParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What determines a simulated study, beside its seed."""
-
-    data: str  # Parquet, one row per example
-    owner_column: str
-    label_column: str
-    ignored: tuple[str, ...] = ()
-    standardise: Literal["owner", "none"] = "owner"
-    program: str = ""  # file of an exported program; else a perceptron
-    hidden: tuple[Annotated[int, Meta(ge=1, le=4096)], ...] = (64,)
-    owners: Annotated[int, Meta(ge=0, le=10_000_000)] = 0  # 0: those of the data
-    rows: Annotated[int, Meta(ge=0, le=100_000)] = 0  # a simulated owner's; 0: all its real ones
-    contributors: Annotated[int, Meta(ge=1, le=1_000_000)] = 24
-    rounds: Annotated[int, Meta(ge=1, le=10_000)] = 20
-    participations_max: Annotated[int, Meta(ge=0, le=10_000)] = 0  # of one owner; 0: unlimited
-    local_epochs: Annotated[int, Meta(ge=1, le=1000)] = 3
-    batch_size: Annotated[int, Meta(ge=1, le=4096)] = 16
-    learning_rate: _Rate = 0.3
-    weight_decay: _Share = 0.001
-    momentum: _Share = 0.0
-    server_learning_rate: _Rate = 1.5
-    clip_norm: _Rate = 2.0
-    fraction_bits: Annotated[int, Meta(ge=0, le=24)] = 11
-    noise_multiplier: Annotated[float, Meta(ge=0.0, le=1000.0)] = 0.0
-    honest_share: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.5  # whose noise must suffice
-    corrupted: _Share = 0.0
-    attack: Attack = "sign_flip"
-
-
-class LearningRound(msgspec.Struct, frozen=True):
-    """One round. accuracy: of the model that it gives, on all held-out rows. epsilon: spent so far
-    by the owner that took part most often, at δ = 1e-6. clipped: share of updates that were.
-    """
-
-    round: int
-    accuracy: float
-    epsilon: float
-    participations: int
-    clipped: float
+from pnyx.simulator.learning.records import LearningParameters, LearningRound
 
 
 def run_study(
     parameters: LearningParameters,
     seed: int,
-    progress: Callable[[float], None] = lambda _share: None,
+    progress: Progress = silent,
 ) -> Iterator[LearningRound]:
     """Simulate a study; yields each round when it is over. The same seed gives the same rounds.
 
@@ -107,11 +61,7 @@ class _Study:
         self._seed = digest("pnyx/simulator/learning", seed.to_bytes(16, "big"))
         self._data = self._read()
         self._owners = parameters.owners or len(self._data.training)
-        if parameters.contributors > self._owners:
-            raise ConfigError(
-                f"contributors lies between 1 and the number of owners, {self._owners}, not "
-                f"{parameters.contributors}."
-            )
+        self._contributors = min(parameters.contributors, self._owners)
         self._hyperparameters = _hyperparameters(parameters)
         self._program = self._read_program()
         self._model = initial_model(self._program, self._seed)
@@ -142,6 +92,8 @@ class _Study:
         right = self._cohort.score(shared, self._data.held_out)
         return LearningRound(
             round=number,
+            owners=self._owners,
+            contributors=len(drawn),
             accuracy=right / len(self._data.held_out.targets),
             epsilon=epsilon(most * self._rho(width, honest_min)),
             participations=most,
@@ -149,15 +101,15 @@ class _Study:
         )
 
     def _draw(self, number: int) -> NDArray[np.int64]:
-        cap = self._parameters.participations_max
-        eligible = np.flatnonzero(self._taken < cap) if cap else np.arange(self._owners)
-        if len(eligible) < self._parameters.contributors:
+        most = self._parameters.most_participations(self._owners)
+        eligible = np.flatnonzero(self._taken < most)
+        if len(eligible) < self._contributors:
             raise ConfigError(
                 f"After {number - 1} rounds too few owners have participations left: raise "
                 "participations_max or owners, or lower rounds or contributors."
             )
         generator = self._generator("contributors", number)
-        return generator.choice(eligible, self._parameters.contributors, replace=False)
+        return generator.choice(eligible, self._contributors, replace=False)
 
     def _sum(self, drawn: NDArray[np.int64], number: int) -> tuple[NDArray[np.int64], int]:
         """Sum of the quantised updates [shared_count + counts], and how many were clipped."""

@@ -10,7 +10,9 @@ import pytest
 
 from pnyx.errors import ConfigError
 from pnyx.primitives.field import PRIMES
-from pnyx.protocol.aggregation.bounds import deciding_honest, repetitions
+from pnyx.protocol.aggregation.bounds import Bounds, deciding_honest, layout, repetitions
+from pnyx.protocol.aggregation.masked.parameters import RINGS
+from pnyx.protocol.aggregation.masked.parameters import choose as choose_masks
 from pnyx.protocol.aggregation.masked_verification import bounds as module
 from pnyx.protocol.aggregation.masked_verification._kernels import BLOCK_ROWS, BLOCKS
 from pnyx.protocol.aggregation.masked_verification.bounds import (
@@ -20,14 +22,18 @@ from pnyx.protocol.aggregation.masked_verification.bounds import (
     HASHES_LOG2,
     MODULUS,
     MaskedBounds,
+    bounds_of,
     choose,
-    layout,
+    choose_for,
+    colluding_bound,
     many_entries_log2,
+    masks_of,
     noise_sum_max,
     passing_probability,
 )
 from pnyx.protocol.aggregation.masked_verification.sketch import Sketch
 from pnyx.protocol.selection import choose_committee, committee_size
+from pnyx.protocol.selection.tails import binomial_upper
 
 BOUNDS = MaskedBounds(1_000_000, 4096, 1024, 24, 6, 512)
 
@@ -115,15 +121,18 @@ def test_vectors_with_two_entries_are_certified_more_tightly_than_with_one():
 def test_nothing_wraps(norm_max):
     """The inequalities of the module docstring."""
     bounds = MaskedBounds(1000, norm_max, 1024, 2, 0, 1)
-    step, (upper, lower) = bounds.range_step, bounds.thresholds
-    assert 32 * step.published_max**2 + 2 * bounds.bits * step.published_max + upper < (
-        PRIMES[0] * PRIMES[1]
-    )
+    proven, (upper, lower) = bounds.alone, bounds.thresholds
+    largest = 32 * proven.published_max**2 + 2 * proven.bits * proven.published_max + upper
+    assert largest < PRIMES[0] * PRIMES[1]
     assert abs(upper / lower - 1) < 0.01
     longest = bounds.digit * sqrt(upper) + sqrt(lower)
     assert longest < MODULUS / 2
     assert 8 * bounds.norm_scaled <= longest < 8.04 * bounds.norm_scaled
-    assert step.published_max < 2**31
+    assert proven.published_max < 2**31
+    room = (2**16 - proven.bits) // 17  # counts of 16 bits and one that is cut to fit
+    Bounds(
+        room, 0, 0, 2**17 - 1, key_length=1024, key_fields=1, masked_norm_max=proven.masked_norm_max
+    )
 
 
 def test_honest_sketches_pass():
@@ -219,10 +228,69 @@ def test_more_colluding_than_there_are():
 
 
 def test_layout():
+    """Digits in the place of an update; the key where it always is."""
     size = committee_size(64, 12, 4, 9)
-    plan = layout(BOUNDS, size)
-    assert (plan.key, plan.digits, plan.bits, plan.repetitions) == (256, 64, 14, 4)
+    plan = layout(BOUNDS.alone, size)
+    assert (plan.keys, plan.digits, plan.slack, plan.repetitions) == ((256, 0), 64, 14, 4)
     assert plan.repetitions == repetitions(size)
-    assert (plan.columns(0), plan.columns(1)) == (256 + 142 + 64 + 12, 142 + 64 + 12)
-    assert plan.data(0) == plan.mask(0).stop == 462
+    assert (plan.update, plan.slack_start, plan.counts_start, plan.short) == (0, 128, 142, 142)
+    assert (plan.data, plan.columns) == (142 + 64, 142 + 64 + 12)
+    assert plan.squared == (64, 64)
     assert plan.dimension == 4 * 142
+
+
+def test_masks_and_bounds_say_the_same():
+    for terms in ((1000, 24, 8), (100_000, 24, 6), (50, 100, 0), (1, 2, 2)):
+        chosen = choose(*terms)
+        masks = masks_of(chosen)
+        assert bounds_of(masks, chosen.norm_max, chosen.colluding_max) == chosen
+        assert masks.value_max <= chosen.norm_max // 8 or masks.value_max == 1
+        assert masks.capacity >= chosen.contributors_max
+
+
+@pytest.mark.parametrize("terms", [(2048, 12), (1024, 4)])
+def test_other_rings_and_packed_values_cannot_be_verified(terms):
+    degree, bits = terms
+    ring = next(each for each in RINGS if each.degree == degree)
+    masks = choose_masks(5000, bits, 8, rings=(ring,))
+    assert masks.slots > 1 or masks.degree > 1024
+    with pytest.raises(ValueError, match="smallest ring, a value a coefficient"):
+        bounds_of(masks, 100, 0)
+
+
+def test_entries_are_cut_shorter_where_the_masks_of_so_many_would_wrap():
+    """W/8 in every entry of 200 honest contributors leaves room for no offset: W/16 does."""
+    chosen = choose(1000, 200, 0)
+    assert masks_of(chosen).capacity >= 200
+
+
+@pytest.mark.parametrize(
+    ("norm", "length", "contributors", "colluding"),
+    [(2048, 3500, 30, 10), (1000, 9, 8, 6), (2000, 100_000, 24, 9)],
+)
+def test_the_tightest_bounds_for_a_norm(norm, length, contributors, colluding):
+    chosen = choose_for(norm, length, contributors, colluding)
+    assert norm <= chosen.clip_max <= norm + 1
+    assert masks_of(chosen).value_max == chosen.entry_max
+    with pytest.raises(ValueError, match=r"wrap|part of"):
+        masks_of(msgspec.structs.replace(chosen, entry_max=2 * chosen.entry_max + 1))
+
+
+@pytest.mark.parametrize(
+    ("terms", "message"),
+    [
+        ((7000, 3500, 24, 9), "cannot be verified"),
+        ((100, 100_000, 24, 9), "Rounding alone would add"),
+    ],
+)
+def test_norms_that_cannot_be_verified(terms, message):
+    with pytest.raises(ConfigError, match=message):
+        choose_for(*terms)
+
+
+def test_contributors_that_collude_at_most():
+    assert [colluding_bound(count) for count in (2, 10, 30, 100, 256)] == [2, 6, 10, 18, 32]
+    assert colluding_bound(30, 0.0) == 0
+    for count in (24, 100):
+        most = colluding_bound(count)
+        assert binomial_upper(count, 0.05, most + 1) <= 1e-6 < binomial_upper(count, 0.05, most)

@@ -4,45 +4,72 @@ from math import isqrt
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from tests.support.masked_forger import hidden, masked, public, update
 
-from pnyx.errors import MalformedMessage, RuleBroken
+from pnyx.errors import MalformedMessage
 from pnyx.primitives.hashing import merkle_root
 from pnyx.primitives.sampling import Sampler
-from pnyx.protocol.aggregation import verdicts as decoding
+from pnyx.protocol.aggregation import direct, payloads, verdicts, verification
+from pnyx.protocol.aggregation.bounds import Bounds, layout
 from pnyx.protocol.aggregation.encoding import FIELDS
-from pnyx.protocol.aggregation.masked_verification import answers, payloads, proof, verdicts
+from pnyx.protocol.aggregation.masked_verification import commitments, proof, sketch
 from pnyx.protocol.aggregation.masked_verification.bounds import (
     MODULUS,
     RING_DEGREE,
     MaskedBounds,
-    layout,
 )
+from pnyx.protocol.aggregation.masked_verification.key_weights import key_weights
 from pnyx.protocol.aggregation.ranges import project
-from pnyx.protocol.aggregation.verdicts import Rule
+from pnyx.protocol.aggregation.verdicts import Rule, Verdict
 from pnyx.protocol.aggregation.verification import codes
 from pnyx.protocol.selection import committee_size
 
 SIZE = committee_size(13, 2, 3)
-BOUNDS = MaskedBounds(33_000, 4096, 1024, 24, 6, 512)
+MASKED = MaskedBounds(33_000, 4096, 1024, 24, 6, 512)
+W = MASKED.norm_scaled
+BOUNDS = Bounds(3, 0, 0, 100, key_length=RING_DEGREE, key_fields=1, masked_norm_max=W)
 PLAN = layout(BOUNDS, SIZE)
+COUNTS = np.array([7, 0, 100])
 KEY = Sampler(b"k" * 32, "test").field_elements(MODULUS, RING_DEGREE)
-HIDDEN = hidden(BOUNDS, update(BOUNDS, 0.9, 1), 1)
+HIDDEN = hidden(MASKED, update(MASKED, 0.9, 1), 1)
+VECTOR = masked(HIDDEN, KEY)
 CHALLENGE = b"c" * 32
 
 
 def prove(
-    seed: bytes = b"seed", context: bytes = b"context", root: bytes = b"r" * 32, key: int = 0
+    seed: bytes = b"seed",
+    context: bytes = b"context",
+    root: bytes = b"r" * 32,
+    key: int = 0,
+    counts: np.ndarray = COUNTS,
 ):
-    return proof.prove(HIDDEN, KEY ^ key, root, BOUNDS, SIZE, seed, context)
+    return proof.prove_masked(HIDDEN, KEY ^ key, root, counts, MASKED, BOUNDS, SIZE, seed, context)
+
+
+def claimed(proven, z=HIDDEN, **changes) -> verification.Claim:
+    """What a header of this contribution claims."""
+    stated = sketch.masked_sketch(proven.sketched, list(masked(z, KEY)), MASKED)
+    terms = {
+        "contributor": 3,
+        "context": b"context",
+        "vector_root": b"r" * 32,
+        "key_root": proven.key_root,
+        "salt": proven.salt,
+        "shares_root": merkle_root(proven.payloads),
+        "published": proven.published,
+        "sketch": FIELDS[0].pack(stated),
+        **changes,
+    }
+    return commitments.masked_claim(terms.pop("contributor"), terms.pop("context"), **terms)
 
 
 PROVEN = prove()
-CLAIM = payloads.claim(3, b"context", PROVEN.binding, PROVEN.published)
+CLAIM = claimed(PROVEN)
 
 
 def shares(member: int):
-    return payloads.read_payload(PROVEN.payloads[member], member, BOUNDS, SIZE)
+    return payloads.read_share(PROVEN.payloads[member], member, CLAIM, BOUNDS, SIZE)
 
 
 def opened(columns: slice, at: int = 0) -> np.ndarray:
@@ -52,32 +79,47 @@ def opened(columns: slice, at: int = 0) -> np.ndarray:
 
 
 def test_what_is_shared():
-    """Key, digits of the sketch, slack bits and mask; the last three the same in both fields."""
-    key = opened(slice(0, PLAN.key)).reshape(-1)
+    """Key, digits of the sketch, bits and mask; the last three the same in both fields."""
+    key = opened(slice(PLAN.columns, PLAN.columns + PLAN.keys[0])).reshape(-1)
     assert key[:RING_DEGREE].tolist() == KEY.tolist()
-    sketch = proof.Sketch(CLAIM.sketched).apply(HIDDEN)
-    upper, lower, bits = proof.short_integers(sketch, BOUNDS)
-    assert (BOUNDS.digit * upper + lower == sketch).all()
-    assert set(bits.tolist()) <= {0, 1}
+    assert len(shares(5)[1]) == PLAN.columns, "the key lies in the ring's field alone"
+    found = sketch.Sketch(CLAIM.sketched).apply(HIDDEN)
+    upper, lower = proof.digits_of(found, MASKED)
+    assert (MASKED.digit * upper + lower == found).all()
     rows = []
     for at, field in enumerate(FIELDS):
-        start = PLAN.start(at)
-        for row, width in ((upper, PLAN.digits), (lower, PLAN.digits), (bits, PLAN.bits)):
-            found = field.centred(opened(slice(start, start + width), at)).reshape(-1)
-            assert found[: len(row)].tolist() == row.tolist()
-            assert not found[len(row) :].any()
-            start += width
-        rows.append(field.centred(opened(PLAN.mask(at), at)).reshape(-1))
+        for nth, row in enumerate((upper, lower)):
+            columns = slice(nth * PLAN.digits, (nth + 1) * PLAN.digits)
+            shared = field.centred(opened(columns, at)).reshape(-1)
+            assert shared[: len(row)].tolist() == row.tolist()
+            assert not shared[len(row) :].any()
+        bits = opened(slice(PLAN.slack_start, PLAN.short), at)
+        assert set(bits.reshape(-1).tolist()) == {0, 1}
+        rows.append(field.centred(opened(slice(PLAN.short, PLAN.data), at).reshape(-1)))
     assert (rows[0] == rows[1]).all()
-    short = field.centred(opened(slice(PLAN.start(1), PLAN.start(1) + PLAN.short), 1))
+    short = field.centred(opened(slice(0, PLAN.short), 1))
+    assert (short == verification.short_integers(COUNTS, BOUNDS, SIZE, (upper, lower))).all()
     published = np.frombuffer(PROVEN.published, "<i4")
     hides = project(CLAIM.commitment, short.reshape(-1)) + rows[0][:256]
     assert published.tolist() == hides.tolist()
 
 
+def test_what_is_added_up_are_counts_and_keys():
+    given = [[shares(m)] * 2 for m in range(SIZE.size)]
+    released = {m: verification.sum_share(each, BOUNDS, SIZE) for m, each in enumerate(given)}
+    length, keys = verification.summed_length(BOUNDS, SIZE), verification.key_widths(BOUNDS, SIZE)
+    read = {m: direct.read_released(d, length, SIZE.packing, keys) for m, d in released.items()}
+    decoded = direct.decode_sum(SIZE, read, length)
+    total = verification.summed_vector(decoded.total, BOUNDS, SIZE)
+    assert total.tolist() == (2 * COUNTS).tolist()
+    assert decoded.keys[0][:RING_DEGREE].tolist() == (2 * KEY % MODULUS).tolist()
+    assert len(released[0]) == verification.released_bytes(BOUNDS, SIZE)
+
+
 def test_repeating_a_call_gives_the_same_contribution_and_any_other_an_independent_one():
     assert prove() == PROVEN
     others = [prove(seed=b"other"), prove(context=b"other"), prove(root=b"o" * 32), prove(key=1)]
+    others.append(prove(counts=COUNTS[::-1]))
     for other in others:
         assert other.published != PROVEN.published
         for mine, theirs in zip(PROVEN.payloads, other.payloads, strict=True):
@@ -97,10 +139,10 @@ def test_a_mask_that_was_rejected_is_never_shared(monkeypatch):
     proven = prove()
     assert len(tried) > 3
     assert all((tried[0] != other).any() for other in tried[1:])
-    at = 1
+    at, claim = 1, claimed(proven)
     table = np.stack(
         [
-            payloads.read_payload(p, m, BOUNDS, SIZE)[at][PLAN.mask(at)]
+            payloads.read_share(p, m, claim, BOUNDS, SIZE)[at][PLAN.short : PLAN.data]
             for m, p in enumerate(proven.payloads)
         ]
     )
@@ -141,196 +183,225 @@ def test_what_is_published_is_within_its_bound_and_rejection_decides(monkeypatch
 def test_every_test_counts():
     """One false sum, in any field and repetition, and a contribution is rejected for it."""
     holds = np.ones((2, 2, 4), dtype=np.bool_)
-    assert verdicts._verdict(holds, frozenset()).accepted
+    assert verdicts._linked_verdict(holds, frozenset()).accepted
     wanted = {(0, 0): Rule.LINK, (0, 1): Rule.BOUND, (1, 0): Rule.RANGE, (1, 1): Rule.BOUND}
     for (field, check), rule in wanted.items():
         for repetition in range(4):
             one = holds.copy()
             one[field, check, repetition] = False
-            found = verdicts._verdict(one, frozenset({3}))
-            assert found == decoding.Verdict(accepted=False, rule=rule, off=frozenset({3}))
-    assert verdicts._verdict(~holds, frozenset()).rule is Rule.RANGE
+            found = verdicts._linked_verdict(one, frozenset({3}))
+            assert found == Verdict(accepted=False, rule=rule, off=frozenset({3}))
+    assert verdicts._linked_verdict(~holds, frozenset()).rule is Rule.RANGE
     holds[0] = False
-    assert verdicts._verdict(holds, frozenset()).rule is Rule.BOUND, "whatever aggregators say"
+    assert verdicts._linked_verdict(holds, frozenset()).rule is Rule.BOUND, "the surer one"
 
 
 def test_key_shares_are_those_of_the_sketch():
+    """Any other key share, or proof, makes a payload that cannot be read."""
     for member, payload in enumerate(PROVEN.payloads):
-        key_proof = PROVEN.key_proofs[member]
-        payloads.check_key_shares(payload, member, key_proof, PROVEN.binding, BOUNDS, SIZE)
-        leaf = len(payloads.key_leaf(payload, member, PLAN, SIZE))
-        for at in (0, leaf - 1):
+        body = len(payload) - 32 * (4 if member < 12 else 2)  # thirteen leaves
+        key = 0 if member < SIZE.corrupt_max else body - 4 * PLAN.keys[0]
+        for at in (0, key, body - 1, body, len(payload) - 1):
             other = bytearray(payload)
             other[at] ^= 1
-            with pytest.raises(RuleBroken, match="key share"):
-                payloads.check_key_shares(
-                    bytes(other), member, key_proof, PROVEN.binding, BOUNDS, SIZE
-                )
-        with pytest.raises(RuleBroken, match="key share"):
-            payloads.check_key_shares(
-                payload, (member + 1) % SIZE.corrupt_max, key_proof, PROVEN.binding, BOUNDS, SIZE
-            )
+            with pytest.raises(MalformedMessage, match="share of a key"):
+                payloads.read_share(bytes(other), member, CLAIM, BOUNDS, SIZE)
+    with pytest.raises(MalformedMessage, match="share of a key"):
+        payloads.read_share(PROVEN.payloads[1], 0, CLAIM, BOUNDS, SIZE)
+
+
+def test_a_share_is_written_again_as_it_was_dealt():
+    for member, payload in enumerate(PROVEN.payloads):
+        opener = payloads.Opener(payload, BOUNDS, SIZE, member)
+        assert opener.payload(shares(member), BOUNDS, SIZE) == payload
 
 
 def test_commitments_bind_everything():
-    first = payloads.sketch_commitment(b"c", b"v", b"k", b"s")
+    first = commitments.sketch_commitment(b"c", b"v", b"k", b"s")
     others = {
-        payloads.sketch_commitment(*parts)
+        commitments.sketch_commitment(*parts)
         for parts in ((b"x", b"v", b"k", b"s"), (b"c", b"x", b"k", b"s"), (b"c", b"v", b"x", b"s"))
     }
-    others.add(payloads.sketch_commitment(b"c", b"v", b"k", b"x"))
+    others.add(commitments.sketch_commitment(b"c", b"v", b"k", b"x"))
     assert len(others | {first}) == 5
-    assert merkle_root(PROVEN.payloads) == PROVEN.binding.shares_root
-    assert payloads.commitment(first, b"a") != payloads.commitment(first, b"b")
-    assert payloads.commitment(first, b"a") != payloads.commitment(b"x" * 32, b"a")
+    assert CLAIM.sketched == PROVEN.sketched
+    assert commitments.commitment(first, b"a") != commitments.commitment(first, b"b")
+    assert commitments.commitment(first, b"a") != commitments.commitment(b"x" * 32, b"a")
 
 
-def test_the_challenge_binds_contributor_commitment_and_published_vector():
-    kappa = answers.weights(CLAIM, CHALLENGE, 2).kappa
-    for other in (
-        payloads.claim(4, b"context", PROVEN.binding, PROVEN.published),
-        payloads.claim(3, b"other", PROVEN.binding, PROVEN.published),
-        payloads.claim(3, b"context", PROVEN.binding, bytes(1024)),
+def test_the_challenge_binds_all_that_is_signed():
+    kappa = verification.weights(CLAIM, CHALLENGE, BOUNDS, 2).kappa
+    for changes in (
+        {"contributor": 4},
+        {"context": b"other"},
+        {"published": bytes(1024)},
+        {"sketch": bytes(1024)},
+        {"salt": bytes(16)},
     ):
-        assert (answers.weights(other, CHALLENGE, 2).kappa != kappa).any()
-    assert (answers.weights(CLAIM, b"d" * 32, 2).kappa != kappa).any()
+        other = claimed(PROVEN, **changes)
+        assert (verification.weights(other, CHALLENGE, BOUNDS, 2).kappa != kappa).any()
+    assert (verification.weights(CLAIM, b"d" * 32, BOUNDS, 2).kappa != kappa).any()
 
 
 def test_sizes_of_payloads():
     for member, payload in enumerate(PROVEN.payloads):
-        assert len(payload) == payloads.payload_bytes(member, BOUNDS, SIZE)
-    assert len(PROVEN.payloads[0]) == len(PROVEN.payloads[1]) == 32
-    assert len(PROVEN.payloads[2]) == 16 + 4 * (PLAN.columns(0) + PLAN.columns(1))
+        assert len(payload) == payloads.payload_bytes(BOUNDS, SIZE, member)
+    assert len(PROVEN.payloads[0]) == len(PROVEN.payloads[1]) == 32 + 4 * 32
+    assert len(PROVEN.payloads[2]) == 16 + 4 * (2 * PLAN.columns + PLAN.keys[0]) + 4 * 32
+    assert payloads.payload_bytes_max(BOUNDS, SIZE) == len(PROVEN.payloads[2])
 
 
 @pytest.mark.parametrize("member", [0, 5])
 def test_payloads_of_another_size(member):
     for payload in (b"", PROVEN.payloads[member][:-1], PROVEN.payloads[member] + b"x"):
         with pytest.raises(MalformedMessage, match="wrong size"):
-            payloads.read_payload(payload, member, BOUNDS, SIZE)
+            payloads.read_share(payload, member, CLAIM, BOUNDS, SIZE)
     with pytest.raises(MalformedMessage, match="wrong size"):
-        payloads.read_payload(PROVEN.payloads[5 - member], member, BOUNDS, SIZE)
+        payloads.read_share(PROVEN.payloads[5 - member], member, CLAIM, BOUNDS, SIZE)
 
 
 def test_elements_that_are_not_reduced():
     full = bytearray(PROVEN.payloads[5])
     for at, field in enumerate(FIELDS):
-        start = 16 + 4 * at * PLAN.columns(0)
+        start = 16 + 4 * at * PLAN.columns
         bad = bytearray(full)
         bad[start : start + 4] = field.modulus.to_bytes(4, "little")
         with pytest.raises(MalformedMessage, match="below the prime"):
-            payloads.read_payload(bytes(bad), 5, BOUNDS, SIZE)
+            payloads.read_share(bytes(bad), 5, CLAIM, BOUNDS, SIZE)
 
 
 def test_proofs_do_not_show_in_logs():
-    assert repr(PROVEN) == "Proven(...)"
+    assert repr(PROVEN) == "MaskedProof(...)"
 
 
 def test_vectors_of_another_shape():
     for parts, key in ((HIDDEN[:1], KEY), (HIDDEN, KEY[:-1])):
         with pytest.raises(ValueError, match="blocks of the bounds"):
-            proof.prove(parts, key, bytes(32), BOUNDS, SIZE, b"seed", b"context")
+            proof.prove_masked(
+                parts, key, bytes(32), COUNTS, MASKED, BOUNDS, SIZE, b"seed", b"context"
+            )
+    with pytest.raises(ValueError, match="not within the bounds"):
+        prove(counts=COUNTS + 1)
 
 
 def test_an_honest_contributor_over_a_threshold_draws_another_sketch(monkeypatch):
     """At the bound itself half of the sketches are over; it is accepted all the same."""
     tries = []
-    short = proof.short_integers
+    honest = proof.digits_of
 
-    def counted(sketch, bounds):
-        tries.append(short(sketch, bounds) is not None)
-        return short(sketch, bounds)
+    def counted(found, bounds):
+        tries.append(honest(found, bounds) is not None)
+        return honest(found, bounds)
 
-    monkeypatch.setattr(proof, "short_integers", counted)
-    z = hidden(BOUNDS, update(BOUNDS, 1.0, 5), 5)
-    root = merkle_root([block.tobytes() for block in masked(z, KEY)])
+    monkeypatch.setattr(proof, "digits_of", counted)
+    z = hidden(MASKED, update(MASKED, 1.0, 5), 5)
     for seed in range(8):
-        proven = proof.prove(z, KEY, root, BOUNDS, SIZE, bytes([seed]), b"context")
+        proven = proof.prove_masked(
+            z, KEY, b"r" * 32, COUNTS, MASKED, BOUNDS, SIZE, bytes([seed]), b"context"
+        )
         assert tries[-1]
-        claim = payloads.claim(3, b"context", proven.binding, proven.published)
-        assert judged(claim, proven, z).accepted
+        assert judged(claimed(proven, z), proven.payloads).accepted
     assert len(tries) > 8
 
 
-def judged(claim, proven, z, mangle=None) -> decoding.Verdict:
-    row = answers.key_weights(claim, CHALLENGE, BOUNDS, SIZE, public(BOUNDS.blocks))
-    table = {}
-    for member, payload in enumerate(proven.payloads):
-        share = payloads.read_payload(payload, member, BOUNDS, SIZE)
-        found = answers.answers(share, member, claim, CHALLENGE, row, BOUNDS, SIZE)
-        table[member] = {claim.contributor: found}
-    sketches = {claim.contributor: verdicts.masked_sketch(claim, masked(z, KEY), BOUNDS)}
-    found = verdicts.judge(SIZE, BOUNDS, [claim], sketches, CHALLENGE, table)
-    return found[claim.contributor]
+def row_of(claim) -> np.ndarray:
+    return key_weights(claim, CHALLENGE, MASKED, BOUNDS, SIZE, public(MASKED.blocks))
+
+
+def judged(claim, dealt, **changes) -> Verdict:
+    row, given = row_of(claim), {}
+    for member, payload in enumerate(dealt):
+        share = payloads.read_share(payload, member, claim, BOUNDS, SIZE)
+        given[member] = verification.answers(share, member, claim, CHALLENGE, BOUNDS, SIZE, row)
+    return verdicts.judge_one(SIZE, BOUNDS, replace(claim, **changes), CHALLENGE, given)
+
+
+def test_a_sketch_or_published_vector_that_cannot_be_read():
+    assert judged(CLAIM, PROVEN.payloads).accepted
+    long = (BOUNDS.published_max + 1).to_bytes(4, "little") + PROVEN.published[4:]
+    for changes in ({"published": long}, {"published": b""}, {"sketch": b"\xff" * 1024}):
+        found = judged(CLAIM, PROVEN.payloads, **changes)
+        assert found == Verdict(accepted=False, rule=Rule.RANGE)
+
+
+def test_coefficients_are_for_verified_updates_and_theirs():
+    with pytest.raises(ValueError, match="ties a key"):
+        verification.answers(shares(3), 3, CLAIM, CHALLENGE, BOUNDS, SIZE)
+    plain = Bounds(3, 0, 0, 100)
+    with pytest.raises(ValueError, match="ties a key"):
+        verification.answers(shares(3), 3, CLAIM, CHALLENGE, plain, SIZE, row_of(CLAIM))
 
 
 def test_coefficients_of_the_key_are_those_of_the_definition():
     """κ·P·(a·s) = c·s, for a key of one coefficient and for any other."""
-    kappa = answers.weights(CLAIM, CHALLENGE, PLAN.repetitions).kappa
-    row = answers.key_weights(CLAIM, CHALLENGE, BOUNDS, SIZE, public(BOUNDS.blocks))
+    kappa = verification.weights(CLAIM, CHALLENGE, BOUNDS, PLAN.repetitions).kappa
+    row = row_of(CLAIM)
     one = np.zeros(RING_DEGREE, dtype=np.int64)
     one[7] = 1
     for key in (KEY, one):
-        sketch = verdicts.masked_sketch(CLAIM, masked(np.zeros_like(HIDDEN), key), BOUNDS)
-        left = FIELDS[0].matmul(kappa, sketch[:, np.newaxis])
+        mask = masked(np.zeros_like(HIDDEN), key)
+        found = sketch.masked_sketch(CLAIM.sketched, list(mask), MASKED)
+        left = FIELDS[0].matmul(kappa, found[:, np.newaxis])
         assert (left == FIELDS[0].matmul(row, key[:, np.newaxis])).all()
 
 
 def test_entries_that_are_not_sent_do_not_count():
     """33,000 values take 33,792 coefficients: whatever stands beyond in the last block."""
-    assert (BOUNDS.coefficients, BOUNDS.blocks, BOUNDS.sent(0), BOUNDS.sent(1)) == (
+    assert (MASKED.coefficients, MASKED.blocks, MASKED.sent(0), MASKED.sent(1)) == (
         33_792,
         2,
         32_768,
         1024,
     )
-    vector = masked(HIDDEN, KEY)
-    sketch = verdicts.masked_sketch(CLAIM, vector, BOUNDS)
-    cut = vector.copy()
-    cut.reshape(-1)[BOUNDS.coefficients :] = 0
-    assert (verdicts.masked_sketch(CLAIM, cut, BOUNDS) == sketch).all()
-    cut.reshape(-1)[BOUNDS.coefficients - 1] ^= 1
-    assert (verdicts.masked_sketch(CLAIM, cut, BOUNDS) != sketch).any()
+
+    def sketched(vector):
+        return sketch.masked_sketch(CLAIM.sketched, list(vector), MASKED)
+
+    cut = VECTOR.copy()
+    cut.reshape(-1)[MASKED.coefficients :] = 0
+    assert (sketched(cut) == sketched(VECTOR)).all()
+    cut.reshape(-1)[MASKED.coefficients - 1] ^= 1
+    assert (sketched(cut) != sketched(VECTOR)).any()
     beyond = HIDDEN.copy()
-    beyond.reshape(-1)[BOUNDS.coefficients] = 1
+    beyond.reshape(-1)[MASKED.coefficients] = 1
     with pytest.raises(ValueError, match="not sent"):
-        proof.prove(beyond, KEY, bytes(32), BOUNDS, SIZE, b"seed", b"context")
+        proof.prove_masked(
+            beyond, KEY, bytes(32), COUNTS, MASKED, BOUNDS, SIZE, b"seed", b"context"
+        )
     with pytest.raises(ValueError, match="blocks of the bounds"):
-        verdicts.masked_sketch(CLAIM, vector[:1], BOUNDS)
+        sketched(VECTOR[:1])
 
 
-@pytest.mark.parametrize("offset", [1, BOUNDS.scale << 11, MODULUS - 1])
+@pytest.mark.parametrize("offset", [1, MASKED.scale << 11, MODULUS - 1])
 def test_an_offset_of_all_values_is_taken_away(offset):
-    vector = masked(HIDDEN, KEY)
-    lifted = ((vector.astype(np.int64) + offset) % MODULUS).astype(np.uint32)
-    wanted = verdicts.masked_sketch(CLAIM, vector, BOUNDS)
-    assert (verdicts.masked_sketch(CLAIM, lifted, BOUNDS, offset) == wanted).all()
-    assert (verdicts.masked_sketch(CLAIM, lifted, BOUNDS) != wanted).any()
+    lifted = ((VECTOR.astype(np.int64) + offset) % MODULUS).astype(np.uint32)
+    wanted = sketch.masked_sketch(CLAIM.sketched, list(VECTOR), MASKED)
+    found = sketch.masked_sketch(CLAIM.sketched, list(lifted), MASKED, offset)
+    assert (found == wanted).all()
+    assert (sketch.masked_sketch(CLAIM.sketched, list(lifted), MASKED) != wanted).any()
 
 
-def test_a_slack_of_sums_that_wrap_is_refused_before_anything_is_squared():
+def test_digits_of_sums_that_wrap_are_refused_before_anything_is_squared():
     """A digit of 2^32 has a square that is 0 in 64 bits."""
-    sketch = np.zeros(256, dtype=np.int64)
-    sketch[0] = BOUNDS.digit << 32
-    assert proof.short_integers(sketch, BOUNDS) is None
-    assert proof.short_integers(-sketch, BOUNDS) is None
+    found = np.zeros(256, dtype=np.int64)
+    found[0] = MASKED.digit << 32
+    assert proof.digits_of(found, MASKED) is None
+    assert proof.digits_of(-found, MASKED) is None
 
 
 def test_malformed_sketches():
-    data = verdicts.pack_sketch(np.arange(256))
-    assert verdicts.read_sketch(data).tolist() == list(range(256))
-    for bad in (data[:-1], data + b"x", b"\xff" * 1024):
+    data = FIELDS[0].pack(np.arange(256))
+    assert verification.check_sketch(data, BOUNDS).tolist() == list(range(256))
+    for bad in (data[:-1], data + b"x", b"\xff" * 1024, b""):
         with pytest.raises(MalformedMessage):
-            verdicts.read_sketch(bad)
-    with pytest.raises(MalformedMessage, match="256 entries"):
-        verdicts.judge(SIZE, BOUNDS, [CLAIM], {3: np.zeros(3, dtype=np.int64)}, CHALLENGE, {})
+            verification.check_sketch(bad, BOUNDS)
+    with pytest.raises(MalformedMessage):
+        verification.check_sketch(data, Bounds(3, 0, 0, 100))
 
 
 def test_no_answers_are_undecided():
-    sketches = {3: np.zeros(256, dtype=np.int64)}
-    found = verdicts.judge(SIZE, BOUNDS, [CLAIM], sketches, CHALLENGE, {})
-    assert found == {3: decoding.UNDECIDED}
+    assert verdicts.judge_one(SIZE, BOUNDS, CLAIM, CHALLENGE, {}) == verdicts.UNDECIDED
 
 
 def test_rules_that_convict():
-    assert [rule for rule in Rule if not rule.convicts] == [Rule.LINK, Rule.UNDECIDED]
+    assert [rule for rule in Rule if not rule.convicts] == [Rule.UNDECIDED]

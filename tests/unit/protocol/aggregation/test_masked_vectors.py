@@ -6,8 +6,11 @@ from tests.support import masked
 from tests.support.masked import in_ring
 
 from pnyx.errors import MalformedMessage, RuleBroken
-from pnyx.protocol.aggregation.masked.parameters import GROUP_BYTES, P0, P1, layout
+from pnyx.protocol.aggregation.masked.mask import hidden_segment, rings
+from pnyx.protocol.aggregation.masked.parameters import GROUP_BYTES, P0, P1, choose, layout
 from pnyx.protocol.aggregation.masked.vectors import VectorCode, sum_vectors
+from pnyx.protocol.aggregation.masked_verification.bounds import choose as choose_verified
+from pnyx.protocol.aggregation.masked_verification.bounds import masks_of
 
 CONTEXT = b"round 4, attempt 0"
 COUNT = 3
@@ -160,3 +163,49 @@ def test_keys_of_other_vectors_open_nothing(held):
 def test_keys_are_integers_of_any_width(held):
     """The committee decodes 64-bit integers, reduced; nothing else comes out of it."""
     assert {part.dtype for part in held.made[0].key} == {np.dtype(np.int64)}
+
+
+# --- where updates are verified -------------------------------------------------------------------
+
+
+def test_what_is_hidden_is_what_the_residues_hold_beyond_mask_and_offset():
+    bounds = choose_verified(70_000, 8, 2)
+    masks = masks_of(bounds)
+    code = VectorCode(masks, b"c" * 32, bounds.largest_sum)
+    update = np.arange(70_000) % 7 - 3
+    made = code.mask(update, b"s" * 32, b"mine")
+    assert len(made.blocks) == len(made.hidden) == bounds.blocks == 3
+    blocks = code.blocks(b"".join(made.segments))
+    assert all((one == other).all() for one, other in zip(blocks, made.blocks, strict=True))
+    hidden = np.concatenate([each.reshape(-1) for each in made.hidden])
+    assert not hidden[bounds.coefficients :].any()
+    errors = hidden[:70_000] - bounds.scale * update
+    assert 0 < np.abs(errors).max() < 60
+    [prime] = masks.primes
+    [ring], key = rings(masks), made.key[0].astype(np.uint32)
+    masked_by = ring.mask(np.stack(list(code.public())), ring.transform_key(key))
+    left = np.concatenate([b.reshape(-1) for b in blocks]).astype(np.int64)
+    left -= masked_by.reshape(-1) + (masks.offset << masks.shift)
+    sent = slice(0, bounds.coefficients)
+    assert ((left[sent] - hidden[sent]) % prime == 0).all()
+    assert VectorCode(masks, b"c" * 32).mask(update, b"s" * 32, b"mine").hidden == ()
+
+
+def test_a_verified_sum_is_centred_and_refused_beyond_its_reach():
+    """Values beyond what one of them may have by itself are summed; another key gives garbage."""
+    bounds = choose_verified(50, 8, 2)
+    code = VectorCode(masks_of(bounds), b"c" * 32, bounds.largest_sum)
+    updates = [np.full(50, value) for value in (bounds.entry_max, bounds.entry_max, -3)]
+    made = [code.mask(u, bytes([at]) * 32, b"x") for at, u in enumerate(updates)]
+    total = b"".join(sum_vectors(code.parameters, [iter(each.segments) for each in made]))
+    [prime] = code.parameters.primes
+    key = sum(each.key[0] for each in made) % prime
+    assert code.unmask(total, (key,), 3).tolist() == sum(updates).tolist()
+    assert code.unmask(total, ((key + 1) % prime,), 3) is None
+
+
+def test_a_vector_is_verified_a_value_a_coefficient():
+    masks = choose(1000, 4, 4)
+    assert masks.slots > 1
+    with pytest.raises(ValueError, match="one value"):
+        hidden_segment(masks, bytes(32), 0, np.zeros(1000, dtype=np.int64))

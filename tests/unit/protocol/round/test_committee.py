@@ -12,7 +12,7 @@ from pnyx.primitives.signature import QuorumCertificate
 from pnyx.protocol.aggregation.verdicts import Rule
 from pnyx.protocol.aggregation.verification import sum_share
 from pnyx.protocol.agreement import value_hash, vote_statement
-from pnyx.protocol.events import ContributionsJudged, Forget, PeerBlamed, Persist
+from pnyx.protocol.events import ContributionsJudged, Forget, PeerBlamed, Persist, ReadParcel
 from pnyx.protocol.evidence.proofs import Offence, check_evidence, offence_of
 from pnyx.protocol.identity import signing_input
 from pnyx.protocol.messages import (
@@ -53,7 +53,7 @@ class StudyStub:
     def __init__(
         self, model: bytes | None = b"model", following: bytes | None = b"next", culprits=()
     ) -> None:
-        self._model, self._following = model, following
+        self.model, self._following = model, following
         self._culprits = culprits
         self.totals: list[list[int]] = []
 
@@ -63,10 +63,14 @@ class StudyStub:
     def culprits(self):
         return self._culprits
 
-    def model(self):
-        return self._model
+    def actors(self):
+        return b""
 
-    def next_model(self, total, count):
+    def holds_model(self):
+        return self.model is not None
+
+    def next_model(self, model, total, count):
+        assert model == self.model
         self.totals.append(total.tolist())
         return self._following
 
@@ -104,7 +108,13 @@ class Walk:
         """Give the member a message; returns what it sends."""
         before = len(self.box.sent)
         self.member.handle(sender, message, now)
+        self.read_model(now)
         return [m for _, m in self.box.sent[before:]]
+
+    def read_model(self, now: float = 1.0) -> None:
+        """Answer the member when it reads the model, the first time."""
+        if self.member.model is None and self.box.of(ReadParcel):
+            self.member.on_parcel(self.c.plan.model_hash, self.study.model, now)
 
     def signatures(self, instance, phase_, value, view=0):
         statement = vote_statement(self.context, instance, phase_, view, value_hash(value))
@@ -434,6 +444,25 @@ def test_without_the_model_the_member_waits():
     walk = Walk(study=StudyStub(model=None)).to(Step.RELEASE)
     walk.hear(0, walk.bundle())
     assert walk.member.step is Step.RELEASE
+    walk.member.tick(2.0)
+    assert walk.box.of(ReadParcel) == []
+    walk.study.model = b"model"  # it has come
+    walk.member.tick(3.0)
+    walk.member.tick(4.0)
+    assert walk.box.of(ReadParcel) == [ReadParcel(walk.context, walk.c.plan.model_hash)]
+    walk.read_model()
+    assert walk.member.step is Step.CERTIFY
+
+
+def test_what_comes_too_late_changes_nothing():
+    walk = Walk().to(Step.CERTIFY)
+    before = walk.member.body
+    walk.member.on_computed(b"x" * 32, None, 2.0)
+    assert walk.member.body == before
+    walk.member.record = walk.c.folk
+    walk.member.on_computed(b"x" * 32, None, 2.0)
+    walk.member.on_parcel(walk.c.plan.model_hash, b"other", 2.0)
+    assert walk.member.model == b"model"
 
 
 def test_an_evaluation_publishes_metrics_only():

@@ -64,7 +64,7 @@ def receipt(member: int, sent: Contribution, signer: int | None = None) -> Recei
 
 def sending(**terms):
     made, outbox = contributor(**terms)
-    made.start(b"model")
+    made.start()
     made.on_trained(VECTOR, 0.0)
     made.handle(decision(), 0.0)
     made.on_debited(1.0)
@@ -82,9 +82,9 @@ def stored(outbox):
 
 def test_the_way_of_a_contribution():
     made, outbox = contributor()
-    made.start(b"model")
+    made.start()
     (training,) = outbox.of(StartTraining)
-    assert training == StartTraining(C.plan.study, 1, b"manifest", b"model")
+    assert training == StartTraining(C.plan.study, 1, b"manifest", C.plan.model_hash)
     made.on_trained(VECTOR, 0.0)
     assert outbox.of(RecordDebit) == []
     made.handle(decision(), 0.0)
@@ -111,14 +111,14 @@ def test_the_open_certificate_may_come_first():
     made, outbox = contributor()
     made.handle(decision(), 0.0)
     made.handle(decision(), 0.0)
-    made.start(b"model")
+    made.start()
     made.on_trained(VECTOR, 0.0)
     assert len(outbox.of(RecordDebit)) == 1
 
 
 def test_an_open_certificate_is_checked():
     made, outbox = contributor()
-    made.start(b"model")
+    made.start()
     made.on_trained(VECTOR, 0.0)
     forged = replace(decision(), value=C.open_value(range(6)))
     with pytest.raises(InvalidSignature):
@@ -141,7 +141,7 @@ def test_an_open_certificate_is_checked():
 )
 def test_an_unusable_vector_is_withheld(vector):
     made, outbox = contributor()
-    made.start(b"model")
+    made.start()
     made.handle(decision(), 0.0)
     made.on_trained(vector, 0.0)
     assert made.stage is Stage.WITHHELD
@@ -151,7 +151,7 @@ def test_an_unusable_vector_is_withheld(vector):
 def test_events_out_of_turn_do_nothing():
     made, outbox = contributor()
     made.on_debited(0.0)
-    made.start(b"model")
+    made.start()
     made.on_trained(VECTOR, 0.0)
     made.on_trained(VECTOR * 0, 0.0)
     made.on_debited(0.0)
@@ -171,7 +171,7 @@ def test_events_out_of_turn_do_nothing():
 @pytest.mark.parametrize("when", ["training", "debiting", "sending"])
 def test_withheld_means_silent(when):
     made, outbox = contributor()
-    made.start(b"model")
+    made.start()
     if when != "training":
         made.on_trained(VECTOR, 0.0)
         made.handle(decision(), 0.0)
@@ -189,7 +189,7 @@ def test_withheld_means_silent(when):
 
 def test_asking_for_the_open_certificate():
     made, outbox = contributor()
-    made.start(b"model")
+    made.start()
     made.tick(PARAMS.retransmit_s / 2)
     assert outbox.sent == []
     made.tick(PARAMS.retransmit_s)
@@ -250,7 +250,7 @@ def test_the_same_contribution_after_a_restart():
     _, before = sending()
     kept, secret = stored(before)
     made, outbox = contributor(restored=kept, secrets=secret)
-    made.start(b"model")
+    made.start()
     assert outbox.of(StartTraining) == []
     assert isinstance(outbox.sent[0][1], Pull)
     outbox.sent.clear()
@@ -264,7 +264,7 @@ def test_a_restart_when_the_certificate_comes_before_the_model():
     kept, secret = stored(before)
     made, outbox = contributor(restored=kept, secrets=secret)
     made.handle(decision(), 9.0)
-    made.start(b"model")
+    made.start()
     made.tick(9.1)
     assert outbox.of(Contribution) == before.of(Contribution)
 
@@ -275,7 +275,7 @@ def test_never_a_second_contribution_once_its_secrets_are_erased():
     kept, _ = stored(before)
     assert "header" in kept
     made, outbox = contributor(restored=kept)
-    made.start(b"model")
+    made.start()
     made.handle(decision(), 9.0)
     made.tick(100.0)
     assert made.stage is Stage.WITHHELD
@@ -286,7 +286,7 @@ def test_a_contribution_sealed_to_a_list_that_was_never_certified():
     _, before = sending()
     kept, secret = stored(before)
     made, outbox = contributor(restored=kept, secrets=secret)
-    made.start(b"model")
+    made.start()
     made.handle(decision(value=C.open_value(range(6))), 9.0)
     assert made.stage is Stage.WITHHELD
     assert outbox.of(Contribution) == []
@@ -298,7 +298,7 @@ def test_a_fresh_attempt_draws_fresh_secrets():
     for _ in range(2):
         services.restored.clear()
         made = Contributor(services, b"manifest", ME, lambda index: False, 0.0)
-        made.start(b"model")
+        made.start()
         made.on_trained(VECTOR, 0.0)
         made.handle(decision(), 0.0)
         made.on_debited(0.0)
@@ -316,7 +316,7 @@ def test_a_member_with_an_unusable_key_is_left_out():
 
     value = codec.encode(OpenValue((*signed, committee.member_signed(6, bad))))
     made, outbox = contributor(committee)
-    made.start(b"model")
+    made.start()
     made.on_trained(VECTOR, 0.0)
     made.handle(decision(committee, value=value), 0.0)
     made.on_debited(0.0)

@@ -36,6 +36,7 @@ def test_the_json_has_the_documented_keys():
         "census_hashes": 45,
         "region_signatures": 2 * printed["region_signers"],
         "region_signatures_certificates_cached": printed["region_signers"],
+        "region_call_signatures": 1,
     }
 
 

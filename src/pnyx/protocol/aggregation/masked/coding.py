@@ -87,6 +87,24 @@ def decode(
         raise DecodingError("A masked sum decodes to garbage: its keys are not those of its masks.")
 
 
+def decode_signed(
+    parameters: ParameterSet, residues: IntVector, count: int, reach: int, out: IntVector
+) -> None:
+    """Write the sums of one prime's unmasked coefficients, each a signed value, centred modulo p.
+
+    Whoever contributes may exceed value_max where only norms are verified; what stays below p/2 are
+    sums. residues, count: as `decode` takes them. reach: the largest sum Δ·Σm + Σe in absolute
+    value. out: [up to PIECE]. Raises DecodingError beyond it.
+    """
+    [prime], shift = parameters.primes, parameters.shift
+    lifted = residues.reshape(-1)[: len(out)] - ((count * parameters.offset) << shift)
+    sums = lifted % prime
+    sums -= prime * (sums > prime // 2)
+    if int(np.abs(sums).max()) > reach:
+        raise DecodingError("A masked sum is larger than verified contributions can make it.")
+    np.right_shift(sums + (1 << (shift - 1)), shift, out=out)
+
+
 @lru_cache(maxsize=64)
 def pieces(parameters: ParameterSet) -> tuple[Ring, ...]:
     """For each prime a ring of degree 1024: what adds residues, in pieces that fit a cache.

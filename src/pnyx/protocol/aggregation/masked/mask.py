@@ -24,7 +24,14 @@ from pnyx.errors import RuleBroken
 from pnyx.primitives.hashing import digest
 from pnyx.primitives.ring import LANES, Ring, TransformedKey, expand_public, gaussian_errors
 from pnyx.protocol.aggregation.encoding import IntVector
-from pnyx.protocol.aggregation.masked.coding import PIECE, decode, factors, pieces, shifted
+from pnyx.protocol.aggregation.masked.coding import (
+    PIECE,
+    decode,
+    decode_signed,
+    factors,
+    pieces,
+    shifted,
+)
 from pnyx.protocol.aggregation.masked.keys import KeySum
 from pnyx.protocol.aggregation.masked.parameters import (
     GROUP,
@@ -91,12 +98,7 @@ def mask_segment(
     shape = layout(parameters)
     if values.shape != (shape.values(segment),):
         raise ValueError("these are not the values of this segment")
-    errors = gaussian_errors(
-        errors_seed,
-        parameters.noise_width,
-        shape.segment_coefficients(segment),
-        f"pnyx/masked/errors/{segment}",
-    )
+    errors = segment_errors(parameters, errors_seed, segment)
     masked = tuple(
         ring.mask(a, s) for ring, a, s in zip(rings(parameters), public, key, strict=True)
     )
@@ -118,6 +120,35 @@ def _difference(total: NDArray[np.uint64], mask: NDArray[np.uint32]) -> IntVecto
     """Integer sums less masks; numpy converts faster than it subtracts numbers of two types."""
     found = mask.astype(np.int64)
     return np.subtract(total.view(np.int64), found, out=found)
+
+
+def segment_errors(parameters: ParameterSet, errors_seed: bytes, segment: int) -> NDArray[np.int8]:
+    """The errors of all coefficients of a segment that are sent."""
+    return gaussian_errors(
+        errors_seed,
+        parameters.noise_width,
+        layout(parameters).segment_coefficients(segment),
+        f"pnyx/masked/errors/{segment}",
+    )
+
+
+def hidden_segment(
+    parameters: ParameterSet, errors_seed: bytes, segment: int, values: IntVector
+) -> NDArray[np.int32]:
+    """z = Δ·m + e of a segment, as signed integers: [blocks, n, LANES], zero where nothing is sent.
+
+    What a segment hides, less the offset of its values; where a coefficient holds one value.
+    """
+    if parameters.slots != 1:
+        raise ValueError("a coefficient holds one value where its vector is verified")
+    shape = layout(parameters)
+    errors = segment_errors(parameters, errors_seed, segment)
+    blocks = (shape.blocks(segment), parameters.degree, LANES)
+    hidden = np.zeros(blocks, dtype=np.int32)
+    flat = hidden.reshape(-1)
+    flat[: len(errors)] = errors
+    flat[: len(values)] += (values << parameters.shift).astype(np.int32)
+    return hidden
 
 
 def _pieces_sent(parameters: ParameterSet, segment: int) -> list[slice]:
@@ -191,11 +222,13 @@ def unmask_segment(
     segment: int,
     count: int,
     out: IntVector | None = None,
+    reach: int = 0,
 ) -> IntVector:
     """Return the exact sum of the values of a segment.
 
     key_sum: the sum of the keys of exactly the contributions in `sums`, transformed. count: how
-    many they are. out: the place in a vector to write to, if there is one.
+    many they are. out: the place in a vector to write to, if there is one. reach: where
+    contributions were verified, the largest absolute value of their sum (`coding.decode_signed`).
     Raises UnsafeParameters when they are more than the parameters hold, DecodingError when key and
     sums do not belong together.
     """
@@ -216,7 +249,10 @@ def unmask_segment(
             _piece(_difference(total.reshape(-1)[within], mask.reshape(-1)[within]))
             for mask, total in zip(masks, sums, strict=True)
         ]
-        decode(parameters, unmasked, count, slots[:, within])
+        if reach:
+            decode_signed(parameters, unmasked[0], count, reach, slots[0, within])
+        else:
+            decode(parameters, unmasked, count, slots[:, within])
     if padded:
         found[:] = slots.reshape(-1)[: len(found)]
     return found

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pnyx.errors import DecodingError, MalformedMessage, RuleBroken
 from pnyx.primitives.ring.linear_hash import Digest
@@ -21,7 +22,9 @@ from pnyx.protocol.aggregation.masked.checked_sum import (
 )
 from pnyx.protocol.aggregation.masked.keys import MaskingKey, hash_vector
 from pnyx.protocol.aggregation.masked.mask import (
+    Residues,
     SegmentSum,
+    hidden_segment,
     mask_segment,
     public_segment,
     transform_key,
@@ -36,16 +39,21 @@ from pnyx.protocol.aggregation.masked.segments import (
     unpack_sum,
 )
 
+Blocks = tuple[NDArray[np.uint32], ...]  # of one prime, [n, LANES] each
+
 
 class MaskedUpdate(NamedTuple):
     """What a contributor makes of an update. key: [n] elements of the field of each prime, secret.
 
-    segments: what the aggregators get. linear_hash: of all of it, as bytes.
+    segments: what the aggregators get. linear_hash: of all of it, as bytes. blocks, hidden: where
+    updates are verified, the residues of the vector, and what they hide, block by block, secret.
     """
 
     segments: tuple[bytes, ...]
     linear_hash: bytes
     key: tuple[IntVector, ...]
+    blocks: Blocks = ()
+    hidden: tuple[NDArray[np.int32], ...] = ()
 
     def __repr__(self) -> str:
         return "MaskedUpdate(...)"
@@ -54,12 +62,14 @@ class MaskedUpdate(NamedTuple):
 class VectorCode:
     """Masks, checks and unmasks the vectors of one attempt.
 
-    context: names network, study, round and attempt; the same for every contributor.
+    context: names network, study, round and attempt; the same for every contributor. reach: where
+    updates are verified, the largest absolute value of their masked sum.
     """
 
-    def __init__(self, parameters: ParameterSet, context: bytes) -> None:
+    def __init__(self, parameters: ParameterSet, context: bytes, reach: int = 0) -> None:
         self.parameters = parameters
-        self._context = context
+        self.context = context
+        self._reach = reach
         self._layout = layout(parameters)
 
     @property
@@ -85,17 +95,29 @@ class VectorCode:
         ]
         key = MaskingKey.derive(parameters, seed, contributor_context, hash_vector(pieces))
         transformed = transform_key(parameters, key.secret)
-        hashed = HashOfVector(parameters, self._context)
-        segments = []
+        hashed = HashOfVector(parameters, self.context)
+        segments: list[bytes] = []
+        blocks: list[NDArray[np.uint32]] = []
+        hidden: list[NDArray[np.int32]] = []
         for segment, values in enumerate(pieces):
-            public = public_segment(parameters, self._context, segment)
+            public = public_segment(parameters, self.context, segment)
             residues = mask_segment(
                 parameters, public, transformed, key.errors_seed, segment, values
             )
             hashed.add_segment(segment, residues)
             segments.append(pack_segment(parameters, segment, residues))
+            if self._reach:
+                blocks.extend(residues[0])
+                hidden.extend(hidden_segment(parameters, key.errors_seed, segment, values))
         secret = tuple(part.astype(np.int64) for part in key.secret)
-        return MaskedUpdate(tuple(segments), pack_digest(hashed.value), secret)
+        return MaskedUpdate(
+            tuple(segments), pack_digest(hashed.value), secret, tuple(blocks), tuple(hidden)
+        )
+
+    def public(self) -> Iterator[NDArray[np.uint32]]:
+        """The public polynomials of one prime, block by block, transformed."""
+        for segment in range(self._layout.segments):
+            yield from public_segment(self.parameters, self.context, segment)[0]
 
     def read_linear_hash(self, data: bytes) -> Digest:
         """Parse a linear hash. Raises MalformedMessage."""
@@ -103,13 +125,24 @@ class VectorCode:
 
     def linear_hash(self, vector: bytes) -> bytes:
         """The linear hash of a masked vector. Raises MalformedMessage when it is none."""
-        if len(vector) != self.vector_bytes:
-            raise MalformedMessage("a masked vector has the wrong size")
-        hashed = HashOfVector(self.parameters, self._context)
-        for segment, start, size in self._parts(self._layout.segment_bytes):
-            residues = unpack_segment(self.parameters, segment, vector[start : start + size])
+        hashed = HashOfVector(self.parameters, self.context)
+        for segment, residues in self._segments(vector):
             hashed.add_segment(segment, residues)
         return pack_digest(hashed.value)
+
+    def blocks(self, vector: bytes) -> Blocks:
+        """The residues of a masked vector, of one prime. Raises MalformedMessage."""
+        return tuple(block for _, residues in self._segments(vector) for block in residues[0])
+
+    def _segments(self, vector: bytes) -> Iterator[tuple[int, Residues]]:
+        """Read a masked vector segment by segment. Raises MalformedMessage."""
+        if len(vector) != self.vector_bytes:
+            raise MalformedMessage(
+                f"a masked vector has the wrong size: {len(vector)} bytes, not {self.vector_bytes}"
+            )
+        for segment, start, size in self._parts(self._layout.segment_bytes):
+            part = vector[start : start + size]
+            yield segment, unpack_segment(self.parameters, segment, part)
 
     def check_sum(self, total: bytes, linear_hashes: Sequence[bytes]) -> None:
         """Check the sum of the vectors with these linear hashes.
@@ -117,9 +150,11 @@ class VectorCode:
         Raises MalformedMessage or RuleBroken when it is not that sum.
         """
         if len(total) != self.sum_bytes:
-            raise MalformedMessage("a sum of masked vectors has the wrong size")
+            raise MalformedMessage(
+                f"a masked sum has the wrong size: {len(total)} bytes, not {self.sum_bytes}"
+            )
         wanted = add_digests(map(unpack_digest, linear_hashes))
-        hashed = HashOfVector(self.parameters, self._context)
+        hashed = HashOfVector(self.parameters, self.context)
         for segment, start, size in self._parts(
             lambda segment: sum_bytes(self.parameters, segment)
         ):
@@ -141,11 +176,11 @@ class VectorCode:
             lambda segment: sum_bytes(self.parameters, segment)
         ):
             sums = unpack_sum(self.parameters, segment, total[start : start + size], count)
-            public = public_segment(self.parameters, self._context, segment)
+            public = public_segment(self.parameters, self.context, segment)
             first = self._layout.start(segment)
             try:
                 found[first : first + self._layout.values(segment)] = unmask_segment(
-                    self.parameters, public, key_sum, sums, segment, count
+                    self.parameters, public, key_sum, sums, segment, count, reach=self._reach
                 )
             except DecodingError:
                 return None

@@ -14,3 +14,8 @@ def kernels() -> Kernels:
     except ImportError:
         return _kernels_numpy
     return _kernels_numba
+
+
+def load_sketches() -> None:
+    """Load the loops, unless they are: before a process is forked or confined that needs them."""
+    kernels()

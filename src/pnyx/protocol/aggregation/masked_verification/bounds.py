@@ -11,11 +11,11 @@ where P (`sketch`) has 256 rows, each with E (P·z)_i² = ‖z‖²/4. An honest
 8·‖z‖ <= 8W. With D² = 1.6·W both T = 40·W: (8W/D)² for a, and 25·D² for b, whose entries are
 almost uniform in [-D/2, D/2] (mean of Σb²: 21.3·D², three standard deviations: 3.6·D²).
 
-**Nothing wraps.** X = (a, b, slack bits) goes through the range step of `aggregation.bounds`, with
-‖X‖² <= 2T + bits for an honest contributor; let b' be its largest published entry. As there, X is
-short and the same in both fields, ‖X‖² <= 32·b'², and the sums of squares hold over the integers if
-32·b'² + 2·bits·b' + T < p₁·p₂: for W up to 2^22.19. Then ‖D·a + b‖ <= 8W + 5D·1.0001 < p/2, so that
-D·a + b is the centred P·z modulo p, whoever made it.
+**Nothing wraps.** The digits are the first entries of X in `aggregation.bounds`, in the place of an
+update, with counts and all other bits behind them: X is short and the same in both fields, and sums
+of squares hold over the integers, if p₁·p₂ exceeds what is said there: for W up to 2^22.19, with
+room for `COUNT_BITS_MAX` bits. Then ‖D·a + b‖ <= 8W + 5D·1.0001 < p/2, so that D·a + b is the
+centred P·z modulo p, whoever made it.
 
 **The norm that is certified.** For a fixed z the squared norm ‖P·z‖² is close to a multiple of χ²
 with 256 degrees of freedom: relative deviation 0.083 (one entry) to 0.088 (many). P is drawn after
@@ -31,10 +31,13 @@ P. A vector of norm W·share passes a draw with probability `passing_probability
 updates should be clipped (`clip_max`), 0.5 at 1.
 
 **Sums must not wrap either.** One coordinate of a contribution that passed may be 2.2·W, and sums
-are taken modulo p. `colluding_max` contributors that spend all on one coordinate, and honest ones
-that keep `entry_max` in each, stay below p/2; with W = 2^22, eight that collude pass it. Rounding
-to integers adds noise of norm √(length/6) to an update: where that is more than a quarter of
-norm_max the units are too coarse, and `choose` refuses.
+are taken modulo p, centred. `colluding_max` contributors that spend all on one coordinate, and
+honest ones that keep `entry_max` in each, stay below p/2; with W = 2^22, eight that collude pass
+it. Rounding to integers adds noise of norm √(length/6) to an update: where that is more than a
+quarter of norm_max the units are too coarse, and `choose` refuses.
+
+A phase states these bounds as masks (`masked.ParameterSet`: length, Δ, entries, contributors) and
+two numbers more, norm_max and colluding_max; `bounds_of` and `masks_of` translate.
 """
 
 from functools import lru_cache
@@ -43,14 +46,21 @@ from typing import Annotated
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from pnyx.errors import ConfigError
 from pnyx.primitives.field import PRIMES
 from pnyx.primitives.ring import LANES
-from pnyx.protocol.aggregation.ballots import bit_weights
-from pnyx.protocol.aggregation.bounds import CHECKS, ROWS, RangeStep, repetitions
-from pnyx.protocol.aggregation.encoding import slot_width
-from pnyx.protocol.selection.security import CommitteeSize
+from pnyx.protocol.aggregation.bounds import (
+    COUNT_SLACK,
+    ROWS,
+    Bounds,
+    RangeStep,
+    digit_base,
+    digit_squares,
+)
+from pnyx.protocol.aggregation.masked.parameters import P0, ParameterSet
+from pnyx.protocol.selection.tails import binomial_upper
 
 MODULUS = PRIMES[0]
 RING_DEGREE = 1024
@@ -58,6 +68,7 @@ BLOCK = RING_DEGREE * LANES  # entries of one block of polynomials
 GROUP = 1024  # a masked vector is sent in whole groups of entries
 ERROR_WIDTH = 4.5  # σ of the errors: see the masked mode
 LENGTH_MAX = 1 << 24
+COUNT_BITS_MAX = 1 << 16  # bits that are proven along, those of counts and their noise
 
 CERTIFIED_TENTHS = 22  # the norm certified is at most 2.2 times norm_max
 HASHES_LOG2 = 40  # commitments that a cheat tries
@@ -70,7 +81,6 @@ _WRONG_SUM_LOG2 = -64  # chance that errors of a whole sum move some entry to th
 _ERROR_SQUARED_TIMES_4 = 81  # σ²
 _ERROR_SHARE = 16  # errors take at most this part of the bound
 
-_Count = Annotated[int, Meta(ge=0, le=1024)]
 _Value = Annotated[int, Meta(ge=1, lt=2**26)]
 
 
@@ -87,7 +97,7 @@ class MaskedBounds(msgspec.Struct, frozen=True, array_like=True):
     norm_max: _Value
     scale: _Value
     contributors_max: Annotated[int, Meta(ge=2, le=1024)]
-    colluding_max: _Count
+    colluding_max: Annotated[int, Meta(ge=0, le=1024)]
     entry_max: _Value
 
     def __post_init__(self) -> None:
@@ -142,17 +152,15 @@ class MaskedBounds(msgspec.Struct, frozen=True, array_like=True):
     @property
     def thresholds(self) -> tuple[int, int]:
         """The largest Σa² and Σb²."""
-        return _thresholds(self.norm_scaled)
+        upper, lower = digit_squares(self.norm_scaled)
+        return upper.threshold, lower.threshold
 
     @property
-    def bits(self) -> int:
-        """Slack bits of both thresholds."""
-        return sum(threshold.bit_length() for threshold in self.thresholds)
-
-    @property
-    def range_step(self) -> RangeStep:
-        """Widths of the range step."""
-        return _range_step(self.norm_scaled)
+    def alone(self) -> Bounds:
+        """What is proven of a contribution that carries no counts beside its masked update."""
+        return Bounds(
+            0, 0, 0, 0, key_length=RING_DEGREE, key_fields=1, masked_norm_max=self.norm_scaled
+        )
 
     @property
     def largest_sum(self) -> int:
@@ -169,27 +177,44 @@ class MaskedBounds(msgspec.Struct, frozen=True, array_like=True):
         return sqrt(self.length / 6) / self.norm_max
 
 
-def digit_base(norm_scaled: int) -> int:
-    """D, for a bound W on the norm of z: makes the thresholds of both digits equal."""
-    return isqrt(8 * norm_scaled // 5)
-
-
-def _thresholds(norm_scaled: int) -> tuple[int, int]:
-    """T of the upper and of the lower digits: (8W/D)², rounded up, and 25·D²."""
-    squared = digit_base(norm_scaled) ** 2
-    return -(-64 * norm_scaled**2 // squared), 25 * squared
-
-
-def _range_step(norm_scaled: int) -> RangeStep:
-    upper, lower = _thresholds(norm_scaled)
-    return RangeStep(upper + lower + upper.bit_length() + lower.bit_length())
-
-
 def _proven_max(norm_scaled: int) -> int:
     """What sums over X can come to at most, whoever made it: must stay below p₁·p₂."""
-    step, thresholds = _range_step(norm_scaled), _thresholds(norm_scaled)
-    bits = sum(threshold.bit_length() for threshold in thresholds)
-    return step.proven_squared_max + 2 * bits * step.published_max + max(thresholds)
+    thresholds = [each.threshold for each in digit_squares(norm_scaled)]
+    step = RangeStep(sum(thresholds) + COUNT_BITS_MAX)
+    return step.proven_squared_max + COUNT_SLACK * step.published_max + max(thresholds)
+
+
+def bounds_of(masks: ParameterSet, norm_max: int, colluding_max: int) -> MaskedBounds:
+    """The bounds that a phase states. Raises ValueError where they cannot be kept."""
+    if (masks.degree, masks.primes, masks.slots) != (P0.degree, P0.primes, 1):
+        raise ValueError("a masked update is verified in the smallest ring, a value a coefficient")
+    return MaskedBounds(
+        length=masks.length,
+        norm_max=norm_max,
+        scale=1 << masks.shift,
+        contributors_max=masks.contributors_max,
+        colluding_max=colluding_max,
+        entry_max=masks.value_max,
+    )
+
+
+def masks_of(bounds: MaskedBounds) -> ParameterSet:
+    """The masks of updates within these bounds, in which value_max is at most entry_max.
+
+    Raises UnsafeParameters when there are none.
+    """
+    value_bits = (bounds.entry_max + 1).bit_length()
+    slot_max = bounds.contributors_max * ((1 << value_bits) - 1)
+    return ParameterSet(
+        degree=P0.degree,
+        primes=P0.primes,
+        length=bounds.length,
+        value_bits=value_bits,
+        contributors_max=bounds.contributors_max,
+        slots=1,
+        slot_bits=slot_max.bit_length(),
+        shift=bounds.scale.bit_length() - 1,
+    )
 
 
 def noise_sum_max(length: int, contributors: int) -> int:
@@ -205,7 +230,7 @@ def noise_sum_max(length: int, contributors: int) -> int:
 
 
 def choose(length: int, contributors: int, colluding: int) -> MaskedBounds:
-    """The finest bounds for updates of this length and groups of this size.
+    """The finest bounds for updates of this length and groups of this size, which have masks.
 
     Raises ConfigError where they would be too coarse: rounding would add more than a quarter.
     """
@@ -228,8 +253,52 @@ def choose(length: int, contributors: int, colluding: int) -> MaskedBounds:
             f"leave a norm bound of {norm_max} units: rounding alone would add {error:.0%}. Use "
             "smaller groups, fewer values, or masked contributions that are not verified."
         )
-    return MaskedBounds(
-        length, norm_max, scale, contributors, colluding, max(1, norm_max // _ENTRY_SHARE)
+    # As large as masks' values are, which have 2^j - 1 for their largest.
+    entry_bits = max(1, (norm_max // _ENTRY_SHARE + 1).bit_length() - 1)
+    entry_max = (1 << entry_bits) - 1
+    return MaskedBounds(length, norm_max, scale, contributors, colluding, entry_max)
+
+
+def choose_for(norm: int, length: int, contributors: int, colluding: int) -> MaskedBounds:
+    """The tightest bounds for updates of at most this norm, noise included, in integer units.
+
+    What `choose` would leave of room beyond the norm goes to the largest entry. Raises ConfigError
+    where the norm cannot be verified, or rounding would add more than a quarter of it.
+    """
+    finest = choose(length, contributors, colluding)
+    norm_max = max(1, -(-10 * norm // _CLIP_TENTHS))
+    if norm_max > finest.norm_max:
+        raise ConfigError(
+            f"A norm of {norm:,} units cannot be verified of {length:,} masked values of "
+            f"{contributors} contributors: at most {finest.clip_max:,} can. Use coarser units."
+        )
+    error = sqrt(length / 6) / norm_max
+    if error > ROUNDING_ERROR_MAX:
+        raise ConfigError(
+            f"Rounding alone would add {error:.0%} to a norm of {norm:,} units over {length:,} "
+            "values. Use finer units, or a larger norm."
+        )
+    chosen = replace(finest, norm_max=norm_max, entry_max=1)
+    entry_max = 3
+    while entry_max <= norm_max:
+        try:
+            larger = replace(chosen, entry_max=entry_max)
+            masks_of(larger)
+        except ValueError:
+            break
+        chosen, entry_max = larger, 2 * entry_max + 1
+    return chosen
+
+
+def colluding_bound(contributors: int, corrupted: float = 0.05, chance: float = 1e-6) -> int:
+    """Contributors of one sum that are corrupt at most, but for a chance of one in a million.
+
+    corrupted: their share of the network. Drawing without replacement makes more less likely.
+    """
+    return next(
+        count
+        for count in range(contributors + 1)
+        if binomial_upper(contributors, corrupted, count + 1) <= chance
     )
 
 
@@ -261,64 +330,3 @@ def many_entries_log2(factor: float) -> float:
     """
     x = 1 / factor**2
     return ROWS / 2 * (log2(x) + (1 - x) / log(2))
-
-
-class Layout(msgspec.Struct, frozen=True):
-    """Columns of one contribution's shares.
-
-    In the ring's field:  key | a | b | slack bits | mask g | V, L, Q blinds
-    In the other field:         a | b | slack bits | mask g | V, L, Q blinds
-                                `---- X, short ----´
-    Every row of values becomes `packing` slots, slot after slot, padded with zeros.
-    """
-
-    packing: int
-    key: int
-    digits: int  # of a, and of b
-    bits: int
-    repetitions: int
-
-    @property
-    def short(self) -> int:
-        """Columns of X."""
-        return 2 * self.digits + self.bits
-
-    @property
-    def blinds(self) -> int:
-        """Columns of blinds."""
-        return CHECKS * self.repetitions
-
-    @property
-    def dimension(self) -> int:
-        """Entries of X, padding included, slot after slot."""
-        return self.packing * self.short
-
-    def start(self, field_at: int) -> int:
-        """First column of X in a field."""
-        return 0 if field_at else self.key
-
-    def mask(self, field_at: int) -> slice:
-        """Columns of the mask in a field: as many as those of a digit."""
-        first = self.start(field_at) + self.short
-        return slice(first, first + self.digits)
-
-    def data(self, field_at: int) -> int:
-        """Columns of key, X and mask in a field: all that must be of the sharing's degree."""
-        return self.start(field_at) + self.short + self.digits
-
-    def columns(self, field_at: int) -> int:
-        """All columns in a field."""
-        return self.data(field_at) + self.blinds
-
-
-@lru_cache(maxsize=64)
-def layout(bounds: MaskedBounds, size: CommitteeSize) -> Layout:
-    """Lay out a contribution."""
-    weights = sum(len(bit_weights(threshold)) for threshold in bounds.thresholds)
-    return Layout(
-        packing=size.packing,
-        key=slot_width(RING_DEGREE, size.packing),
-        digits=slot_width(ROWS, size.packing),
-        bits=slot_width(weights, size.packing),
-        repetitions=repetitions(size),
-    )

@@ -19,7 +19,7 @@ Vectors travel in chunks of 32,768 entries, which is one block of polynomials, a
 chunk of it has a stream of its own, 16 bits for each table and entry, and can be expanded alone.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from pnyx.primitives.field import PrimeField
 from pnyx.primitives.hashing import digest
 from pnyx.primitives.sampling import Sampler
-from pnyx.protocol.aggregation.encoding import IntVector
+from pnyx.protocol.aggregation.encoding import FIELDS, IntVector
+from pnyx.protocol.aggregation.masked.parameters import ParameterSet
 from pnyx.protocol.aggregation.masked_verification._choice import kernels
 from pnyx.protocol.aggregation.masked_verification._kernels import (
     BLOCK_ROWS,
@@ -39,7 +40,7 @@ from pnyx.protocol.aggregation.masked_verification._kernels import (
     Codes,
     Values,
 )
-from pnyx.protocol.aggregation.masked_verification.bounds import BLOCK
+from pnyx.protocol.aggregation.masked_verification.bounds import BLOCK, MODULUS, MaskedBounds
 
 ENTRY_MAX = 1 << 27
 
@@ -119,3 +120,39 @@ def _fold(tables: NDArray[np.int64], codes: Codes, values: Values) -> None:
         kernels().fold_wide(tables, codes, values)
     else:
         raise ValueError("an entry is too large for a sketch")
+
+
+def masked_sketch(
+    sketched: bytes, vector: Sequence[NDArray[np.uint32]], bounds: MaskedBounds, offset: int = 0
+) -> IntVector:
+    """P·y [256] modulo p₁, for the P of a commitment: what a contributor states.
+
+    vector: the residues of y block by block; those beyond what is sent do not count. offset: what
+    every entry that is sent carries beside z, as values are made positive before masking.
+    """
+    if len(vector) != bounds.blocks:
+        raise ValueError("expected the blocks of the bounds")
+    shift = np.uint32((MODULUS - offset) % MODULUS)
+    return FIELDS[0].reduce(Sketch(sketched).apply(_without_offset(vector, bounds, shift)))
+
+
+def stated_sketch(
+    masks: ParameterSet, bounds: MaskedBounds, sketched: bytes, vector: Sequence[NDArray[np.uint32]]
+) -> bytes:
+    """P·y as a header states it, for a vector that these masks made; as `masked_sketch`."""
+    offset = (masks.offset << masks.shift) % masks.modulus
+    return FIELDS[0].pack(masked_sketch(sketched, vector, bounds, offset))
+
+
+def _without_offset(
+    vector: Sequence[NDArray[np.uint32]], bounds: MaskedBounds, shift: np.uint32
+) -> Iterator[NDArray[np.uint32]]:
+    for index, block in enumerate(vector):
+        sent = bounds.sent(index)
+        if sent == BLOCK and not shift:
+            yield block
+            continue
+        values = block.reshape(-1) + shift  # below 2·p₁: x - p₁ wraps around where x < p₁
+        values = np.minimum(values, values - np.uint32(MODULUS))
+        values[sent:] = 0
+        yield values

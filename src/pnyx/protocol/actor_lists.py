@@ -1,0 +1,128 @@
+"""The actor lists that a node helps to draw, and those that it knows, for all its studies.
+
+For a study that selects by regions every node wants the list of the next round from the moment that
+a round opens (`open`) until its record is in (`close`). Lists come from the node's own part in the
+draw, or by gossip; of several attempts that came to one the first counts. A list is kept durably:
+the committee's close votes wait for it.
+"""
+
+from collections.abc import Callable, Mapping
+
+from pnyx.primitives import codec
+from pnyx.primitives.sampling import Sampler
+from pnyx.protocol.events import Effect, Forget, PeerBlamed, Persist
+from pnyx.protocol.params import ProtocolParams
+from pnyx.protocol.ports import Crypto
+from pnyx.protocol.round.actors import read_actors
+from pnyx.protocol.round.plan import RoundPlan
+from pnyx.protocol.selection.region import ActorProof, DrawSession, RegionDraws, RegionMessage
+from pnyx.protocol.selection.region.draws import DrawHost, DrawTimes
+
+_ENTERED = "region/"
+
+
+def _scope(plan: RoundPlan) -> str:
+    """Prefix of what a node stores for the draw that belongs to a round."""
+    return f"{_ENTERED}{plan.study.hex()}/{plan.round_number:06d}"
+
+
+class ActorLists:
+    """Draws of one node; driven like a machine.
+
+    emit: effects for the shell. on_list: told of a list that this node saw made.
+    """
+
+    def __init__(
+        self,
+        *,
+        node_id: bytes,
+        crypto: Crypto,
+        sampler: Sampler,
+        params: ProtocolParams,
+        send: Callable[[bytes, RegionMessage], None],
+        emit: Callable[[Effect], None],
+        restored: Mapping[str, bytes],
+        on_list: Callable[[ActorProof], None],
+    ) -> None:
+        self._emit = emit
+        self._on_list = on_list
+        self._stored = {k: v for k, v in restored.items() if k.startswith(_ENTERED)}
+        self._known: dict[str, bytes] = {}
+        self._sessions: dict[str, DrawSession] = {}
+        self._draws = RegionDraws(
+            DrawHost(
+                node_id=node_id,
+                crypto=crypto,
+                sampler=sampler,
+                times=DrawTimes(
+                    attempt_s=params.selection_attempt_s,
+                    grace_s=params.grace_s,
+                    retransmit_s=params.retransmit_s,
+                ),
+                send=send,
+                persist=lambda name: emit(Persist(name, b"1")),
+                entered=self._stored,
+                on_offence=lambda offence: emit(
+                    PeerBlamed(offence.culprit, f"two words in one draw: {offence.kind}")
+                ),
+            )
+        )
+
+    def open(self, plan: RoundPlan, now: float, *, serve: bool) -> None:
+        """Want the list that the committee of this round fixes; take part in its draw if serving.
+
+        A second attempt at the round goes on with the draw of the first.
+        """
+        name = _scope(plan)
+        if plan.following is None or name in self._sessions:
+            return
+        stored = self._stored.get(f"{name}/list")
+        if stored is not None:
+            self._known[name] = stored
+        elif serve:
+            wanted = plan.following.wanted
+            session = self._draws.want(name, plan.following.selector, wanted, self._on_list, now)
+            self._sessions[name] = session
+
+    def take(self, plan: RoundPlan, proof: ActorProof) -> bytes | None:
+        """Check and keep a list; return its bytes if it is news, of an earlier attempt than known.
+
+        Raises ProtocolError.
+        """
+        if plan.following is None:
+            return None
+        encoded, name = codec.encode(proof), _scope(plan)
+        known = self._known.get(name)
+        if known is not None and read_actors(known).draw.attempt <= proof.draw.attempt:
+            return None
+        plan.following.read(encoded)
+        self._known[name] = encoded
+        self._emit(Persist(f"{name}/list", encoded))
+        if name in self._sessions:
+            self._sessions[name].over = True
+        return encoded
+
+    def known(self, plan: RoundPlan) -> bytes:
+        """The list for the round after this one; empty while none is known."""
+        return self._known.get(_scope(plan), b"")
+
+    def close(self, plan: RoundPlan) -> bytes:
+        """The record of the round is in: forget the draw; return the list that was known."""
+        name = _scope(plan)
+        if plan.following is not None:
+            self._draws.close(name)
+            self._sessions.pop(name, None)
+            self._emit(Forget(f"{name}/"))
+        return self._known.pop(name, b"")
+
+    def handle(self, sender: bytes, message: RegionMessage, now: float) -> None:
+        """Process a message of a draw. Raises ProtocolError."""
+        self._draws.handle(sender, message, now)
+
+    def tick(self, now: float) -> None:
+        """Pass time on."""
+        self._draws.tick(now)
+
+    def next_deadline(self) -> float | None:
+        """When `tick` has something to do."""
+        return self._draws.next_deadline()

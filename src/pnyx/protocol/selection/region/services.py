@@ -1,0 +1,57 @@
+"""What caller and signer share: the node, its keys, what it knows, and where messages go."""
+
+from collections.abc import Callable
+
+from pnyx.primitives.sampling import Sampler
+from pnyx.protocol.ports import Crypto
+from pnyx.protocol.selection.region.messages import (
+    ActorProof,
+    Draw,
+    RandomProof,
+    Region,
+    RegionMessage,
+)
+from pnyx.protocol.selection.region.offences import Offence
+from pnyx.protocol.selection.region.selector import RegionSelector
+
+
+class DrawServices:
+    """Services of one node, bound to one attempt at one list.
+
+    send: to a node by its id. enter: store durably that this node takes part in a call for this
+    region; False when it did before, in an earlier life. on_random, on_list, on_offence: what came
+    of it.
+    """
+
+    def __init__(
+        self,
+        *,
+        draw: Draw,
+        context: bytes,
+        node_id: bytes,
+        crypto: Crypto,
+        selector: RegionSelector,
+        sampler: Sampler,
+        grace_s: float,
+        retransmit_s: float,
+        send: Callable[[bytes, RegionMessage], None],
+        enter: Callable[[Region], bool],
+        on_random: Callable[[RandomProof], None],
+        on_list: Callable[[ActorProof], None],
+        on_offence: Callable[[Offence], None],
+    ) -> None:
+        self.draw = draw
+        self.context = context
+        self.node_id = node_id
+        self.crypto = crypto
+        self.selector = selector
+        self.cache = selector.cache
+        self.rule = selector.rule
+        self.sampler = sampler
+        self.grace_s = grace_s
+        self.retransmit_s = retransmit_s
+        self.send = send
+        self.enter = enter
+        self.on_random = on_random
+        self.on_list = on_list
+        self.on_offence = on_offence

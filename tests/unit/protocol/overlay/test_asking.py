@@ -1,0 +1,92 @@
+"""Questions under way, and what peers may ask."""
+
+import pytest
+
+from pnyx.errors import RuleBroken
+from pnyx.primitives.sampling import Sampler
+from pnyx.protocol.overlay.asking import Allowance, Questions
+
+PEER, OTHER = b"p" * 32, b"o" * 32
+
+
+@pytest.fixture
+def told():
+    return []
+
+
+@pytest.fixture
+def questions():
+    return Questions(Sampler(bytes(32), "test"), 2.0)
+
+
+def test_question_is_answered_once_by_whom_it_was_put_to(questions, told):
+    nonce = questions.put(PEER, b"key", 10.0, told.append)
+    assert questions.asks(PEER)
+    assert not questions.asks(OTHER)
+    assert questions.take(OTHER, nonce) is None
+    assert questions.take(PEER, bytes(16)) is None
+    question = questions.take(PEER, nonce)
+    assert (question.key, question.deadline) == (b"key", 12.0)
+    assert questions.take(PEER, nonce) is None
+    assert not questions.asks(PEER)
+    assert len(questions) == 0
+    assert questions.next_deadline() is None
+    assert told == [], "whoever takes it tells"
+
+
+def test_unanswered_questions_expire_in_order(questions, told):
+    questions.put(PEER, b"", 10.0, lambda answer: told.append(("first", answer)))
+    nonce = questions.put(PEER, b"", 11.0, lambda answer: told.append(("second", answer)))
+    questions.put(OTHER, b"", 11.5, lambda answer: told.append(("third", answer)))
+    assert questions.next_deadline() == 12.0
+    questions.expire(11.9)
+    assert told == []
+    questions.expire(12.0)
+    assert told == [("first", None)]
+    questions.take(PEER, nonce)
+    questions.expire(20.0)
+    assert told == [("first", None), ("third", None)]
+
+
+def test_questions_to_an_unreachable_peer_are_given_up(questions, told):
+    questions.put(PEER, b"", 10.0, told.append)
+    questions.put(PEER, b"", 10.0, told.append)
+    questions.put(OTHER, b"", 10.0, told.append)
+    questions.give_up(PEER)
+    questions.give_up(PEER)
+    assert told == [None, None]
+    assert len(questions) == 1
+
+
+def test_giving_up_one_question_may_end_another(questions, told):
+    """What is told may take another question to the same peer back."""
+    nonces = []
+    nonces.append(questions.put(PEER, b"", 1.0, lambda _: questions.take(PEER, nonces[1])))
+    nonces.append(questions.put(PEER, b"", 1.0, lambda _: questions.take(PEER, nonces[0])))
+    questions.give_up(PEER)
+    assert len(questions) == 0
+
+
+def test_allowance_is_a_burst_and_then_a_rate():
+    allowance = Allowance(3.0, 2.0, 2)
+    for _ in range(3):
+        allowance.spend(PEER, 0.0)
+    with pytest.raises(RuleBroken, match="more often"):
+        allowance.spend(PEER, 0.1)
+    allowance.spend(PEER, 0.6)
+    with pytest.raises(RuleBroken):
+        allowance.spend(PEER, 0.6)
+    for _ in range(3):
+        allowance.spend(PEER, 100.0)
+    with pytest.raises(RuleBroken):
+        allowance.spend(PEER, 100.0)
+    allowance.spend(OTHER, 100.0)
+
+
+def test_allowance_remembers_so_many_peers():
+    allowance = Allowance(1.0, 0.0, 2)
+    for number in range(3):
+        allowance.spend(bytes([number]) * 32, 0.0)
+    allowance.spend(bytes(32), 0.0)  # forgotten: only as many as there are certificates matter
+    with pytest.raises(RuleBroken):
+        allowance.spend(bytes([2]) * 32, 0.0)
