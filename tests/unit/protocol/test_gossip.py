@@ -222,12 +222,3 @@ def test_where_most_peers_are_away_all_are_looked_at():
     node.away = set(MANY[2:])
     node.gossip.add(b"item")
     assert {peer for peer, _ in node.take()} == set(MANY[:2])
-
-
-def test_a_peer_to_ask():
-    node = Node()
-    node.away = set(PEERS[1:])
-    assert node.gossip.random_peer() == PEERS[0]
-    node.away = set(PEERS)
-    assert node.gossip.random_peer() in PEERS, "whoever seems away may be back"
-    assert Node(peers=[]).gossip.random_peer() is None

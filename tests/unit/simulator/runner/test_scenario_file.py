@@ -34,10 +34,28 @@ def test_ranges_of_numbers() -> None:
     assert [point["rounds"] for point in scenario.points()] == [1, 2, 3], "none twice"
 
 
+def test_cases_are_settings_that_change_together() -> None:
+    scenario = check_scenario(
+        PLAIN
+        | {
+            "cases": [{"nodes": 10, "rounds": 3}, {"nodes": 20, "rounds": 1}],
+            "sweep": {"loss": [0.0, 0.1]},
+        }
+    )
+    assert scenario.varied == ("nodes", "rounds", "loss")
+    assert list(scenario.points()) == [
+        {"nodes": 10, "rounds": 3, "loss": 0.0},
+        {"nodes": 10, "rounds": 3, "loss": 0.1},
+        {"nodes": 20, "rounds": 1, "loss": 0.0},
+        {"nodes": 20, "rounds": 1, "loss": 0.1},
+    ]
+
+
 def test_seeds_differ_by_repetition_and_scenario_seed_alone() -> None:
     one, other = check_scenario(PLAIN), check_scenario(PLAIN | {"seed": 2})
     seeds = {each.seed_of(number) for each in (one, other) for number in range(50)}
     assert len(seeds) == 100
+    assert other.seed_of(0) == 2, "the first is the scenario's own"
     assert max(seeds) < 2**56
 
 
@@ -45,7 +63,7 @@ def test_seeds_differ_by_repetition_and_scenario_seed_alone() -> None:
     ("changes", "sentence"),
     [
         ({"nodes": 4}, "There is no nodes in a scenario: choose from title, mode, "),
-        ({"mode": "dream"}, "mode must be one of caches, live, "),
+        ({"mode": "dream"}, "mode must be one of caches, learning, live, "),
         ({"seed": -1}, "seed must be a whole number from 0 to 9,007,199,254,740,992, not -1"),
         ({"repetitions": 0}, "repetitions must be a whole number from 1 to 100,000, not 0"),
         ({"repetitions": True}, "repetitions must be a whole number from 1"),
@@ -74,6 +92,14 @@ def test_seeds_differ_by_repetition_and_scenario_seed_alone() -> None:
         (
             {"settings": {"nodes": 9}, "sweep": {"nodes": [9]}},
             "nodes stands in both [settings] and [sweep]",
+        ),
+        (
+            {"cases": [{"nodes": 9}], "sweep": {"nodes": [9]}},
+            "nodes stands in both [[cases]] and [sweep]",
+        ),
+        (
+            {"cases": [{"nodes": 9}, {"nodes": 9, "rounds": 2}]},
+            "rounds is missing in some of the [[cases]]: give it in each",
         ),
         (
             {"repetitions": 50_000, "sweep": {"nodes": [9, 10, 11]}},
