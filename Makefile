@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-full check format bench clean lock setup
+.PHONY: demo test test-full check format bench evaluation clean lock setup
 
 setup: $(STAMP)
 
@@ -39,6 +39,12 @@ check: setup
 format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Every figure of docs/evaluation.md, each with a page; interrupted, it goes on where it was.
+evaluation: setup
+	for scenario in scenarios/*.toml; do \
+		$(BIN)/pnyx simulate $$scenario --out evaluation/$$(basename $$scenario .toml) || exit 1; \
+	done
 
 bench: setup
 	$(BIN)/python -m benchmarks
