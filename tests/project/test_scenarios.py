@@ -1,4 +1,4 @@
-"""The scenarios that come with the repository are understood, and the manual knows every setting."""
+"""Scenarios that come with the repository are understood; the manual knows every setting."""
 
 import tomllib
 from pathlib import Path
