@@ -58,9 +58,8 @@ from pnyx.protocol.identity import (
     node_id,
     verify_census,
 )
-from pnyx.protocol.machine import NodeMachine
+from pnyx.protocol.machine import AnyMessage, NodeMachine
 from pnyx.protocol.manifest import Manifest, StudyPhase, VerifiedNorm
-from pnyx.protocol.messages import Message
 from pnyx.protocol.models import model_name
 from pnyx.protocol.noise import NO_NOISE
 from pnyx.protocol.params import ProtocolParams
@@ -373,7 +372,7 @@ class Town:
     def _deliver(self, sender: int, receiver: int, payload: bytes) -> None:
         payloads: Iterable[bytes] = (payload,)
         if self.wire is not None:
-            message = codec.decode(payload, Message, bytes_max=2**24)
+            message = codec.decode(payload, AnyMessage, bytes_max=2**24)
             changed = self.wire(sender, receiver, message)
             if changed is not None:
                 payloads = [codec.encode(each) for each in changed]
@@ -477,7 +476,7 @@ class Town:
         """Decoded messages of one kind that nodes sent."""
         found = []
         for effect in self.effects(Send, index):
-            message = codec.decode(effect.payload, Message, bytes_max=2**24)
+            message = codec.decode(effect.payload, AnyMessage, bytes_max=2**24)
             if isinstance(message, kind):
                 found.append(message)
         return found
