@@ -22,6 +22,8 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup
 	$(BIN)/pnyx demo
 
+# One thread for numpy: the tests are the parallelism, and a pool that one of them starts outlives it.
+test: export OPENBLAS_NUM_THREADS := 1
 test: setup
 	$(BIN)/python -m pytest -n auto -m "not full" --ignore tests/simulation --cov --cov-report=term:skip-covered
 	$(BIN)/python -m pytest -n auto -m "not full" tests/simulation  # thousands of runs: not traced
