@@ -1,7 +1,7 @@
 """What a node of a region refuses to take part in, rule by rule, and what its caller ignores.
 
-Offers, choices and shares are those of `beacon`; here it is who may say what, and when.
-the true one: it must be refused for its own reason, and the draw must go on.
+A message on its way to one node is altered, signed anew by whoever holds the key, and arrives
+before the true one: it must be refused for its own reason, and the draw must go on.
 """
 
 import pytest
