@@ -640,3 +640,18 @@ def test_a_selector_without_lists_selects_nothing():
 def test_positions_are_those_of_the_overlay():
     for node in RING.ids[:5]:
         assert position_of(node, EPOCH_BEACON) == overlay_position(node, EPOCH_BEACON)
+
+
+def test_another_choice_after_the_lock_changes_nothing():
+    """The caller shows the target a second choice, of secrets that were offered as well."""
+
+    def spoil(sender, receiver, message):
+        mine = isinstance(message, Choice) and receiver == TARGET and message.context == CONTEXT
+        if mine and message.region is Region.VALUE:
+            other = replace(message, dealers=(*message.dealers[:-1], message.dealers[-1] + 1))
+            return [(receiver, message), (receiver, other)]
+        return [(receiver, message)]
+
+    exchange = Exchange(RING, COUNT, wanted=WANTED, spoil=spoil)
+    assert exchange.run().draw.attempt == 1
+    assert exchange.refused == []
