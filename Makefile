@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-full check format bench clean lock setup
+.PHONY: demo test test-full check format bench evaluation clean lock setup
 
 setup: $(STAMP)
 
@@ -22,6 +22,8 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup
 	$(BIN)/pnyx demo
 
+# One thread for numpy: the tests are the parallelism, and a pool that one of them starts outlives it.
+test: export OPENBLAS_NUM_THREADS := 1
 test: setup
 	$(BIN)/python -m pytest -n auto -m "not full" --ignore tests/simulation --cov --cov-report=term:skip-covered
 	$(BIN)/python -m pytest -n auto -m "not full" tests/simulation  # thousands of runs: not traced
@@ -39,6 +41,12 @@ check: setup
 format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Every figure of docs/evaluation.md, each with a page; interrupted, it goes on where it was.
+evaluation: setup
+	for scenario in scenarios/*.toml; do \
+		$(BIN)/pnyx simulate $$scenario --out evaluation/$$(basename $$scenario .toml) || exit 1; \
+	done
 
 bench: setup
 	$(BIN)/python -m benchmarks

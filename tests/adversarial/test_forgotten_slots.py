@@ -197,7 +197,7 @@ LOST = [
     ("chain/epoch", "power fails in OPEN", "not ended"),
     ("chain/manifest", "power fails in OPEN", "not ended"),
     ("/record/000000", "power fails in OPEN", "not ended"),
-    ("/model", "power fails in OPEN", "not ended"),
+    ("chain/study/", "power fails in OPEN", "not ended"),
     ("/secret", "power fails in OPEN", "not ended"),
     ("/agreement/", "power fails in CLOSE", "two votes in a view"),
     ("/round-key", "power fails in RELEASE", "an honest node is blamed"),
@@ -209,7 +209,7 @@ LOST = [
     ("/contribution", "a contributor is killed", "left out"),
     ("/stopped", "shown after the close vote", "acknowledged and not counted"),
     ("/late/", "known to few when closed", "not ended"),
-    ("/1-1/model", "first record written", "not ended"),
+    ("/1-1/parcel/", "first record written", "not ended"),
 ]
 
 

@@ -64,7 +64,7 @@ DIVIDED = Scenario(
     seed=1,
     nodes=8,
     params=ProtocolParams(attempt_timeout_s=15.0),
-    partitions=(Partition((0, 1, 2, 3), 5.1, 40.0),),
+    partitions=(Partition((0, 1, 2, 6), 5.0, 40.0),),
     limit_s=600.0,
 )
 

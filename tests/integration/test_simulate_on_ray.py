@@ -43,5 +43,5 @@ def test_a_cluster_gives_what_one_process_gives(address: str, tmp_path: Path) ->
 def test_a_cluster_that_is_not_there(tmp_path: Path) -> None:
     path = write_scenario(tmp_path / "scenario.toml")
     executor = RayExecutor("127.0.0.1:1")
-    with pytest.raises(ConfigError, match=r"No Ray cluster answers at 127.0.0.1:1: start one"):
+    with pytest.raises(ConfigError, match=r"No Ray cluster answers at 127\.0\.0\.1:1: start one"):
         simulate(read_scenario(path), path.read_bytes(), tmp_path / "o", executor, lambda _: None)

@@ -14,7 +14,7 @@ as all models together take no more than `models_bytes_max`. Who made a model si
 names it, so most of them have it; who announces one may say what it likes. So both are asked in
 turn, in random order: announcers, lest few members serve everybody; makers, lest a coalition that
 announces first and says nothing holds a node up. Who is silent is passed over, and who lies is
-never asked again (`fetches`). When all that fails, strangers are asked.
+never asked again (`fetches`). When nobody is left, strangers are asked.
 
 Nothing here sees a byte of a model but the proposer's.
 """
@@ -135,9 +135,13 @@ class Models:
             self.look(state, now)
             if state.study in self._ask_at and now >= self._ask_at[state.study]:
                 self._ask_at[state.study] = now + self._params.gossip_interval_s
-                peers = self._peers()
-                chosen = self._sampler.sample(len(peers), min(1, len(peers)))
-                self._parcels.add_sources(state.model_hash, [peers[at] for at in chosen])
+                if self._parcels.lacks_sources(state.model_hash):
+                    self._parcels.add_sources(state.model_hash, self._stranger())
+
+    def _stranger(self) -> list[bytes]:
+        """Anybody: who is no likely holder costs the patience that a likely one may need."""
+        peers = self._peers()
+        return [peers[at] for at in self._sampler.sample(len(peers), min(1, len(peers)))]
 
     def _sources(self, state: StudyState) -> list[bytes]:
         """Whom to ask: by turns one that announced the model, and one that made it."""

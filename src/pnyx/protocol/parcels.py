@@ -277,6 +277,11 @@ class Parcels:
             wanted.fetch.add_sources(peer for peer in sources if peer != self._node_id)
             self._wait_for_turn(name, wanted.fetch)
 
+    def lacks_sources(self, name: bytes) -> bool:
+        """Whether a parcel is wanted, and nobody is left to ask for it."""
+        wanted = self._wanted.get(name)
+        return wanted is not None and wanted.fetch.source is None
+
     def forget(self, name: bytes, scope: str = COMMON_SCOPE) -> None:
         """Keep a parcel no longer for this scope, nor pull it; remove it when no scope is left."""
         held = self._held.get(name)

@@ -98,6 +98,8 @@ def _range(kind: inspect.IntType | inspect.FloatType) -> str:
     high = kind.le if kind.le is not None else kind.lt
     if low is None or high is None:
         return ""
+    if isinstance(kind, inspect.FloatType):  # 0 and 0.0 are one to whoever caches a type
+        low, high = float(low), float(high)
     above = "" if kind.gt is None else " (excluded)"
     below = "" if kind.lt is None else " (excluded)"
     return f" from {low:,}{above} to {high:,}{below}"

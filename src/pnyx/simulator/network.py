@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 _BLOCK = 4096
+_ARRIVALS_MAX = 250_000
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +62,7 @@ class Network:
         self._uniforms: list[float] = []
         self._free_at: dict[int, float] = {}
         self._arrived: dict[tuple[int, int], float] = {}
+        self._forgets_at = _ARRIVALS_MAX  # entries at which what is past is forgotten
         self.bytes_sent = 0
         self.messages = 0
 
@@ -89,14 +91,14 @@ class Network:
             return ()
         if link.loss and self.uniform() < link.loss:
             return ()
-        arrivals: tuple[float, ...] = (self._arrival(sender, receiver, leaves),)
+        arrivals: tuple[float, ...] = (self._arrival(sender, receiver, leaves, now),)
         if link.duplication and self.uniform() < link.duplication:
-            arrivals += (self._arrival(sender, receiver, leaves),)
+            arrivals += (self._arrival(sender, receiver, leaves, now),)
         if link.late and self.uniform() < link.late:
             arrivals += (arrivals[0] + link.late_s,)
         return arrivals
 
-    def _arrival(self, sender: int, receiver: int, leaves: float) -> float:
+    def _arrival(self, sender: int, receiver: int, leaves: float, now: float) -> float:
         link = self.link
         time = leaves + link.latency_s - link.latency_tail_s * log(1.0 - self.uniform())
         if link.reordering:
@@ -104,7 +106,14 @@ class Network:
         pair = sender, receiver
         time = max(time, self._arrived.get(pair, 0.0))
         self._arrived[pair] = time
+        if len(self._arrived) >= self._forgets_at:
+            self._forget(now)
         return time
+
+    def _forget(self, now: float) -> None:
+        """Drop arrivals of the past: nothing that is sent from now on could overtake them."""
+        self._arrived = {pair: time for pair, time in self._arrived.items() if time > now}
+        self._forgets_at = max(_ARRIVALS_MAX, 2 * len(self._arrived))
 
     def hinted(self) -> bool:
         """Whether the sender of a message that cannot arrive is told so."""

@@ -14,7 +14,7 @@ PEERS = [bytes((at,)) * 32 for at in range(5)]
 
 
 class Node:
-    def __init__(self, params: ProtocolParams = PARAMS) -> None:
+    def __init__(self, params: ProtocolParams = PARAMS, peers: list[bytes] = PEERS) -> None:
         self.sent: list[tuple[bytes, object]] = []
         self.accepted: list[bytes] = []
         self.models: list[tuple[bytes, tuple[bytes, ...]]] = []
@@ -23,7 +23,7 @@ class Node:
         self.gossip = Gossip(
             params,
             Sampler(bytes(32), "test"),
-            lambda: PEERS,
+            lambda: peers,
             lambda peer: peer in self.away,
             lambda peer, message: self.sent.append((peer, message)),
             self._accept,
@@ -38,8 +38,8 @@ class Node:
         self.accepted.append(item)
         self.gossip.add(item, informed=frozenset(PEERS))
 
-    def take(self):
-        self.gossip.flush()
+    def take(self, now=0.0):
+        self.gossip.flush(now)
         sent, self.sent = self.sent, []
         return sent
 
@@ -178,3 +178,47 @@ def test_peers_that_seemed_away_are_tried_again():
         node.gossip.tick(at * PARAMS.gossip_interval_s)
         reached |= {peer for peer, _ in node.take()}
     assert reached == set(PEERS)
+
+
+def test_news_waits_for_more():
+    node = Node(replace(PARAMS, gossip_gather_s=0.5, gossip_interval_s=9.0))
+    first = node.gossip.add(b"first")
+    assert node.take(1.0) == []
+    assert node.gossip.next_deadline() == 1.5
+    second = node.gossip.add(b"second")
+    assert node.take(1.4) == []
+    sent = node.take(1.5)
+    assert [message for _, message in sent] == [Announce((first, second))] * PARAMS.gossip_fanout
+    assert node.take(9.0) == []
+    assert node.gossip.next_deadline() == 9.0
+
+
+MANY = [at.to_bytes(32, "big") for at in range(400)]
+
+
+def test_of_many_peers_a_few_are_looked_at():
+    node = Node(peers=MANY)
+    looked_at = []
+    node.away = Looking(looked_at)
+    informed = frozenset(MANY[:3])
+    node.gossip.add(b"item", informed)
+    told = {peer for peer, _ in node.take()}
+    assert len(told) == PARAMS.gossip_fanout
+    assert told.isdisjoint(informed)
+    assert len(looked_at) <= 2 * PARAMS.gossip_fanout + len(informed)
+
+
+class Looking(set):
+    def __init__(self, looked_at):
+        self.looked_at = looked_at
+
+    def __contains__(self, peer):
+        self.looked_at.append(peer)
+        return False
+
+
+def test_where_most_peers_are_away_all_are_looked_at():
+    node = Node(peers=MANY)
+    node.away = set(MANY[2:])
+    node.gossip.add(b"item")
+    assert {peer for peer, _ in node.take()} == set(MANY[:2])

@@ -8,6 +8,7 @@ from pnyx.primitives import codec
 from pnyx.protocol.identity import (
     CensusBody,
     CensusEntry,
+    Others,
     SignedCensus,
     check_succession,
     make_census,
@@ -143,3 +144,14 @@ def test_signed_bodies():
         found.check(AUTHORITY, Signed(name, signed.body + b"\0", signed.signature))
     with pytest.raises(InvalidSignature):
         found.check(AUTHORITY, sign_body(signer, b"x" * 32, name, body))
+
+
+def test_everybody_but_one():
+    ids = (b"a", b"b", b"c", b"d")
+    others = Others(ids, 1)
+    assert list(others) == [others[at] for at in range(3)] == [b"a", b"c", b"d"]
+    assert others[1:] == (b"c", b"d")
+    assert len(others) == 3
+    for outside in (-1, 3):
+        with pytest.raises(IndexError):
+            others[outside]

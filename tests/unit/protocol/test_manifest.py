@@ -97,7 +97,10 @@ FEWER = choose(9, 2, 3, rings=SHARED_RINGS)
         ({"noise": Noise(update_width=4)}, "value_bits is 2, too few: .* need 7"),
         ({"masked": None}, "another key than its masks are made of"),
         ({"masked": OTHER}, "another key than its masks are made of"),
-        ({"masked": FEWER}, "6 contributors are drawn, and the masks of a phase add up 3"),
+        (
+            {"masked": FEWER},
+            "6 contributors are drawn for one sum, and the masks of a phase add up 3",
+        ),
     ],
 )
 def test_masks_that_a_phase_cannot_use(terms, rule):

@@ -18,7 +18,7 @@ from pnyx.protocol.events import (
 )
 from pnyx.protocol.identity import sign_body
 from pnyx.protocol.manifest import NO_MODEL, study_id
-from pnyx.protocol.messages import Announce, ChunkRequest, Items
+from pnyx.protocol.messages import Announce, Chunk, ChunkRequest, Items
 from pnyx.protocol.models import model_name, model_scope
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.parcels import EVERYBODY
@@ -200,6 +200,26 @@ def test_a_manifest_with_another_size_than_its_model_never_trains():
     assert holders(town, study) == {0}
     assert all(not machine.models._bytes for machine in town.machines[1:])
     assert town.blamed() == set()
+
+
+def test_strangers_are_asked_when_nobody_else_is_left():
+    """All that announced the model or made it have lied; one more has it and was not heard."""
+    town = Town(params=QUICK)
+    study = propose(town)
+    puller = 5
+
+    def wire(sender, receiver, message):
+        if receiver != puller:
+            return None
+        if isinstance(message, Announce):
+            return [replace(message, models=())]
+        if sender == 0 and isinstance(message, Chunk):
+            return [replace(message, data=message.data[::-1])]
+        return None
+
+    town.wire = wire
+    assert town.run(lambda: puller in holders(town, study), seconds=60.0)
+    assert town.blamed() == {0}
 
 
 def test_hints_are_bounded():

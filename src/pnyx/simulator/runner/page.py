@@ -67,7 +67,7 @@ def render(
 def labels_of(scenario: ScenarioFile) -> dict[str, str]:
     """Column or swept setting -> what an axis says."""
     return {
-        **{name: name.replace("_", " ") for name in scenario.sweep},
+        **{name: name.replace("_", " ") for name in scenario.varied},
         **scenario.experiment.columns,
     }
 

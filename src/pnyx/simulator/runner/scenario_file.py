@@ -1,8 +1,9 @@
 """Scenario files: what to simulate, in TOML, checked before anything runs.
 
 `mode` names an experiment of `experiments`, `[settings]` sets its parameters. `[sweep]` gives some
-of them several values: a list, or a range `{ from = 10, to = 1000, steps = 5, scale = "log" }`;
-every combination is a *point*, and every point runs `repetitions` times with different seeds.
+of them several values: a list, or a range `{ from = 10, to = 1000, steps = 5, scale = "log" }`.
+`[[cases]]` are settings that change together. Every combination of a case and of swept values is a
+*point*, and every point runs `repetitions` times with different seeds.
 `[[figures]]` says what the page shows. docs/simulation.md is the manual.
 """
 
@@ -74,6 +75,7 @@ class ScenarioFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     seed: Annotated[int, Meta(ge=0, le=2**53)] = 1
     repetitions: Annotated[int, Meta(ge=1, le=RUNS_MAX)] = 1
     settings: dict[str, Any] = {}
+    cases: tuple[dict[str, Any], ...] = ()
     sweep: dict[str, Any] = {}
     figures: tuple[Figure, ...] = ()
 
@@ -83,17 +85,27 @@ class ScenarioFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return EXPERIMENTS[self.mode]
 
     def points(self) -> Iterator[dict[str, Any]]:
-        """Every combination of swept values, the last one named changing fastest."""
+        """Every combination of cases and swept values, the last one named changing fastest."""
         axes = [_axis(self.experiment, name, given) for name, given in self.sweep.items()]
-        for values in product(*axes):
-            yield dict(zip(self.sweep, values, strict=True))
+        for case, *values in product(self.cases or ({},), *axes):
+            yield {**case, **dict(zip(self.sweep, values, strict=True))}
+
+    @property
+    def varied(self) -> tuple[str, ...]:
+        """Settings that differ from point to point, in order."""
+        return tuple(dict.fromkeys([*(name for case in self.cases for name in case), *self.sweep]))
 
     def parameters(self, point: Mapping[str, Any]) -> msgspec.Struct:
         """Parameters at a point. Raises ConfigError."""
         return read_parameters(self.experiment.parameters, {**self.settings, **point})
 
     def seed_of(self, repetition: int) -> int:
-        """Seed of a repetition: at every point the same, so that points differ by nothing else."""
+        """Seed of a repetition: at every point the same, so that points differ by nothing else.
+
+        The first has the scenario's own, as who runs an experiment by itself would give it.
+        """
+        if repetition == 0:
+            return self.seed
         drawn = digest(
             "pnyx/simulator/repetition",
             self.seed.to_bytes(8, "big"),
@@ -118,9 +130,7 @@ def check_scenario(table: Mapping[str, Any]) -> ScenarioFile:
     scenario = _convert(table, ScenarioFile, "")
     if scenario.mode not in EXPERIMENTS:
         raise ConfigError(f"mode must be one of {', '.join(sorted(EXPERIMENTS))}.")
-    for name in scenario.sweep:
-        if name in scenario.settings:
-            raise ConfigError(f"{name} stands in both [settings] and [sweep]: leave one out.")
+    _check_places(scenario)
     points = list(islice(scenario.points(), RUNS_MAX + 1))
     if len(points) * scenario.repetitions > RUNS_MAX:
         raise ConfigError(
@@ -134,8 +144,28 @@ def check_scenario(table: Mapping[str, Any]) -> ScenarioFile:
     return scenario
 
 
+def _check_places(scenario: ScenarioFile) -> None:
+    """Every setting has one place, and all cases set the same ones."""
+    cases = {name for case in scenario.cases for name in case}
+    for name in scenario.varied:
+        places = [
+            place
+            for place, names in (
+                ("[settings]", scenario.settings),
+                ("[[cases]]", cases),
+                ("[sweep]", scenario.sweep),
+            )
+            if name in names
+        ]
+        if len(places) > 1:
+            raise ConfigError(f"{name} stands in both {' and '.join(places)}: leave one out.")
+    for name in sorted(cases):
+        if not all(name in case for case in scenario.cases):
+            raise ConfigError(f"{name} is missing in some of the [[cases]]: give it in each.")
+
+
 def _check_figure(scenario: ScenarioFile, figure: Figure) -> None:
-    known = {*scenario.experiment.columns, *scenario.sweep}
+    known = {*scenario.experiment.columns, *scenario.varied}
     named = {"x": figure.x, "y": figure.y, "series": figure.series}
     named |= {f"where.{name}": name for name in figure.where}
     for key, name in named.items():

@@ -5,6 +5,7 @@ from tests.support.committee import Committee
 
 from pnyx.errors import RuleBroken
 from pnyx.protocol.messages import Contribution, Pull, Relay, SealedShare, ShareRequest, Step
+from pnyx.protocol.round.active import ActiveRound
 from pnyx.protocol.round.relay import EnvelopeRelay
 
 C = Committee()
@@ -40,6 +41,20 @@ def test_what_is_forgotten_is_not_handed_out():
     kept.forget(6)
     kept.handle(3, ShareRequest(C.plan.context, ()))
     assert outbox.sent == []
+
+
+@pytest.mark.parametrize("forgets", [True, False])
+def test_a_withdrawn_owners_relay_hands_out_nothing_of_hers(monkeypatch, forgets):
+    """She is an aggregator, withdraws, and a member that was away asks for what it missed."""
+    if not forgets:
+        monkeypatch.setattr(EnvelopeRelay, "forget", lambda relay, contributor: None)
+    kept, outbox = relay()
+    active = ActiveRound(C.plan, None, None, kept)
+    active.handle(2, message(*FIRST), 0.0)
+    outbox.sent.clear()
+    active.withhold(2)
+    active.handle(3, ShareRequest(C.plan.context, ()), 0.0)
+    assert outbox.sent == ([] if forgets else [(3, FIRST[0])])
 
 
 def test_only_members_are_served():
