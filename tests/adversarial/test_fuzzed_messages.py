@@ -27,12 +27,11 @@ from pnyx.protocol import chunks
 from pnyx.protocol.chunks import describe
 from pnyx.protocol.events import MessageRejected, Send, TimerExpired
 from pnyx.protocol.identity import sign_body
-from pnyx.protocol.machine import NodeMachine
+from pnyx.protocol.machine import AnyMessage, NodeMachine
 from pnyx.protocol.manifest import Manifest
 from pnyx.protocol.messages import (
     Contribution,
     MemberInput,
-    Message,
     Receipt,
     RoundBody,
     RoundMessage,
@@ -40,6 +39,7 @@ from pnyx.protocol.messages import (
 )
 from pnyx.protocol.round import holdings
 from pnyx.protocol.round.plan import RoundPlan
+from pnyx.protocol.selection.region import RegionMessage
 from pnyx.simulator.crypto import IdealCrypto
 
 BYTES_MAX = 2**24
@@ -75,12 +75,15 @@ PLAN = manifest(Town().count, nonce=bytes([2]) * 32)
 DIRECT = Study(PLAN, first_actors(PLAN)[0])
 MASKED = masked_study()
 LIAR = DIRECT.liar
+DRAWN = manifest(Town().count, selection="region")
+BY_REGIONS = Study(DRAWN, first_actors(DRAWN)[0])
+OF_DRAWS = tuple(each.__name__ for each in RegionMessage.__args__)
 ABOUT_VECTORS = ("SumRequest", "VectorOffer", "VectorReceipt", "VectorSum")
-Meddle = Callable[[Town, int, Message], None]
+Meddle = Callable[[Town, int, AnyMessage], None]
 
 
-def read(payload: bytes) -> Message:
-    return codec.decode(payload, Message, bytes_max=BYTES_MAX)
+def read(payload: bytes) -> AnyMessage:
+    return codec.decode(payload, AnyMessage, bytes_max=BYTES_MAX)
 
 
 PULLERS = [index for index in range(6) if index != LIAR][:4]
@@ -156,7 +159,7 @@ def corpus(asked: Study = DIRECT) -> dict[str, list[bytes]]:
     """Valid payloads of every kind, as honest nodes hear them."""
     found: dict[str, list[bytes]] = {}
 
-    def note(town: Town, receiver: int, message: Message) -> None:
+    def note(town: Town, receiver: int, message: AnyMessage) -> None:
         if receiver != asked.liar and town.alive[receiver]:
             found.setdefault(type(message).__name__, []).append(codec.encode(message))
 
@@ -166,6 +169,7 @@ def corpus(asked: Study = DIRECT) -> dict[str, list[bytes]]:
 
 CORPUS = corpus()
 CORPUS |= {kind: said for kind, said in corpus(MASKED).items() if kind in ABOUT_VECTORS}
+CORPUS |= {kind: said for kind, said in corpus(BY_REGIONS).items() if kind in OF_DRAWS}
 
 
 def middle(step: float) -> tuple[Town, bytes]:
@@ -187,7 +191,7 @@ def test_random_bytes(payload):
 
 
 def test_every_kind_of_message_is_attacked():
-    kinds = {each.__name__ for each in Message.__args__}
+    kinds = {each.__name__ for each in AnyMessage.__args__}
     assert set(CORPUS) == kinds
 
 
@@ -198,6 +202,8 @@ RSS_GROWTH_BYTES_MAX = 64 * 1024 * 1024
 
 def study_of(kind: str) -> Study:
     """Where messages of a kind are said."""
+    if kind in OF_DRAWS:
+        return BY_REGIONS
     return MASKED if kind in ABOUT_VECTORS else DIRECT
 
 
@@ -212,7 +218,7 @@ class Mutations:
         self.generator = np.random.Generator(np.random.PCG64(seed))
         self.busy = False
 
-    def __call__(self, town: Town, receiver: int, message: Message) -> None:
+    def __call__(self, town: Town, receiver: int, message: AnyMessage) -> None:
         if self.busy or type(message).__name__ != self.kind:
             return
         if receiver == self.study.liar or not town.alive[receiver]:
@@ -274,7 +280,7 @@ def test_altered_messages_about_vectors_reach_their_handlers(kind):
     rules: set[str] = set()
     mutations = Mutations(kind, 2_000 if kind == "SumRequest" else 400, 1)
 
-    def meddle(town: Town, receiver: int, message: Message) -> None:
+    def meddle(town: Town, receiver: int, message: AnyMessage) -> None:
         before = len(town.log)
         mutations(town, receiver, message)
         said = (effect for _, _, effect in town.log[before:])
@@ -308,7 +314,7 @@ def receipts_for_altered_shares() -> int:
     seen: set[tuple[int, bytes]] = set()
     found = 0
 
-    def first_ones(town: Town, receiver: int, message: Message) -> None:
+    def first_ones(town: Town, receiver: int, message: AnyMessage) -> None:
         nonlocal found
         if isinstance(message, Contribution) and (receiver, message.header.signer) not in seen:
             seen.add((receiver, message.header.signer))

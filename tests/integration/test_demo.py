@@ -12,6 +12,7 @@ import pytest
 from tests.support.commands import done_json
 from tests.support.report import Page
 
+from pnyx.node.bundle import read_bundle
 from pnyx.protocol.aggregation.verdicts import Rule
 from pnyx.protocol.evidence.proofs import Offence
 
@@ -212,3 +213,20 @@ def test_who_masks_too_much_is_named_where_masked_updates_are_verified(kept: Pat
     assert named <= {(corrupt["node"], rule) for rule in (Rule.BOUND, Offence.TWO_CONTRIBUTIONS)}
     assert all(culprit["evidence"] for culprit in found["culprits"])
     assert 0.3 < found["accuracy_shared"] <= 1
+
+
+def test_regions_draw_the_actors_of_a_study_that_asks_for_it(kept: Path) -> None:
+    options = ["--nodes", str(NODES), "--rounds", "3", "--kill", "0.1", "--selection", "region"]
+    run = start(
+        [*options, "--seed", "1", "--json", "--keep", str(kept)], kept.parent / "report.html"
+    )
+    output, errors = run.communicate(timeout=TIMEOUT_S)
+    assert run.returncode == 0, errors
+    found = json.loads(output.splitlines()[-1])
+    assert found["rounds_completed"] == 3
+    assert found["selection"] == "region"
+    assert found["contributions_verified"] is True
+    assert found["culprits"] == []
+    assert 0.3 < found["accuracy_shared"] <= 1
+    records = read_bundle((kept / "study.bundle").read_bytes()).records
+    assert [bool(record.actors) for record in records] == [True] * (len(records) - 1) + [False]

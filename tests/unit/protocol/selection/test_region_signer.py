@@ -6,10 +6,12 @@ before the true one: it must be refused for its own reason, and the draw must go
 
 import pytest
 from msgspec.structs import replace
-from tests.support.regions import STUDY, Exchange, Ring, beacon_of
+from tests.support.regions import EPOCH_BEACON, STUDY, Exchange, Ring, beacon_of, listed
 
 from pnyx.errors import ProtocolError
-from pnyx.protocol.selection.region import draw_context
+from pnyx.protocol import dealing
+from pnyx.protocol.overlay.positions import position_of as overlay_position
+from pnyx.protocol.selection.region import RegionSelector, draw_context, position_of
 from pnyx.protocol.selection.region.caller import Caller, Stage
 from pnyx.protocol.selection.region.messages import (
     Call,
@@ -31,6 +33,7 @@ from pnyx.protocol.selection.region.statements import (
     call_value,
     deal_statement,
     offer_hash,
+    ordered,
     point_of,
     presence_statement,
     receipt_statement,
@@ -561,3 +564,94 @@ def test_a_setter_in_r1_goes_on_by_itself():
         proof = Exchange(RING, COUNT, wanted=wanted).run()
         found = found or proof.setter in around
     assert found
+
+
+def test_only_the_caller_enrols_and_only_members_open():
+    """A stranger repeats a roll, a share and a signature in its own name: nobody listens."""
+
+    def spoil(sender, receiver, message):
+        if isinstance(message, Roll | Reveal | Witness) and receiver == TARGET:
+            exchange.draws[TARGET].handle(STRANGER, message, exchange.now)
+        return [(receiver, message)]
+
+    exchange = Exchange(RING, COUNT, wanted=WANTED, spoil=spoil)
+    assert exchange.run().draw.attempt == 1
+    assert exchange.refused == []
+
+
+def test_a_share_that_is_not_the_committed_one_is_none():
+    """A dealer seals to the target what it dealt to another: the target says that it lacks it."""
+    receipts = []
+
+    def spoil(sender, receiver, message):
+        if isinstance(message, Receipt) and sender == TARGET and message.context == CONTEXT:
+            receipts.append(message)
+        return [(receiver, message)]
+
+    kept = dealing.share_matches
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dealing, "share_matches", lambda *terms: terms[1].dealer and kept(*terms))
+        assert Exchange(RING, COUNT, wanted=WANTED, spoil=spoil).run() is not None
+    assert all(0 not in receipt.held for receipt in receipts)
+
+
+@pytest.mark.parametrize("change", [{"order": b"x" * 32}, {"actors": ()}])
+def test_lists_out_of_order_or_too_short_are_refused(change):
+    proof = Exchange(RING, COUNT, wanted=WANTED).run()
+    with pytest.raises(ProtocolError, match="too short or long, or out of order"):
+        RING.selector.check_list(replace(proof, **change))
+
+
+def test_lists_with_actors_of_another_region_are_refused():
+    ring = Ring(300)
+    wanted = ring.selector.draw(beacon_of(0), STUDY, 1, "actors", 10, 1)
+    good = listed(ring.selector, wanted, ring.crypto)
+    ring.selector.check_list(good)
+    point = point_of(draw_context(wanted), good.value)
+    inside = {p.node_id for p in ring.cache.near(point, ring.rule.candidate_share(10), 300)}
+    far = next(n for n in ring.ids if n not in inside)
+    names = tuple(ordered(b"o" * 32, (*good.actors[1:], far)))
+    with pytest.raises(ProtocolError, match="a node of another region"):
+        ring.selector.check_list(listed(ring.selector, wanted, ring.crypto, actors=names))
+
+
+def test_a_value_of_nothing_is_none():
+    values = []
+
+    def watch(sender, receiver, message):
+        values.extend([message.proof] if isinstance(message, Continue) else [])
+        return [(receiver, message)]
+
+    Exchange(RING, COUNT, wanted=WANTED, spoil=watch).run()
+    with pytest.raises(ProtocolError, match="a random value is none"):
+        RING.selector.check_random(replace(values[0], value=bytes(32)))
+
+
+def test_a_selector_without_lists_selects_nothing():
+    s = RING.selector
+    bare = RegionSelector(
+        network=s.network, epoch=0, census_root=s.census_root, cache=s.cache, rule=s.rule,
+        verify=RING.verify,
+    )  # fmt: skip
+    with pytest.raises(ProtocolError, match="no region has made"):
+        bare.select(beacon_of(0), STUDY, 1, "actors", COUNT)
+
+
+def test_positions_are_those_of_the_overlay():
+    for node in RING.ids[:5]:
+        assert position_of(node, EPOCH_BEACON) == overlay_position(node, EPOCH_BEACON)
+
+
+def test_another_choice_after_the_lock_changes_nothing():
+    """The caller shows the target a second choice, of secrets that were offered as well."""
+
+    def spoil(sender, receiver, message):
+        mine = isinstance(message, Choice) and receiver == TARGET and message.context == CONTEXT
+        if mine and message.region is Region.VALUE:
+            other = replace(message, dealers=(*message.dealers[:-1], message.dealers[-1] + 1))
+            return [(receiver, message), (receiver, other)]
+        return [(receiver, message)]
+
+    exchange = Exchange(RING, COUNT, wanted=WANTED, spoil=spoil)
+    assert exchange.run().draw.attempt == 1
+    assert exchange.refused == []

@@ -203,9 +203,9 @@ class Caller:
         self._send_roll(range(len(self._roll)))
 
     def _send_roll(self, places: Iterable[int]) -> None:
-        if self._roll_message is not None:
-            for place in places:
-                self._s.send(self._roll[place], self._roll_message)
+        assert self._roll_message is not None, "a roll is made before it is sent"
+        for place in places:
+            self._s.send(self._roll[place], self._roll_message)
 
     def _make_offer(self) -> None:
         self._offered = tuple(sorted(self._deals))
@@ -239,9 +239,9 @@ class Caller:
         self._send_choice(range(len(self._roll)))
 
     def _send_choice(self, places: Iterable[int]) -> None:
-        if self._choice is not None:
-            for place in places:
-                self._s.send(self._roll[place], self._choice)
+        assert self._choice is not None, "a choice is made before it is sent"
+        for place in places:
+            self._s.send(self._roll[place], self._choice)
 
     def _show_locks(self) -> None:
         signers = tuple(sorted(self._locks))

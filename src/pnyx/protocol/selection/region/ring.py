@@ -75,9 +75,6 @@ class CensusCache:
         for rank, (_, index) in enumerate(placed):
             self._rank[index] = rank
 
-    def __len__(self) -> int:
-        return len(self._positions)
-
     def near(self, centre: int, share: float, count_max: int) -> tuple[Place, ...]:
         """The nodes within a share of the ring around a point, nearest first, so many at most."""
         furthest = reach(share)

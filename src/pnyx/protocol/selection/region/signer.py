@@ -70,6 +70,7 @@ from pnyx.protocol.selection.region.statements import (
 )
 
 _OPENED_BYTES_MAX = 1024
+SignerMessage = Call | Roll | Offer | Choice | Locked | Reveal | Witness
 
 
 class _Sharers(msgspec.Struct, frozen=True):
@@ -132,18 +133,14 @@ class Signer:
             self._to_all(self._witness)
         self._hand_on()
 
-    def handle(self, sender: bytes, message: RegionMessage) -> None:
+    def handle(self, sender: bytes, message: SignerMessage) -> None:
         """Process a message from a node with this id. Raises ProtocolError."""
-        match message:
-            case Call():
-                self._on_call(sender, message)
-            case Reveal() | Witness():
-                self._on_member(sender, message)
-            case Roll() | Offer() | Choice() | Locked():
-                if self._caller is not None and sender == self._caller.node_id:
-                    self._on_caller(message)
-            case _:
-                return
+        if isinstance(message, Call):
+            self._on_call(sender, message)
+        elif isinstance(message, Reveal | Witness):
+            self._on_member(sender, message)
+        elif self._caller is not None and sender == self._caller.node_id:
+            self._on_caller(message)
 
     def _on_caller(self, message: Roll | Offer | Choice | Locked) -> None:
         match message:
@@ -153,8 +150,14 @@ class Signer:
                 self._on_offer(message)
             case Choice():
                 self._on_choice(message)
-            case Locked():
+            case _:
                 self._open(message.locks)
+
+    def _joined(self) -> tuple[Call, Place]:
+        """The call that this node answered, and its caller."""
+        assert self._call is not None, "nothing follows before a call"
+        assert self._caller is not None, "a call has a caller"
+        return self._call, self._caller
 
     def _on_member(self, sender: bytes, message: Reveal | Witness) -> None:
         if message.member >= len(self._roll) or self._roll[message.member].node != sender:
@@ -165,8 +168,8 @@ class Signer:
             self._on_witness(message)
 
     def _answer(self, message: RegionMessage | None) -> None:
-        if message is not None and self._caller is not None:
-            self._s.send(self._caller.node_id, message)
+        assert message is not None, "what is answered again was answered before"
+        self._s.send(self._joined()[1].node_id, message)
 
     def _to_all(self, message: RegionMessage) -> None:
         for presence in self._roll:
@@ -240,9 +243,7 @@ class Signer:
     # --- the roll -------------------------------------------------------------------------------
 
     def _on_roll(self, roll: Roll) -> None:
-        call = self._call
-        if call is None:
-            return
+        call, _ = self._joined()
         name = roll_hash(call, roll.presences)
         statement = roll_statement(self._s.context, self._region, name)
         if not self._by_caller(statement, roll.signature):
@@ -409,8 +410,9 @@ class Signer:
         self._recover()
 
     def _recover(self) -> None:
-        if self._made is not None or self._call is None:
+        if self._made is not None:
             return
+        call, _ = self._joined()
         secrets = dealing.recover_all(self._roots, self._reveals.items(), self._sharers)
         if secrets is None:
             return
@@ -420,7 +422,7 @@ class Signer:
             self._choice_hash,
             (secrets[dealer] for dealer in self._roots),
         )
-        made = self._random(self._call, value) if self._call.before is None else self._list(value)
+        made = self._random(call, value) if call.before is None else self._list(value)
         if made is not None:
             self._vouch(made)
 
@@ -430,9 +432,7 @@ class Signer:
 
     def _list(self, order: bytes) -> ActorProof | None:
         """The first of the certified candidates in R3; None where the region has too few."""
-        call, count = self._call, self._s.draw.count
-        if call is None:
-            return None
+        (call, _), count = self._joined(), self._s.draw.count
         value = call_value(call)
         named = set(call.candidates).union(*(each.additions for each in self._roll))
         centre = point_of(self._s.context, value)
@@ -495,13 +495,11 @@ class Signer:
     # --- words ----------------------------------------------------------------------------------
 
     def _by_caller(self, statement: bytes, signature: bytes) -> bool:
-        return self._caller is not None and self._s.crypto.verify(
-            self._caller.public_key, statement, signature
-        )
+        return self._s.crypto.verify(self._joined()[1].public_key, statement, signature)
 
     def _accuse(self, kind: Kind, first: Word, second: Word) -> None:
         """Two words of the caller: evidence, unless it only repeats itself."""
-        if self._caller is None or first.parts == second.parts:
+        if first.parts == second.parts:
             return
         context, region = self._s.context, self._region
-        self._s.on_offence(Offence(self._caller.node_id, kind, context, region, first, second))
+        self._s.on_offence(Offence(self._joined()[1].node_id, kind, context, region, first, second))
