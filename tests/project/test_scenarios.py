@@ -1,4 +1,4 @@
-"""The scenarios that come with the repository are understood, and the manual knows every setting."""
+"""The scenarios of the repository are understood, and the manual knows every setting."""
 
 import tomllib
 from pathlib import Path
