@@ -1,5 +1,5 @@
-"""Messages per CPU second: the scheduler alone, whole networks of 36 with each cryptography, and one
-of a thousand in a process of its own, which also reports what memory a node takes.
+"""Messages per CPU second: the scheduler alone, networks of 36 with each cryptography, and a large
+one of a thousand nodes in a process of its own, which also tells what memory a node takes.
 
 The scheduler carries messages of a machine that does nothing, through the link model and the
 queue. The networks run the demonstration's sizes (vectors of 3,146 integers, 24 of 36 contribute)
