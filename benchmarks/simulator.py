@@ -1,4 +1,5 @@
-"""Messages per CPU second: the scheduler alone, and whole networks of 36 with each cryptography.
+"""Messages per CPU second: the scheduler alone, networks of 36 with each cryptography, and a large
+one of a thousand nodes in a process of its own, which also tells what memory a node takes.
 
 The scheduler carries messages of a machine that does nothing, through the link model and the
 queue. The networks run the demonstration's sizes (vectors of 3,146 integers, 24 of 36 contribute)
@@ -7,12 +8,17 @@ cryptography the time is that of Ed25519 and HPKE; one round of it is what 36 no
 protocol together.
 """
 
+import resource
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any
 
 from pnyx.node.crypto import NodeCrypto
 from pnyx.primitives.signature import SigningKey
-from pnyx.simulator import IdealCrypto, Link, Scenario, Simulation
+from pnyx.simulator import IdealCrypto, Link, Scenario, Simulation, live
+from pnyx.simulator.experiment import silent
+from pnyx.simulator.live import LiveParameters
 from pnyx.simulator.network import Network
 from pnyx.simulator.population import CryptoFactory
 from pnyx.simulator.scheduler import Scheduler
@@ -62,8 +68,37 @@ def _network(crypto: CryptoFactory) -> dict[str, float]:
     }
 
 
+def _large() -> dict[str, float]:
+    """A round of a thousand nodes, by the settings of live mode: 110 members, 60 owners join."""
+    parameters = LiveParameters(
+        nodes=1_000,
+        consenting=0.06,
+        cohort_min=16,
+        contributors=32,
+        mbit_per_s=1_000,
+        view_timeout_s=30.0,
+    )
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.process_time()
+    rounds = live.run(parameters, 1, silent)
+    seconds = time.process_time() - started
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    messages = sum(each.messages for each in rounds)
+    assert rounds[-1].completed
+    return {
+        "nodes": parameters.nodes,
+        "committee": parameters.sizes.size,
+        "messages": messages,
+        "cpu_s": seconds,
+        "messages_per_cpu_s": messages / seconds,
+        "kib_per_node": memory / parameters.nodes,
+    }
+
+
 def run() -> dict[str, Any]:
     """All figures."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        large = pool.submit(_large).result()
     return {
         "nodes": NODES,
         "rounds": ROUNDS,
@@ -71,4 +106,5 @@ def run() -> dict[str, Any]:
         "scheduler_alone": _scheduler_alone(),
         "ideal": _network(IdealCrypto),
         "real": _network(lambda seed: NodeCrypto(SigningKey(seed))),
+        "large": large,
     }

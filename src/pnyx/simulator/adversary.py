@@ -279,11 +279,12 @@ class _Forged(msgspec.Struct, frozen=True):
     proofs: list[tuple[bytes, ...]]
 
 
-class _Forger:
+class Forger:
     """Sends other contributions than its machine made: one per `variant` of a receiver.
 
-    alter: changes a member's payload, within these bounds, after the proof was made. What its own
-    machine holds is honest, so its close vote keeps silent about it.
+    alter: changes a member's payload, within these bounds, after the proof was made. names: whom it
+    contributes for, by its own census index. What its own machine holds is honest, so its close
+    vote keeps silent about it.
     """
 
     def __init__(
@@ -291,9 +292,11 @@ class _Forger:
         hands: Hands,
         variant: Callable[[int], int] = lambda _: 0,
         alter: Alter = lambda _member, payload, _bounds: payload,
+        names: Callable[[int], int] = lambda own: own,
     ) -> None:
         self._hands = hands
         self._variant = variant
+        self._named = names(hands.index)
         self._alter = alter
         self._values: dict[bytes, bytes] = {}
         self._made: dict[tuple[bytes, int], _Forged] = {}
@@ -327,7 +330,7 @@ class _Forger:
         if member not in keys:
             return [send]
         forged = self._forged(honest, self._variant(member))
-        info = share_info(message.context, self._hands.index, member)
+        info = share_info(message.context, self._named, member)
         payload = forged.payloads[member]
         sealed = self._hands.crypto.seal(keys[member].encryption_key, payload, info)
         share = SealedShare(member, sealed, forged.proofs[member])
@@ -342,7 +345,7 @@ class _Forger:
         if made is None:
             size = self._hands.census.committee
             own = self._hands.contribution(honest.context)
-            context = contribution_context(honest.context, self._hands.index)
+            context = contribution_context(honest.context, self._named)
             seed = self._hands.sampler.bytes(32)
             proven = prove(own.vector, own.bounds, size, seed, context)
             payloads = [
@@ -350,7 +353,10 @@ class _Forger:
                 for member, payload in enumerate(proven.payloads)
             ]
             body = msgspec.structs.replace(
-                honest, shares_root=merkle_root(payloads), published=proven.published
+                honest,
+                contributor=self._named,
+                shares_root=merkle_root(payloads),
+                published=proven.published,
             )
             made = _Forged(self._hands.sign(body), payloads, merkle_proofs(payloads))
             self._made[honest.context, variant] = made
@@ -401,25 +407,25 @@ def twice(size: CommitteeSize) -> Alter:
 
 def _two_headers(hands: Hands) -> Wrapper:
     """Shows one contribution to half of the members and another to the others."""
-    forger = _Forger(hands, variant=lambda member: member % 2)
+    forger = Forger(hands, variant=lambda member: member % 2)
     return Wrapper(forger.change, forger.hear)
 
 
 def _off_polynomial(hands: Hands) -> Wrapper:
     """Deals shares that lie on no polynomial of the sharing's degree."""
-    forger = _Forger(hands, alter=half_off)
+    forger = Forger(hands, alter=half_off)
     return Wrapper(forger.change, forger.hear)
 
 
 def _bad_share(hands: Hands) -> Wrapper:
     """Deals one member a share that is another's, and everybody else what it should."""
-    forger = _Forger(hands, alter=one_off)
+    forger = Forger(hands, alter=one_off)
     return Wrapper(forger.change, forger.hear)
 
 
 def _over_scale(hands: Hands) -> Wrapper:
     """Contributes its vector twice over, with the proof of the single one."""
-    forger = _Forger(hands, alter=twice(hands.census.committee))
+    forger = Forger(hands, alter=twice(hands.census.committee))
     return Wrapper(forger.change, forger.hear)
 
 

@@ -1,35 +1,33 @@
 """Contributors that want to be counted more often than once.
 
-With every contribution of its own a stuffing node sends two more of the same vector: one that names
-the next node of the census as its contributor, and one that also pretends to be signed by it. Both
-are signed with the only key that the node has.
+With every contribution of its own a stuffing node makes another of the same vector, with a proof
+and shares that are right, in the name of the next node of the census. It sends it twice: signed as
+itself, and with the other's name on its own signature, the only one that it can make.
 """
 
 from collections.abc import Iterable
 
-import msgspec
+from msgspec.structs import replace
 
 from pnyx.primitives import codec
 from pnyx.protocol.events import Send
-from pnyx.protocol.messages import Contribution, ContributionHeader, RoundMessage
-from pnyx.simulator.adversary import Hands, Wrapper
-
-_BYTES_MAX = 8 * 1024 * 1024
+from pnyx.protocol.messages import Contribution, RoundMessage
+from pnyx.simulator.adversary import Forger, Hands, Wrapper, read
 
 
 def stuffing(hands: Hands) -> Wrapper:
-    """Contributes in the name of others, too."""
+    """Contributes in the name of another, too."""
+    other = (hands.index + 1) % len(hands.census)
+    forger = Forger(hands, names=lambda _: other)
 
     def change(send: Send, message: RoundMessage) -> Iterable[Send]:
         yield send
-        if not isinstance(message, Contribution) or message.header.signer != hands.node_id:
-            return
-        header = codec.decode(message.header.body, ContributionHeader, bytes_max=_BYTES_MAX)
-        other = (header.contributor + 1) % len(hands.census)
-        signed = hands.sign(msgspec.structs.replace(header, contributor=other))
-        borrowed = msgspec.structs.replace(signed, signer=hands.census.node_ids[other])
-        for forged in (signed, borrowed):
-            stuffed = msgspec.structs.replace(message, header=forged)
-            yield Send(send.peer, codec.encode(stuffed))
+        for forged in forger.change(send, message):
+            said = read(forged.payload)
+            if forged is send or not isinstance(said, Contribution):
+                continue
+            yield forged
+            borrowed = replace(said.header, signer=hands.census.node_ids[other])
+            yield Send(send.peer, codec.encode(replace(said, header=borrowed)))
 
-    return Wrapper(change)
+    return Wrapper(change, forger.hear)
