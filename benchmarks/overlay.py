@@ -112,7 +112,7 @@ def measure(real: int, simulated: int, look_ups: int) -> dict[str, Any]:
     """All figures."""
     result: dict[str, Any] = {}
     if real:
-        result["real"] = asyncio.run(_measure_real(real, min(look_ups, 400), 30.0))
+        result["real"] = asyncio.run(_measure_real(real, min(look_ups, 40), 30.0))
     if simulated:
         kinds = ("none", *KINDS)
         result["simulated"] = [measure_simulated(simulated, each, look_ups) for each in kinds]

@@ -90,7 +90,7 @@ def test_nodes_join_through_one_and_survive_a_fifth_leaving(tmp_path: Path) -> N
 def test_two_hundred_nodes_join_through_one_and_survive_a_fifth_leaving(tmp_path: Path) -> None:
     async def main() -> None:
         async with asyncio.timeout(3000):
-            await lives_and_shrinks(tmp_path, 200, BUSY, 400, 180.0)
+            await lives_and_shrinks(tmp_path, 200, BUSY, 40, 180.0)
 
     asyncio.run(main())
 

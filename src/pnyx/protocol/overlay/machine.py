@@ -135,6 +135,8 @@ class OverlayMachine:
         self._next_publish = float("inf")
         self._stored: tuple[bytes, ...] = ()
         self._wanted: dict[bytes, float] = {}
+        self._wanting = False
+        self._next_wanted = now
         self._moving: deque[StoredItem] = deque()
         body = NodeRecord(network, address_sequence, *address)
         self.record = self.book.take(sign_body(crypto, network, node_id, body))
@@ -331,16 +333,17 @@ class OverlayMachine:
             return  # it has said that it goes
         if ring is None or not ring.joined or self.now < self._wanted.get(peer, 0.0):
             return
+        if self._wanting or self.now < self._next_wanted:
+            return
+        self._wanting, self._next_wanted = True, self.now + self.params.wanted_every_s
         self._wanted.pop(peer, None)
-        if len(self._wanted) >= self.params.wanted_max:
-            oldest = next(iter(self._wanted))
-            if self.now < self._wanted[oldest]:
-                return
-            del self._wanted[oldest]
         self._wanted[peer] = self.now + self.params.wanted_retry_s
+        if len(self._wanted) > self.params.wanted_max:
+            del self._wanted[next(iter(self._wanted))]
         self._holder_of(ring).get(record_key(peer), self._take_record)
 
     def _take_record(self, item: StoredItem | None) -> None:
+        self._wanting = False
         if item is None or item.content is not None:
             return
         self._guard(item.signed.signer, lambda: self._learn(item.signed))

@@ -92,9 +92,11 @@ class OverlayParams(msgspec.Struct, frozen=True, kw_only=True):
     requests_per_s: float = 16.0
     peers_counted_max: int = 4096
     records_max: int = 16_384
-    # Peers without a known address that are looked up in the storage, and how often one is.
-    wanted_max: int = 32
-    wanted_retry_s: float = 60.0
+    # Peers that cannot be reached are looked up in the storage one at a time, no more often than
+    # this, and one of them this often: where much is unreachable, look-ups are not what it lacks.
+    wanted_every_s: float = 5.0
+    wanted_retry_s: float = 300.0
+    wanted_max: int = 64
 
 
 DEFAULT_OVERLAY = OverlayParams()

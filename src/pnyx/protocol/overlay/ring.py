@@ -131,6 +131,7 @@ class Ring:
         self._next_join = host.now
         self._joining = 0  # contacts that were asked and have not answered yet
         self._joining_search = False
+        self._fingering = False  # one at a time: a slow network must not be asked more and more
 
     # --- time -----------------------------------------------------------------------------------
 
@@ -150,10 +151,15 @@ class Ring:
             return
         for node in self._upkeep.to_ask(self._host.now):
             self._refresh(node)
-        target = self._upkeep.next_finger(self._host.now)
+        target = None if self._fingering else self._upkeep.next_finger(self._host.now)
         if target is not None:
-            place = Place(target, self._params.finger_width)
-            self.seek(place, _nothing)
+            self._fingering = True
+            self.seek(Place(target, self._params.finger_width), self._on_finger)
+
+    def _on_finger(self, result: SearchResult) -> None:
+        """The table has learnt what there was to learn; the next one may be looked up."""
+        del result
+        self._fingering = False
 
     # --- joining --------------------------------------------------------------------------------
 
@@ -415,8 +421,3 @@ def _listing(before: Iterable[RingNode], after: Iterable[RingNode]) -> bytes:
 def _nobody(answer: Answer | None) -> None:
     """The table has learnt what there was to learn."""
     del answer
-
-
-def _nothing(result: SearchResult) -> None:
-    """The table has learnt what there was to learn."""
-    del result

@@ -249,6 +249,7 @@ def test_unreachable_peer_is_looked_up_in_the_storage():
     node.handle(PeerUnreachable(moved.node_id))
     made.run(5.0)
     assert len(told) == 1, "not again for a while"
+    made.run(5.0)
     node.handle(PeerUnreachable(digest("nobody")))
     made.run(5.0)
     assert len(told) == 1, "of whom the ring knows nothing"
@@ -260,15 +261,35 @@ def test_unreachable_peer_is_looked_up_in_the_storage():
 
 
 def test_look_ups_of_unreachable_peers_are_bounded():
-    made = town(8, params=OverlayParams(wanted_max=2, finger_first_s=600.0))
+    """One at a time, and not one after the other: they would be asked of a network in trouble."""
+    params = OverlayParams(wanted_max=2, wanted_every_s=5.0, finger_first_s=600.0)
+    made = town(8, params=params)
     node = made.nodes[0]
-    for number in range(5):
-        node.handle(PeerUnreachable(digest("gone", bytes([number]))))
-    assert len(node.machine._wanted) == 2
-    made.run(2 * made.params.wanted_retry_s)
-    node.handle(PeerUnreachable(digest("gone", b"\x09")))
-    assert len(node.machine._wanted) == 2
+
+    def look_ups(count, first):
+        for number in range(first, first + count):
+            node.handle(PeerUnreachable(digest("gone", bytes([number]))))
+        return len(node.machine._wanted)
+
+    assert look_ups(5, 0) == 1
+    made.run(3.0)
+    assert look_ups(5, 0) == 1, "the first one is over, and it is too soon"
+    made.run(3.0)
+    assert look_ups(5, 0) == 2
+    made.run(6.0)
+    assert look_ups(1, 9) == 2, "so many are remembered"
     assert digest("gone", b"\x09") in node.machine._wanted
+
+
+def test_one_finger_is_looked_up_at_a_time():
+    made = town(44, params=OverlayParams(finger_first_s=1.0, neighbours_per_side=4))
+    ring, asked = made.nodes[0].machine.ring, []
+    ring.seek = lambda place, done: asked.append(done)
+    made.run(10.0)
+    assert len(asked) == 1
+    asked[0](None)
+    made.run(3.0)
+    assert len(asked) == 2
 
 
 def test_item_that_is_no_record_tells_no_address():
