@@ -49,10 +49,12 @@ def test_node_whose_disk_is_full_promises_nothing(tmp_path: Path) -> None:
     done("data", "list", *other.key)
     file = tmp_path / "study.toml"
     write_study(file, 1, 5)
+    wordy = f'purpose = "{"Recognise activities. " * 20}"'  # full before the proposer's share is
+    file.write_text(file.read_text().replace('purpose = "Recognise activities."', wordy))
     node = RunningNode(other.layout.root, *other.key[2:], file_bytes_max=FULL_BYTES)
     node.await_started()
     proposed, said = propose_until_refused(other.layout, file)
-    assert any(hint in said for hint in ("start it again", "try again"))
+    assert any(hint in said for hint in ("start it again", "try again")), said
     assert node.process.wait(timeout=20) == 1
     assert "free some space" in one_sentence(node.log.read_text().splitlines()[-1])
     node = RunningNode(other.layout.root, *other.key[2:])
