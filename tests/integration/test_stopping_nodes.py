@@ -52,11 +52,14 @@ def test_node_whose_disk_is_full_promises_nothing(tmp_path: Path) -> None:
     wordy = f'purpose = "{"Recognise activities. " * 20}"'  # full before the proposer's share is
     file.write_text(file.read_text().replace('purpose = "Recognise activities."', wordy))
     node = RunningNode(other.layout.root, *other.key[2:], file_bytes_max=FULL_BYTES)
-    node.await_started()
-    proposed, said = propose_until_refused(other.layout, file)
-    assert any(hint in said for hint in ("start it again", "try again")), said
-    assert node.process.wait(timeout=20) == 1
-    assert "free some space" in one_sentence(node.log.read_text().splitlines()[-1])
+    try:
+        node.await_started()
+        proposed, said = propose_until_refused(other.layout, file)
+        assert any(hint in said for hint in ("start it again", "try again")), said
+        assert node.process.wait(timeout=20) == 1
+        assert "free some space" in one_sentence(node.log.read_text().splitlines()[-1])
+    finally:
+        node.process.kill()
     node = RunningNode(other.layout.root, *other.key[2:])
     node.await_started()
     try:

@@ -159,8 +159,9 @@ class Caller:
         """Ask again whoever has not answered."""
         match self.stage:
             case Stage.CALL:
-                for node in self._keys.keys() - self._presences.keys():
-                    self._s.send(node, self._call)
+                for node in self._keys:
+                    if node not in self._presences:
+                        self._s.send(node, self._call)
             case Stage.DEAL:
                 self._send_roll(self._missing(self._deals))
             case Stage.RECEIVE:
