@@ -255,9 +255,8 @@ class Answers:
         )
 
     def _convicted(self) -> tuple[ConvictedNode, ...]:
-        ids = self.daemon.network.census.node_ids
         return tuple(
-            ConvictedNode(ids[each.culprit].hex(), each.offence.value, each.evidence.hex())
+            ConvictedNode(each.node.hex(), each.offence.value, each.evidence.hex())
             for each in self.daemon.machine.convictions
         )
 

@@ -63,7 +63,6 @@ from pnyx.vault.collections import CATEGORY_PATTERN
 from pnyx.vault.files import describe
 
 STUDY_FILE_BYTES_MAX = 256 * 1024
-EPOCH = 0  # this version knows one epoch per census
 NOISE_MULTIPLIER = 5.0  # epsilon of about 5 for twenty rounds: docs/adr/0016
 COUNT_MAX_WITH_NOISE = 64
 FINEST_BITS = 11

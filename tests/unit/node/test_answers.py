@@ -215,7 +215,7 @@ def test_result_has_what_the_owner_measured(ask) -> None:
 def test_result_names_who_is_convicted(ask, monkeypatch) -> None:
     assert ask(Result(ask.study.hex())).convicted == ()
     machine = ask.daemon.machine
-    found = (Conviction(3, Offence.WRONG_SHARE, b"e" * 32),)
+    found = (Conviction(3, Offence.WRONG_SHARE, b"e" * 32, machine.census.node_ids[3]),)
     proven = SimpleNamespace(studies=machine.studies, convictions=found)
     monkeypatch.setattr(ask.daemon, "machine", proven)
     assert ask(Result(ask.study.hex())).convicted == (

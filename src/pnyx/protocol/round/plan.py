@@ -21,6 +21,11 @@ NO_BEACON = bytes(32)
 ATTEMPTS_MAX = 2
 
 
+def epoch_chain_id(network: bytes) -> bytes:
+    """The chain of epoch beacons has the form of a study without contributions."""
+    return digest("pnyx/epoch-chain", network)
+
+
 class RoundPlan:
     """One attempt of one round.
 
@@ -101,17 +106,22 @@ class RoundPlan:
             *aborted,
         )
 
+    @cached_property
+    def makes_epoch(self) -> bool:
+        """Whether this is a round of the chain of epochs."""
+        return self.study == epoch_chain_id(self.census.network)
+
     @property
     def abortable(self) -> bool:
         """Whether its committee may end this attempt without an outcome.
 
         Attempts of rounds that take contributions, and the first of a study's round 0. What a round
-        without contributions owes to nobody it need not end: its second attempt waits, and so does
-        the genesis, for which there is no beacon to draw stand-ins by.
+        without contributions owes to nobody it need not end: its second attempt waits, and so do
+        rounds of the chain of epochs.
         """
         if self.phase is not None:
             return True
-        return self.attempt < ATTEMPTS_MAX and self.previous_record != NO_RECORD
+        return self.attempt < ATTEMPTS_MAX and not self.makes_epoch
 
     @property
     def aborting(self) -> Instance:
