@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from msgspec.structs import replace
-from tests.support.town import NETWORK, Town, ideal, manifest
+from tests.support.town import NETWORK, AddRule, Town, ideal, manifest
 
 from pnyx.primitives import codec
 from pnyx.protocol.events import EpochOpened, TimerExpired
@@ -21,7 +21,6 @@ from pnyx.protocol.identity import (
 )
 from pnyx.protocol.machine import NodeMachine
 from pnyx.protocol.parcels import held_parcels
-from tests.support.town import AddRule
 
 AUTHORITY = ideal(b"Z" * 32)
 LENGTH_S = 20.0

@@ -86,7 +86,8 @@ class Censuses:
         self._authority_key = authority_key
         self._crypto = crypto
         self._by_root: dict[bytes, Census] = {genesis.root: genesis}
-        self._signed: dict[int, SignedCensus] = {}  # the first that was seen of each number
+        self._signed: dict[bytes, SignedCensus] = {}  # by root
+        self._first: dict[int, SignedCensus] = {}  # that was seen of each number
 
     def __iter__(self) -> Iterator[Census]:
         return iter(self._by_root.values())
@@ -95,9 +96,14 @@ class Censuses:
         """A census by its root."""
         return self._by_root.get(root)
 
+    def signed(self, root: bytes) -> SignedCensus | None:
+        """A census as it was signed."""
+        return self._signed.get(root)
+
     def all_signed(self) -> list[SignedCensus]:
-        """The first census of each number that is known as it was signed, in order."""
-        return [self._signed[number] for number in sorted(self._signed)]
+        """Every census that is kept, as it was signed, in order of the numbers."""
+        kept = self._signed
+        return [kept[root] for root in sorted(kept, key=lambda r: self._by_root[r].body.number)]
 
     def listing(self, node: bytes) -> Census | None:
         """A census that lists a node; in all of them it has one key, of which its id is a hash."""
@@ -122,7 +128,7 @@ class Censuses:
         wanted: root of a census that a record pins. Of a fork no second census is kept but this
         one: the committee took it up before anybody there knew of the other. Raises ProtocolError.
         """
-        if any(each.root == signed.root for each in self._signed.values()):
+        if signed.root in self._signed:
             return None
         if not self._authority_key:
             raise InvalidCertificate("this node knows no authority whose census it could check")
@@ -136,12 +142,13 @@ class Censuses:
         number = census.body.number
         if number < self.genesis.body.number:
             raise InvalidCertificate("a census is older than the network's first epoch")
-        first = self._signed.setdefault(number, signed)
+        first = self._first.setdefault(number, signed)
         if first.root != census.root:
             self.forks.setdefault(number, fork_of(first, signed))
             if census.root != wanted:
                 return None
-        self._by_root[census.root] = census
+        self._by_root.setdefault(census.root, census)
+        self._signed[census.root] = signed
         return census
 
     def convict(self, fork: CensusFork) -> bool:

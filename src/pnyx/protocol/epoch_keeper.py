@@ -19,7 +19,7 @@ from pnyx.protocol.epochs import BEGUN, Epoch, EpochChain, EpochClock, record_ke
 from pnyx.protocol.events import AuthorityContradicted, CensusLearnt, Effect, EpochOpened, Persist
 from pnyx.protocol.gossip import Gossip
 from pnyx.protocol.identity import CENSUS_BYTES_MAX, Census, CensusBody, SignedCensus
-from pnyx.protocol.messages import Items, Pull, Record, Signed, Step
+from pnyx.protocol.messages import Items, Pull, Record, RoundMessage, Signed, Step
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.round.plan import RoundPlan
@@ -132,10 +132,7 @@ class EpochKeeper:
     def admits(self, node: bytes) -> bool:
         """Whether a node may speak: it is in the census in force, or in a later one."""
         number = self.census.body.number
-        return any(
-            census.body.number >= number and node in census
-            for census in self.censuses
-        )
+        return any(census.body.number >= number and node in census for census in self.censuses)
 
     def has_left(self, node: bytes) -> bool:
         """Whether the last census that is known lists a node no more."""
@@ -150,7 +147,11 @@ class EpochKeeper:
 
     def expired(self, now: float) -> bool:
         """Whether the census in force is beyond its time: then no new study opens."""
-        return now + self._offset_s >= self.census.body.valid_until
+        return self.expired_at(now + self._offset_s)
+
+    def expired_at(self, unix_s: float) -> bool:
+        """Whether the census in force is beyond its time at a unix time."""
+        return unix_s >= self.census.body.valid_until
 
     def item_of(self, name: bytes) -> bytes | None:
         """The record that ended a round of the chain, by its context; or a census, by its root."""
@@ -175,7 +176,7 @@ class EpochKeeper:
 
     def _ask(self, peer: bytes) -> None:
         wanted = self.chain.missing or self.chain.plan.context
-        self._host.send(peer, Pull(wanted, Step.OPEN))
+        self._host.send(peer, Pull(wanted, Step.DONE))
 
     def make_epoch(self, now: float) -> None:
         """Take part in the next record of the chain once that is due."""
@@ -183,11 +184,11 @@ class EpochKeeper:
         if not self._host.is_open(plan) and self.clock.is_due(plan, now):
             self._host.open_round(plan)
 
-    def hear(self, sender: bytes, context: bytes, now: float) -> None:
+    def hear(self, sender: bytes, message: RoundMessage, now: float) -> None:
         """A message of a round that this node has not opened: perhaps of the next record."""
         plan = self.chain.plan
         index = plan.census.index_of(sender)
-        if context == plan.context and index is not None:
+        if message.context == plan.context and index is not None:
             self.clock.hear(plan, index)
             self.make_epoch(now)
 

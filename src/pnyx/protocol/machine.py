@@ -79,6 +79,7 @@ from pnyx.protocol.messages import (
     Request,
     RoundMessage,
     Signed,
+    Step,
 )
 from pnyx.protocol.models import Models, model_name
 from pnyx.protocol.params import ProtocolParams
@@ -600,11 +601,13 @@ class NodeMachine:
             return
         name = self._finished.get(message.context)
         item = self.epochs.item_of(message.context) if name is None else self._gossip.get(name)
-        if name is None and item is None:
-            self._keep_early(sender, message, size)
-            self.epochs.hear(sender, message.context, self._now)
-        elif item is not None and isinstance(message, Pull):
+        if item is not None and isinstance(message, Pull):
             self.send(sender, Items((item,)))  # whoever still asks about a finished round
+        elif isinstance(message, Pull) and message.step is Step.DONE:
+            return  # it asks how a round ended that has not ended here
+        elif name is None and item is None:
+            self._keep_early(sender, message, size)
+            self.epochs.hear(sender, message, self._now)
 
     def _keep_early(self, sender: bytes, message: RoundMessage, size: int) -> None:
         """Keep messages of rounds that this node has not opened yet, within bounds."""
@@ -747,7 +750,8 @@ class NodeMachine:
         self.studies[study] = state
         self._persist(f"chain/manifest/{study.hex()}", codec.encode(signed))
         self._gossip.add(codec.encode(signed))
-        self._effects.append(AskConsent(study, signed.body))
+        if self.node_id in census:
+            self._effects.append(AskConsent(study, signed.body))
         epoch = self.epochs.chain.get(manifest.epoch)
         if epoch is not None:
             self._open_study(state, epoch)
@@ -1171,6 +1175,10 @@ class NodeMachine:
         state = self.studies.get(study)
         if state is None:
             self._effects.append(RequestRefused("this study is not known here"))
+            return
+        if self.node_id not in state.census:
+            reason = "this node was enrolled after the study's epoch: join one that is proposed now"
+            self._effects.append(RequestRefused(reason))
             return
         mine = self._joins.get(study, {}).get(self.node_id)
         if given:

@@ -230,7 +230,9 @@ def test_exported_bundle_holds_the_chain(ask) -> None:
 
 def test_nothing_is_exported_before_the_first_beacon(ask, monkeypatch) -> None:
     state = ask.daemon.machine.studies[ask.study]
-    early = SimpleNamespace(studies={ask.study: state}, epoch_record=None)
+    chain = SimpleNamespace(records=())
+    epochs = SimpleNamespace(chain=chain)
+    early = SimpleNamespace(studies={ask.study: state}, epochs=epochs)
     monkeypatch.setattr(ask.daemon, "machine", early)
     with pytest.raises(PnyxError, match="no certified round"):
         ask(Export(ask.study.hex()))
