@@ -28,7 +28,7 @@ def test_a_study_keeps_its_epoch_and_the_next_one_takes_the_new():
     town = EpochTown()
     town.run(town.in_epoch(0))
     phases = [phase(9, rounds=4, deadline_s=9.0, target=9, drawn=9)]
-    old = town.propose(0, manifest(9, phases, join_window_s=15.0))
+    old = town.propose(0, manifest(9, phases, join_window_s=19.0))
     town.run(town.in_epoch(1))
     assert not town.machines[0].studies[old].finished
     new = town.propose_now(1)

@@ -235,7 +235,9 @@ class NodeMachine:
         self._consents: set[bytes] = set()
         self._joins: dict[bytes, dict[bytes, Join]] = {}
         self._join_items: dict[tuple[bytes, bytes], bytes] = {}
-        self._stale: OrderedDict[bytes, Signed] = OrderedDict()  # manifests for epochs of long ago
+        self._stale: OrderedDict[bytes, Signed] = (
+            OrderedDict()
+        )  # manifests that come too late to begin
         self._node_records: dict[bytes, tuple[int, bytes]] = {}
         self._contacts = frozenset(contacts)
         self._known: Sequence[bytes] | None = None  # None: look again
@@ -770,10 +772,12 @@ class NodeMachine:
 
     def _is_open_to(self, manifest: Manifest) -> bool:
         """Whether a study may still begin in its epoch; see `params.epochs_open_behind`."""
+        if self.epochs.expired(self._now):
+            return False
         return manifest.epoch >= self.epochs.chain.number - self.params.epochs_open_behind
 
     def _keep_stale(self, study: bytes, signed: Signed) -> None:
-        """A study of an epoch of long ago is taken up with the record that proves that it began."""
+        """What may not begin any more is taken up with the record that proves that it did begin."""
         self._stale[study] = signed
         if len(self._stale) > _STALE_MAX:
             self._stale.popitem(last=False)
