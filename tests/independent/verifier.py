@@ -696,7 +696,8 @@ class _Chain:
         """Check the end of the first attempt; return the plan of the second. Raises Unreadable."""
         where = f"abort of {plan.where}"
         chain = epoch_chain(self.census.network)
-        self.check(plan.study != chain, where, "of a round that cannot be aborted")
+        genesis = plan.study == chain and plan.number == 0
+        self.check(not genesis, where, "of a round that cannot be aborted")
         agreement = 1 if plan.phase is None else 2
         self.check(abort.study == plan.study, where, "of another study")
         self.check(abort.round == plan.number, where, "of another round")

@@ -141,3 +141,49 @@ def test_after_years_the_chain_is_longer_than_what_is_announced():
     assert town.run(lambda: 5 in town.machines[0].epoch_beacons, seconds=200)
     town.restart(8)
     assert town.run(town.in_epoch(5), seconds=10.0)
+
+
+def test_a_quorum_that_cannot_close_gives_up_and_tries_again():
+    """Listed members leave for good; those who come back have no listed key."""
+    params = replace(ProtocolParams(), attempt_timeout_s=20.0)
+    town = EpochTown(count=15, params=params)
+    town.run(town.in_epoch(0))
+    plan = town.machines[0].epochs.chain.plan
+    late, gone = plan.committee[6], plan.committee[5]
+    town.crash(late)
+    keys = lambda: town.machines[plan.committee[0]]._rounds[plan.context].member.keys  # noqa: E731
+    town.run(seconds=LENGTH_S - 1)
+    assert town.run(
+        lambda: plan.context in town.machines[plan.committee[0]]._rounds and keys(), seconds=60
+    )
+    town.crash(gone)
+    town.restart(late)
+    assert town.run(town.in_epoch(1), seconds=200)
+    record = town.machines[0].epochs.chain.records[1]
+    assert record.abort is not None
+    town.restart(gone)
+    assert town.run(town.in_epoch(1), seconds=10)
+    same_chain(town)
+
+
+def test_without_a_quorum_the_epoch_goes_on_and_studies_with_it():
+    town = EpochTown(count=24)
+    town.run(town.in_epoch(0))
+    plan = town.machines[0].epochs.chain.plan
+    study = town.propose(0, manifest(24, [phase(24, rounds=2, target=9, drawn=9)]))
+    living = [i for i in range(24) if i not in plan.committee[:2]]
+    begun = lambda: all(  # noqa: E731
+        study in town.machines[i].studies and town.machines[i].studies[study].records
+        for i in living
+    )
+    assert town.run(begun, seconds=19)
+    assert town.machines[living[0]].epochs.chain.number == 0
+    for index in plan.committee[:2]:
+        town.crash(index)
+    town.run(seconds=2 * LENGTH_S)
+    assert all(machine.epochs.chain.number == 0 for machine in town.living())
+    assert town.run(town.finished(study), seconds=200)
+    for index in plan.committee[:2]:
+        town.restart(index)
+    assert town.run(town.in_epoch(1), seconds=60)
+    same_chain(town)

@@ -16,10 +16,17 @@ from pnyx.primitives import codec
 from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.censuses import Censuses, CensusFork
 from pnyx.protocol.epochs import BEGUN, Epoch, EpochChain, EpochClock, record_key
-from pnyx.protocol.events import AuthorityContradicted, CensusLearnt, Effect, EpochOpened, Persist
-from pnyx.protocol.gossip import Gossip
+from pnyx.protocol.events import (
+    AuthorityContradicted,
+    CensusLearnt,
+    Effect,
+    EpochOpened,
+    Forget,
+    Persist,
+)
+from pnyx.protocol.gossip import Gossip, item_id
 from pnyx.protocol.identity import CENSUS_BYTES_MAX, Census, CensusBody, SignedCensus
-from pnyx.protocol.messages import Items, Pull, Record, RoundMessage, Signed, Step
+from pnyx.protocol.messages import AbortCertificate, Items, Pull, Record, RoundMessage, Signed, Step
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.round.plan import RoundPlan
@@ -27,6 +34,11 @@ from pnyx.protocol.study import read_body
 
 _CENSUS = "chain/census/"
 _FORK = "chain/census-fork/"
+
+
+def _abort_key(plan: RoundPlan) -> str:
+    """Where an abort is stored until the record is in, which carries it."""
+    return f"chain/epoch-abort/{plan.round_number}"
 
 
 class EpochHost(Protocol):
@@ -113,6 +125,12 @@ class EpochKeeper:
         while (stored := restored.get(record_key(self.chain.plan.round_number))) is not None:
             record = codec.decode(stored, Record, bytes_max=self._params.item_bytes_max)
             self._take_up(record, now)
+        aborted = restored.get(_abort_key(self.chain.plan))
+        if aborted is not None:
+            self.chain.abort(
+                codec.decode(aborted, AbortCertificate, bytes_max=self._params.item_bytes_max)
+            )
+            self._gossip.add(aborted)
         newest = self.chain.newest
         if newest is not None:
             self._host.emit(EpochOpened(newest.number, newest.beacon))
@@ -212,21 +230,41 @@ class EpochKeeper:
             self.clock.fell_behind(now)
 
     def _take_up(self, record: Record, now: float) -> bool:
-        plan = self.chain.plan
+        opened = self.chain.plan
         epoch = self.chain.accept(record)
         if epoch is None:
             return False
+        plan = opened if record.abort is None else self.chain.plan_at(epoch.number, 2)
+        assert plan is not None, "the record was just verified by it"
         encoded = codec.encode(record)
         self._host.emit(Persist(record_key(epoch.number), encoded))
         begun = self.clock.begin(epoch, now)
         if begun is not None:
             self._host.emit(Persist(BEGUN, begun))
         members = frozenset(plan.census.node_ids[index] for index in plan.committee)
-        self._items[plan.context] = self._gossip.add(encoded, informed=members)
+        name = self._items[plan.context] = self._gossip.add(encoded, informed=members)
         self.latest = self._find_latest()
-        self._host.end_round(plan, self._items[plan.context])
+        if record.abort is not None:
+            self._items[record.abort.aborted.context] = name
+            self._host.emit(Forget(_abort_key(plan)))
+            self._gossip.drop((item_id(codec.encode(record.abort)),))
+        for over in {opened.context: opened, plan.context: plan}.values():
+            self._host.end_round(over, name)
         self._host.begin(epoch)
         return True
+
+    def on_abort(self, certificate: AbortCertificate) -> None:
+        """The first attempt at a record ended unopened: open the second. Raises ProtocolError."""
+        opened, item = self.chain.plan, codec.encode(certificate)
+        if certificate.round_number > opened.round_number:
+            return  # of a future that a record must open
+        if certificate.round_number < opened.round_number or opened.attempt > 1:
+            self._gossip.refuse(item)
+            return
+        following = self.chain.abort(certificate)
+        self._host.emit(Persist(_abort_key(opened), item))
+        self._host.end_round(opened, self._gossip.add(item))
+        self._host.open_round(following)
 
     def on_census(self, signed: SignedCensus, now: float) -> None:
         """Take up a census. Raises ProtocolError."""

@@ -20,13 +20,15 @@ from collections.abc import Mapping
 
 import msgspec
 
+from pnyx.errors import RuleBroken
 from pnyx.primitives import codec
 from pnyx.protocol.censuses import Censuses
 from pnyx.protocol.identity import Census, check_succession
 from pnyx.protocol.manifest import NO_MODEL
-from pnyx.protocol.messages import Record
+from pnyx.protocol.messages import AbortCertificate, Record
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto
+from pnyx.protocol.round.attempts import second_attempt
 from pnyx.protocol.round.plan import RoundPlan, epoch_chain_id
 from pnyx.protocol.selection import select_census
 from pnyx.protocol.study import genesis_plan, record_hash, verify_record
@@ -77,7 +79,9 @@ class EpochChain:
         self._censuses = censuses
         self._crypto = crypto
         self._epochs: list[Epoch] = []
-        self.plan = genesis_plan(censuses.genesis)  # of the record that follows
+        self._first = genesis_plan(censuses.genesis)  # first attempt at the record that follows
+        self._attempts: dict[int, RoundPlan] = {}  # record -> its second attempt
+        self.plan = self._first  # the attempt that is open
         self.missing: bytes | None = None  # root of a census that a record pins, not known here
 
     @property
@@ -116,19 +120,41 @@ class EpochChain:
         epoch = self.get(number)
         return None if epoch is None else epoch.census
 
-    def plan_at(self, number: int) -> RoundPlan | None:
-        """The plan of a round of the chain; None if it is of a future that a record must open."""
+    def plan_at(self, number: int, attempt: int = 1) -> RoundPlan | None:
+        """The plan of an attempt at a record; None if this node knows of none."""
+        if attempt > 1:
+            return self._attempts.get(number)
         if number == 0:
             return genesis_plan(self._censuses.genesis)
         before = self.get(number - 1)
         return None if before is None else epoch_plan(before)
+
+    def abort(self, certificate: AbortCertificate) -> RoundPlan:
+        """Open the second attempt at the record that follows. Raises ProtocolError."""
+        if self.plan is not self._first:
+            raise RuleBroken("no first attempt at this epoch is open")
+        self.plan = self._second(certificate)
+        return self.plan
+
+    def _second(self, certificate: AbortCertificate) -> RoundPlan:
+        following = second_attempt(self._first, certificate, self._crypto)
+        self._attempts[following.round_number] = following
+        return following
+
+    def plan_of(self, record: Record) -> RoundPlan:
+        """The plan of the attempt that a record is of. Raises ProtocolError."""
+        if record.abort is not None:
+            return self._second(record.abort)
+        if self.plan is not self._first:
+            raise RuleBroken("a record is of an attempt that was aborted")
+        return self._first
 
     def accept(self, record: Record) -> Epoch | None:
         """Verify the next record and begin its epoch; None while the census is missing here.
 
         Raises ProtocolError.
         """
-        body = verify_record(self.plan, record, self._crypto)
+        body = verify_record(self.plan_of(record), record, self._crypto)
         census = self.plan.census
         if body.next_census is not None:
             known = self._censuses.get(body.next_census)
@@ -140,7 +166,7 @@ class EpochChain:
         self.missing = None
         epoch = Epoch(body.round_number, body.next_beacon, census, record)
         self._epochs.append(epoch)
-        self.plan = epoch_plan(epoch)
+        self.plan = self._first = epoch_plan(epoch)
         return epoch
 
 

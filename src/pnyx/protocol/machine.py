@@ -910,7 +910,7 @@ class NodeMachine:
     def _plan_at(self, evidence: Evidence) -> RoundPlan | None:
         """The plan of the attempt that evidence is about."""
         if evidence.study == epoch_chain_id(self.network):
-            return self.epochs.chain.plan_at(evidence.round_number)
+            return self.epochs.chain.plan_at(evidence.round_number, evidence.attempt)
         state = self.studies.get(evidence.study)
         if state is None:
             return None
@@ -1000,6 +1000,9 @@ class NodeMachine:
 
     def _on_abort(self, certificate: AbortCertificate) -> None:
         """The first attempt of a round ended unopened: erase it, and open the second."""
+        if certificate.study == epoch_chain_id(self.network):
+            self.epochs.on_abort(certificate)
+            return
         state = self.studies.get(certificate.study)
         if state is None or state.plan is None:
             return

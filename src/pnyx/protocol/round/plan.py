@@ -115,13 +115,13 @@ class RoundPlan:
     def abortable(self) -> bool:
         """Whether its committee may end this attempt without an outcome.
 
-        Attempts of rounds that take contributions, and the first of a study's round 0. What a round
-        without contributions owes to nobody it need not end: its second attempt waits, and so do
-        rounds of the chain of epochs.
+        Attempts of rounds that take contributions; the first of a study's round 0, and of that which
+        makes an epoch. What a round without contributions owes to nobody it need not end: its second
+        attempt waits, and so does the genesis, for which there is no beacon to draw stand-ins by.
         """
         if self.phase is not None:
             return True
-        return self.attempt < ATTEMPTS_MAX and not self.makes_epoch
+        return self.attempt < ATTEMPTS_MAX and self.previous_record != NO_RECORD
 
     @property
     def aborting(self) -> Instance:
