@@ -26,13 +26,6 @@ AUTHORITY = ideal(b"Z" * 32)
 LENGTH_S = 20.0
 
 
-def verified(signed: SignedCensus) -> Census:
-    """A census as a node reads it."""
-    return verify_census(
-        signed, network=NETWORK, authority_key=AUTHORITY.public_key, crypto=AUTHORITY, now=0
-    )
-
-
 @dataclass
 class EpochTown(Town):
     """first: places of those whom the first census lists; None for everybody."""
@@ -43,6 +36,7 @@ class EpochTown(Town):
     machine_type: type[NodeMachine] = NodeMachine
 
     def __post_init__(self) -> None:
+        self.authority = self.make(b"Z" * 32)
         self.params = replace(self.params, epoch_length_s=self.length_s)
         self.signed: list[SignedCensus] = []
         self.files: list[list[bytes]] = [[] for _ in range(self.count)]  # censuses of its file
@@ -70,14 +64,14 @@ class EpochTown(Town):
             restored=dict(self.stored[index]),
             now=self.now,
             censuses=self.files[index],
-            authority_key=AUTHORITY.public_key,
+            authority_key=self.authority.public_key,
         )
 
     def sign(self, members: Sequence[int], number: int, previous: bytes, **terms) -> SignedCensus:
         """What the authority signs for these members."""
         pairs = [(self.census.node_ids[at], self.census.public_keys[at]) for at in members]
         return make_census(
-            AUTHORITY.sign,
+            self.authority.sign,
             **{
                 "network": NETWORK,
                 "number": number,
@@ -96,7 +90,10 @@ class EpochTown(Town):
         if not self.signed:
             everybody = range(self.count) if self.first is None else self.first
             self.signed.append(self.sign(everybody, 0, bytes(32)))
-        return verified(self.signed[0])
+        key = self.authority.public_key
+        return verify_census(
+            self.signed[0], network=NETWORK, authority_key=key, crypto=self.authority, now=0
+        )
 
     def listed(self, number: int) -> list[int]:
         """Places of those in a census."""

@@ -115,9 +115,9 @@ class RoundPlan:
     def abortable(self) -> bool:
         """Whether its committee may end this attempt without an outcome.
 
-        Attempts of rounds that take contributions; the first of a study's round 0, and of that which
-        makes an epoch. What a round without contributions owes to nobody it need not end: its second
-        attempt waits, and so does the genesis, for which there is no beacon to draw stand-ins by.
+        Attempts of rounds that take contributions; the first of a study's round 0, and of a round
+        that makes an epoch. What a round without contributions owes to nobody it need not end: its
+        second attempt waits, and so does the genesis, which has no beacon to draw stand-ins by.
         """
         if self.phase is not None:
             return True
