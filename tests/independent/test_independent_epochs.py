@@ -23,9 +23,10 @@ def lived() -> tuple[EpochTown, bytes]:
     successor = town.publish([*range(1, 9), 9])
     town.inject(1, 2, items(successor))
     town.join(9, successor)
-    assert town.run(town.in_epoch(2), seconds=4 * LENGTH_S)
+    assert town.run(town.in_epoch(1), seconds=2 * LENGTH_S)
+    town.crash(0)  # it is revoked now, and hears nothing of what follows
+    assert town.run(town.in_epoch(2), seconds=2 * LENGTH_S)
     study = town.propose(9, manifest(10, ASKED, epoch=2))
-    town.crash(0)
     assert town.run(town.finished(study), seconds=60)
     machine = town.machines[3]
     assert machine.census.root == successor.root
