@@ -874,15 +874,19 @@ class NodeMachine:
                 self._effects.append(PeerBlamed(node, offence.value))
 
     def _on_evidence(self, evidence: Evidence, item: bytes, peer: bytes) -> None:
-        state = self.studies.get(evidence.study)
-        plan = self._plan_at(evidence)
-        census = state.census if state is not None else self.census if plan is None else plan.census
+        plan, state = self._plan_at(evidence), self.studies.get(evidence.study)
+        if plan is not None:
+            census = plan.census
+        elif state is not None:
+            census = state.census
+        else:
+            return  # of a study that this node does not know yet, nor whose census
         docket = self.dockets.of(census)
         if not docket.wants(evidence, peer):
             self._gossip.refuse(item)
             return
         if plan is None:
-            return  # of a study or an attempt that this node does not know yet
+            return  # of an attempt that this node does not know yet
         try:
             self._take_evidence(plan, evidence)
         except ProtocolError:
