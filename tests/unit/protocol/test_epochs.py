@@ -7,11 +7,13 @@ from tests.support.town import manifest, people
 
 from pnyx.errors import RuleBroken
 from pnyx.primitives import codec
-from pnyx.protocol.censuses import Censuses
+from pnyx.protocol.censuses import Censuses, fork_of
 from pnyx.protocol.epochs import ASK_AFTER_S, BEGUN, QUESTIONS, EpochChain, EpochClock
 from pnyx.protocol.events import ConsentGiven, RequestRefused
+from pnyx.protocol.gossip import item_id
 from pnyx.protocol.identity import sign_body
 from pnyx.protocol.messages import (
+    Announce,
     Evidence,
     Instance,
     Items,
@@ -341,3 +343,29 @@ def test_addresses_of_who_left_are_forgotten():
     assert "the address is of a node that left the census" in town.rules()
     assert left not in town.machines[0]._peers()
     assert town.machines[8].index == -1 or 1 not in town.machines[8].epoch_beacons
+
+
+def test_what_nobody_enrolled_signs_or_joins():
+    town = in_epoch(0)
+    stranger = replace(
+        sign_body(
+            town.cryptos[1],
+            town.census.network,
+            b"x" * 32,
+            NodeRecord(town.census.network, 9, "h", 1),
+        )
+    )
+    town.inject(1, 0, item(stranger))
+    assert any("is not in the census" in rule for rule in town.rules())
+    assert town.machines[0].joined(b"s" * 32) == ()
+
+
+def test_a_fork_that_is_known_is_not_asked_for_again():
+    town = in_epoch(0)
+    one, two = (town.sign(members, 1, town.signed[0].root) for members in (range(8), range(9)))
+    town.inject(1, 0, item(fork_of(one, two)))
+    other = fork_of(two, town.sign(range(7), 1, town.signed[0].root))
+    town.inject(1, 0, item(other))
+    asked = town.inject(1, 0, Announce((item_id(codec.encode(other)),)))
+    assert asked == []
+    assert list(town.machines[0].epochs.censuses.forks) == [1]
