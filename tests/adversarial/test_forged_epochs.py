@@ -238,3 +238,14 @@ def test_an_expired_census_opens_no_study():
     assert len(refused) == 1
     assert "expired" in refused[0]
     assert town.run(town.finished(study), seconds=60), "what was begun goes on"
+
+
+def test_a_later_census_that_holds_is_enough():
+    """Revocations are known, though the epoch of that census has not begun."""
+    town = EpochTown(valid_until=15, length_s=1000.0)
+    town.run(town.in_epoch(0))
+    successor = town.publish(range(9), valid_until=10**9)
+    for index in range(9):
+        town.inject((index + 1) % 9, index, Items((codec.encode(successor),)))
+    town.run(seconds=16.0 - town.now)
+    assert town.run(town.finished(town.propose()), seconds=60)

@@ -6,8 +6,8 @@ an epoch uses, its record pins (`epochs`). Two censuses with one number are a *f
 against the authority, which anybody can verify. It is kept and passed on, and no committee takes up
 either of the two.
 
-A census beyond `valid_until` ends nothing that runs, for then nobody could be outvoted by silence;
-but no new study opens under it.
+Once the last census is beyond `valid_until`, nobody knows whom the authority has revoked since. That
+ends nothing that runs, but no new study opens.
 """
 
 from collections.abc import Iterator

@@ -164,12 +164,12 @@ class EpochKeeper:
         census.check(self._crypto, signed)
 
     def expired(self, now: float) -> bool:
-        """Whether the census in force is beyond its time: then no new study opens."""
+        """Whether the authority was silent for too long: then no new study opens."""
         return self.expired_at(now + self._offset_s)
 
     def expired_at(self, unix_s: float) -> bool:
-        """Whether the census in force is beyond its time at a unix time."""
-        return unix_s >= self.census.body.valid_until
+        """Whether the last census that is known is beyond its time, so that revocations are not."""
+        return unix_s >= self.latest.body.valid_until
 
     def item_of(self, name: bytes) -> bytes | None:
         """The record that ended a round of the chain, by its context; or a census, by its root."""
