@@ -123,7 +123,7 @@ class Study:
         """What `pnyx study check` says: sizes, rounds, and the privacy cost (None: no bound)."""
         return figures(self.proposal(_NOBODY, _NOBODY))
 
-    def proposal(self, network: bytes, proposer: bytes) -> Proposal:
+    def proposal(self, network: bytes, proposer: bytes, epoch: int = 0) -> Proposal:
         """The signed-to-be manifest and the model it begins with. Raises ConfigError."""
         study = self._read("The study")
         with tempfile.TemporaryDirectory() as folder:
@@ -131,7 +131,8 @@ class Study:
                 (Path(folder) / name).write_bytes(content)
             source = str(Path(folder) / "The study")
             try:
-                return make_proposal(study, network, proposer, secrets.token_bytes(32), source)
+                nonce = secrets.token_bytes(32)
+                return make_proposal(study, network, proposer, nonce, source, epoch)
             except ConfigError as error:
                 raise ConfigError(str(error).replace(f"{folder}/", "")) from error
 
@@ -293,7 +294,7 @@ class Node:
     def propose(self, study: Study | Path | str) -> ProposedStudy:
         """Propose a study, or the one in a study file, to the node's network. Raises PnyxError."""
         status = self.status()
-        who = status.network_id, bytes.fromhex(status.node_id)
+        who = status.network_id, bytes.fromhex(status.node_id), status.epoch
         made = (
             study.proposal(*who) if isinstance(study, Study) else read_proposal(Path(study), *who)
         )
@@ -318,7 +319,7 @@ def verify(bundle: Path | str, network: Path | str) -> VerifiedStudy:
     known = read_network(Path(network), crypto, now=0)
     content = read_file(Path(bundle), BUNDLE_BYTES_MAX, "The bundle")
     try:
-        return verify_bundle(read_bundle(content), known.census, crypto)
+        return verify_bundle(read_bundle(content), known.first, crypto, known.authority_key)
     except PnyxError as error:
         raise PnyxError(
             f"{bundle} proves nothing ({str(error).rstrip('.')}); do not use its result."

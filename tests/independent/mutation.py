@@ -18,10 +18,10 @@ class Nested(list):
 def take_apart(content: bytes) -> list:
     """A bundle as lists of lists; the signed bodies are opened too."""
     tree = msgspec.msgpack.decode(content)
-    _, manifest, epoch_record, records, _ = tree
+    _, manifest, epoch_record, records, _, later, censuses = tree
     manifest[2] = Nested(msgspec.msgpack.decode(manifest[2]))
-    for record in (epoch_record, *records):
-        record[1] = Nested(msgspec.msgpack.decode(record[1]))
+    for signed in (epoch_record, *later, *records, *censuses):
+        signed[1] = Nested(msgspec.msgpack.decode(signed[1]))
     return tree
 
 
@@ -105,9 +105,9 @@ def signed_again(tree: list, committees: list[list[int]], proposer: int, sign: S
     """
     changed = copied(tree)
     try:
-        _, manifest, epoch_record, records, _ = changed
+        _, manifest, epoch_record, records, _, later, _ = changed
         manifest[3] = sign(proposer, put_together(manifest[2]))
-        for committee, record in zip(committees, [epoch_record, *records], strict=False):
+        for committee, record in zip(committees, [epoch_record, *later, *records], strict=False):
             body, signers = put_together(record[1]), record[3][0]
             for place, member in enumerate(signers):
                 record[3][1][place] = sign(committee[member], body)

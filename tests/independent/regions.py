@@ -70,8 +70,8 @@ def apart(one: int, other: int) -> int:
 class Regions:
     """The ring of an epoch: census index -> position."""
 
-    def __init__(self, census: Any, epoch_beacon: bytes) -> None:
-        self.census = census
+    def __init__(self, census: Any, epoch_beacon: bytes, epoch: int = 0) -> None:
+        self.census, self.epoch = census, epoch
         self.places = [number(digest("pnyx/position", n, epoch_beacon)) for n in census.ids]
         self.signers, self.share = signers_and_share(len(census.ids), census.corrupt_max)
         self.count = min(len(census.ids), census.size + -(-census.size // 4))
@@ -125,7 +125,15 @@ class Regions:
         order = sorted(names.actors, key=lambda n: digest("pnyx/region/order", names.order, n))
         places = [self.places[ids.index(node)] for node in names.actors]
         voices = [each.node for each in names.witnesses]
-        wanted = (census.network, 0, census.root, study, round_number, "actors", self.count)
+        wanted = (
+            census.network,
+            self.epoch,
+            census.root,
+            study,
+            round_number,
+            "actors",
+            self.count,
+        )
         drawn = (draw.network, draw.epoch, draw.census_root, draw.study, draw.round)
         near = [apart(self.places[ids.index(node)], centre) for node in voices]
         rules = {

@@ -171,9 +171,6 @@ ABORT_VALUE = array(103, give_ups=many(SIGNED, high=1024))
 MEMBER = integer(0, 1023)
 ROUND_KEY = array(10, context=B32, member=MEMBER, key=B32, following=B32, challenge=B32)
 GIVE_UP = array(15, context=B32, member=MEMBER, culprits=many(INDEX, high=512))
-BUNDLE = array(
-    111, manifest=SIGNED, epoch_record=RECORD, records=many(RECORD, high=10_001), model=raw()
-)
 RECORD_BODY = array(
     14,
     network=B32,
@@ -196,6 +193,7 @@ RECORD_BODY = array(
     privacy_spent=optional(integer(0, 2**62 - 1)),
     excluded=INDICES,
     sums=many(array(group=integer(0, 31), sum=B32), high=32),
+    next_census=optional(B32),
 )
 BALLOT = array(
     kind=one_of("choice", "approval", "ranking"),
@@ -292,4 +290,13 @@ CENSUS_BODY = array(
 )
 SIGNED_CENSUS = array(
     81, body=raw(0, 4096), signature=B64, entries=many(array(node=B32, public_key=B32))
+)
+BUNDLE = array(
+    111,
+    manifest=SIGNED,
+    epoch_record=RECORD,
+    records=many(RECORD, high=10_001),
+    model=raw(),
+    later=many(RECORD, high=4096),
+    censuses=many(SIGNED_CENSUS, high=256),
 )

@@ -48,6 +48,8 @@ class Census(NamedTuple):
     size: int
     quorum: int
     corrupt_max: int = 1
+    census_number: int = 0
+    previous: bytes = ZERO
 
 
 class Round(NamedTuple):
@@ -72,6 +74,7 @@ class Round(NamedTuple):
     joins: tuple[int, ...] = ()
     aborted: bytes = b""
     excluded: tuple[int, ...] = ()
+    epoch: int = 0
     actors: bytes = b""  # the list that the committee was taken from, and its census indices
     listed: tuple[int, ...] = ()
 
@@ -117,7 +120,7 @@ def epoch_chain(network: bytes) -> bytes:
 
 
 def context_of(census: Census, plan: Round) -> bytes:
-    attempt, epoch = (2, 0) if plan.aborted else (1, 0)
+    attempt, epoch = (2 if plan.aborted else 1), plan.epoch
     return digest(
         "pnyx/round",
         VERSION.to_bytes(4, "big"),
@@ -437,6 +440,13 @@ def verify_census(
         body = decode(signed.body, shapes.CENSUS_BODY, "census body", 4 * KI)
     except Unreadable as unreadable:
         return None, [Finding("census", str(unreadable))]
+    return read_census(signed, body, network, authority_key, now)
+
+
+def read_census(
+    signed: Any, body: Any, network: bytes, authority_key: bytes, now: int
+) -> tuple[Census, list[Finding]]:
+    """Check a signed census that was read."""
     sizes = body.sizes
     ids = [entry.node for entry in signed.entries]
     leaves = [entry.node + entry.public_key for entry in signed.entries]
@@ -458,7 +468,10 @@ def verify_census(
     findings = [Finding("census", rule) for rule, holds in rules.items() if not holds]
     keys = [entry.public_key for entry in signed.entries]
     root = digest("pnyx/census", signed.body)
-    return Census(body.network, root, ids, keys, sizes.k, sizes.quorum, sizes.f), findings
+    people = Census(
+        body.network, root, ids, keys, sizes.k, sizes.quorum, sizes.f, body.number, body.previous
+    )
+    return people, findings
 
 
 def verify(
@@ -471,7 +484,7 @@ def verify(
     try:
         read = decode(bundle, shapes.BUNDLE, "bundle", MODEL_BYTES_MAX + 40 * MI)
         manifest = decode(read.manifest.body, shapes.MANIFEST, "manifest", 64 * KI)
-        return _Chain(people, read, manifest).verify()
+        return _Chain(people, read, manifest, authority_key).verify()
     except Unreadable as unreadable:
         return [Finding("bundle", str(unreadable))]
 
@@ -479,8 +492,9 @@ def verify(
 class _Chain:
     """The walk along one bundle."""
 
-    def __init__(self, census: Census, bundle: Any, manifest: Any) -> None:
-        self.census = census
+    def __init__(self, census: Census, bundle: Any, manifest: Any, authority_key: bytes) -> None:
+        self.census = census  # of the epoch to which the walk has come
+        self.authority_key = authority_key
         self.bundle = bundle
         self.manifest = manifest
         self.study = digest("pnyx/study", bundle.manifest.body)
@@ -493,12 +507,11 @@ class _Chain:
             self.findings.append(Finding(where, rule, implied))
 
     def verify(self) -> list[Finding]:
+        beacon = self.walk_epochs()
         self.check_manifest()
-        plan = self.genesis()
-        body = self.check_record(plan, self.bundle.epoch_record)
         if self.manifest.selection == "region":
-            self.regions = Regions(self.census, body.next_beacon)
-        plan = self.first_round(body.next_beacon)
+            self.regions = Regions(self.census, beacon, self.manifest.epoch)
+        plan = self.first_round(beacon)
         model = plan.model
         for at, record in enumerate(self.bundle.records):
             if at > len(self.rounds):
@@ -513,6 +526,44 @@ class _Chain:
         self.check(len(found) in (0, self.manifest.model_bytes), "model", "size")
         return self.findings
 
+    def walk_epochs(self) -> bytes:
+        """Check the chain of epochs; return the beacon of the last, whose census is then known."""
+        epochs = [self.bundle.epoch_record, *self.bundle.later]
+        self.check(self.manifest.epoch == len(epochs) - 1, "manifest", "another epoch")
+        plan = self.genesis()
+        for number, record in enumerate(epochs):
+            body = self.check_record(plan, record)
+            if body.next_census is not None:
+                self.census = self.successor(body.next_census, plan.where)
+            beacon = body.next_beacon
+            chain = epoch_chain(self.census.network)
+            plan = Round(
+                where=f"record of epoch {number + 1}",
+                study=chain,
+                number=number + 1,
+                epoch=number,
+                previous=record_name(record.body),
+                model=ZERO,
+                committee=draw_committee(self.census, beacon, chain, number),
+                contributors=[],
+                beacon=beacon,
+            )
+        return beacon
+
+    def successor(self, root: bytes, where: str) -> Census:
+        """The census that an epoch begins with. Raises Unreadable where the bundle lacks it."""
+        for signed in self.bundle.censuses:
+            if digest("pnyx/census", signed.body) == root:
+                break
+        else:
+            raise Unreadable(f"the bundle lacks the census of {where}")
+        body = decode(signed.body, shapes.CENSUS_BODY, where, 4 * KI)
+        people, findings = read_census(signed, body, self.census.network, self.authority_key, 0)
+        self.findings += findings
+        follows = people.census_number == self.census.census_number + 1
+        self.check(follows and people.previous == self.census.root, where, "census out of line")
+        return people
+
     def check_manifest(self) -> None:
         signed, manifest = self.bundle.manifest, self.manifest
         where = "manifest"
@@ -524,7 +575,6 @@ class _Chain:
         self.check(manifest.network == self.census.network, where, "another network")
         self.check(manifest.version == VERSION, where, "another version")
         self.check(manifest.proposer == signed.signer, where, "signed by another than its proposer")
-        self.check(manifest.epoch == 0, where, "another epoch than 0")
         for each in manifest.ranges:
             finite = isfinite(each.low) and isfinite(each.high - each.low)
             self.check(finite and each.low < each.high, where, "a range that is none")
@@ -575,7 +625,8 @@ class _Chain:
             number=0,
             previous=self.study,
             model=self.manifest.initial_model,
-            committee=draw_committee(self.census, epoch_beacon, chain, 0),
+            committee=draw_committee(self.census, epoch_beacon, chain, self.manifest.epoch),
+            epoch=self.manifest.epoch,
             beacon=epoch_beacon,
             contributors=[],
         )
@@ -595,6 +646,7 @@ class _Chain:
             where=f"round {number}",
             study=self.study,
             number=number,
+            epoch=self.manifest.epoch,
             previous=record_name(record.body),
             model=body.model_hash,
             committee=committee,
@@ -621,7 +673,7 @@ class _Chain:
             "study": plan.study,
             "round": plan.number,
             "attempt": 2 if plan.aborted else 1,
-            "epoch": 0,
+            "epoch": plan.epoch,
             "census_root": self.census.root,
             "previous_record": plan.previous,
             "context": context_of(self.census, plan),
@@ -630,6 +682,8 @@ class _Chain:
             self.check(getattr(body, name) == value, plan.where, f"wrong {name}")
         committed = joins_name(record.joins, record.actors)
         self.check(body.joins == committed, plan.where, "joins or actors")
+        chained = plan.study == epoch_chain(self.census.network) and plan.number > 0
+        self.check(body.next_census is None or chained, plan.where, "a census that it cannot begin")
         self.check_actors(plan, record, body)
         self.check_outcome(plan, body)
         self.check_excluded(plan, body)
@@ -641,7 +695,8 @@ class _Chain:
     def second_attempt(self, plan: Round, abort: Any) -> Round:
         """Check the end of the first attempt; return the plan of the second. Raises Unreadable."""
         where = f"abort of {plan.where}"
-        genesis = plan.previous == ZERO
+        chain = epoch_chain(self.census.network)
+        genesis = plan.study == chain and plan.number == 0
         self.check(not genesis, where, "of a round that cannot be aborted")
         agreement = 1 if plan.phase is None else 2
         self.check(abort.study == plan.study, where, "of another study")
@@ -658,8 +713,7 @@ class _Chain:
         there |= self.members(plan, where, words, shapes.GIVE_UP)
         absent = [member for member in range(self.census.size) if member not in there]
         left = len(self.census.ids) - self.census.size - len(plan.excluded)
-        chain = epoch_chain(self.census.network)
-        study, number = (chain, 0) if plan.phase is None else (plan.study, plan.number)
+        study, number = (chain, plan.epoch) if plan.phase is None else (plan.study, plan.number)
         if plan.listed:
             out = {*plan.committee, *plan.excluded}
             spare = [index for index in plan.listed if index not in out]
@@ -718,7 +772,8 @@ class _Chain:
         """Regions drew the list of the next round, where they select; but after two aborts."""
         if plan.phase is not None and body.closed_value == ZERO:
             return
-        last = plan.number == len(self.rounds) or plan.previous == ZERO
+        chained = plan.study == epoch_chain(self.census.network)
+        last = plan.number == len(self.rounds) or chained
         if self.regions is None or last:
             self.check(not record.actors, plan.where, "an actor list that serves nothing")
             return

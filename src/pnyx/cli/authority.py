@@ -127,13 +127,19 @@ def publish(
     corrupted: Annotated[float, typer.Option(help="Share of corrupted nodes to plan for.")] = 0.05,
     absent: Annotated[float, typer.Option(help="Share of nodes away at any one time.")] = 0.10,
     rounds: Annotated[int, typer.Option(help="Rounds of a study to plan for.")] = 40,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Start the network anew; all studies end.")
+    ] = False,
     key_file: KeyFileOption = None,
     keyring: Keyring = False,
     as_json: Json = False,
 ) -> None:
-    """Sign the next census and write the network file that every node installs.
+    """Sign the next census and write the network file that carries it.
 
-    It is valid for 30 days. Example: pnyx authority publish network.json
+    New nodes install it. Of the others one is enough: nodes pass the census on, and the next epoch
+    begins with it, while studies go on. It is valid for 30 days.
+
+    Example: pnyx authority publish network.json
     """
     from msgspec import structs
 
@@ -147,6 +153,7 @@ def publish(
             corrupted_share=corrupted,
             absent_share=absent,
             rounds=rounds,
+            restart=restart,
         )
     found = assess(len(census), corrupted, absent, rounds, committee=census.committee)
     if as_json:

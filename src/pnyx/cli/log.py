@@ -15,6 +15,8 @@ from pnyx.node.queries import QueryConfined
 from pnyx.node.trainer import TaskFailed, WorkerConfined
 from pnyx.protocol.events import (
     AttemptAborted,
+    AuthorityContradicted,
+    CensusLearnt,
     ContributionAcknowledged,
     ContributionSent,
     ContributionsJudged,
@@ -61,8 +63,6 @@ class NoticeLog:
         """Log one notice, at the level that its reader deserves."""
         log = self._logger
         match notice:
-            case EpochOpened():
-                log.info("first beacon made", epoch=notice.epoch)
             case StudyFinished():
                 log.info("study finished", study=_short(notice.study))
             case MessageRejected():
@@ -87,8 +87,19 @@ class NoticeLog:
             case TaskFailed():
                 where = {"study": _short(notice.study), "round": notice.round_number}
                 log.warning("no contribution was made", reason=plain(notice.reason), **where)
+            case EpochOpened() | CensusLearnt() | AuthorityContradicted():
+                self._log_epoch(notice)
             case _:
                 self._log_round(notice)
+
+    def _log_epoch(self, notice: EpochOpened | CensusLearnt | AuthorityContradicted) -> None:
+        match notice:
+            case EpochOpened():
+                self._logger.info("epoch begun", epoch=notice.epoch)
+            case CensusLearnt():
+                self._logger.info("census known", number=notice.number, nodes=notice.nodes)
+            case AuthorityContradicted():
+                self._logger.error("the authority signed two censuses", number=notice.number)
 
     def _log_confinement(self, event: str, found: Confinement) -> None:
         tell = self._logger.info if found.full else self._logger.warning

@@ -22,7 +22,7 @@ from pnyx.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from pnyx.node.control import RingStatus
+    from pnyx.node.control import NodeStatus, RingStatus
 
 app = typer.Typer(no_args_is_help=True, help="Create, enrol, run and stop a node.")
 
@@ -76,7 +76,10 @@ def install(
         typer.Option(readable=False, help="This node's certificate; needed the first time."),
     ] = None,
     end_studies: Annotated[
-        bool, typer.Option("--end-studies", help="Accept that a new census ends known studies.")
+        bool,
+        typer.Option(
+            "--end-studies", help="Accept that a network that starts anew ends known studies."
+        ),
     ] = False,
 ) -> None:
     """Put the authority's certificate and network file in place, after checking both.
@@ -95,7 +98,7 @@ def install(
         f"{day(done.certificate.not_after)}."
     )
     if done.studies_ended:
-        say("The studies of the earlier census were set aside; the vault and ledger are unchanged.")
+        say("The studies of the earlier network were set aside; vault and ledger are unchanged.")
 
 
 @app.command()
@@ -140,8 +143,9 @@ def status(directory: Directory, as_json: Json = False) -> None:
         [
             ("node", found.node_id),
             ("network", f"{plain(found.network)}, {found.nodes_enrolled} nodes"),
-            ("census valid until", day(found.census_valid_until)),
-            ("first beacon", "made" if found.beacon_known else "not yet made"),
+            ("census", _census(found)),
+            ("authority", _authority(found)),
+            ("epoch", str(found.epoch) if found.beacon_known else "first beacon not yet made"),
             ("listens on port", str(found.port)),
             ("peers connected", f"{found.peers_connected} of {found.nodes_enrolled - 1}"),
             ("place in the ring", _ring(found.ring)),
@@ -154,6 +158,22 @@ def status(directory: Directory, as_json: Json = False) -> None:
             ("training sandbox", found.sandbox),
         ],
     )
+
+
+def _census(found: "NodeStatus") -> str:
+    """The census in force, in words."""
+    until = f"number {found.census_number}, valid until {day(found.census_valid_until)}"
+    if not found.census_expired:
+        return until
+    return f"{until}: EXPIRED, no new study opens; ask the authority to publish a new one"
+
+
+def _authority(found: "NodeStatus") -> str:
+    """Whether the authority contradicted itself."""
+    if not found.contradicted:
+        return "has not contradicted itself"
+    numbers = ", ".join(map(str, found.contradicted))
+    return f"SIGNED TWO CENSUSES of number {numbers}: neither is taken up, and this is proven"
 
 
 def _ring(ring: "RingStatus") -> str:

@@ -127,7 +127,8 @@ def propose(file: StudyFileArgument, directory: Directory, as_json: Json = False
 
     layout = layout_of(directory)
     status = call(layout, Status(), NodeStatus)
-    proposal = read_proposal(file, status.network_id, bytes.fromhex(status.node_id))
+    node = bytes.fromhex(status.node_id)
+    proposal = read_proposal(file, status.network_id, node, status.epoch)
     try:
         summary = call(layout, Propose(proposal.manifest, proposal.model), StudySummary)
     except KeyboardInterrupt as error:

@@ -11,11 +11,12 @@ from typing import Any
 from pnyx.node.learning import read_manifest_body
 from pnyx.primitives.hashing import digest
 from pnyx.primitives.sampling import Sampler
+from pnyx.protocol.epoch_keeper import EpochKeeper
 from pnyx.protocol.events import Effect, Event, RecordDebit, StartTraining, TrainingFinished
 from pnyx.protocol.evidence.docket import Conviction
 from pnyx.protocol.machine import NodeMachine
 from pnyx.protocol.manifest import StudyPhase
-from pnyx.protocol.messages import Indices, Record
+from pnyx.protocol.messages import Indices
 from pnyx.protocol.ports import IntVector
 from pnyx.protocol.study import StudyState
 from pnyx.simulator.adversary import Hands, Own
@@ -109,14 +110,9 @@ class CorruptMachine:
         return self._machine.studies
 
     @property
-    def epoch_beacons(self) -> Mapping[int, bytes]:
-        """The network's beacons, by epoch."""
-        return self._machine.epoch_beacons
-
-    @property
-    def epoch_record(self) -> Record | None:
-        """The certified record of the first beacon."""
-        return self._machine.epoch_record
+    def epochs(self) -> EpochKeeper:
+        """The network's epochs and censuses."""
+        return self._machine.epochs
 
     @property
     def convictions(self) -> tuple[Conviction, ...]:

@@ -13,7 +13,7 @@ from typing import assert_never
 import msgspec
 
 from pnyx.errors import ConsentError, PnyxError, QueryError
-from pnyx.node.bundle import BUNDLE_BYTES_MAX, make_bundle
+from pnyx.node.bundle import BUNDLE_BYTES_MAX, export_bundle
 from pnyx.node.control import (
     ColumnSummary,
     ConvictedNode,
@@ -39,7 +39,7 @@ from pnyx.node.control import (
     StudySummary,
     Use,
 )
-from pnyx.node.daemon import Daemon, Observer
+from pnyx.node.daemon import Daemon, Observer, wall_clock
 from pnyx.node.learning import is_scored, published_statistics
 from pnyx.node.queries import QueryLimits, columns_read, first_rows
 from pnyx.node.using import use_model
@@ -107,7 +107,8 @@ class Answers:
 
     def _status(self) -> NodeStatus:
         daemon = self.daemon
-        machine, census = daemon.machine, daemon.network.census
+        machine = daemon.machine
+        epochs, census = machine.epochs, machine.epochs.census
         found = daemon.confinement
         asking = [
             name
@@ -122,8 +123,12 @@ class Answers:
             port=daemon.transport.port,
             nodes_enrolled=len(census),
             peers_connected=len(daemon.transport.peers),
+            census_number=census.body.number,
             census_valid_until=census.body.valid_until,
-            beacon_known=bool(machine.epoch_beacons),
+            census_expired=epochs.expired_at(wall_clock()),
+            contradicted=tuple(sorted(epochs.censuses.forks)),
+            epoch=epochs.chain.number,
+            beacon_known=epochs.chain.newest is not None,
             studies=len(machine.studies),
             studies_asking=len(asking),
             contributions_sent=daemon.vault.ledger.spent().contributions,
@@ -255,17 +260,13 @@ class Answers:
         )
 
     def _convicted(self) -> tuple[ConvictedNode, ...]:
-        ids = self.daemon.network.census.node_ids
         return tuple(
-            ConvictedNode(ids[each.culprit].hex(), each.offence.value, each.evidence.hex())
+            ConvictedNode(each.node.hex(), each.offence.value, each.evidence.hex())
             for each in self.daemon.machine.convictions
         )
 
     def _export(self, state: StudyState) -> ExportedBundle:
-        epoch_record = self.daemon.machine.epoch_record
-        if epoch_record is None or not state.records:
-            raise PnyxError("This study has no certified round yet; try again later.")
-        content = make_bundle(state, epoch_record, self._model(state))
+        content = export_bundle(state, self.daemon.machine.epochs, self._model(state))
         if len(content) > BUNDLE_BYTES_MAX:
             raise PnyxError(
                 f"The proof of this study has {len(content)} bytes, above {BUNDLE_BYTES_MAX}; "

@@ -7,7 +7,8 @@ census:
     keystore.json      the signing seed, sealed
     authority.pem      the network's certificate, which everybody may have
     enrolments.jsonl   append-only: who was enrolled with which key and nonce, and who was revoked
-    census.bin         the census in force, which the next one names
+    census.bin         the last census, which the next one names
+    first-census.bin   that of the network's first committee, from which its chain of epochs starts
 
 One person has one certificate: that is all that stands against Sybils, and it is the authority's
 task. Renewal keeps key and nonce, hence the node id. A person whose key was lost is revoked first.
@@ -105,8 +106,13 @@ class AuthorityFiles(msgspec.Struct, frozen=True):
 
     @property
     def census(self) -> Path:
-        """The census in force."""
+        """The last census."""
         return self.root / "census.bin"
+
+    @property
+    def first_census(self) -> Path:
+        """The census of the network's first committee."""
+        return self.root / "first-census.bin"
 
 
 def create_authority(files: AuthorityFiles, unlocking: Unlocking, name: str, *, now: int) -> None:
@@ -227,8 +233,12 @@ class AuthorityDesk:
         corrupted_share: float = 0.05,
         absent_share: float = 0.10,
         rounds: int = 40,
+        restart: bool = False,
     ) -> Census:
         """Sign the next census and write the network file that carries it.
+
+        Nodes pass it on among themselves, and the next epoch begins with it. restart: a new first
+        committee, from this census; all that ran ends. The first publication is such a start.
 
         The shares and rounds plan the committee, see `protocol.selection.choose_committee`. The
         file lists the addresses that nodes stated. Raises ConfigError, for instance when fewer
@@ -238,6 +248,7 @@ class AuthorityDesk:
         current = [e for e in enrolments(self._files) if not e.revoked and e.issued.not_after > now]
         committee = choose_committee(len(current), corrupted_share, absent_share, rounds)
         previous = self._census(now=0)
+        first = None if previous is None or restart else self._first_census()
         signed = make_census(
             self._signer.sign,
             network=self.network,
@@ -255,6 +266,8 @@ class AuthorityDesk:
         ]
         # The census first: after a crash, a second one must not carry the same number.
         replace_file(self._files.census, codec.encode(signed))
+        if first is None:
+            replace_file(self._files.first_census, codec.encode(signed))
         try:
             write_network(
                 path,
@@ -262,6 +275,7 @@ class AuthorityDesk:
                 sign=self._signer.sign,
                 census=signed,
                 contacts=tuple(contacts[:CONTACTS_MAX]),
+                genesis=first,
             )
         except OSError as error:
             raise ConfigError(
@@ -270,17 +284,28 @@ class AuthorityDesk:
         return self._verified(signed, now)
 
     def _census(self, *, now: int) -> Census | None:
+        """The last census."""
+        signed = self._read_census(self._files.census)
+        return None if signed is None else self._verified(signed, now)
+
+    def _first_census(self) -> SignedCensus | None:
+        """The census from which the network started; where that was not noted, the last one."""
+        return self._read_census(self._files.first_census) or self._read_census(self._files.census)
+
+    def _read_census(self, path: Path) -> SignedCensus | None:
+        """A census of the authority's own; None if there is no such file. Raises ConfigError."""
         try:
-            content = self._files.census.read_bytes()
+            content = path.read_bytes()
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise _unreadable(self._files.census, error) from error
+            raise _unreadable(path, error) from error
         try:
             signed = codec.decode(content, SignedCensus, bytes_max=CENSUS_BYTES_MAX)
-            return self._verified(signed, now)
+            self._verified(signed, 0)
         except ProtocolError as error:
-            raise ConfigError(f"{self._files.census} is damaged; put back a copy of it.") from error
+            raise ConfigError(f"{path} is damaged; put back a copy of it.") from error
+        return signed
 
     def check_complete(self) -> None:
         """Refuse a list that lacks a node of the last census: it was cut, or is an old copy.

@@ -151,7 +151,11 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     nodes_enrolled: int
     peers_connected: int
+    census_number: int
     census_valid_until: int  # unix seconds
+    census_expired: bool  # then no new study opens
+    contradicted: tuple[int, ...]  # numbers of which the authority signed two censuses
+    epoch: int
     beacon_known: bool
     studies: int
     studies_asking: int

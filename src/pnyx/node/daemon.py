@@ -54,6 +54,7 @@ from pnyx.node.transport.base import Transport, TransportLimits
 from pnyx.node.transport.identity import TlsIdentity
 from pnyx.node.transport.tls import TlsTransport
 from pnyx.primitives.signature import SigningKey
+from pnyx.protocol.epoch_keeper import EpochKeeper
 from pnyx.protocol.events import (
     AskConsent,
     AttemptAborted,
@@ -91,7 +92,6 @@ from pnyx.protocol.events import (
 from pnyx.protocol.evidence.docket import Conviction
 from pnyx.protocol.machine import NodeMachine
 from pnyx.protocol.manifest import NO_MODEL, Manifest
-from pnyx.protocol.messages import Record
 from pnyx.protocol.overlay.events import PeerKnown
 from pnyx.protocol.overlay.machine import OverlayMachine
 from pnyx.protocol.overlay.messages import is_overlay_message
@@ -126,13 +126,8 @@ class Machine(Protocol):
         ...
 
     @property
-    def epoch_beacons(self) -> Mapping[int, bytes]:
-        """The network's beacons, by epoch."""
-        ...
-
-    @property
-    def epoch_record(self) -> Record | None:
-        """The certified record of the first beacon."""
+    def epochs(self) -> EpochKeeper:
+        """The network's epochs and censuses."""
         ...
 
     @property
@@ -237,7 +232,7 @@ class Daemon:
             layout.root,
             now=wall_clock(),
         )
-        if self._network.census.index_of(identity.node_id) is None:
+        if not self._network.lists(identity.node_id):
             raise ConfigError(
                 "This node is not in the network's census; "
                 "ask the authority for a newer network file."
@@ -247,9 +242,14 @@ class Daemon:
             host=self._config.listen.host,
             port=self._config.listen.port,
             limits=TransportLimits(connections_max=self._config.limits.connections_max),
-            admit=lambda peer: self._network.census.index_of(peer) is not None,
+            admit=self._admits,
         )
         return identity.node_id
+
+    def _admits(self, peer: bytes) -> bool:
+        """Whether a node may connect: the census in force lists it, or a later one."""
+        machine = self._machine
+        return self._network.lists(peer) if machine is None else machine.epochs.admits(peer)
 
     # --- life -----------------------------------------------------------------------------------
 
@@ -303,7 +303,10 @@ class Daemon:
         sequence = time.time_ns()
         self._machine = self._machine_factory(
             node_id=self.node_id,
-            census=self._network.census,
+            census=self._network.first,
+            censuses=self._network.signed,
+            authority_key=self._network.authority_key,
+            unix_offset_s=wall_clock() - loop.time(),
             crypto=self._crypto,
             rule=LearningRule(),
             params=self._params,
@@ -323,12 +326,12 @@ class Daemon:
         self, address: tuple[str, int], sequence: int, restored: Mapping[str, bytes]
     ) -> OverlayShell:
         """The node's part in the ring; it joins when the beacon of the epoch is known."""
-        census, crypto = self._network.census, self._crypto
+        network, crypto = self._network.network, self._crypto
         machine = OverlayMachine(
             node_id=self.node_id,
-            network=census.network,
+            network=network,
             crypto=crypto,
-            check=lambda signed: census.check(crypto, signed),
+            check=lambda signed: self.machine.epochs.census.check(crypto, signed),
             address=address,
             address_sequence=sequence,
             contacts=[contact.node_id for contact in self._network.contacts],
@@ -471,7 +474,7 @@ class Daemon:
     def _on_message(self, peer: bytes, message: bytes) -> None:
         self._on_reachable(peer, True)
         if is_overlay_message(message):
-            if self._overlay is not None:
+            if self._overlay is not None and self._admits(peer):
                 self._overlay.deliver(MessageReceived(peer, message))
             return
         self.deliver(MessageReceived(peer, message))
@@ -576,7 +579,11 @@ class Daemon:
     def _note(self, notice: Notice) -> None:
         """Pass a notice on; with the beacon of an epoch there is a ring to join."""
         if isinstance(notice, EpochOpened) and self._overlay is not None:
-            self._overlay.enter(notice.epoch, notice.beacon)
+            for peer in self._transport.peers:
+                if not self._admits(peer):  # it left the census
+                    self._transport.disconnect(peer)
+            if self.node_id in self.machine.epochs.census:
+                self._overlay.enter(notice.epoch, notice.beacon)
         self._observer(notice)
 
     def _carry_out_parcel(self, effect: ReadParcel | SumVectors | SendChunk) -> None:

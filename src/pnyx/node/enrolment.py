@@ -5,8 +5,10 @@ signed with that key, so that nobody enrols a key that is not theirs. The author
 certificate, and later with a network file; `install` checks that both fit this node and each other
 before either is put in place.
 
-A census pins the studies made under it. A network file with another census therefore ends them at
-this node, and `install` asks first; the vault, with its consents and ledger, stays.
+A network file with a later census changes nothing that runs: the node passes the census on, and an
+epoch begins with it. But where the authority started the network anew, with another first census,
+the studies end at this node, and `install` asks first; the vault, with its consents and ledger,
+stays.
 """
 
 import math
@@ -183,7 +185,7 @@ def install(
         raise InvalidCertificate(
             "The certificate belongs to another node; ask the authority for this node's own."
         )
-    if network.census.index_of(certificate.node_id) is None:
+    if certificate.node_id not in network.census:
         raise InvalidCertificate(
             "This node is not in the network file's census; ask the authority for a newer file."
         )
@@ -223,12 +225,12 @@ def _check_following(
         )
     if network.census.body.number <= current.census.body.number + 1:
         check_succession(current.census, network.census)
-    if not layout.rounds.exists():
+    if network.first.root == current.first.root or not layout.rounds.exists():
         return False
     if not end_studies:
         raise ConfigError(
-            "This network file has a new census, which ends the studies that this node knows; "
-            "export what you need with `pnyx study result --bundle`, then add --end-studies."
+            "This network file starts the network anew, which ends the studies that this node "
+            "knows; export what you need with `pnyx study result --bundle`, then add --end-studies."
         )
     return True
 

@@ -12,7 +12,13 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from pnyx.errors import ConfigError, InvalidSignature, MalformedMessage, PnyxError
+from pnyx.errors import (
+    ConfigError,
+    InvalidCertificate,
+    InvalidSignature,
+    MalformedMessage,
+    PnyxError,
+)
 from pnyx.node.certificates import (
     authority_public_key,
     certificate_pem,
@@ -47,6 +53,7 @@ class NetworkBody(msgspec.Struct, frozen=True, array_like=True, tag=110):
     authority: Annotated[bytes, Meta(max_length=16 * 1024)]  # PEM
     census: SignedCensus
     contacts: Annotated[tuple[Contact, ...], Meta(max_length=1024)]
+    genesis: SignedCensus | None = None  # the network's first census, where that is another one
 
 
 class _NetworkFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,13 +65,29 @@ class _NetworkFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Network(msgspec.Struct, frozen=True):
-    """A verified network file."""
+    """A verified network file.
+
+    genesis: the census of the network's first committee, where `census` is a later one. signed: all
+    censuses of the file as they were signed, encoded.
+    """
 
     name: str
     network: bytes
     authority: bytes
     census: Census
     contacts: tuple[Contact, ...]
+    genesis: Census | None = None
+    signed: tuple[bytes, ...] = ()
+    authority_key: bytes = b""
+
+    @property
+    def first(self) -> Census:
+        """The census of the network's first committee."""
+        return self.census if self.genesis is None else self.genesis
+
+    def lists(self, node: bytes) -> bool:
+        """Whether a node is in a census of this file."""
+        return node in self.census or node in self.first
 
 
 def write_network(
@@ -74,11 +97,12 @@ def write_network(
     sign: Callable[[bytes], bytes],
     census: SignedCensus,
     contacts: tuple[Contact, ...],
+    genesis: SignedCensus | None = None,
 ) -> None:
-    """Sign and write a network file, whole or not at all."""
+    """Sign and write a network file, whole or not at all. genesis: None if `census` is it."""
     certificate = read_authority_certificate(authority)
     name = network_name(certificate)
-    body = codec.encode(NetworkBody(certificate_pem(certificate), census, contacts))
+    body = codec.encode(NetworkBody(certificate_pem(certificate), census, contacts, genesis))
     network = network_id(authority_public_key(certificate), name)
     content = msgspec.json.encode(_NetworkFile(name, body, sign(signing_input(network, body))))
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}.draft")
@@ -125,4 +149,15 @@ def _verified(content: bytes, crypto: Crypto, now: float) -> Network:
     census = verify_census(
         body.census, network=network, authority_key=key, crypto=crypto, now=int(now)
     )
-    return Network(name, network, body.authority, census, body.contacts)
+    genesis = None
+    if body.genesis is not None:
+        genesis = verify_census(
+            body.genesis, network=network, authority_key=key, crypto=crypto, now=0
+        )
+        if genesis.body.number >= census.body.number:
+            raise InvalidCertificate(
+                "its first census is not older than its last; ask for it again"
+            )
+    signed = [each for each in (body.genesis, body.census) if each is not None]
+    encoded = tuple(codec.encode(each) for each in signed)
+    return Network(name, network, body.authority, census, body.contacts, genesis, encoded, key)

@@ -63,7 +63,6 @@ from pnyx.vault.collections import CATEGORY_PATTERN
 from pnyx.vault.files import describe
 
 STUDY_FILE_BYTES_MAX = 256 * 1024
-EPOCH = 0  # this version knows one epoch per census
 NOISE_MULTIPLIER = 5.0  # epsilon of about 5 for twenty rounds: docs/adr/0016
 COUNT_MAX_WITH_NOISE = 64
 FINEST_BITS = 11
@@ -186,7 +185,7 @@ class Proposal(msgspec.Struct, frozen=True):
     model: bytes
 
 
-def read_proposal(path: Path, network: bytes, proposer: bytes) -> Proposal:
+def read_proposal(path: Path, network: bytes, proposer: bytes, epoch: int = 0) -> Proposal:
     """Read a study file and build its proposal by a node of a network. Raises ConfigError."""
     try:
         with path.open("rb") as file:
@@ -199,15 +198,21 @@ def read_proposal(path: Path, network: bytes, proposer: bytes) -> Proposal:
     if len(data) > STUDY_FILE_BYTES_MAX:
         raise ConfigError(f"{path} is larger than {STUDY_FILE_BYTES_MAX} bytes; shorten it.")
     study = parse_toml(data, StudyFile, str(path), ConfigError)
-    return make_proposal(study, network, proposer, secrets.token_bytes(32), str(path))
+    return make_proposal(study, network, proposer, secrets.token_bytes(32), str(path), epoch)
 
 
 def make_proposal(
-    study: StudyFile, network: bytes, proposer: bytes, nonce: bytes, source: str
+    study: StudyFile,
+    network: bytes,
+    proposer: bytes,
+    nonce: bytes,
+    source: str,
+    epoch: int = 0,
 ) -> Proposal:
     """Build the proposal of a checked file. Raises ConfigError.
 
-    nonce: 32 fresh bytes. source: path of the file, for messages and to find those beside it.
+    epoch: that the network is in. nonce: 32 fresh bytes. source: path of the file, for messages
+    and to find those beside it.
     """
     _check_columns(study, source)
     learns = any(phase.kind in LEARNT for phase in study.phases)
@@ -226,7 +231,7 @@ def make_proposal(
         network=network,
         proposer=proposer,
         version=PROTOCOL_VERSION,
-        epoch=EPOCH,
+        epoch=epoch,
         title=study.title,
         purpose=study.purpose,
         purpose_term=study.purpose_term,

@@ -66,7 +66,7 @@ def run_node(
             network = read_network(
                 layout.root / config.node.network,
                 NodeCrypto(SigningKey(keys.signing_seed)),
-                now=wall_clock(),
+                now=0 if layout.rounds.exists() else wall_clock(),  # newer ones come by gossip
             )
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 # Built by a plain call: what it opens is closed by `Daemon.run`, in `_live`.

@@ -284,6 +284,20 @@ class EpochOpened(Notice, frozen=True):
     beacon: bytes
 
 
+class CensusLearnt(Notice, frozen=True):
+    """A census of the authority's came; a later epoch may begin with it."""
+
+    number: int
+    root: bytes
+    nodes: int
+
+
+class AuthorityContradicted(Notice, frozen=True):
+    """The authority signed two different censuses with this number; neither is taken up."""
+
+    number: int
+
+
 class StepReached(Notice, frozen=True):
     """This committee member reached a step of a round; serves progress and timing tables."""
 

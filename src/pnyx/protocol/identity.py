@@ -76,6 +76,11 @@ class SignedCensus(msgspec.Struct, frozen=True, array_like=True, tag=81):
     signature: Signature
     entries: tuple[CensusEntry, ...]
 
+    @property
+    def root(self) -> bytes:
+        """Names the census: the hash of its signed body."""
+        return digest("pnyx/census", self.body)
+
 
 class Census:
     """A verified census: ordered nodes, found by index or by id.
@@ -93,6 +98,9 @@ class Census:
 
     def __len__(self) -> int:
         return len(self.node_ids)
+
+    def __contains__(self, node: bytes) -> bool:
+        return self.index_of(node) is not None
 
     @cached_property
     def genesis(self) -> tuple[bytes, ...]:
@@ -200,7 +208,7 @@ def verify_census(
         raise InvalidCertificate("the census does not match its signed root")
     if body.committee.size > body.node_count:
         raise InvalidCertificate("the census asks for a committee larger than the network")
-    return Census(body, digest("pnyx/census", signed.body), signed.entries)
+    return Census(body, signed.root, signed.entries)
 
 
 def check_succession(current: Census, following: Census) -> None:

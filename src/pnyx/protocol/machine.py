@@ -14,7 +14,10 @@ from pnyx.errors import ProtocolError, RuleBroken, WrongContext
 from pnyx.primitives import codec
 from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.actor_lists import ActorLists
+from pnyx.protocol.censuses import CensusFork
 from pnyx.protocol.chunks import Parcel, parcel_of
+from pnyx.protocol.epoch_keeper import EpochKeeper
+from pnyx.protocol.epochs import Epoch
 from pnyx.protocol.events import (
     AskConsent,
     AttemptAborted,
@@ -25,7 +28,6 @@ from pnyx.protocol.events import (
     DebitRecorded,
     DebitRefused,
     Effect,
-    EpochOpened,
     Event,
     Forget,
     ForgetParcel,
@@ -48,11 +50,10 @@ from pnyx.protocol.events import (
     TrainingFinished,
     VectorsSummed,
 )
-from pnyx.protocol.evidence.docket import PREFIX as EVIDENCE
-from pnyx.protocol.evidence.docket import Conviction, Docket
+from pnyx.protocol.evidence.dockets import Conviction, Docket, Dockets
 from pnyx.protocol.evidence.proofs import offence_of
 from pnyx.protocol.gossip import Gossip, item_id
-from pnyx.protocol.identity import Census, Others, sign_body
+from pnyx.protocol.identity import Census, Others, SignedCensus, sign_body
 from pnyx.protocol.manifest import (
     MANIFEST_BYTES_MAX,
     Manifest,
@@ -78,6 +79,7 @@ from pnyx.protocol.messages import (
     Request,
     RoundMessage,
     Signed,
+    Step,
 )
 from pnyx.protocol.models import Models, model_name
 from pnyx.protocol.params import ProtocolParams
@@ -88,24 +90,22 @@ from pnyx.protocol.round.aggregator import Aggregator
 from pnyx.protocol.round.attempts import abort_hash, without_outcome
 from pnyx.protocol.round.committee import CommitteeMember
 from pnyx.protocol.round.contributor import Contributor
-from pnyx.protocol.round.plan import RoundPlan
+from pnyx.protocol.round.plan import RoundPlan, epoch_chain_id
 from pnyx.protocol.round.relay import EnvelopeRelay
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.vectors import vector_code
 from pnyx.protocol.selection.region import ActorProof, RegionMessage
 from pnyx.protocol.study import (
     StudyState,
-    epoch_chain_id,
-    genesis_plan,
     read_body,
     record_hash,
-    verify_record,
 )
 
 PublicBody = Manifest | Join | NodeRecord
 AnyMessage = Message | RegionMessage
-AnyItem = GossipItem | ActorProof
+AnyItem = GossipItem | ActorProof | SignedCensus | CensusFork
 _FINISHED_MAX = 256
+_STALE_MAX = 64
 
 
 def _abort_key(plan: RoundPlan) -> str:
@@ -136,7 +136,14 @@ class _StudyView:
 
     def culprits(self) -> Indices:
         """Census indices of nodes that evidence convicts in this study."""
-        return self._machine.docket.culprits(self._study)
+        return self._machine.dockets.culprits(self._plan.census, self._study)
+
+    def next_census(self) -> bytes | None:
+        """Root of the census that follows the plan's, where the round makes an epoch's beacon."""
+        if not self._plan.makes_epoch:
+            return None
+        following = self._machine.epochs.censuses.successor(self._plan.census)
+        return None if following is None else following.root
 
     def holds_model(self) -> bool:
         """Whether the model that the round starts from is here."""
@@ -152,12 +159,45 @@ class _StudyView:
         )
 
 
+class _Host:
+    """What the machine does for its epochs."""
+
+    def __init__(self, machine: "NodeMachine") -> None:
+        self._machine = machine
+
+    def emit(self, effect: Effect) -> None:
+        """Ask the shell for something."""
+        self._machine.emit(effect)
+
+    def send(self, peer: bytes, message: Pull | Items) -> None:
+        """Send a message to a peer."""
+        self._machine.send(peer, message)
+
+    def is_open(self, plan: RoundPlan) -> bool:
+        """Whether this node takes part in a round of the chain."""
+        return self._machine.is_open(plan)
+
+    def open_round(self, plan: RoundPlan) -> None:
+        """Take part in a round of the chain."""
+        self._machine.open_round(plan)
+
+    def end_round(self, plan: RoundPlan, name: bytes) -> None:
+        """A round of the chain is over."""
+        self._machine.end_round(plan, name)
+
+    def begin(self, epoch: Epoch) -> None:
+        """An epoch has begun."""
+        self._machine.begin_epoch(epoch)
+
+
 class NodeMachine:
     """One node. Drive it with `handle`; wake it at `next_deadline` with TimerExpired.
 
     seed: 32 fresh secret bytes for every start of the process. contacts: peers whose address the
     shell knows from the start. restored: everything that earlier `Persist` effects stored and no
-    `Forget` removed.
+    `Forget` removed. census: that of the network's first committee. censuses: all that the shell
+    knows, encoded as they were signed; authority_key: whose signature they need. unix_offset_s:
+    unix time less the time that `handle` is given.
     """
 
     def __init__(
@@ -175,16 +215,14 @@ class NodeMachine:
         contacts: Iterable[bytes],
         restored: Mapping[str, bytes],
         now: float,
+        censuses: Iterable[bytes] = (),
+        authority_key: bytes = b"",
+        unix_offset_s: float = 0.0,
     ) -> None:
-        index = census.index_of(node_id)
-        if index is None:
-            raise ValueError("this node is not in the census")
         self.node_id = node_id
-        self.index = index
-        self.census = census
+        self.network = census.network
         self.rule = rule
         self.params = params
-        self.epoch_beacons: dict[int, bytes] = {}
         self.studies: dict[bytes, StudyState] = {}
         self._crypto = crypto
         self._serve = serve
@@ -195,19 +233,21 @@ class NodeMachine:
         self._now = now
         self._unreachable: set[bytes] = set()
         self._consents: set[bytes] = set()
-        self._joins: dict[bytes, dict[int, Join]] = {}
-        self._join_items: dict[tuple[bytes, int], bytes] = {}
+        self._joins: dict[bytes, dict[bytes, Join]] = {}
+        self._join_items: dict[tuple[bytes, bytes], bytes] = {}
+        self._stale: OrderedDict[bytes, Signed] = (
+            OrderedDict()
+        )  # manifests that come too late to begin
         self._node_records: dict[bytes, tuple[int, bytes]] = {}
         self._contacts = frozenset(contacts)
         self._known: Sequence[bytes] | None = None  # None: look again
         self._rounds: dict[bytes, ActiveRound] = {}
         self._finished: OrderedDict[bytes, bytes] = OrderedDict()
-        self._early: OrderedDict[int, tuple[int, RoundMessage, int]] = OrderedDict()
+        self._early: OrderedDict[int, tuple[bytes, RoundMessage, int]] = OrderedDict()
         self._early_bytes = 0
         self._early_next = 0
         self._restored = dict(restored)
-        self.docket = Docket(census, crypto, params)
-        self.epoch_record: Record | None = None  # proves the first beacon, for who verifies later
+        self.dockets = Dockets(crypto, params)
         self._gossip = Gossip(
             params,
             self._sampler,
@@ -218,12 +258,29 @@ class NodeMachine:
             self._on_models,
             now,
         )
+        self.epochs = EpochKeeper(
+            node_id=node_id,
+            genesis=census,
+            authority_key=authority_key,
+            censuses=censuses,
+            crypto=crypto,
+            params=params,
+            sampler=Sampler(seed, "pnyx/epochs"),
+            unix_offset_s=unix_offset_s,
+            restored=self._restored,
+            host=_Host(self),
+            gossip=self._gossip,
+            peers=self._peers,
+            now=now,
+        )
+        if self.epochs.censuses.listing(node_id) is None:
+            raise ValueError("this node is not in the census")
         self.actor_lists = ActorLists(
             node_id=node_id,
             crypto=crypto,
             sampler=self._sampler,
             params=params,
-            send=self._send,
+            send=self.send,
             emit=self.emit,
             restored=self._restored,
             on_list=lambda proof: self._guard(node_id, lambda: self._on_actors(proof)),
@@ -233,7 +290,7 @@ class NodeMachine:
             node_id,
             lambda peer: peer in self._unreachable,
             self.emit,
-            self._send,
+            self.send,
             self._restored,
         )
         self.models = Models(
@@ -251,6 +308,57 @@ class NodeMachine:
         self._restoring = False
         self._models_wanted: set[bytes] = set()  # studies whose model the owner asks for
 
+    # --- epochs and censuses --------------------------------------------------------------------
+
+    @property
+    def census(self) -> Census:
+        """The census in force."""
+        return self.epochs.census
+
+    @property
+    def index(self) -> int:
+        """This node's place in the census in force; -1 if it has none."""
+        return self._place_in(self.census)
+
+    @property
+    def docket(self) -> Docket:
+        """Evidence against nodes of the census in force."""
+        return self.dockets.of(self.census)
+
+    @property
+    def epoch_beacons(self) -> dict[int, bytes]:
+        """The network's beacons, by epoch."""
+        return self.epochs.chain.beacons
+
+    @property
+    def epoch_record(self) -> Record | None:
+        """The record of the first beacon."""
+        return next(iter(self.epochs.chain.records), None)
+
+    def _place_in(self, census: Census) -> int:
+        found = census.index_of(self.node_id)
+        return -1 if found is None else found
+
+    def is_open(self, plan: RoundPlan) -> bool:
+        """Whether this node takes part in a round now."""
+        return plan.context in self._rounds
+
+    def open_round(self, plan: RoundPlan) -> None:
+        """Take part in a round of the chain of epochs."""
+        self._open_round(plan, None)
+
+    def end_round(self, plan: RoundPlan, name: bytes) -> None:
+        """A round of the chain of epochs is over."""
+        self._finish(plan.context, name)
+        self._close_round(plan)
+
+    def begin_epoch(self, epoch: Epoch) -> None:
+        """An epoch has begun: open the studies that waited for it."""
+        self._known = None  # who left the census is no peer any more
+        for state in self.studies.values():
+            if state.manifest.epoch == epoch.number and state.plan is None and not state.finished:
+                self._open_study(state, epoch)
+
     # --- the shell's side -----------------------------------------------------------------------
 
     def handle(self, event: Event, now: float) -> list[Effect]:
@@ -261,7 +369,7 @@ class NodeMachine:
         self._dispatch(event)
         while self._local:
             message = self._local.popleft()
-            self._guard(self.node_id, lambda m=message: self._route(self.index, m, 0))
+            self._guard(self.node_id, lambda m=message: self._route(self.node_id, m, 0))
         self._gossip.flush(now)
         self.parcels.flush(now)
         effects, self._effects = self._effects, []
@@ -273,7 +381,11 @@ class NodeMachine:
         times += [
             time for active in self._rounds.values() if (time := active.next_deadline()) is not None
         ]
-        others = (self.parcels.next_deadline(), self.actor_lists.next_deadline())
+        others = (
+            self.parcels.next_deadline(),
+            self.actor_lists.next_deadline(),
+            self.epochs.next_deadline(),
+        )
         return min([*times, *(time for time in others if time is not None)])
 
     def _dispatch(self, event: Event) -> None:
@@ -351,21 +463,16 @@ class NodeMachine:
         self._started = True
         if self._address is not None:
             record = NodeRecord(
-                self.census.network, self._address_sequence, self._address[0], self._address[1]
+                self.network, self._address_sequence, self._address[0], self._address[1]
             )
-            self._publish(sign_body(self._crypto, self.census.network, self.node_id, record))
-        evidence = sorted(name for name in self._restored if name.startswith(EVIDENCE))
-        for item in self.docket.restore(self._restored[name] for name in evidence):
+            self._publish(sign_body(self._crypto, self.network, self.node_id, record))
+        restored = self._restored
+        for item in self.dockets.restore(restored, self.epochs.censuses):
             self._gossip.add(item)
-        chain = sorted(name for name in self._restored if name.startswith("chain/"))
-        epoch = self._restored.get("chain/epoch/0")
-        if epoch is not None:
-            self._on_epoch_record(codec.decode(epoch, Record, bytes_max=self.params.item_bytes_max))
-        for name in chain:
+        self.epochs.start(restored, self._now)
+        for name in sorted(restored):
             if name.startswith("chain/manifest/"):
-                self._restore_study(self._restored[name])
-        if 0 not in self.epoch_beacons:
-            self._open_round(genesis_plan(self.census), None)
+                self._restore_study(restored[name])
 
     def _restore_study(self, manifest: bytes) -> None:
         signed = codec.decode(manifest, Signed, bytes_max=2 * MANIFEST_BYTES_MAX)
@@ -379,7 +486,7 @@ class NodeMachine:
         number = 0
         bytes_max = self.params.item_bytes_max
         while (stored := self._restored.get(f"{prefix}/record/{number:06d}")) is not None:
-            self._on_record(codec.decode(stored, Record, bytes_max=bytes_max))
+            self._on_record(codec.decode(stored, Record, bytes_max=bytes_max), self.node_id)
             number += 1
         plan = self.studies[study].plan
         aborted = self._restored.get(_abort_key(plan)) if plan is not None else None
@@ -399,7 +506,7 @@ class NodeMachine:
         if peer == self.node_id:
             self._local.append(message)
         else:
-            self._send(peer, message)
+            self.send(peer, message)
 
     def emit(self, effect: Effect) -> None:
         """Add an effect for the shell; what is to be forgotten is forgotten here too."""
@@ -443,13 +550,14 @@ class NodeMachine:
         """Need a parcel no longer for an attempt."""
         self.parcels.forget(name, plan.scope)
 
-    def _send(self, peer: bytes, message: AnyMessage) -> None:
+    def send(self, peer: bytes, message: AnyMessage) -> None:
+        """Send a message to a peer."""
         if self._encoded is None or self._encoded[0] is not message:
             self._encoded = (message, codec.encode(message))
         self._effects.append(Send(peer, self._encoded[1]))
 
     def _send_gossip(self, peer: bytes, message: GossipMessage) -> None:
-        self._send(peer, message)
+        self.send(peer, message)
 
     def _peers(self) -> Sequence[bytes]:
         """Every other node that is known, in the order of the ids."""
@@ -458,12 +566,13 @@ class NodeMachine:
         return self._known
 
     def _all_known(self) -> Sequence[bytes]:
-        if len(self._contacts) == len(self.census):  # everybody: no list of this node's own
+        everybody = len(self._contacts) == len(self.census) == len(self.epochs.latest)
+        if everybody and self.index >= 0:  # no list of this node's own
             return Others(self.census.node_ids, self.index)
         return [
             peer
             for peer in sorted(self._contacts.union(self._node_records))
-            if peer != self.node_id
+            if peer != self.node_id and self.epochs.admits(peer)
         ]
 
     def _persist(self, key: str, value: bytes) -> None:
@@ -472,8 +581,7 @@ class NodeMachine:
     # --- receiving ------------------------------------------------------------------------------
 
     def _on_message(self, peer: bytes, payload: bytes) -> None:
-        sender = self.census.index_of(peer)
-        if sender is None:
+        if not self.epochs.admits(peer):
             raise WrongContext("the peer is not in the census")
         message = codec.decode(payload, AnyMessage, bytes_max=self.params.message_bytes_max)
         if isinstance(message, Announce | Request | Items):
@@ -483,25 +591,27 @@ class NodeMachine:
         elif isinstance(message, RegionMessage):
             self.actor_lists.handle(peer, message, self._now)
         else:
-            self._route(sender, message, len(payload))
+            self._route(peer, message, len(payload))
 
-    def _route(self, sender: int, message: RoundMessage, size: int) -> None:
+    def _route(self, sender: bytes, message: RoundMessage, size: int) -> None:
         active = self._rounds.get(message.context)
         if active is not None:
-            active.handle(sender, message, self._now)
-        elif message.context in self._finished:
-            self._answer_late(sender, message)
-        else:
+            index = active.plan.census.index_of(sender)
+            if index is None:
+                raise WrongContext("the peer is not in the census of this round")
+            active.handle(index, message, self._now)
+            return
+        name = self._finished.get(message.context)
+        item = self.epochs.item_of(message.context) if name is None else self._gossip.get(name)
+        if item is not None and isinstance(message, Pull):
+            self.send(sender, Items((item,)))  # whoever still asks about a finished round
+        elif isinstance(message, Pull) and message.step is Step.DONE:
+            return  # it asks how a round ended that has not ended here
+        elif name is None and item is None:
             self._keep_early(sender, message, size)
+            self.epochs.hear(sender, message, self._now)
 
-    def _answer_late(self, sender: int, message: RoundMessage) -> None:
-        """Whoever still asks about a finished round gets its record."""
-        if isinstance(message, Pull):
-            item = self._gossip.get(self._finished[message.context])
-            if item is not None:
-                self._send(self.census.node_ids[sender], Items((item,)))
-
-    def _keep_early(self, sender: int, message: RoundMessage, size: int) -> None:
+    def _keep_early(self, sender: bytes, message: RoundMessage, size: int) -> None:
         """Keep messages of rounds that this node has not opened yet, within bounds."""
         self._early[self._early_next] = (sender, message, size)
         self._early_next += 1
@@ -513,8 +623,8 @@ class NodeMachine:
             _, (_, _, dropped) = self._early.popitem(last=False)
             self._early_bytes -= dropped
 
-    def _take_early(self, context: bytes) -> list[tuple[int, RoundMessage]]:
-        taken: list[tuple[int, RoundMessage]] = []
+    def _take_early(self, context: bytes) -> list[tuple[bytes, RoundMessage]]:
+        taken: list[tuple[bytes, RoundMessage]] = []
         for key, (sender, message, size) in list(self._early.items()):
             if message.context == context:
                 del self._early[key]
@@ -533,23 +643,28 @@ class NodeMachine:
             decoded = codec.decode(item, AnyItem, bytes_max=self.params.item_bytes_max)
             match decoded:
                 case Signed():
-                    self.census.check(self._crypto, decoded)
+                    self.epochs.check(decoded)
                     self._on_public(decoded)
                 case Record():
-                    self._on_record(decoded)
+                    self._on_record(decoded, peer)
                 case AbortCertificate():
                     self._on_abort(decoded)
                 case Evidence():
                     self._on_evidence(decoded, item, peer)
                 case ActorProof():
                     self._on_actors(decoded)
+                case SignedCensus():
+                    self.epochs.on_census(decoded, self._now)
+                    self._known = None
+                case CensusFork():
+                    self.epochs.on_fork(decoded)
         except ProtocolError:
             self._gossip.refuse(item)
             raise
 
     def _on_public(self, signed: Signed) -> None:
         body = codec.decode(signed.body, PublicBody, bytes_max=MANIFEST_BYTES_MAX)
-        if body.network != self.census.network:
+        if body.network != self.network:
             raise WrongContext("an item belongs to another network")
         match body:
             case NodeRecord():
@@ -560,6 +675,8 @@ class NodeMachine:
                 self._on_manifest(signed)
 
     def _on_node_record(self, signed: Signed, record: NodeRecord) -> None:
+        if not self.epochs.admits(signed.signer):
+            raise WrongContext("the address is of a node that left the census")
         known = self._node_records.get(signed.signer)
         if known is not None and known[0] >= record.sequence:
             self._gossip.refuse(codec.encode(signed))
@@ -573,31 +690,39 @@ class NodeMachine:
             self._effects.append(LearnAddress(signed.signer, record.host, record.port))
 
     def _on_join(self, signed: Signed, join: Join) -> None:
-        index = self.census.index_of(signed.signer)
-        if index is None:
-            raise WrongContext("a join comes from outside the census")
-        if join.study not in self.studies and join.study not in self._joins:
+        node, state = signed.signer, self.studies.get(join.study)
+        listed = self.epochs.admits(node) if state is None else node in state.census
+        if not listed:
+            raise WrongContext("a join comes from outside the census of its study")
+        if state is None and join.study not in self._joins:
             ahead = sum(
-                index in them for study, them in self._joins.items() if study not in self.studies
+                node in them for study, them in self._joins.items() if study not in self.studies
             )
             if ahead >= self.params.joins_ahead_max:
                 raise RuleBroken("a node joins too many studies that nobody has proposed")
         joins = self._joins.setdefault(join.study, {})
-        known = joins.get(index)
+        known = joins.get(node)
         if known is not None and known.sequence >= join.sequence:
             self._gossip.refuse(codec.encode(signed))
             return
-        joins[index] = join
+        joins[node] = join
         name = self._gossip.add(codec.encode(signed))
-        old = self._join_items.get((join.study, index))
+        old = self._join_items.get((join.study, node))
         if old is not None:
             self._gossip.drop((old,))
-        self._join_items[join.study, index] = name
+        self._join_items[join.study, node] = name
 
     def joined(self, study: bytes) -> Indices:
         """Census indices of the owners that are known to lend their data to a study."""
-        joins = self._joins.get(study, {})
-        return tuple(sorted(index for index, join in joins.items() if join.joined))
+        state = self.studies.get(study)
+        if state is None:
+            return ()
+        places = (
+            state.census.index_of(node)
+            for node, join in self._joins.get(study, {}).items()
+            if join.joined
+        )
+        return tuple(sorted(place for place in places if place is not None))
 
     def _on_manifest(self, signed: Signed, model: bytes | None = None) -> None:
         """Take up a study; `model` is its initial one if this node proposes it."""
@@ -606,25 +731,66 @@ class NodeMachine:
             if signed != self.studies[study].signed:
                 self._gossip.refuse(codec.encode(signed))  # somebody signed another's words
             return
-        manifest = read_manifest(signed, self.census.network, self.params)
-        check_sizes(manifest, self.census.committee)
+        manifest = read_manifest(signed, self.network, self.params)
+        census = self.epochs.chain.census_at(manifest.epoch)
+        if model is not None:
+            self._check_epoch(manifest)
+        if census is None:
+            return  # of an epoch that a record must begin
+        if signed.signer not in census:
+            raise WrongContext("a study is proposed from outside the census of its epoch")
+        check_sizes(manifest, census.committee)
+        if not (self._restoring or self._is_open_to(manifest)):
+            self._keep_stale(study, signed)
+            return
         proposed = sum(state.signed.signer == signed.signer for state in self.studies.values())
         if proposed >= self.params.manifests_per_proposer_max:
             raise RuleBroken("this proposer has too many studies already")
         if model is not None:  # durable first: without it the study could never train
             self.models.keep(study, model)
-        state = StudyState(study, signed, manifest, self.census)
+        state = StudyState(study, signed, manifest, census)
         self.studies[study] = state
         self._persist(f"chain/manifest/{study.hex()}", codec.encode(signed))
         self._gossip.add(codec.encode(signed))
-        self._effects.append(AskConsent(study, signed.body))
-        if manifest.epoch in self.epoch_beacons:
-            self._open_study(state)
+        if self.node_id in census:
+            self._effects.append(AskConsent(study, signed.body))
+        epoch = self.epochs.chain.get(manifest.epoch)
+        if epoch is not None:
+            self._open_study(state, epoch)
         if not self._restoring:
             self.models.look(state, self._now)
 
-    def _open_study(self, state: StudyState) -> None:
-        plan = state.open(self.epoch_beacons[state.manifest.epoch], self._crypto)
+    def _check_epoch(self, manifest: Manifest) -> None:
+        """An owner proposes for the epoch that the network is in. Raises RuleBroken."""
+        if manifest.epoch != self.epochs.chain.number:
+            raise RuleBroken("the study names another epoch than the present one: propose it again")
+        if self.epochs.expired(self._now):
+            raise RuleBroken(
+                "the last census has expired: ask the authority to publish a new one, and install it "
+                "at one node"
+            )
+
+    def _is_open_to(self, manifest: Manifest) -> bool:
+        """Whether a study may still begin in its epoch; see `params.epochs_open_behind`."""
+        if self.epochs.expired(self._now):
+            return False
+        return manifest.epoch >= self.epochs.chain.number - self.params.epochs_open_behind
+
+    def _keep_stale(self, study: bytes, signed: Signed) -> None:
+        """What may not begin any more is taken up with the record that proves that it did begin."""
+        self._stale[study] = signed
+        if len(self._stale) > _STALE_MAX:
+            self._stale.popitem(last=False)
+
+    def _revive(self, study: bytes) -> None:
+        signed = self._stale.pop(study, None)
+        if signed is not None:
+            self._restoring = True
+            self._on_manifest(signed)
+            self._restoring = False
+
+    def _open_study(self, state: StudyState, epoch: Epoch) -> None:
+        plan = state.open(epoch.beacon, self._crypto)
         self._open_round(plan, state)
 
     def _on_model(self, state: StudyState) -> None:
@@ -647,7 +813,8 @@ class NodeMachine:
         plan = state.plan
         if plan is None or plan.phase is None or plan.phase.kind != "train" or not self._serve:
             return False
-        return self.index in plan.member_of and len(plan.contributors) >= plan.cohort_min
+        me = self._place_in(plan.census)
+        return me in plan.member_of and len(plan.contributors) >= plan.cohort_min
 
     def _on_model_wanted(self, study: bytes) -> None:
         state = self.studies.get(study)
@@ -684,7 +851,7 @@ class NodeMachine:
     @property
     def convictions(self) -> tuple[Conviction, ...]:
         """Nodes against which evidence is held, and by which rule."""
-        return self.docket.convictions
+        return self.dockets.convictions
 
     @property
     def convicted(self) -> dict[bytes, bool]:
@@ -692,35 +859,42 @@ class NodeMachine:
 
         If not, it holds in one study, as long as at most f of a committee there are corrupt.
         """
-        node_ids = self.census.node_ids
-        return {node_ids[index]: proven for index, proven in self.docket.standing.items()}
+        return self.dockets.standing
 
     def accuse(self, plan: RoundPlan, evidence: Evidence) -> None:
         """Take evidence that this node found itself; what is not to be passed on is told only."""
-        wanted = self.docket.wants(evidence, self.node_id)
-        if wanted and self.docket.fits(evidence):
+        docket = self.dockets.of(plan.census)
+        wanted = docket.wants(evidence, self.node_id)
+        if wanted and docket.fits(evidence):
             self._guard(self.node_id, lambda: self._take_evidence(plan, evidence))
         else:
             offence = offence_of(evidence.proof)
-            if wanted or self.docket.is_news(evidence.culprit, offence):
-                node = self.census.node_ids[evidence.culprit]
+            if wanted or docket.is_news(evidence.culprit, offence):
+                node = plan.census.node_ids[evidence.culprit]
                 self._effects.append(PeerBlamed(node, offence.value))
 
     def _on_evidence(self, evidence: Evidence, item: bytes, peer: bytes) -> None:
-        if not self.docket.wants(evidence, peer):
+        plan, state = self._plan_at(evidence), self.studies.get(evidence.study)
+        if plan is not None:
+            census = plan.census
+        elif state is not None:
+            census = state.census
+        else:
+            return  # of a study that this node does not know yet, nor whose census
+        docket = self.dockets.of(census)
+        if not docket.wants(evidence, peer):
             self._gossip.refuse(item)
             return
-        plan = self._plan_at(evidence)
         if plan is None:
-            return  # of a study or an attempt that this node does not know yet
+            return  # of an attempt that this node does not know yet
         try:
             self._take_evidence(plan, evidence)
         except ProtocolError:
-            self.docket.failed(peer)
+            docket.failed(peer)
             raise
 
     def _take_evidence(self, plan: RoundPlan, evidence: Evidence) -> None:
-        admitted = self.docket.admit(evidence, plan)
+        admitted = self.dockets.of(plan.census).admit(evidence, plan)
         for held in admitted.replaced:
             self.emit(Forget(held.key))
             self._gossip.drop((held.name,))
@@ -729,7 +903,7 @@ class NodeMachine:
             self._gossip.add(admitted.item)
         else:
             self._gossip.refuse(admitted.item)
-        node = self.census.node_ids[evidence.culprit]
+        node = plan.census.node_ids[evidence.culprit]
         name = b"" if admitted.kept is None else admitted.kept.name
         self._effects.append(PeerBlamed(node, admitted.offence.value, name))
         active = self._rounds.get(plan.context)
@@ -739,25 +913,34 @@ class NodeMachine:
 
     def _plan_at(self, evidence: Evidence) -> RoundPlan | None:
         """The plan of the attempt that evidence is about."""
-        if evidence.study == epoch_chain_id(self.census.network):
-            return genesis_plan(self.census)
+        if evidence.study == epoch_chain_id(self.network):
+            return self.epochs.chain.plan_at(evidence.round_number, evidence.attempt)
         state = self.studies.get(evidence.study)
         if state is None:
             return None
         return state.plan_at(evidence.round_number, evidence.attempt, self.params)
 
     def _away_in(self, study: bytes) -> Callable[[int], bool]:
-        """Whether a node need not be waited for in a study: unreachable, or convicted there."""
-        node_ids = self.census.node_ids
-        return lambda i: node_ids[i] in self._unreachable or self.docket.convicted(i, study)
+        """Whether a node need not be waited for in a study: away, convicted, or revoked."""
+        state = self.studies.get(study)
+        census = self.census if state is None else state.census
+        node_ids = census.node_ids
+
+        def away(index: int) -> bool:
+            node = node_ids[index]
+            left = node in self._unreachable or self.epochs.has_left(node)
+            return left or self.dockets.convicts(census, index, study)
+
+        return away
 
     # --- records --------------------------------------------------------------------------------
 
-    def _on_record(self, record: Record) -> None:
+    def _on_record(self, record: Record, peer: bytes) -> None:
         body = read_body(record)
-        if body.study == epoch_chain_id(self.census.network):
-            self._on_epoch_record(record)
+        if body.study == epoch_chain_id(self.network):
+            self.epochs.on_record(record, peer, self._now)
             return
+        self._revive(body.study)
         state = self.studies.get(body.study)
         if state is None:
             return  # its manifest has not come yet
@@ -821,6 +1004,9 @@ class NodeMachine:
 
     def _on_abort(self, certificate: AbortCertificate) -> None:
         """The first attempt of a round ended unopened: erase it, and open the second."""
+        if certificate.study == epoch_chain_id(self.network):
+            self.epochs.on_abort(certificate)
+            return
         state = self.studies.get(certificate.study)
         if state is None or state.plan is None:
             return
@@ -838,7 +1024,7 @@ class NodeMachine:
         self._finish(aborted.context, name)
         active = self._close_round(aborted)
         if active is not None:
-            active.withhold(self.index)
+            active.withhold(self._place_in(active.plan.census))
         self._open_round(following, state)
 
     def _keep_record(self, plan: RoundPlan, record: Record) -> bytes:
@@ -850,24 +1036,6 @@ class NodeMachine:
         """The committee that made a record: its leader sends it to all of them."""
         return frozenset(plan.census.node_ids[index] for index in plan.committee)
 
-    def _on_epoch_record(self, record: Record) -> None:
-        if 0 in self.epoch_beacons:
-            self._gossip.refuse(codec.encode(record))
-            return
-        plan = genesis_plan(self.census)
-        body = verify_record(plan, record, self._crypto)
-        self.epoch_beacons[0] = body.next_beacon
-        self.epoch_record = record
-        self._persist("chain/epoch/0", codec.encode(record))
-        self._finished[plan.context] = self._gossip.add(
-            codec.encode(record), informed=self._members(plan)
-        )
-        self._close_round(plan)
-        self._effects.append(EpochOpened(0, body.next_beacon))
-        for state in self.studies.values():
-            if state.plan is None and not state.finished:
-                self._open_study(state)
-
     # --- rounds ---------------------------------------------------------------------------------
 
     def _open_round(self, plan: RoundPlan, state: StudyState | None) -> None:
@@ -876,7 +1044,8 @@ class NodeMachine:
             return  # what was signed in past rounds is forgotten, so nothing may be signed again
         self.actor_lists.open(plan, self._now, serve=self._serve)
         services = self._services(plan)
-        member = plan.member_of.get(self.index) if self._serve else None
+        me = self._place_in(plan.census)
+        member = plan.member_of.get(me) if self._serve else None
         committee = (
             CommitteeMember(
                 services,
@@ -891,14 +1060,14 @@ class NodeMachine:
             else None
         )
         contributor = None
-        if state is not None and self.index in plan.contributor_set and self._willing(state.study):
+        if state is not None and me in plan.contributor_set and self._willing(state.study):
             contributor = self._contributor(services, state)
         relay = aggregator = None
-        if self.index in plan.aggregators and self._serve:
+        if me in plan.aggregators and self._serve:
             relay, code = EnvelopeRelay(services), vector_code(plan)
             if code is not None:
                 away = self._away_in(plan.study)
-                aggregator = Aggregator(services, self.index, code, away)
+                aggregator = Aggregator(services, me, code, away)
         active = ActiveRound(plan, committee, contributor, relay, aggregator)
         self._rounds[plan.context] = active
         if committee is not None:
@@ -908,7 +1077,7 @@ class NodeMachine:
             self.models.look(state, self._now)
         for sender, message in self._take_early(plan.context):
             self._guard(
-                plan.census.node_ids[sender],
+                sender,
                 lambda s=sender, m=message: self._route(s, m, 0),
             )
 
@@ -936,14 +1105,14 @@ class NodeMachine:
         return Contributor(
             services,
             state.signed.body,
-            self.index,
+            self._place_in(state.census),
             self._away_in(state.study),
             self._now,
         )
 
     def _willing(self, study: bytes) -> bool:
         """Whether the owner has joined and still consents."""
-        mine = self._joins.get(study, {}).get(self.index)
+        mine = self._joins.get(study, {}).get(self.node_id)
         return study in self._consents and mine is not None and mine.joined
 
     def _start_contributing(self, active: ActiveRound, state: StudyState) -> None:
@@ -960,10 +1129,10 @@ class NodeMachine:
 
     def _on_own_record(self, plan: RoundPlan, record: Record) -> None:
         """This node led the round to its record: the committee hears of it first."""
-        self._guard(self.node_id, lambda: self._on_record(record))
+        self._guard(self.node_id, lambda: self._on_record(record, self.node_id))
         push = Items((codec.encode(record),))
         for peer in sorted(self._members(plan) - {self.node_id}):
-            self._send(peer, push)
+            self.send(peer, push)
 
     def _on_trained(
         self, event: TrainingFinished | TrainingFailed, vector: IntVector | None
@@ -978,7 +1147,7 @@ class NodeMachine:
         if active is None or active.contributor is None:
             return
         if vector is None:
-            active.withhold(self.index)
+            active.withhold(self._place_in(active.plan.census))
         else:
             active.contributor.on_trained(vector, self._now)
 
@@ -989,11 +1158,12 @@ class NodeMachine:
         if granted and self._willing(active.plan.study):
             active.contributor.on_debited(self._now)
         else:
-            active.withhold(self.index)
+            active.withhold(self._place_in(active.plan.census))
 
     def _on_timer(self) -> None:
         self._gossip.tick(self._now)
         self._tick_rounds()
+        self.epochs.tick(self._now)
         self.actor_lists.tick(self._now)
         self.models.tick(self.studies.values(), self._now)
         self.parcels.tick(self._now)
@@ -1008,7 +1178,7 @@ class NodeMachine:
         body = codec.decode(manifest, Manifest, bytes_max=MANIFEST_BYTES_MAX)
         if (model_name(model), len(model)) != (body.initial_model, body.model_bytes):
             raise RuleBroken("the manifest names another initial model")
-        signed = sign_body(self._crypto, self.census.network, self.node_id, body)
+        signed = sign_body(self._crypto, self.network, self.node_id, body)
         self._on_manifest(signed, model)
 
     def _on_consent(self, study: bytes, *, given: bool) -> None:
@@ -1017,7 +1187,11 @@ class NodeMachine:
         if state is None:
             self._effects.append(RequestRefused("this study is not known here"))
             return
-        mine = self._joins.get(study, {}).get(self.index)
+        if self.node_id not in state.census:
+            reason = "this node was enrolled after the study's epoch: join one that is proposed now"
+            self._effects.append(RequestRefused(reason))
+            return
+        mine = self._joins.get(study, {}).get(self.node_id)
         if given:
             self._consents.add(study)
         else:
@@ -1025,8 +1199,8 @@ class NodeMachine:
             self._withhold(state)
         if (mine is not None and mine.joined) != given:
             sequence = 0 if mine is None else mine.sequence + 1
-            join = Join(self.census.network, study, sequence, given)
-            signed = sign_body(self._crypto, self.census.network, self.node_id, join)
+            join = Join(self.network, study, sequence, given)
+            signed = sign_body(self._crypto, self.network, self.node_id, join)
             self._persist(f"chain/join/{study.hex()}", codec.encode(signed))
             self._publish(signed)
         elif given and state.plan is not None:
@@ -1036,13 +1210,13 @@ class NodeMachine:
     def _withhold(self, state: StudyState) -> None:
         active = self._rounds.get(state.plan.context) if state.plan is not None else None
         if active is not None:
-            active.withhold(self.index)
+            active.withhold(self._place_in(active.plan.census))
 
     def _resume_contributing(self, state: StudyState, plan: RoundPlan) -> None:
         """After a restart the consent arrives when the round is already open."""
         active = self._rounds.get(plan.context)
         if active is None or active.contributor is not None:
             return
-        if self.index in plan.contributor_set and self._willing(state.study):
+        if self._place_in(plan.census) in plan.contributor_set and self._willing(state.study):
             active.contributor = self._contributor(self._services(plan), state)
             self._start_contributing(active, state)

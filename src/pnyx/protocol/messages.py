@@ -106,6 +106,8 @@ class CloseVote(msgspec.Struct, frozen=True, array_like=True, tag=11):
     next_dealers: Members  # dealers of whom it holds a valid share
     challenge_dealers: Members
     culprits: Indices  # census indices of the nodes against which it holds evidence
+    # On the chain of epochs: root of the census that follows the one in force, if it knows one.
+    next_census: Digest | None = None
 
 
 class VerifyResponse(msgspec.Struct, frozen=True, array_like=True, tag=12):
@@ -175,6 +177,8 @@ class RecordBody(msgspec.Struct, frozen=True, array_like=True, tag=14, kw_only=T
     excluded: Indices  # census indices that no later round of the study draws, ascending
     # The groups that were opened, ascending; contributors of the others do not count.
     sums: Annotated[tuple[GroupSum, ...], Meta(max_length=32)]
+    # On the chain of epochs: root of the census of the epoch that begins, where it is a new one.
+    next_census: Digest | None = None
 
 
 class GiveUp(msgspec.Struct, frozen=True, array_like=True, tag=15):

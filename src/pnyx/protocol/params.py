@@ -31,6 +31,13 @@ class ProtocolParams(msgspec.Struct, frozen=True, kw_only=True):
     # grow in the second attempt: time was not what the first one lacked.
     attempt_timeout_s: float = 300.0
 
+    # How long an epoch lasts: a coalition that can corrupt nodes of its choice, though slowly, must
+    # begin anew every day, for beacon, committee and places on the ring are then others.
+    epoch_length_s: float = 86_400.0
+    # Epochs before the newest one for whose studies a committee still begins: who was slow to hear
+    # of a manifest does so, and nobody can propose for a committee of long ago that it has picked.
+    epochs_open_behind: int = 1
+
     # An attempt at an actor list: ten messages one after the other, some of them waited for.
     selection_attempt_s: float = 15.0
 

@@ -27,17 +27,12 @@ from pnyx.protocol.round.actors import (
 from pnyx.protocol.round.attempts import check_skip, second_attempt, without_outcome
 from pnyx.protocol.round.exclusions import check_excluded
 from pnyx.protocol.round.groups import check_sums
-from pnyx.protocol.round.plan import NO_RECORD, RoundPlan
+from pnyx.protocol.round.plan import NO_RECORD, RoundPlan, epoch_chain_id
 from pnyx.protocol.round.values import check_actors, joins_root
 from pnyx.protocol.selection import draw_contributors, select_census
 from pnyx.protocol.selection.region.selector import RegionSelector
 
 RECORD_BYTES_MAX = 4 * 1024 * 1024
-
-
-def epoch_chain_id(network: bytes) -> bytes:
-    """The chain of epoch beacons has the form of a study without contributions."""
-    return digest("pnyx/epoch-chain", network)
 
 
 def record_hash(record: Record) -> bytes:
@@ -213,6 +208,8 @@ def verify_record(plan: RoundPlan, record: Record, crypto: Crypto) -> RecordBody
     opened = plan.phase is not None and not body.skipped
     if body.privacy_spent != spent_after(plan.privacy_spent, plan.phase, opened=opened):
         raise RuleBroken("a record states another privacy cost than its rounds have")
+    if body.next_census is not None and (not plan.makes_epoch or plan.round_number == 0):
+        raise RuleBroken("only an epoch that follows another begins with a new census")
     check_excluded(plan, body.excluded)
     if plan.phase is not None and without_outcome(body):
         check_skip(plan, body, joins_root(plan.joins, plan.actors))

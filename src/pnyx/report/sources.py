@@ -58,7 +58,7 @@ def _revision(root: Path) -> str:
 
 def from_bundle(bundle: Bundle, network: Network, crypto: Crypto, made: Made) -> StudyReport:
     """Verify a bundle and report what it proves. Raises ProtocolError when it proves nothing."""
-    study = verify_bundle(bundle, network.census, crypto)
+    study = verify_bundle(bundle, network.first, crypto, network.authority_key)
     manifest, opened = study.manifest, [body for body in study.rounds if body.round_number > 0]
     spent = study.rounds[-1].privacy_spent if study.rounds else 0
     ids = network.census.node_ids

@@ -19,7 +19,7 @@ from pnyx.protocol.events import (
     StepReached,
 )
 from pnyx.protocol.messages import RecordBody
-from pnyx.protocol.study import epoch_chain_id
+from pnyx.protocol.round.plan import epoch_chain_id
 from pnyx.simulator.invariants import InvariantError
 from pnyx.simulator.population import CryptoFactory
 from pnyx.simulator.scenario import Scenario

@@ -24,7 +24,7 @@ from pnyx.sandbox import Confinement
 
 STUDY, PEER = b"\x4f" * 32, b"\xab" * 32
 NOTICES = {
-    "first beacon made": EpochOpened(0, bytes(32)),
+    "epoch begun": EpochOpened(0, bytes(32)),
     "committee step": StepReached(STUDY, 1, "open"),
     "contribution sent": ContributionSent(STUDY, 1, 1000),
     "contribution acknowledged": ContributionAcknowledged(STUDY, 1, 1, 16),

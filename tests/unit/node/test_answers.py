@@ -215,7 +215,7 @@ def test_result_has_what_the_owner_measured(ask) -> None:
 def test_result_names_who_is_convicted(ask, monkeypatch) -> None:
     assert ask(Result(ask.study.hex())).convicted == ()
     machine = ask.daemon.machine
-    found = (Conviction(3, Offence.WRONG_SHARE, b"e" * 32),)
+    found = (Conviction(3, Offence.WRONG_SHARE, b"e" * 32, machine.census.node_ids[3]),)
     proven = SimpleNamespace(studies=machine.studies, convictions=found)
     monkeypatch.setattr(ask.daemon, "machine", proven)
     assert ask(Result(ask.study.hex())).convicted == (
@@ -230,7 +230,9 @@ def test_exported_bundle_holds_the_chain(ask) -> None:
 
 def test_nothing_is_exported_before_the_first_beacon(ask, monkeypatch) -> None:
     state = ask.daemon.machine.studies[ask.study]
-    early = SimpleNamespace(studies={ask.study: state}, epoch_record=None)
+    chain = SimpleNamespace(records=())
+    epochs = SimpleNamespace(chain=chain)
+    early = SimpleNamespace(studies={ask.study: state}, epochs=epochs)
     monkeypatch.setattr(ask.daemon, "machine", early)
     with pytest.raises(PnyxError, match="no certified round"):
         ask(Export(ask.study.hex()))

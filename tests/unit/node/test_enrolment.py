@@ -16,8 +16,10 @@ from pnyx.node.enrolment import (
     read_file,
     read_request,
     replace_file,
+    verifying_crypto,
 )
 from pnyx.node.keystore import KeyFile, NodeLayout
+from pnyx.node.network import read_network
 
 NOW = 1_800_000_000
 
@@ -36,9 +38,9 @@ class Network:
         with open_authority(self.files, self.key) as desk:
             return desk.issue(request, person, now=now)
 
-    def publish(self, path: Path, now: int = NOW) -> Path:
+    def publish(self, path: Path, now: int = NOW, *, restart: bool = False) -> Path:
         with open_authority(self.files, self.key) as desk:
-            desk.publish(path, now=now)
+            desk.publish(path, now=now, restart=restart)
         return path
 
 
@@ -188,14 +190,27 @@ def test_older_census_is_refused(layout, network, certificate, published, tmp_pa
     assert "older" in refused(layout, None, published)
 
 
-def test_new_census_ends_studies_only_when_told(
+def test_a_successor_ends_no_study(layout, network, certificate, published, tmp_path) -> None:
+    install(layout, certificate, published, now=NOW)
+    layout.rounds.mkdir()
+    first = read_network(published, verifying_crypto(), now=NOW)
+    for number in (1, 2):
+        done = install(layout, None, network.publish(tmp_path / "newer.json"), now=NOW)
+        assert not done.studies_ended
+        assert done.network.first.root == first.census.root
+        assert done.network.census.body.number == number
+        assert len(done.network.signed) == 2
+    assert layout.rounds.exists()
+
+
+def test_a_network_that_starts_anew_ends_studies_only_when_told(
     layout, network, certificate, published, tmp_path
 ) -> None:
     install(layout, certificate, published, now=NOW)
     assert not install(layout, None, published, now=NOW).studies_ended
     layout.rounds.mkdir()
     (layout.rounds / "chain.journal").touch()
-    newer = network.publish(tmp_path / "newer.json")
+    newer = network.publish(tmp_path / "newer.json", restart=True)
     assert "--end-studies" in refused(layout, None, newer)
     assert install(layout, None, newer, now=NOW, end_studies=True).studies_ended
     assert not layout.rounds.exists()

@@ -366,7 +366,7 @@ def test_the_highest_sequence_number_counts():
     ] == [50, 60]
     for sequence, joined in ((1, True), (0, False), (1, False), (2, False)):
         town.inject(2, 0, Items((item(town, 1, Join(NETWORK, b"s" * 32, sequence, joined)),)))
-    assert machine._joins[b"s" * 32][1] == Join(NETWORK, b"s" * 32, 2, False)
+    assert machine._joins[b"s" * 32][town.census.node_ids[1]] == Join(NETWORK, b"s" * 32, 2, False)
 
 
 def test_a_join_from_outside_the_census():

@@ -57,17 +57,27 @@ class Admitted(msgspec.Struct, frozen=True):
 
 
 class Conviction(msgspec.Struct, frozen=True):
-    """A node, by its census index, the rule that it broke, and the hash of what proves it."""
+    """Whom evidence convicts.
+
+    culprit: census index. evidence: hash of what proves it. node: the culprit's id.
+    """
 
     culprit: int
     offence: Offence
     evidence: bytes
+    node: bytes
 
 
 class Docket:
-    """Evidence by culprit and study."""
+    """Evidence by culprit and study, against nodes of one census.
 
-    def __init__(self, census: Census, crypto: Crypto, params: ProtocolParams) -> None:
+    prefix: of the keys under which it is stored.
+    """
+
+    def __init__(
+        self, census: Census, crypto: Crypto, params: ProtocolParams, prefix: str = PREFIX
+    ) -> None:
+        self.prefix = prefix
         self._census = census
         self._crypto = crypto
         self._params = params
@@ -108,7 +118,7 @@ class Docket:
     def convictions(self) -> tuple[Conviction, ...]:
         """What is kept, in order of culprit and study."""
         return tuple(
-            Conviction(culprit, held.offence, held.name)
+            Conviction(culprit, held.offence, held.name, self._census.node_ids[culprit])
             for (culprit, _), held in sorted(
                 self._held.items(), key=lambda each: (each[0][0], each[0][1] or b"")
             )
@@ -196,7 +206,7 @@ class Docket:
         key = culprit, study = _key(evidence)
         place = "proven" if study is None else study.hex()
         offence = offence_of(evidence.proof)
-        held = Held(f"{PREFIX}{culprit:010d}/{place}", item_id(item), len(item), offence)
+        held = Held(f"{self.prefix}{culprit:010d}/{place}", item_id(item), len(item), offence)
         self._held[key] = held
         self._bytes += held.size
         return held

@@ -117,6 +117,7 @@ class Inputs:
             tuple(sorted(self._m.holdings.next_shares)),
             tuple(sorted(self._m.holdings.challenge_shares)),
             to_name(self._m.plan, self._m.study.culprits()),
+            self._m.study.next_census(),
         )
         headers = tuple(self._m.holdings.headers[who] for who in sorted(self._m.holdings.receipted))
         return MemberInput(self._m.plan.context, self._m.services.sign(body), headers)

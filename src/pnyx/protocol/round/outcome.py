@@ -198,6 +198,7 @@ class Outcome:
                 ),
                 excluded=excluded_after(self._m.plan, closed, self._m.judgement),
                 sums=outcome.sums,
+                next_census=closed.next_census,
             )
         )
 

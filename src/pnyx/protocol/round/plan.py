@@ -21,6 +21,11 @@ NO_BEACON = bytes(32)
 ATTEMPTS_MAX = 2
 
 
+def epoch_chain_id(network: bytes) -> bytes:
+    """The chain of epoch beacons has the form of a study without contributions."""
+    return digest("pnyx/epoch-chain", network)
+
+
 class RoundPlan:
     """One attempt of one round.
 
@@ -101,13 +106,18 @@ class RoundPlan:
             *aborted,
         )
 
+    @cached_property
+    def makes_epoch(self) -> bool:
+        """Whether this is a round of the chain of epochs."""
+        return self.study == epoch_chain_id(self.census.network)
+
     @property
     def abortable(self) -> bool:
         """Whether its committee may end this attempt without an outcome.
 
-        Attempts of rounds that take contributions, and the first of a study's round 0. What a round
-        without contributions owes to nobody it need not end: its second attempt waits, and so does
-        the genesis, for which there is no beacon to draw stand-ins by.
+        Attempts of rounds that take contributions; the first of a study's round 0, and of a round
+        that makes an epoch. What a round without contributions owes to nobody it need not end: its
+        second attempt waits, and so does the genesis, which has no beacon to draw stand-ins by.
         """
         if self.phase is not None:
             return True

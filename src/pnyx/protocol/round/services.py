@@ -193,6 +193,10 @@ class StudyView(Protocol):
         """The actor list of the next round that this node knows; empty when none, or not needed."""
         ...
 
+    def next_census(self) -> bytes | None:
+        """Root of the census that follows the plan's, where the round makes an epoch's beacon."""
+        ...
+
     def culprits(self) -> Indices:
         """Census indices that evidence held here convicts in this study.
 

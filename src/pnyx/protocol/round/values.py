@@ -396,7 +396,20 @@ class InputReader:
                 self._dealers(votes, keys, "challenge") if self._plan.phase is not None else {}
             ),
             actors=value.actors,
+            next_census=self._succession(votes),
         )
+
+    def _succession(self, votes: Mapping[int, CloseVote]) -> bytes | None:
+        """The census that all but f of a quorum know to follow; None where it stays the same.
+
+        So many honest members hold it that everybody finds it, and f corrupt ones prevent nothing.
+        """
+        if not self._plan.makes_epoch or self._plan.round_number == 0:
+            return None
+        counts = Counter(vote.next_census for vote in votes.values())
+        enough = self._plan.size.quorum - self._plan.size.corrupt_max
+        known = [root for root, count in counts.items() if root is not None and count >= enough]
+        return known[0] if len(known) == 1 else None
 
     def _known_to_enough(self, lists: Iterable[Iterable[int]]) -> tuple[int, ...]:
         """Census indices that f + 1 voters list: at least one honest member has verified each."""
@@ -466,6 +479,7 @@ class ClosedList(msgspec.Struct, frozen=True):
     """What a CLOSE value fixes.
 
     headers: contributor -> its signed header. joined, culprits: census indices for the next round.
+    next_census: root of the census of the next epoch, where it is a new one.
     """
 
     headers: dict[int, Signed]
@@ -475,6 +489,7 @@ class ClosedList(msgspec.Struct, frozen=True):
     next_dealers: dict[int, bytes]
     challenge_dealers: dict[int, bytes]
     actors: bytes = b""
+    next_census: bytes | None = None
 
     @property
     def contributors(self) -> tuple[int, ...]:

@@ -60,6 +60,9 @@ class StudyStub:
     def joined(self):
         return (1, 2)
 
+    def next_census(self):
+        return None
+
     def culprits(self):
         return self._culprits
 

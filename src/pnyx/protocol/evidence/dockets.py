@@ -1,0 +1,85 @@
+"""Evidence that one node holds, a docket for each census whose members it is about.
+
+Records and evidence name nodes by their place in a census, so what counts under one census must not
+be read under another. What assumes nothing convicts a node by its id, in every census.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from pnyx.protocol.evidence.docket import PREFIX, Conviction, Docket
+from pnyx.protocol.identity import Census
+from pnyx.protocol.messages import Indices
+from pnyx.protocol.params import ProtocolParams
+from pnyx.protocol.ports import Crypto
+
+
+class Dockets:
+    """Dockets by census root."""
+
+    def __init__(self, crypto: Crypto, params: ProtocolParams) -> None:
+        self._crypto = crypto
+        self._params = params
+        self._dockets: dict[bytes, tuple[Census, Docket]] = {}
+
+    def of(self, census: Census) -> Docket:
+        """The docket of one census. The first census keeps the plain prefix."""
+        known = self._dockets.get(census.root)
+        if known is None:
+            first = census.body.number == 0
+            prefix = PREFIX if first else f"chain/evidence-{census.root.hex()}/"
+            known = census, Docket(census, self._crypto, self._params, prefix)
+            self._dockets[census.root] = known
+        return known[1]
+
+    def restore(self, stored: Mapping[str, bytes], censuses: Iterable[Census]) -> list[bytes]:
+        """Take back what was verified before it was stored; return it for gossip."""
+        items: list[bytes] = []
+        for census in censuses:
+            docket = self.of(census)
+            names = sorted(name for name in stored if name.startswith(docket.prefix))
+            items += docket.restore(stored[name] for name in names)
+        return items
+
+    def culprits(self, census: Census, study: bytes) -> Indices:
+        """Census indices of the nodes that are convicted in a study, as `Docket.culprits`."""
+        own = self.of(census).culprits(study)
+        carried = [index for index in self._carried(census) if index not in own]
+        return (*carried, *own)
+
+    def convicts(self, census: Census, index: int, study: bytes) -> bool:
+        """Whether the node at a place in this census is convicted in a study."""
+        docket = self.of(census)
+        return docket.convicted(index, study) or (
+            len(self._dockets) > 1 and index in self._carried(census)
+        )
+
+    def _carried(self, census: Census) -> list[int]:
+        """Who was convicted beyond doubt under another census, ascending."""
+        found = {
+            census.index_of(other.node_ids[index])
+            for other, docket in self._dockets.values()
+            if other is not census
+            for index, proven in docket.standing.items()
+            if proven
+        }
+        return sorted(index for index in found if index is not None)
+
+    @property
+    def standing(self) -> dict[bytes, bool]:
+        """Id of each convicted node -> whether it is convicted everywhere."""
+        found: dict[bytes, bool] = {}
+        for census, docket in self._dockets.values():
+            for index, proven in docket.standing.items():
+                node = census.node_ids[index]
+                found[node] = proven or found.get(node, False)
+        return found
+
+    @property
+    def convictions(self) -> tuple[Conviction, ...]:
+        """What is kept, census by census."""
+        return tuple(
+            conviction for _, docket in self._dockets.values() for conviction in docket.convictions
+        )
+
+
+__all__ = ["Conviction", "Docket", "Dockets"]
