@@ -141,7 +141,7 @@ class Exchange:
             send=lambda peer, message: self.post(node, peer, message),
             persist=entered.add,
             entered=dict.fromkeys(entered, b"1"),
-            on_offence=self.offences.append,
+            on_offence=lambda _name, offence: self.offences.append(offence),
         )
         draws = RegionDraws(host)
         draws.want("list", self.ring.selector, self.wanted, self.listed(node), self.now)

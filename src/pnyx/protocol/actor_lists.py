@@ -10,12 +10,20 @@ from collections.abc import Callable, Mapping
 
 from pnyx.primitives import codec
 from pnyx.primitives.sampling import Sampler
-from pnyx.protocol.events import Effect, Forget, PeerBlamed, Persist
+from pnyx.protocol.events import Effect, Forget, Persist
+from pnyx.protocol.messages import TwoWords
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.round.actors import read_actors
 from pnyx.protocol.round.plan import RoundPlan
-from pnyx.protocol.selection.region import ActorProof, DrawSession, RegionDraws, RegionMessage
+from pnyx.protocol.selection.region import (
+    ActorProof,
+    DrawSession,
+    Offence,
+    RegionDraws,
+    RegionMessage,
+    two_lists,
+)
 from pnyx.protocol.selection.region.draws import DrawHost, DrawTimes
 
 _ENTERED = "region/"
@@ -29,7 +37,8 @@ def _scope(plan: RoundPlan) -> str:
 class ActorLists:
     """Draws of one node; driven like a machine.
 
-    emit: effects for the shell. on_list: told of a list that this node saw made.
+    emit: effects for the shell. on_list: told of a list that this node saw made. accuse: told of a
+    node (by its id) that two words convict in the draw that belongs to a round.
     """
 
     def __init__(
@@ -43,12 +52,15 @@ class ActorLists:
         emit: Callable[[Effect], None],
         restored: Mapping[str, bytes],
         on_list: Callable[[ActorProof], None],
+        accuse: Callable[[RoundPlan, bytes, TwoWords], None],
     ) -> None:
         self._emit = emit
+        self._accuse = accuse
         self._on_list = on_list
         self._stored = {k: v for k, v in restored.items() if k.startswith(_ENTERED)}
         self._known: dict[str, bytes] = {}
         self._sessions: dict[str, DrawSession] = {}
+        self._plans: dict[str, RoundPlan] = {}  # of the sessions
         self._draws = RegionDraws(
             DrawHost(
                 node_id=node_id,
@@ -62,9 +74,7 @@ class ActorLists:
                 send=send,
                 persist=lambda name: emit(Persist(name, b"1")),
                 entered=self._stored,
-                on_offence=lambda offence: emit(
-                    PeerBlamed(offence.culprit, f"two words in one draw: {offence.kind}")
-                ),
+                on_offence=self._on_offence,
             )
         )
 
@@ -83,6 +93,7 @@ class ActorLists:
             wanted = plan.following.wanted
             session = self._draws.want(name, plan.following.selector, wanted, self._on_list, now)
             self._sessions[name] = session
+            self._plans[name] = plan
 
     def take(self, plan: RoundPlan, proof: ActorProof) -> bytes | None:
         """Check and keep a list; return its bytes if it is news, of an earlier attempt than known.
@@ -93,14 +104,29 @@ class ActorLists:
             return None
         encoded, name = codec.encode(proof), _scope(plan)
         known = self._known.get(name)
-        if known is not None and read_actors(known).draw.attempt <= proof.draw.attempt:
-            return None
+        if known is not None:
+            before = read_actors(known)
+            if before.draw == proof.draw:
+                self._compare(plan, before, proof)
+            if before.draw.attempt <= proof.draw.attempt:
+                return None
         plan.following.read(encoded)
         self._known[name] = encoded
         self._emit(Persist(f"{name}/list", encoded))
         if name in self._sessions:
-            self._sessions[name].over = True
+            self._sessions[name].on_known(proof)
         return encoded
+
+    def _compare(self, plan: RoundPlan, known: ActorProof, proof: ActorProof) -> None:
+        """Convict whoever signed two lists of one draw, if the second is valid, too."""
+        offences = tuple(two_lists(known, proof))
+        if offences and plan.following is not None:
+            plan.following.read(codec.encode(proof))
+            for culprit, words in offences:
+                self._accuse(plan, culprit, words)
+
+    def _on_offence(self, name: str, offence: Offence) -> None:
+        self._accuse(self._plans[name], offence.culprit, offence.proof)
 
     def known(self, plan: RoundPlan) -> bytes:
         """The list for the round after this one; empty while none is known."""
@@ -112,6 +138,7 @@ class ActorLists:
         if plan.following is not None:
             self._draws.close(name)
             self._sessions.pop(name, None)
+            self._plans.pop(name, None)
             self._emit(Forget(f"{name}/"))
         return self._known.pop(name, b"")
 

@@ -78,6 +78,7 @@ from pnyx.protocol.messages import (
     Request,
     RoundMessage,
     Signed,
+    TwoWords,
 )
 from pnyx.protocol.models import Models, model_name
 from pnyx.protocol.params import ProtocolParams
@@ -227,6 +228,7 @@ class NodeMachine:
             emit=self.emit,
             restored=self._restored,
             on_list=lambda proof: self._guard(node_id, lambda: self._on_actors(proof)),
+            accuse=self._accuse_in_draw,
         )
         self.parcels = Parcels(
             params,
@@ -705,6 +707,12 @@ class NodeMachine:
             if wanted or self.docket.is_news(evidence.culprit, offence):
                 node = self.census.node_ids[evidence.culprit]
                 self._effects.append(PeerBlamed(node, offence.value))
+
+    def _accuse_in_draw(self, plan: RoundPlan, node: bytes, proof: TwoWords) -> None:
+        culprit = self.census.index_of(node)
+        assert culprit is not None, "regions only hold nodes of the census"
+        terms = plan.study, plan.round_number, plan.attempt
+        self.accuse(plan, Evidence(*terms, culprit, proof))
 
     def _on_evidence(self, evidence: Evidence, item: bytes, peer: bytes) -> None:
         if not self.docket.wants(evidence, peer):

@@ -54,6 +54,7 @@ class Drawing:
             emit=sent.append,
             restored={},
             on_list=sent.append,
+            accuse=lambda *told: sent.append(told),
         )
         return lists, sent
 
@@ -123,6 +124,7 @@ def test_a_list_survives_a_restart_and_is_not_drawn_again():
         emit=told.append,
         restored=stored,
         on_list=told.append,
+        accuse=lambda *terms: told.append(terms),
     )
     again.open(D.plan, 0.0, serve=True)
     assert again.known(D.plan) == codec.encode(D.proof())

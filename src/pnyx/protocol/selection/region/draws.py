@@ -29,7 +29,7 @@ from pnyx.protocol.selection.region.messages import (
     Region,
     RegionMessage,
 )
-from pnyx.protocol.selection.region.offences import Offence
+from pnyx.protocol.selection.region.offences import Offence, two_values
 from pnyx.protocol.selection.region.rule import ATTEMPTS_MAX
 from pnyx.protocol.selection.region.selector import RegionSelector
 from pnyx.protocol.selection.region.services import DrawServices
@@ -49,7 +49,7 @@ class DrawHost:
     """What the draws of a node need of it.
 
     persist: store a name durably before the messages that follow. entered: names stored in earlier
-    lives of the process.
+    lives of the process. on_offence: told of whom two words convict, in the session of this name.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class DrawHost:
         send: Callable[[bytes, RegionMessage], None],
         persist: Callable[[str], None],
         entered: Mapping[str, bytes],
-        on_offence: Callable[[Offence], None],
+        on_offence: Callable[[str, Offence], None],
     ) -> None:
         self.node_id = node_id
         self.crypto = crypto
@@ -83,7 +83,9 @@ class _Attempt:
         self.context = draw_context(self.draw)
         self.trigger = session.selector.cache.owner(point_of(self.context)).node_id
         self.callers: dict[Region, Caller] = {}
+        self.called: set[Region] = set()  # in which this node has called, or did in an earlier life
         self.signers: dict[Region, Signer] = {}
+        self.value: RandomProof | None = None  # the first valid one that was heard of
 
 
 class DrawSession:
@@ -130,7 +132,7 @@ class DrawSession:
         times += [
             attempt.due
             for attempt in self._attempts.values()
-            if attempt.trigger == self.host.node_id and not attempt.callers
+            if attempt.trigger == self.host.node_id and Region.VALUE not in attempt.called
         ]
         return min(times, default=None)
 
@@ -139,7 +141,7 @@ class DrawSession:
         if self.over:
             return
         for attempt in self._attempts.values():
-            mine = attempt.trigger == self.host.node_id and not attempt.callers
+            mine = attempt.trigger == self.host.node_id and Region.VALUE not in attempt.called
             if mine and now >= attempt.due:
                 self._begin(attempt, Region.VALUE, None, now)
             for caller in list(attempt.callers.values()):
@@ -176,21 +178,50 @@ class DrawSession:
     def _begin(
         self, attempt: _Attempt, region: Region, before: RandomProof | None, now: float
     ) -> None:
-        caller = Caller(self._services(attempt, now), region, before, now)
-        attempt.callers[region] = caller
-        caller.start()
+        """Call, once in all lives of the process: a second roll of a call convicts its caller."""
+        attempt.called.add(region)
+        if self._enter(attempt, f"{region}-call"):
+            caller = Caller(self._services(attempt, now), region, before, now)
+            attempt.callers[region] = caller
+            caller.start()
 
     def _continue(self, attempt: _Attempt, proof: RandomProof, now: float) -> None:
         """R1 made its value: if it imposes this node, call R2, once."""
-        if self.over or Region.LIST in attempt.callers:
-            return
-        if proof.draw != attempt.draw:
+        heard = attempt.value
+        if heard is not None and heard.value == proof.value:
+            proof = heard  # it was checked
+        elif proof.draw != attempt.draw:
             raise WrongContext("a random value was made for another draw")
-        self.selector.check_random(proof)
+        else:
+            self.selector.check_random(proof)
+            self._on_value(attempt, proof)
+        if self.over or Region.LIST in attempt.called:
+            return
         owner = self.selector.cache.owner(point_of(attempt.context, proof.value))
         if owner.node_id != self.host.node_id:
             raise RuleBroken("a random value imposes another setter")
         self._begin(attempt, Region.LIST, proof, now)
+
+    def _on_value(self, attempt: _Attempt, proof: RandomProof) -> None:
+        """Keep a valid random value; a second one of an attempt convicts who signed both."""
+        if attempt.value is None:
+            attempt.value = proof
+        for offence in two_values(attempt.value, proof):
+            self.host.on_offence(self.name, offence)
+
+    def on_known(self, proof: ActorProof) -> None:
+        """A valid list of an attempt is known: show those that vouch for it another random value.
+
+        Two values of one R1 impose two setters, so no node need hear of both. One that vouches for
+        a list of the other value is honest, and convicts whoever signed both.
+        """
+        attempt = self._attempts[draw_context(proof.draw)]
+        self.over = True
+        if attempt.value is not None and attempt.value.value != proof.value:
+            shown = Continue(attempt.context, attempt.value)
+            for node in (proof.setter, *(each.node for each in proof.witnesses)):
+                if node != self.host.node_id:
+                    self.host.send(node, shown)
 
     def _services(self, attempt: _Attempt, now: float) -> DrawServices:
         host = self.host
@@ -204,14 +235,16 @@ class DrawSession:
             grace_s=host.times.grace_s,
             retransmit_s=host.times.retransmit_s,
             send=host.send,
-            enter=lambda region: self._enter(attempt, region),
+            enter=lambda region: self._enter(attempt, f"{region}"),
+            on_value=lambda proof: self._on_value(attempt, proof),
             on_random=lambda proof: self._continue(attempt, proof, now),
             on_list=self._on_list,
-            on_offence=host.on_offence,
+            on_offence=lambda offence: host.on_offence(self.name, offence),
         )
 
-    def _enter(self, attempt: _Attempt, region: Region) -> bool:
-        name = f"{self.name}/{attempt.draw.attempt}-{region}"
+    def _enter(self, attempt: _Attempt, part: str) -> bool:
+        """Store durably that this node has a part in an attempt; False if it had before."""
+        name = f"{self.name}/{attempt.draw.attempt}-{part}"
         if name in self.host.entered:
             return False
         self.host.entered.add(name)

@@ -19,8 +19,8 @@ class DrawServices:
     """Services of one node, bound to one attempt at one list.
 
     send: to a node by its id. enter: store durably that this node takes part in a call for this
-    region; False when it did before, in an earlier life. on_random, on_list, on_offence: what came
-    of it.
+    region; False when it did before, in an earlier life. on_random, on_list: what came of it.
+    on_value: a valid random value that was heard of. on_offence: what convicts somebody.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class DrawServices:
         retransmit_s: float,
         send: Callable[[bytes, RegionMessage], None],
         enter: Callable[[Region], bool],
+        on_value: Callable[[RandomProof], None],
         on_random: Callable[[RandomProof], None],
         on_list: Callable[[ActorProof], None],
         on_offence: Callable[[Offence], None],
@@ -52,6 +53,7 @@ class DrawServices:
         self.retransmit_s = retransmit_s
         self.send = send
         self.enter = enter
+        self.on_value = on_value
         self.on_random = on_random
         self.on_list = on_list
         self.on_offence = on_offence

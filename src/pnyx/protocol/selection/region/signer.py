@@ -25,7 +25,7 @@ from pnyx.errors import InvalidSignature, MalformedMessage, RuleBroken, WrongCon
 from pnyx.primitives import codec
 from pnyx.primitives.signature import QuorumCertificate, check_quorum
 from pnyx.protocol import dealing
-from pnyx.protocol.messages import OpenedShare
+from pnyx.protocol.messages import OpenedShare, Word
 from pnyx.protocol.selection.region.messages import (
     CANDIDATES_MAX,
     ActorProof,
@@ -47,7 +47,7 @@ from pnyx.protocol.selection.region.messages import (
     Witness,
     Witnessed,
 )
-from pnyx.protocol.selection.region.offences import Kind, Offence, Word
+from pnyx.protocol.selection.region.offences import two_calls, two_rolls
 from pnyx.protocol.selection.region.ring import Place, distance, reach
 from pnyx.protocol.selection.region.services import DrawServices
 from pnyx.protocol.selection.region.statements import (
@@ -181,6 +181,7 @@ class Signer:
     def _on_call(self, sender: bytes, call: Call) -> None:
         if self._call is not None:
             if call != self._call:
+                self._called_twice(self._call, call)
                 raise RuleBroken("a region of a draw is called twice")
             self._answer(self._presence)
             return
@@ -226,6 +227,7 @@ class Signer:
             if call.before.draw != self._s.draw:
                 raise WrongContext("a random value was made for another draw")
             self._s.selector.check_random(call.before)
+            self._s.on_value(call.before)
         return caller
 
     def _additions(self, call: Call) -> tuple[bytes, ...]:
@@ -250,7 +252,9 @@ class Signer:
             raise InvalidSignature("a caller did not sign its roll")
         word = Word((name,), roll.signature)
         if self._roll_word is not None:
-            self._accuse("roll", self._roll_word, word)
+            if word.parts != self._roll_word.parts:
+                attempt, words = self._s.draw.attempt, (self._roll_word, word)
+                self._s.on_offence(two_rolls(attempt, self._region, call.caller, *words))
             self._answer(self._deal)
             return
         self._check_presences(call, roll.presences)
@@ -484,6 +488,7 @@ class Signer:
     def _hand_on(self) -> None:
         """R1's value to the setter that it imposes; the list to whoever asked for it."""
         if isinstance(self.done, RandomProof):
+            self._s.on_value(self.done)
             setter = self._s.cache.owner(point_of(self._s.context, self.done.value))
             if setter.node_id == self._s.node_id:
                 self._s.on_random(self.done)
@@ -497,9 +502,10 @@ class Signer:
     def _by_caller(self, statement: bytes, signature: bytes) -> bool:
         return self._s.crypto.verify(self._joined()[1].public_key, statement, signature)
 
-    def _accuse(self, kind: Kind, first: Word, second: Word) -> None:
-        """Two words of the caller: evidence, unless it only repeats itself."""
-        if first.parts == second.parts:
-            return
-        context, region = self._s.context, self._region
-        self._s.on_offence(Offence(self._joined()[1].node_id, kind, context, region, first, second))
+    def _called_twice(self, first: Call, second: Call) -> None:
+        """Evidence against a caller that calls by two values."""
+        offence = two_calls(first, second)
+        value = call_value(second)
+        statement = call_statement(self._s.context, self._region, second.caller, value)
+        if offence is not None and self._by_caller(statement, second.signature):
+            self._s.on_offence(offence)
