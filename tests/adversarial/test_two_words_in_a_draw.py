@@ -279,14 +279,17 @@ def test_setter_that_calls_by_two_values_is_convicted_by_its_calls():
 
 
 def two_values() -> tuple[set[int], set[int]]:
-    """Two setters go on with two values of R1; one's list reaches somebody who knows the other."""
+    """Two setters go on with two values of R1; one's list reaches the other, who vouches for it."""
     coalition = Captured()
     values = coalition.of_this_setter()
     first, value = next(values)
-    second, other = next((owner, v) for owner, v in values if owner != first)
+    for _owner, other in values:
+        shown = coalition.list(other)
+        witnesses = {coalition.index(each.node) for each in shown.witnesses}
+        if first in witnesses:
+            break
     proofs = [coalition.random(each) for each in (value, other)]
-    shown = coalition.list(other)
-    for each in (second, *(coalition.index(w.node) for w in shown.witnesses)):
+    for each in {coalition.index(shown.setter), *witnesses} - {first}:
         coalition.town.inject(1, each, Continue(coalition.context, proofs[1]))
     coalition.town.inject(1, first, Continue(coalition.context, proofs[0]))
     coalition.hear(first, shown)
