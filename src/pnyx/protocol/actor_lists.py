@@ -6,11 +6,12 @@ draw, or by gossip; of several attempts that came to one the first counts. A lis
 the committee's close votes wait for it.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping
 
 from pnyx.primitives import codec
 from pnyx.primitives.sampling import Sampler
-from pnyx.protocol.events import Effect, Forget, Persist
+from pnyx.protocol.events import DrawStalled, Effect, Forget, Persist
 from pnyx.protocol.messages import TwoWords
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto
@@ -24,9 +25,12 @@ from pnyx.protocol.selection.region import (
     RegionMessage,
     two_lists,
 )
-from pnyx.protocol.selection.region.draws import DrawHost, DrawTimes
+from pnyx.protocol.selection.region.draws import DrawHost, DrawTimes, Stalled
+from pnyx.protocol.selection.region.messages import Region
 
 _ENTERED = "region/"
+_STALLED_MAX = 64
+_ROLES = {Region.VALUE: "trigger", Region.LIST: "setter"}
 
 
 def _scope(plan: RoundPlan) -> str:
@@ -61,6 +65,7 @@ class ActorLists:
         self._known: dict[str, bytes] = {}
         self._sessions: dict[str, DrawSession] = {}
         self._plans: dict[str, RoundPlan] = {}  # of the sessions
+        self._stalled: deque[DrawStalled] = deque(maxlen=_STALLED_MAX)
         self._draws = RegionDraws(
             DrawHost(
                 node_id=node_id,
@@ -68,6 +73,7 @@ class ActorLists:
                 sampler=sampler,
                 times=DrawTimes(
                     attempt_s=params.selection_attempt_s,
+                    attempt_growth=params.selection_attempt_growth,
                     grace_s=params.grace_s,
                     retransmit_s=params.retransmit_s,
                 ),
@@ -75,6 +81,7 @@ class ActorLists:
                 persist=lambda name: emit(Persist(name, b"1")),
                 entered=self._stored,
                 on_offence=self._on_offence,
+                on_stalled=self._on_stalled,
             )
         )
 
@@ -141,6 +148,17 @@ class ActorLists:
             self._plans.pop(name, None)
             self._emit(Forget(f"{name}/"))
         return self._known.pop(name, b"")
+
+    def _on_stalled(self, name: str, stalled: Stalled) -> None:
+        plan = self._plans[name]
+        terms = plan.study, plan.round_number + 1, stalled.attempt
+        notice = DrawStalled(*terms, stalled.node, _ROLES[stalled.region])
+        self._stalled.append(notice)
+        self._emit(notice)
+
+    def stalled(self, study: bytes) -> tuple[DrawStalled, ...]:
+        """The last attempts at lists of a study that this node waited for in vain."""
+        return tuple(notice for notice in self._stalled if notice.study == study)
 
     def handle(self, sender: bytes, message: RegionMessage, now: float) -> None:
         """Process a message of a draw. Raises ProtocolError."""

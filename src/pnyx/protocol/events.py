@@ -322,6 +322,21 @@ class AttemptAborted(Notice, frozen=True):
     certificate: bytes
 
 
+class DrawStalled(Notice, frozen=True):
+    """An attempt at a round's actor list is over, and this node waited in vain for one node's part.
+
+    role: `trigger`, which did not bring its region to a random value, or `setter`, of whose region
+    no list came; this node was called by the first, or knows the value that imposed the second.
+    Who is away stalls a draw as a liar does, so it convicts nobody.
+    """
+
+    study: bytes
+    round_number: int
+    attempt: int
+    node: bytes
+    role: str
+
+
 class ContributionsJudged(Notice, frozen=True):
     """A committee's answers decided which contributions of the closed list count.
 

@@ -31,8 +31,11 @@ class ProtocolParams(msgspec.Struct, frozen=True, kw_only=True):
     # grow in the second attempt: time was not what the first one lacked.
     attempt_timeout_s: float = 300.0
 
-    # An attempt at an actor list: ten messages one after the other, some of them waited for.
-    selection_attempt_s: float = 15.0
+    # The first attempt at an actor list: ten messages one after the other, and a grace in each of
+    # two regions. Each further attempt is longer, so that slow networks come to one that suffices:
+    # the sixth has 15 seconds; twelve fit into the patience of a member (docs/selection.md).
+    selection_attempt_s: float = 5.0
+    selection_attempt_growth: float = 1.25
 
     # Aggregators keep envelopes for absent members; three survive two absences.
     aggregator_count: int = 3

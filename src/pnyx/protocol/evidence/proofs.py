@@ -15,10 +15,11 @@ honest node:
     FalseReceipt     the aggregator: it gave a receipt for such a header
     TwoWords         a node of a draw, of two of its words: see `selection.region.offences`
 
-**Why no honest node is ever convicted.** TwoBodies, TwoWords, WrongAnswer, BadDealing, false vectors and
-malformed shares need no assumption at all: an honest node signs once for a slot, restarts included, and gives one word of a kind in a draw;
-its answers name the very header they are for (`VerifyResponse.headers`), so that nobody who signs
-two headers can show it a share that it never held; its dealings are polynomials. The other proofs
+**Why no honest node is ever convicted.** TwoBodies, TwoWords, WrongAnswer, BadDealing, false
+vectors and malformed shares need no assumption at all: an honest node signs once for a slot, and
+gives one word of a kind in a draw, restarts included; its answers name the very header they are for
+(`VerifyResponse.headers`), so that nobody who signs two headers can show it a share that it never
+held; its dealings are polynomials. The other proofs
 read polynomials off signed answers or shares, and assume that at most f members of *that committee*
 are corrupt: within the safe radius D + 1 (2D + 1) honest members then lie on whatever is decoded,
 and answers for an honest contributor's shares always decode with f errors (`verdicts`). f + 1 can

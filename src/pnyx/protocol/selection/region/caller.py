@@ -69,17 +69,13 @@ class Caller:
         here = services.cache.find(services.node_id)
         if here is None:
             raise ValueError("a caller is a certified node")
-        around = services.cache.near(
-            here.position, services.rule.region_share, services.rule.legitimate_max + 1
-        )
-        others = [place for place in around if place != here]
-        self._keys = {p.node_id: p.public_key for p in others[: services.rule.legitimate_max]}
+        self._keys = {p.node_id: p.public_key for p in services.selector.called_by(here)}
         self.sparse = len(self._keys) < services.rule.signers
         self._quorum = services.rule.quorum(len(self._keys))
         self.stage = Stage.CALL
         self._stage_at = now
         self._waited = False  # for the grace of this stage
-        self._resend_at = now + services.retransmit_s
+        self._resend_at = now + services.grace_s
         self._call = self._make_call()
         self._presences: dict[bytes, Presence] = {}
         self._roll: tuple[bytes, ...] = ()  # node ids, by place
@@ -137,7 +133,7 @@ class Caller:
         self._waited = now >= self._stage_at + self._s.grace_s
         self._advance(now)
         if now >= self._resend_at:
-            self._resend_at = now + self._s.retransmit_s
+            self._resend_at = now + self._s.grace_s
             self._resend()
 
     def handle(self, sender: bytes, message: RegionMessage, now: float) -> None:
@@ -156,7 +152,7 @@ class Caller:
         self._advance(now)
 
     def _resend(self) -> None:
-        """Ask again whoever has not answered."""
+        """Ask again whoever has not answered, with all that it may have missed."""
         match self.stage:
             case Stage.CALL:
                 for node in self._keys:
@@ -165,9 +161,14 @@ class Caller:
             case Stage.DEAL:
                 self._send_roll(self._missing(self._deals))
             case Stage.RECEIVE:
-                self._send_offer(self._missing(self._receipts))
+                missing = self._missing(self._receipts)
+                self._send_roll([place for place in missing if place not in self._deals])
+                self._send_offer(missing)
             case _:
-                self._send_choice(self._missing(self._locks))
+                missing = self._missing(self._locks)
+                self._send_roll([place for place in missing if place not in self._deals])
+                self._send_offer([place for place in missing if place not in self._receipts])
+                self._send_choice(missing)
 
     def _missing(self, have: Collection[int]) -> list[int]:
         return [place for place in range(len(self._roll)) if place not in have]
@@ -184,7 +185,7 @@ class Caller:
         elif stage is Stage.LOCK and len(self._locks) >= self._quorum:
             self._show_locks()
         if self.stage is not stage:
-            self._stage_at, self._resend_at = now, now + self._s.retransmit_s
+            self._stage_at, self._resend_at = now, now + self._s.grace_s
             self._waited = False
 
     def _ready(self, have: int, everybody: int, now: float) -> bool:

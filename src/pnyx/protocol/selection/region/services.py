@@ -19,8 +19,9 @@ class DrawServices:
     """Services of one node, bound to one attempt at one list.
 
     send: to a node by its id. enter: store durably that this node takes part in a call for this
-    region; False when it did before, in an earlier life. on_random, on_list: what came of it.
-    on_value: a valid random value that was heard of. on_offence: what convicts somebody.
+    region; False when it did before, in an earlier life. may_open: whether secrets may still be
+    opened. on_value: a valid random value that was heard of. on_random, on_list: what came of the
+    call. on_offence: what convicts somebody.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class DrawServices:
         retransmit_s: float,
         send: Callable[[bytes, RegionMessage], None],
         enter: Callable[[Region], bool],
+        may_open: Callable[[], bool],
         on_value: Callable[[RandomProof], None],
         on_random: Callable[[RandomProof], None],
         on_list: Callable[[ActorProof], None],
@@ -53,6 +55,7 @@ class DrawServices:
         self.retransmit_s = retransmit_s
         self.send = send
         self.enter = enter
+        self.may_open = may_open
         self.on_value = on_value
         self.on_random = on_random
         self.on_list = on_list

@@ -114,6 +114,16 @@ class Signer:
         self._early: dict[int, bytes] = {}  # signatures on what this node does not know yet
         self.done: RandomProof | ActorProof | None = None
 
+    @property
+    def called(self) -> bool:
+        """Whether this node took part in a call."""
+        return self._call is not None
+
+    @property
+    def opened(self) -> bool:
+        """Whether this node has opened its shares: what comes out is fixed."""
+        return self._reveal is not None
+
     # --- driving --------------------------------------------------------------------------------
 
     def next_deadline(self) -> float | None:
@@ -186,11 +196,8 @@ class Signer:
             self._answer(self._presence)
             return
         caller = self._check_call(sender, call)
-        around = self._s.cache.near(
-            caller.position, self._s.rule.region_share, self._s.rule.legitimate_max + 1
-        )
-        others = [place for place in around if place != caller][: self._s.rule.legitimate_max]
-        legitimate = {place.node_id: place.public_key for place in others}
+        called = self._s.selector.called_by(caller)
+        legitimate = {place.node_id: place.public_key for place in called}
         if self._s.node_id not in legitimate or len(legitimate) < self._s.rule.signers:
             raise RuleBroken("a node is called to a region that is not its own, or too sparse")
         if not self._s.enter(self._region):
@@ -385,8 +392,8 @@ class Signer:
     # --- opening --------------------------------------------------------------------------------
 
     def _open(self, locks: QuorumCertificate) -> None:
-        """With a quorum of locks nothing can change any more: open."""
-        if self._lock is None or self._reveal is not None:
+        """With a quorum of locks nothing can change any more: open, if it is not too late."""
+        if self._lock is None or self._reveal is not None or not self._s.may_open():
             return
         check_quorum(
             locks,
