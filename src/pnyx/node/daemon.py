@@ -64,6 +64,7 @@ from pnyx.protocol.events import (
     ContributionAcknowledged,
     DebitRecorded,
     DebitRefused,
+    DrawStalled,
     Effect,
     EpochOpened,
     Event,
@@ -138,6 +139,10 @@ class Machine(Protocol):
     @property
     def convictions(self) -> Sequence[Conviction]:
         """Nodes against which evidence is held."""
+        ...
+
+    def stalled(self, study: bytes) -> Sequence[DrawStalled]:
+        """The last attempts at actor lists of a study that this node waited for in vain."""
         ...
 
     @property

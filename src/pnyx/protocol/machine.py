@@ -24,6 +24,7 @@ from pnyx.protocol.events import (
     ConsentGiven,
     DebitRecorded,
     DebitRefused,
+    DrawStalled,
     Effect,
     EpochOpened,
     Event,
@@ -696,6 +697,10 @@ class NodeMachine:
         """
         node_ids = self.census.node_ids
         return {node_ids[index]: proven for index, proven in self.docket.standing.items()}
+
+    def stalled(self, study: bytes) -> Sequence[DrawStalled]:
+        """The last attempts at actor lists of a study that this node waited for in vain."""
+        return self.actor_lists.stalled(study)
 
     def accuse(self, plan: RoundPlan, evidence: Evidence) -> None:
         """Take evidence that this node found itself; what is not to be passed on is told only."""
