@@ -1,6 +1,6 @@
 """A ring of nodes that draw actors, with a clock moved by hand and a network that can be spoilt."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from heapq import heappop, heappush
 
 import msgspec
@@ -100,8 +100,9 @@ Spoil = Callable[[bytes, bytes, RegionMessage], list[tuple[bytes, RegionMessage]
 class Exchange:
     """Everybody's draws for one list, and the messages on their way.
 
-    absent: node ids that neither send nor receive. spoil: (sender, receiver, message) -> what is
-    delivered instead, as pairs of receiver and message.
+    seen: whom a node has heard of, None for everybody. absent: node ids that neither send nor
+    receive. spoil: (sender, receiver, message) -> what is delivered instead, as pairs of receiver
+    and message.
     """
 
     def __init__(
@@ -117,13 +118,14 @@ class Exchange:
         lost: float = 0.0,
         wanted: Draw | None = None,
         times: DrawTimes = TIMES,
+        seen: Callable[[bytes], Collection[bytes] | None] = lambda node: None,
     ) -> None:
         self.ring, self.now, self.lists, self.offences = ring, 0.0, {}, []
         self.stalled: dict[bytes, list[Stalled]] = {}  # by who tells it
         self.refused: list[str] = []
         self.entered: dict[bytes, set[str]] = {}
         self.messages = self.bytes = 0
-        self._times = times
+        self._times, self._seen = times, seen
         self._absent, self._spoil, self._lost = absent, spoil, lost
         self._chance = Sampler(digest("test/region/chance", seed.to_bytes(4, "big")), "loss")
         self._queue: list = []
@@ -144,6 +146,7 @@ class Exchange:
             send=lambda peer, message: self.post(node, peer, message),
             persist=entered.add,
             entered=dict.fromkeys(entered, b"1"),
+            seen=lambda centre, share, now: self._seen(node),
             on_offence=lambda _name, offence: self.offences.append(offence),
             on_stalled=lambda _name, each: self.stalled.setdefault(node, []).append(each),
         )

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 
 from pnyx.primitives import codec
 from pnyx.primitives.sampling import Sampler
-from pnyx.protocol.events import DrawStalled, Effect, Forget, Persist
+from pnyx.protocol.events import DrawStalled, Effect, Forget, Persist, RegionListed
 from pnyx.protocol.messages import TwoWords
+from pnyx.protocol.node_cache import LiveNodes
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.round.actors import read_actors
@@ -66,6 +67,9 @@ class ActorLists:
         self._sessions: dict[str, DrawSession] = {}
         self._plans: dict[str, RoundPlan] = {}  # of the sessions
         self._stalled: deque[DrawStalled] = deque(maxlen=_STALLED_MAX)
+        self._live = LiveNodes(
+            node_id, refresh_s=params.node_cache_refresh_s, keep_s=params.node_cache_keep_s
+        )
         self._draws = RegionDraws(
             DrawHost(
                 node_id=node_id,
@@ -80,6 +84,7 @@ class ActorLists:
                 send=send,
                 persist=lambda name: emit(Persist(name, b"1")),
                 entered=self._stored,
+                seen=self._live.known,
                 on_offence=self._on_offence,
                 on_stalled=self._on_stalled,
             )
@@ -101,6 +106,17 @@ class ActorLists:
             session = self._draws.want(name, plan.following.selector, wanted, self._on_list, now)
             self._sessions[name] = session
             self._plans[name] = plan
+            listing = self._live.want(plan.following.selector.rule, wanted.count, now)
+            if listing is not None:
+                self._emit(listing)
+
+    def enter(self, epoch: int, beacon: bytes) -> None:
+        """An epoch has this beacon: this node stands elsewhere."""
+        self._live.enter(epoch, beacon)
+
+    def on_listed(self, listed: RegionListed, now: float) -> None:
+        """The overlay has listed this node's surroundings: candidates of draws to come."""
+        self._live.take(listed, now)
 
     def take(self, plan: RoundPlan, proof: ActorProof) -> bytes | None:
         """Check and keep a list; return its bytes if it is news, of an earlier attempt than known.

@@ -90,6 +90,19 @@ class TrainingFailed(Event, frozen=True):
     attempt: int = 1
 
 
+class RegionListed(Event, frozen=True):
+    """What the overlay found in an interval of positions: live nodes, by their ids.
+
+    The answer to `RegionWanted`. sparse: fewer than the density of the ring makes likely.
+    """
+
+    epoch: int
+    start: int
+    end: int
+    nodes: tuple[bytes, ...]
+    sparse: bool
+
+
 class ParcelRead(Event, frozen=True):
     """The bytes of a parcel that a role of this round asked for."""
 
@@ -271,6 +284,17 @@ class RecordDebit(Effect, frozen=True):
     phase: str
     payload_bytes: int
     rho: float  # the privacy cost, see `privacy`
+
+
+class RegionWanted(Effect, frozen=True):
+    """List the live nodes of an interval of an epoch's ring; answered by `RegionListed`.
+
+    One that ends where it starts is the whole ring. A node without overlay need not answer.
+    """
+
+    epoch: int
+    start: int
+    end: int
 
 
 class Notice(Effect, frozen=True):

@@ -39,6 +39,7 @@ from pnyx.protocol.events import (
     PeerReachable,
     PeerUnreachable,
     Persist,
+    RegionListed,
     RequestRefused,
     RoundCertified,
     Send,
@@ -303,8 +304,15 @@ class NodeMachine:
                 self._guard_owner(lambda: self._propose(event.manifest, event.model))
             case ChunkSent() | ParcelRead() | VectorsSummed() | Computed():
                 self._on_parcel_event(event)
+            case _:
+                self._dispatch_rest(event)
+
+    def _dispatch_rest(self, event: Event) -> None:
+        match event:
             case ModelWanted():
                 self._on_model_wanted(event.study)
+            case RegionListed():
+                self.actor_lists.on_listed(event, self._now)
             case _:
                 raise TypeError(f"unknown event {type(event).__name__}")
 
@@ -870,6 +878,7 @@ class NodeMachine:
         plan = genesis_plan(self.census)
         body = verify_record(plan, record, self._crypto)
         self.epoch_beacons[0] = body.next_beacon
+        self.actor_lists.enter(0, body.next_beacon)
         self.epoch_record = record
         self._persist("chain/epoch/0", codec.encode(record))
         self._finished[plan.context] = self._gossip.add(

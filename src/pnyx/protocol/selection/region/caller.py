@@ -17,7 +17,6 @@ from enum import IntEnum
 from pnyx.errors import InvalidSignature, RuleBroken
 from pnyx.primitives.signature import QuorumCertificate
 from pnyx.protocol.selection.region.messages import (
-    CANDIDATES_MAX,
     Call,
     Choice,
     Deal,
@@ -39,7 +38,6 @@ from pnyx.protocol.selection.region.statements import (
     deal_statement,
     lock_statement,
     offer_hash,
-    point_of,
     presence_statement,
     receipt_statement,
     roll_hash,
@@ -95,9 +93,7 @@ class Caller:
         candidates: tuple[bytes, ...] = ()
         value = NO_VALUE if self._before is None else self._before.value
         if self._region is Region.LIST:
-            share = s.rule.candidate_share(s.draw.count)
-            near = s.cache.near(point_of(s.context, value), share, CANDIDATES_MAX)
-            candidates = tuple(place.node_id for place in near)
+            candidates = s.candidates(value)
         statement = call_statement(s.context, self._region, s.node_id, value)
         return Call(
             context=s.context,

@@ -12,7 +12,7 @@ is over, or once it knows a list: whoever sits on the locks of R2 to see first w
 comes to has lost the attempt. What is opened in time is finished, however long that takes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -40,6 +40,8 @@ from pnyx.protocol.selection.region.selector import RegionSelector
 from pnyx.protocol.selection.region.services import DrawServices
 from pnyx.protocol.selection.region.signer import Signer
 from pnyx.protocol.selection.region.statements import NO_VALUE, draw_context, point_of
+
+Seen = Callable[[int, float, float], Collection[bytes] | None]
 
 
 class DrawTimes(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +74,7 @@ class DrawHost:
 
     persist: store a name durably before the messages that follow. entered: names stored in earlier
     lives of the process. on_offence: told of whom two words convict, in the session of this name.
+    seen: node ids that this node has heard of in a region around a point, at a time (`node_cache`).
     on_stalled: told of attempts that this node waited for in vain.
     """
 
@@ -85,6 +88,7 @@ class DrawHost:
         send: Callable[[bytes, RegionMessage], None],
         persist: Callable[[str], None],
         entered: Mapping[str, bytes],
+        seen: Seen,
         on_offence: Callable[[str, Offence], None],
         on_stalled: Callable[[str, Stalled], None],
     ) -> None:
@@ -95,6 +99,7 @@ class DrawHost:
         self.send = send
         self.persist = persist
         self.entered = set(entered)
+        self.seen = seen
         self.on_offence = on_offence
         self.on_stalled = on_stalled
 
@@ -298,6 +303,7 @@ class DrawSession:
             sampler=host.sampler,
             grace_s=host.times.grace_s,
             retransmit_s=host.times.retransmit_s,
+            seen=lambda centre, share: host.seen(centre, share, self._now),
             send=host.send,
             enter=lambda region: self._enter(attempt, f"{region}"),
             may_open=lambda: not self.over and self._now < attempt.ends,

@@ -241,13 +241,9 @@ class Signer:
         """Candidates that this node knows and the caller left out."""
         if self._region is Region.VALUE:
             return ()
-        known = self._s.cache.near(
-            point_of(self._s.context, call_value(call)),
-            self._s.rule.candidate_share(self._s.draw.count),
-            CANDIDATES_MAX,
-        )
         named = set(call.candidates)
-        return tuple(place.node_id for place in known if place.node_id not in named)
+        known = self._s.candidates(call_value(call))
+        return tuple(node for node in known if node not in named)
 
     # --- the roll -------------------------------------------------------------------------------
 
@@ -442,17 +438,26 @@ class Signer:
         return RandomProof(call.draw, call.caller, call.signature, value, ())
 
     def _list(self, order: bytes) -> ActorProof | None:
-        """The first of the certified candidates in R3; None where the region has too few."""
+        """The first of the named candidates in R3; None where the region has too few nodes.
+
+        Where fewer were named than are wanted, the first of the others that are certified follow.
+        """
         (call, _), count = self._joined(), self._s.draw.count
         value = call_value(call)
-        named = set(call.candidates).union(*(each.additions for each in self._roll))
         centre = point_of(self._s.context, value)
-        furthest = reach(self._s.rule.candidate_share(count))
+        share = self._s.rule.candidate_share(count)
+        named = set(call.candidates).union(*(each.additions for each in self._roll))
         places = [self._s.cache.find(node) for node in named]
+        furthest = reach(share)
         inside = [p.node_id for p in places if p and distance(p.position, centre) <= furthest]
-        actors = tuple(ordered(order, inside)[:count])
-        if len(actors) < count:
+        chosen = ordered(order, inside)[:count]
+        if len(chosen) < count:
+            certified = self._s.cache.near(centre, share, CANDIDATES_MAX)
+            others = {place.node_id for place in certified}.difference(chosen)
+            chosen += ordered(order, others)[: count - len(chosen)]
+        if len(chosen) < count:
             return None
+        actors = tuple(ordered(order, chosen))
         self._statement = actors_statement(self._s.context, value, call.caller, order, actors)
         return ActorProof(call.draw, value, call.caller, call.signature, order, actors, ())
 
