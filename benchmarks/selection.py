@@ -4,6 +4,7 @@
   nodes, by region and by census; the beacon's quorum certificate, which a round checks once, apart;
   beside what SEP2P verifies (k_r certificates and k_r signatures) with the same primitives;
 - `draws`: messages, bytes and seconds on the clock of one list, with links of 10 ms;
+- `silent`: seconds to a list where nodes are away, and corrupt callers say nothing;
 - `shares`: corrupted actors over 10⁵ selections by the protocol's own rules, against A·C/N;
 - `bias`: corrupted actors when a coalition may withhold reveals, without and with recovery. With it
   they are those of real draws, each repeated with every subset of the coalition silent.
@@ -21,10 +22,12 @@ from tests.support.regions import EPOCH_BEACON, STUDY, Exchange, Ring, beacon_of
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest, merkle_commit, verify_merkle_proof
 from pnyx.primitives.signature import QuorumCertificate, SigningKey, check_quorum, verify
+from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.round.actors import listed_count
 from pnyx.protocol.selection import choose_committee, select_census
 from pnyx.protocol.selection.region import RegionSelector, draw_context, region_rule
-from pnyx.protocol.selection.region.messages import Continue, Reveal, Witness
+from pnyx.protocol.selection.region.draws import DrawTimes
+from pnyx.protocol.selection.region.messages import Call, Continue, Reveal, Witness
 from pnyx.protocol.selection.region.ring import CensusCache
 from pnyx.protocol.selection.region.statements import ordered, point_of
 
@@ -153,6 +156,63 @@ def draws() -> list[dict[str, Any]]:
     return rows
 
 
+def silent(networks: int = 100, corrupted: float = 0.05, away: float = 0.1) -> list[dict[str, Any]]:
+    """Seconds to a list where nodes are away, and those of a coalition are silent as callers.
+
+    Attempts of 15 s each, as they were, and as `ProtocolParams` has them.
+    """
+    ring, params = Ring(300, tag=b"silent"), ProtocolParams()
+    schedules = {
+        "15 s each": (15.0, 1.0),
+        "growing": (params.selection_attempt_s, params.selection_attempt_growth),
+    }
+    found = []
+    for name, (attempt_s, growth) in schedules.items():
+        times = DrawTimes(
+            attempt_s=attempt_s,
+            attempt_growth=growth,
+            grace_s=params.grace_s,
+            retransmit_s=params.retransmit_s,
+        )
+        made = [_seconds(ring, times, number, corrupted, away) for number in range(networks)]
+        seconds, attempts = (np.array(column) for column in zip(*made, strict=True))
+        found.append(
+            {
+                "attempts": name,
+                "draws": networks,
+                "failed_attempts": round(1 - networks / float(attempts.sum()), 3),
+                "mean_s": round(float(seconds.mean()), 2),
+                **{f"p{q}_s": round(float(np.percentile(seconds, q)), 2) for q in (50, 90, 99)},
+            }
+        )
+    return found
+
+
+def _seconds(
+    ring: Ring, times: DrawTimes, number: int, corrupted: float, away: float
+) -> tuple[float, int]:
+    """Seconds to the list of a draw, and its attempt; both rolls of dice are the draw's own."""
+    nodes = ordered(digest("bench/silent", number.to_bytes(4, "big")), ring.ids)
+    absent = frozenset(nodes[: round(away * len(nodes))])
+    coalition = frozenset(nodes[-round(corrupted * len(nodes)) :])
+
+    def spoil(sender: bytes, receiver: bytes, message: Any) -> list[Any]:
+        silent = isinstance(message, Call) and sender in coalition
+        return [] if silent else [(receiver, message)]
+
+    exchange = Exchange(
+        ring,
+        30,
+        beacon=beacon_of(number),
+        absent=absent,
+        spoil=spoil,
+        seed=number,
+        times=times,
+    )
+    proof = exchange.run(600.0)
+    return exchange.now, proof.draw.attempt
+
+
 def shares() -> list[dict[str, Any]]:
     """Corrupted actors over many selections, by each back-end."""
     coalition = frozenset(range(0, SHARE_NODES, SHARE_NODES // SHARE_CORRUPTED))
@@ -243,6 +303,7 @@ def run() -> dict[str, Any]:
     return {
         "verification": verification(),
         "draws": draws(),
+        "silent": silent(),
         "shares": shares(),
         "bias": withheld(),
     }

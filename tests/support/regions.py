@@ -1,6 +1,6 @@
 """A ring of nodes that draw actors, with a clock moved by hand and a network that can be spoilt."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from heapq import heappop, heappush
 
 import msgspec
@@ -10,7 +10,7 @@ from pnyx.errors import ProtocolError
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.primitives.sampling import Sampler
-from pnyx.protocol.selection.region.draws import DrawHost, DrawTimes, RegionDraws
+from pnyx.protocol.selection.region.draws import DrawHost, DrawTimes, RegionDraws, Stalled
 from pnyx.protocol.selection.region.messages import (
     ActorProof,
     Draw,
@@ -31,7 +31,7 @@ from pnyx.protocol.selection.region.statements import (
 
 NETWORK, STUDY, ROOT = (digest("test/region", bytes([n])) for n in range(3))
 EPOCH_BEACON = digest("test/region/epoch")
-TIMES = DrawTimes(attempt_s=10.0, grace_s=0.5, retransmit_s=1.0)
+TIMES = DrawTimes(attempt_s=10.0, attempt_growth=1.25, grace_s=0.5, retransmit_s=1.0)
 LATENCY_S = 0.01
 
 
@@ -100,8 +100,9 @@ Spoil = Callable[[bytes, bytes, RegionMessage], list[tuple[bytes, RegionMessage]
 class Exchange:
     """Everybody's draws for one list, and the messages on their way.
 
-    absent: node ids that neither send nor receive. spoil: (sender, receiver, message) -> what is
-    delivered instead, as pairs of receiver and message.
+    seen: whom a node has heard of, None for everybody. absent: node ids that neither send nor
+    receive. spoil: (sender, receiver, message) -> what is delivered instead, as pairs of receiver
+    and message.
     """
 
     def __init__(
@@ -116,11 +117,15 @@ class Exchange:
         seed: int = 0,
         lost: float = 0.0,
         wanted: Draw | None = None,
+        times: DrawTimes = TIMES,
+        seen: Callable[[bytes], Collection[bytes] | None] = lambda node: None,
     ) -> None:
         self.ring, self.now, self.lists, self.offences = ring, 0.0, {}, []
+        self.stalled: dict[bytes, list[Stalled]] = {}  # by who tells it
         self.refused: list[str] = []
         self.entered: dict[bytes, set[str]] = {}
         self.messages = self.bytes = 0
+        self._times, self._seen = times, seen
         self._absent, self._spoil, self._lost = absent, spoil, lost
         self._chance = Sampler(digest("test/region/chance", seed.to_bytes(4, "big")), "loss")
         self._queue: list = []
@@ -137,11 +142,13 @@ class Exchange:
             node_id=node,
             crypto=self.ring.crypto[node],
             sampler=Sampler(digest("test/region/seed", node, seed.to_bytes(4, "big")), "draws"),
-            times=TIMES,
+            times=self._times,
             send=lambda peer, message: self.post(node, peer, message),
             persist=entered.add,
             entered=dict.fromkeys(entered, b"1"),
-            on_offence=self.offences.append,
+            seen=lambda centre, share, now: self._seen(node),
+            on_offence=lambda _name, offence: self.offences.append(offence),
+            on_stalled=lambda _name, each: self.stalled.setdefault(node, []).append(each),
         )
         draws = RegionDraws(host)
         draws.want("list", self.ring.selector, self.wanted, self.listed(node), self.now)

@@ -20,6 +20,7 @@ from pnyx.protocol.events import (
     ContributionAcknowledged,
     ContributionSent,
     ContributionsJudged,
+    DrawStalled,
     EpochOpened,
     MessageRejected,
     Notice,
@@ -120,6 +121,10 @@ class NoticeLog:
             case AttemptAborted():
                 where = {"study": _short(notice.study), "round": notice.round_number}
                 log.warning("attempt aborted", attempt=notice.attempt, **where)
+            case DrawStalled():
+                where = {"study": _short(notice.study), "round": notice.round_number}
+                part = {"attempt": notice.attempt, "role": notice.role}
+                log.info("draw stalled", node=_short(notice.node), **part, **where)
             case ContributionsJudged():
                 where = {"study": _short(notice.study), "round": notice.round_number}
                 judged = {"accepted": notice.accepted, "rejected": len(notice.rejected)}

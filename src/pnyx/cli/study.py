@@ -188,7 +188,8 @@ def status(
         _wait(directory, study)
     found = call(layout_of(directory), Result(study), StudyResult)
     if as_json:
-        print_json({"summary": found.summary, "rounds": found.rounds})
+        parts = {"summary": found.summary, "rounds": found.rounds, "stalled": found.stalled}
+        print_json(parts)
         return
     summary = found.summary
     say(f"{plain(summary.title)} ({summary.study}): {_state(summary)}.")
@@ -201,6 +202,11 @@ def status(
             for r in found.rounds
         ],
     )
+    for draw in found.stalled:
+        say(
+            f"Node {draw.node[:12]} did not answer as {draw.role} when actors were drawn for "
+            f"round {draw.round_number} (attempt {draw.attempt})."
+        )
 
 
 def _wait(directory: Path, study: str) -> None:

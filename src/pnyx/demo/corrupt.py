@@ -5,14 +5,21 @@ its machine hears and says passes through wrappers of `simulator.adversary`, tho
 simulator uses. They are put in by the node's own process, where the daemon makes its machine.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from pnyx.node.learning import read_manifest_body
 from pnyx.primitives.hashing import digest
 from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.epoch_keeper import EpochKeeper
-from pnyx.protocol.events import Effect, Event, RecordDebit, StartTraining, TrainingFinished
+from pnyx.protocol.events import (
+    DrawStalled,
+    Effect,
+    Event,
+    RecordDebit,
+    StartTraining,
+    TrainingFinished,
+)
 from pnyx.protocol.evidence.docket import Conviction
 from pnyx.protocol.machine import NodeMachine
 from pnyx.protocol.manifest import StudyPhase
@@ -123,6 +130,10 @@ class CorruptMachine:
     def convicted(self) -> Mapping[bytes, bool]:
         """Node ids that evidence convicts -> whether everywhere; if not, in one study."""
         return self._machine.convicted
+
+    def stalled(self, study: bytes) -> Sequence[DrawStalled]:
+        """The last attempts at actor lists of a study that this node waited for in vain."""
+        return self._machine.stalled(study)
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Let the machine hear what the wrappers let through, and say what they make of it."""

@@ -30,6 +30,7 @@ from pnyx.node.control import (
     Request,
     Result,
     RoundSummary,
+    StalledDraw,
     Status,
     Stop,
     Stopping,
@@ -257,6 +258,10 @@ class Answers:
             convicted=self._convicted(),
             model_hash=state.model_hash.hex(),
             model=self._model(state) if request.model else b"",
+            stalled=tuple(
+                StalledDraw(each.round_number, each.attempt, each.node.hex(), each.role)
+                for each in self.daemon.machine.stalled(state.study)
+            ),
         )
 
     def _convicted(self) -> tuple[ConvictedNode, ...]:

@@ -259,6 +259,18 @@ class ConvictedNode(msgspec.Struct, frozen=True):
     evidence: str
 
 
+class StalledDraw(msgspec.Struct, frozen=True):
+    """An attempt at the actor list of a round that this node waited for in vain.
+
+    node: hexadecimal id of who did not bring it to an end; role: trigger or setter.
+    """
+
+    round_number: int
+    attempt: int
+    node: str
+    role: str
+
+
 class StudyResult(msgspec.Struct, frozen=True, kw_only=True):
     """A study's rounds and its current model, as float32 little-endian parameters.
 
@@ -272,6 +284,7 @@ class StudyResult(msgspec.Struct, frozen=True, kw_only=True):
     convicted: tuple[ConvictedNode, ...]
     model_hash: str
     model: bytes
+    stalled: tuple[StalledDraw, ...] = ()
 
 
 class Predictions(msgspec.Struct, frozen=True, kw_only=True):

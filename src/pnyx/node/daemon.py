@@ -65,6 +65,7 @@ from pnyx.protocol.events import (
     ContributionAcknowledged,
     DebitRecorded,
     DebitRefused,
+    DrawStalled,
     Effect,
     EpochOpened,
     Event,
@@ -79,6 +80,7 @@ from pnyx.protocol.events import (
     Persist,
     ReadParcel,
     RecordDebit,
+    RegionWanted,
     SealParcel,
     Send,
     SendChunk,
@@ -133,6 +135,10 @@ class Machine(Protocol):
     @property
     def convictions(self) -> Sequence[Conviction]:
         """Nodes against which evidence is held."""
+        ...
+
+    def stalled(self, study: bytes) -> Sequence[DrawStalled]:
+        """The last attempts at actor lists of a study that this node waited for in vain."""
         ...
 
     @property
@@ -546,10 +552,8 @@ class Daemon:
                 self._carry_out_parcel(effect)
             case AskConsent():
                 self._soon(lambda: self._ask_consent(effect))
-            case StartTraining():
-                self._spawn(self._train(effect))
-            case Compute():
-                self._spawn(self._compute(effect))
+            case StartTraining() | Compute() | RegionWanted():
+                self._spawn(self._work(effect))
             case RecordDebit():
                 self._soon(lambda: self._debit(effect))
             case LearnAddress():
@@ -601,10 +605,26 @@ class Daemon:
             data = b"".join(self._parcels.chunks(effect.parcel))
             self.deliver(ParcelRead(effect.context, effect.parcel, data))
 
+    async def _work(self, effect: StartTraining | Compute | RegionWanted) -> None:
+        """Do what takes a while, and answer it."""
+        match effect:
+            case StartTraining():
+                await self._train(effect)
+            case Compute():
+                await self._compute(effect)
+            case RegionWanted():
+                await self._list_region(effect)
+
     async def _compute(self, effect: Compute) -> None:
         """Carry out long work beside the event loop, which goes on meanwhile."""
         result = await asyncio.to_thread(effect.work)
         self.deliver(Computed(effect.context, effect.name, result))
+
+    async def _list_region(self, effect: RegionWanted) -> None:
+        """Ask the overlay who is around; without a place on its ring there is no answer."""
+        listed = None if self._overlay is None else await self._overlay.list_region(effect)
+        if listed is not None:
+            self.deliver(listed)
 
     def model_of(self, name: bytes) -> bytes | None:
         """The bytes of a model, if this node holds it. Raises VaultError."""

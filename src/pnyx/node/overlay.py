@@ -19,6 +19,8 @@ from pnyx.protocol.events import (
     MessageRejected,
     Notice,
     Persist,
+    RegionListed,
+    RegionWanted,
     Send,
     TimerExpired,
 )
@@ -152,9 +154,21 @@ class OverlayShell:
 
     async def enumerate(self, start: int, end: int) -> tuple[KnownRecord, ...]:
         """All live nodes of an interval of positions."""
+        return (await self._found(start, end)).nodes
+
+    async def list_region(self, wanted: RegionWanted) -> RegionListed | None:
+        """The live nodes of an interval of an epoch's ring; None if this node is not in it."""
+        ring = self.machine.ring
+        if ring is None or not ring.joined or ring.epoch != wanted.epoch:
+            return None
+        found = await self._found(wanted.start, wanted.end)
+        ids = tuple(record.node_id for record in found.nodes)
+        return RegionListed(wanted.epoch, wanted.start, wanted.end, ids, found.sparse)
+
+    async def _found(self, start: int, end: int) -> NodesFound:
         found = await self._ask(lambda ticket: Enumerate(ticket, start, end))
         assert isinstance(found, NodesFound)
-        return found.nodes
+        return found
 
     async def put_note(self, content: bytes) -> ItemPut:
         """Store content in the ring under its hash."""

@@ -90,6 +90,19 @@ class TrainingFailed(Event, frozen=True):
     attempt: int = 1
 
 
+class RegionListed(Event, frozen=True):
+    """What the overlay found in an interval of positions: live nodes, by their ids.
+
+    The answer to `RegionWanted`. sparse: fewer than the density of the ring makes likely.
+    """
+
+    epoch: int
+    start: int
+    end: int
+    nodes: tuple[bytes, ...]
+    sparse: bool
+
+
 class ParcelRead(Event, frozen=True):
     """The bytes of a parcel that a role of this round asked for."""
 
@@ -273,6 +286,17 @@ class RecordDebit(Effect, frozen=True):
     rho: float  # the privacy cost, see `privacy`
 
 
+class RegionWanted(Effect, frozen=True):
+    """List the live nodes of an interval of an epoch's ring; answered by `RegionListed`.
+
+    One that ends where it starts is the whole ring. A node without overlay need not answer.
+    """
+
+    epoch: int
+    start: int
+    end: int
+
+
 class Notice(Effect, frozen=True):
     """Base of what a person may want to know; no duty for the shell."""
 
@@ -334,6 +358,21 @@ class AttemptAborted(Notice, frozen=True):
     round_number: int
     attempt: int
     certificate: bytes
+
+
+class DrawStalled(Notice, frozen=True):
+    """An attempt at a round's actor list is over, and this node waited in vain for one node's part.
+
+    role: `trigger`, which did not bring its region to a random value, or `setter`, of whose region
+    no list came; this node was called by the first, or knows the value that imposed the second.
+    Who is away stalls a draw as a liar does, so it convicts nobody.
+    """
+
+    study: bytes
+    round_number: int
+    attempt: int
+    node: bytes
+    role: str
 
 
 class ContributionsJudged(Notice, frozen=True):

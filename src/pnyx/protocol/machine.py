@@ -27,6 +27,7 @@ from pnyx.protocol.events import (
     ConsentGiven,
     DebitRecorded,
     DebitRefused,
+    DrawStalled,
     Effect,
     Event,
     Forget,
@@ -40,6 +41,7 @@ from pnyx.protocol.events import (
     PeerReachable,
     PeerUnreachable,
     Persist,
+    RegionListed,
     RequestRefused,
     RoundCertified,
     Send,
@@ -80,6 +82,7 @@ from pnyx.protocol.messages import (
     RoundMessage,
     Signed,
     Step,
+    TwoWords,
 )
 from pnyx.protocol.models import Models, model_name
 from pnyx.protocol.params import ProtocolParams
@@ -284,6 +287,7 @@ class NodeMachine:
             emit=self.emit,
             restored=self._restored,
             on_list=lambda proof: self._guard(node_id, lambda: self._on_actors(proof)),
+            accuse=self._accuse_in_draw,
         )
         self.parcels = Parcels(
             params,
@@ -355,6 +359,7 @@ class NodeMachine:
     def begin_epoch(self, epoch: Epoch) -> None:
         """An epoch has begun: open the studies that waited for it."""
         self._known = None  # who left the census is no peer any more
+        self.actor_lists.enter(epoch.number, epoch.beacon)
         for state in self.studies.values():
             if state.manifest.epoch == epoch.number and state.plan is None and not state.finished:
                 self._open_study(state, epoch)
@@ -412,8 +417,15 @@ class NodeMachine:
                 self._guard_owner(lambda: self._propose(event.manifest, event.model))
             case ChunkSent() | ParcelRead() | VectorsSummed() | Computed():
                 self._on_parcel_event(event)
+            case _:
+                self._dispatch_rest(event)
+
+    def _dispatch_rest(self, event: Event) -> None:
+        match event:
             case ModelWanted():
                 self._on_model_wanted(event.study)
+            case RegionListed():
+                self.actor_lists.on_listed(event, self._now)
             case _:
                 raise TypeError(f"unknown event {type(event).__name__}")
 
@@ -861,6 +873,10 @@ class NodeMachine:
         """
         return self.dockets.standing
 
+    def stalled(self, study: bytes) -> Sequence[DrawStalled]:
+        """The last attempts at actor lists of a study that this node waited for in vain."""
+        return self.actor_lists.stalled(study)
+
     def accuse(self, plan: RoundPlan, evidence: Evidence) -> None:
         """Take evidence that this node found itself; what is not to be passed on is told only."""
         docket = self.dockets.of(plan.census)
@@ -872,6 +888,12 @@ class NodeMachine:
             if wanted or docket.is_news(evidence.culprit, offence):
                 node = plan.census.node_ids[evidence.culprit]
                 self._effects.append(PeerBlamed(node, offence.value))
+
+    def _accuse_in_draw(self, plan: RoundPlan, node: bytes, proof: TwoWords) -> None:
+        culprit = plan.census.index_of(node)
+        assert culprit is not None, "regions only hold nodes of the census"
+        terms = plan.study, plan.round_number, plan.attempt
+        self.accuse(plan, Evidence(*terms, culprit, proof))
 
     def _on_evidence(self, evidence: Evidence, item: bytes, peer: bytes) -> None:
         plan, state = self._plan_at(evidence), self.studies.get(evidence.study)

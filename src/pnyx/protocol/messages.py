@@ -486,6 +486,23 @@ class FalseReceipt(msgspec.Struct, frozen=True, array_like=True, tag=127):
     receipt: VectorReceipt
 
 
+class Word(msgspec.Struct, frozen=True, array_like=True):
+    """What somebody signed in one region of a draw, by the parts that its statement hashes."""
+
+    parts: Annotated[tuple[Digest, ...], Meta(min_length=1, max_length=4)]
+    signature: Signature
+
+
+class TwoWords(msgspec.Struct, frozen=True, array_like=True, tag=128):
+    """Two different words of a node in one region of one attempt at the next round's actors."""
+
+    kind: Literal["call", "roll", "random", "actors"]
+    draw_attempt: Annotated[int, Meta(ge=1, le=64)]
+    region: Annotated[int, Meta(ge=0, le=1)]
+    first: Word
+    second: Word
+
+
 Proof = (
     TwoBodies
     | WrongAnswer
@@ -495,6 +512,7 @@ Proof = (
     | BadDealing
     | FalseVector
     | FalseReceipt
+    | TwoWords
 )
 
 

@@ -38,8 +38,16 @@ class ProtocolParams(msgspec.Struct, frozen=True, kw_only=True):
     # of a manifest does so, and nobody can propose for a committee of long ago that it has picked.
     epochs_open_behind: int = 1
 
-    # An attempt at an actor list: ten messages one after the other, some of them waited for.
-    selection_attempt_s: float = 15.0
+    # The first attempt at an actor list: ten messages one after the other, and a grace in each of
+    # two regions. Each further attempt is longer, so that slow networks come to one that suffices:
+    # the sixth has 15 seconds; twelve fit into the patience of a member (docs/selection.md).
+    selection_attempt_s: float = 5.0
+    selection_attempt_growth: float = 1.25
+    # For draws the overlay lists a node's surroundings when a round opens, unless it did so lately:
+    # it asks everybody there.
+    node_cache_refresh_s: float = 300.0
+    # How long a node stays a candidate after it was listed last: whoever is away for a while, too.
+    node_cache_keep_s: float = 3600.0
 
     # Aggregators keep envelopes for absent members; three survive two absences.
     aggregator_count: int = 3

@@ -21,6 +21,7 @@ from pnyx.node.control import (
     OwnAccuracy,
     Propose,
     Result,
+    StalledDraw,
     Status,
     Stop,
     Stopping,
@@ -28,7 +29,7 @@ from pnyx.node.control import (
 )
 from pnyx.node.trainer import TaskFailed
 from pnyx.primitives import codec
-from pnyx.protocol.events import Event, Notice, RequestRefused, StudyProposed
+from pnyx.protocol.events import DrawStalled, Event, Notice, RequestRefused, StudyProposed
 from pnyx.protocol.evidence.docket import Conviction
 from pnyx.protocol.evidence.proofs import Offence
 from pnyx.protocol.models import model_name
@@ -216,11 +217,20 @@ def test_result_names_who_is_convicted(ask, monkeypatch) -> None:
     assert ask(Result(ask.study.hex())).convicted == ()
     machine = ask.daemon.machine
     found = (Conviction(3, Offence.WRONG_SHARE, b"e" * 32, machine.census.node_ids[3]),)
-    proven = SimpleNamespace(studies=machine.studies, convictions=found)
-    monkeypatch.setattr(ask.daemon, "machine", proven)
+    known = {"studies": machine.studies, "stalled": machine.stalled}
+    monkeypatch.setattr(ask.daemon, "machine", SimpleNamespace(convictions=found, **known))
     assert ask(Result(ask.study.hex())).convicted == (
         ConvictedNode(machine.census.node_ids[3].hex(), Offence.WRONG_SHARE, (b"e" * 32).hex()),
     )
+
+
+def test_result_names_who_stalled_a_draw(ask) -> None:
+    assert ask(Result(ask.study.hex())).stalled == ()
+    lists, node = ask.daemon.machine.actor_lists, b"\xab" * 32
+    lists._stalled.extend(
+        DrawStalled(study, 2, 1, node, "setter") for study in (b"other", ask.study)
+    )
+    assert ask(Result(ask.study.hex())).stalled == (StalledDraw(2, 1, node.hex(), "setter"),)
 
 
 def test_exported_bundle_holds_the_chain(ask) -> None:

@@ -9,7 +9,7 @@ from pnyx.errors import RuleBroken
 from pnyx.primitives import codec
 from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.actor_lists import ActorLists
-from pnyx.protocol.events import Forget, MessageReceived, MessageRejected, Persist
+from pnyx.protocol.events import DrawStalled, Forget, MessageReceived, MessageRejected, Persist
 from pnyx.protocol.messages import Instance, Items
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.round.actors import in_order, listed_count, read_actors
@@ -21,6 +21,9 @@ from pnyx.protocol.round.values import (
     joins_root,
 )
 from pnyx.protocol.selection import choose_committee
+from pnyx.protocol.selection.region import draw_context
+from pnyx.protocol.selection.region.messages import Call
+from pnyx.protocol.selection.region.statements import point_of
 
 
 class Drawing:
@@ -54,6 +57,7 @@ class Drawing:
             emit=sent.append,
             restored={},
             on_list=sent.append,
+            accuse=lambda *told: sent.append(told),
         )
         return lists, sent
 
@@ -123,10 +127,33 @@ def test_a_list_survives_a_restart_and_is_not_drawn_again():
         emit=told.append,
         restored=stored,
         on_list=told.append,
+        accuse=lambda *terms: told.append(terms),
     )
     again.open(D.plan, 0.0, serve=True)
     assert again.known(D.plan) == codec.encode(D.proof())
     assert again.next_deadline() is None
+
+
+def test_a_silent_trigger_is_named_by_those_it_should_have_called():
+    """And the study goes on with the list of the second attempt."""
+    town = Town()
+    study = town.propose(plan=manifest(9, [phase(9, rounds=1)], selection="region"))
+    assert town.run(lambda: study in town.machines[0].studies)
+    assert town.run(lambda: town.machines[0].studies[study].plan is not None)
+    plan = town.plan(study)
+    cache, context = plan.following.selector.cache, draw_context(plan.following.wanted)
+    gone = cache.owner(point_of(context)).number
+    town.wire = lambda sender, receiver, message: (
+        [] if isinstance(message, Call) and sender == gone and message.draw.attempt == 1 else None
+    )
+    assert town.run(town.finished(study), 120.0)
+    node = town.census.node_ids[gone]
+    told = {i: machine.actor_lists.stalled(study) for i, machine in enumerate(town.machines)}
+    expected = (DrawStalled(study, 1, 1, node, "trigger"),)
+    assert told == {i: () if i == gone else expected for i in range(9)}
+    assert set(town.effects(DrawStalled)) == set(expected)
+    assert town.rules() == set()
+    assert read_actors(town.machines[0].studies[study].records[0].actors).draw.attempt == 2
 
 
 def test_who_serves_nobody_draws_nothing_but_keeps_lists():

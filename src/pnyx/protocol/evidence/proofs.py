@@ -13,11 +13,13 @@ honest node:
     BadDealing       the dealer: f + 1 committed shares recompute to another commitment
     FalseVector      the contributor: its masked vector is not what its header says of it
     FalseReceipt     the aggregator: it gave a receipt for such a header
+    TwoWords         a node of a draw, of two of its words: see `selection.region.offences`
 
-**Why no honest node is ever convicted.** TwoBodies, WrongAnswer, BadDealing, false vectors and
-malformed shares need no assumption at all: an honest node signs once for a slot, restarts included;
-its answers name the very header they are for (`VerifyResponse.headers`), so that nobody who signs
-two headers can show it a share that it never held; its dealings are polynomials. The other proofs
+**Why no honest node is ever convicted.** TwoBodies, TwoWords, WrongAnswer, BadDealing, false
+vectors and malformed shares need no assumption at all: an honest node signs once for a slot, and
+gives one word of a kind in a draw, restarts included; its answers name the very header they are for
+(`VerifyResponse.headers`), so that nobody who signs two headers can show it a share that it never
+held; its dealings are polynomials. The other proofs
 read polynomials off signed answers or shares, and assume that at most f members of *that committee*
 are corrupt: within the safe radius D + 1 (2D + 1) honest members then lie on whatever is decoded,
 and answers for an honest contributor's shares always decode with f errors (`verdicts`). f + 1 can
@@ -33,6 +35,7 @@ computes for itself, as whoever judges an answer does. No third party has a part
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
+import msgspec
 import numpy as np
 
 from pnyx.errors import MalformedMessage, RuleBroken
@@ -62,6 +65,7 @@ from pnyx.protocol.messages import (
     RoundKey,
     Signed,
     TwoBodies,
+    TwoWords,
     VerifyResponse,
     WrongAnswer,
     WrongRelease,
@@ -78,6 +82,7 @@ from pnyx.protocol.round.values import (
     header_hash,
 )
 from pnyx.protocol.round.vectors import check_receipt, parcel_named, vector_is_right
+from pnyx.protocol.selection.region import check_two_words, draw_context
 from pnyx.protocol.selection.security import CommitteeSize
 
 
@@ -98,6 +103,10 @@ class Offence(StrEnum):
     WRONG_RELEASE = "released a wrong share"
     BAD_DEALING = "committed to a dealing that is no polynomial"
     FALSE_VECTOR = "committed to what its masked vector is not"
+    TWO_CALLS = "called a region by two random values"
+    TWO_ROLLS = "showed two lists of who takes part in a draw"
+    TWO_VALUES = "signed two random values of one draw"
+    TWO_LISTS = "signed two actor lists of one draw"
     FALSE_RECEIPT = "vouched for a masked vector that is not what its contributor says of it"
 
 
@@ -107,6 +116,12 @@ _TWO: dict[type, Offence] = {
     CloseVote: Offence.TWO_CLOSE_VOTES,
     VerifyResponse: Offence.TWO_RESPONSES,
     Release: Offence.TWO_RELEASES,
+}
+_WORDS: dict[str, Offence] = {
+    "call": Offence.TWO_CALLS,
+    "roll": Offence.TWO_ROLLS,
+    "random": Offence.TWO_VALUES,
+    "actors": Offence.TWO_LISTS,
 }
 _ALWAYS: dict[type, Offence] = {
     WrongAnswer: Offence.WRONG_ANSWER,
@@ -128,6 +143,8 @@ def offence_of(proof: Proof) -> Offence:
             return _TWO[kind]
         case BadContribution():
             return Offence[proof.rule.upper()]
+        case TwoWords():
+            return _WORDS[proof.kind]
         case _:
             return _ALWAYS[type(proof)]
 
@@ -138,7 +155,9 @@ def assumes_nothing(proof: Proof) -> bool:
     A malformed share convicts by itself, so a WrongShare that carries answers relies on them.
     """
     match proof:
-        case TwoBodies() | WrongAnswer() | BadDealing() | FalseVector() | FalseReceipt():
+        case (
+            TwoBodies() | WrongAnswer() | BadDealing() | FalseVector() | FalseReceipt() | TwoWords()
+        ):
             return True
         case WrongShare():
             return not proof.responses
@@ -188,6 +207,8 @@ class _Court:
                 return self._false_vector(proof)
             case FalseReceipt() as proof:
                 return self._false_receipt(proof)
+            case TwoWords() as proof:
+                return self._two_words(proof, evidence.culprit)
 
     @property
     def _phase(self) -> StudyPhase:
@@ -298,6 +319,14 @@ class _Court:
         name = header_hash(proof.false.header)
         check_receipt(self._plan, self._crypto, proof.receipt, name)
         return self._plan.census.node_ids[proof.receipt.aggregator]
+
+    def _two_words(self, proof: TwoWords, culprit: int) -> bytes:
+        if self._plan.following is None:
+            raise RuleBroken("no region drew the actors of the next round")
+        draw = msgspec.structs.replace(self._plan.following.wanted, attempt=proof.draw_attempt)
+        public_key = self._plan.census.public_keys[culprit]
+        check_two_words(proof, draw_context(draw), public_key, self._crypto.verify)
+        return self._plan.census.node_ids[culprit]
 
     # --- reading ---------------------------------------------------------------------------------
 

@@ -4,9 +4,12 @@ import msgspec
 import pytest
 from tests.support.regions import TIMES, Exchange, Ring, beacon_of
 
+from pnyx.errors import RuleBroken
 from pnyx.protocol.selection.region import RegionRule, draw_context
 from pnyx.protocol.selection.region.caller import Caller
+from pnyx.protocol.selection.region.draws import Stalled
 from pnyx.protocol.selection.region.messages import (
+    Call,
     Choice,
     Continue,
     Deal,
@@ -14,6 +17,7 @@ from pnyx.protocol.selection.region.messages import (
     Presence,
     Region,
     Reveal,
+    Witness,
 )
 from pnyx.protocol.selection.region.statements import point_of
 
@@ -56,6 +60,101 @@ def test_an_absent_trigger_costs_one_attempt():
     proof = exchange.run()
     assert proof.draw.attempt == 2
     assert TIMES.attempt_s <= exchange.now < TIMES.attempt_s + 5
+
+
+def test_attempts_grow_and_follow_one_another():
+    lengths = [TIMES.length(attempt) for attempt in (1, 2, 3)]
+    assert lengths == [10.0, 12.5, 15.625]
+    assert [TIMES.starts(attempt) for attempt in (1, 2, 3, 4)] == [0.0, 10.0, 22.5, 38.125]
+
+
+def test_nodes_that_a_silent_trigger_calls_tell_of_it_and_no_others():
+    gone = trigger(Exchange(RING, COUNT))
+    exchange = Exchange(RING, COUNT, absent=frozenset({gone}))
+    exchange.run(TIMES.attempt_s + 0.001)
+    assert set(exchange.stalled) == set(RING.nodes_around(gone))
+    told = {each for found in exchange.stalled.values() for each in found}
+    assert told == {Stalled(1, gone, Region.VALUE)}
+    exchange.run(TIMES.attempt_s + 20.0, first=False)
+    assert all(len(found) == 1 for found in exchange.stalled.values()), "it is told once"
+
+
+def test_nodes_that_made_the_value_tell_of_a_silent_setter():
+    exchange = Exchange(RING, COUNT)
+    gone = setter(exchange.run())
+    called = set(RING.nodes_around(trigger(exchange)))
+    spoilt = Exchange(RING, COUNT, spoil=lambda s, r, m: [] if _for(m, gone, r, s) else [(r, m)])
+    spoilt.run(TIMES.attempt_s + 0.001)
+    assert set(spoilt.stalled) == called - {gone}
+    told = {each for found in spoilt.stalled.values() for each in found}
+    assert told == {Stalled(1, gone, Region.LIST)}
+
+
+def test_nothing_is_told_of_draws_that_come_to_a_list_or_were_opened():
+    exchange = Exchange(RING, COUNT, spoil=lambda s, r, m: _no_witness(exchange, r, m))
+    exchange.run(TIMES.attempt_s + 0.001, first=False)
+    assert exchange.lists == {}, "signatures are lost until the attempt is over"
+    signers = RING.nodes_around(_setter_of(exchange))
+    assert not set(exchange.stalled).intersection(signers)
+    exchange.run(TIMES.attempt_s + 5.0)
+    assert set(exchange.lists) == {1}, "what was opened in time is finished"
+
+
+def _no_witness(exchange, receiver, message):
+    early = exchange.now < TIMES.attempt_s
+    lost = isinstance(message, Witness) and message.region is Region.LIST and early
+    return [] if lost else [(receiver, message)]
+
+
+def _setter_of(exchange):
+    sessions = [draws._sessions["list"] for draws in exchange.draws.values()]
+    first = [next(iter(session._attempts.values())) for session in sessions]
+    value = next(attempt.value for attempt in first if attempt.value is not None)
+    point = point_of(first[0].context, value.value)
+    return exchange.ring.cache.owner(point).node_id
+
+
+def test_calls_are_answered_in_their_time_only():
+    calls = []
+
+    def keep(sender, receiver, message):
+        if isinstance(message, Call):
+            calls.append((sender, receiver, message))
+        return []
+
+    exchange = Exchange(RING, COUNT, spoil=keep)
+    exchange.run(23.0, first=False)
+    by_attempt = {message.draw.attempt: (s, r, message) for s, r, message in calls}
+    for attempt, now, rule in [
+        (1, 10.0, "after its time"),
+        (2, 3.7, "before its time"),
+        (2, 22.5, "after its time"),
+        (3, 14.6, "before its time"),
+    ]:
+        sender, receiver, message = by_attempt[attempt]
+        with pytest.raises(RuleBroken, match=rule):
+            exchange.draws[receiver].handle(sender, message, now)
+    sender, receiver, message = by_attempt[2]
+    exchange.draws[receiver].handle(sender, message, 3.8)
+
+
+def test_a_value_that_comes_after_its_time_calls_nobody():
+    proofs = []
+
+    def keep(sender, receiver, message):
+        if isinstance(message, Continue):
+            proofs.append((sender, receiver, message))
+            return []
+        return [(receiver, message)]
+
+    exchange = Exchange(RING, COUNT, spoil=keep)
+    exchange.run(1.0, first=False)
+    sender, receiver, message = proofs[0]
+    draws = exchange.draws[receiver]
+    draws.handle(sender, message, TIMES.attempt_s)
+    (session,) = draws._sessions.values()
+    assert all(not attempt.callers for attempt in session._attempts.values())
+    assert session._attempts[message.context].value == message.proof
 
 
 def test_an_absent_setter_costs_one_attempt():

@@ -6,7 +6,7 @@ before the true one: it must be refused for its own reason, and the draw must go
 
 import pytest
 from msgspec.structs import replace
-from tests.support.regions import EPOCH_BEACON, STUDY, Exchange, Ring, beacon_of, listed
+from tests.support.regions import EPOCH_BEACON, STUDY, TIMES, Exchange, Ring, beacon_of, listed
 
 from pnyx.errors import ProtocolError
 from pnyx.protocol import dealing
@@ -515,7 +515,7 @@ def test_what_answers_were_lost_is_asked_for_again(kind):
 
     exchange = Exchange(RING, COUNT, wanted=WANTED, spoil=spoil)
     assert exchange.run().draw.attempt == 1
-    assert exchange.now > 1.0
+    assert exchange.now > TIMES.grace_s
 
 
 def test_secrets_that_too_few_hold_make_no_choice():

@@ -19,7 +19,7 @@ from pnyx.protocol.selection.region.messages import (
     Region,
     RegionMessage,
 )
-from pnyx.protocol.selection.region.offences import Offence, convicted_by
+from pnyx.protocol.selection.region.offences import Offence, check_two_words, two_lists
 from pnyx.protocol.selection.region.ring import CensusCache, NodeCache, Place, position_of
 from pnyx.protocol.selection.region.rule import RegionRule, region_rule
 from pnyx.protocol.selection.region.selector import RegionSelector, list_order
@@ -39,9 +39,10 @@ __all__ = [
     "RegionMessage",
     "RegionRule",
     "RegionSelector",
-    "convicted_by",
+    "check_two_words",
     "draw_context",
     "list_order",
     "position_of",
     "region_rule",
+    "two_lists",
 ]

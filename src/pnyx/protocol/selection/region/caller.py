@@ -17,7 +17,6 @@ from enum import IntEnum
 from pnyx.errors import InvalidSignature, RuleBroken
 from pnyx.primitives.signature import QuorumCertificate
 from pnyx.protocol.selection.region.messages import (
-    CANDIDATES_MAX,
     Call,
     Choice,
     Deal,
@@ -39,7 +38,6 @@ from pnyx.protocol.selection.region.statements import (
     deal_statement,
     lock_statement,
     offer_hash,
-    point_of,
     presence_statement,
     receipt_statement,
     roll_hash,
@@ -69,17 +67,13 @@ class Caller:
         here = services.cache.find(services.node_id)
         if here is None:
             raise ValueError("a caller is a certified node")
-        around = services.cache.near(
-            here.position, services.rule.region_share, services.rule.legitimate_max + 1
-        )
-        others = [place for place in around if place != here]
-        self._keys = {p.node_id: p.public_key for p in others[: services.rule.legitimate_max]}
+        self._keys = {p.node_id: p.public_key for p in services.selector.called_by(here)}
         self.sparse = len(self._keys) < services.rule.signers
         self._quorum = services.rule.quorum(len(self._keys))
         self.stage = Stage.CALL
         self._stage_at = now
         self._waited = False  # for the grace of this stage
-        self._resend_at = now + services.retransmit_s
+        self._resend_at = now + services.grace_s
         self._call = self._make_call()
         self._presences: dict[bytes, Presence] = {}
         self._roll: tuple[bytes, ...] = ()  # node ids, by place
@@ -99,9 +93,7 @@ class Caller:
         candidates: tuple[bytes, ...] = ()
         value = NO_VALUE if self._before is None else self._before.value
         if self._region is Region.LIST:
-            share = s.rule.candidate_share(s.draw.count)
-            near = s.cache.near(point_of(s.context, value), share, CANDIDATES_MAX)
-            candidates = tuple(place.node_id for place in near)
+            candidates = s.candidates(value)
         statement = call_statement(s.context, self._region, s.node_id, value)
         return Call(
             context=s.context,
@@ -137,7 +129,7 @@ class Caller:
         self._waited = now >= self._stage_at + self._s.grace_s
         self._advance(now)
         if now >= self._resend_at:
-            self._resend_at = now + self._s.retransmit_s
+            self._resend_at = now + self._s.grace_s
             self._resend()
 
     def handle(self, sender: bytes, message: RegionMessage, now: float) -> None:
@@ -156,7 +148,7 @@ class Caller:
         self._advance(now)
 
     def _resend(self) -> None:
-        """Ask again whoever has not answered."""
+        """Ask again whoever has not answered, with all that it may have missed."""
         match self.stage:
             case Stage.CALL:
                 for node in self._keys:
@@ -165,9 +157,14 @@ class Caller:
             case Stage.DEAL:
                 self._send_roll(self._missing(self._deals))
             case Stage.RECEIVE:
-                self._send_offer(self._missing(self._receipts))
+                missing = self._missing(self._receipts)
+                self._send_roll([place for place in missing if place not in self._deals])
+                self._send_offer(missing)
             case _:
-                self._send_choice(self._missing(self._locks))
+                missing = self._missing(self._locks)
+                self._send_roll([place for place in missing if place not in self._deals])
+                self._send_offer([place for place in missing if place not in self._receipts])
+                self._send_choice(missing)
 
     def _missing(self, have: Collection[int]) -> list[int]:
         return [place for place in range(len(self._roll)) if place not in have]
@@ -184,7 +181,7 @@ class Caller:
         elif stage is Stage.LOCK and len(self._locks) >= self._quorum:
             self._show_locks()
         if self.stage is not stage:
-            self._stage_at, self._resend_at = now, now + self._s.retransmit_s
+            self._stage_at, self._resend_at = now, now + self._s.grace_s
             self._waited = False
 
     def _ready(self, have: int, everybody: int, now: float) -> bool:

@@ -71,6 +71,12 @@ class RegionSelector:
         self._verify = verify
         self._finished = finished
 
+    def called_by(self, caller: Place) -> tuple[Place, ...]:
+        """The legitimate nodes of a call, nearest first: those around the caller, without it."""
+        rule = self.rule
+        around = self.cache.near(caller.position, rule.region_share, rule.legitimate_max + 1)
+        return tuple(place for place in around if place != caller)[: rule.legitimate_max]
+
     def draw(
         self, beacon: bytes, study: bytes, round_number: int, role: str, count: int, attempt: int
     ) -> Draw:

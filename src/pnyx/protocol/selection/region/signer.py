@@ -25,7 +25,7 @@ from pnyx.errors import InvalidSignature, MalformedMessage, RuleBroken, WrongCon
 from pnyx.primitives import codec
 from pnyx.primitives.signature import QuorumCertificate, check_quorum
 from pnyx.protocol import dealing
-from pnyx.protocol.messages import OpenedShare
+from pnyx.protocol.messages import OpenedShare, Word
 from pnyx.protocol.selection.region.messages import (
     CANDIDATES_MAX,
     ActorProof,
@@ -47,7 +47,7 @@ from pnyx.protocol.selection.region.messages import (
     Witness,
     Witnessed,
 )
-from pnyx.protocol.selection.region.offences import Kind, Offence, Word
+from pnyx.protocol.selection.region.offences import two_calls, two_rolls
 from pnyx.protocol.selection.region.ring import Place, distance, reach
 from pnyx.protocol.selection.region.services import DrawServices
 from pnyx.protocol.selection.region.statements import (
@@ -113,6 +113,16 @@ class Signer:
         self._witnesses: dict[int, bytes] = {}
         self._early: dict[int, bytes] = {}  # signatures on what this node does not know yet
         self.done: RandomProof | ActorProof | None = None
+
+    @property
+    def called(self) -> bool:
+        """Whether this node took part in a call."""
+        return self._call is not None
+
+    @property
+    def opened(self) -> bool:
+        """Whether this node has opened its shares: what comes out is fixed."""
+        return self._reveal is not None
 
     # --- driving --------------------------------------------------------------------------------
 
@@ -181,15 +191,13 @@ class Signer:
     def _on_call(self, sender: bytes, call: Call) -> None:
         if self._call is not None:
             if call != self._call:
+                self._called_twice(self._call, call)
                 raise RuleBroken("a region of a draw is called twice")
             self._answer(self._presence)
             return
         caller = self._check_call(sender, call)
-        around = self._s.cache.near(
-            caller.position, self._s.rule.region_share, self._s.rule.legitimate_max + 1
-        )
-        others = [place for place in around if place != caller][: self._s.rule.legitimate_max]
-        legitimate = {place.node_id: place.public_key for place in others}
+        called = self._s.selector.called_by(caller)
+        legitimate = {place.node_id: place.public_key for place in called}
         if self._s.node_id not in legitimate or len(legitimate) < self._s.rule.signers:
             raise RuleBroken("a node is called to a region that is not its own, or too sparse")
         if not self._s.enter(self._region):
@@ -226,19 +234,16 @@ class Signer:
             if call.before.draw != self._s.draw:
                 raise WrongContext("a random value was made for another draw")
             self._s.selector.check_random(call.before)
+            self._s.on_value(call.before)
         return caller
 
     def _additions(self, call: Call) -> tuple[bytes, ...]:
         """Candidates that this node knows and the caller left out."""
         if self._region is Region.VALUE:
             return ()
-        known = self._s.cache.near(
-            point_of(self._s.context, call_value(call)),
-            self._s.rule.candidate_share(self._s.draw.count),
-            CANDIDATES_MAX,
-        )
         named = set(call.candidates)
-        return tuple(place.node_id for place in known if place.node_id not in named)
+        known = self._s.candidates(call_value(call))
+        return tuple(node for node in known if node not in named)
 
     # --- the roll -------------------------------------------------------------------------------
 
@@ -250,7 +255,9 @@ class Signer:
             raise InvalidSignature("a caller did not sign its roll")
         word = Word((name,), roll.signature)
         if self._roll_word is not None:
-            self._accuse("roll", self._roll_word, word)
+            if word.parts != self._roll_word.parts:
+                attempt, words = self._s.draw.attempt, (self._roll_word, word)
+                self._s.on_offence(two_rolls(attempt, self._region, call.caller, *words))
             self._answer(self._deal)
             return
         self._check_presences(call, roll.presences)
@@ -381,8 +388,8 @@ class Signer:
     # --- opening --------------------------------------------------------------------------------
 
     def _open(self, locks: QuorumCertificate) -> None:
-        """With a quorum of locks nothing can change any more: open."""
-        if self._lock is None or self._reveal is not None:
+        """With a quorum of locks nothing can change any more: open, if it is not too late."""
+        if self._lock is None or self._reveal is not None or not self._s.may_open():
             return
         check_quorum(
             locks,
@@ -431,17 +438,26 @@ class Signer:
         return RandomProof(call.draw, call.caller, call.signature, value, ())
 
     def _list(self, order: bytes) -> ActorProof | None:
-        """The first of the certified candidates in R3; None where the region has too few."""
+        """The first of the named candidates in R3; None where the region has too few nodes.
+
+        Where fewer were named than are wanted, the first of the others that are certified follow.
+        """
         (call, _), count = self._joined(), self._s.draw.count
         value = call_value(call)
-        named = set(call.candidates).union(*(each.additions for each in self._roll))
         centre = point_of(self._s.context, value)
-        furthest = reach(self._s.rule.candidate_share(count))
+        share = self._s.rule.candidate_share(count)
+        named = set(call.candidates).union(*(each.additions for each in self._roll))
         places = [self._s.cache.find(node) for node in named]
+        furthest = reach(share)
         inside = [p.node_id for p in places if p and distance(p.position, centre) <= furthest]
-        actors = tuple(ordered(order, inside)[:count])
-        if len(actors) < count:
+        chosen = ordered(order, inside)[:count]
+        if len(chosen) < count:
+            certified = self._s.cache.near(centre, share, CANDIDATES_MAX)
+            others = {place.node_id for place in certified}.difference(chosen)
+            chosen += ordered(order, others)[: count - len(chosen)]
+        if len(chosen) < count:
             return None
+        actors = tuple(ordered(order, chosen))
         self._statement = actors_statement(self._s.context, value, call.caller, order, actors)
         return ActorProof(call.draw, value, call.caller, call.signature, order, actors, ())
 
@@ -484,6 +500,7 @@ class Signer:
     def _hand_on(self) -> None:
         """R1's value to the setter that it imposes; the list to whoever asked for it."""
         if isinstance(self.done, RandomProof):
+            self._s.on_value(self.done)
             setter = self._s.cache.owner(point_of(self._s.context, self.done.value))
             if setter.node_id == self._s.node_id:
                 self._s.on_random(self.done)
@@ -497,9 +514,10 @@ class Signer:
     def _by_caller(self, statement: bytes, signature: bytes) -> bool:
         return self._s.crypto.verify(self._joined()[1].public_key, statement, signature)
 
-    def _accuse(self, kind: Kind, first: Word, second: Word) -> None:
-        """Two words of the caller: evidence, unless it only repeats itself."""
-        if first.parts == second.parts:
-            return
-        context, region = self._s.context, self._region
-        self._s.on_offence(Offence(self._joined()[1].node_id, kind, context, region, first, second))
+    def _called_twice(self, first: Call, second: Call) -> None:
+        """Evidence against a caller that calls by two values."""
+        offence = two_calls(first, second)
+        value = call_value(second)
+        statement = call_statement(self._s.context, self._region, second.caller, value)
+        if offence is not None and self._by_caller(statement, second.signature):
+            self._s.on_offence(offence)
