@@ -146,7 +146,7 @@ class Exchange:
             send=lambda peer, message: self.post(node, peer, message),
             persist=entered.add,
             entered=dict.fromkeys(entered, b"1"),
-            seen=lambda centre, share, now: self._seen(node),
+            seen=lambda epoch, centre, share, now: self._seen(node),
             on_offence=lambda _name, offence: self.offences.append(offence),
             on_stalled=lambda _name, each: self.stalled.setdefault(node, []).append(each),
         )
