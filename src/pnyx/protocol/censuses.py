@@ -6,8 +6,8 @@ an epoch uses, its record pins (`epochs`). Two censuses with one number are a *f
 against the authority, which anybody can verify. It is kept and passed on, and no committee takes up
 either of the two.
 
-Once the last census is beyond `valid_until`, nobody knows whom the authority has revoked since. That
-ends nothing that runs, but no new study opens.
+Once the last census is beyond `valid_until`, nobody knows whom the authority has revoked since.
+That ends nothing that runs, but no new study opens.
 """
 
 from collections.abc import Iterator

@@ -778,8 +778,8 @@ class NodeMachine:
             raise RuleBroken("the study names another epoch than the present one: propose it again")
         if self.epochs.expired(self._now):
             raise RuleBroken(
-                "the last census has expired: ask the authority to publish a new one, and install it "
-                "at one node"
+                "the last census has expired: ask the authority to publish a new one, and install "
+                "it at one node"
             )
 
     def _is_open_to(self, manifest: Manifest) -> bool:
