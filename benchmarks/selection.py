@@ -156,7 +156,7 @@ def draws() -> list[dict[str, Any]]:
     return rows
 
 
-def silent(networks: int = 100, corrupted: float = 0.05, away: float = 0.1) -> list[dict[str, Any]]:
+def silent(networks: int = 64, corrupted: float = 0.05, away: float = 0.1) -> list[dict[str, Any]]:
     """Seconds to a list where nodes are away, and those of a coalition are silent as callers.
 
     Attempts of 15 s each, as they were, and as `ProtocolParams` has them.

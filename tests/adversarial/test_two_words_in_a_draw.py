@@ -269,7 +269,7 @@ def test_setter_that_calls_by_two_values_is_convicted_by_its_calls():
         for each in (value, other)
     ]
     called = (setter + 1) % NODES
-    coalition.town.run(seconds=14.0)  # the second attempt is due
+    coalition.town.run(seconds=5.0)  # the second attempt is due
     forged = replace(calls[1], signature=bytes(64))
     for call in (calls[0], forged):
         coalition.town.inject(setter, called, call)
