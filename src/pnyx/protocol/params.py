@@ -31,6 +31,13 @@ class ProtocolParams(msgspec.Struct, frozen=True, kw_only=True):
     # grow in the second attempt: time was not what the first one lacked.
     attempt_timeout_s: float = 300.0
 
+    # Members lock an accepted set once they hold its sums. So much longer they bear with an attempt
+    # as the sums take to all of them, over lines of aggregators on which so many bytes pass.
+    sum_bytes_per_s: float = 1_000_000.0
+    # Sets of one group whose sums an aggregator makes for one member: those of as many leaders that
+    # let a set be echoed and do not get it locked.
+    summed_sets_max: int = 4
+
     # An attempt at an actor list: ten messages one after the other, some of them waited for.
     selection_attempt_s: float = 15.0
 

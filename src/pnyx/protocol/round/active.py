@@ -43,6 +43,8 @@ class ActiveRound:
             case Relay() | ShareRequest():
                 if self.relay is not None:
                     self.relay.handle(sender, message)
+            case SumRequest() if self.member is not None and self.member.serve_sum(sender, message):
+                pass  # it holds what it is asked for
             case VectorOffer() | SumRequest():
                 if self.aggregator is not None:
                     self.aggregator.handle(sender, message)

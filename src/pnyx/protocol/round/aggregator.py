@@ -7,7 +7,7 @@ A masked vector hides its update from everybody, so an aggregator keeps no secre
 nothing: who asks for the sum of a set gets it, and checks it against the linear hashes that
 contributors signed. A contributor uploads its vector once; aggregators pull it from each other.
 
-What others can make it do is bounded: one vector for each contributor, one set of each group for
+What others can make it do is bounded: one vector for each contributor, few sets of each group for
 each member. Nothing that it pulled is removed before the round ends. Two contributors can name one
 parcel, and who names another's must not take it from where it is needed.
 """
@@ -72,8 +72,8 @@ class Aggregator:
         self._sources: dict[int, set[int]] = {}  # contributor -> from whom its vector is pulled
         self._reading: dict[bytes, set[int]] = {}  # parcel -> contributors that named it
         self._asked: dict[bytes, _Asked] = {}  # by the hash of the set
-        # (member's census index, group) -> the set that it asked for
-        self._set_of: dict[tuple[int, int], bytes] = {}
+        # (member's census index, group) -> the sets that it asked for
+        self._sets_of: dict[tuple[int, int], set[bytes]] = {}
         self._sums: dict[bytes, bytes] = {}  # set -> parcel; empty while it is computed
         self._restore()
 
@@ -208,10 +208,18 @@ class Aggregator:
                 self._services.send(sender, self._offers[index])
             if name not in self._asked:
                 return  # it may be a member too: then what it passes on is not what it wants
-        elif self._set_of.setdefault((sender, groups.pop()), name) != name:
-            raise RuleBroken("a member asks for the sums of two sets of one group")
+        else:
+            self._count(sender, groups.pop(), name)
         if sender in self._plan.member_of:
             self._want(sender, name, request.accepted)
+
+    def _count(self, member: int, group: int, name: bytes) -> None:
+        """Bound what one member makes this node add up. Raises RuleBroken."""
+        asked = self._sets_of.setdefault((member, group), set())
+        limit = self._services.params.summed_sets_max
+        if name not in asked and len(asked) >= limit:
+            raise RuleBroken(f"a member asks for the sums of more than {limit} sets of one group")
+        asked.add(name)
 
     def _want(self, sender: int, name: bytes, accepted: Accepted) -> None:
         """Tell a member the sum of a set, now or once all vectors are here."""

@@ -47,6 +47,7 @@ from pnyx.protocol.messages import (
     RoundMessage,
     ShareRequest,
     Step,
+    SumRequest,
     VectorSum,
     ViewChange,
     Vote,
@@ -60,8 +61,7 @@ from pnyx.protocol.round.outcome import Outcome
 from pnyx.protocol.round.services import RoundServices, StudyView
 from pnyx.protocol.round.state import MemberState
 from pnyx.protocol.round.values import VALUE_BYTES_MAX, header_hash, joins_root
-from pnyx.protocol.round.vector_sum import WantedSums
-from pnyx.protocol.round.vectors import vector_code
+from pnyx.protocol.round.vectors import sums_take_s
 
 
 class CommitteeMember(MemberState):
@@ -87,6 +87,7 @@ class CommitteeMember(MemberState):
         self._early_dealings: dict[int, Dealing] = {}
         self._given: dict[Step, RoundMessage] = {}
         self._bundle_in_hand: ReleaseBundle | None = None  # until what it comes to is known
+        self._to_lock: Certificate | None = None  # until the sums that it takes are here
         self._reads_model = False
         self._resend_at = now + self.params.retransmit_s
         self._entered: Step | None = None
@@ -114,6 +115,8 @@ class CommitteeMember(MemberState):
         """When this member gives up the attempt. CLOSE takes its time: count from its deadline."""
         step = self.step
         begins = self.inputs.close_deadline() if step is Step.CLOSE else self.step_at
+        if step is Step.ACCEPT:
+            begins += sums_take_s(self.plan, self.params)
         return self.patience.deadline(step, begins)
 
     def _give_up(self) -> None:
@@ -162,7 +165,11 @@ class CommitteeMember(MemberState):
             self._retry(now)
 
     def _retry(self, now: float) -> None:
-        """Something that the record needs has come."""
+        """Something that a lock or the record needs has come."""
+        if self._to_lock is not None:
+            certificate, self._to_lock = self._to_lock, None
+            self.views.wait(now)
+            self._on_certificate(certificate, now)
         if self._bundle_in_hand is not None:
             self._on_bundle(self._bundle_in_hand)
         self._advance(now)
@@ -209,7 +216,7 @@ class CommitteeMember(MemberState):
             case Proposal():
                 self._on_proposal(member, message, now)
             case Certificate():
-                self._on_certificate(message)
+                self._on_certificate(message, now)
             case CloseNow():
                 self._on_close_now(message)
             case ChallengeReveal():
@@ -254,14 +261,18 @@ class CommitteeMember(MemberState):
             self._request_missing()
 
     def _want_sums(self) -> None:
-        """Ask for the sums of the masked vectors, where the round opens any."""
-        code = vector_code(self.plan)
-        if code is None or self.closed is None or self.skipped:
+        """Ask for the sums of the masked vectors of the accepted set, where they are not here yet.
+
+        Whoever locked the set holds them, so everybody is asked by now.
+        """
+        if self.wanted_sums is None or self.closed is None:
             return
-        self.wanted_sums = WantedSums(
-            self.services, self.member, self.reader, code, self.unreachable
-        )
         self.wanted_sums.want(self.closed, self.groups, self.step_at)
+        self.wanted_sums.ask_too(self.closed, self.groups, self.plan.committee)
+
+    def serve_sum(self, sender: int, request: SumRequest) -> bool:
+        """Tell another member of a sum that this one holds; tells whether it does."""
+        return self.wanted_sums is not None and self.wanted_sums.serve(sender, request)
 
     def _read_model(self) -> None:
         """Ask for the bytes of the model that the round is to move, once this node has them."""
@@ -384,7 +395,7 @@ class CommitteeMember(MemberState):
         if vote is not None:
             self.services.send_member(member, vote)
 
-    def _on_certificate(self, message: Certificate) -> None:
+    def _on_certificate(self, message: Certificate, now: float) -> None:
         agreement = self.agreements[message.instance]
         if agreement.decision is not None:
             return
@@ -392,6 +403,8 @@ class CommitteeMember(MemberState):
             self.services.send_member(
                 self.plan.leader(message.view), Pull(self.plan.context, self.step)
             )
+            return
+        if not self._may_answer(message, now):
             return
         outcome = agreement.on_certificate(message, self.views.current)
         leader = self.plan.leader(message.view)
@@ -402,6 +415,25 @@ class CommitteeMember(MemberState):
                 self._apply(message.instance, outcome.value)
             case None if message.phase is Phase.LOCK:
                 self.services.send_member(leader, Pull(self.plan.context, self.step))
+
+    def _may_answer(self, message: Certificate, now: float) -> bool:
+        """Whether this member may lock what an echo certificate names, or else has to wait.
+
+        Once keys are released somebody honest must hold the sums that they open. Meanwhile nobody
+        is to blame but those who hold them back, so the leader is not.
+        """
+        agreement = self.agreements[message.instance]
+        value = agreement.value_of(message.value_hash)
+        if message.phase is not Phase.ECHO or value is None:
+            return True
+        if self.may_lock(message.instance, value):
+            return True
+        agreement.check_certificate(message)
+        self.want_sums(value, now)
+        self._to_lock = message
+        self.ask_holders(value, [self.plan.leader(message.view)])
+        self.views.pause()
+        return False
 
     def _on_decision(self, message: Decision) -> None:
         agreement = self.agreements[message.instance]
@@ -519,6 +551,7 @@ class CommitteeMember(MemberState):
     def _on_view_change(self, member: int, message: ViewChange, now: float) -> None:
         if message.proof is not None and message.value is not None:
             self.agreements[message.instance].check_highest(message.proof, message.value)
+            self._hear_of_lock(member, message, now)
         if self.views.on_change(member, message, now):
             self._announce_view()
         if member != self.member:
@@ -526,6 +559,15 @@ class CommitteeMember(MemberState):
                 self._catch_up(self.plan.committee[member], message.step)
             elif message.step > self.step:
                 self.services.send_member(member, Pull(self.plan.context, self.step))
+
+    def _hear_of_lock(self, member: int, message: ViewChange, now: float) -> None:
+        """Whoever locked an accepted set holds its sums: get them, as a leader may need them."""
+        value = message.value
+        if value is None or not self.needs_sums(message.instance, value):
+            return
+        if self.can_judge(message.instance, value):
+            self.want_sums(value, now)
+            self.ask_holders(value, [member])
 
     def _on_pull(self, sender: int, message: Pull) -> None:
         member = self.plan.member_of.get(sender)
