@@ -419,8 +419,8 @@ class CommitteeMember(MemberState):
     def _may_answer(self, message: Certificate, now: float) -> bool:
         """Whether this member may lock what an echo certificate names, or else has to wait.
 
-        Once keys are released somebody honest must hold the sums that they open. Meanwhile nobody
-        is to blame but those who hold them back, so the leader is not.
+        Once keys are released somebody honest must hold the sums that they open. As long as this
+        member bears with the attempt, the leader is not to blame for that.
         """
         agreement = self.agreements[message.instance]
         value = agreement.value_of(message.value_hash)
@@ -432,7 +432,8 @@ class CommitteeMember(MemberState):
         self.want_sums(value, now)
         self._to_lock = message
         self.ask_holders(value, [self.plan.leader(message.view)])
-        self.views.pause()
+        if not self.patience.gave_up:
+            self.views.pause()
         return False
 
     def _on_decision(self, message: Decision) -> None:

@@ -183,15 +183,15 @@ class MemberState:
         return self.wanted_sums.data(*self._would_open(value)) is not None
 
     def want_sums(self, value: bytes, now: float) -> None:
-        """Ask for the sums of an accepted set that a quorum has echoed."""
-        if self.wanted_sums is not None:
-            self.wanted_sums.want(*self._would_open(value), now)
+        """Ask for the sums, which it needs, of an accepted set that a quorum has echoed."""
+        assert self.wanted_sums is not None, "this value needs sums"
+        self.wanted_sums.want(*self._would_open(value), now)
 
     def ask_holders(self, value: bytes, holders: Sequence[int]) -> None:
-        """Ask members that say they locked an accepted set for its sums as well."""
-        if self.wanted_sums is not None:
-            indices = [self.plan.committee[member] for member in holders]
-            self.wanted_sums.ask_too(*self._would_open(value), indices)
+        """Ask members that say they locked an accepted set for the sums that it needs, too."""
+        assert self.wanted_sums is not None, "this value needs sums"
+        indices = [self.plan.committee[member] for member in holders]
+        self.wanted_sums.ask_too(*self._would_open(value), indices)
 
     def _would_open(self, value: bytes) -> tuple[ClosedList, dict[int, tuple[int, ...]]]:
         """The closed list, and the groups whose sums an accepted set would open."""

@@ -175,7 +175,8 @@ class WantedSum:
 
     def ask_too(self, holders: Iterable[int]) -> None:
         """Learn of nodes (census indices) that say they hold this sum."""
-        self._sources += [each for each in holders if each not in (*self._sources, self._own)]
+        known = dict.fromkeys([*self._sources, *holders])
+        self._sources = [each for each in known if each != self._own or each in self._sources]
 
     def next_deadline(self) -> float | None:
         """When to ask the next source."""

@@ -25,6 +25,7 @@ from pnyx.protocol.messages import (
     VectorReceipt,
     VectorSum,
 )
+from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.round.aggregator import Aggregator
 from pnyx.protocol.round.vectors import check_receipt, linear_hash_name
 
@@ -360,16 +361,17 @@ def test_what_is_not_added_up(sender, request_, rule):
     assert outbox.sent == outbox.of(SumVectors) == []
 
 
-def test_a_member_asks_for_one_set():
+def test_a_member_asks_for_few_sets():
     """Each sum costs the aggregator a parcel and a pass over all vectors."""
     made, outbox = holding(*SET)
-    made.handle(1, C.request(2, 3))
-    summed(made, outbox)
-    for other in [(2,), (3,), SET]:
-        with pytest.raises(RuleBroken, match="two sets"):
+    for few in [(2,), (3,), (2, 3), (2, 4), (2,)]:
+        made.handle(1, C.request(*few))
+    assert len(outbox.of(SumVectors)) == ProtocolParams().summed_sets_max == 4
+    for other in [(3, 4), SET]:
+        with pytest.raises(RuleBroken, match="more than 4 sets of one group"):
             made.handle(1, C.request(*other))
     made.handle(2, C.request(*SET))
-    assert len(outbox.of(SumVectors)) == 2
+    assert len(outbox.of(SumVectors)) == 5
 
 
 # --- restarts -------------------------------------------------------------------------------------

@@ -2,10 +2,17 @@
 
 import pytest
 from tests.support.committee import Outbox
-from tests.support.masked_round import AGGREGATORS, fetches, masked_committee, parcel_of
+from tests.support.masked_round import (
+    AGGREGATORS,
+    fetches,
+    grants,
+    masked_committee,
+    parcel_of,
+)
 
 from pnyx.errors import RuleBroken
-from pnyx.protocol.events import PeerBlamed, ReadParcel
+from pnyx.primitives import codec
+from pnyx.protocol.events import PeerBlamed, Persist, ReadParcel
 from pnyx.protocol.messages import SumRequest
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.round.vector_sum import WantedSum, WantedSums
@@ -267,3 +274,95 @@ def test_a_sum_over_parts_of_two_groups_is_nobodys():
     made, _ = both()
     with pytest.raises(RuleBroken, match="another set"):
         made.on_sum(FIRST, C.told(*SET[:2], OTHER[0]))
+
+
+# --- sums that are passed on ----------------------------------------------------------------------
+
+HOLDER, ASKER = 4, 5  # members who are no aggregators, like MEMBER
+
+
+def holding(restored: dict[str, bytes] | None = None) -> tuple[WantedSums, Outbox]:
+    """A member that wants both sums, and got the first."""
+    services, outbox = C.services(MEMBER, restored)
+    made = WantedSums(services, MEMBER, C.reader, C.code, lambda _: False)
+    made.want(CLOSED, GROUPS, 0.0)
+    made.on_sum(FIRST, C.told(*SET))
+    name, _, _, done, _ = fetches(outbox)[-1]
+    done(name)
+    assert made.on_read(name, C.total(SET))
+    return made, outbox
+
+
+def kept(outbox: Outbox) -> dict[str, bytes]:
+    """What was persisted, as it is given back after a restart."""
+    prefix = C.plan.scope + "/"
+    return {each.key.removeprefix(prefix): each.value for each in outbox.of(Persist)}
+
+
+def test_what_is_held_is_on_record_and_told_to_members_that_ask():
+    made, outbox = holding()
+    assert kept(outbox) == {f"sum/{C.name_of(*SET).hex()}": codec.encode(C.told(*SET))}
+    outbox.sent.clear()
+    assert made.serve(ASKER, C.request(*SET))
+    assert outbox.sent == [(ASKER, C.told(*SET))]
+    assert grants(outbox) == [(parcel_of(C.total(SET)), (ASKER,))]
+    assert not made.serve(ASKER, C.request(*OTHER)), "that it lacks itself"
+    assert not made.serve(9, C.request(*SET)), "who is no member has no use for it"
+    assert len(outbox.sent) == len(grants(outbox)) == 1
+
+
+def test_after_a_restart_it_is_still_told_and_need_not_be_asked_for():
+    _, before = holding()
+    services, outbox = C.services(MEMBER, {**kept(before), "stopped": b"1"})
+    made = WantedSums(services, MEMBER, C.reader, C.code, lambda _: False)
+    name, length, sources, done, _ = fetches(outbox)[0]
+    assert (name, length, sources) == (parcel_of(C.total(SET)), C.code.sum_bytes, ())
+    assert not made.serve(ASKER, C.request(*SET)), "before it is known what the disk has"
+    done(name)  # it is held
+    assert made.serve(ASKER, C.request(*SET))
+    outbox.sent.clear()
+    made.want(CLOSED, GROUPS, 0.0)
+    assert outbox.sent == [(FIRST, C.request(*OTHER))]
+    name, _, sources, done, _ = fetches(outbox)[-1]
+    assert (name, sources) == (parcel_of(C.total(SET)), ())
+    done(name)
+    assert outbox.of(ReadParcel) == [ReadParcel(C.plan.context, name)]
+    assert made.on_read(name, C.total(SET)), "and checked once more"
+    assert outbox.of(Persist) == [], "what is on record already"
+
+
+def test_what_the_disk_has_lost_is_asked_for(monkeypatch):
+    _, before = holding()
+
+    def full(*_):
+        raise RuleBroken("this node has no room for another parcel")
+
+    monkeypatch.setattr(Outbox, "fetch_parcel", full)
+    services, outbox = C.services(MEMBER, kept(before))
+    made = WantedSums(services, MEMBER, C.reader, C.code, lambda _: False)
+    monkeypatch.undo()
+    made.want(CLOSED, GROUPS, 0.0)
+    assert outbox.sent == [(FIRST, C.request(*SET)), (FIRST, C.request(*OTHER))]
+
+
+def test_holders_are_asked_after_the_aggregators():
+    made, outbox = holding()
+    made.ask_too(CLOSED, GROUPS, [MEMBER, HOLDER, FIRST, HOLDER])
+    made.ask_too(C.closed((2, 3)), {0: (2, 3)}, [HOLDER])  # a set that nobody wants
+    for turn in range(1, 5):
+        made.tick(turn * AGAIN_S)
+    asked = [to for to, message in outbox.sent if message == C.request(*OTHER)]
+    assert asked == [FIRST, SECOND, HOLDER, THIRD, FIRST]
+    made.on_sum(HOLDER, C.told(*OTHER))
+    assert fetches(outbox)[-1][2] == (HOLDER,)
+
+
+def test_a_member_that_was_not_asked_offers_nothing():
+    """It could make everybody pull wrong sums."""
+    made, _ = holding()
+    made.ask_too(CLOSED, GROUPS, [HOLDER])
+    with pytest.raises(RuleBroken, match="not asked for it"):
+        made.on_sum(HOLDER, C.told(*OTHER))
+    with pytest.raises(RuleBroken, match="another set"):
+        made.on_sum(FIRST, C.told(*SET[:2]))
+    assert made.data(C.closed((2, 3)), {0: (2, 3)}) is None
