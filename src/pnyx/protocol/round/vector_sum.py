@@ -3,9 +3,9 @@
 It believes nobody. The sum of the linear hashes that contributors signed is the linear hash of the
 sum, and of no other sum that anybody could find (`masked.checked_sum`).
 
-A member locks an accepted set only once it holds the sums, checked and durable. So of a set that is
-fixed 2q - k > f honest members at least hold the sums, whatever aggregators do from then on: nobody
-can keep them back once keys are released. Aggregators are asked first, then members that are said
+A member locks an accepted set only once it holds the sums, checked and durable. So q - f honest
+members, or more, hold those of a set that is fixed, whatever aggregators do from then on: nobody can
+keep them back once keys are released. Aggregators are asked first, then members that are said
 to have locked the set, and once it is fixed everybody on the committee.
 """
 
