@@ -494,6 +494,10 @@ noise_multiplier = 5.0
 # cannot bend the model (docs/robustness.md); each takes cohort_min owners and noise of its own:
 #   groups = 8
 #   robust = {{ rule = "trimmed", tolerated = 2 }}
+# Updates too long for shares travel masked; masked = true or false decides otherwise. Nobody checks
+# their size then, unless
+#   verified = true     # EXPERIMENTAL: no outside cryptographer has reviewed it
+# value_bits is what a masked entry takes; unless stated, as many as clip_norm and noise need.
 #
 # Phases run in order. In each round `drawn` owners are drawn among those who joined; the round
 # closes when `target` of them have contributed, or after `deadline_s` seconds.
