@@ -4,8 +4,8 @@ It believes nobody. The sum of the linear hashes that contributors signed is the
 sum, and of no other sum that anybody could find (`masked.checked_sum`).
 
 A member locks an accepted set only once it holds the sums, checked and durable. So q - f honest
-members, or more, hold those of a set that is fixed, whatever aggregators do from then on: nobody can
-keep them back once keys are released. Aggregators are asked first, then members that are said
+members, or more, hold those of a set that is fixed, whatever aggregators do from then on: nobody
+can keep them back once keys are released. Aggregators are asked first, then members that are said
 to have locked the set, and once it is fixed everybody on the committee.
 """
 
