@@ -29,8 +29,7 @@ from pnyx.simulator import InvariantError
 from pnyx.simulator.adversary import Hands, Wrapper, read
 from pnyx.simulator.overreach import false_sketch
 
-# In this draw members see the false receipt before they hear of the false vector.
-HONEST = masked_study(26, verified=True)
+HONEST = masked_study(verified=True)
 PLAN = drawn(HONEST)
 OUTSIDE = [i for i in range(1, HONEST.nodes) if i not in PLAN.member_of]
 LIAR = next(i for i in OUTSIDE if i in PLAN.contributors)

@@ -87,6 +87,8 @@ class ActiveRound:
 
     def on_computed(self, name: bytes, result: object, now: float) -> None:
         """Hand what came of long work to the role that asked for it."""
+        if self.contributor is not None:
+            self.contributor.on_computed(name, result, now)
         if self.member is not None:
             self.member.on_computed(name, result, now)
 
