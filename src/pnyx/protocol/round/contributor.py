@@ -181,6 +181,7 @@ class Contributor:
         self._turn = index  # contributors begin with different aggregators
         self._resend_at = now + self._params.retransmit_s
         self._relay_at: float | None = None
+        self._making = False
         self._disputed = False
         self._dispute: Dispute | None = None  # until the contribution is made once more
         stored = services.restored.get("contribution")
@@ -363,7 +364,8 @@ class Contributor:
         work = self._work(self._vector, phase, self._stored.seed)
         if self._vectors is None:
             self._contribute(work(), now)
-        else:  # a second for ten million values, several on small machines
+        elif not self._making:  # a second for ten million values, several on small machines
+            self._making = True
             self._services.emit(Compute(self._plan.context, _MADE, work))
 
     def on_computed(self, name: bytes, result: object, now: float) -> None:
