@@ -36,7 +36,9 @@ from pnyx.simulator.adversary import Wrapper, read
 STUDY = masked_study(params=ProtocolParams(attempt_timeout_s=20.0), limit_s=400.0)
 PLAN = drawn(STUDY)
 HONEST, *CORRUPT = PLAN.aggregators
-ACCOMPLICE = next(i for i in PLAN.contributors if i > 0 and i not in PLAN.aggregators)
+ACCOMPLICE = next(
+    i for i in PLAN.contributors if i > 0 and i not in PLAN.aggregators and i in PLAN.member_of
+)
 FAVOURED = next(i for i in PLAN.committee if i not in {*PLAN.aggregators, ACCOMPLICE})
 
 
@@ -64,7 +66,7 @@ class KeepsBack(Wrapper):
 
 
 class SaysLocked(KeepsBack):
-    """Says in every view that it locked the set whose sum nobody gets."""
+    """Says for every view to come that it locked the set whose sum nobody gets."""
 
     def __init__(self, node_ids: tuple[bytes, ...]) -> None:
         super().__init__(node_ids, set())
@@ -83,7 +85,9 @@ class SaysLocked(KeepsBack):
 
     def _report(self, send: Send, message: RoundMessage) -> Iterator[Send]:
         if isinstance(message, ViewChange) and self._proof is not None:
-            said = replace(message, instance=Instance.ACCEPT, proof=self._proof, value=self._value)
+            said = replace(
+                message, view=99, instance=Instance.ACCEPT, proof=self._proof, value=self._value
+            )
             send = Send(send.peer, codec.encode(said))
         yield send
 
@@ -96,7 +100,7 @@ def attacked(*told: int, says_locked: bool = False) -> Watched:
     simulation.checker._corrupt = simulation.corrupt
     for index in simulation.corrupt:
         simulation.nodes[index].adversary = (
-            SaysLocked(ids) if says_locked else KeepsBack(ids, set(told))
+            SaysLocked(ids) if says_locked and index == ACCOMPLICE else KeepsBack(ids, set(told))
         )
     return simulation
 

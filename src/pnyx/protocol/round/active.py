@@ -84,11 +84,15 @@ class ActiveRound:
             self.contributor.withhold()
         if self.relay is not None:
             self.relay.forget(own)
+        if self.aggregator is not None:
+            self.aggregator.forget(own)
 
     def on_computed(self, name: bytes, result: object, now: float) -> None:
         """Hand what came of long work to the role that asked for it."""
         if self.contributor is not None:
             self.contributor.on_computed(name, result, now)
+        if self.aggregator is not None:
+            self.aggregator.on_computed(result)
         if self.member is not None:
             self.member.on_computed(name, result, now)
 

@@ -88,6 +88,7 @@ class CommitteeMember(MemberState):
         self._given: dict[Step, RoundMessage] = {}
         self._bundle_in_hand: ReleaseBundle | None = None  # until what it comes to is known
         self._to_lock: Certificate | None = None  # until the sums that it takes are here
+        self._false_vectors: dict[bytes, FalseVector] = {}  # by the header that says so
         self._reads_model = False
         self._resend_at = now + self.params.retransmit_s
         self._entered: Step | None = None
@@ -348,9 +349,11 @@ class CommitteeMember(MemberState):
                 message, self.decided(Instance.OPEN), receipt=receipt
             )
         except ProtocolError as error:
+            self._accuse_vouchers(header_hash(message.header))
             if self.plan.census.node_ids[sender] == message.header.signer:
                 self._blame(message.header.signer, str(error))  # anyone else may have altered it
             raise
+        self._accuse_vouchers(name)
         header = self.reader.header(message.header)
         if self.holdings.receipted.get(header.contributor) == name:
             statement = receipt_statement(self.plan.context, self.member, name)
@@ -360,9 +363,22 @@ class CommitteeMember(MemberState):
             )
 
     def on_false_vector(self, proof: FalseVector) -> None:
-        """A masked vector is not what its header says: accuse the aggregators that vouched."""
+        """A masked vector is not what its header says: accuse the aggregators that vouched.
+
+        Whoever vouched is known once this member was shown the receipt, before or after.
+        """
+        name = header_hash(proof.header)
+        if len(self._false_vectors) < len(self.plan.contributors):
+            self._false_vectors[name] = proof
+        self._accuse_vouchers(name)
+
+    def _accuse_vouchers(self, name: bytes) -> None:
+        """Accuse the aggregators that gave a receipt for a header that is known to be false."""
+        proof = self._false_vectors.get(name)
+        if proof is None:
+            return
         contributor = self.reader.header(proof.header).contributor
-        for receipt in self.holdings.vouchers(contributor, header_hash(proof.header)):
+        for receipt in self.holdings.vouchers(contributor, name):
             self.services.accuse(receipt.aggregator, FalseReceipt(proof, receipt))
 
     def _blame(self, node: bytes, rule: str) -> None:
