@@ -59,6 +59,21 @@ class Voucher(Wrapper):
         return effects + pending
 
 
+class OffersTo:
+    """The same contributor, which shows its vector to nobody but its friend."""
+
+    def __init__(self, liar: Wrapper, friend: bytes) -> None:
+        self.receive = liar.receive
+        self._liar, self._friend = liar, friend
+
+    def emit(self, effects: list[Effect], now: float) -> list[Effect]:
+        return [each for each in self._liar.emit(effects, now) if self._leaves(each)]
+
+    def _leaves(self, effect: Effect) -> bool:
+        offered = isinstance(effect, Send) and isinstance(read(effect.payload), VectorOffer)
+        return not offered or effect.peer == self._friend
+
+
 def attacked() -> Watched:
     """The contributor shows members the one receipt that it has."""
     assert VOUCHER in PLAN.aggregators
@@ -86,6 +101,8 @@ def test_the_number_of_receipts_is_the_defence(monkeypatch):
     """On one aggregator's word a set with it is echoed: the honest ones add up no such vector."""
     monkeypatch.setattr(vectors, "receipts_wanted", lambda _: 1)
     simulation = attacked()
+    liar, friend = simulation.nodes[LIAR], simulation.nodes[VOUCHER].node_id
+    liar.adversary = OffersTo(liar.adversary, friend)
     with pytest.raises(InvariantError, match="has not ended"):
         simulation.run()
     echoed = {
