@@ -156,13 +156,16 @@ class CommitteeMember(MemberState):
             return
         if parcel == self.plan.model_hash:
             self.model = data
-        elif self.wanted_sums is None or not self.wanted_sums.on_read(parcel, data):
-            return
-        self._retry(now)
+            self._retry(now)
+        elif self.wanted_sums is not None:
+            self.wanted_sums.on_read(parcel, data)
 
     def on_computed(self, name: bytes, result: object, now: float) -> None:
-        """Take what the released shares came to."""
-        if not self.over and self.outcome.on_computed(name, result):
+        """Take a sum that was checked, or what the released shares came to."""
+        if self.over:
+            return
+        summed = self.wanted_sums is not None and self.wanted_sums.on_computed(result)
+        if summed or self.outcome.on_computed(name, result):
             self._retry(now)
 
     def _retry(self, now: float) -> None:

@@ -12,11 +12,12 @@ to have locked the set, and once it is fixed everybody on the committee.
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
+from typing import NamedTuple
 
 from pnyx.errors import MalformedMessage, ProtocolError, RuleBroken
 from pnyx.primitives import codec
 from pnyx.protocol.aggregation.masked.vectors import VectorCode
-from pnyx.protocol.events import PeerBlamed, ReadParcel
+from pnyx.protocol.events import Compute, PeerBlamed, ReadParcel
 from pnyx.protocol.messages import HeldContribution, SumRequest, VectorSum
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.values import ClosedList, InputReader, header_hash
@@ -25,6 +26,26 @@ from pnyx.protocol.round.vectors import Accepted, accepted_hash, linear_hash_nam
 Groups = Mapping[int, tuple[int, ...]]  # group -> who counts in its sum
 
 _STORED = "sum/"
+
+
+class CheckedSum(NamedTuple):
+    """Whether a parcel is the sum over the set of this name."""
+
+    name: bytes
+    parcel: bytes
+    data: bytes
+    right: bool
+
+
+def _check(
+    code: VectorCode, name: bytes, parcel: bytes, data: bytes, linear_hashes: tuple[bytes, ...]
+) -> CheckedSum:
+    """Compare a sum with the linear hashes of what it is to sum. Pure."""
+    try:
+        code.check_sum(data, linear_hashes)
+    except (MalformedMessage, RuleBroken):
+        return CheckedSum(name, parcel, data, right=False)
+    return CheckedSum(name, parcel, data, right=True)
 
 
 class WantedSums:
@@ -102,18 +123,23 @@ class WantedSums:
             raise RuleBroken("an aggregator sums another set than was asked for")
         wanted.on_sum(sender, message)
 
-    def on_read(self, parcel: bytes, data: bytes) -> bool:
-        """Check a sum that has come whole; tell whether it was one that is wanted.
+    def on_read(self, parcel: bytes, data: bytes) -> None:
+        """Have a sum that has come whole checked."""
+        for wanted in self._sums.values():
+            wanted.on_read(parcel, data)
+
+    def on_computed(self, result: object) -> bool:
+        """Take a sum that was checked; tell whether it is one that is wanted.
 
         It is on record before anything that this member says next, its lock above all.
         """
-        found = [wanted for wanted in self._sums.values() if wanted.on_read(parcel, data)]
-        for wanted in found:
-            told = wanted.told(parcel)
-            if told.accepted not in self._told:
-                self._told[told.accepted] = told
-                self._services.persist(_STORED + told.accepted.hex(), codec.encode(told))
-        return bool(found)
+        if not isinstance(result, CheckedSum) or not self._sums[result.name].on_checked(result):
+            return False
+        told = self._sums[result.name].told(result.parcel)
+        if told.accepted not in self._told:
+            self._told[told.accepted] = told
+            self._services.persist(_STORED + told.accepted.hex(), codec.encode(told))
+        return True
 
     def serve(self, sender: int, request: SumRequest) -> bool:
         """Tell another member of a sum that is held here; tells whether it is."""
@@ -236,16 +262,21 @@ class WantedSum:
                 node = self._plan.census.node_ids[sender]
                 self._services.emit(PeerBlamed(node, "added up masked vectors to a wrong sum"))
 
-    def on_read(self, parcel: bytes, data: bytes) -> bool:
-        """Check a sum that has come whole; tell whether it is the one."""
+    def on_read(self, parcel: bytes, data: bytes) -> None:
+        """Have a sum that has come whole checked, beside everything else."""
         if parcel not in self._reading or self.data is not None:
+            return
+        work = partial(_check, self._code, self.name, parcel, data, self._shown)
+        self._services.emit(Compute(self._plan.context, b"sum" + self.name + parcel, work))
+
+    def on_checked(self, checked: "CheckedSum") -> bool:
+        """Take what was checked; tell whether it is the sum."""
+        if self.data is not None:
             return False
-        try:
-            self._code.check_sum(data, self._shown)
-        except (MalformedMessage, RuleBroken):
-            self._refuse(parcel)
+        if not checked.right:
+            self._refuse(checked.parcel)
             return False
-        self.data, self._ask_at = data, None
+        self.data, self._ask_at = checked.data, None
         return True
 
     def told(self, parcel: bytes) -> VectorSum:

@@ -12,7 +12,7 @@ from tests.support.masked_round import (
 
 from pnyx.errors import RuleBroken
 from pnyx.primitives import codec
-from pnyx.protocol.events import PeerBlamed, Persist, ReadParcel
+from pnyx.protocol.events import Compute, PeerBlamed, Persist, ReadParcel
 from pnyx.protocol.messages import SumRequest
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.round.vector_sum import WantedSum, WantedSums
@@ -29,6 +29,15 @@ def wanted(*, away=()) -> tuple[WantedSum, Outbox]:
     made = WantedSum(services, MEMBER, C.reader, C.code, lambda index: index in away)
     made.want(C.closed(SET), SET, 0.0)
     return made, outbox
+
+
+def read(made: WantedSum | WantedSums, outbox: Outbox, name: bytes, data: bytes) -> bool:
+    """A sum is read, and what is asked for is computed; tells whether it is the one."""
+    before = len(outbox.of(Compute))
+    made.on_read(name, data)
+    take = made.on_computed if isinstance(made, WantedSums) else made.on_checked
+    found = [take(asked.work()) for asked in outbox.of(Compute)[before:]]
+    return any(found)
 
 
 def wrong(*indices: int) -> bytes:
@@ -48,12 +57,12 @@ def test_a_sum_that_is_right():
     done(name)
     assert outbox.of(ReadParcel) == [ReadParcel(C.plan.context, name)]
     assert made.data is None
-    assert made.on_read(name, C.total(SET))
+    assert read(made, outbox, name, C.total(SET))
     assert made.data == C.total(SET)
     assert made.next_deadline() is None
     made.tick(100.0)
     made.on_sum(SECOND, C.told(*SET))
-    assert not made.on_read(name, C.total(SET))
+    assert not read(made, outbox, name, C.total(SET))
     assert len(outbox.sent) == len(fetches(outbox)) == 1
     keys = tuple(
         sum(C.masked(who).key[at] for who in SET) % prime
@@ -89,7 +98,7 @@ def test_a_second_aggregator_is_another_source_of_the_same_sum():
     for name, _, _, done, _ in fetches(outbox):
         done(name)
     assert len(outbox.of(ReadParcel)) == 1
-    assert made.on_read(parcel_of(C.total(SET)), C.total(SET))
+    assert read(made, outbox, parcel_of(C.total(SET)), C.total(SET))
 
 
 def offered(data: bytes, *senders: int) -> tuple[WantedSum, Outbox]:
@@ -99,7 +108,7 @@ def offered(data: bytes, *senders: int) -> tuple[WantedSum, Outbox]:
         made.on_sum(sender, C.told(*SET, parcel=parcel_of(data)))
     name, _, _, done, _ = fetches(outbox)[0]
     done(name)
-    assert not made.on_read(name, data)
+    assert not read(made, outbox, name, data)
     return made, outbox
 
 
@@ -128,7 +137,7 @@ def test_a_wrong_sum_is_blamed_and_its_aggregator_not_asked_again(data):
         made.on_sum(FIRST, C.told(*SET))
     name, _, _, done, _ = fetches(outbox)[-1]
     done(name)
-    assert made.on_read(name, C.total(SET))
+    assert read(made, outbox, name, C.total(SET))
 
 
 def test_all_who_offered_a_wrong_sum_are_blamed():
@@ -183,15 +192,15 @@ def test_before_a_set_is_fixed_nothing_is_taken():
     made = WantedSum(services, MEMBER, C.reader, C.code, lambda _: False)
     made.on_sum(FIRST, C.told(*SET))
     made.tick(100.0)
-    assert not made.on_read(parcel_of(C.total(SET)), C.total(SET))
+    assert not read(made, outbox, parcel_of(C.total(SET)), C.total(SET))
     assert made.next_deadline() is None
     assert outbox == Outbox()
 
 
 def test_a_parcel_that_it_did_not_ask_for_is_another_roles():
-    made, _ = wanted()
+    made, outbox = wanted()
     made.on_sum(FIRST, C.told(*SET))
-    assert not made.on_read(parcel_of(C.total(SET)), C.total(SET)), "it has not come yet"
+    assert not read(made, outbox, parcel_of(C.total(SET)), C.total(SET)), "it has not come yet"
     assert made.data is None
 
 
@@ -201,7 +210,7 @@ def test_without_the_linear_hash_a_shifted_sum_would_be_taken(monkeypatch):
     made.on_sum(FIRST, C.told(*SET, parcel=parcel_of(wrong(*SET))))
     name, _, _, done, _ = fetches(outbox)[0]
     done(name)
-    assert made.on_read(name, wrong(*SET)), "the attack"
+    assert read(made, outbox, name, wrong(*SET)), "the attack"
     assert made.data != C.total(SET)
 
 
@@ -254,10 +263,10 @@ def test_the_sum_of_every_group_is_asked_for_and_needed():
     for (name, _, _, done, _), indices in zip(fetches(outbox), (SET, OTHER), strict=True):
         done(name)
         assert total(made) is None
-        assert made.on_read(name, C.total(indices))
+        assert read(made, outbox, name, C.total(indices))
     assert total(made) == {0: C.total(SET), 2: C.total(OTHER)}
     assert made.next_deadline() is None
-    assert not made.on_read(parcel_of(C.total(SET)), C.total(SET))
+    assert not read(made, outbox, parcel_of(C.total(SET)), C.total(SET))
 
 
 def test_who_does_not_answer_for_one_group_is_not_asked_again_for_it():
@@ -265,7 +274,7 @@ def test_who_does_not_answer_for_one_group_is_not_asked_again_for_it():
     made.on_sum(FIRST, C.told(*SET))
     name, _, _, done, _ = fetches(outbox)[0]
     done(name)
-    made.on_read(name, C.total(SET))
+    read(made, outbox, name, C.total(SET))
     made.tick(AGAIN_S)
     assert outbox.sent[2:] == [(SECOND, C.request(*OTHER))]
 
@@ -289,7 +298,7 @@ def holding(restored: dict[str, bytes] | None = None) -> tuple[WantedSums, Outbo
     made.on_sum(FIRST, C.told(*SET))
     name, _, _, done, _ = fetches(outbox)[-1]
     done(name)
-    assert made.on_read(name, C.total(SET))
+    assert read(made, outbox, name, C.total(SET))
     return made, outbox
 
 
@@ -327,7 +336,7 @@ def test_after_a_restart_it_is_still_told_and_need_not_be_asked_for():
     assert (name, sources) == (parcel_of(C.total(SET)), ())
     done(name)
     assert outbox.of(ReadParcel) == [ReadParcel(C.plan.context, name)]
-    assert made.on_read(name, C.total(SET)), "and checked once more"
+    assert read(made, outbox, name, C.total(SET)), "and checked once more"
     assert outbox.of(Persist) == [], "what is on record already"
 
 
@@ -366,3 +375,10 @@ def test_a_member_that_was_not_asked_offers_nothing():
     with pytest.raises(RuleBroken, match="another set"):
         made.on_sum(FIRST, C.told(*SET[:2]))
     assert made.data(C.closed((2, 3)), {0: (2, 3)}) is None
+
+
+def test_what_others_computed_is_no_sum():
+    made, outbox = holding()
+    assert not made.on_computed(b"of another role")
+    (asked,) = outbox.of(Compute)
+    assert not made.on_computed(asked.work()), "it is held"
