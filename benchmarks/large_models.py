@@ -86,7 +86,7 @@ class Script:
 
 
 def _study(nodes: int, rounds: int, hidden: list[int]) -> dict[str, Any]:
-    train = {"kind": "train", "rounds": rounds, "masked": True, "value_bits": 13}
+    train = {"kind": "train", "rounds": rounds, "masked": True}
     return {
         "title": "A large model",
         "purpose": "Measure what a round of a large model takes.",

@@ -87,7 +87,6 @@ class Subject(msgspec.Struct, frozen=True):
     rounds: int
     training: dict[str, Any]
     deadline_s: float = 90.0
-    value_bits: int = 13
 
 
 SUBJECTS = {

@@ -58,7 +58,7 @@ class DeepScript:
         subject, population = self._subject, self.population
         common = {"deadline_s": subject.deadline_s}
         train = {"kind": "train", "rounds": rounds, "target": size.target, "drawn": size.drawn}
-        masks = {"masked": True, "value_bits": subject.value_bits}
+        masks = {"masked": True}
         evaluate = {"kind": "evaluate", "rounds": 1, "target": size.nodes, "drawn": size.nodes}
         return {
             "title": subject.title,

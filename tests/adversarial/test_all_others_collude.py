@@ -11,8 +11,10 @@ import pytest
 from tests.support.town import Town, manifest, phase
 
 from pnyx.protocol.aggregation.bounds import Bounds
+from pnyx.protocol.aggregation.masked.parameters import SHARED_RINGS, choose
 from pnyx.protocol.events import Persist, RecordDebit
-from pnyx.protocol.noise import NO_NOISE, choose_noise
+from pnyx.protocol.manifest import StudyPhase
+from pnyx.protocol.noise import NO_NOISE, Noise, choose_noise, update_width, value_bits_needed
 from pnyx.protocol.study import read_body
 
 LENGTH = 400
@@ -24,40 +26,67 @@ def signs() -> np.ndarray:
     return np.where(np.random.default_rng(VICTIM_SEED).random(LENGTH) < 0.5, -1, 1)
 
 
-def published(multiplier: float) -> tuple[np.ndarray, Town, bytes, int]:
-    """What a round publishes whose contributors, one apart, contribute nothing."""
+def shared(multiplier: float) -> StudyPhase:
+    """A phase whose updates are shared with the committee."""
     bounds, noise = Bounds(LENGTH, LENGTH, CLIP, 0), NO_NOISE
     if multiplier:
         chosen = choose_noise(bounds, CLIP, 1, multiplier, multiplier)
         bounds, noise = chosen.bounds, chosen.noise
-    asked = phase(LENGTH, bounds=bounds, clip=CLIP, noise=noise, target=6)
+    return phase(LENGTH, bounds=bounds, clip=CLIP, noise=noise, target=6)
+
+
+def masked(multiplier: float) -> StudyPhase:
+    """A phase whose updates travel masked, beside one count."""
+    width = update_width(CLIP, 1, multiplier) if multiplier else 0
+    bits = value_bits_needed(CLIP, Noise(update_width=width))
+    masks = choose(LENGTH, bits, 8, rings=SHARED_RINGS)
+    bounds = Bounds(1, 0, 0, 1, key_length=masks.degree, key_fields=len(masks.primes))
+    noise = NO_NOISE
+    if multiplier:
+        chosen = choose_noise(bounds, CLIP, 1, multiplier, multiplier, masked=True)
+        bounds, noise = chosen.bounds, chosen.noise
+    return phase(LENGTH, bounds=bounds, clip=CLIP, noise=noise, target=6, masked=masks)
+
+
+MODES = {"shared": shared, "masked": masked}
+
+
+def published(multiplier: float, mode: str = "shared") -> tuple[np.ndarray, Town, bytes, int]:
+    """What a round publishes whose contributors, one apart, contribute nothing."""
+    asked = MODES[mode](multiplier)
     town = Town()
-    study = town.propose(plan=manifest(LENGTH, [asked]))
+    study = town.propose(plan=manifest(asked.length, [asked]))
     victims = []
 
     def vector(index: int, round_number: int, length: int) -> np.ndarray:
         victims[:] = town.plan(study, index).contributors[:1]
-        return signs() if index in victims else np.zeros(length, dtype=np.int64)
+        given = np.zeros(length, dtype=np.int64)
+        if index in victims:
+            given[:LENGTH] = signs()
+        return given
 
     town.vector = vector
     assert town.run(town.finished(study))
-    return np.array(town.model(study)), town, study, victims[0]
+    return np.array(town.model(study))[:LENGTH], town, study, victims[0]
 
 
 def guessed_rightly(seen: np.ndarray) -> float:
     return float((np.sign(seen) == signs()).mean())
 
 
-def test_without_noise_everything_is_recovered():
-    seen, town, study, _ = published(0.0)
+@pytest.mark.parametrize("mode", MODES)
+def test_without_noise_everything_is_recovered(mode):
+    seen, town, study, _ = published(0.0, mode)
     assert guessed_rightly(seen) == 1.0
     assert read_body(town.machines[0].studies[study].records[-1]).privacy_spent is None
 
 
-@pytest.mark.parametrize("multiplier", [2.0, 5.0])
-def test_with_noise_guesses_are_hardly_better_than_chance(multiplier):
+@pytest.mark.parametrize(
+    ("multiplier", "mode"), [(2.0, "shared"), (5.0, "shared"), (5.0, "masked")]
+)
+def test_with_noise_guesses_are_hardly_better_than_chance(multiplier, mode):
     """Six noises of which five are known to the colluders at most: here none is subtracted."""
-    seen, town, study, _ = published(multiplier)
+    seen, town, study, _ = published(multiplier, mode)
     assert guessed_rightly(seen) < 0.6
     assert read_body(town.machines[0].studies[study].records[-1]).privacy_spent > 0
 

@@ -7,12 +7,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
-from tests.support.evidence import everything, scene
+from tests.support.evidence import DEALER, OUTSIDER, Scene, everything, scene
+from tests.support.masked_round import verified_committee
+from tests.support.mutation import mutated
+from tests.support.verified_evidence import of_verified_rounds, verified_scene
 
-from pnyx.errors import MalformedMessage
+from pnyx.errors import MalformedMessage, ProtocolError
 from pnyx.primitives import codec
-from pnyx.protocol.messages import Evidence
+from pnyx.protocol.evidence.proofs import check_evidence, offence_of
+from pnyx.protocol.messages import Evidence, FalseVector
 
 KINDS = sorted(everything())
 
@@ -35,9 +40,7 @@ def altered(tree: Any) -> Iterator[Any]:
             yield [*tree, b"x" * 32]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_altered_evidence(kind) -> None:
-    evidence, _ = everything()[kind]
+def nothing_altered_is_believed(evidence: Evidence, judge: Scene) -> None:
     tried = 0
     for tree in altered(msgspec.msgpack.decode(codec.encode(evidence))):
         tried += 1
@@ -45,7 +48,54 @@ def test_altered_evidence(kind) -> None:
             changed = codec.decode(msgspec.msgpack.encode(tree), Evidence, bytes_max=10**6)
         except MalformedMessage:
             continue
-        if scene().convicts(changed):  # answers and releases of others may be left out
+        if judge.convicts(changed):  # answers and releases of others may be left out
             assert changed.culprit == evidence.culprit
             assert len(codec.encode(changed)) < len(codec.encode(evidence))
     assert tried > 15
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_altered_evidence(kind) -> None:
+    nothing_altered_is_believed(everything()[kind][0], scene())
+
+
+@pytest.mark.parametrize("kind", sorted(of_verified_rounds()))
+def test_altered_evidence_of_verified_rounds(kind) -> None:
+    evidence, offence = of_verified_rounds()[kind]
+    assert verified_scene().convicts(evidence)
+    assert offence_of(evidence.proof) is offence
+    nothing_altered_is_believed(evidence, verified_scene())
+
+
+COUNTS = [300, pytest.param(100_000, marks=pytest.mark.full)]
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("kind", sorted(of_verified_rounds()))
+def test_mutated_evidence_of_verified_rounds(kind, count) -> None:
+    """Bytes flipped, cut or put in: a typed error, or the same culprit of the same offence."""
+    evidence, offence = of_verified_rounds()[kind]
+    payload, generator = codec.encode(evidence), np.random.Generator(np.random.PCG64(1))
+    for _ in range(count):
+        said = mutated(payload, generator)
+        if said == payload:
+            continue
+        try:
+            changed = codec.decode(said, Evidence, bytes_max=10**6)
+            check_evidence(
+                changed, verified_scene().c.plan, verified_scene().c.folk.cryptos[OUTSIDER]
+            )
+        except ProtocolError:
+            continue
+        assert changed.culprit == evidence.culprit
+        assert offence_of(changed.proof) is offence
+
+
+def test_evidence_judged_by_its_name_alone_would_be_believed(monkeypatch) -> None:
+    """What a vector is must be looked at: else any vector convicts whoever signed a header."""
+    monkeypatch.setattr("pnyx.protocol.evidence.proofs.vector_is_right", lambda *_: False)
+    c = verified_committee()
+    true = FalseVector(c.header(DEALER), c.vector(DEALER))
+    assert verified_scene().convicts(verified_scene().evidence(DEALER, true))
+    monkeypatch.undo()
+    assert not verified_scene().convicts(verified_scene().evidence(DEALER, true))

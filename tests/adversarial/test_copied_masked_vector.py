@@ -98,15 +98,14 @@ def test_copied_masked_vector():
 
 
 def test_an_aggregator_that_forgets_wrong_vectors_would_lose_right_ones(monkeypatch):
-    is_right = Aggregator._is_right
+    take = Aggregator._take
 
-    def or_forget(aggregator: Aggregator, who: int, data: bytes) -> bool:
-        right = is_right(aggregator, who, data)
+    def or_forget(aggregator: Aggregator, who: int, parcel: bytes, data: bytes, *, right) -> None:
+        take(aggregator, who, parcel, data, right=right)
         if not right:
-            aggregator._services.forget_parcel(aggregator._parcel_of(who))
-        return right
+            aggregator._services.forget_parcel(parcel)
 
-    monkeypatch.setattr(Aggregator, "_is_right", or_forget)
+    monkeypatch.setattr(Aggregator, "_take", or_forget)
     simulation, thief = attacked()
     with pytest.raises(InvariantError, match="has not ended"):
         simulation.run()

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.evidence import flipped
+from tests.support.mutation import mutated
 from tests.support.parcels import content, cut
 from tests.support.town import Town, manifest, masked_manifest
 from tests.transport_kit import resident_bytes
@@ -245,24 +246,6 @@ def test_mutated_message(kind, count):
         grown = resident_bytes()
         town_bytes = town_bytes or grown
         assert grown - town_bytes < RSS_GROWTH_BYTES_MAX
-
-
-def mutated(payload: bytes, generator: np.random.Generator) -> bytes:
-    """A byte flipped, or one to three changes: flipped bytes, the end cut off, bytes put in."""
-    changed = bytearray(payload)
-    if generator.integers(2):
-        changed[int(generator.integers(len(changed)))] ^= int(generator.integers(1, 256))
-        return bytes(changed)
-    for _ in range(int(generator.integers(1, 4))):
-        match int(generator.integers(3)):
-            case 0 if changed:
-                changed[int(generator.integers(len(changed)))] ^= int(generator.integers(1, 256))
-            case 1 if changed:
-                del changed[int(generator.integers(1, len(changed) + 1)) :]
-            case _:
-                at = int(generator.integers(len(changed) + 1))
-                changed[at:at] = generator.bytes(int(generator.integers(1, 5)))
-    return bytes(changed)
 
 
 REACHED = {  # a rule that only the handler of a kind knows

@@ -12,14 +12,21 @@ from msgspec.structs import replace
 from tests.support.masked_runs import Watched, drawn, masked_study, opened
 
 from pnyx.primitives import codec
-from pnyx.protocol.events import ContributionsJudged, Effect, MessageReceived, Send
+from pnyx.protocol.events import Effect, MessageReceived, Send
 from pnyx.protocol.evidence.proofs import Offence
-from pnyx.protocol.messages import RoundMessage, VectorOffer, VectorReceipt
+from pnyx.protocol.messages import (
+    Instance,
+    Phase,
+    RoundMessage,
+    VectorOffer,
+    VectorReceipt,
+    Vote,
+)
 from pnyx.protocol.round import vectors
 from pnyx.protocol.round.values import header_hash
 from pnyx.protocol.round.vectors import receipts_wanted, vector_statement
 from pnyx.simulator import InvariantError
-from pnyx.simulator.adversary import Hands, Wrapper
+from pnyx.simulator.adversary import Hands, Wrapper, read
 from pnyx.simulator.overreach import false_sketch
 
 HONEST = masked_study(verified=True)
@@ -52,6 +59,21 @@ class Voucher(Wrapper):
         return effects + pending
 
 
+class OffersTo:
+    """The same contributor, which shows its vector to nobody but its friend."""
+
+    def __init__(self, liar: Wrapper, friend: bytes) -> None:
+        self.receive = liar.receive
+        self._liar, self._friend = liar, friend
+
+    def emit(self, effects: list[Effect], now: float) -> list[Effect]:
+        return [each for each in self._liar.emit(effects, now) if self._leaves(each)]
+
+    def _leaves(self, effect: Effect) -> bool:
+        offered = isinstance(effect, Send) and isinstance(read(effect.payload), VectorOffer)
+        return not offered or effect.peer == self._friend
+
+
 def attacked() -> Watched:
     """The contributor shows members the one receipt that it has."""
     assert VOUCHER in PLAN.aggregators
@@ -76,17 +98,22 @@ def test_wrong_sketch_vouched_for():
 
 
 def test_the_number_of_receipts_is_the_defence(monkeypatch):
-    """On one aggregator's word it is accepted: the honest ones add up no such vector."""
+    """On one aggregator's word a set with it is echoed: the honest ones add up no such vector."""
     monkeypatch.setattr(vectors, "receipts_wanted", lambda _: 1)
     simulation = attacked()
+    liar, friend = simulation.nodes[LIAR], simulation.nodes[VOUCHER].node_id
+    liar.adversary = OffersTo(liar.adversary, friend)
     with pytest.raises(InvariantError, match="has not ended"):
         simulation.run()
-    assert ContributionsJudged in {
-        type(effect)
-        for log in simulation.log
+    echoed = {
+        message.value_hash
+        for node, log in enumerate(simulation.log)
         for effect in log
-        if not (isinstance(effect, ContributionsJudged) and effect.rejected)
-    }, "and no verdict tells"
+        if isinstance(effect, Send) and node not in simulation.corrupt
+        if isinstance(message := read(effect.payload), Vote)
+        if (message.instance, message.phase) == (Instance.ACCEPT, Phase.ECHO)
+    }
+    assert len(echoed) == 1, "and no verdict tells"
 
 
 def test_two_thirds_of_twelve_are_wanted():

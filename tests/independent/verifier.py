@@ -275,7 +275,8 @@ def noise_covered(phase: Any) -> bool:
     if bounds.noise_max != 10 * noise.count_width:
         return False
     if masked is not None:
-        return 10 * noise.update_width < 2 ** (masked.value_bits - 1) - 1
+        entry = 1 if phase.verified is not None else max(1, phase.clip)
+        return entry + 10 * noise.update_width < 2 ** (masked.value_bits - 1)
     norm = 0
     if noise.update_width:
         entries = bounds.bounded

@@ -22,9 +22,9 @@ class Weighing:
     purpose_term = "dpv:ResearchAndDevelopment"
     category = "fruit.weights"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, nodes: int = NODES) -> None:
         self._folder = folder
-        for node in range(NODES):
+        for node in range(nodes):
             rows = (f"{1 + i % 2 * 9 + i / 50},{node},{FRUIT[i % 2]}" for i in range(20))
             self._file(node).write_text("\n".join(["weight,height,fruit", *rows]))
 

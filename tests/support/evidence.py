@@ -95,9 +95,8 @@ class Scene:
         self, member: int, index: int, payloads: Sequence[bytes], header: Signed, **changes
     ) -> VerifyResponse:
         """One member's honest answer for one contribution alone."""
-        share = verification.read_payload(payloads[member], self.bounds, self.size)
-        claim = self.c.reader.claim(header)
-        values = verification.answers(share, member, claim, CHALLENGE, self.bounds, self.size)
+        share = self.c.reader.share(header, member, payloads[member])
+        values = self.c.reader.answer(header, member, share, CHALLENGE)
         terms: dict = {"held": (index,), "headers": headers_root([header_hash(header)])}
         terms.update(challenge=CHALLENGE, values=pack_answers([values]))
         return VerifyResponse(self.c.plan.context, member, **{**terms, **changes})

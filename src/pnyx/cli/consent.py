@@ -304,8 +304,10 @@ def _phase(phase: "PhaseSummary") -> str:
     unchecked = ", updates masked: nobody checks their size" if phase.masked else ""
     owners = f"over {phase.cohort_min} owners or more"
     if phase.groups > 1:
-        robust = f", {phase.tolerated} of which may be poisoned," if phase.tolerated else ""
-        owners = f"in {phase.groups} groups{robust} each {owners}"
+        robust = "averaged"
+        if phase.tolerated:
+            robust = f"by a trimmed mean that bears {phase.tolerated} poisoned"
+        owners = f"in {phase.groups} groups ({robust}), each {owners}"
     if phase.verified:
         unchecked = ", updates masked, and their size verified: experimental"
     return (

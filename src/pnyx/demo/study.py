@@ -42,7 +42,6 @@ NORMAL_COHORT = 32
 STATISTICS_ROUNDS = 1  # before training; the evaluation comes after it
 JOIN_WINDOW_S = 3.0
 ROUND_DEADLINE_S = 30.0
-VALUE_BITS = 13  # of a masked entry: its largest absolute value is that of a clipped update
 VERIFIED_COARSER_BITS = 1  # of an update, so that its norm can be verified while it is masked
 
 
@@ -105,7 +104,7 @@ def demo_study(
     counts = bounds_for(program, hyperparameters, "evaluate")
     columns = statistics_bounds(len(FEATURES))
     proven = choose_verified(updates, drawn, None) if verified else None
-    masks = choose_masks(updates, VALUE_BITS, drawn, None) if masked and not verified else None
+    masks = choose_masks(updates, None, drawn, None) if masked and not verified else None
     phases = (
         phase("statistics", columns, STATISTICS_ROUNDS, nodes, nodes),
         phase("train", updates, rounds, target(nodes), drawn, masks, proven),

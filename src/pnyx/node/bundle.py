@@ -6,6 +6,7 @@ chains as a node does: the first census gives the first committee, each record t
 last record names the model.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -48,12 +49,16 @@ class Bundle(msgspec.Struct, frozen=True, array_like=True, tag=111, kw_only=True
 
 
 class VerifiedStudy(msgspec.Struct, frozen=True, kw_only=True):
-    """What a bundle proves. `rounds` starts with the round that collects joins, number 0."""
+    """What a bundle proves. `rounds` starts with the round that collects joins, number 0.
+
+    owners: for each of them, group -> owners counted in the sum that was opened of it.
+    """
 
     study: bytes
     manifest: Manifest
     proposer: bytes
     rounds: tuple[RecordBody, ...]
+    owners: tuple[dict[int, int], ...]
     finished: bool
     model_hash: bytes
     model: bytes
@@ -121,8 +126,13 @@ def verify_bundle(
     study = study_id(bundle.manifest.body)
     state = StudyState(study, bundle.manifest, manifest, epoch.census)
     state.open(epoch.beacon, crypto)
+    owners: list[dict[int, int]] = []
     for record in bundle.records:
+        plan = state.plan
         state.accept(record, crypto, DEFAULT_PARAMS)
+        assert plan is not None, "a record was accepted for it"
+        counted = Counter(plan.group_of.get(who, 0) for who in read_body(record).accepted)
+        owners.append(dict(sorted(counted.items())))
     if bundle.model and model_name(bundle.model) != state.model_hash:
         raise RuleBroken("the model is not the one that the last record names")
     if bundle.model and len(bundle.model) != manifest.model_bytes:
@@ -132,6 +142,7 @@ def verify_bundle(
         manifest=manifest,
         proposer=bundle.manifest.signer,
         rounds=tuple(read_body(record) for record in bundle.records),
+        owners=tuple(owners),
         finished=state.finished,
         model_hash=state.model_hash,
         model=bundle.model,

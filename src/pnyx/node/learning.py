@@ -49,6 +49,7 @@ from pnyx.protocol.noise import (
     noise_max,
     noise_norm_max,
     update_width,
+    value_bits_needed,
 )
 from pnyx.protocol.ports import IntVector
 from pnyx.query.compile import read_query
@@ -197,17 +198,26 @@ def beside_masks(
 
 
 def choose_masks(
-    plain: Bounds, value_bits: int, contributors_max: int, privacy: PrivacyTerms | None
+    plain: Bounds, value_bits: int | None, contributors_max: int, privacy: PrivacyTerms | None
 ) -> ParameterSet:
     """Masks for updates of these bounds.
 
-    value_bits: of each entry with its sign; what noise needs comes on top. Raises ValueError when
-    no masks hold the sum.
+    value_bits: of each entry with its sign, or None for as many as clipped updates need; what noise
+    needs comes on top. Raises TrainingError when these are too few, ValueError when no masks hold
+    the sum.
     """
+    needed = value_bits_needed(plain.norm_max, NO_NOISE)
+    bits = needed if value_bits is None else value_bits
+    if bits < needed:
+        raise TrainingError(
+            f"value_bits is {bits}, too few: training.clip_norm and training.fraction_bits allow "
+            f"entries of up to {plain.norm_max}, which need {needed}; raise it, leave it out, or "
+            "lower training.fraction_bits."
+        )
     if privacy is not None:
         width = update_width(plain.norm_max, privacy.honest_min, privacy.multiplier)
-        value_bits = ((1 << (value_bits - 1)) + noise_max(width)).bit_length() + 1
-    return choose(plain.bounded, value_bits, contributors_max, rings=SHARED_RINGS)
+        bits = ((1 << (bits - 1)) + noise_max(width)).bit_length() + 1
+    return choose(plain.bounded, bits, contributors_max, rings=SHARED_RINGS)
 
 
 def choose_verified(

@@ -152,7 +152,7 @@ class PhaseTable(_Table, frozen=True, kw_only=True):
     count_max: Annotated[int, Meta(ge=1, le=EXAMPLES_MAX)] = 1
     ballot: BallotTable | None = None
     masked: bool | None = None
-    value_bits: Annotated[int, Meta(ge=2, le=24)] = 12
+    value_bits: Annotated[int, Meta(ge=2, le=24)] | None = None
     groups: Annotated[int, Meta(ge=1, le=GROUPS_MAX)] = 1
     robust: RobustTable = RobustTable(rule="mean")
     verified: bool = False
@@ -291,7 +291,7 @@ def _program(study: StudyFile, source: str) -> Program:
 
 
 def _masks(phase: PhaseTable, plain: Bounds, privacy: PrivacyTerms | None) -> ParameterSet | None:
-    """How a phase masks its updates, if it does. Raises ValueError."""
+    """How a phase masks its updates, if it does. Raises ValueError or TrainingError."""
     if phase.kind != "train":
         if phase.masked or phase.verified:
             raise ValueError("only a phase that trains can mask its updates, or have them verified")
@@ -299,6 +299,10 @@ def _masks(phase: PhaseTable, plain: Bounds, privacy: PrivacyTerms | None) -> Pa
     if phase.verified:
         if phase.masked is False:
             raise ValueError("verified is about masked updates: what is shared is always verified")
+        if phase.value_bits is not None:
+            raise TrainingError(
+                "value_bits of verified updates follow from the verified norm; leave it out."
+            )
         return None  # they follow from what is verified
     masked = phase.masked
     if masked is None:
@@ -389,6 +393,8 @@ def _provable(study: StudyFile, program: Program, bits: int) -> bool:
         if privacy is not None and length <= _SHARED_MAX and len(verified) < max(1, len(trains)):
             plain = Bounds(length, length, max(clip, 1), 0)
             choose_noise(plain, clip, privacy.honest_min, privacy.multiplier, 1.0)
+        if any(clip >= 1 << (phase.value_bits - 1) for phase in trains if phase.value_bits):
+            return False
         for phase in verified:
             choose_verified(Bounds(length, length, max(clip, 1), 0), phase.drawn, privacy)
     except ValueError:
@@ -493,6 +499,10 @@ noise_multiplier = 5.0
 # cannot bend the model (docs/robustness.md); each takes cohort_min owners and noise of its own:
 #   groups = 8
 #   robust = {{ rule = "trimmed", tolerated = 2 }}
+# Updates too long for shares travel masked; masked = true or false decides otherwise. Nobody checks
+# their size then, unless
+#   verified = true     # EXPERIMENTAL: no outside cryptographer has reviewed it
+# value_bits is what a masked entry takes; unless stated, as many as clip_norm and noise need.
 #
 # Phases run in order. In each round `drawn` owners are drawn among those who joined; the round
 # closes when `target` of them have contributed, or after `deadline_s` seconds.

@@ -155,6 +155,15 @@ class Agreement:
             return True
         return proof is not None and proof.view > lock.view
 
+    def check_certificate(self, certificate: Certificate) -> None:
+        """Verify a certificate, whatever follows from it. Raises ProtocolError."""
+        self._check(
+            certificate.phase,
+            certificate.view,
+            certificate.value_hash,
+            certificate.certificate,
+        )
+
     def on_certificate(self, certificate: Certificate, view: int) -> Vote | Decision | None:
         """Lock on an echo certificate of the current view, or decide on a lock certificate.
 
@@ -162,12 +171,7 @@ class Agreement:
         """
         if self.decision is not None:
             return None
-        self._check(
-            certificate.phase,
-            certificate.view,
-            certificate.value_hash,
-            certificate.certificate,
-        )
+        self.check_certificate(certificate)
         if certificate.value_hash not in self._values:
             return None
         if certificate.phase is Phase.LOCK:

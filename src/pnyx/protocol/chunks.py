@@ -91,6 +91,16 @@ def proven_hash(chunk: Chunk) -> bytes | None:
     return leaf
 
 
+def what_is_wrong(chunk: Chunk) -> str:
+    """Say why a chunk without a proven hash is not of the parcel that it names."""
+    if chunk.parcel != parcel_name(chunk.length, chunk.root):
+        return f"length {chunk.length} and root do not make its name"
+    wanted = chunk_length(chunk.length, chunk.index)
+    if len(chunk.data) != wanted:
+        return f"data of chunk {chunk.index} has {len(chunk.data)} bytes, not {wanted}"
+    return f"proof does not lead from chunk {chunk.index} to the root"
+
+
 def chunk_message(effect: SendChunk, data: bytes) -> bytes | None:
     """The encoded `Chunk` that a SendChunk asks for; None when the stored bytes are damaged.
 

@@ -225,7 +225,14 @@ def check_phase(phase: StudyPhase, params: ProtocolParams) -> None:
         )
     if phase.metrics_length > bounds.length:
         raise RuleBroken("metrics_length is above the length of the vector")
-    check_noise(bounds, phase.clip, phase.noise, phase.cohort_min, phase.masked)
+    check_noise(
+        bounds,
+        phase.clip,
+        phase.noise,
+        phase.cohort_min,
+        phase.masked,
+        verified=phase.verified is not None,
+    )
     check_masking(phase)
     check_groups(phase)
     if not phase.groups * phase.cohort_min <= phase.target <= phase.drawn:

@@ -77,10 +77,35 @@ def noise_max(width: int) -> int:
     return REACH * width
 
 
+def value_bits_needed(entry_max: int, noise: Noise) -> int:
+    """Bits of a masked value, its sign included, that hold an entry of an update with its noise."""
+    return (entry_max + noise_max(noise.update_width)).bit_length() + 1
+
+
+def check_value_bits(masked: ParameterSet, entry_max: int, noise: Noise) -> None:
+    """Refuse masked values of fewer bits than entries and noise need. Raises RuleBroken."""
+    needed = value_bits_needed(entry_max, noise)
+    if masked.value_bits < needed:
+        raise RuleBroken(
+            f"value_bits is {masked.value_bits}, too few: entries of up to {entry_max} with noise "
+            f"of up to {noise_max(noise.update_width)} need {needed}"
+        )
+
+
 def check_noise(
-    bounds: Bounds, clip: int, noise: Noise, cohort_min: int, masked: ParameterSet | None = None
+    bounds: Bounds,
+    clip: int,
+    noise: Noise,
+    cohort_min: int,
+    masked: ParameterSet | None = None,
+    *,
+    verified: bool = False,
 ) -> None:
-    """Refuse noise that its bounds do not cover, or that does not hide. Raises RuleBroken."""
+    """Refuse noise that its bounds do not cover, or that does not hide. Raises RuleBroken.
+
+    Masked values must hold the noise and an entry with all of the norm `clip`. Not so where their
+    norm is verified: there the values follow from the norm, and owners cut larger entries.
+    """
     if masked is not None and bounds.bounded:
         raise RuleBroken("an update is shared with the committee or masked, not both")
     if noise.honest_min > cohort_min:
@@ -92,12 +117,7 @@ def check_noise(
         if width and not (entries and width >= WIDTH_MIN):
             raise RuleBroken(f"noise on {part} has a width of at least {WIDTH_MIN}, or is none")
     if masked is not None:
-        largest = noise_max(noise.update_width)
-        if largest >= masked.value_max:
-            raise RuleBroken(
-                f"value_bits is {masked.value_bits}, too few: with noise of up to {largest} masked "
-                f"values need {(largest + 1).bit_length() + 1}"
-            )
+        check_value_bits(masked, 1 if verified else max(1, clip), noise)
     elif clip + noise_norm_max(noise.update_width, bounds.bounded) > bounds.norm_max:
         raise RuleBroken("a phase clips updates, and adds noise, to more than the norm it admits")
     if bounds.noise_max != noise_max(noise.count_width):

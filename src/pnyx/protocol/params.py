@@ -49,6 +49,13 @@ class ProtocolParams(msgspec.Struct, frozen=True, kw_only=True):
     # How long a node stays a candidate after it was listed last: whoever is away for a while, too.
     node_cache_keep_s: float = 3600.0
 
+    # Members lock an accepted set once they hold its sums. So much longer they bear with an attempt
+    # as the sums take to all of them, over lines of aggregators on which so many bytes pass.
+    sum_bytes_per_s: float = 1_000_000.0
+    # Sets of one group whose sums an aggregator makes for one member: those of as many leaders that
+    # let a set be echoed and do not get it locked.
+    summed_sets_max: int = 4
+
     # Aggregators keep envelopes for absent members; three survive two absences.
     aggregator_count: int = 3
     # Where masked updates are verified, two thirds of the aggregators together vouch for what a

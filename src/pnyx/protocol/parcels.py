@@ -39,6 +39,7 @@ from pnyx.protocol.chunks import (
     parcel_name,
     parcel_of,
     proven_hash,
+    what_is_wrong,
 )
 from pnyx.protocol.events import (
     Effect,
@@ -354,13 +355,16 @@ class Parcels:
             raise RuleBroken("asks for a parcel that it may not read")
         parcel = held.parcel
         if max(message.indices) >= len(parcel.hashes):
-            raise RuleBroken("asks for a chunk that the parcel does not have")
+            raise RuleBroken(
+                f"asks for chunk {max(message.indices)} of a parcel that has {len(parcel.hashes)}"
+            )
         waiting = self._waiting.setdefault(peer, set())
         for index in message.indices:
             if (parcel.name, index) in waiting:
                 continue  # asked again while it waits to be sent
             if len(waiting) >= self._params.parcel_chunks_waiting_max:
-                raise RuleBroken("asks for more chunks than may wait for it")
+                limit = self._params.parcel_chunks_waiting_max
+                raise RuleBroken(f"asks for more chunks than the {limit} that may wait for it")
             waiting.add((parcel.name, index))
             proof = self._proofs_of(parcel)[index]
             self._emit(SendChunk(peer, parcel.name, parcel.length, index, parcel.root, proof))
@@ -384,7 +388,7 @@ class Parcels:
             if wanted.fetch.source is None:
                 self._stop_asking(chunk.parcel)
             self._emit(PeerBlamed(peer, "wrong chunk"))
-            raise RuleBroken("sends a chunk that is not of the parcel")
+            raise RuleBroken(f"sends a chunk that is not of the parcel: {what_is_wrong(chunk)}")
         if wanted.fetch.length is None and not self._learn_length(wanted, chunk):
             return
         if wanted.fetch.take(peer, chunk.index, proven, now):
@@ -445,7 +449,10 @@ class Parcels:
     def _check_room(self, length: int) -> None:
         params = self._params
         if not 0 < length <= params.parcel_bytes_max:
-            raise RuleBroken("a parcel is empty, or larger than this node takes")
+            raise RuleBroken(
+                f"length of a parcel is {length} bytes: this node takes 1 to "
+                f"{params.parcel_bytes_max}"
+            )
         lengths = [held.parcel.length for held in self._held.values()]
         lengths += [wanted.room for wanted in self._wanted.values()]
         too_many = len(lengths) >= params.parcels_max

@@ -36,11 +36,20 @@ class Owner(msgspec.Struct, frozen=True):
     models: Models
 
 
+class Group(msgspec.Struct, frozen=True):
+    """A group of contributors whose sum was opened; spoiled if it came to nothing."""
+
+    number: int  # from 1
+    owners: int
+    spoiled: bool
+
+
 class Round(msgspec.Struct, frozen=True, kw_only=True):
     """One certified round.
 
     accuracy: of the shared model before the round, on the held-out rows of its contributors; None
-    where no such counts were published. attempt: 2 after the first was aborted.
+    where no such counts were published. attempt: 2 after the first was aborted. groups: those whose
+    sums were opened; groups_drawn: into how many the contributors fell.
     """
 
     number: int
@@ -49,6 +58,8 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     accuracy: float | None
     skipped: bool
     attempt: int
+    groups: tuple[Group, ...] = ()
+    groups_drawn: int = 1
 
 
 class Poll(msgspec.Struct, frozen=True):

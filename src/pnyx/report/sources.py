@@ -19,10 +19,12 @@ from pnyx.node.network import Network
 from pnyx.protocol.messages import RecordBody
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.privacy import COST_UNIT, DELTA, epsilon, study_rho
+from pnyx.protocol.round.groups import NO_SUM
 from pnyx.protocol.selection import assess
 from pnyx.report.record import (
     Culprit,
     Exclusion,
+    Group,
     Made,
     Models,
     Owner,
@@ -79,7 +81,11 @@ def from_bundle(bundle: Bundle, network: Network, crypto: Crypto, made: Made) ->
         phases=tuple(phase_summary(phase) for phase in manifest.phases),
         rounds_planned=manifest.rounds,
         joined=len(bundle.records[-1].joins) if bundle.records else 0,
-        rounds=tuple(_round(study, body) for body in opened),
+        rounds=tuple(
+            _round(study, body, owners)
+            for body, owners in zip(study.rounds, study.owners, strict=True)
+            if body.round_number > 0
+        ),
         finished=study.finished,
         models=_models(study, opened),
         models_noisy=any(phase.noise.count_width > 0 for phase in manifest.phases),
@@ -147,8 +153,9 @@ def with_own(report: StudyReport, result: StudyResult, ledger: list[LedgerLine])
     )
 
 
-def _round(study: VerifiedStudy, body: RecordBody) -> Round:
-    kind = study.manifest.phase_of(body.round_number).kind
+def _round(study: VerifiedStudy, body: RecordBody, owners: dict[int, int]) -> Round:
+    phase = study.manifest.phase_of(body.round_number)
+    kind = phase.kind
     counts = body.metrics
     measured = kind == "train" and len(counts) == TRAIN_COUNTS and counts[1] > 0
     return Round(
@@ -158,6 +165,10 @@ def _round(study: VerifiedStudy, body: RecordBody) -> Round:
         accuracy=counts[0] / counts[1] if measured else None,
         skipped=body.skipped,
         attempt=body.attempt,
+        groups=tuple(
+            Group(each.group + 1, owners[each.group], each.sum == NO_SUM) for each in body.sums
+        ),
+        groups_drawn=phase.groups,
     )
 
 

@@ -3,10 +3,11 @@
 import datetime as dt
 from collections.abc import Iterator
 
+from pnyx.node.control import PhaseSummary
 from pnyx.protocol.selection import Assessment, exposure_probability
 from pnyx.protocol.selection.assessment import in_words
 from pnyx.protocol.selection.tails import head_count
-from pnyx.report.record import StudyReport
+from pnyx.report.record import Round, StudyReport
 
 MODELS = {
     "alone": "alone",
@@ -166,6 +167,49 @@ def masked_updates(report: StudyReport) -> str:
         "Updates travelled masked, and nobody checked their size: one dishonest owner could have "
         "spoilt the model."
     )
+
+
+def outcome(round_: Round) -> str:
+    """What became of a round: which sums were opened, over how many, and came to something."""
+    said = "skipped"
+    spoiled = [str(group.number) for group in round_.groups if group.spoiled]
+    if not round_.skipped:
+        said = "opened" + ", but came to nothing" * bool(spoiled)
+        if round_.groups_drawn > 1:
+            owners = listed([str(group.owners) for group in round_.groups])
+            said = (
+                f"{len(round_.groups)} of {round_.groups_drawn} groups opened, over {owners} owners"
+            )
+            if spoiled:
+                said += f"; of group {listed(spoiled)} nothing came"
+    return said + ", second attempt" * (round_.attempt > 1)
+
+
+def floor(phase: PhaseSummary) -> str:
+    """Owners that a sum of a phase is over at least."""
+    return f"{phase.cohort_min:,}" + f" in each of {phase.groups} groups" * (phase.groups > 1)
+
+
+def robust_rules(report: StudyReport) -> str:
+    """What is made of the sums of groups; empty where there are none."""
+    said = [rule(phase.groups, phase.tolerated) for phase in report.phases if phase.groups > 1]
+    return " ".join(dict.fromkeys(said))
+
+
+def rule(groups: int, tolerated: int) -> str:
+    """How the sums of several groups make a model."""
+    if not tolerated:
+        return f"The sums of {groups} groups are averaged: one poisoned group bends the model."
+    return (
+        f"The sums of {groups} groups make the model by a trimmed mean of mixed neighbours, which "
+        f"bears {counted(tolerated, 'poisoned group')}."
+    )
+
+
+def listed(names: list[str]) -> str:
+    """'5, 6 and 4'."""
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def troubles_short(report: StudyReport) -> Iterator[str]:

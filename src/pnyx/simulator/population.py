@@ -99,6 +99,7 @@ RIGHT = Clock()
 
 
 UNIT_NORM_MAX = 2
+_VALUE_BITS = 3  # hold an entry with all of that norm
 MODEL_DTYPE = np.dtype("<i4")
 
 
@@ -135,7 +136,7 @@ class UnitVectors:
         if self.verified is not None:
             self.masked = masks_of(self.verified)
         elif masks:
-            self.masked = choose(model, 2, most, rings=SHARED_RINGS)
+            self.masked = choose(model, _VALUE_BITS, most, rings=SHARED_RINGS)
 
     @property
     def bounds(self) -> Bounds:

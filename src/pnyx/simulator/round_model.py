@@ -99,7 +99,7 @@ class RoundShape(msgspec.Struct, frozen=True, kw_only=True):
     def bounds(self) -> Bounds:
         """What the shares hold: the whole vector, or a key and a few counts."""
         if not self.masked:
-            return Bounds(self.values, self.values, 1 << (_VALUE_BITS - 1), 0)
+            return Bounds(self.values, self.values, (1 << (_VALUE_BITS - 1)) - 1, 0)
         ring = self.parameters
         fields = len(ring.primes)
         return Bounds(8, 0, 0, 1, key_length=ring.degree, key_fields=fields)

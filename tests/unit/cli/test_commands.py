@@ -165,8 +165,14 @@ def test_consent_screen_says_what_matters() -> None:
 def test_consent_screen_tells_groups_and_how_many_may_be_poisoned() -> None:
     terms = {"kind": "train", "rounds": 20, "cohort_min": 16, "epsilon": 2.5, "ballot": ""}
     for changes, expected in (
-        ({"groups": 4}, "20 rounds to train in 4 groups each over 16 owners or more (epsilon 2.5)"),
-        ({"groups": 7, "tolerated": 2}, "in 7 groups, 2 of which may be poisoned, each over 16"),
+        (
+            {"groups": 4},
+            "to train in 4 groups (averaged), each over 16 owners or more (epsilon 2.5)",
+        ),
+        (
+            {"groups": 7, "tolerated": 2},
+            "in 7 groups (by a trimmed mean that bears 2 poisoned), each over 16",
+        ),
     ):
         phases = (PhaseSummary(**terms, masked=False, **changes),)
         assert expected in "\n".join(_terms(summary(phases=phases)))

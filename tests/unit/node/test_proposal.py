@@ -321,7 +321,34 @@ def test_short_updates_are_masked_on_request(tmp_path) -> None:
     text = without_noise(VALID.replace('kind = "train"', asked))
     (train, _) = read_manifest_body(read(tmp_path, text).manifest).phases
     assert train.masked is not None
+    assert train.clip == 4096
+    assert train.masked.value_bits == 14  # as many as an entry with all of the norm needs
+
+
+def masked_study(bits: int | None, **training: object) -> str:
+    """The template without noise, masked with so many bits a value."""
+    stated = "" if bits is None else f"value_bits = {bits}\n"
+    keys = "".join(f"{key} = {value}\n" for key, value in training.items())
+    text = VALID.replace('kind = "train"\n', f'kind = "train"\nmasked = true\n{stated}')
+    return without_noise(text.replace("[training]\n", f"[training]\n{keys}"))
+
+
+def test_fewer_bits_than_values_need_are_refused(tmp_path) -> None:
+    expected = r"phases\[0\]: value_bits is 13, too few: .* entries of up to 4096, which need 14"
+    with pytest.raises(ConfigError, match=expected):
+        read(tmp_path, masked_study(13, fraction_bits=11))
+    (train, _) = read_manifest_body(
+        read(tmp_path, masked_study(14, fraction_bits=11)).manifest
+    ).phases
+    assert train.masked is not None
+    assert train.masked.value_bits == 14
+
+
+def test_updates_are_rounded_as_finely_as_the_stated_bits_hold(tmp_path) -> None:
+    (train, _) = read_manifest_body(read(tmp_path, masked_study(12)).manifest).phases
+    assert train.masked is not None
     assert train.masked.value_bits == 12
+    assert train.clip <= train.masked.value_max < 2 * train.clip
 
 
 def test_noise_widens_masked_values(tmp_path) -> None:
@@ -329,7 +356,7 @@ def test_noise_widens_masked_values(tmp_path) -> None:
     text = VALID.replace('kind = "train"', 'kind = "train"\nmasked = true')
     (train, _) = read_manifest_body(read(tmp_path, text).manifest).phases
     assert train.masked is not None
-    assert train.masked.value_max - noise_max(train.noise.update_width) >= 2**11 - 1
+    assert train.masked.value_max - noise_max(train.noise.update_width) >= train.clip
     assert math.isfinite(phase_rho(train))
 
 
@@ -377,6 +404,7 @@ def test_what_is_verified_covers_the_noise(tmp_path) -> None:
     [
         ('kind = "train"\nverified = true\nmasked = false', "verified is about masked updates"),
         ('kind = "train"\nverified = 1', "verified"),
+        ('kind = "train"\nverified = true\nvalue_bits = 12', "value_bits of verified updates"),
     ],
 )
 def test_what_verified_does_not_go_with(tmp_path, terms, expected) -> None:

@@ -7,7 +7,13 @@ from tests.support.parcels import content, cut
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest, merkle_proofs, merkle_root
 from pnyx.protocol import chunks
-from pnyx.protocol.chunks import chunk_message, chunks_of, describe, proven_hash
+from pnyx.protocol.chunks import (
+    chunk_message,
+    chunks_of,
+    describe,
+    proven_hash,
+    what_is_wrong,
+)
 from pnyx.protocol.events import SendChunk
 from pnyx.protocol.messages import CHUNK_BYTES, Chunk
 
@@ -91,3 +97,26 @@ def test_what_a_stored_chunk_must_be_to_be_sent():
     assert chunk_message(SendChunk(*terms), honest.data) == codec.encode(honest)
     for damaged in (b"", honest.data[:-1], honest.data + b"x", b"x" + honest.data[1:]):
         assert chunk_message(SendChunk(*terms), damaged) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"data": b"x" * 999}, "data of chunk 2 has 999 bytes, not 1000"),
+        ({"data": b"x" * 1001}, "data of chunk 2 has 1001 bytes, not 1000"),
+        ({"index": 1}, f"data of chunk 1 has 1000 bytes, not {CHUNK_BYTES}"),
+        ({"data": b"x" * 1000}, "proof does not lead from chunk 2 to the root"),
+        ({"length": 999}, "length 999 and root do not make its name"),
+        ({"root": bytes(32)}, "and root do not make its name"),
+    ],
+)
+def test_what_is_wrong_with_a_chunk_is_said_with_field_and_limit(change, told):
+    """Truncated, too long, of another place, altered, of another parcel."""
+    parts = [bytes(CHUNK_BYTES), bytes(CHUNK_BYTES), bytes(1000)]
+    parcel = describe(parts)
+    proof = merkle_proofs(parcel.hashes)[2]
+    right = Chunk(parcel.name, parcel.length, 2, parcel.root, parts[2], proof)
+    assert proven_hash(right) is not None
+    wrong = replace(right, **change)
+    assert proven_hash(wrong) is None
+    assert told in what_is_wrong(wrong)

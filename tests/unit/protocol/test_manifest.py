@@ -95,6 +95,7 @@ FEWER = choose(9, 2, 3, rings=SHARED_RINGS)
     [
         ({"kind": "evaluate"}, "only a phase that trains has updates to mask"),
         ({"noise": Noise(update_width=4)}, "value_bits is 2, too few: .* need 7"),
+        ({"clip": 2}, "value_bits is 2, too few: entries of up to 2 with noise of up to 0 need 3"),
         ({"masked": None}, "another key than its masks are made of"),
         ({"masked": OTHER}, "another key than its masks are made of"),
         (

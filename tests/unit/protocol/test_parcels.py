@@ -70,10 +70,10 @@ def test_bytes_beyond_the_bounds_are_refused():
         parcel_bytes_max=3 * CHUNK_BYTES, parcels_bytes_max=6 * CHUNK_BYTES, parcels_max=3
     )
     node = Node(OWNER, params)
-    with pytest.raises(RuleBroken, match="larger than"):
+    with pytest.raises(RuleBroken, match="1 to"):
         node.parcels.keep(cut(content(4)))
     for length in (0, 3 * CHUNK_BYTES + 1):
-        with pytest.raises(RuleBroken, match="empty, or larger"):
+        with pytest.raises(RuleBroken, match=r"length of a parcel is .* 1 to"):
             node.fetch(bytes(32), length, [OTHER])
     assert node.effects == []
     node.parcels.keep(cut(content(3, CHUNK_BYTES)))
@@ -297,7 +297,8 @@ def test_a_wrong_chunk_costs_its_sender_the_fetch():
     )
     net.settle()
     assert net.of(PeerBlamed, PULLER) == [PeerBlamed(OWNER, "wrong chunk")]
-    assert (OWNER, "sends a chunk that is not of the parcel") in net.rules
+    wrong = "sends a chunk that is not of the parcel: proof does not lead from chunk 3 to the root"
+    assert (OWNER, wrong) in net.rules
     assert puller.parcels.next_deadline() is None, "nobody is left to ask"
     puller.fetch(name, len(data), [OWNER])
     net.settle()
@@ -471,7 +472,7 @@ def test_chunks_go_to_readers_only():
     for peer, parcel in ((OTHER, name), (PULLER, bytes(32))):
         with pytest.raises(RuleBroken, match="may not read"):
             owner.parcels.handle(peer, ChunkRequest(parcel, (0,)), 0.0)
-    with pytest.raises(RuleBroken, match="does not have"):
+    with pytest.raises(RuleBroken, match="asks for chunk 3 of a parcel that has 3"):
         owner.parcels.handle(PULLER, ChunkRequest(name, (1, 3)), 0.0)
     assert owner.take() == []
 
@@ -512,7 +513,7 @@ def test_what_waits_is_not_queued_twice_and_leaves_room_when_it_has_left():
     owner.parcels.handle(PULLER, ChunkRequest(name, (0, 1, 0)), 0.0)
     owner.parcels.handle(PULLER, ChunkRequest(name, (1, 2)), 0.0)
     assert [e.index for e in owner.take()] == [0, 1, 2]
-    with pytest.raises(RuleBroken, match="more chunks than may wait"):
+    with pytest.raises(RuleBroken, match="more chunks than the"):
         owner.parcels.handle(PULLER, ChunkRequest(name, (3,)), 0.0)
     assert owner.take() == []
     owner.parcels.handle(OTHER, ChunkRequest(name, (3,)), 0.0)

@@ -18,6 +18,7 @@ from pnyx.report.record import (
     Cost,
     Culprit,
     Exclusion,
+    Group,
     Judged,
     Models,
     Poll,
@@ -301,3 +302,38 @@ def test_a_model_of_numbers_is_scored_and_never_right() -> None:
     assert "ccuracy" not in shown
     assert "right, when" not in shown
     assert "is right" not in shown
+
+
+GROUPS = (Group(1, 5, False), Group(2, 6, True), Group(4, 4, False))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"groups": (Group(1, 20, False),)}, "opened"),
+        ({"groups": (Group(1, 20, True),)}, "opened, but came to nothing"),
+        (
+            {"groups": GROUPS, "groups_drawn": 4},
+            "3 of 4 groups opened, over 5, 6 and 4 owners; of group 2 nothing came",
+        ),
+        (
+            {"groups": GROUPS[:1], "groups_drawn": 4, "attempt": 2},
+            "1 of 4 groups opened, over 5 owners, second attempt",
+        ),
+        ({"skipped": True, "attempt": 2}, "skipped, second attempt"),
+    ],
+)
+def test_outcome_of_a_round_names_its_groups(changes, said) -> None:
+    page = Page(render(sample(rounds=(training(2), training(3, **changes)))))
+    assert page.table("Certified rounds of training")[1][-1] == said
+
+
+def test_groups_and_the_rule_for_their_sums_are_named() -> None:
+    several = replace(sample().phases[1], groups=7, tolerated=2)
+    page = Page(render(sample(phases=(sample().phases[0], several))))
+    rows = page.table("Parts of the study")
+    assert [row[2] for row in rows] == ["16", "16 in each of 7 groups"]
+    assert "by a trimmed mean of mixed neighbours, which bears 2 poisoned groups" in page.shown()
+    averaged = Page(render(sample(phases=(replace(several, tolerated=0),)))).shown()
+    assert "The sums of 7 groups are averaged: one poisoned group bends the model." in averaged
+    assert "groups" not in Page(render(sample())).shown()

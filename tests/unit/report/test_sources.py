@@ -15,6 +15,7 @@ from pnyx.node.control import ConvictedNode, LedgerLine, OwnAccuracy, StudyResul
 from pnyx.node.learning import poll_bounds, statistics_bounds
 from pnyx.node.network import Network
 from pnyx.protocol.aggregation.bounds import Bounds
+from pnyx.protocol.aggregation.robust import Robust
 from pnyx.protocol.manifest import Range
 from pnyx.report import from_bundle, made_now, render, sources, with_own
 from pnyx.report.record import Made, Models, Owner, Poll
@@ -60,6 +61,16 @@ def test_bundle_tells_rounds_terms_and_committee() -> None:
     assert found.epsilon_spent is None
     assert (found.models, found.owners, found.sent, found.whose) == (None, (), None, "none")
     assert found.model_hash == town.machines[0].studies[bytes.fromhex(found.study)].model_hash.hex()
+
+
+def test_groups_are_told_with_their_sizes() -> None:
+    asked = phase(LENGTH, groups=3, cohort_min=2, target=9, drawn=9, robust=Robust("trimmed", 1))
+    town, bundle = certified(asked)
+    (round_,) = report_of(town, bundle).rounds
+    assert round_.groups_drawn == 3
+    assert [group.number for group in round_.groups] == [1, 2, 3]
+    assert all(group.owners >= 2 and not group.spoiled for group in round_.groups)
+    assert sum(group.owners for group in round_.groups) == round_.contributors
 
 
 def test_report_of_a_chain_that_goes_on() -> None:

@@ -43,6 +43,8 @@ class ActiveRound:
             case Relay() | ShareRequest():
                 if self.relay is not None:
                     self.relay.handle(sender, message)
+            case SumRequest() if self.member is not None and self.member.serve_sum(sender, message):
+                pass  # it holds what it is asked for
             case VectorOffer() | SumRequest():
                 if self.aggregator is not None:
                     self.aggregator.handle(sender, message)
@@ -82,9 +84,15 @@ class ActiveRound:
             self.contributor.withhold()
         if self.relay is not None:
             self.relay.forget(own)
+        if self.aggregator is not None:
+            self.aggregator.forget(own)
 
     def on_computed(self, name: bytes, result: object, now: float) -> None:
         """Hand what came of long work to the role that asked for it."""
+        if self.contributor is not None:
+            self.contributor.on_computed(name, result, now)
+        if self.aggregator is not None:
+            self.aggregator.on_computed(result)
         if self.member is not None:
             self.member.on_computed(name, result, now)
 

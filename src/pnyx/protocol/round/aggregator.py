@@ -7,28 +7,32 @@ A masked vector hides its update from everybody, so an aggregator keeps no secre
 nothing: who asks for the sum of a set gets it, and checks it against the linear hashes that
 contributors signed. A contributor uploads its vector once; aggregators pull it from each other.
 
-What others can make it do is bounded: one vector for each contributor, one set of each group for
+What others can make it do is bounded: one vector for each contributor, few sets of each group for
 each member. Nothing that it pulled is removed before the round ends. Two contributors can name one
 parcel, and who names another's must not take it from where it is needed.
 """
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import NamedTuple
 
 from pnyx.errors import ProtocolError, RuleBroken
 from pnyx.primitives import codec
 from pnyx.protocol.aggregation.masked.vectors import VectorCode
-from pnyx.protocol.events import PeerBlamed, ReadParcel, SumVectors
+from pnyx.protocol.aggregation.verification import Claim
+from pnyx.protocol.events import Compute, PeerBlamed, ReadParcel, SumVectors
 from pnyx.protocol.messages import (
     FalseVector,
     HeldContribution,
+    MaskedVector,
     RoundMessage,
     SumRequest,
     VectorOffer,
     VectorReceipt,
     VectorSum,
 )
+from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.values import InputReader, ascending, header_hash
 from pnyx.protocol.round.vectors import (
@@ -47,6 +51,22 @@ class _Asked(NamedTuple):
 
     accepted: Accepted
     senders: set[int]
+
+
+class _Checked(NamedTuple):
+    """Whether a vector is what each of the contributors that named it says of it."""
+
+    parcel: bytes
+    data: bytes
+    right: dict[int, bool]
+
+
+def _check(
+    plan: RoundPlan, parcel: bytes, data: bytes, stated: list[tuple[int, Claim, MaskedVector]]
+) -> _Checked:
+    """Compare a vector with what is stated of it: nobody else will look at all of it. Pure."""
+    right = {who: vector_is_right(plan, claim, masked, data) for who, claim, masked in stated}
+    return _Checked(parcel, data, right)
 
 
 class Aggregator:
@@ -70,10 +90,11 @@ class Aggregator:
         self._sealed: set[int] = set()  # contributors whose vector is held and checked
         self._wrong: set[int] = set()  # contributors that committed to what their vector is not
         self._sources: dict[int, set[int]] = {}  # contributor -> from whom its vector is pulled
-        self._reading: dict[bytes, set[int]] = {}  # parcel -> contributors that named it
+        self._reading: dict[bytes, set[int]] = {}  # to be checked -> contributors that named it
+        self._checking: bytes | None = None  # the one of them that is being read or checked
         self._asked: dict[bytes, _Asked] = {}  # by the hash of the set
-        # (member's census index, group) -> the set that it asked for
-        self._set_of: dict[tuple[int, int], bytes] = {}
+        # (member's census index, group) -> the sets that it asked for
+        self._sets_of: dict[tuple[int, int], set[bytes]] = {}
         self._sums: dict[bytes, bytes] = {}  # set -> parcel; empty while it is computed
         self._restore()
 
@@ -140,33 +161,59 @@ class Aggregator:
         self._sources[who] = known.union(sources)
 
     def _read(self, who: int, parcel: bytes) -> None:
-        """A vector has come whole: read it to check its linear hash."""
-        waiting = self._reading.setdefault(parcel, set())
-        if not waiting:
-            self._services.emit(ReadParcel(self._plan.context, parcel))
-        waiting.add(who)
+        """A vector has come whole: read it to check its linear hash, once it is its turn."""
+        self._reading.setdefault(parcel, set()).add(who)
+        self._read_next()
+
+    def _read_next(self) -> None:
+        """Read one vector at a time: however many come, one is in memory."""
+        if self._checking is None and self._reading:
+            self._checking = next(iter(self._reading))
+            self._services.emit(ReadParcel(self._plan.context, self._checking))
+
+    def forget(self, who: int) -> None:
+        """This node's own vector is not here any more: its owner withdrew. Do not wait for it."""
+        named = [parcel for parcel, waiting in self._reading.items() if waiting == {who}]
+        for parcel in named:
+            del self._reading[parcel]
+        if self._checking in named:
+            self._checking = None
+            self._read_next()
 
     def on_read(self, parcel: bytes, data: bytes) -> None:
-        """Check a vector that has come, and give its contributor a receipt."""
-        for who in sorted(self._reading.pop(parcel, set()) - self._sealed):
-            if not self._is_right(who, data):
-                self._wrong.add(who)
-                self._services.accuse(who, FalseVector(self._offers[who].header, data))
-                continue
-            # What is granted is durable before the vector counts as held: nobody grants it later.
-            self._services.grant_parcel(parcel, self._others)
-            self._services.persist(f"vector/{who}", codec.encode(self._offers[who]))
-            for index in self._others:
-                self._services.send(index, self._offers[who])
-            self._give_receipt(who)
-            self._hold(who)
+        """Have a vector that has come checked, beside everything else."""
+        if parcel != self._checking or parcel not in self._reading:
+            return
+        stated = [
+            (who, self._reader.claim(header), masked)
+            for who in sorted(self._reading.pop(parcel) - self._sealed)
+            for header in (self._offers[who].header,)
+            if (masked := self._reader.header(header).masked) is not None
+        ]
+        work = partial(_check, self._plan, parcel, data, stated)
+        self._services.emit(Compute(self._plan.context, b"vector" + parcel, work))
 
-    def _is_right(self, who: int, data: bytes) -> bool:
-        """Whether a vector is what its header says: nobody else will look at all of it."""
-        header = self._offers[who].header
-        masked = self._reader.header(header).masked
-        assert masked is not None, "an offer that was taken names its vector"
-        return vector_is_right(self._plan, self._reader.claim(header), masked, data)
+    def on_computed(self, result: object) -> None:
+        """Give receipts for a vector that was checked, or accuse who stated something else."""
+        if not isinstance(result, _Checked) or result.parcel != self._checking:
+            return
+        self._checking = None
+        for who, right in result.right.items():
+            self._take(who, result.parcel, result.data, right=right)
+        self._read_next()
+
+    def _take(self, who: int, parcel: bytes, data: bytes, *, right: bool) -> None:
+        if not right:
+            self._wrong.add(who)
+            self._services.accuse(who, FalseVector(self._offers[who].header, data))
+            return
+        # What is granted is durable before the vector counts as held: nobody grants it later.
+        self._services.grant_parcel(parcel, self._others)
+        self._services.persist(f"vector/{who}", codec.encode(self._offers[who]))
+        for index in self._others:
+            self._services.send(index, self._offers[who])
+        self._give_receipt(who)
+        self._hold(who)
 
     def _refuse(self, who: int) -> None:
         """The header names a parcel of another size than vectors have: its signer lied."""
@@ -208,10 +255,18 @@ class Aggregator:
                 self._services.send(sender, self._offers[index])
             if name not in self._asked:
                 return  # it may be a member too: then what it passes on is not what it wants
-        elif self._set_of.setdefault((sender, groups.pop()), name) != name:
-            raise RuleBroken("a member asks for the sums of two sets of one group")
+        else:
+            self._count(sender, groups.pop(), name)
         if sender in self._plan.member_of:
             self._want(sender, name, request.accepted)
+
+    def _count(self, member: int, group: int, name: bytes) -> None:
+        """Bound what one member makes this node add up. Raises RuleBroken."""
+        asked = self._sets_of.setdefault((member, group), set())
+        limit = self._services.params.summed_sets_max
+        if name not in asked and len(asked) >= limit:
+            raise RuleBroken(f"a member asks for the sums of more than {limit} sets of one group")
+        asked.add(name)
 
     def _want(self, sender: int, name: bytes, accepted: Accepted) -> None:
         """Tell a member the sum of a set, now or once all vectors are here."""

@@ -47,6 +47,7 @@ from pnyx.protocol.messages import (
     RoundMessage,
     ShareRequest,
     Step,
+    SumRequest,
     VectorSum,
     ViewChange,
     Vote,
@@ -60,8 +61,7 @@ from pnyx.protocol.round.outcome import Outcome
 from pnyx.protocol.round.services import RoundServices, StudyView
 from pnyx.protocol.round.state import MemberState
 from pnyx.protocol.round.values import VALUE_BYTES_MAX, header_hash, joins_root
-from pnyx.protocol.round.vector_sum import WantedSums
-from pnyx.protocol.round.vectors import vector_code
+from pnyx.protocol.round.vectors import sums_take_s
 
 
 class CommitteeMember(MemberState):
@@ -87,6 +87,8 @@ class CommitteeMember(MemberState):
         self._early_dealings: dict[int, Dealing] = {}
         self._given: dict[Step, RoundMessage] = {}
         self._bundle_in_hand: ReleaseBundle | None = None  # until what it comes to is known
+        self._to_lock: Certificate | None = None  # until the sums that it takes are here
+        self._false_vectors: dict[bytes, FalseVector] = {}  # by the header that says so
         self._reads_model = False
         self._resend_at = now + self.params.retransmit_s
         self._entered: Step | None = None
@@ -114,6 +116,8 @@ class CommitteeMember(MemberState):
         """When this member gives up the attempt. CLOSE takes its time: count from its deadline."""
         step = self.step
         begins = self.inputs.close_deadline() if step is Step.CLOSE else self.step_at
+        if step is Step.ACCEPT:
+            begins += sums_take_s(self.plan, self.params)
         return self.patience.deadline(step, begins)
 
     def _give_up(self) -> None:
@@ -152,17 +156,24 @@ class CommitteeMember(MemberState):
             return
         if parcel == self.plan.model_hash:
             self.model = data
-        elif self.wanted_sums is None or not self.wanted_sums.on_read(parcel, data):
-            return
-        self._retry(now)
+            self._retry(now)
+        elif self.wanted_sums is not None:
+            self.wanted_sums.on_read(parcel, data)
 
     def on_computed(self, name: bytes, result: object, now: float) -> None:
-        """Take what the released shares came to."""
-        if not self.over and self.outcome.on_computed(name, result):
+        """Take a sum that was checked, or what the released shares came to."""
+        if self.over:
+            return
+        summed = self.wanted_sums is not None and self.wanted_sums.on_computed(result)
+        if summed or self.outcome.on_computed(name, result):
             self._retry(now)
 
     def _retry(self, now: float) -> None:
-        """Something that the record needs has come."""
+        """Something that a lock or the record needs has come."""
+        if self._to_lock is not None:
+            certificate, self._to_lock = self._to_lock, None
+            self.views.wait(now)
+            self._on_certificate(certificate, now)
         if self._bundle_in_hand is not None:
             self._on_bundle(self._bundle_in_hand)
         self._advance(now)
@@ -209,7 +220,7 @@ class CommitteeMember(MemberState):
             case Proposal():
                 self._on_proposal(member, message, now)
             case Certificate():
-                self._on_certificate(message)
+                self._on_certificate(message, now)
             case CloseNow():
                 self._on_close_now(message)
             case ChallengeReveal():
@@ -254,14 +265,18 @@ class CommitteeMember(MemberState):
             self._request_missing()
 
     def _want_sums(self) -> None:
-        """Ask for the sums of the masked vectors, where the round opens any."""
-        code = vector_code(self.plan)
-        if code is None or self.closed is None or self.skipped:
+        """Ask for the sums of the masked vectors of the accepted set, where they are not here yet.
+
+        Whoever locked the set holds them, so everybody is asked by now.
+        """
+        if self.wanted_sums is None or self.closed is None:
             return
-        self.wanted_sums = WantedSums(
-            self.services, self.member, self.reader, code, self.unreachable
-        )
         self.wanted_sums.want(self.closed, self.groups, self.step_at)
+        self.wanted_sums.ask_too(self.closed, self.groups, self.plan.committee)
+
+    def serve_sum(self, sender: int, request: SumRequest) -> bool:
+        """Tell another member of a sum that this one holds; tells whether it does."""
+        return self.wanted_sums is not None and self.wanted_sums.serve(sender, request)
 
     def _read_model(self) -> None:
         """Ask for the bytes of the model that the round is to move, once this node has them."""
@@ -337,9 +352,11 @@ class CommitteeMember(MemberState):
                 message, self.decided(Instance.OPEN), receipt=receipt
             )
         except ProtocolError as error:
+            self._accuse_vouchers(header_hash(message.header))
             if self.plan.census.node_ids[sender] == message.header.signer:
                 self._blame(message.header.signer, str(error))  # anyone else may have altered it
             raise
+        self._accuse_vouchers(name)
         header = self.reader.header(message.header)
         if self.holdings.receipted.get(header.contributor) == name:
             statement = receipt_statement(self.plan.context, self.member, name)
@@ -349,9 +366,22 @@ class CommitteeMember(MemberState):
             )
 
     def on_false_vector(self, proof: FalseVector) -> None:
-        """A masked vector is not what its header says: accuse the aggregators that vouched."""
+        """A masked vector is not what its header says: accuse the aggregators that vouched.
+
+        Whoever vouched is known once this member was shown the receipt, before or after.
+        """
+        name = header_hash(proof.header)
+        if len(self._false_vectors) < len(self.plan.contributors):
+            self._false_vectors[name] = proof
+        self._accuse_vouchers(name)
+
+    def _accuse_vouchers(self, name: bytes) -> None:
+        """Accuse the aggregators that gave a receipt for a header that is known to be false."""
+        proof = self._false_vectors.get(name)
+        if proof is None:
+            return
         contributor = self.reader.header(proof.header).contributor
-        for receipt in self.holdings.vouchers(contributor, header_hash(proof.header)):
+        for receipt in self.holdings.vouchers(contributor, name):
             self.services.accuse(receipt.aggregator, FalseReceipt(proof, receipt))
 
     def _blame(self, node: bytes, rule: str) -> None:
@@ -384,7 +414,7 @@ class CommitteeMember(MemberState):
         if vote is not None:
             self.services.send_member(member, vote)
 
-    def _on_certificate(self, message: Certificate) -> None:
+    def _on_certificate(self, message: Certificate, now: float) -> None:
         agreement = self.agreements[message.instance]
         if agreement.decision is not None:
             return
@@ -392,6 +422,8 @@ class CommitteeMember(MemberState):
             self.services.send_member(
                 self.plan.leader(message.view), Pull(self.plan.context, self.step)
             )
+            return
+        if not self._may_answer(message, now):
             return
         outcome = agreement.on_certificate(message, self.views.current)
         leader = self.plan.leader(message.view)
@@ -402,6 +434,26 @@ class CommitteeMember(MemberState):
                 self._apply(message.instance, outcome.value)
             case None if message.phase is Phase.LOCK:
                 self.services.send_member(leader, Pull(self.plan.context, self.step))
+
+    def _may_answer(self, message: Certificate, now: float) -> bool:
+        """Whether this member may lock what an echo certificate names, or else has to wait.
+
+        Once keys are released somebody honest must hold the sums that they open. As long as this
+        member bears with the attempt, the leader is not to blame for that.
+        """
+        agreement = self.agreements[message.instance]
+        value = agreement.value_of(message.value_hash)
+        if message.phase is not Phase.ECHO or value is None:
+            return True
+        if self.may_lock(message.instance, value):
+            return True
+        agreement.check_certificate(message)
+        self.want_sums(value, now)
+        self._to_lock = message
+        self.ask_holders(value, [self.plan.leader(message.view)])
+        if not self.patience.gave_up:
+            self.views.pause()
+        return False
 
     def _on_decision(self, message: Decision) -> None:
         agreement = self.agreements[message.instance]
@@ -519,6 +571,7 @@ class CommitteeMember(MemberState):
     def _on_view_change(self, member: int, message: ViewChange, now: float) -> None:
         if message.proof is not None and message.value is not None:
             self.agreements[message.instance].check_highest(message.proof, message.value)
+            self._hear_of_lock(member, message, now)
         if self.views.on_change(member, message, now):
             self._announce_view()
         if member != self.member:
@@ -526,6 +579,15 @@ class CommitteeMember(MemberState):
                 self._catch_up(self.plan.committee[member], message.step)
             elif message.step > self.step:
                 self.services.send_member(member, Pull(self.plan.context, self.step))
+
+    def _hear_of_lock(self, member: int, message: ViewChange, now: float) -> None:
+        """Whoever locked an accepted set holds its sums: get them, as a leader may need them."""
+        value = message.value
+        if value is None or not self.needs_sums(message.instance, value):
+            return
+        if self.can_judge(message.instance, value):
+            self.want_sums(value, now)
+            self.ask_holders(value, [member])
 
     def _on_pull(self, sender: int, message: Pull) -> None:
         member = self.plan.member_of.get(sender)

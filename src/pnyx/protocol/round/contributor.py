@@ -4,7 +4,8 @@
                                                           `-> UPLOADING -´
 
 In masked mode the update goes to the aggregators (UPLOADING) before the shares, which are those of
-the key that masks it, go to the members: they take none without receipts of most aggregators.
+the key that masks it, go to the members: they take none without receipts of most aggregators. It is
+masked beside everything else (`Compute`), while the stage is DEBITING.
 
 The consent check and the ledger debit are durable before the first byte leaves. Secrets are fresh
 for the attempt; after a restart the *same* contribution is sent again, never a second one. With
@@ -14,6 +15,7 @@ members that give no receipt are handed to the aggregators, which keep them.
 
 from collections.abc import Callable
 from enum import Enum, auto
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -22,7 +24,7 @@ import numpy as np
 from pnyx.errors import InvalidSignature, MalformedMessage
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import merkle_commit
-from pnyx.protocol.aggregation.masked.vectors import MaskedUpdate
+from pnyx.protocol.aggregation.masked.vectors import MaskedUpdate, VectorCode
 from pnyx.protocol.aggregation.masked_verification.proof import prove_masked
 from pnyx.protocol.aggregation.masked_verification.sketch import stated_sketch
 from pnyx.protocol.aggregation.payloads import payload_bytes
@@ -30,6 +32,7 @@ from pnyx.protocol.aggregation.verification import prove, within
 from pnyx.protocol.agreement import check_decision, value_hash
 from pnyx.protocol.chunks import chunks_of
 from pnyx.protocol.events import (
+    Compute,
     ContributionAcknowledged,
     ContributionSent,
     PublishedSum,
@@ -61,16 +64,19 @@ from pnyx.protocol.ports import IntVector
 from pnyx.protocol.privacy import phase_rho
 from pnyx.protocol.round.dispute import wrong_answers
 from pnyx.protocol.round.holdings import receipt_statement, share_info
+from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.values import InputReader, contribution_context, header_hash
 from pnyx.protocol.round.vectors import (
     check_receipt,
     linear_hash_name,
+    parcel_named,
     receipts_wanted,
     vector_code,
 )
 
 _STORED_BYTES_MAX = 64 * 1024 * 1024
+_MADE, _MADE_AGAIN = b"contribution", b"contribution, made again"
 
 
 class Stage(Enum):
@@ -104,6 +110,41 @@ class _Made(NamedTuple):
     published: bytes
     commitment: MaskedVector | None = None
     masked: MaskedUpdate | None = None
+
+
+class _Secret(NamedTuple):
+    """What a contribution is made of: secret, all but the context that binds it.
+
+    vector: what is shared with the committee; update: what travels masked.
+    """
+
+    vector: IntVector
+    update: IntVector
+    seed: bytes
+    context: bytes
+
+
+def _make(plan: RoundPlan, phase: StudyPhase, code: VectorCode | None, secret: _Secret) -> _Made:
+    """Share the vector, with the key that masks the update if that travels masked. Pure."""
+    size, bounds = plan.size, phase.bounds
+    vector, update, seed, context = secret
+    if code is None:
+        proven = prove(vector, bounds, size, seed, context)
+        return _Made(proven.payloads, proven.published)
+    masked = code.mask(update, seed, context)
+    parcel = parcel_named(b"".join(masked.segments))
+    name = linear_hash_name(plan.context, masked.linear_hash)
+    masked_bounds = phase.masked_bounds
+    if masked_bounds is None:
+        proven = prove(vector, bounds, size, seed, context, masked.key)
+        return _Made(proven.payloads, proven.published, MaskedVector(parcel, name), masked)
+    [key] = masked.key
+    verified = prove_masked(
+        masked.hidden, key, parcel, vector, masked_bounds, bounds, size, seed, context
+    )
+    sketch = stated_sketch(code.parameters, masked_bounds, verified.sketched, masked.blocks)
+    proof = SketchProof(verified.key_root, verified.salt, sketch)
+    return _Made(verified.payloads, verified.published, MaskedVector(parcel, name, proof), masked)
 
 
 class Contributor:
@@ -140,7 +181,9 @@ class Contributor:
         self._turn = index  # contributors begin with different aggregators
         self._resend_at = now + self._params.retransmit_s
         self._relay_at: float | None = None
+        self._making = False
         self._disputed = False
+        self._dispute: Dispute | None = None  # until the contribution is made once more
         stored = services.restored.get("contribution")
         self._stored = (
             codec.decode(stored, _Stored, bytes_max=_STORED_BYTES_MAX) if stored else None
@@ -318,8 +361,29 @@ class Contributor:
         phase = self._plan.phase
         if phase is None:
             return
-        made = self._make(self._vector, phase, self._stored.seed)
+        work = self._work(self._vector, phase, self._stored.seed)
+        if self._vectors is None:
+            self._contribute(work(), now)
+        elif not self._making:  # a second for ten million values, several on small machines
+            self._making = True
+            self._services.emit(Compute(self._plan.context, _MADE, work))
+
+    def on_computed(self, name: bytes, result: object, now: float) -> None:
+        """Take a contribution that is made, unless it was withheld meanwhile."""
+        if not isinstance(result, _Made):
+            return
+        if name == _MADE and self.stage is Stage.DEBITING:
+            self._contribute(result, now)
+        elif name == _MADE_AGAIN and self._dispute is not None:
+            self._open_disputed(self._dispute, result)
+
+    def _contribute(self, made: "_Made", now: float) -> None:
+        """Commit to a contribution, seal it and send it."""
+        assert self._keys is not None, "it was made for them"
         payloads, masked = made.payloads, made.masked
+        if masked is not None:
+            segments = b"".join(masked.segments)
+            self._services.keep_parcel(chunks_of(segments), self._plan.aggregators)
         root, proofs = merkle_commit(payloads)
         header = ContributionHeader(
             self._plan.context,
@@ -346,34 +410,11 @@ class Contributor:
         self._offer = VectorOffer(self._plan.context, self._header, masked.linear_hash)
         self._upload()
 
-    def _make(self, vector: IntVector, phase: StudyPhase, seed: bytes) -> "_Made":
-        """Share the vector, with the key that masks the update if that travels masked.
-
-        Repeating it gives the same, for whoever keeps seed and vectors.
-        """
+    def _work(self, vector: IntVector, phase: StudyPhase, seed: bytes) -> Callable[[], "_Made"]:
+        """What makes the contribution. Repeating it gives the same, for whoever keeps its parts."""
         context = contribution_context(self._plan.context, self._index)
-        size, bounds = self._plan.size, phase.bounds
-        if self._vectors is None:
-            proven = prove(vector, bounds, size, seed, context)
-            return _Made(proven.payloads, proven.published)
-        masked = self._vectors.mask(self._update, seed, context)
-        content = b"".join(masked.segments)
-        parcel = self._services.keep_parcel(chunks_of(content), self._plan.aggregators)
-        name = linear_hash_name(self._plan.context, masked.linear_hash)
-        masked_bounds = phase.masked_bounds
-        if masked_bounds is None:
-            proven = prove(vector, bounds, size, seed, context, masked.key)
-            commitment = MaskedVector(parcel, name)
-            return _Made(proven.payloads, proven.published, commitment, masked)
-        [key] = masked.key
-        verified = prove_masked(
-            masked.hidden, key, parcel, vector, masked_bounds, bounds, size, seed, context
-        )
-        masks = self._vectors.parameters
-        sketch = stated_sketch(masks, masked_bounds, verified.sketched, masked.blocks)
-        proof = SketchProof(verified.key_root, verified.salt, sketch)
-        commitment = MaskedVector(parcel, name, proof)
-        return _Made(verified.payloads, verified.published, commitment, masked)
+        secret = _Secret(vector, self._update, seed, context)
+        return partial(_make, self._plan, phase, self._vectors, secret)
 
     def _upload(self) -> None:
         """Offer the masked vector to one aggregator, which passes it on; next time to another."""
@@ -476,7 +517,18 @@ class Contributor:
             verify=self._services.crypto.verify,
         )
         self._disputed = True
-        made = self._make(self._vector, phase, stored.seed)
+        work = self._work(self._vector, phase, stored.seed)
+        if self._vectors is None:
+            self._open_disputed(message, work())
+            return
+        self._dispute = message
+        self._services.emit(Compute(self._plan.context, _MADE_AGAIN, work))
+
+    def _open_disputed(self, message: Dispute, made: "_Made") -> None:
+        """Accuse the members that answered otherwise than they were dealt."""
+        self._dispute = None
+        if self._header is None or self._vector is None:
+            return  # the owner withdrew meanwhile
         found = wrong_answers(self._services, self._reader, self._header, made.payloads, message)
         for culprit, proof in found:
             self._services.accuse(culprit, proof)

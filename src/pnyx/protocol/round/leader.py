@@ -69,6 +69,7 @@ class Leader:
         self._record_votes: dict[int, RecordVote] = {}
         self._first_ready: dict[tuple[Step, int], float] = {}
         self._deadline: float | None = None
+        self._sums_until: dict[int, float] = {}  # view -> how long it waits for sums it lacks
         self._give_ups: dict[int, Signed] = {}
         self._called: set[tuple[type, int]] = set()
 
@@ -123,7 +124,13 @@ class Leader:
         """Count a vote and spread the certificate that it completes. Raises ProtocolError."""
         if vote.member != member:
             return
-        certificate = self._m.agreements[vote.instance].on_vote(vote)
+        agreement = self._m.agreements[vote.instance]
+        certificate = agreement.on_vote(vote)
+        if vote.phase is Phase.LOCK:  # it holds the sums, which this leader may lack
+            proposal = agreement.proposed(vote.view)
+            assert proposal is not None, "a vote on it was taken"
+            if self._m.needs_sums(vote.instance, proposal.value):
+                self._m.ask_holders(proposal.value, [vote.member])
         if certificate is None:
             return
         self._m.services.send_members(certificate)
@@ -222,6 +229,10 @@ class Leader:
         if agreement.decision is not None or agreement.proposed(view) is not None:
             return
         highest = self._highest(instance)
+        if highest is not None and not self._m.may_lock(instance, highest[1]):
+            if self._waits_for_sums(highest[1], now):
+                return
+            highest = self._highest(instance, lockable=True)
         if highest is not None:
             self._m.services.send_members(agreement.propose(view, highest[1], highest[0]))
             return
@@ -230,10 +241,34 @@ class Leader:
             self._deadline = None
             self._m.services.send_members(agreement.propose(view, value, None))
 
-    def _highest(self, instance: Instance) -> tuple[EchoProof, bytes] | None:
+    def _waits_for_sums(self, value: bytes, now: float) -> bool:
+        """Whether to wait for the sums of a set that is said to be locked.
+
+        Honest members that locked it hold them, and give them. Corrupt ones could say so of a set
+        whose sums are nowhere, in every view: then this leader goes on without it, which those that
+        have really locked it will not follow.
+        """
+        self._m.want_sums(value, now)
+        view = self._m.views.current
+        if view not in self._sums_until:
+            self._sums_until[view] = now + self._m.params.grace_s
+        ends = self._sums_until[view]
+        if now < ends:
+            self._deadline = ends if self._deadline is None else min(self._deadline, ends)
+        return now < ends
+
+    def _highest(
+        self, instance: Instance, *, lockable: bool = False
+    ) -> tuple[EchoProof, bytes] | None:
+        """The highest echo certificate that is reported, with its value.
+
+        lockable: of those only whose sums this leader holds, where they open any.
+        """
         found = self._m.agreements[instance].highest
         for change in self._m.views.changes(instance).values():
             if change.proof is None or change.value is None:
+                continue
+            if lockable and not self._m.may_lock(instance, change.value):
                 continue
             if found is None or change.proof.view > found[0].view:
                 found = (change.proof, change.value)

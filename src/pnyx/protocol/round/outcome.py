@@ -207,7 +207,7 @@ class Outcome:
         phase, plan, groups = self._m.plan.phase, self._m.plan, self._m.groups
         if phase is None or not groups:
             return _Found(plan.model_hash, (), ())
-        masked = None if self._m.wanted_sums is None else self._m.wanted_sums.data
+        masked = self._m.sums
         if phase.masked is not None and masked is None:
             return None
         decoded = self._decoded(releases, phase)

@@ -4,7 +4,7 @@
 leads, `outcome` what the released shares come to. Here is the state that they share.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pnyx.primitives import codec
 from pnyx.protocol import beacon
@@ -36,6 +36,7 @@ from pnyx.protocol.round.values import (
     is_abort,
 )
 from pnyx.protocol.round.vector_sum import WantedSums
+from pnyx.protocol.round.vectors import vector_code
 from pnyx.protocol.round.views import Views
 
 _KEY_BYTES = 32
@@ -75,7 +76,10 @@ class MemberState:
         self.closed: ClosedList | None = None
         self.challenge: bytes | None = None
         self.judgement: direct.Judgement | None = None
-        self.wanted_sums: WantedSums | None = None  # of masked vectors, once the set is fixed
+        code = vector_code(self.plan)
+        self.wanted_sums: WantedSums | None = None  # of masked vectors, where updates are masked
+        if code is not None:
+            self.wanted_sums = WantedSums(services, member, self.reader, code, unreachable)
         self.bundle: ReleaseBundle | None = None
         self.wrong_releases: set[int] = set()  # members seen to release what cannot be right
         self.reveal: ChallengeReveal | None = None
@@ -167,6 +171,41 @@ class MemberState:
         if instance is Instance.CLOSE or (value is not None and is_abort(value)):
             return bool(self.keys)
         return self.closed is not None and self.challenge is not None
+
+    def needs_sums(self, instance: Instance, value: bytes) -> bool:
+        """Whether a value opens sums of masked vectors, once it is locked."""
+        return instance is Instance.ACCEPT and self.wanted_sums is not None and not is_abort(value)
+
+    def may_lock(self, instance: Instance, value: bytes) -> bool:
+        """Whether this member holds what a value that it can judge needs, should it be locked."""
+        if self.wanted_sums is None or not self.needs_sums(instance, value):
+            return True
+        return self.wanted_sums.data(*self._would_open(value)) is not None
+
+    def want_sums(self, value: bytes, now: float) -> None:
+        """Ask for the sums, which it needs, of an accepted set that a quorum has echoed."""
+        assert self.wanted_sums is not None, "this value needs sums"
+        self.wanted_sums.want(*self._would_open(value), now)
+
+    def ask_holders(self, value: bytes, holders: Sequence[int]) -> None:
+        """Ask members that say they locked an accepted set for the sums that it needs, too."""
+        assert self.wanted_sums is not None, "this value needs sums"
+        indices = [self.plan.committee[member] for member in holders]
+        self.wanted_sums.ask_too(*self._would_open(value), indices)
+
+    def _would_open(self, value: bytes) -> tuple[ClosedList, dict[int, tuple[int, ...]]]:
+        """The closed list, and the groups whose sums an accepted set would open."""
+        assert self.closed is not None, "a value is judged by what came before it"
+        assert self.challenge is not None, "a value is judged by what came before it"
+        judgement = self.reader.accept_value(value, self.closed, self.challenge)
+        return self.closed, self.plan.opened(judgement.accepted)
+
+    @property
+    def sums(self) -> dict[int, bytes] | None:
+        """Group -> sum of its masked vectors, of the accepted set; None until all are held."""
+        if self.wanted_sums is None or self.closed is None:
+            return None
+        return self.wanted_sums.data(self.closed, self.groups)
 
     def may_abort(self, instance: Instance, value: bytes) -> bool:
         """Whether a value of this agreement is one that ends the attempt without an outcome."""

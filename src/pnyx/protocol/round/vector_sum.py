@@ -1,23 +1,55 @@
-"""How a member gets the sum of the masked vectors of the accepted set: from any aggregator.
+"""How a member gets sums of masked vectors, and passes on what it holds.
 
-It believes none of them. The sum of the linear hashes that contributors signed is the linear hash
-of the sum, and of no other sum that anybody could find (`masked.checked_sum`).
+It believes nobody. The sum of the linear hashes that contributors signed is the linear hash of the
+sum, and of no other sum that anybody could find (`masked.checked_sum`).
+
+A member locks an accepted set only once it holds the sums, checked and durable. So q - f honest
+members, or more, hold those of a set that is fixed, whatever aggregators do from then on: nobody
+can keep them back once keys are released. Aggregators are asked first, then members that are said
+to have locked the set, and once it is fixed everybody on the committee.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
+from typing import NamedTuple
 
-from pnyx.errors import MalformedMessage, RuleBroken
+from pnyx.errors import MalformedMessage, ProtocolError, RuleBroken
+from pnyx.primitives import codec
 from pnyx.protocol.aggregation.masked.vectors import VectorCode
-from pnyx.protocol.events import PeerBlamed, ReadParcel
+from pnyx.protocol.events import Compute, PeerBlamed, ReadParcel
 from pnyx.protocol.messages import HeldContribution, SumRequest, VectorSum
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.values import ClosedList, InputReader, header_hash
 from pnyx.protocol.round.vectors import Accepted, accepted_hash, linear_hash_name
 
+Groups = Mapping[int, tuple[int, ...]]  # group -> who counts in its sum
+
+_STORED = "sum/"
+
+
+class CheckedSum(NamedTuple):
+    """Whether a parcel is the sum over the set of this name."""
+
+    name: bytes
+    parcel: bytes
+    data: bytes
+    right: bool
+
+
+def _check(
+    code: VectorCode, name: bytes, parcel: bytes, data: bytes, linear_hashes: tuple[bytes, ...]
+) -> CheckedSum:
+    """Compare a sum with the linear hashes of what it is to sum. Pure."""
+    try:
+        code.check_sum(data, linear_hashes)
+    except (MalformedMessage, RuleBroken):
+        return CheckedSum(name, parcel, data, right=False)
+    return CheckedSum(name, parcel, data, right=True)
+
 
 class WantedSums:
-    """One member's wish for the sum of every group that is opened."""
+    """One member's wishes: the sum of every group of each set that it may have to lock."""
 
     def __init__(
         self,
@@ -27,45 +59,96 @@ class WantedSums:
         code: VectorCode,
         unreachable: Callable[[int], bool],
     ) -> None:
+        self._services = services
         self._context = services.plan.context
+        self._code = code
         self._make = partial(WantedSum, services, member, reader, code, unreachable)
-        self._sums: dict[int, WantedSum] = {}  # by group
+        self._sums: dict[bytes, WantedSum] = {}  # by the name of the set
+        self._told: dict[bytes, VectorSum] = {}  # what is told of sums that are held, by set
+        self._restore()
 
-    def want(self, closed: ClosedList, groups: Mapping[int, tuple[int, ...]], now: float) -> None:
-        """Ask for the sums over these groups of the accepted set."""
-        for group, accepted in groups.items():
-            self._sums[group] = self._make()
-            self._sums[group].want(closed, accepted, now)
+    def _restore(self) -> None:
+        """Take up sums that were held before a restart, those that the disk still has."""
+        for slot, stored in sorted(self._services.restored.items()):
+            if slot.startswith(_STORED):
+                told = codec.decode(stored, VectorSum, bytes_max=len(stored))
+                with suppress(ProtocolError):  # no room: as if it had never come
+                    self._services.fetch_parcel(
+                        told.parcel, self._code.sum_bytes, (), partial(self._take_up, told)
+                    )
 
-    @property
-    def data(self) -> dict[int, bytes] | None:
+    def _take_up(self, told: VectorSum, parcel: bytes) -> None:
+        del parcel
+        self._told[told.accepted] = told
+
+    def want(self, closed: ClosedList, groups: Groups, now: float) -> None:
+        """Ask for the sums over these groups of a set, but for those that were asked for before."""
+        for accepted in groups.values():
+            name = accepted_hash(self._context, summed_set(closed, accepted))
+            if name not in self._sums:
+                self._sums[name] = wanted = self._make()
+                wanted.want(closed, accepted, now, self._told.get(name))
+
+    def ask_too(self, closed: ClosedList, groups: Groups, holders: Iterable[int]) -> None:
+        """Learn of nodes (census indices) that say they hold the sums of these groups."""
+        for accepted in groups.values():
+            wanted = self._sums.get(accepted_hash(self._context, summed_set(closed, accepted)))
+            if wanted is not None:
+                wanted.ask_too(holders)
+
+    def data(self, closed: ClosedList, groups: Groups) -> dict[int, bytes] | None:
         """Group -> its sum, once all are held and checked."""
-        held = {group: wanted.data for group, wanted in self._sums.items()}
-        found = {group: data for group, data in held.items() if data is not None}
-        return found if len(found) == len(held) else None
+        found: dict[int, bytes] = {}
+        for group, accepted in groups.items():
+            wanted = self._sums.get(accepted_hash(self._context, summed_set(closed, accepted)))
+            if wanted is None or wanted.data is None:
+                return None
+            found[group] = wanted.data
+        return found
 
     def next_deadline(self) -> float | None:
-        """When to ask the next aggregator for one of them."""
+        """When to ask the next source for one of them."""
         times = [wanted.next_deadline() for wanted in self._sums.values()]
         return min((time for time in times if time is not None), default=None)
 
     def tick(self, now: float) -> None:
-        """Ask another aggregator for what the last one has not answered."""
+        """Ask another source for what the last one has not answered."""
         for wanted in self._sums.values():
             wanted.tick(now)
 
     def on_sum(self, sender: int, message: VectorSum) -> None:
-        """Pull a sum of the group that it is for. Raises ProtocolError."""
-        for wanted in self._sums.values():
-            if message.accepted == wanted.name:
-                wanted.on_sum(sender, message)
-                return
-        raise RuleBroken("an aggregator sums another set than was asked for")
+        """Pull a sum of the set that it is for. Raises ProtocolError."""
+        wanted = self._sums.get(message.accepted)
+        if wanted is None:
+            raise RuleBroken("an aggregator sums another set than was asked for")
+        wanted.on_sum(sender, message)
 
-    def on_read(self, parcel: bytes, data: bytes) -> bool:
-        """Check a sum that has come whole; tell whether it was the last one."""
-        read = [wanted.on_read(parcel, data) for wanted in self._sums.values()]
-        return any(read) and self.data is not None
+    def on_read(self, parcel: bytes, data: bytes) -> None:
+        """Have a sum that has come whole checked."""
+        for wanted in self._sums.values():
+            wanted.on_read(parcel, data)
+
+    def on_computed(self, result: object) -> bool:
+        """Take a sum that was checked; tell whether it is one that is wanted.
+
+        It is on record before anything that this member says next, its lock above all.
+        """
+        if not isinstance(result, CheckedSum) or not self._sums[result.name].on_checked(result):
+            return False
+        told = self._sums[result.name].told(result.parcel)
+        if told.accepted not in self._told:
+            self._told[told.accepted] = told
+            self._services.persist(_STORED + told.accepted.hex(), codec.encode(told))
+        return True
+
+    def serve(self, sender: int, request: SumRequest) -> bool:
+        """Tell another member of a sum that is held here; tells whether it is."""
+        told = self._told.get(accepted_hash(self._context, request.accepted))
+        if told is None or sender not in self._services.plan.member_of:
+            return False
+        self._services.grant_parcel(told.parcel, (sender,))
+        self._services.send(sender, told)
+        return True
 
 
 class WantedSum:
@@ -81,59 +164,75 @@ class WantedSum:
     ) -> None:
         self._services = services
         self._plan = services.plan
+        self._own = services.plan.committee[member]
         self._reader = reader
         self._code = code
         self._unreachable = unreachable
         self._turn = member  # so that members do not all ask the same aggregator
+        self._sources = list(services.plan.aggregators)
+        self._asked: set[int] = set()
         self._accepted: Accepted = ()
         self._linear_hashes: tuple[bytes, ...] = ()  # as committed to, in the order of the set
-        self._parcels: dict[int, bytes] = {}  # aggregator -> the sum that it offered
+        self._parcels: dict[int, bytes] = {}  # who offered a sum -> the sum
         self._shown: tuple[bytes, ...] = ()  # the linear hashes themselves
         self._reading: set[bytes] = set()
-        self._refused: set[int] = set()  # aggregators that offered a wrong sum
+        self._refused: set[int] = set()  # who offered a wrong sum
         self._ask_at: float | None = None
         self.name = b""  # of the set that is summed
         self.data: bytes | None = None
 
-    def want(self, closed: ClosedList, accepted: tuple[int, ...], now: float) -> None:
-        """Ask for the sum over the accepted set."""
-        headers = [closed.headers[who] for who in accepted]
-        self._accepted = tuple(
-            HeldContribution(who, header_hash(header))
-            for who, header in zip(accepted, headers, strict=True)
-        )
-        commitments = [self._reader.header(header).masked for header in headers]
+    def want(
+        self,
+        closed: ClosedList,
+        accepted: tuple[int, ...],
+        now: float,
+        known: VectorSum | None = None,
+    ) -> None:
+        """Ask for the sum over a set. known: what this node told others of it before a restart."""
+        self._accepted = summed_set(closed, accepted)
+        commitments = [self._reader.header(closed.headers[who]).masked for who in accepted]
         self._linear_hashes = tuple(each.linear_hash for each in commitments if each is not None)
         self.name = accepted_hash(self._plan.context, self._accepted)
-        self._ask(now)
+        if known is None:
+            self._ask(now)
+            return
+        self._shown = known.linear_hashes
+        self._services.fetch_parcel(known.parcel, self._code.sum_bytes, (), self._read)
+
+    def ask_too(self, holders: Iterable[int]) -> None:
+        """Learn of nodes (census indices) that say they hold this sum."""
+        known = dict.fromkeys([*self._sources, *holders])
+        self._sources = [each for each in known if each != self._own or each in self._sources]
 
     def next_deadline(self) -> float | None:
-        """When to ask the next aggregator."""
+        """When to ask the next source."""
         return self._ask_at
 
     def tick(self, now: float) -> None:
-        """Ask another aggregator if the last one has not answered."""
+        """Ask another source if the last one has not answered."""
         if self._ask_at is not None and now >= self._ask_at:
             self._ask(now)
 
     def _ask(self, now: float) -> None:
-        trusted = [a for a in self._plan.aggregators if a not in self._refused]
-        willing = [a for a in trusted if not self._unreachable(a)] or trusted
+        trusted = [each for each in self._sources if each not in self._refused]
+        willing = [each for each in trusted if not self._unreachable(each)] or trusted
         self._ask_at = now + self._services.params.retransmit_s
         if willing:
             index = willing[self._turn % len(willing)]
             self._turn += 1
+            self._asked.add(index)
             self._services.send(index, SumRequest(self._plan.context, self._accepted))
 
     def on_sum(self, sender: int, message: VectorSum) -> None:
         """Pull a sum whose linear hashes are those that were committed to. Raises ProtocolError.
 
-        An aggregator offers one sum; another that offers the same one is another source of it.
+        Whoever was asked offers one sum; another that offers the same one is a source of it, too.
         """
         if self._ask_at is None or self.data is not None:
             return
-        if sender not in self._plan.aggregators or sender in self._refused:
-            raise RuleBroken("a sum of masked vectors comes from a node that is no aggregator")
+        asked = self._asked.union(self._plan.aggregators)
+        if sender not in asked or sender in self._refused:
+            raise RuleBroken("a sum of masked vectors comes from a node that is not asked for it")
         if message.accepted != self.name:
             raise RuleBroken("an aggregator sums another set than was asked for")
         if sender in self._parcels:
@@ -163,14 +262,28 @@ class WantedSum:
                 node = self._plan.census.node_ids[sender]
                 self._services.emit(PeerBlamed(node, "added up masked vectors to a wrong sum"))
 
-    def on_read(self, parcel: bytes, data: bytes) -> bool:
-        """Check a sum that has come whole; tell whether it is the one."""
+    def on_read(self, parcel: bytes, data: bytes) -> None:
+        """Have a sum that has come whole checked, beside everything else."""
         if parcel not in self._reading or self.data is not None:
+            return
+        work = partial(_check, self._code, self.name, parcel, data, self._shown)
+        self._services.emit(Compute(self._plan.context, b"sum" + self.name + parcel, work))
+
+    def on_checked(self, checked: "CheckedSum") -> bool:
+        """Take what was checked; tell whether it is the sum."""
+        if self.data is not None:
             return False
-        try:
-            self._code.check_sum(data, self._shown)
-        except (MalformedMessage, RuleBroken):
-            self._refuse(parcel)
+        if not checked.right:
+            self._refuse(checked.parcel)
             return False
-        self.data, self._ask_at = data, None
+        self.data, self._ask_at = checked.data, None
         return True
+
+    def told(self, parcel: bytes) -> VectorSum:
+        """What this node tells others of the sum that it has checked."""
+        return VectorSum(self._plan.context, self.name, parcel, self._shown)
+
+
+def summed_set(closed: ClosedList, accepted: Iterable[int]) -> Accepted:
+    """The contributions of a closed list whose vectors are summed, by their headers."""
+    return tuple(HeldContribution(who, header_hash(closed.headers[who])) for who in accepted)

@@ -11,6 +11,7 @@ from pnyx.protocol.aggregation.masked_verification.sketch import stated_sketch
 from pnyx.protocol.aggregation.verification import Claim
 from pnyx.protocol.chunks import chunks_of, describe
 from pnyx.protocol.messages import HeldContribution, MaskedVector, VectorReceipt
+from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.round.plan import RoundPlan
 
@@ -25,6 +26,15 @@ def vector_code(plan: RoundPlan) -> VectorCode | None:
         return None
     bounds = phase.masked_bounds
     return VectorCode(phase.masked, plan.context, 0 if bounds is None else bounds.largest_sum)
+
+
+def sums_take_s(plan: RoundPlan, params: ProtocolParams) -> float:
+    """How long the sums of a round take to all its members, on lines that are slow."""
+    code = vector_code(plan)
+    if code is None or plan.phase is None or not plan.aggregators:
+        return 0.0
+    sent = code.sum_bytes * plan.phase.groups * len(plan.committee)
+    return sent / (len(plan.aggregators) * params.sum_bytes_per_s)
 
 
 def parcel_named(vector: bytes) -> bytes:

@@ -53,6 +53,10 @@ class Views:
         if self._waiting_since is None:
             self._waiting_since = now
 
+    def pause(self) -> None:
+        """Wait for something that is not the leader's to give."""
+        self._waiting_since = None
+
     def progress(self) -> None:
         """The round came a step further: stop the clock, be patient again."""
         self._waiting_since = None

@@ -14,7 +14,7 @@ from tests.support.masked_round import (
 from pnyx.errors import InvalidSignature, MalformedMessage, RuleBroken, WrongContext
 from pnyx.primitives import codec
 from pnyx.primitives.ring.linear_hash import DIGEST_BYTES
-from pnyx.protocol.events import PeerBlamed, Persist, ReadParcel, SumVectors
+from pnyx.protocol.events import Compute, PeerBlamed, Persist, ReadParcel, SumVectors
 from pnyx.protocol.messages import (
     FalseVector,
     MaskedVector,
@@ -25,6 +25,7 @@ from pnyx.protocol.messages import (
     VectorReceipt,
     VectorSum,
 )
+from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.round.aggregator import Aggregator
 from pnyx.protocol.round.vectors import check_receipt, linear_hash_name
 
@@ -45,7 +46,7 @@ def arrive(made: Aggregator, outbox: Outbox, *contributors: int) -> None:
         made.handle(who, C.offer(who))
         name, _, _, done, _ = fetches(outbox)[-1]
         done(name)
-        made.on_read(name, C.vector(who))
+        read(made, outbox, name, C.vector(who))
 
 
 def holding(*contributors: int, **terms) -> tuple[Aggregator, Outbox]:
@@ -54,6 +55,14 @@ def holding(*contributors: int, **terms) -> tuple[Aggregator, Outbox]:
     arrive(made, outbox, *contributors)
     outbox.sent.clear()
     return made, outbox
+
+
+def read(made: Aggregator, outbox: Outbox, name: bytes, data: bytes) -> None:
+    """A vector is read, and what the aggregator asks for is computed."""
+    before = len(outbox.of(Compute))
+    made.on_read(name, data)
+    for asked in outbox.of(Compute)[before:]:
+        made.on_computed(asked.work())
 
 
 def summed(made: Aggregator, outbox: Outbox) -> bytes:
@@ -85,7 +94,7 @@ def test_the_way_of_a_vector():
     assert outbox.sent == [], "nothing is promised yet"
     done(name)
     assert outbox.of(ReadParcel) == [ReadParcel(C.plan.context, name)]
-    made.on_read(name, C.vector(2))
+    read(made, outbox, name, C.vector(2))
     assert grants(outbox) == [(name, OTHERS)]
     assert kept(outbox) == {"vector/2": codec.encode(C.offer(2))}
     *passed_on, (to, receipt) = outbox.sent
@@ -121,8 +130,8 @@ def test_offered_again_a_vector_costs_nothing():
     done(name)
     done(name)
     assert len(outbox.of(ReadParcel)) == 1
-    made.on_read(name, C.vector(2))
-    made.on_read(name, C.vector(2))
+    read(made, outbox, name, C.vector(2))
+    read(made, outbox, name, C.vector(2))
     assert len(outbox.of(VectorReceipt)) == 1
 
 
@@ -133,6 +142,43 @@ def test_its_contributor_gets_the_receipt_again():
     made.handle(2, C.offer(2))
     assert outbox.sent == [(2, C.receipt(ME, C.header(2)))]
     assert len(fetches(outbox)) == 1
+
+
+def test_vectors_are_checked_one_at_a_time():
+    """However many have come, one is in memory."""
+    made, outbox = aggregator()
+    for who in SET:
+        made.handle(who, C.offer(who))
+    for name, _, _, done, _ in fetches(outbox):
+        done(name)
+    for at, who in enumerate(SET):
+        names = [each.parcel for each in outbox.of(ReadParcel)]
+        assert names == [parcel_of(C.vector(each)) for each in SET[: at + 1]]
+        made.on_read(names[-1], C.vector(who))
+        made.on_read(names[-1], C.vector(who))
+        assert len(outbox.of(Compute)) == at + 1, "once"
+        checked = outbox.of(Compute)[-1].work()
+        made.on_computed(b"of another role")
+        assert len(outbox.of(VectorReceipt)) == at
+        made.on_computed(checked)
+        made.on_computed(checked)
+        assert len(outbox.of(VectorReceipt)) == at + 1
+    assert len(outbox.of(ReadParcel)) == len(SET)
+
+
+def test_a_vector_that_its_owner_took_back_is_not_waited_for():
+    made, outbox = aggregator()
+    for who in (2, 3):
+        made.handle(who, C.offer(who))
+    for name, _, _, done, _ in fetches(outbox):
+        done(name)
+    made.forget(4)
+    assert [each.parcel for each in outbox.of(ReadParcel)] == [parcel_of(C.vector(2))]
+    made.forget(2)
+    made.on_read(parcel_of(C.vector(2)), C.vector(2))  # which was under way
+    assert outbox.of(Compute) == []
+    read(made, outbox, parcel_of(C.vector(3)), C.vector(3))
+    assert [to for to, each in outbox.sent if each in outbox.of(VectorReceipt)] == [3]
 
 
 def other_hash() -> VectorOffer:
@@ -149,7 +195,7 @@ def test_a_vector_with_another_linear_hash_is_blamed_on_its_contributor(data):
     made.handle(2, other_hash())
     name, _, _, done, _ = fetches(outbox)[0]
     done(name)
-    made.on_read(name, data)
+    read(made, outbox, name, data)
     (accusation,) = outbox.accused
     assert accusation.culprit == 2
     assert accusation.proof == FalseVector(other_hash().header, data)
@@ -242,7 +288,7 @@ def test_who_names_anothers_vector_neither_loses_it_nor_delays_it():
         assert parcel == stolen
         done(parcel)
     assert len(outbox.of(ReadParcel)) == 1
-    made.on_read(stolen, C.vector(2))
+    read(made, outbox, stolen, C.vector(2))
     assert [to for to, message in outbox.sent if isinstance(message, VectorReceipt)] == [2, 3]
     assert [each.culprit for each in outbox.accused] == [4]
     assert all(what != "forget" for what, *_ in outbox.parcels)
@@ -251,7 +297,7 @@ def test_who_names_anothers_vector_neither_loses_it_nor_delays_it():
 def test_other_messages_and_parcels_are_not_for_it():
     made, outbox = holding(2)
     made.handle(0, Pull(C.plan.context, Step.OPEN))
-    made.on_read(b"p" * 32, C.vector(2))
+    read(made, outbox, b"p" * 32, C.vector(2))
     assert outbox.sent == []
 
 
@@ -360,16 +406,17 @@ def test_what_is_not_added_up(sender, request_, rule):
     assert outbox.sent == outbox.of(SumVectors) == []
 
 
-def test_a_member_asks_for_one_set():
+def test_a_member_asks_for_few_sets():
     """Each sum costs the aggregator a parcel and a pass over all vectors."""
     made, outbox = holding(*SET)
-    made.handle(1, C.request(2, 3))
-    summed(made, outbox)
-    for other in [(2,), (3,), SET]:
-        with pytest.raises(RuleBroken, match="two sets"):
+    for few in [(2,), (3,), (2, 3), (2, 4), (2,)]:
+        made.handle(1, C.request(*few))
+    assert len(outbox.of(SumVectors)) == ProtocolParams().summed_sets_max == 4
+    for other in [(3, 4), SET]:
+        with pytest.raises(RuleBroken, match="more than 4 sets of one group"):
             made.handle(1, C.request(*other))
     made.handle(2, C.request(*SET))
-    assert len(outbox.of(SumVectors)) == 2
+    assert len(outbox.of(SumVectors)) == 5
 
 
 # --- restarts -------------------------------------------------------------------------------------

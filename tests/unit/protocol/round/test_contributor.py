@@ -4,12 +4,16 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 from tests.support.committee import Committee
+from tests.support.masked_round import masked_committee
 from tests.support.town import real
 
 from pnyx.errors import InvalidSignature, RuleBroken
+from pnyx.primitives import codec
+from pnyx.primitives.hashing import merkle_root
 from pnyx.primitives.signature import QuorumCertificate
 from pnyx.protocol.agreement import value_hash, vote_statement
 from pnyx.protocol.events import (
+    Compute,
     ContributionAcknowledged,
     ContributionSent,
     Persist,
@@ -19,17 +23,19 @@ from pnyx.protocol.events import (
 from pnyx.protocol.messages import (
     Contribution,
     Decision,
+    Dispute,
     Instance,
     Phase,
     Pull,
     Receipt,
     Relay,
     Step,
+    VectorOffer,
 )
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.round.contributor import Contributor, Stage
 from pnyx.protocol.round.holdings import receipt_statement
-from pnyx.protocol.round.values import header_hash
+from pnyx.protocol.round.values import AcceptValue, OpenValue, header_hash
 
 C = Committee()
 ME = 7
@@ -311,9 +317,6 @@ def test_a_member_with_an_unusable_key_is_left_out():
     committee = Committee(make=real)
     signed = [committee.member_signed(m, committee.round_key(m)) for m in range(6)]
     bad = committee.round_key(6, encryption_key=bytes(32))
-    from pnyx.primitives import codec
-    from pnyx.protocol.round.values import OpenValue
-
     value = codec.encode(OpenValue((*signed, committee.member_signed(6, bad))))
     made, outbox = contributor(committee)
     made.start()
@@ -321,3 +324,83 @@ def test_a_member_with_an_unusable_key_is_left_out():
     made.handle(decision(committee, value=value), 0.0)
     made.on_debited(0.0)
     assert [index for index, _ in outbox.sent] == list(range(6))
+
+
+# --- masked beside everything else ----------------------------------------------------------------
+
+M = masked_committee()
+
+
+def masking(**terms):
+    """A contributor of a masked round whose debit is durable: the work that it asked for."""
+    made, outbox = contributor(M, **terms)
+    made.start()
+    if made.stage is Stage.TRAINING:
+        made.on_trained(np.append(M.update(ME), 1), 0.0)
+    made.handle(decision(M), 0.0)
+    made.on_debited(1.0)
+    (asked,) = outbox.of(Compute)
+    assert asked.context == M.plan.context
+    return made, outbox, asked
+
+
+def test_an_update_is_masked_beside_everything_else():
+    made, outbox, asked = masking()
+    assert made.stage is Stage.DEBITING
+    assert outbox.of(VectorOffer) == outbox.parcels == []
+    assert "contribution" in stored(outbox)[1], "what it is made of is durable before it is made"
+    made.on_computed(asked.name, asked.work(), 2.0)
+    assert made.stage is Stage.UPLOADING
+    (offer,) = outbox.of(VectorOffer)
+    assert [each[0] for each in outbox.parcels] == ["keep"]
+    named = M.reader.header(offer.header).masked
+    assert named is not None
+    assert named.parcel == outbox.parcels[0][1]
+    made.on_computed(asked.name, asked.work(), 3.0)
+    assert len(outbox.of(VectorOffer)) == 1, "and once"
+
+
+def test_after_a_restart_the_same_is_made_again():
+    _, outbox, asked = masking()
+    kept, secret = stored(outbox)
+    _, after, again = masking(restored=kept, secrets=secret)
+    first, second = asked.work(), again.work()
+    assert second.payloads == first.payloads
+    assert second.commitment == first.commitment
+    assert second.masked.segments == first.masked.segments
+    assert after.of(Persist) == []
+
+
+def test_what_is_withheld_while_it_is_masked_goes_nowhere():
+    made, outbox, asked = masking()
+    made.withhold()
+    made.on_computed(asked.name, asked.work(), 2.0)
+    assert outbox.of(VectorOffer) == []
+    assert [each for each in outbox.parcels if each[0] == "keep"] == []
+
+
+def test_what_others_computed_is_not_its_own():
+    made, outbox, asked = masking()
+    made.on_computed(asked.name, b"of another role", 2.0)
+    made.on_computed(b"another", asked.work(), 2.0)
+    assert made.stage is Stage.DEBITING
+    assert outbox.of(VectorOffer) == []
+
+
+@pytest.mark.parametrize("withdrawn", [False, True])
+def test_a_dispute_makes_a_masked_contribution_once_more(withdrawn):
+    made, outbox, asked = masking()
+    made.on_computed(asked.name, asked.work(), 2.0)
+    header = M.reader.header(outbox.of(VectorOffer)[0].header)
+    accepted = decision(M, Instance.ACCEPT, codec.encode(AcceptValue(())))
+    made.handle(Dispute(M.plan.context, accepted, ()), 3.0)
+    first, again = outbox.of(Compute)
+    assert first.name != again.name
+    if withdrawn:
+        made.withhold()
+    result = again.work()
+    assert merkle_root(result.payloads) == header.shares_root
+    made.on_computed(again.name, result, 4.0)
+    made.on_computed(again.name, result, 4.0)
+    assert outbox.accused == []
+    assert len(outbox.of(VectorOffer)) == 1

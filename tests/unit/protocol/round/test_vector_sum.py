@@ -2,10 +2,17 @@
 
 import pytest
 from tests.support.committee import Outbox
-from tests.support.masked_round import AGGREGATORS, fetches, masked_committee, parcel_of
+from tests.support.masked_round import (
+    AGGREGATORS,
+    fetches,
+    grants,
+    masked_committee,
+    parcel_of,
+)
 
 from pnyx.errors import RuleBroken
-from pnyx.protocol.events import PeerBlamed, ReadParcel
+from pnyx.primitives import codec
+from pnyx.protocol.events import Compute, PeerBlamed, Persist, ReadParcel
 from pnyx.protocol.messages import SumRequest
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.round.vector_sum import WantedSum, WantedSums
@@ -22,6 +29,15 @@ def wanted(*, away=()) -> tuple[WantedSum, Outbox]:
     made = WantedSum(services, MEMBER, C.reader, C.code, lambda index: index in away)
     made.want(C.closed(SET), SET, 0.0)
     return made, outbox
+
+
+def read(made: WantedSum | WantedSums, outbox: Outbox, name: bytes, data: bytes) -> bool:
+    """A sum is read, and what is asked for is computed; tells whether it is the one."""
+    before = len(outbox.of(Compute))
+    made.on_read(name, data)
+    take = made.on_computed if isinstance(made, WantedSums) else made.on_checked
+    found = [take(asked.work()) for asked in outbox.of(Compute)[before:]]
+    return any(found)
 
 
 def wrong(*indices: int) -> bytes:
@@ -41,12 +57,12 @@ def test_a_sum_that_is_right():
     done(name)
     assert outbox.of(ReadParcel) == [ReadParcel(C.plan.context, name)]
     assert made.data is None
-    assert made.on_read(name, C.total(SET))
+    assert read(made, outbox, name, C.total(SET))
     assert made.data == C.total(SET)
     assert made.next_deadline() is None
     made.tick(100.0)
     made.on_sum(SECOND, C.told(*SET))
-    assert not made.on_read(name, C.total(SET))
+    assert not read(made, outbox, name, C.total(SET))
     assert len(outbox.sent) == len(fetches(outbox)) == 1
     keys = tuple(
         sum(C.masked(who).key[at] for who in SET) % prime
@@ -82,7 +98,7 @@ def test_a_second_aggregator_is_another_source_of_the_same_sum():
     for name, _, _, done, _ in fetches(outbox):
         done(name)
     assert len(outbox.of(ReadParcel)) == 1
-    assert made.on_read(parcel_of(C.total(SET)), C.total(SET))
+    assert read(made, outbox, parcel_of(C.total(SET)), C.total(SET))
 
 
 def offered(data: bytes, *senders: int) -> tuple[WantedSum, Outbox]:
@@ -92,7 +108,7 @@ def offered(data: bytes, *senders: int) -> tuple[WantedSum, Outbox]:
         made.on_sum(sender, C.told(*SET, parcel=parcel_of(data)))
     name, _, _, done, _ = fetches(outbox)[0]
     done(name)
-    assert not made.on_read(name, data)
+    assert not read(made, outbox, name, data)
     return made, outbox
 
 
@@ -117,11 +133,11 @@ def test_a_wrong_sum_is_blamed_and_its_aggregator_not_asked_again(data):
     for turn in range(1, 5):
         made.tick(turn * AGAIN_S)
     assert {to for to, _ in outbox.sent[1:]} == {SECOND, THIRD}
-    with pytest.raises(RuleBroken, match="no aggregator"):
+    with pytest.raises(RuleBroken, match="not asked for it"):
         made.on_sum(FIRST, C.told(*SET))
     name, _, _, done, _ = fetches(outbox)[-1]
     done(name)
-    assert made.on_read(name, C.total(SET))
+    assert read(made, outbox, name, C.total(SET))
 
 
 def test_all_who_offered_a_wrong_sum_are_blamed():
@@ -156,7 +172,7 @@ def test_an_aggregator_offers_one_sum():
 @pytest.mark.parametrize(
     ("sender", "message", "rule"),
     [
-        (5, C.told(*SET), "no aggregator"),
+        (5, C.told(*SET), "not asked for it"),
         (FIRST, C.told(2, 3), "another set"),
         (FIRST, C.told(*SET, accepted=b"x" * 32), "another set"),
         (FIRST, C.told(*SET, linear_hashes=C.told(2, 4, 3).linear_hashes), "nobody committed"),
@@ -176,15 +192,15 @@ def test_before_a_set_is_fixed_nothing_is_taken():
     made = WantedSum(services, MEMBER, C.reader, C.code, lambda _: False)
     made.on_sum(FIRST, C.told(*SET))
     made.tick(100.0)
-    assert not made.on_read(parcel_of(C.total(SET)), C.total(SET))
+    assert not read(made, outbox, parcel_of(C.total(SET)), C.total(SET))
     assert made.next_deadline() is None
     assert outbox == Outbox()
 
 
 def test_a_parcel_that_it_did_not_ask_for_is_another_roles():
-    made, _ = wanted()
+    made, outbox = wanted()
     made.on_sum(FIRST, C.told(*SET))
-    assert not made.on_read(parcel_of(C.total(SET)), C.total(SET)), "it has not come yet"
+    assert not read(made, outbox, parcel_of(C.total(SET)), C.total(SET)), "it has not come yet"
     assert made.data is None
 
 
@@ -194,7 +210,7 @@ def test_without_the_linear_hash_a_shifted_sum_would_be_taken(monkeypatch):
     made.on_sum(FIRST, C.told(*SET, parcel=parcel_of(wrong(*SET))))
     name, _, _, done, _ = fetches(outbox)[0]
     done(name)
-    assert made.on_read(name, wrong(*SET)), "the attack"
+    assert read(made, outbox, name, wrong(*SET)), "the attack"
     assert made.data != C.total(SET)
 
 
@@ -223,10 +239,17 @@ def test_the_set_is_named_by_the_headers_of_the_closed_list():
 OTHER = (5, 6)
 
 
+CLOSED, GROUPS = C.closed((*SET, *OTHER)), {0: SET, 2: OTHER}
+
+
+def total(made: WantedSums) -> dict[int, bytes] | None:
+    return made.data(CLOSED, GROUPS)
+
+
 def both() -> tuple[WantedSums, Outbox]:
     services, outbox = C.services(MEMBER)
     made = WantedSums(services, MEMBER, C.reader, C.code, lambda _: False)
-    made.want(C.closed((*SET, *OTHER)), {0: SET, 2: OTHER}, 0.0)
+    made.want(CLOSED, GROUPS, 0.0)
     return made, outbox
 
 
@@ -234,15 +257,16 @@ def test_the_sum_of_every_group_is_asked_for_and_needed():
     made, outbox = both()
     assert outbox.sent == [(FIRST, C.request(*SET)), (FIRST, C.request(*OTHER))]
     assert made.next_deadline() == AGAIN_S
-    assert made.data is None
+    assert total(made) is None
     for indices in (SET, OTHER):
         made.on_sum(FIRST, C.told(*indices))
     for (name, _, _, done, _), indices in zip(fetches(outbox), (SET, OTHER), strict=True):
         done(name)
-        assert made.on_read(name, C.total(indices)) == (indices == OTHER), "only the last completes"
-    assert made.data == {0: C.total(SET), 2: C.total(OTHER)}
+        assert total(made) is None
+        assert read(made, outbox, name, C.total(indices))
+    assert total(made) == {0: C.total(SET), 2: C.total(OTHER)}
     assert made.next_deadline() is None
-    assert not made.on_read(parcel_of(C.total(SET)), C.total(SET))
+    assert not read(made, outbox, parcel_of(C.total(SET)), C.total(SET))
 
 
 def test_who_does_not_answer_for_one_group_is_not_asked_again_for_it():
@@ -250,7 +274,7 @@ def test_who_does_not_answer_for_one_group_is_not_asked_again_for_it():
     made.on_sum(FIRST, C.told(*SET))
     name, _, _, done, _ = fetches(outbox)[0]
     done(name)
-    made.on_read(name, C.total(SET))
+    read(made, outbox, name, C.total(SET))
     made.tick(AGAIN_S)
     assert outbox.sent[2:] == [(SECOND, C.request(*OTHER))]
 
@@ -259,3 +283,102 @@ def test_a_sum_over_parts_of_two_groups_is_nobodys():
     made, _ = both()
     with pytest.raises(RuleBroken, match="another set"):
         made.on_sum(FIRST, C.told(*SET[:2], OTHER[0]))
+
+
+# --- sums that are passed on ----------------------------------------------------------------------
+
+HOLDER, ASKER = 4, 5  # members who are no aggregators, like MEMBER
+
+
+def holding(restored: dict[str, bytes] | None = None) -> tuple[WantedSums, Outbox]:
+    """A member that wants both sums, and got the first."""
+    services, outbox = C.services(MEMBER, restored)
+    made = WantedSums(services, MEMBER, C.reader, C.code, lambda _: False)
+    made.want(CLOSED, GROUPS, 0.0)
+    made.on_sum(FIRST, C.told(*SET))
+    name, _, _, done, _ = fetches(outbox)[-1]
+    done(name)
+    assert read(made, outbox, name, C.total(SET))
+    return made, outbox
+
+
+def kept(outbox: Outbox) -> dict[str, bytes]:
+    """What was persisted, as it is given back after a restart."""
+    prefix = C.plan.scope + "/"
+    return {each.key.removeprefix(prefix): each.value for each in outbox.of(Persist)}
+
+
+def test_what_is_held_is_on_record_and_told_to_members_that_ask():
+    made, outbox = holding()
+    assert kept(outbox) == {f"sum/{C.name_of(*SET).hex()}": codec.encode(C.told(*SET))}
+    outbox.sent.clear()
+    assert made.serve(ASKER, C.request(*SET))
+    assert outbox.sent == [(ASKER, C.told(*SET))]
+    assert grants(outbox) == [(parcel_of(C.total(SET)), (ASKER,))]
+    assert not made.serve(ASKER, C.request(*OTHER)), "that it lacks itself"
+    assert not made.serve(9, C.request(*SET)), "who is no member has no use for it"
+    assert len(outbox.sent) == len(grants(outbox)) == 1
+
+
+def test_after_a_restart_it_is_still_told_and_need_not_be_asked_for():
+    _, before = holding()
+    services, outbox = C.services(MEMBER, {**kept(before), "stopped": b"1"})
+    made = WantedSums(services, MEMBER, C.reader, C.code, lambda _: False)
+    name, length, sources, done, _ = fetches(outbox)[0]
+    assert (name, length, sources) == (parcel_of(C.total(SET)), C.code.sum_bytes, ())
+    assert not made.serve(ASKER, C.request(*SET)), "before it is known what the disk has"
+    done(name)  # it is held
+    assert made.serve(ASKER, C.request(*SET))
+    outbox.sent.clear()
+    made.want(CLOSED, GROUPS, 0.0)
+    assert outbox.sent == [(FIRST, C.request(*OTHER))]
+    name, _, sources, done, _ = fetches(outbox)[-1]
+    assert (name, sources) == (parcel_of(C.total(SET)), ())
+    done(name)
+    assert outbox.of(ReadParcel) == [ReadParcel(C.plan.context, name)]
+    assert read(made, outbox, name, C.total(SET)), "and checked once more"
+    assert outbox.of(Persist) == [], "what is on record already"
+
+
+def test_what_the_disk_has_lost_is_asked_for(monkeypatch):
+    _, before = holding()
+
+    def full(*_):
+        raise RuleBroken("this node has no room for another parcel")
+
+    monkeypatch.setattr(Outbox, "fetch_parcel", full)
+    services, outbox = C.services(MEMBER, kept(before))
+    made = WantedSums(services, MEMBER, C.reader, C.code, lambda _: False)
+    monkeypatch.undo()
+    made.want(CLOSED, GROUPS, 0.0)
+    assert outbox.sent == [(FIRST, C.request(*SET)), (FIRST, C.request(*OTHER))]
+
+
+def test_holders_are_asked_after_the_aggregators():
+    made, outbox = holding()
+    made.ask_too(CLOSED, GROUPS, [MEMBER, HOLDER, FIRST, HOLDER])
+    made.ask_too(C.closed((2, 3)), {0: (2, 3)}, [HOLDER])  # a set that nobody wants
+    for turn in range(1, 5):
+        made.tick(turn * AGAIN_S)
+    asked = [to for to, message in outbox.sent if message == C.request(*OTHER)]
+    assert asked == [FIRST, SECOND, HOLDER, THIRD, FIRST]
+    made.on_sum(HOLDER, C.told(*OTHER))
+    assert fetches(outbox)[-1][2] == (HOLDER,)
+
+
+def test_a_member_that_was_not_asked_offers_nothing():
+    """It could make everybody pull wrong sums."""
+    made, _ = holding()
+    made.ask_too(CLOSED, GROUPS, [HOLDER])
+    with pytest.raises(RuleBroken, match="not asked for it"):
+        made.on_sum(HOLDER, C.told(*OTHER))
+    with pytest.raises(RuleBroken, match="another set"):
+        made.on_sum(FIRST, C.told(*SET[:2]))
+    assert made.data(C.closed((2, 3)), {0: (2, 3)}) is None
+
+
+def test_what_others_computed_is_no_sum():
+    made, outbox = holding()
+    assert not made.on_computed(b"of another role")
+    (asked,) = outbox.of(Compute)
+    assert not made.on_computed(asked.work()), "it is held"

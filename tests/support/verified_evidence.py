@@ -1,0 +1,90 @@
+"""Evidence of a round whose masked updates are verified: false vectors and receipts, and the rest.
+
+Who is believed, and by whom, is as in `tests.support.evidence`.
+"""
+
+from functools import lru_cache
+
+from msgspec.structs import replace
+from tests.support.evidence import DEALER, LIAR, Scene
+from tests.support.masked_round import AGGREGATORS, MaskedCommittee, verified_committee
+
+from pnyx.protocol.evidence.proofs import Offence
+from pnyx.protocol.messages import (
+    BadContribution,
+    Evidence,
+    FalseReceipt,
+    FalseVector,
+    Signed,
+    WrongAnswer,
+    WrongShare,
+)
+
+VOUCHER = AGGREGATORS[1]
+
+
+@lru_cache
+def verified_scene() -> Scene:
+    """The one scene of all tests: nothing in it changes."""
+    return Scene(verified_committee())
+
+
+def _committee() -> MaskedCommittee:
+    return verified_committee()
+
+
+def other_sketch() -> Signed:
+    """A contributor's header that states another sketch than its vector has."""
+    c = _committee()
+    masked = c.reader.header(c.header(DEALER)).masked
+    assert masked is not None
+    assert masked.proof is not None
+    sketch = masked.proof.sketch
+    lie = bytes((sketch[0] ^ 1,)) + sketch[1:]
+    return c.header(DEALER, masked=replace(masked, proof=replace(masked.proof, sketch=lie)))
+
+
+def false_vector() -> FalseVector:
+    """A vector, and a header that says of it what is not so."""
+    return FalseVector(other_sketch(), _committee().vector(DEALER))
+
+
+def false_receipt() -> FalseReceipt:
+    """The receipt of an aggregator for such a header."""
+    return FalseReceipt(false_vector(), _committee().receipt(VOUCHER, other_sketch()))
+
+
+def link() -> BadContribution:
+    """A contribution whose proof is of another sketch than its header states."""
+    payloads, header = _committee().payloads(DEALER), other_sketch()
+    responses = tuple(verified_scene().responses(DEALER, payloads, header))
+    return BadContribution("link", header, responses)
+
+
+def wrong_answer() -> WrongAnswer:
+    """A member that lied about an honest contribution."""
+    c, scene = _committee(), verified_scene()
+    opened = scene.opened(c.payloads(2), LIAR)
+    return WrongAnswer(c.header(2), opened, scene.lie(LIAR, 2), ())
+
+
+def unreadable_share() -> WrongShare:
+    """A dealer whose payload ends with the key share of another member."""
+    c = _committee()
+    payloads = c.payloads(DEALER)
+    payloads[1] = payloads[1][:-32] + bytes(32)
+    header = c.header(DEALER, payloads, masked=c.reader.header(c.header(DEALER)).masked)
+    return WrongShare(header, verified_scene().opened(payloads, 1), ())
+
+
+@lru_cache
+def of_verified_rounds() -> dict[str, tuple[Evidence, Offence]]:
+    """Evidence of every kind that verified rounds add or change, by name."""
+    say = verified_scene().evidence
+    return {
+        "false_vector": (say(DEALER, false_vector()), Offence.FALSE_VECTOR),
+        "false_receipt": (say(VOUCHER, false_receipt()), Offence.FALSE_RECEIPT),
+        "link": (say(DEALER, link()), Offence.LINK),
+        "wrong_answer": (say(LIAR, wrong_answer()), Offence.WRONG_ANSWER),
+        "unreadable_share": (say(DEALER, unreadable_share()), Offence.WRONG_SHARE),
+    }
