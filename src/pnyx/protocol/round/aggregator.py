@@ -30,7 +30,7 @@ from pnyx.protocol.messages import (
     VectorSum,
 )
 from pnyx.protocol.round.services import RoundServices
-from pnyx.protocol.round.values import InputReader, ascending, header_hash
+from pnyx.protocol.round.values import InputReader, ascending
 from pnyx.protocol.round.vectors import (
     Accepted,
     accepted_hash,
@@ -182,7 +182,7 @@ class Aggregator:
             self._sum(name)
 
     def _give_receipt(self, who: int) -> None:
-        name = header_hash(self._offers[who].header)
+        name = self._reader.name(self._offers[who].header)
         statement = vector_statement(self._plan.context, self._index, name)
         signature = self._services.crypto.sign(statement)
         receipt = VectorReceipt(self._plan.context, self._index, name, signature)
@@ -247,8 +247,8 @@ class Aggregator:
         return tuple(held for held in accepted if not self._holds(held))
 
     def _holds(self, held: HeldContribution) -> bool:
-        who = held.contributor
-        return who in self._sealed and header_hash(self._offers[who].header) == held.header_hash
+        who, name = held.contributor, held.header_hash
+        return who in self._sealed and self._reader.name(self._offers[who].header) == name
 
     def _parcel_of(self, who: int) -> bytes:
         masked = self._reader.header(self._offers[who].header).masked

@@ -438,7 +438,7 @@ class Contributor:
             return
         if message.member not in self._keys or message.member in self._receipts:
             return
-        name = header_hash(self._header)
+        name = self._reader.name(self._header)
         statement = receipt_statement(self._plan.context, message.member, name)
         key = self._plan.public_keys[message.member]
         if message.header_hash != name or not self._services.crypto.verify(

@@ -12,7 +12,7 @@ from pnyx.protocol.aggregation.masked.vectors import VectorCode
 from pnyx.protocol.events import PeerBlamed, ReadParcel
 from pnyx.protocol.messages import HeldContribution, SumRequest, VectorSum
 from pnyx.protocol.round.services import RoundServices
-from pnyx.protocol.round.values import ClosedList, InputReader, header_hash
+from pnyx.protocol.round.values import ClosedList, InputReader
 from pnyx.protocol.round.vectors import Accepted, accepted_hash, linear_hash_name
 
 
@@ -99,7 +99,7 @@ class WantedSum:
         """Ask for the sum over the accepted set."""
         headers = [closed.headers[who] for who in accepted]
         self._accepted = tuple(
-            HeldContribution(who, header_hash(header))
+            HeldContribution(who, self._reader.name(header))
             for who, header in zip(accepted, headers, strict=True)
         )
         commitments = [self._reader.header(header).masked for header in headers]
