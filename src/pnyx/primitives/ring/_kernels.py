@@ -136,3 +136,6 @@ class Kernels(Protocol):
         /,
     ) -> None:
         """Add the products key·forward(residues), over blocks and lanes, to [n] reduced sums."""
+
+    def dot(self, values: Words, weights: Words, modulus: int, /) -> int:
+        """Return Σ values·weights modulo p; values are any words, weights are below p."""

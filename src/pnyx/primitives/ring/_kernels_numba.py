@@ -363,6 +363,17 @@ def hash_into(
         sums[row] = folded % p
 
 
+@compiled(uint64, _READ_1, _READ_1, uint32)
+def dot(values: Words, weights: Words, modulus: int) -> int:  # pragma: no cover
+    """See `Kernels.dot`. The halves of products below 2^62 are added up apart."""
+    low, high, p = uint64(0), uint64(0), uint64(modulus)
+    for i in range(len(values)):
+        product = uint64(values[i]) * uint64(weights[i])
+        low += product & uint64(_LOW)
+        high += product >> uint64(WORD_BITS)
+    return int((low % p + ((high % p) << uint64(WORD_BITS))) % p)
+
+
 @compiled(
     uint64,
     array(uint64, 1),

@@ -176,6 +176,16 @@ def hash_into(
         sums %= p
 
 
+def dot(values: Words, weights: Words, modulus: int) -> int:
+    """See `Kernels.dot`."""
+    low = high = 0
+    for part in _chunks(len(values)):
+        products = values[part].astype(np.uint64) * weights[part]
+        low += int((products & _LOW).sum())
+        high += int((products >> _SHIFT).sum())
+    return (low + (high << WORD_BITS)) % modulus
+
+
 def _forward(values: _Wide, roots: Words, shoup: Words, modulus: int) -> _Wide:
     p = np.uint64(modulus)
     parts, span = 1, len(values) // 2

@@ -16,8 +16,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
-from pnyx.errors import ProtocolError, RuleBroken
+from pnyx.errors import MalformedMessage, ProtocolError, RuleBroken
 from pnyx.primitives import codec
+from pnyx.primitives.sampling import SEED_BYTES
+from pnyx.protocol.aggregation.masked.checked_sum import HashChecker
 from pnyx.protocol.aggregation.masked.vectors import VectorCode
 from pnyx.protocol.events import PeerBlamed, ReadParcel, SumVectors
 from pnyx.protocol.messages import (
@@ -35,7 +37,7 @@ from pnyx.protocol.round.vectors import (
     Accepted,
     accepted_hash,
     linear_hash_name,
-    vector_is_right,
+    sketch_is_right,
     vector_statement,
 )
 
@@ -67,6 +69,7 @@ class Aggregator:
         self._unreachable = unreachable
         self._reader = InputReader(self._plan, services.crypto)
         self._offers: dict[int, VectorOffer] = {}
+        self._checker: HashChecker | None = None  # from the first vector on
         self._sealed: set[int] = set()  # contributors whose vector is held and checked
         self._wrong: set[int] = set()  # contributors that committed to what their vector is not
         self._sources: dict[int, set[int]] = {}  # contributor -> from whom its vector is pulled
@@ -163,10 +166,18 @@ class Aggregator:
 
     def _is_right(self, who: int, data: bytes) -> bool:
         """Whether a vector is what its header says: nobody else will look at all of it."""
-        header = self._offers[who].header
-        masked = self._reader.header(header).masked
+        offer = self._offers[who]
+        masked = self._reader.header(offer.header).masked
         assert masked is not None, "an offer that was taken names its vector"
-        return vector_is_right(self._plan, self._reader.claim(header), masked, data)
+        if self._checker is None:
+            self._checker = self._code.checker(self._services.sampler.bytes(SEED_BYTES))
+        linear_hash = self._code.read_linear_hash(offer.linear_hash)
+        try:
+            if not self._code.has_hash(self._checker, data, linear_hash):
+                return False
+        except MalformedMessage:
+            return False
+        return sketch_is_right(self._plan, self._reader.claim(offer.header), masked, data)
 
     def _refuse(self, who: int) -> None:
         """The header names a parcel of another size than vectors have: its signer lied."""
