@@ -1,8 +1,8 @@
 """Bytes of one contribution in masked rounds, everything included, from the messages themselves.
 
-A million values of 12 bits, in the committee of the rounds that are measured (24 members) and in the
+A million values of 12 bits, in the committee of the rounds that are measured (24 members) and the
 larger one of the aims (64, packing 4); with and without verification, which needs the receipts of
-more aggregators. A contributor sends its vector once, in chunks, with an offer, and a share with the
+more aggregators. A contributor sends its vector once, in chunks, an offer, and a share with the
 receipts to each member. A member gets and gives more than that share: per contributor there are its
 line and header on the closed list, the answers of all members, and its linear hash, which comes
 with the sum. TLS adds some 0.1 % and is left out; so are certificates, which one round has whoever
