@@ -24,7 +24,7 @@ from pnyx.primitives import codec
 from pnyx.primitives.hashing import merkle_commit
 from pnyx.protocol.aggregation.masked.vectors import MaskedUpdate
 from pnyx.protocol.aggregation.masked_verification.proof import prove_masked
-from pnyx.protocol.aggregation.masked_verification.sketch import stated_sketch
+from pnyx.protocol.aggregation.masked_verification.sketch import offset_of
 from pnyx.protocol.aggregation.payloads import payload_bytes
 from pnyx.protocol.aggregation.verification import prove, within
 from pnyx.protocol.agreement import check_decision, value_hash
@@ -367,11 +367,19 @@ class Contributor:
             return _Made(proven.payloads, proven.published, commitment, masked)
         [key] = masked.key
         verified = prove_masked(
-            masked.hidden, key, parcel, vector, masked_bounds, bounds, size, seed, context
+            masked.hidden,
+            key,
+            parcel,
+            vector,
+            masked_bounds,
+            bounds,
+            size,
+            seed,
+            context,
+            vector=masked.blocks,
+            offset=offset_of(self._vectors.parameters),
         )
-        masks = self._vectors.parameters
-        sketch = stated_sketch(masks, masked_bounds, verified.sketched, masked.blocks)
-        proof = SketchProof(verified.key_root, verified.salt, sketch)
+        proof = SketchProof(verified.key_root, verified.salt, verified.sketch)
         commitment = MaskedVector(parcel, name, proof)
         return _Made(verified.payloads, verified.published, commitment, masked)
 
