@@ -21,6 +21,7 @@ BENCHMARKS = (
     "masked_verification",
     "masking",
     "masked",
+    "masked_traffic",
     "programs",
     "cohort",
     "learning",

@@ -76,14 +76,14 @@ def found(root: Path, nodes: int, committee: CommitteeSize) -> Founded:
     signer = SigningKey(seed)
     network = network_id(signer.public_key, NAME)
     members, entries = [], []
-    for number in range(nodes):
+    for number, port in enumerate(_free_ports(nodes)):
         keys = Keys(*(secrets.token_bytes(32) for _ in range(3)))
         nonce, public_key = secrets.token_bytes(16), SigningKey(keys.signing_seed).public_key
         layout = NodeLayout(root / f"node-{number}")
         layout.make()
         issued = authority.issue(public_key, nonce, not_before=now - DAY_S, not_after=now + DAY_S)
         layout.certificate.write_bytes(certificate_pem(issued))
-        members.append(Member(layout, keys, node_id(public_key, nonce), _free_port()))
+        members.append(Member(layout, keys, node_id(public_key, nonce), port))
         entries.append(CensusEntry(members[-1].node_id, public_key))
     signed = make_census(
         signer.sign,
@@ -126,10 +126,15 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-def _free_port() -> int:
-    """A port below those that systems hand out to whoever connects, so that it stays free."""
-    while True:
+def _free_ports(count: int) -> list[int]:
+    """Distinct ports below those that systems hand out to whoever connects, so that they stay free.
+
+    Of sixty that were drawn one by one, two were the same in every tenth network.
+    """
+    found: set[int] = set()
+    while len(found) < count:
         port = PORTS.start + secrets.randbelow(len(PORTS))
         with socket.socket() as probe, suppress(OSError):
             probe.bind((HOST, port))
-            return port
+            found.add(port)
+    return list(found)

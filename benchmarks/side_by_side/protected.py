@@ -101,7 +101,7 @@ class _Watch:
         self.meter: Meter | None = None
         self.sent_before = 0
         self.numbers = 0  # of the nodes that trained, added up over the rounds
-        self.models: dict[int, bytes] = {}
+        self.models: dict[int, bytes] = {}  # node -> name of its last model
         self.counted: set[int] = set()
         self.sent: Callable[[], int] = lambda: 0
         self.spent: Spent | None = None
@@ -115,7 +115,7 @@ class _Watch:
         if isinstance(notice, RoundCertified):
             self.counted.add(notice.contributors)
         if isinstance(notice, StudyFinished):
-            self.models[number] = notice.model
+            self.models[number] = notice.model_hash
             if len(self.models) == self._nodes and self.meter is not None:
                 sent = self.sent() - self.sent_before
                 self.spent = self.meter.per_round(self._work.rounds, sent)
@@ -214,6 +214,7 @@ async def _rounds(founded: Founded, work: Work) -> Spent:
             await open_connections(founded, [node.transport for node in nodes])
             nodes[0].soon(StudyProposed(_manifest(founded, work, model), model))
             await asyncio.wait([finished, *running], return_when=asyncio.FIRST_COMPLETED)
+        models = [nodes[number].model_of(name) for number, name in watch.models.items()]
     finally:
         finished.cancel()
         for node in nodes:
@@ -221,8 +222,8 @@ async def _rounds(founded: Founded, work: Work) -> Spent:
         await asyncio.gather(*running)
     if watch.spent is None or watch.counted != {work.contributors}:
         raise RuntimeError(f"a round counted {watch.counted} of {work.contributors}, or none ended")
-    for found_model in watch.models.values():
-        work.check(found_model, watch.numbers)
+    for found_model in models:
+        work.check(found_model or b"", watch.numbers)
     return watch.spent
 
 

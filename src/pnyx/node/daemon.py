@@ -469,13 +469,14 @@ class Daemon:
 
     async def _serve(self, peer: bytes, body: bytes) -> bytes:
         """Answer a peer's request with what waits for it afterwards."""
-        if self._machine is None:
+        if self._machine is None or self._postman is None:
             raise TransportError("This node is still starting; ask again.")
-        for message in unpack(body):
-            self._on_message(peer, message)
-        if self._committed is not None:
-            await asyncio.shield(self._committed)
-        return self._postman.collect(peer) if self._postman is not None else b""
+        with self._postman.answering(peer):
+            for message in unpack(body):
+                self._on_message(peer, message)
+            if self._committed is not None:
+                await asyncio.shield(self._committed)
+            return self._postman.collect(peer)
 
     def _on_message(self, peer: bytes, message: bytes) -> None:
         self._on_reachable(peer, True)

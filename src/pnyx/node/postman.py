@@ -1,15 +1,17 @@
 """Delivery of the machine's messages: gathered per peer, one request in flight to each.
 
-While a request to a peer is under way, further messages for it gather and leave together; answers
-that a peer has ready travel back in the response. A message that cannot be delivered is lost, which
-the protocol tolerates, and the machine is told that the peer is away.
+While a request to a peer is under way, further messages for it gather and leave together. While a
+peer's own request is being answered they wait for the response: an answer that went as a request of
+its own would cost both sides as much again. A message that cannot be delivered is lost, which the
+protocol tolerates, and the machine is told that the peer is away.
 
 A *deferred* message is one that is large and lies on the disk. It waits as a note of a few bytes
 and is read when it leaves: however much a peer has asked for, one batch of it is in memory.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from pnyx.errors import MalformedMessage, TransportError
@@ -79,6 +81,7 @@ class Postman:
         self._silent = False
         self._running: dict[bytes, asyncio.Task[None]] = {}
         self._wake: dict[bytes, asyncio.Handle] = {}
+        self._answering: dict[bytes, int] = {}  # peer -> its requests that are being answered
 
     def post(self, peer: bytes, message: bytes | Deferred) -> None:
         """Queue a message; it leaves with the next turn of the event loop."""
@@ -86,8 +89,28 @@ class Postman:
             return
         queue = self._waiting.setdefault(peer, [])
         queue.append(message)
+        if peer not in self._answering:
+            self._wake_for(peer)
+
+    def _wake_for(self, peer: bytes) -> None:
         if peer not in self._running and peer not in self._wake:
             self._wake[peer] = asyncio.get_running_loop().call_soon(self._start, peer)
+
+    @contextmanager
+    def answering(self, peer: bytes) -> Iterator[None]:
+        """While a request of a peer is handled: what is posted to it waits for `collect`.
+
+        Whatever is left at the end, as after an error, leaves by itself.
+        """
+        self._answering[peer] = self._answering.get(peer, 0) + 1
+        try:
+            yield
+        finally:
+            self._answering[peer] -= 1
+            if not self._answering[peer]:
+                del self._answering[peer]
+                if peer in self._waiting and not self._silent:
+                    self._wake_for(peer)
 
     def collect(self, peer: bytes) -> bytes:
         """Take what waits for a peer, as the response to its request."""

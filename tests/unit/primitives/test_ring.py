@@ -1,5 +1,7 @@
 """Rings: transforms, masks and sums agree with integers, whichever implementation computes."""
 
+import math
+
 import numpy as np
 import pytest
 from tests.support.ring import (
@@ -13,7 +15,15 @@ from tests.support.ring import (
 )
 
 from pnyx.errors import MalformedMessage
-from pnyx.primitives.ring import LANES, Ring, _choice, expand_public, extract
+from pnyx.primitives.ring import (
+    LANES,
+    LIMB_BITS,
+    Ring,
+    _choice,
+    compose,
+    expand_public,
+    extract,
+)
 from pnyx.primitives.sampling import Sampler
 
 SEED = bytes(range(32))
@@ -483,3 +493,50 @@ def test_bits_of_wrong_limbs_are_bugs() -> None:
     for limb_bits, shift, bits in ((0, 0, 1), (63, 0, 1), (54, 118, 1), (54, -1, 1), (54, 0, 63)):
         with pytest.raises(ValueError, match="fewer than 63 bits"):
             extract(low, low, limb_bits, shift, bits, 0, out[:8])
+
+
+def radix_weights(primes: list[int]):
+    """By the definition of mixed radix: digit i undoes the places below it, and their product."""
+    weights = np.zeros((len(primes), len(primes)), dtype=np.int64)
+    for at, prime in enumerate(primes):
+        scale = pow(math.prod(primes[:at]), -1, prime)
+        weights[at, at] = scale
+        for below in range(at):
+            weights[at, below] = -math.prod(primes[:below]) * scale % prime
+    return weights, np.array(primes, dtype=np.int64)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4])
+def test_numbers_are_composed_of_their_residues(rows: int) -> None:
+    """Every number below the product of the primes, from residues that are not reduced."""
+    primes = MASK_PRIMES[:rows]
+    product, added = math.prod(primes), 1 << 11
+    sampler = Sampler(SEED, f"compose/{rows}")
+    numbers = [0, 1, product - 1, *(sampler.below(product) for _ in range(1100))]
+    rounds = (-256, 0, 255)  # of the prime: sums of 256 residues less a mask
+    residues = np.array(
+        [
+            [number % prime - added + prime * rounds[sampler.below(3)] for number in numbers]
+            for prime in primes
+        ]
+    )
+    low, high = compose(residues, *radix_weights(primes), added)
+    upper = high.tolist() if rows > 2 else [0] * len(numbers)
+    assert [a + (b << LIMB_BITS) for a, b in zip(low.tolist(), upper, strict=True)] == numbers
+    assert int(low.max()) < 1 << LIMB_BITS
+    assert len(high) == (len(numbers) if rows > 2 else 0)
+
+
+def test_what_cannot_be_composed_is_a_bug() -> None:
+    weights, moduli = radix_weights(MASK_PRIMES[:2])
+    residues = np.zeros((2, 40), dtype=np.int64)
+    with pytest.raises(ValueError, match="a row of residues"):
+        compose(residues[:1], weights, moduli, 0)
+    with pytest.raises(ValueError, match="a row of residues"):
+        compose(np.zeros((5, 4), dtype=np.int64), np.zeros((5, 5)), np.ones(5), 0)
+    with pytest.raises(ValueError, match="half its bits"):
+        compose(residues, weights, np.array(HASH_PRIMES[:2]), 0)
+    with pytest.raises(ValueError, match="contiguous"):
+        compose(residues[:, ::2], weights, moduli, 0)
+    with pytest.raises(ValueError, match="contiguous"):
+        compose(residues.astype(np.int32), weights, moduli, 0)

@@ -13,6 +13,7 @@ from pnyx.primitives.ring.linear_hash import (
     HASH_DEGREE,
     HASH_PRIMES,
     INTEGER_BITS_MAX,
+    combine_digest,
 )
 
 HASH = LinearHash(bytes(range(32)))
@@ -226,3 +227,38 @@ def test_wrong_arguments_are_bugs() -> None:
         ):
             with pytest.raises(ValueError, match="digest"):
                 act(wrong)
+
+
+def rows_of(seed: int) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    rows = [generator.integers(0, prime, HASH_DEGREE) for prime in HASH_PRIMES]
+    return np.stack(rows).astype(np.uint32)
+
+
+@pytest.mark.parametrize("degree", [1024, 2048])
+def test_a_combination_of_residues_is_that_of_their_digest(degree: int) -> None:
+    """What `weights` takes from the vector's side is what `combine_digest` takes from the hash."""
+    ring, rows = Ring(degree, MASK_PRIMES[2]), rows_of(1)
+    weights = HASH.weights(rows, 10, degree, first_block=3)
+    largest = np.full((10, degree, LANES), 2**32 - 1, dtype=np.uint32)
+    for residues in (random_blocks(ring, 10), ring.zeros(10), largest):
+        digest = HASH.digest(residues, first_block=3)
+        assert HASH.combine(residues, weights) == combine_digest(rows, digest)
+        assert digest.any() == residues.any()
+
+
+def test_a_combination_tells_of_one_residue_and_of_its_place() -> None:
+    residues, rows = random_blocks(RING, 2), rows_of(2)
+    weights = HASH.weights(rows, 2, HASH_DEGREE)
+    right = combine_digest(rows, HASH.digest(residues))
+    assert HASH.combine(residues, weights) == right
+    assert HASH.combine(residues[::-1], weights) != right
+    residues[1, 700, 31] += 1
+    assert HASH.combine(residues, weights) != right
+
+
+def test_weights_are_for_certain_blocks() -> None:
+    with pytest.raises(ValueError, match="other blocks"):
+        HASH.combine(RING.zeros(2), HASH.weights(rows_of(3), 1, HASH_DEGREE))
+    with pytest.raises(ValueError, match="reduced"):
+        HASH.weights(rows_of(3) | np.uint32(3 << 30), 1, HASH_DEGREE)

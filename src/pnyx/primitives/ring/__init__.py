@@ -15,18 +15,20 @@ transforms twenty times slower; `_choice` decides at first use. Neither is const
 """
 
 from pnyx.primitives.ring._choice import implementation
-from pnyx.primitives.ring._kernels import LANES
+from pnyx.primitives.ring._kernels import LANES, LIMB_BITS
 from pnyx.primitives.ring.arithmetic import Ring, TransformedKey
 from pnyx.primitives.ring.gaussian import gaussian_errors
 from pnyx.primitives.ring.linear_hash import LinearHash
-from pnyx.primitives.ring.packing import extract
+from pnyx.primitives.ring.packing import compose, extract
 from pnyx.primitives.ring.public import expand_public
 
 __all__ = [
     "LANES",
+    "LIMB_BITS",
     "LinearHash",
     "Ring",
     "TransformedKey",
+    "compose",
     "expand_public",
     "extract",
     "gaussian_errors",

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 LANES = 32
 WORD_BITS = 32
+LIMB_BITS = 54
+ROWS_MAX = 4  # of residues from which numbers are composed
 
 Block = NDArray[np.uint32]
 Words = NDArray[np.uint32]
@@ -102,6 +104,24 @@ class Kernels(Protocol):
         There is room for all of them; what lies beyond those accepted is arbitrary.
         """
 
+    def compose(
+        self,
+        residues: NDArray[np.int64],
+        weights: NDArray[np.int64],
+        moduli: NDArray[np.int64],
+        added: int,
+        low: NDArray[np.uint64],
+        high: NDArray[np.uint64],
+        /,
+    ) -> None:
+        """Write the numbers with these residues, `added` to each, in limbs of LIMB_BITS bits.
+
+        residues: [rows, n], signed; -2^35 < residue + added < 3·2^34. moduli: [rows], of at most
+        LIMB_BITS / 2 bits, at most ROWS_MAX. weights: [rows, rows], below the moduli: digit i is
+        Σ weights[i, j]·digit j over j < i plus weights[i, i]·(residue i + added), modulo the i-th.
+        low, high: [n]; high is left as it is where there are two rows or fewer.
+        """
+
     def extract(
         self,
         low: NDArray[np.uint64],
@@ -136,3 +156,6 @@ class Kernels(Protocol):
         /,
     ) -> None:
         """Add the products key·forward(residues), over blocks and lanes, to [n] reduced sums."""
+
+    def dot(self, values: Words, weights: Words, modulus: int, /) -> int:
+        """Return Σ values·weights modulo p; values are any words, weights are below p."""

@@ -22,12 +22,13 @@ from numba import int64, types, uint32, uint64
 from numpy.typing import NDArray
 
 from pnyx.primitives.compiled import array, compiled
-from pnyx.primitives.ring._kernels import LANES, WORD_BITS, Block, Words
+from pnyx.primitives.ring._kernels import LANES, LIMB_BITS, ROWS_MAX, WORD_BITS, Block, Words
 
 _LOW = 0xFFFFFFFF
 _TRIED = 128
 _SIGNED_MAX = 1 << 62
 _STRIP = 512
+_HALF_LIMB = LIMB_BITS // 2
 
 
 _READ_1, _WRITE_1 = array(uint32, 1), array(uint32, 1, readonly=False)
@@ -361,6 +362,82 @@ def hash_into(
     for row in range(len(sums)):
         folded = low[row] % p + ((high[row] % p) << uint64(WORD_BITS)) + sums[row]
         sums[row] = folded % p
+
+
+@compiled(types.void, array(uint32, 2), array(int64, 1), _WIDE, _WIDE)
+def _limbs(digits: Any, moduli: Any, low: Any, high: Any) -> None:  # pragma: no cover
+    """Write d_0 + p_0·(d_1 + p_1·(d_2 + p_2·d_3)) in limbs; products are of 27 bits by 27."""
+    rows, half_mask = len(moduli), uint32((1 << _HALF_LIMB) - 1)
+    if rows == 1:
+        for i in range(len(low)):
+            low[i] = uint64(digits[0, i])
+        return
+    first = uint32(moduli[0])
+    for i in range(len(low)):
+        low[i] = uint64(digits[0, i]) + uint64(digits[1, i]) * uint64(first)
+    if rows == 2:
+        return
+    factor = uint64(moduli[0]) * uint64(moduli[1])
+    factor_low = uint32(factor & uint64(half_mask))
+    factor_high = uint32(factor >> uint64(_HALF_LIMB))
+    third = uint32(moduli[2]) if rows == ROWS_MAX else uint32(0)
+    last = digits[rows - 1]
+    for i in range(len(low)):
+        upper = uint64(digits[2, i]) + uint64(last[i]) * uint64(third)
+        upper_low, upper_high = (
+            uint32(upper & uint64(half_mask)),
+            uint32(upper >> uint64(_HALF_LIMB)),
+        )
+        middle = uint64(upper_high) * uint64(factor_low)
+        middle += uint64(upper_low) * uint64(factor_high)
+        lower = low[i] + uint64(upper_low) * uint64(factor_low)
+        lower += (middle & uint64(half_mask)) << uint64(_HALF_LIMB)
+        found = uint64(upper_high) * uint64(factor_high) + (middle >> uint64(_HALF_LIMB))
+        high[i] = found + (lower >> uint64(LIMB_BITS))
+        low[i] = lower & uint64((1 << LIMB_BITS) - 1)
+
+
+@compiled(types.void, array(int64, 2), array(int64, 2), array(int64, 1), int64, _WIDE, _WIDE)
+def compose(
+    residues: NDArray[np.int64],
+    weights: NDArray[np.int64],
+    moduli: NDArray[np.int64],
+    added: int,
+    low: NDArray[np.uint64],
+    high: NDArray[np.uint64],
+) -> None:  # pragma: no cover
+    """See `Kernels.compose`. Digits of a strip stay in the cache until its numbers are written."""
+    digits = np.empty((len(moduli), _STRIP), dtype=np.uint32)
+    sums = np.empty(_STRIP, dtype=np.uint64)
+    for start in range(0, len(low), _STRIP):
+        end = min(start + _STRIP, len(low))
+        count = end - start
+        for row in range(len(moduli)):
+            p = uint32(moduli[row])
+            one, upper, upper_shoup = _halves(p)
+            offset = (uint64(_SIGNED_MAX) // uint64(p) + uint64(1)) * uint64(p)
+            given, weight = residues[row, start:end], weights[row, row]
+            for i in range(count):
+                sums[i] = uint64((given[i] + added) * weight) + offset
+            for before in range(row):
+                factor, known = uint32(weights[row, before]), digits[before]
+                for i in range(count):
+                    sums[i] += uint64(known[i]) * uint64(factor)
+            found = digits[row]
+            for i in range(count):
+                found[i] = _reduced(sums[i], one, upper, upper_shoup, p)
+        _limbs(digits, moduli, low[start:end], high[start:end])
+
+
+@compiled(uint64, _READ_1, _READ_1, uint32)
+def dot(values: Words, weights: Words, modulus: int) -> int:  # pragma: no cover
+    """See `Kernels.dot`. The halves of products below 2^62 are added up apart."""
+    low, high, p = uint64(0), uint64(0), uint64(modulus)
+    for i in range(len(values)):
+        product = uint64(values[i]) * uint64(weights[i])
+        low += product & uint64(_LOW)
+        high += product >> uint64(WORD_BITS)
+    return int((low % p + ((high % p) << uint64(WORD_BITS))) % p)
 
 
 @compiled(

@@ -10,12 +10,15 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from pnyx.primitives.ring._kernels import LANES, WORD_BITS, Block, Words
+from pnyx.primitives.ring._kernels import LANES, LIMB_BITS, WORD_BITS, Block, Words
 
 _Wide = NDArray[np.uint64]
 
 _SHIFT = np.uint64(WORD_BITS)
 _LOW = np.uint64((1 << WORD_BITS) - 1)
+_HALF, _LIMB = np.uint64(LIMB_BITS // 2), np.uint64(LIMB_BITS)
+_HALF_MASK = np.uint64((1 << LIMB_BITS // 2) - 1)
+_LIMB_MASK = np.uint64((1 << LIMB_BITS) - 1)
 _CHUNK = 1 << 15  # values: what fits the cache beside its temporaries
 
 
@@ -174,6 +177,48 @@ def hash_into(
         low, high = (products & _LOW).sum(axis=1), (products >> _SHIFT).sum(axis=1)
         sums += low + (high % p << _SHIFT)
         sums %= p
+
+
+def compose(
+    residues: NDArray[np.int64],
+    weights: NDArray[np.int64],
+    moduli: NDArray[np.int64],
+    added: int,
+    low: NDArray[np.uint64],
+    high: NDArray[np.uint64],
+) -> None:
+    """See `Kernels.compose`."""
+    for part in _chunks(len(low)):
+        digits: list[NDArray[np.int64]] = []
+        for row, (given, modulus) in enumerate(zip(residues, moduli, strict=True)):
+            total = (given[part] + added) * weights[row, row]
+            for digit, weight in zip(digits, weights[row], strict=False):
+                total += digit * weight
+            digits.append(total % modulus)
+        pairs = [
+            pair[0] + pair[1] * moduli[at] if len(pair) > 1 else pair[0]
+            for at in range(0, len(digits), 2)
+            if (pair := digits[at : at + 2])
+        ]
+        low[part] = pairs[0]
+        if len(pairs) > 1:
+            factor, above = np.uint64(moduli[0] * moduli[1]), pairs[1].astype(np.uint64)
+            factor_low, factor_high = factor & _HALF_MASK, factor >> _HALF
+            above_low, above_high = above & _HALF_MASK, above >> _HALF
+            middle = above_high * factor_low + above_low * factor_high
+            lower = low[part] + above_low * factor_low + ((middle & _HALF_MASK) << _HALF)
+            high[part] = above_high * factor_high + (middle >> _HALF) + (lower >> _LIMB)
+            low[part] = lower & _LIMB_MASK
+
+
+def dot(values: Words, weights: Words, modulus: int) -> int:
+    """See `Kernels.dot`."""
+    low = high = 0
+    for part in _chunks(len(values)):
+        products = values[part].astype(np.uint64) * weights[part]
+        low += int((products & _LOW).sum())
+        high += int((products >> _SHIFT).sum())
+    return (low + (high << WORD_BITS)) % modulus
 
 
 def _forward(values: _Wide, roots: Words, shoup: Words, modulus: int) -> _Wide:

@@ -184,6 +184,25 @@ class Ring:
             block, key, tables.roots, tables.roots_shoup, self.modulus, sums
         )
 
+    def weigh(self, row: Words, key: Block) -> Block:
+        """Return weights w with Σ values·w = Σ row·(key·forward(values)), over all places.
+
+        So one product of numbers tells what `row` makes of a whole transform. This is `forward`
+        transposed: a root's power at place i is the inverse one's at place n - 1 - i.
+        """
+        self._check(key)
+        self._check_polynomial(row)
+        result = np.ascontiguousarray(self.multiply(key, row)[:, ::-1])
+        (*_, roots, shoup, _, _) = self._tables
+        unscaled = (1 << WORD_BITS) // self.modulus  # n times the inverse: by a factor of 1
+        _choice.kernels().inverse(result, roots, shoup, self.modulus, 1, unscaled)
+        return result
+
+    def dot(self, block: Block, weights: Block) -> int:
+        """Return Σ block·weights modulo p over all places; the block need not be reduced."""
+        self._check(block, weights)
+        return int(_choice.kernels().dot(block.reshape(-1), weights.reshape(-1), self.modulus))
+
     def centred(self, block: Block) -> NDArray[np.int32]:
         """Return the representatives in (-p/2, p/2)."""
         self._check(block)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pnyx.errors import MalformedMessage
 from pnyx.primitives.ring import _choice
-from pnyx.primitives.ring._kernels import LANES, WORD_BITS, Block
+from pnyx.primitives.ring._kernels import LANES, LIMB_BITS, ROWS_MAX, WORD_BITS, Block
 
 
 def packed_bytes(count: int, modulus: int) -> int:
@@ -41,6 +41,32 @@ def unpack_residues(data: bytes, shape: tuple[int, ...], modulus: int) -> Block:
     if _choice.kernels().unpack(words.reshape(-1, bits, LANES), bits, rows) >= modulus:
         raise MalformedMessage(f"A residue is not below the prime {modulus}.")
     return values
+
+
+def compose(
+    residues: NDArray[np.int64],
+    weights: NDArray[np.int64],
+    moduli: NDArray[np.int64],
+    added: int,
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Put numbers together from residues modulo up to four primes of 27 bits, in mixed radix.
+
+    residues: [primes, n] signed integers, to each of which `added` is added; between -2^35 and
+    3·2^34 then. weights: [primes, primes], below the primes, what digits before and the residue
+    are multiplied by to give a digit (`Kernels.compose`). Returns the limbs of `LIMB_BITS` bits,
+    lower and upper; the upper is empty for two primes or fewer.
+    """
+    count = len(moduli)
+    if residues.shape[0] != count or weights.shape != (count, count) or not 1 <= count <= ROWS_MAX:
+        raise ValueError("expected a row of residues and of weights for each of up to four primes")
+    if int(moduli.max()) >> (LIMB_BITS // 2):
+        raise ValueError("two primes make a limb, so they have half its bits")
+    if not residues.flags.c_contiguous or residues.dtype != np.int64:
+        raise ValueError("residues are a contiguous array of int64")
+    low = np.empty(residues.shape[1], dtype=np.uint64)
+    high = np.empty(residues.shape[1] if count > 2 else 0, dtype=np.uint64)
+    _choice.kernels().compose(residues, weights, moduli, added, low, high)
+    return low, high
 
 
 def extract(

@@ -17,8 +17,11 @@ from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 
-from pnyx.errors import ProtocolError, RuleBroken
+from pnyx.errors import MalformedMessage, ProtocolError, RuleBroken
 from pnyx.primitives import codec
+from pnyx.primitives.ring.linear_hash import Digest
+from pnyx.primitives.sampling import SEED_BYTES
+from pnyx.protocol.aggregation.masked.checked_sum import HashChecker
 from pnyx.protocol.aggregation.masked.vectors import VectorCode
 from pnyx.protocol.aggregation.verification import Claim
 from pnyx.protocol.events import Compute, PeerBlamed, ReadParcel, SumVectors
@@ -34,12 +37,12 @@ from pnyx.protocol.messages import (
 )
 from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.round.services import RoundServices
-from pnyx.protocol.round.values import InputReader, ascending, header_hash
+from pnyx.protocol.round.values import InputReader, ascending
 from pnyx.protocol.round.vectors import (
     Accepted,
     accepted_hash,
     linear_hash_name,
-    vector_is_right,
+    sketch_is_right,
     vector_statement,
 )
 
@@ -61,12 +64,37 @@ class _Checked(NamedTuple):
     right: dict[int, bool]
 
 
+class _Stated(NamedTuple):
+    """What a contributor says of its vector."""
+
+    who: int
+    claim: Claim
+    masked: MaskedVector
+    linear_hash: Digest
+
+
 def _check(
-    plan: RoundPlan, parcel: bytes, data: bytes, stated: list[tuple[int, Claim, MaskedVector]]
+    plan: RoundPlan,
+    code: VectorCode,
+    checker: HashChecker,
+    parcel: bytes,
+    data: bytes,
+    stated: list[_Stated],
 ) -> _Checked:
-    """Compare a vector with what is stated of it: nobody else will look at all of it. Pure."""
-    right = {who: vector_is_right(plan, claim, masked, data) for who, claim, masked in stated}
-    return _Checked(parcel, data, right)
+    """Compare a vector with what is stated of it: nobody else will look at all of it.
+
+    Changes nothing but what the checker remembers, and one vector is checked at a time.
+    """
+
+    def is_right(said: _Stated) -> bool:
+        try:
+            if not code.has_hash(checker, data, said.linear_hash):
+                return False
+        except MalformedMessage:
+            return False
+        return sketch_is_right(plan, said.claim, said.masked, data)
+
+    return _Checked(parcel, data, {said.who: is_right(said) for said in stated})
 
 
 class Aggregator:
@@ -87,6 +115,7 @@ class Aggregator:
         self._unreachable = unreachable
         self._reader = InputReader(self._plan, services.crypto)
         self._offers: dict[int, VectorOffer] = {}
+        self._checker: HashChecker | None = None  # from the first vector on
         self._sealed: set[int] = set()  # contributors whose vector is held and checked
         self._wrong: set[int] = set()  # contributors that committed to what their vector is not
         self._sources: dict[int, set[int]] = {}  # contributor -> from whom its vector is pulled
@@ -185,12 +214,19 @@ class Aggregator:
         if parcel != self._checking or parcel not in self._reading:
             return
         stated = [
-            (who, self._reader.claim(header), masked)
+            _Stated(
+                who,
+                self._reader.claim(offer.header),
+                masked,
+                self._code.read_linear_hash(offer.linear_hash),
+            )
             for who in sorted(self._reading.pop(parcel) - self._sealed)
-            for header in (self._offers[who].header,)
-            if (masked := self._reader.header(header).masked) is not None
+            for offer in (self._offers[who],)
+            if (masked := self._reader.header(offer.header).masked) is not None
         ]
-        work = partial(_check, self._plan, parcel, data, stated)
+        if self._checker is None:
+            self._checker = self._code.checker(self._services.sampler.bytes(SEED_BYTES))
+        work = partial(_check, self._plan, self._code, self._checker, parcel, data, stated)
         self._services.emit(Compute(self._plan.context, b"vector" + parcel, work))
 
     def on_computed(self, result: object) -> None:
@@ -229,7 +265,7 @@ class Aggregator:
             self._sum(name)
 
     def _give_receipt(self, who: int) -> None:
-        name = header_hash(self._offers[who].header)
+        name = self._reader.name(self._offers[who].header)
         statement = vector_statement(self._plan.context, self._index, name)
         signature = self._services.crypto.sign(statement)
         receipt = VectorReceipt(self._plan.context, self._index, name, signature)
@@ -302,8 +338,8 @@ class Aggregator:
         return tuple(held for held in accepted if not self._holds(held))
 
     def _holds(self, held: HeldContribution) -> bool:
-        who = held.contributor
-        return who in self._sealed and header_hash(self._offers[who].header) == held.header_hash
+        who, name = held.contributor, held.header_hash
+        return who in self._sealed and self._reader.name(self._offers[who].header) == name
 
     def _parcel_of(self, who: int) -> bytes:
         masked = self._reader.header(self._offers[who].header).masked

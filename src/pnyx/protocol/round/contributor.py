@@ -26,7 +26,7 @@ from pnyx.primitives import codec
 from pnyx.primitives.hashing import merkle_commit
 from pnyx.protocol.aggregation.masked.vectors import MaskedUpdate, VectorCode
 from pnyx.protocol.aggregation.masked_verification.proof import prove_masked
-from pnyx.protocol.aggregation.masked_verification.sketch import stated_sketch
+from pnyx.protocol.aggregation.masked_verification.sketch import offset_of
 from pnyx.protocol.aggregation.payloads import payload_bytes
 from pnyx.protocol.aggregation.verification import prove, within
 from pnyx.protocol.agreement import check_decision, value_hash
@@ -140,10 +140,19 @@ def _make(plan: RoundPlan, phase: StudyPhase, code: VectorCode | None, secret: _
         return _Made(proven.payloads, proven.published, MaskedVector(parcel, name), masked)
     [key] = masked.key
     verified = prove_masked(
-        masked.hidden, key, parcel, vector, masked_bounds, bounds, size, seed, context
+        masked.hidden,
+        key,
+        parcel,
+        vector,
+        masked_bounds,
+        bounds,
+        size,
+        seed,
+        context,
+        vector=masked.blocks,
+        offset=offset_of(code.parameters),
     )
-    sketch = stated_sketch(code.parameters, masked_bounds, verified.sketched, masked.blocks)
-    proof = SketchProof(verified.key_root, verified.salt, sketch)
+    proof = SketchProof(verified.key_root, verified.salt, verified.sketch)
     return _Made(verified.payloads, verified.published, MaskedVector(parcel, name, proof), masked)
 
 
@@ -479,7 +488,7 @@ class Contributor:
             return
         if message.member not in self._keys or message.member in self._receipts:
             return
-        name = header_hash(self._header)
+        name = self._reader.name(self._header)
         statement = receipt_statement(self._plan.context, message.member, name)
         key = self._plan.public_keys[message.member]
         if message.header_hash != name or not self._services.crypto.verify(

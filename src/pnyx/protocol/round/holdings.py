@@ -29,7 +29,7 @@ from pnyx.protocol.messages import (
 )
 from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.round.services import RoundServices
-from pnyx.protocol.round.values import InputReader, header_hash
+from pnyx.protocol.round.values import InputReader
 from pnyx.protocol.round.vectors import check_receipt, check_receipts
 
 _STORED_BYTES_MAX = 1024 * 1024
@@ -98,7 +98,7 @@ class Holdings:
         header = self._reader.header(message.header)
         if header.open_value != opened:
             raise RuleBroken("a contribution was sealed to another list of round keys")
-        name = header_hash(message.header)
+        name = self._reader.name(message.header)
         who = header.contributor
         if header.masked is not None and name not in self.shares:
             self._note(who, name, message.receipts)
@@ -156,7 +156,7 @@ class Holdings:
 
     def store_late(self, contributor: int, header: Signed) -> None:
         """Make durable a share that was kept without a receipt, before it is answered for."""
-        message = self._late.pop(header_hash(header), None)
+        message = self._late.pop(self._reader.name(header), None)
         stored = f"late/{contributor}"
         if message is not None and stored not in self._services.restored:
             self._services.persist_secret(stored, codec.encode(message))
@@ -202,7 +202,7 @@ class Holdings:
 
     def opened(self, header: Signed) -> OpenedPayload | None:
         """This member's share in the clear, as evidence; None if it holds none."""
-        name = header_hash(header)
+        name = self._reader.name(header)
         share = self.shares.get(name)
         if share is None:
             return None
@@ -215,4 +215,4 @@ class Holdings:
 
     def share_of(self, header: Signed) -> FieldShares | None:
         """This member's share of a contribution on the closed list."""
-        return self.shares.get(header_hash(header))
+        return self.shares.get(self._reader.name(header))

@@ -26,7 +26,7 @@ from pnyx.protocol.ports import IntVector
 from pnyx.protocol.round.attempts import ABORTABLE
 from pnyx.protocol.round.exclusions import to_name
 from pnyx.protocol.round.state import MemberState
-from pnyx.protocol.round.values import ClosedList, header_hash, headers_root
+from pnyx.protocol.round.values import ClosedList, headers_root
 
 _TURN_S = 0.001
 
@@ -88,19 +88,20 @@ class Inputs:
         count = len(self._m.holdings.receipted)
         if count >= phase.target:
             return True
-        return bool(self._m.plan.opened(self._m.holdings.receipted)) and all(
+        return all(
             who in self._m.holdings.receipted or self._m.unreachable(who)
             for who in self._m.plan.contributors
-        )
+        ) and bool(self._m.plan.opened(self._m.holdings.receipted))
 
     def _close_vote(self, now: float) -> RoundMessage | None:
         if self._m.member not in self._m.keys:
             return None
-        missing = self._m.awaited_dealers()
-        dealt = not missing or now >= self._m.step_at + self._m.params.dealing_deadline_s
-        enough = len(self._m.holdings.next_shares) >= beacon.dealers_needed(self._m.plan.size)
         due = self._m.close_forced or self._m.stopped or now >= self.close_deadline()
-        if not (enough and dealt and (due or self._enough_contributions())):
+        if not (due or self._enough_contributions()):
+            return None  # the cheapest to tell comes first: every message makes a member look
+        dealt_by = self._m.step_at + self._m.params.dealing_deadline_s
+        enough = len(self._m.holdings.next_shares) >= beacon.dealers_needed(self._m.plan.size)
+        if not enough or (now < dealt_by and self._m.awaited_dealers()):
             return None
         if self._m.plan.following is not None and not self._m.study.actors():
             return None  # regions are still drawing the actors of the next round
@@ -143,7 +144,7 @@ class Inputs:
         self._goes_on_at = None
         answers: list[tuple[int, IntVector]] = []
         for who, header in sorted(closed.headers.items()):
-            given = self._answers.get(header_hash(header))
+            given = self._answers.get(self._m.reader.name(header))
             if given is not None:
                 self._m.holdings.store_late(who, header)
                 answers.append((who, given))
@@ -152,7 +153,7 @@ class Inputs:
             self._m.member,
             challenge,
             tuple(who for who, _ in answers),
-            headers_root([header_hash(closed.headers[who]) for who, _ in answers]),
+            headers_root([self._m.reader.name(closed.headers[who]) for who, _ in answers]),
             pack_answers([values for _, values in answers]),
         )
         return MemberInput(self._m.plan.context, self._m.services.sign_once("response", body))
@@ -166,7 +167,7 @@ class Inputs:
         phase = self._m.plan.phase
         one_at_a_time = phase is not None and phase.verified is not None
         for header in closed.headers.values():
-            name, share = header_hash(header), self._m.holdings.share_of(header)
+            name, share = self._m.reader.name(header), self._m.holdings.share_of(header)
             if share is None or name in self._answers:
                 continue
             self._answers[name] = self._m.reader.answer(header, self._m.member, share, challenge)

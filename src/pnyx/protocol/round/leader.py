@@ -45,7 +45,6 @@ from pnyx.protocol.round.values import (
     AcceptValue,
     CloseValue,
     OpenValue,
-    header_hash,
     inputs_wanted,
 )
 
@@ -103,7 +102,7 @@ class Leader:
         """Keep a vote with the headers that it names; those that no vote names any more go."""
         wanted = {held.header_hash for held in vote.held}
         for signed in message.attachments:
-            name = header_hash(signed)
+            name = self._m.reader.name(signed)
             if name in wanted and name not in self._headers:
                 self._m.reader.header(signed)
                 self._headers[name] = signed

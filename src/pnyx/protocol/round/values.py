@@ -172,6 +172,8 @@ class InputReader:
         self._crypto = crypto
         self._on_conflict = on_conflict
         self._first: dict[tuple[bytes, type], Signed] = {}
+        self._names: OrderedDict[Signed, bytes] = OrderedDict()
+        self._last_root: tuple[tuple[bytes, ...], bytes] = ((), NO_HEADERS)
         self._verified: OrderedDict[Signed, RoundBody] = OrderedDict()
         self._verified_max = _VERIFIED_PER_NODE * (len(plan.committee) + len(plan.contributors) + 1)
         self._weighed: tuple[Claim, bytes, IntVector | None] | None = None  # of the last answer
@@ -191,6 +193,15 @@ class InputReader:
         if not isinstance(body, ContributionHeader):
             raise RuleBroken("this signed body is not a contribution header")
         return body
+
+    def name(self, signed: Signed) -> bytes:
+        """The `header_hash` of a header, which rounds ask for again and again: hashed once."""
+        known = self._names.get(signed)
+        if known is None:
+            known = self._names[signed] = header_hash(signed)
+            if len(self._names) > self._verified_max:
+                self._names.popitem(last=False)
+        return known
 
     def claim(self, signed: Signed) -> Claim:
         """What a checked header claims, for judging and answering."""
@@ -372,7 +383,7 @@ class InputReader:
             header = self.header(signed)
             if header.open_value != opened:
                 raise RuleBroken("a contribution was sealed to another list of round keys")
-            name = header_hash(signed)
+            name = self.name(signed)
             headers[name], contributors[name] = signed, header.contributor
         named: dict[int, set[bytes]] = {}
         for vote in votes.values():
@@ -468,8 +479,10 @@ class InputReader:
             raise RuleBroken("a member answered another challenge")
         if any(who not in closed.headers for who in response.held):
             raise RuleBroken("a member answers for a contribution outside the closed list")
-        names = [header_hash(closed.headers[who]) for who in response.held]
-        if response.headers != headers_root(names):
+        names = tuple(self.name(closed.headers[who]) for who in response.held)
+        if names != self._last_root[0]:  # honest members all answer for the same ones
+            self._last_root = names, headers_root(names)
+        if response.headers != self._last_root[1]:
             raise RuleBroken("a member answers for other headers than those of the closed list")
         table = read_answers(response.values, len(response.held), self._plan.size)
         return dict(zip(response.held, table, strict=True))

@@ -20,7 +20,7 @@ from pnyx.protocol.aggregation.masked.vectors import VectorCode
 from pnyx.protocol.events import Compute, PeerBlamed, ReadParcel
 from pnyx.protocol.messages import HeldContribution, SumRequest, VectorSum
 from pnyx.protocol.round.services import RoundServices
-from pnyx.protocol.round.values import ClosedList, InputReader, header_hash
+from pnyx.protocol.round.values import ClosedList, InputReader
 from pnyx.protocol.round.vectors import Accepted, accepted_hash, linear_hash_name
 
 Groups = Mapping[int, tuple[int, ...]]  # group -> who counts in its sum
@@ -61,6 +61,7 @@ class WantedSums:
     ) -> None:
         self._services = services
         self._context = services.plan.context
+        self._reader = reader
         self._code = code
         self._make = partial(WantedSum, services, member, reader, code, unreachable)
         self._sums: dict[bytes, WantedSum] = {}  # by the name of the set
@@ -84,7 +85,7 @@ class WantedSums:
     def want(self, closed: ClosedList, groups: Groups, now: float) -> None:
         """Ask for the sums over these groups of a set, but for those that were asked for before."""
         for accepted in groups.values():
-            name = accepted_hash(self._context, summed_set(closed, accepted))
+            name = accepted_hash(self._context, summed_set(self._reader, closed, accepted))
             if name not in self._sums:
                 self._sums[name] = wanted = self._make()
                 wanted.want(closed, accepted, now, self._told.get(name))
@@ -92,7 +93,9 @@ class WantedSums:
     def ask_too(self, closed: ClosedList, groups: Groups, holders: Iterable[int]) -> None:
         """Learn of nodes (census indices) that say they hold the sums of these groups."""
         for accepted in groups.values():
-            wanted = self._sums.get(accepted_hash(self._context, summed_set(closed, accepted)))
+            wanted = self._sums.get(
+                accepted_hash(self._context, summed_set(self._reader, closed, accepted))
+            )
             if wanted is not None:
                 wanted.ask_too(holders)
 
@@ -100,7 +103,9 @@ class WantedSums:
         """Group -> its sum, once all are held and checked."""
         found: dict[int, bytes] = {}
         for group, accepted in groups.items():
-            wanted = self._sums.get(accepted_hash(self._context, summed_set(closed, accepted)))
+            wanted = self._sums.get(
+                accepted_hash(self._context, summed_set(self._reader, closed, accepted))
+            )
             if wanted is None or wanted.data is None:
                 return None
             found[group] = wanted.data
@@ -189,7 +194,7 @@ class WantedSum:
         known: VectorSum | None = None,
     ) -> None:
         """Ask for the sum over a set. known: what this node told others of it before a restart."""
-        self._accepted = summed_set(closed, accepted)
+        self._accepted = summed_set(self._reader, closed, accepted)
         commitments = [self._reader.header(closed.headers[who]).masked for who in accepted]
         self._linear_hashes = tuple(each.linear_hash for each in commitments if each is not None)
         self.name = accepted_hash(self._plan.context, self._accepted)
@@ -284,6 +289,6 @@ class WantedSum:
         return VectorSum(self._plan.context, self.name, parcel, self._shown)
 
 
-def summed_set(closed: ClosedList, accepted: Iterable[int]) -> Accepted:
+def summed_set(reader: InputReader, closed: ClosedList, accepted: Iterable[int]) -> Accepted:
     """The contributions of a closed list whose vectors are summed, by their headers."""
-    return tuple(HeldContribution(who, header_hash(closed.headers[who])) for who in accepted)
+    return tuple(HeldContribution(who, reader.name(closed.headers[who])) for who in accepted)

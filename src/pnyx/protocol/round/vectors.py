@@ -55,6 +55,13 @@ def vector_is_right(plan: RoundPlan, claim: Claim, masked: MaskedVector, vector:
         return False
     if linear_hash_name(plan.context, linear_hash) != masked.linear_hash:
         return False
+    return sketch_is_right(plan, claim, masked, vector)
+
+
+def sketch_is_right(plan: RoundPlan, claim: Claim, masked: MaskedVector, vector: bytes) -> bool:
+    """Whether a vector has the sketch that its header states, where it states one."""
+    code = vector_code(plan)
+    assert code is not None, "vectors are masked here, or no header names one"
     bounds = None if plan.phase is None else plan.phase.masked_bounds
     if masked.proof is None or bounds is None:
         return True

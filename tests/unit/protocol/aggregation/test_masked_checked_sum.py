@@ -6,14 +6,16 @@ from tests.support import masked
 from tests.support.masked import CONTEXT, in_ring
 
 from pnyx.errors import MalformedMessage
+from pnyx.primitives.ring import LANES
 from pnyx.primitives.ring.linear_hash import DIGEST_BYTES
+from pnyx.protocol.aggregation.masked import checked_sum
 from pnyx.protocol.aggregation.masked.checked_sum import (
     HashOfVector,
     add_digests,
     pack_digest,
     unpack_digest,
 )
-from pnyx.protocol.aggregation.masked.parameters import P0, RINGS
+from pnyx.protocol.aggregation.masked.parameters import P0, RINGS, layout
 
 
 def hash_of(parameters, integers):
@@ -64,3 +66,23 @@ def test_a_digest_travels_and_a_malformed_one_does_not():
             unpack_digest(wrong)
     with pytest.raises(MalformedMessage, match="prime"):
         unpack_digest(b"\xff" * DIGEST_BYTES)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 99])  # segments whose weights there is room for
+@pytest.mark.parametrize("ring", RINGS[:2], ids=["P0", "P1"])
+def test_a_checker_agrees_exactly_with_what_hashing_says(monkeypatch, ring, kept):
+    parameters = in_ring(ring, 300_000, 11, 40)
+    shape = layout(parameters)
+    residues = shape.segment_blocks * parameters.degree * LANES
+    bytes_max = kept * 12 * len(parameters.primes) * residues
+    monkeypatch.setattr(checked_sum, "_WEIGHTS_BYTES_MAX", bytes_max)
+    one, other = masked_by(parameters, 2)
+    assert len(one) > 1, "several segments"
+    checker = checked_sum.HashChecker(parameters, CONTEXT, bytes(range(32)))
+    for vector in (one, other, one):
+        assert checker.agrees(enumerate(vector), hash_of(parameters, vector))
+    assert not checker.agrees(enumerate(one), hash_of(parameters, other))
+    last = [[block.copy() for block in part] for part in other]
+    last[-1][-1][-1, 0, 0] ^= 1
+    assert checker.agrees(enumerate(last), hash_of(parameters, last))
+    assert not checker.agrees(enumerate(last), hash_of(parameters, other))

@@ -405,3 +405,23 @@ def test_no_answers_are_undecided():
 
 def test_rules_that_convict():
     assert [rule for rule in Rule if not rule.convicts] == [Rule.UNDECIDED]
+
+
+def test_the_sketch_of_the_masked_vector_comes_with_the_proof():
+    """In one pass with that of what it hides: as aggregators compute it from the vector alone."""
+    proven = proof.prove_masked(
+        HIDDEN,
+        KEY,
+        b"r" * 32,
+        COUNTS,
+        MASKED,
+        BOUNDS,
+        SIZE,
+        b"seed",
+        b"context",
+        vector=list(VECTOR),
+        offset=7,
+    )
+    wanted = sketch.masked_sketch(proven.sketched, list(VECTOR), MASKED, 7)
+    assert proven.sketch == FIELDS[0].pack(wanted)
+    assert replace(proven, sketch=b"") == prove(), "nothing else changes"

@@ -184,6 +184,27 @@ def test_numpy_serves_where_numba_cannot_be_imported(monkeypatch):
     assert _choice.kernels() is _kernels_numba
 
 
+def test_many_chunks_in_one_bucket_are_exact(implementation, monkeypatch):
+    """Each would fit 32 bits, all together would not: 12·2^28."""
+    honest, value = Sketch(COMMITMENT), 1 << 13
+    monkeypatch.setattr(Sketch, "codes", lambda *_: np.zeros((TABLES, BLOCK), dtype=np.uint16))
+    ones = honest.apply(np.ones((12, BLOCK), dtype=np.int32))
+    assert (honest.apply(np.full((12, BLOCK), value, dtype=np.int32)) == value * ones).all()
+    assert ones.any()
+
+
+def test_vectors_are_sketched_side_by_side(implementation):
+    """As one by one: small values, residues of a masked vector, and both in turns."""
+    small, residues = chunks(3, 4000), np.abs(chunks(3, ENTRY_MAX)).astype(np.uint32)
+    mixed = [small[0], residues[1].astype(np.int32), small[2]]
+    honest = Sketch(COMMITMENT)
+    found = honest.apply_each(small, residues, mixed)
+    for each, vector in zip(found, (small, residues, mixed), strict=True):
+        assert each.tolist() == honest.apply(vector).tolist()
+    with pytest.raises(ValueError, match="shorter"):
+        honest.apply_each(small, residues[:2])
+
+
 def test_chunks_of_another_size_and_values_too_large():
     with pytest.raises(ValueError, match="a chunk has"):
         Sketch(COMMITMENT).apply([np.zeros(BLOCK - 1, dtype=np.int32)])
@@ -192,6 +213,8 @@ def test_chunks_of_another_size_and_values_too_large():
         values[5] = value
         with pytest.raises(ValueError, match="too large"):
             Sketch(COMMITMENT).apply([values])
+    with pytest.raises(ValueError, match="too large"):
+        Sketch(COMMITMENT).apply([np.full(BLOCK, 1 << 31, dtype=np.uint32)])
 
 
 def test_chunks_and_commitments_have_streams_of_their_own():

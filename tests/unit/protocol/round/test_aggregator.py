@@ -14,6 +14,7 @@ from tests.support.masked_round import (
 from pnyx.errors import InvalidSignature, MalformedMessage, RuleBroken, WrongContext
 from pnyx.primitives import codec
 from pnyx.primitives.ring.linear_hash import DIGEST_BYTES
+from pnyx.protocol.aggregation.masked.vectors import VectorCode
 from pnyx.protocol.events import Compute, PeerBlamed, Persist, ReadParcel, SumVectors
 from pnyx.protocol.messages import (
     FalseVector,
@@ -465,3 +466,16 @@ def test_without_room_for_what_was_lost_it_starts_all_the_same(monkeypatch):
     assert outbox.of(SumVectors) == []
     made.handle(OTHERS[0], C.offer(2))
     assert len(fetches(outbox)) == 1
+
+
+def test_every_aggregator_checks_hashes_by_rows_of_its_own(monkeypatch):
+    """Rows that a contributor could foresee would let a wrong hash pass."""
+    seeds = []
+    honest = VectorCode.checker
+    monkeypatch.setattr(
+        VectorCode, "checker", lambda code, seed: seeds.append(seed) or honest(code, seed)
+    )
+    for index in AGGREGATORS:
+        made, outbox = aggregator(index)
+        arrive(made, outbox, *SET)
+    assert len(seeds) == len(set(seeds)) == len(AGGREGATORS), "one each, whatever comes"

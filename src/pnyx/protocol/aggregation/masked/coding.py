@@ -10,7 +10,6 @@ the rest. `decode` adds Δ/2 first: that is what centres the errors (`parameters
 exact).
 """
 
-from collections.abc import Sequence
 from functools import lru_cache
 from math import prod
 
@@ -18,16 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pnyx.errors import DecodingError
-from pnyx.primitives.ring import LANES, Ring, extract
+from pnyx.primitives.ring import LANES, LIMB_BITS, Ring, compose, extract
 from pnyx.protocol.aggregation.encoding import IntVector
-from pnyx.protocol.aggregation.masked.parameters import GROUP, RESIDUE_BITS, ParameterSet
+from pnyx.protocol.aggregation.masked.parameters import GROUP, ParameterSet
 
 _Unsigned = NDArray[np.uint64]
-
-_LIMB_BITS = 2 * RESIDUE_BITS
-_HALF_MASK = (1 << RESIDUE_BITS) - 1
-_LIMB_MASK = (1 << _LIMB_BITS) - 1
-_HALF, _LIMB = np.uint64(RESIDUE_BITS), np.uint64(_LIMB_BITS)
 
 
 PIECE = GROUP * LANES  # coefficients that are handled at a time: [1, 1024, 32]
@@ -65,23 +59,22 @@ def factors(parameters: ParameterSet) -> tuple[NDArray[np.int64], ...]:
     )
 
 
-def decode(
-    parameters: ParameterSet, residues: Sequence[IntVector], count: int, out: IntVector
-) -> None:
+def decode(parameters: ParameterSet, residues: IntVector, count: int, out: IntVector) -> None:
     """Write the sums in the slots of unmasked coefficients: [slots, coefficients].
 
-    residues: one array for each prime, as `PIECE` says, of integers below 2^35 in absolute value.
-    count: contributions that were added. out: [slots, up to PIECE]. Raises DecodingError when these
+    residues: [primes, at least as many as out], integers below 2^35 in absolute value. count:
+    contributions that were added. out: [slots, coefficients]. Raises DecodingError when these
     are no sum of that many: key and masks do not belong together.
     """
-    low, high = _limbs(parameters, _mixed_radix(parameters, residues))
+    half = 1 << (parameters.shift - 1)
+    low, high = compose(residues, *_radix_weights(parameters.primes), half)
     most = count * parameters.slot_value_max
     used = parameters.shift + parameters.slot_bits * parameters.slots
     within = not _any_beyond(low, high, used)
     less = count * parameters.offset
     for slot, row in enumerate(out):
         shift = parameters.shift + parameters.slot_bits * slot
-        largest = extract(low, high, _LIMB_BITS, shift, parameters.slot_bits, less, row)
+        largest = extract(low, high, LIMB_BITS, shift, parameters.slot_bits, less, row)
         within = within and largest <= most
     if not within:
         raise DecodingError("A masked sum decodes to garbage: its keys are not those of its masks.")
@@ -93,11 +86,11 @@ def decode_signed(
     """Write the sums of one prime's unmasked coefficients, each a signed value, centred modulo p.
 
     Whoever contributes may exceed value_max where only norms are verified; what stays below p/2 are
-    sums. residues, count: as `decode` takes them. reach: the largest sum Δ·Σm + Σe in absolute
-    value. out: [up to PIECE]. Raises DecodingError beyond it.
+    sums. residues, count: as `decode` takes them, of the one prime. reach: the largest sum
+    Δ·Σm + Σe in absolute value. out: [coefficients]. Raises DecodingError beyond it.
     """
     [prime], shift = parameters.primes, parameters.shift
-    lifted = residues.reshape(-1)[: len(out)] - ((count * parameters.offset) << shift)
+    lifted = residues[: len(out)] - ((count * parameters.offset) << shift)
     sums = lifted % prime
     sums -= prime * (sums > prime // 2)
     if int(np.abs(sums).max()) > reach:
@@ -115,60 +108,22 @@ def pieces(parameters: ParameterSet) -> tuple[Ring, ...]:
 
 
 @lru_cache(maxsize=64)
-def _radix_weights(primes: tuple[int, ...]) -> tuple[NDArray[np.int64], ...]:
-    """For each prime what digits and residue are multiplied by to give its digit.
+def _radix_weights(primes: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """What digits and residues are multiplied by to give digits [primes, primes], and the primes.
 
     d_i = (r_i - d_0 - p_0·d_1 - p_0·p_1·d_2 - ...) / (p_0 ··· p_(i-1)) modulo p_i: the weights of
     d_0, ..., d_(i-1), then that of r_i.
     """
-    weights = []
+    weights = np.zeros((len(primes), len(primes)), dtype=np.int64)
     for at, prime in enumerate(primes):
         places = [prod(primes[:below]) for below in range(at + 1)]
         scale = pow(places.pop(), -1, prime)
-        weights.append(np.array([*(-place * scale % prime for place in places), scale]))
-    return tuple(weights)
-
-
-def _mixed_radix(parameters: ParameterSet, residues: Sequence[IntVector]) -> list[IntVector]:
-    """Garner's digits of the residues plus Δ/2: one [1, 1024, 32] array per prime."""
-    half = 1 << (parameters.shift - 1)
-    found = np.empty((len(residues), 1, GROUP, LANES), dtype=np.int64)
-    all_weights = _radix_weights(parameters.primes)
-    for at, (ring, residue) in enumerate(zip(pieces(parameters), residues, strict=True)):
-        np.add(residue, half, out=found[at])
-        digit = ring.zeros(1)
-        ring.add_combination_into(digit, found[: at + 1], all_weights[at])
-        found[at] = digit
-    return list(found)
-
-
-def _limbs(parameters: ParameterSet, digits: list[IntVector]) -> tuple[_Unsigned, _Unsigned]:
-    """The numbers in limbs of 54 bits, lower and upper; the upper is empty where it is zero."""
-    flat, primes = [digit.reshape(-1).view(np.uint64) for digit in digits], parameters.primes
-    for at in range(1, len(flat), 2):
-        flat[at] *= np.uint64(primes[at - 1])
-        flat[at] += flat[at - 1]
-    if len(flat) <= 2:
-        return flat[-1], flat[-1][:0]
-    low, high = flat[1], flat[3]  # the number is low + p_0·p_1·high
-    factor = primes[0] * primes[1]
-    factor_low, factor_high = np.uint64(factor & _HALF_MASK), np.uint64(factor >> RESIDUE_BITS)
-    high_low, high_high = high & np.uint64(_HALF_MASK), high >> _HALF
-    middle = high_high * factor_low
-    middle += high_low * factor_high
-    high_low *= factor_low
-    low += high_low
-    low += (middle & np.uint64(_HALF_MASK)) << _HALF
-    middle >>= _HALF
-    high_high *= factor_high
-    high_high += middle
-    high_high += low >> _LIMB
-    low &= np.uint64(_LIMB_MASK)
-    return low, high_high
+        weights[at, : at + 1] = [*(-place * scale % prime for place in places), scale]
+    return weights, np.array(primes, dtype=np.int64)
 
 
 def _any_beyond(low: _Unsigned, high: _Unsigned, bits: int) -> bool:
     """Tell whether a number does not fit into so many bits."""
-    if bits < _LIMB_BITS:
+    if bits < LIMB_BITS:
         return int(low.max()) >> bits > 0 or bool(high.any())
-    return len(high) > 0 and int(high.max()) >> (bits - _LIMB_BITS) > 0
+    return len(high) > 0 and int(high.max()) >> (bits - LIMB_BITS) > 0

@@ -116,10 +116,11 @@ def mask_segment(
     return masked
 
 
-def _difference(total: NDArray[np.uint64], mask: NDArray[np.uint32]) -> IntVector:
-    """Integer sums less masks; numpy converts faster than it subtracts numbers of two types."""
-    found = mask.astype(np.int64)
-    return np.subtract(total.view(np.int64), found, out=found)
+def _subtract_masks(sums: Sums, masks: Residues, within: slice, out: IntVector) -> None:
+    """Write some coefficients of sums less masks, one row for each prime."""
+    for total, mask, row in zip(sums, masks, out, strict=True):
+        row[:] = mask.reshape(-1)[within]  # numpy converts faster than it mixes two types
+        np.subtract(total.reshape(-1)[within].view(np.int64), row, out=row)
 
 
 def segment_errors(parameters: ParameterSet, errors_seed: bytes, segment: int) -> NDArray[np.int8]:
@@ -240,15 +241,17 @@ def unmask_segment(
     found = np.empty(shape.values(segment), dtype=np.int64) if out is None else out
     if found.shape != (shape.values(segment),) or not found.flags.c_contiguous:
         raise ValueError("there is no room for the values of this segment")
-    masks = [ring.mask(a, s) for ring, a, s in zip(rings(parameters), public, key_sum, strict=True)]
+    masks = tuple(
+        ring.mask(a, s) for ring, a, s in zip(rings(parameters), public, key_sum, strict=True)
+    )
     by_slot = parameters.slots, shape.segment_coefficients(segment)
     padded = len(found) < by_slot[0] * by_slot[1]
     slots = np.empty(by_slot, dtype=np.int64) if padded else found.reshape(by_slot)
+    room = np.empty((len(masks), PIECE), dtype=np.int64)
     for within in _pieces_sent(parameters, segment):
-        unmasked = [
-            _piece(_difference(total.reshape(-1)[within], mask.reshape(-1)[within]))
-            for mask, total in zip(masks, sums, strict=True)
-        ]
+        size = within.stop - within.start
+        unmasked = room if size == PIECE else np.empty((len(masks), size), dtype=np.int64)
+        _subtract_masks(sums, masks, within, unmasked)
         if reach:
             decode_signed(parameters, unmasked[0], count, reach, slots[0, within])
         else:

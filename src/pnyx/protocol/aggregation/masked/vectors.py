@@ -15,6 +15,7 @@ from pnyx.errors import DecodingError, MalformedMessage, RuleBroken
 from pnyx.primitives.ring.linear_hash import Digest
 from pnyx.protocol.aggregation.encoding import IntVector
 from pnyx.protocol.aggregation.masked.checked_sum import (
+    HashChecker,
     HashOfVector,
     add_digests,
     pack_digest,
@@ -129,6 +130,20 @@ class VectorCode:
         for segment, residues in self._segments(vector):
             hashed.add_segment(segment, residues)
         return pack_digest(hashed.value)
+
+    def checker(self, seed: bytes) -> HashChecker:
+        """What tells whether many vectors have the linear hashes that they came with.
+
+        seed: 32 secret bytes.
+        """
+        return HashChecker(self.parameters, self.context, seed)
+
+    def has_hash(self, checker: HashChecker, vector: bytes, linear_hash: Digest) -> bool:
+        """Whether a masked vector seems to have a linear hash; see `HashChecker`.
+
+        Raises MalformedMessage when it is none.
+        """
+        return checker.agrees(self._segments(vector), linear_hash)
 
     def blocks(self, vector: bytes) -> Blocks:
         """The residues of a masked vector, of one prime. Raises MalformedMessage."""

@@ -37,7 +37,7 @@ from pnyx.protocol.aggregation.masked_verification.commitments import (
     commitment,
     sketch_commitment,
 )
-from pnyx.protocol.aggregation.masked_verification.sketch import Sketch
+from pnyx.protocol.aggregation.masked_verification.sketch import Sketch, without_offset
 from pnyx.protocol.aggregation.payloads import expand, key_leaf
 from pnyx.protocol.aggregation.ranges import project
 from pnyx.protocol.aggregation.verification import SALT_BYTES, codes, short_integers
@@ -51,7 +51,8 @@ _WORD = "<u4"
 class MaskedProof(msgspec.Struct, frozen=True):
     """A proven contribution: what its header states, and each member's payload.
 
-    key_root: of the key shares. salt: of the sketch. sketched: C1.
+    key_root: of the key shares. salt: of the sketch. sketched: C1. sketch: P·y, packed, if
+    it was wanted.
     """
 
     payloads: tuple[bytes, ...]
@@ -59,6 +60,7 @@ class MaskedProof(msgspec.Struct, frozen=True):
     key_root: bytes
     salt: bytes
     sketched: bytes
+    sketch: bytes
 
     def __repr__(self) -> str:
         return "MaskedProof(...)"  # payloads are secret
@@ -74,13 +76,17 @@ def prove_masked(
     size: CommitteeSize,
     seed: bytes,
     context: bytes,
+    *,
+    vector: Sequence[NDArray[np.uint32]] = (),
+    offset: int = 0,
 ) -> MaskedProof:
     """Share a masked vector's key, and counts, with a proof that all is within its bounds.
 
     hidden: z in chunks of one block, read once per sketch, zero where nothing is sent. key: s
     [1024] modulo p₁. vector_root: commitment to y. counts: [given_length of `bounds`]. seed:
     secret, fresh for this contribution. context: names network, study, round, attempt and
-    contributor. Raises ValueError when something is out of bounds.
+    contributor. vector, offset: y as `sketch.masked_sketch` takes it, where P·y is wanted too: one
+    pass does for both. Raises ValueError when something is out of bounds.
     """
     if len(hidden) != masked.blocks or key.shape != (RING_DEGREE,):
         raise ValueError("expected the blocks of the bounds, and one key")
@@ -94,7 +100,9 @@ def prove_masked(
     for _ in range(SKETCHES_MAX):
         salt = dealing.sampler.bytes(SALT_BYTES)
         sketched = sketch_commitment(context, vector_root, key_root, salt)
-        digits = digits_of(Sketch(sketched).apply(hidden), masked)
+        beside = [without_offset(vector, masked, offset)] if vector else []
+        found, *of_vector = Sketch(sketched).apply_each(hidden, *beside)
+        digits = digits_of(found, masked)
         if digits is not None:
             break
     else:
@@ -103,7 +111,8 @@ def prove_masked(
     dealing.share(slice(0, dealing.plan.short), short)
     dealing.share_blinds()
     published = _publish(dealing, sketched, short.reshape(-1), bounds)
-    return MaskedProof(dealing.payloads(), published, key_root, salt, sketched)
+    sketch = b"".join(FIELDS[0].pack(FIELDS[0].reduce(each)) for each in of_vector)
+    return MaskedProof(dealing.payloads(), published, key_root, salt, sketched, sketch)
 
 
 def digits_of(sketch: IntVector, masked: MaskedBounds) -> tuple[IntVector, IntVector] | None:

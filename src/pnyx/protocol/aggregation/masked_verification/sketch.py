@@ -45,7 +45,7 @@ from pnyx.protocol.aggregation.masked_verification.bounds import BLOCK, MODULUS,
 ENTRY_MAX = 1 << 27
 
 _CODE_BYTES = 2
-_NARROW_MAX = (1 << 62) // BLOCK  # ‖chunk‖²: any sum of its entries is below 2^31 (Cauchy-Schwarz)
+_NARROW_MAX = 1 << 62  # entries times ‖z‖²: any sum of them is below 2^31 then (Cauchy-Schwarz)
 
 
 class Sketch:
@@ -69,12 +69,21 @@ class Sketch:
 
         chunks: of z in order, 32,768 entries each of absolute value at most 2^27, in any shape.
         """
-        tables = np.zeros((TABLES, CODES), dtype=np.int64)
-        for index, chunk in enumerate(chunks):
-            if chunk.size != BLOCK:
-                raise ValueError(f"a chunk has {BLOCK} entries")
-            values = np.ascontiguousarray(chunk).reshape(-1).astype(np.int32, copy=False)
-            _fold(tables, self.codes(index), values)
+        return self.apply_each(chunks)[0]
+
+    def apply_each(self, *vectors: Iterable[NDArray[np.integer]]) -> list[IntVector]:
+        """Return P·z for each of some vectors of equally many chunks; P is expanded once."""
+        sums = [_Buckets() for _ in vectors]
+        for index, chunks in enumerate(zip(*vectors, strict=True)):
+            codes = self.codes(index)
+            for each, chunk in zip(sums, chunks, strict=True):
+                if chunk.size != BLOCK:
+                    raise ValueError(f"a chunk has {BLOCK} entries")
+                each.add(codes, np.ascontiguousarray(chunk).reshape(-1))
+        return [self._spread(each.total()) for each in sums]
+
+    def _spread(self, tables: NDArray[np.int64]) -> IntVector:
+        """Add up buckets, of both signs [TABLES, CODES], to rows [256]."""
         buckets = (tables[:, :BUCKETS] - tables[:, BUCKETS:]).reshape(-1)
         rows = np.zeros((BLOCKS, ROW_CODES), dtype=np.int64)
         kernels().spread(rows, self._rows, buckets)
@@ -109,17 +118,38 @@ class Transposed:
         return out
 
 
-def _fold(tables: NDArray[np.int64], codes: Codes, values: Values) -> None:
-    """Add one chunk to the tables; sums that provably fit take 32 bits, which is twice as fast."""
-    energy = kernels().energy(values)
-    if 0 <= energy < _NARROW_MAX:
-        narrow = np.zeros((TABLES, CODES), dtype=np.int32)
-        kernels().fold_narrow(narrow, codes, values)
-        tables += narrow
-    elif int(values.max()) <= ENTRY_MAX and int(values.min()) >= -ENTRY_MAX:
-        kernels().fold_wide(tables, codes, values)
-    else:
-        raise ValueError("an entry is too large for a sketch")
+class _Buckets:
+    """The buckets of one vector while chunks come in; sums that provably fit take 32 bits."""
+
+    __slots__ = ("_chunks", "_energy", "_narrow", "_wide")
+
+    def __init__(self) -> None:
+        self._wide = np.zeros((TABLES, CODES), dtype=np.int64)
+        self._narrow = np.zeros((TABLES, CODES), dtype=np.int32)
+        self._chunks, self._energy = 0, 0  # of what is in the narrow ones, its ‖z‖²
+
+    def add(self, codes: Codes, chunk: NDArray[np.integer]) -> None:
+        """Add a chunk. Raises ValueError when an entry is too large."""
+        unsigned = chunk.dtype == np.uint32  # from 2^31 on it looks negative, and far too large
+        values: Values = chunk.view(np.int32) if unsigned else chunk.astype(np.int32, copy=False)
+        energy = kernels().energy(values)
+        if 0 <= energy < _NARROW_MAX // BLOCK:
+            if (self._chunks + 1) * (self._energy + energy) >= _NARROW_MAX // BLOCK:
+                self.total()
+            self._chunks, self._energy = self._chunks + 1, self._energy + energy
+            kernels().fold_narrow(self._narrow, codes, values)
+        elif int(values.max()) <= ENTRY_MAX and int(values.min()) >= -ENTRY_MAX:
+            kernels().fold_wide(self._wide, codes, values)
+        else:
+            raise ValueError("an entry is too large for a sketch")
+
+    def total(self) -> NDArray[np.int64]:
+        """The sums so far [TABLES, CODES]."""
+        if self._chunks:
+            self._wide += self._narrow
+            self._narrow[:] = 0
+            self._chunks, self._energy = 0, 0
+        return self._wide
 
 
 def masked_sketch(
@@ -132,21 +162,26 @@ def masked_sketch(
     """
     if len(vector) != bounds.blocks:
         raise ValueError("expected the blocks of the bounds")
-    shift = np.uint32((MODULUS - offset) % MODULUS)
-    return FIELDS[0].reduce(Sketch(sketched).apply(_without_offset(vector, bounds, shift)))
+    return FIELDS[0].reduce(Sketch(sketched).apply(without_offset(vector, bounds, offset)))
+
+
+def offset_of(masks: ParameterSet) -> int:
+    """What every entry that is sent carries beside z, for a vector that these masks made."""
+    return (masks.offset << masks.shift) % masks.modulus
 
 
 def stated_sketch(
     masks: ParameterSet, bounds: MaskedBounds, sketched: bytes, vector: Sequence[NDArray[np.uint32]]
 ) -> bytes:
     """P·y as a header states it, for a vector that these masks made; as `masked_sketch`."""
-    offset = (masks.offset << masks.shift) % masks.modulus
-    return FIELDS[0].pack(masked_sketch(sketched, vector, bounds, offset))
+    return FIELDS[0].pack(masked_sketch(sketched, vector, bounds, offset_of(masks)))
 
 
-def _without_offset(
-    vector: Sequence[NDArray[np.uint32]], bounds: MaskedBounds, shift: np.uint32
+def without_offset(
+    vector: Sequence[NDArray[np.uint32]], bounds: MaskedBounds, offset: int
 ) -> Iterator[NDArray[np.uint32]]:
+    """The residues of y less an offset, block by block; zero where nothing is sent."""
+    shift = np.uint32((MODULUS - offset) % MODULUS)
     for index, block in enumerate(vector):
         sent = bounds.sent(index)
         if sent == BLOCK and not shift:
