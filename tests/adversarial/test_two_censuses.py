@@ -5,6 +5,7 @@ the other; the second lists nodes of the attacker's. Neither is taken up, and wi
 gossip every honest node holds evidence that convinces anybody who knows the authority's key.
 """
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 from tests.support.epochs import AUTHORITY, LENGTH_S, EpochTown
@@ -13,7 +14,7 @@ from tests.support.town import NETWORK, ideal
 from pnyx.errors import ProtocolError
 from pnyx.primitives import codec
 from pnyx.protocol.censuses import Censuses, CensusFork, check_fork, fork_of
-from pnyx.protocol.events import AuthorityContradicted
+from pnyx.protocol.events import AuthorityContradicted, MessageRejected
 from pnyx.protocol.messages import Items
 
 
@@ -121,4 +122,28 @@ def test_an_authority_is_not_framed(make):
     with pytest.raises(ProtocolError):
         check_fork(make(town), NETWORK, AUTHORITY.public_key, AUTHORITY)
     town.inject(1, 0, Items((codec.encode(make(town)),)))
+    assert not town.machines[0].epochs.censuses.forks
+
+
+def test_altered_censuses_and_forks_stop_nobody():
+    """D3: bytes flipped, cut or put in, in whatever carries a census."""
+    town = EpochTown()
+    town.run(town.in_epoch(0))
+    generator = np.random.Generator(np.random.PCG64(33))
+    one, _, fork = forks(town)
+    before = set(town.stored[0])
+    for content in (codec.encode(one), codec.encode(fork)):
+        for _ in range(300):
+            changed = bytearray(content)
+            at = int(generator.integers(len(changed)))
+            match int(generator.integers(3)):
+                case 0:
+                    changed[at] ^= int(generator.integers(1, 256))
+                case 1:
+                    del changed[at:]
+                case _:
+                    changed[at:at] = generator.bytes(int(generator.integers(1, 9)))
+            effects = town.inject(1, 0, Items((bytes(changed),)))
+            assert all(isinstance(effect, MessageRejected) for effect in effects)
+    assert set(town.stored[0]) == before
     assert not town.machines[0].epochs.censuses.forks
