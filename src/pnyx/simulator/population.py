@@ -55,6 +55,7 @@ from pnyx.protocol.identity import (
 )
 from pnyx.protocol.machine import NodeMachine
 from pnyx.protocol.manifest import VerifiedNorm
+from pnyx.protocol.messages import PARTED_BYTES_MAX
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.parcels import held_parcels
 from pnyx.protocol.ports import Crypto, IntVector
@@ -291,6 +292,10 @@ class SimulatedNode:
             now=self._now,
         )
         self.handle(TimerExpired())
+
+    def speak_whole(self) -> None:
+        """Say nothing in parts, from its start on: what is whole can be altered on its way out."""
+        self._params = msgspec.structs.replace(self._params, parted_bytes_min=PARTED_BYTES_MAX)
 
     def crash(self) -> None:
         """Kill the process: everything but disk, ledger and the owner's decisions is gone."""

@@ -36,7 +36,7 @@ from pnyx.protocol.models import model_name
 from pnyx.protocol.noise import NO_NOISE
 from pnyx.protocol.params import PROTOCOL_VERSION
 from pnyx.simulator.adversary import Hands, Own
-from pnyx.simulator.behaviours import BEHAVIOURS, MASKED, POISON, STRATEGIES, VERIFIED
+from pnyx.simulator.behaviours import BEHAVIOURS, MASKED, POISON, STRATEGIES, VERIFIED, WHOLE
 from pnyx.simulator.crypto import IdealCrypto
 from pnyx.simulator.invariants import Checker
 from pnyx.simulator.network import Network
@@ -125,6 +125,8 @@ class Simulation:
             node = self.nodes[index]
             kinds = {**BEHAVIOURS, **MASKED, **VERIFIED, **STRATEGIES}
             node.adversary = kinds[kind](self._hands(node, seed))
+            if kind in WHOLE:
+                node.speak_whole()
         self._schedule()
 
     def _hands(self, node: SimulatedNode, seed: bytes) -> Hands:

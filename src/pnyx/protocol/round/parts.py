@@ -105,7 +105,9 @@ class _Whole:
 class _Gathering:
     """A message of which a member has some parts."""
 
-    def __init__(self, first: Part, leader: int, members: int, patience_s: float) -> None:
+    def __init__(
+        self, first: Part, leader: int, members: int, patience_s: float, now: float
+    ) -> None:
         self.leader = leader
         self._root, self._length = first.root, first.length
         self._step = part_bytes(first.length, members)
@@ -114,7 +116,7 @@ class _Gathering:
         self._to_relay = _RELAYS_MAX * -(-self._count // members)
         self._patience_s = patience_s
         self.asked = 0
-        self.ask_at = 0.0
+        self.ask_at = now + patience_s
 
     def add(self, part: Part, now: float) -> bool:
         """Keep a part; tell whether it is new. Raises RuleBroken for one that is another's."""
@@ -253,7 +255,7 @@ class Parts:
             if sender != leader:
                 self._keep_early(sender, part)
                 return None
-            gathering = self._begin(part, leader, view)
+            gathering = self._begin(part, leader, view, now)
         if gathering.add(part, now) and gathering.relays(part, sender):
             self._relay(part, leader)
         self._take_early(part.root, gathering, now)
@@ -264,14 +266,13 @@ class Parts:
         whole = self._hold(_Whole(self._plan.context, part.root, parts))
         return gathering.leader, self._read(whole)
 
-    def _begin(self, part: Part, leader: int, view: int) -> _Gathering:
+    def _begin(self, part: Part, leader: int, view: int, now: float) -> _Gathering:
         named = self._roots.setdefault((view, leader), set())
         named.add(part.root)
         if len(named) > _ROOTS_MAX:
             raise RuleBroken("a leader says more than it has to")
-        gathering = _Gathering(
-            part, leader, len(self._others), self._services.params.part_timeout_s
-        )
+        patience_s = self._services.params.part_timeout_s
+        gathering = _Gathering(part, leader, len(self._others), patience_s, now)
         self._gathering[part.root] = gathering
         if len(self._gathering) > _WHOLES_MAX:
             self._gathering.popitem(last=False)
