@@ -68,7 +68,7 @@ class ProtocolParams(msgspec.Struct, frozen=True, kw_only=True):
     parcel_turn_s: float = 10.0
     # A chunk that has not come by then is asked for again; a source that sent nothing is left. On
     # lines on which a chunk of 128 KiB takes longer, patience grows with what chunks take.
-    parcel_request_timeout_s: float = 5.0
+    parcel_request_timeout_s: float = 2.0
     parcel_request_timeout_s_max: float = 60.0
     # Chunks that may wait for one peer: what it asks for with all its fetches at this one source.
     parcel_chunks_waiting_max: int = 64
