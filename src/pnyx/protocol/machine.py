@@ -82,7 +82,7 @@ from pnyx.protocol.messages import (
 from pnyx.protocol.models import Models, model_name
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.parcels import Parcels
-from pnyx.protocol.ports import Crypto, IntVector, ModelRule
+from pnyx.protocol.ports import Crypto, IntVector, ModelRule, Records
 from pnyx.protocol.round.active import ActiveRound
 from pnyx.protocol.round.aggregator import Aggregator
 from pnyx.protocol.round.attempts import abort_hash, without_outcome
@@ -157,7 +157,7 @@ class NodeMachine:
 
     seed: 32 fresh secret bytes for every start of the process. contacts: peers whose address the
     shell knows from the start. restored: everything that earlier `Persist` effects stored and no
-    `Forget` removed.
+    `Forget` removed. records: how items of gossip are read and written.
     """
 
     def __init__(
@@ -175,6 +175,7 @@ class NodeMachine:
         contacts: Iterable[bytes],
         restored: Mapping[str, bytes],
         now: float,
+        records: Records = codec,
     ) -> None:
         index = census.index_of(node_id)
         if index is None:
@@ -187,6 +188,7 @@ class NodeMachine:
         self.epoch_beacons: dict[int, bytes] = {}
         self.studies: dict[bytes, StudyState] = {}
         self._crypto = crypto
+        self._records = records
         self._serve = serve
         self._sampler = Sampler(seed, "pnyx/machine")
         self._effects: list[Effect] = []
@@ -530,7 +532,7 @@ class NodeMachine:
 
     def _accept_item(self, peer: bytes, item: bytes) -> None:
         try:
-            decoded = codec.decode(item, AnyItem, bytes_max=self.params.item_bytes_max)
+            decoded = self._records.decode(item, AnyItem, bytes_max=self.params.item_bytes_max)
             match decoded:
                 case Signed():
                     self.census.check(self._crypto, decoded)
@@ -548,7 +550,7 @@ class NodeMachine:
             raise
 
     def _on_public(self, signed: Signed) -> None:
-        body = codec.decode(signed.body, PublicBody, bytes_max=MANIFEST_BYTES_MAX)
+        body = self._records.decode(signed.body, PublicBody, bytes_max=MANIFEST_BYTES_MAX)
         if body.network != self.census.network:
             raise WrongContext("an item belongs to another network")
         match body:
@@ -562,9 +564,9 @@ class NodeMachine:
     def _on_node_record(self, signed: Signed, record: NodeRecord) -> None:
         known = self._node_records.get(signed.signer)
         if known is not None and known[0] >= record.sequence:
-            self._gossip.refuse(codec.encode(signed))
+            self._gossip.refuse(self._records.encode(signed))
             return
-        name = self._gossip.add(codec.encode(signed))
+        name = self._gossip.add(self._records.encode(signed))
         if known is not None:
             self._gossip.drop((known[1],))
         self._node_records[signed.signer] = (record.sequence, name)
@@ -585,10 +587,10 @@ class NodeMachine:
         joins = self._joins.setdefault(join.study, {})
         known = joins.get(index)
         if known is not None and known.sequence >= join.sequence:
-            self._gossip.refuse(codec.encode(signed))
+            self._gossip.refuse(self._records.encode(signed))
             return
         joins[index] = join
-        name = self._gossip.add(codec.encode(signed))
+        name = self._gossip.add(self._records.encode(signed))
         old = self._join_items.get((join.study, index))
         if old is not None:
             self._gossip.drop((old,))
@@ -604,7 +606,7 @@ class NodeMachine:
         study = study_id(signed.body)
         if study in self.studies:
             if signed != self.studies[study].signed:
-                self._gossip.refuse(codec.encode(signed))  # somebody signed another's words
+                self._gossip.refuse(self._records.encode(signed))  # somebody signed another's words
             return
         manifest = read_manifest(signed, self.census.network, self.params)
         check_sizes(manifest, self.census.committee)
@@ -615,8 +617,8 @@ class NodeMachine:
             self.models.keep(study, model)
         state = StudyState(study, signed, manifest, self.census)
         self.studies[study] = state
-        self._persist(f"chain/manifest/{study.hex()}", codec.encode(signed))
-        self._gossip.add(codec.encode(signed))
+        self._persist(f"chain/manifest/{study.hex()}", self._records.encode(signed))
+        self._gossip.add(self._records.encode(signed))
         self._effects.append(AskConsent(study, signed.body))
         if manifest.epoch in self.epoch_beacons:
             self._open_study(state)
@@ -762,7 +764,7 @@ class NodeMachine:
         if state is None:
             return  # its manifest has not come yet
         if body.round_number < len(state.records):
-            self._gossip.refuse(codec.encode(record))  # of the past, whoever signed it
+            self._gossip.refuse(self._records.encode(record))  # of the past, whoever signed it
             return
         if state.plan is None or body.round_number != state.plan.round_number:
             return  # of a future that an earlier record must open
@@ -842,7 +844,7 @@ class NodeMachine:
         self._open_round(following, state)
 
     def _keep_record(self, plan: RoundPlan, record: Record) -> bytes:
-        encoded = codec.encode(record)
+        encoded = self._records.encode(record)
         self._persist(f"chain/study/{plan.study.hex()}/record/{plan.round_number:06d}", encoded)
         return self._gossip.add(encoded, informed=self._members(plan))
 
@@ -852,15 +854,15 @@ class NodeMachine:
 
     def _on_epoch_record(self, record: Record) -> None:
         if 0 in self.epoch_beacons:
-            self._gossip.refuse(codec.encode(record))
+            self._gossip.refuse(self._records.encode(record))
             return
         plan = genesis_plan(self.census)
         body = verify_record(plan, record, self._crypto)
         self.epoch_beacons[0] = body.next_beacon
         self.epoch_record = record
-        self._persist("chain/epoch/0", codec.encode(record))
+        self._persist("chain/epoch/0", self._records.encode(record))
         self._finished[plan.context] = self._gossip.add(
-            codec.encode(record), informed=self._members(plan)
+            self._records.encode(record), informed=self._members(plan)
         )
         self._close_round(plan)
         self._effects.append(EpochOpened(0, body.next_beacon))
@@ -961,7 +963,7 @@ class NodeMachine:
     def _on_own_record(self, plan: RoundPlan, record: Record) -> None:
         """This node led the round to its record: the committee hears of it first."""
         self._guard(self.node_id, lambda: self._on_record(record))
-        push = Items((codec.encode(record),))
+        push = Items((self._records.encode(record),))
         for peer in sorted(self._members(plan) - {self.node_id}):
             self._send(peer, push)
 
@@ -1027,7 +1029,7 @@ class NodeMachine:
             sequence = 0 if mine is None else mine.sequence + 1
             join = Join(self.census.network, study, sequence, given)
             signed = sign_body(self._crypto, self.census.network, self.node_id, join)
-            self._persist(f"chain/join/{study.hex()}", codec.encode(signed))
+            self._persist(f"chain/join/{study.hex()}", self._records.encode(signed))
             self._publish(signed)
         elif given and state.plan is not None:
             self._resume_contributing(state, state.plan)

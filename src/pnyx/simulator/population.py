@@ -58,7 +58,7 @@ from pnyx.protocol.manifest import VerifiedNorm
 from pnyx.protocol.messages import PARTED_BYTES_MAX
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.parcels import held_parcels
-from pnyx.protocol.ports import Crypto, IntVector
+from pnyx.protocol.ports import Crypto, IntVector, Records
 from pnyx.protocol.selection import CommitteeSize, choose_committee
 from pnyx.protocol.vector_sums import store_sum, summed_chunks
 from pnyx.simulator.parcel_store import MemoryParcelStore
@@ -206,6 +206,7 @@ class World(Protocol):
     """What a simulated node needs of the simulation around it."""
 
     scheduler: Scheduler
+    records: Records
 
     def carry(self, sender: "SimulatedNode", receiver: bytes, payload: bytes) -> None:
         """Hand a message to the network."""
@@ -290,6 +291,7 @@ class SimulatedNode:
             contacts=self._contacts,
             restored=self.disk,
             now=self._now,
+            records=self._world.records,
         )
         self.handle(TimerExpired())
 
