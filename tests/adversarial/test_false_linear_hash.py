@@ -14,6 +14,7 @@ from pnyx.protocol.aggregation.masked.vectors import VectorCode
 from pnyx.protocol.events import Effect, Persist
 from pnyx.protocol.evidence.proofs import Offence
 from pnyx.protocol.messages import VectorOffer
+from pnyx.protocol.round.aggregator import Aggregator
 from pnyx.simulator import InvariantError
 from pnyx.simulator.population import SimulatedNode
 
@@ -38,7 +39,8 @@ def test_without_a_look_at_vectors_true_sums_would_be_refused(monkeypatch):
     simulation = Watched(replace(HONEST, corrupt=((LIAR, "other hash"),), limit_s=60.0))
     with pytest.raises(InvariantError, match="has not ended"):
         simulation.run()
-    assert simulation.culprits() == AGGREGATORS, "the honest ones"
+    culprits = simulation.culprits()
+    assert culprits and LIAR not in culprits, "honest ones"
 
 
 class Holders(Watched):

@@ -2,9 +2,10 @@
 
 Random bytes are given to machines in the middle of a round. Every message of a whole study arrives
 first with bytes flipped, cut or put in, said by a corrupt member; and everything that was said in a
-study is said again in another. Nobody else may be blamed, and the round still ends with an exact
-sum. Messages about masked vectors come from a masked study, where the corrupt member aggregates as
-well. The full count also watches resident memory.
+study is said again in another. The corrupt member also asks for values and for parts, and shows
+values that nobody asked for. Nobody else may be blamed, and the round still ends with an exact sum.
+Messages about masked vectors come from a masked study, where the corrupt member aggregates as well.
+The full count also watches resident memory.
 """
 
 from collections.abc import Callable
@@ -33,17 +34,24 @@ from pnyx.protocol.manifest import Manifest
 from pnyx.protocol.messages import (
     Contribution,
     MemberInput,
+    Part,
+    PartsRequest,
     Receipt,
     RoundBody,
     RoundMessage,
+    ShownValue,
+    ValueRequest,
     VerifyResponse,
+    Vote,
 )
+from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.round import holdings
 from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.selection.region import RegionMessage
 from pnyx.simulator.crypto import IdealCrypto
 
 BYTES_MAX = 2**24
+PARTED = ProtocolParams(parted_bytes_min=3072)  # closed lists and answers go in parts
 
 
 class Study(NamedTuple):
@@ -125,10 +133,24 @@ def troubled_study(meddle: Meddle, asked: Study = DIRECT, seconds: float = 200.0
     called before a message is handed to the network. What it adds may change the draw: only
     undisturbed is the liar the leader as well.
     """
-    town, liar = Town(), asked.liar
+    town, liar = Town(params=PARTED), asked.liar
+    root = bytes(32)
 
     def wire(sender, receiver, message):
+        nonlocal root
         meddle(town, receiver, message)
+        if isinstance(message, Part):
+            root = message.root
+        if sender == liar and isinstance(message, Vote):
+            context, instance = message.context, message.instance
+            others = (
+                PartsRequest(context, root, (0,)),
+                ValueRequest(context, instance, message.value_hash),
+                ShownValue(context, instance, b"a value"),
+            )
+            for each in others:
+                meddle(town, receiver, each)
+            return [message, *others]
         if sender == liar and isinstance(message, MemberInput):
             body = codec.decode(message.signed.body, RoundBody, bytes_max=BYTES_MAX)
             if isinstance(body, VerifyResponse) and body.values:

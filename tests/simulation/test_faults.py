@@ -110,7 +110,7 @@ def test_twenty_percent_loss() -> None:
     for seed in range(6):
         outcome = run(with_(seed=seed, link=Link(loss=0.2, hint=0.5), rounds=2))
         assert len(outcome.records) == 3
-        assert outcome.ended_s < 240
+        assert outcome.ended_s < 120
 
 
 def test_late_and_duplicate_messages() -> None:

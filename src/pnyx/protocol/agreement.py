@@ -104,12 +104,10 @@ class Agreement:
     # --- member -----------------------------------------------------------------------------
 
     @property
-    def highest(self) -> tuple[EchoProof, bytes] | None:
-        """The lock, for a new leader: the highest echo certificate known, with its value."""
+    def highest(self) -> EchoProof | None:
+        """The lock, for a new leader: the highest echo certificate known, whose value is held."""
         lock = self._slot.lock
-        if lock is None or lock.value_hash not in self._values:
-            return None
-        return lock, self._values[lock.value_hash]
+        return lock if lock is not None and lock.value_hash in self._values else None
 
     def value_of(self, hash_: bytes) -> bytes | None:
         """A value that this member has seen, by its hash."""
@@ -282,9 +280,13 @@ class Agreement:
 
     # --- checks -----------------------------------------------------------------------------
 
-    def check_highest(self, proof: EchoProof, value: bytes) -> None:
+    def check_highest(self, proof: EchoProof) -> None:
         """Verify what a member reports in a view change. Raises ProtocolError."""
-        self._check_proof(proof, value_hash(value))
+        self._check_proof(proof, proof.value_hash)
+
+    def show(self, value: bytes) -> None:
+        """Take a value that a quorum is known to have echoed, and that was asked for."""
+        self._values.setdefault(value_hash(value), value)
 
     def _check_proof(self, proof: EchoProof, hash_: bytes) -> None:
         if proof.value_hash != hash_:

@@ -87,7 +87,7 @@ from pnyx.protocol.messages import (
 from pnyx.protocol.models import Models, model_name
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.parcels import Parcels
-from pnyx.protocol.ports import Crypto, IntVector, ModelRule
+from pnyx.protocol.ports import Crypto, IntVector, ModelRule, Records
 from pnyx.protocol.round.active import ActiveRound
 from pnyx.protocol.round.aggregator import Aggregator
 from pnyx.protocol.round.attempts import abort_hash, without_outcome
@@ -201,6 +201,7 @@ class NodeMachine:
     `Forget` removed. census: that of the network's first committee. censuses: all that the shell
     knows, encoded as they were signed; authority_key: whose signature they need. unix_offset_s:
     unix time less the time that `handle` is given.
+    records: how items of gossip are read and written.
     """
 
     def __init__(
@@ -221,6 +222,7 @@ class NodeMachine:
         censuses: Iterable[bytes] = (),
         authority_key: bytes = b"",
         unix_offset_s: float = 0.0,
+        records: Records = codec,
     ) -> None:
         self.node_id = node_id
         self.network = census.network
@@ -228,6 +230,7 @@ class NodeMachine:
         self.params = params
         self.studies: dict[bytes, StudyState] = {}
         self._crypto = crypto
+        self._records = records
         self._serve = serve
         self._sampler = Sampler(seed, "pnyx/machine")
         self._effects: list[Effect] = []
@@ -652,7 +655,7 @@ class NodeMachine:
 
     def _accept_item(self, peer: bytes, item: bytes) -> None:
         try:
-            decoded = codec.decode(item, AnyItem, bytes_max=self.params.item_bytes_max)
+            decoded = self._records.decode(item, AnyItem, bytes_max=self.params.item_bytes_max)
             match decoded:
                 case Signed():
                     self.epochs.check(decoded)
@@ -675,7 +678,7 @@ class NodeMachine:
             raise
 
     def _on_public(self, signed: Signed) -> None:
-        body = codec.decode(signed.body, PublicBody, bytes_max=MANIFEST_BYTES_MAX)
+        body = self._records.decode(signed.body, PublicBody, bytes_max=MANIFEST_BYTES_MAX)
         if body.network != self.network:
             raise WrongContext("an item belongs to another network")
         match body:
@@ -691,9 +694,9 @@ class NodeMachine:
             raise WrongContext("the address is of a node that left the census")
         known = self._node_records.get(signed.signer)
         if known is not None and known[0] >= record.sequence:
-            self._gossip.refuse(codec.encode(signed))
+            self._gossip.refuse(self._records.encode(signed))
             return
-        name = self._gossip.add(codec.encode(signed))
+        name = self._gossip.add(self._records.encode(signed))
         if known is not None:
             self._gossip.drop((known[1],))
         self._node_records[signed.signer] = (record.sequence, name)
@@ -715,10 +718,10 @@ class NodeMachine:
         joins = self._joins.setdefault(join.study, {})
         known = joins.get(node)
         if known is not None and known.sequence >= join.sequence:
-            self._gossip.refuse(codec.encode(signed))
+            self._gossip.refuse(self._records.encode(signed))
             return
         joins[node] = join
-        name = self._gossip.add(codec.encode(signed))
+        name = self._gossip.add(self._records.encode(signed))
         old = self._join_items.get((join.study, node))
         if old is not None:
             self._gossip.drop((old,))
@@ -741,7 +744,7 @@ class NodeMachine:
         study = study_id(signed.body)
         if study in self.studies:
             if signed != self.studies[study].signed:
-                self._gossip.refuse(codec.encode(signed))  # somebody signed another's words
+                self._gossip.refuse(self._records.encode(signed))  # somebody signed another's words
             return
         manifest = read_manifest(signed, self.network, self.params)
         census = self.epochs.chain.census_at(manifest.epoch)
@@ -762,8 +765,8 @@ class NodeMachine:
             self.models.keep(study, model)
         state = StudyState(study, signed, manifest, census)
         self.studies[study] = state
-        self._persist(f"chain/manifest/{study.hex()}", codec.encode(signed))
-        self._gossip.add(codec.encode(signed))
+        self._persist(f"chain/manifest/{study.hex()}", self._records.encode(signed))
+        self._gossip.add(self._records.encode(signed))
         if self.node_id in census:
             self._effects.append(AskConsent(study, signed.body))
         epoch = self.epochs.chain.get(manifest.epoch)
@@ -967,7 +970,7 @@ class NodeMachine:
         if state is None:
             return  # its manifest has not come yet
         if body.round_number < len(state.records):
-            self._gossip.refuse(codec.encode(record))  # of the past, whoever signed it
+            self._gossip.refuse(self._records.encode(record))  # of the past, whoever signed it
             return
         if state.plan is None or body.round_number != state.plan.round_number:
             return  # of a future that an earlier record must open
@@ -1050,7 +1053,7 @@ class NodeMachine:
         self._open_round(following, state)
 
     def _keep_record(self, plan: RoundPlan, record: Record) -> bytes:
-        encoded = codec.encode(record)
+        encoded = self._records.encode(record)
         self._persist(f"chain/study/{plan.study.hex()}/record/{plan.round_number:06d}", encoded)
         return self._gossip.add(encoded, informed=self._members(plan))
 
@@ -1152,7 +1155,7 @@ class NodeMachine:
     def _on_own_record(self, plan: RoundPlan, record: Record) -> None:
         """This node led the round to its record: the committee hears of it first."""
         self._guard(self.node_id, lambda: self._on_record(record, self.node_id))
-        push = Items((codec.encode(record),))
+        push = Items((self._records.encode(record),))
         for peer in sorted(self._members(plan) - {self.node_id}):
             self.send(peer, push)
 
@@ -1223,7 +1226,7 @@ class NodeMachine:
             sequence = 0 if mine is None else mine.sequence + 1
             join = Join(self.network, study, sequence, given)
             signed = sign_body(self._crypto, self.network, self.node_id, join)
-            self._persist(f"chain/join/{study.hex()}", codec.encode(signed))
+            self._persist(f"chain/join/{study.hex()}", self._records.encode(signed))
             self._publish(signed)
         elif given and state.plan is not None:
             self._resume_contributing(state, state.plan)

@@ -37,6 +37,11 @@ CHUNK_BYTES = 128 * 1024
 CHUNKS_PER_REQUEST_MAX = 64
 ChunkIndex = Annotated[int, Meta(ge=0, lt=2**16)]
 ParcelLength = Annotated[int, Meta(ge=1, le=2**33)]  # 2^16 chunks
+# Large messages of a leader travel in parts; see `round.parts`.
+PARTED_BYTES_MAX = 8 * 1024 * 1024
+PART_BYTES_MAX = 64 * 1024
+PARTS_MAX = 1024
+PartNumber = Annotated[int, Meta(ge=0, lt=PARTS_MAX)]
 # Culprits that one word of giving up names: those of 1024 members fit one value.
 CULPRITS_MAX = 512
 
@@ -536,8 +541,43 @@ class ViewChange(msgspec.Struct, frozen=True, array_like=True, tag=61):
     view: View
     step: Step
     instance: Instance
-    proof: EchoProof | None  # the highest echo certificate that it knows, and its value
-    value: Value | None
+    proof: EchoProof | None  # the highest echo certificate that it knows, for the new leader
+
+
+class ValueRequest(msgspec.Struct, frozen=True, array_like=True, tag=64):
+    """A leader asks for the value of an echo certificate that it was shown."""
+
+    context: Digest
+    instance: Instance
+    value_hash: Digest
+
+
+class ShownValue(msgspec.Struct, frozen=True, array_like=True, tag=65):
+    """A value that a leader asked for by its hash."""
+
+    context: Digest
+    instance: Instance
+    value: Value
+
+
+class Part(msgspec.Struct, frozen=True, array_like=True, tag=66):
+    """One part of a large message of a leader; its proof shows it to be that, and no other."""
+
+    context: Digest
+    root: Digest  # Merkle root over the parts
+    length: Annotated[int, Meta(ge=1, le=PARTED_BYTES_MAX)]  # of the whole
+    number: PartNumber
+    data: Annotated[bytes, Meta(min_length=1, max_length=PART_BYTES_MAX)]
+    proof: MerkleProof
+    relay: bool  # whether the receiver sends it on to the other members
+
+
+class PartsRequest(msgspec.Struct, frozen=True, array_like=True, tag=67):
+    """A member asks for parts that it lacks."""
+
+    context: Digest
+    root: Digest
+    numbers: Annotated[tuple[PartNumber, ...], Meta(min_length=1, max_length=PARTS_MAX)]
 
 
 class Pull(msgspec.Struct, frozen=True, array_like=True, tag=62):
@@ -682,6 +722,10 @@ RoundMessage = (
     | ViewChange
     | Pull
     | CloseNow
+    | ValueRequest
+    | ShownValue
+    | Part
+    | PartsRequest
     | Contribution
     | Receipt
     | Relay

@@ -3,12 +3,15 @@
 Two implementations of `Crypto` exist: the real one (`crypto`, Ed25519 and HPKE) and an ideal
 one of equal sizes without arithmetic (`simulator.crypto`), which lets very many nodes be simulated.
 `ModelRule` is implemented by `learning` for real models and by the simulator for test vectors.
-`ParcelStore` is what shells carry parcel effects out with: files in `node`, memory in `simulator`.
+`Records` is the codec, or one that all nodes of a simulation share: what thousands of them read
+alike they then hold once. `ParcelStore` is what shells carry parcel effects out with: files in
+`node`, memory in `simulator`.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,6 +44,18 @@ class Crypto(Protocol):
 
     def open_envelope(self, private_key: bytes, sealed: bytes, info: bytes) -> bytes:
         """Decrypt; raises MalformedMessage when the envelope or its context is wrong."""
+        ...
+
+
+class Records(Protocol):
+    """Records to bytes and back, as `primitives.codec` has it."""
+
+    def encode(self, message: msgspec.Struct, /) -> bytes:
+        """Encode a record in its one canonical form."""
+        ...
+
+    def decode(self, data: bytes, kind: Any, /, *, bytes_max: int) -> Any:
+        """Decode untrusted bytes as a `kind`. Raises MalformedMessage."""
         ...
 
 

@@ -48,6 +48,7 @@ from pnyx.protocol.messages import (
     MemberInput,
     Opening,
     ParcelMessage,
+    Part,
     Proposal,
     Relay,
     Release,
@@ -142,9 +143,9 @@ class Wrapper:
 
 
 def _silent_leader(hands: Hands) -> Wrapper:
-    """Collects everybody's input and never answers."""
+    """Collects everybody's input and never answers; nor does it relay what others say in parts."""
     del hands
-    led = (Proposal, Certificate, ChallengeReveal, ReleaseBundle, CloseNow)
+    led = (Proposal, Certificate, ChallengeReveal, ReleaseBundle, CloseNow, Part)
     return Wrapper(lambda send, message: [] if isinstance(message, led) else [send])
 
 

@@ -60,3 +60,6 @@ STRATEGIES: dict[str, _Kind] = {
     "garbage": BEHAVIOURS["garbage"],
 }
 """What a coalition does, in the words of scenario files."""
+
+WHOLE = frozenset({"equivocating leader", "equivocate", "perjurer"})
+"""Those that alter what they propose, and so propose it whole, however large."""

@@ -20,6 +20,7 @@ The checkers see what an outside observer of all disks and links would; corrupt 
 """
 
 from collections.abc import Callable, Collection
+from contextlib import suppress
 
 import numpy as np
 
@@ -47,6 +48,7 @@ from pnyx.protocol.messages import (
     Instance,
     MemberBody,
     MemberInput,
+    Part,
     Phase,
     Proposal,
     Record,
@@ -66,10 +68,12 @@ from pnyx.protocol.study import read_body
 from pnyx.simulator.population import MODEL_DTYPE, SimulatedNode, UnitVectors
 
 _BYTES_MAX = 8 * 1024 * 1024
-_Observed = MemberInput | Contribution | Vote | RecordVote | Proposal | Certificate | Decision
+_Observed = (
+    MemberInput | Contribution | Vote | RecordVote | Proposal | Certificate | Decision | Part
+)
 # A record is a MessagePack array of at most 15 fields whose first is its tag, below 128: so the
 # tag is the second byte. Looking at it saves decoding what no checker is interested in.
-_TAGS = frozenset({50, 70, 58, 56, 57, 59, 60})
+_TAGS = frozenset({50, 70, 58, 56, 57, 59, 60, 66})
 
 
 class InvariantError(AssertionError):
@@ -84,6 +88,7 @@ class _Round:
         self.released: set[bytes] = set()
         self.closed: dict[bytes, frozenset[int]] = {}  # hash of a CLOSE value -> contributors
         self.aborts: set[bytes] = set()  # hashes of values that are aborts
+        self.parts: dict[bytes, dict[int, bytes]] = {}  # of what travels in parts, by its root
 
 
 class Checker:
@@ -165,6 +170,8 @@ class Checker:
                 self._learn_value(seen, message.instance, message.value)
             case Certificate() if not broadcast:
                 self._learn_lock(node, seen, message)
+            case Part() if not broadcast:
+                self._learn_part(seen, message)
             case _ if not honest or broadcast:
                 return
             case MemberInput():
@@ -221,6 +228,20 @@ class Checker:
             self.fail("a contribution names another node", node)
         self._fresh(node, context, header.shares_root)
         self._contributed.add((context, node.index))
+
+    def _learn_part(self, seen: _Round, part: Part) -> None:
+        """A proposal may travel in parts: read it once all have been sent."""
+        parts = seen.parts.setdefault(part.root, {})
+        if sum(map(len, parts.values())) == part.length:
+            return
+        parts[part.number] = part.data
+        if sum(map(len, parts.values())) < part.length:
+            return
+        whole = b"".join(parts[number] for number in sorted(parts))
+        seen.parts[part.root] = {0: whole}  # the whole is there: what comes again is no news
+        with suppress(ProtocolError):  # anything but a proposal
+            proposal = codec.decode(whole, Proposal, bytes_max=_BYTES_MAX)
+            self._learn_value(seen, proposal.instance, proposal.value)
 
     def _learn_value(self, seen: _Round, instance: Instance, value: bytes) -> None:
         if instance is Instance.ACCEPT and is_abort(value):

@@ -55,9 +55,10 @@ from pnyx.protocol.identity import (
 )
 from pnyx.protocol.machine import NodeMachine
 from pnyx.protocol.manifest import VerifiedNorm
+from pnyx.protocol.messages import PARTED_BYTES_MAX
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.parcels import held_parcels
-from pnyx.protocol.ports import Crypto, IntVector
+from pnyx.protocol.ports import Crypto, IntVector, Records
 from pnyx.protocol.selection import CommitteeSize, choose_committee
 from pnyx.protocol.vector_sums import store_sum, summed_chunks
 from pnyx.simulator.parcel_store import MemoryParcelStore
@@ -206,6 +207,7 @@ class World(Protocol):
     """What a simulated node needs of the simulation around it."""
 
     scheduler: Scheduler
+    records: Records
 
     def carry(self, sender: "SimulatedNode", receiver: bytes, payload: bytes) -> None:
         """Hand a message to the network."""
@@ -290,8 +292,13 @@ class SimulatedNode:
             contacts=self._contacts,
             restored=self.disk,
             now=self._now,
+            records=self._world.records,
         )
         self.handle(TimerExpired())
+
+    def speak_whole(self) -> None:
+        """Say nothing in parts, from its start on: what is whole can be altered on its way out."""
+        self._params = msgspec.structs.replace(self._params, parted_bytes_min=PARTED_BYTES_MAX)
 
     def crash(self) -> None:
         """Kill the process: everything but disk, ledger and the owner's decisions is gone."""

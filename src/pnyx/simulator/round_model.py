@@ -7,7 +7,8 @@ what it receives).
 
 A round is a chain of steps, each with a number of messages that wait for each other (`HOPS`,
 counted in runs of the machines on lines without limit) and what the busiest node must send in it.
-That is the leader: it sends each proposed value to all members, and goes on when a quorum has it.
+That is the leader: what it says to all members leaves its line once for each of them or, above
+`parted_bytes_min`, once in parts, which members relay; it goes on when a quorum has it.
 In masked mode it is also the aggregators, which copy vectors among each other and send the sum,
 with the linear hashes of all contributors, to every member.
 
@@ -17,6 +18,7 @@ raised, or views change before the leader has sent what it proposes), and a seco
 """
 
 from math import ceil, log2
+from typing import NamedTuple
 
 import msgspec
 
@@ -29,6 +31,7 @@ from pnyx.protocol.aggregation.verification import (
     payload_bytes,
     released_bytes,
 )
+from pnyx.protocol.params import DEFAULT_PARAMS
 from pnyx.protocol.selection.security import CommitteeSize
 from pnyx.simulator.device import Device
 
@@ -142,12 +145,11 @@ def round_cost(shape: RoundShape, network: Network, device: Device) -> RoundCost
     """Add up a round of one group."""
     size, masked = shape.committee, shape.masked
     values = proposed_bytes(shape)
-    certificates = 2 * (_SIGNATURE * size.quorum + _SIGNED)
-    leader: dict[str, float] = {}  # what it sends until a quorum has it
-    for step in ("open", "close", "accept"):
-        leader[step] = size.quorum * (values[step] + certificates)
-    leader["challenge"] = size.quorum * (2 * size.corrupt_max + 2) * _opening_bytes(size)
-    leader["release"] = size.quorum * size.quorum * _release_bytes(shape)
+    certificates = size.quorum * 2 * (_SIGNATURE * size.quorum + _SIGNED)
+    said = dict(values)  # by the leader to all members
+    said["challenge"] = (2 * size.corrupt_max + 2) * _opening_bytes(size)
+    said["release"] = (size.degree + 1 + size.corrupt_max) * _release_bytes(shape)
+    spread = {step: _spread(length, size, network) for step, length in said.items()}
     upload = _upload_bytes(shape)
     vector = shape.parameters.bytes if masked else 0
     copies, sums = _aggregator_bytes(shape, vector)
@@ -155,15 +157,20 @@ def round_cost(shape: RoundShape, network: Network, device: Device) -> RoundCost
     compute = _compute(shape, device)
     seconds = {}
     for step, hops in HOPS.items():
-        sends = leader.get(step, 0.0)
-        seconds[step] = hops[masked] * network.latency_s + sends / network.bytes_per_s
-        seconds[step] += compute.get(step, 0.0)
+        seconds[step] = hops[masked] * network.latency_s + compute.get(step, 0.0)
+        if step in spread:
+            seconds[step] += spread[step].seconds
+        if step in values:
+            seconds[step] += certificates / network.bytes_per_s
     seconds["contribute"] += upload / network.bytes_per_s
     # Vectors are copied while the committee closes and accepts; the sum waits for both.
     copied = max(copies, received) / network.bytes_per_s
     meanwhile = seconds["close"] + seconds["challenge"] + seconds["accept"]
     seconds["release"] += max(0.0, copied - meanwhile) + sums / network.bytes_per_s
-    sent = {step: leader.get(step, 0.0) * size.size / size.quorum for step in STEPS}
+    certified = certificates * size.size / size.quorum
+    sent = {step: size.size * said.get(step, 0.0) for step in STEPS}
+    for step in values:
+        sent[step] += certified
     sent["contribute"] += shape.drawn * (upload + size.size * _RECEIPT)
     sent["close"] += size.size * _close_vote_bytes(shape) + shape.aggregators * copies
     sent["release"] += shape.aggregators * sums
@@ -171,9 +178,21 @@ def round_cost(shape: RoundShape, network: Network, device: Device) -> RoundCost
         steps=tuple(StepCost(step=s, seconds=seconds[s], sent=sent[s]) for s in STEPS),
         work_s=_work(shape, device),
         contributor_bytes=upload,
-        leader_bytes=sum(leader.values()) * size.size / size.quorum,
+        leader_bytes=sum(each.leader_bytes for each in spread.values()) + len(values) * certified,
         aggregator_bytes=copies + sums,
     )
+
+
+class _Spread(NamedTuple):
+    seconds: float  # until a quorum has the message, but for the latency of its first way
+    leader_bytes: float
+
+
+def _spread(length: float, size: CommitteeSize, network: Network) -> _Spread:
+    """How what a leader says comes to a committee: whole, or in parts that members relay."""
+    if length <= DEFAULT_PARAMS.parted_bytes_min:
+        return _Spread(size.quorum * length / network.bytes_per_s, size.size * length)
+    return _Spread(network.latency_s + 2 * length / network.bytes_per_s, length)
 
 
 def proposed_bytes(shape: RoundShape) -> dict[str, float]:

@@ -35,8 +35,9 @@ from pnyx.protocol.messages import Indices, RecordBody
 from pnyx.protocol.models import model_name
 from pnyx.protocol.noise import NO_NOISE
 from pnyx.protocol.params import PROTOCOL_VERSION
+from pnyx.protocol.ports import Records
 from pnyx.simulator.adversary import Hands, Own
-from pnyx.simulator.behaviours import BEHAVIOURS, MASKED, POISON, STRATEGIES, VERIFIED
+from pnyx.simulator.behaviours import BEHAVIOURS, MASKED, POISON, STRATEGIES, VERIFIED, WHOLE
 from pnyx.simulator.crypto import IdealCrypto
 from pnyx.simulator.invariants import Checker
 from pnyx.simulator.network import Network
@@ -50,6 +51,7 @@ from pnyx.simulator.population import (
 )
 from pnyx.simulator.scenario import Scenario
 from pnyx.simulator.scheduler import Scheduler
+from pnyx.simulator.shared_records import SharedRecords
 
 _STARTING_S_MAX = 1.0  # from the first node's start to the last one's
 
@@ -83,6 +85,7 @@ class Simulation:
         """say: told what happens, in words. listen: told every notice, with its time and node."""
         self.scenario = scenario
         self.scheduler = Scheduler()
+        self.records: Records = SharedRecords()
         self.network = Network(scenario.link, scenario.partitions, scenario.cuts, scenario.seed)
         seed = digest("pnyx/simulator/run", scenario.seed.to_bytes(8, "big"))
         given = dict(scenario.owners)
@@ -125,6 +128,8 @@ class Simulation:
             node = self.nodes[index]
             kinds = {**BEHAVIOURS, **MASKED, **VERIFIED, **STRATEGIES}
             node.adversary = kinds[kind](self._hands(node, seed))
+            if kind in WHOLE:
+                node.speak_whole()
         self._schedule()
 
     def _hands(self, node: SimulatedNode, seed: bytes) -> Hands:

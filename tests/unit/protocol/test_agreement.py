@@ -108,7 +108,7 @@ def test_a_lock_is_left_only_for_a_later_echo_certificate():
     assert ballot.echo(B, view=2, proof=proof(B, 1)) is None, "a proof of the lock's own view"
     assert ballot.echo(A, view=2) is not None, "the locked value needs no proof"
     assert ballot.echo(B, view=4, proof=proof(B, 3)) is not None
-    assert ballot.agreement.highest[1] == A, "an echo does not move the lock"
+    assert ballot.agreement.highest.value_hash == value_hash(A), "an echo does not move the lock"
     slot = codec.decode(ballot.stored[-1], _Slot, bytes_max=10_000)
     assert slot.value == A, "the locked value must survive a restart"
 
@@ -122,13 +122,17 @@ def test_a_lock_moves_to_a_later_view():
     assert len(ballot.stored) == stored, "the same lock is stored once"
     ballot.echo(A, view=1)
     ballot.agreement.on_certificate(certificate(A, Phase.ECHO, 1), 1)
-    assert ballot.agreement.highest[0].view == 1
+    assert ballot.agreement.highest.view == 1
+
+
+def test_an_echo_proof_of_another_value():
+    with pytest.raises(RuleBroken, match="another value"):
+        Ballot().echo(A, view=1, proof=proof(B, 0))
 
 
 @pytest.mark.parametrize(
     ("shown", "error"),
     [
-        pytest.param(proof(B, 0), RuleBroken, id="of another value"),
         pytest.param(proof(A, 0, signers=range(QUORUM - 1)), InvalidSignature, id="too few"),
         pytest.param(proof(A, 0, instance=Instance.OPEN), InvalidSignature, id="other instance"),
         pytest.param(proof(A, 0, context=b"x" * 32), InvalidSignature, id="other context"),
@@ -139,11 +143,18 @@ def test_an_echo_proof_that_proves_nothing(shown, error):
     with pytest.raises(error):
         ballot.echo(A, view=1, proof=shown)
     with pytest.raises(error):
-        ballot.agreement.check_highest(shown, A)
+        ballot.agreement.check_highest(shown)
+
+
+def test_a_shown_value_is_held():
+    ballot = Ballot()
+    ballot.agreement.show(A)
+    assert ballot.agreement.value_of(value_hash(A)) == A
+    assert ballot.agreement.highest is None, "to hold a value is not to be locked on it"
 
 
 def test_a_true_echo_proof_passes():
-    Ballot().agreement.check_highest(proof(A, 3), A)
+    Ballot().agreement.check_highest(proof(A, 3))
 
 
 @pytest.mark.parametrize("phase", Phase)
@@ -234,7 +245,8 @@ def test_a_restart_keeps_echo_and_lock():
     assert again.echo(A, view=1) is not None
     ballot.agreement.on_certificate(certificate(A, Phase.ECHO, 1), 1)
     again = ballot.restarted()
-    assert again.agreement.highest == (proof(A, 1), A)
+    assert again.agreement.highest == proof(A, 1)
+    assert again.agreement.value_of(value_hash(A)) == A
     assert again.echo(B, view=2) is None
 
 

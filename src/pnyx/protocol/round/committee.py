@@ -15,8 +15,11 @@ ACCEPT gives up the attempt (attempts.py). Nothing is signed twice for one slot,
 survive a kill is persisted before the message that depends on it leaves.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+
+import msgspec
 
 from pnyx.errors import ProtocolError, RuleBroken
 from pnyx.primitives import codec
@@ -37,6 +40,8 @@ from pnyx.protocol.messages import (
     Instance,
     MemberInput,
     Opening,
+    Part,
+    PartsRequest,
     Phase,
     Proposal,
     Pull,
@@ -46,8 +51,10 @@ from pnyx.protocol.messages import (
     ReleaseBundle,
     RoundMessage,
     ShareRequest,
+    ShownValue,
     Step,
     SumRequest,
+    ValueRequest,
     VectorSum,
     ViewChange,
     Vote,
@@ -62,6 +69,8 @@ from pnyx.protocol.round.services import RoundServices, StudyView
 from pnyx.protocol.round.state import MemberState
 from pnyx.protocol.round.values import VALUE_BYTES_MAX, header_hash, joins_root
 from pnyx.protocol.round.vectors import sums_take_s
+
+_SHOWN_MAX = 8  # times that a value is shown to one member: what one makes another send is bounded
 
 
 class CommitteeMember(MemberState):
@@ -93,6 +102,7 @@ class CommitteeMember(MemberState):
         self._resend_at = now + self.params.retransmit_s
         self._entered: Step | None = None
         self._input_due: float | None = None
+        self._shown: Counter[tuple[int, bytes]] = Counter()  # (member, value) -> times
 
     # --- driving -------------------------------------------------------------------------------
 
@@ -108,6 +118,7 @@ class CommitteeMember(MemberState):
             return None
         times = [self._resend_at, self.leader.next_deadline(), self._input_due]
         times.append(self._patience_ends())
+        times.append(self.parts.next_deadline())
         times.append(self.wanted_sums.next_deadline() if self.wanted_sums is not None else None)
         times.append(self.views.deadline(self._leader_unreachable()))
         return min(time for time in times if time is not None)
@@ -144,6 +155,7 @@ class CommitteeMember(MemberState):
         if now >= self._resend_at:
             self._resend_at = now + self.params.retransmit_s
             self._resend()
+        self.parts.tick(now)
         if self.wanted_sums is not None:
             self.wanted_sums.tick(now)
         if step is Step.RELEASE:
@@ -186,7 +198,10 @@ class CommitteeMember(MemberState):
             member = self.plan.member_of.get(sender)
             if member is None:
                 return
-            self._handle_member(member, message, now)
+            if isinstance(message, Part | PartsRequest | ValueRequest | ShownValue):
+                self._handle_large(member, message, now)
+            else:
+                self._handle_member(member, message, now)
         self._advance(now)
 
     def _handle_open_to_all(self, sender: int, message: RoundMessage) -> bool:
@@ -231,6 +246,30 @@ class CommitteeMember(MemberState):
                 self._on_view_change(member, message, now)
             case _:
                 return
+
+    def _handle_large(
+        self, member: int, message: Part | PartsRequest | ValueRequest | ShownValue, now: float
+    ) -> None:
+        """What a leader says in parts counts as if it had said it in one."""
+        match message:
+            case Part():
+                read = self.parts.on_part(member, message, self.views.current, now)
+                if read is not None:
+                    self._handle_member(*read, now)
+            case PartsRequest():
+                self.parts.on_request(member, message)
+            case ValueRequest():
+                self._on_value_request(member, message)
+            case ShownValue():
+                self.leader.on_value(message)
+
+    def _on_value_request(self, member: int, message: ValueRequest) -> None:
+        """Show a new leader a value that this member echoed; each of them a few times."""
+        value = self.agreements[message.instance].value_of(message.value_hash)
+        self._shown[member, message.value_hash] += value is not None
+        if value is not None and self._shown[member, message.value_hash] <= _SHOWN_MAX:
+            shown = ShownValue(self.plan.context, message.instance, value)
+            self.services.send_member(member, shown)
 
     def _advance(self, now: float) -> None:
         """Enter steps, give inputs and lead, until nothing more follows."""
@@ -555,23 +594,19 @@ class CommitteeMember(MemberState):
 
     def _announce_view(self) -> None:
         instance = self._current_instance()
-        highest = self.agreements[instance].highest
-        change = ViewChange(
-            self.plan.context,
-            self.views.current,
-            self.step,
-            instance,
-            highest[0] if highest is not None else None,
-            highest[1] if highest is not None else None,
-        )
-        self.services.send_members(change)
+        leader = self.views.leader
+        change = ViewChange(self.plan.context, self.views.current, self.step, instance, None)
+        for member in range(len(self.plan.committee)):
+            if member != leader:
+                self.services.send_member(member, change)
+        proof = self.agreements[instance].highest
+        self.services.send_member(leader, msgspec.structs.replace(change, proof=proof))
         if self.step in self._given:
             self.services.send_member(self.views.leader, self._given[self.step])
 
     def _on_view_change(self, member: int, message: ViewChange, now: float) -> None:
-        if message.proof is not None and message.value is not None:
-            self.agreements[message.instance].check_highest(message.proof, message.value)
-            self._hear_of_lock(member, message, now)
+        if message.proof is not None:
+            self.agreements[message.instance].check_highest(message.proof)
         if self.views.on_change(member, message, now):
             self._announce_view()
         if member != self.member:
@@ -579,15 +614,6 @@ class CommitteeMember(MemberState):
                 self._catch_up(self.plan.committee[member], message.step)
             elif message.step > self.step:
                 self.services.send_member(member, Pull(self.plan.context, self.step))
-
-    def _hear_of_lock(self, member: int, message: ViewChange, now: float) -> None:
-        """Whoever locked an accepted set holds its sums: get them, as a leader may need them."""
-        value = message.value
-        if value is None or not self.needs_sums(message.instance, value):
-            return
-        if self.can_judge(message.instance, value):
-            self.want_sums(value, now)
-            self.ask_holders(value, [member])
 
     def _on_pull(self, sender: int, message: Pull) -> None:
         member = self.plan.member_of.get(sender)

@@ -31,8 +31,10 @@ from pnyx.protocol.messages import (
     Release,
     ReleaseBundle,
     RoundKey,
+    ShownValue,
     Signed,
     Step,
+    ValueRequest,
     VerifyResponse,
     Vote,
 )
@@ -71,6 +73,7 @@ class Leader:
         self._sums_until: dict[int, float] = {}  # view -> how long it waits for sums it lacks
         self._give_ups: dict[int, Signed] = {}
         self._called: set[tuple[type, int]] = set()
+        self._ask_value_at: dict[bytes, float] = {}  # value that a leader lacks -> when again
 
     def next_deadline(self) -> float | None:
         """When the grace for stragglers ends."""
@@ -196,7 +199,7 @@ class Leader:
             agreement = self._m.agreements[instance]
             proposal = agreement.proposed(view)
             if agreement.decision is None and proposal is not None:
-                self._m.services.send_member(member, proposal)
+                self._m.parts.repeat(member, proposal)
                 certificate = agreement.certified(view)
                 if certificate is not None:
                     self._m.services.send_member(member, certificate)
@@ -216,7 +219,7 @@ class Leader:
         first = self._first_ready.setdefault((self._m.step, self._m.views.current), now)
         ends = first + self._m.params.grace_s
         if now < ends:  # what is late is waited for, not polled
-            self._deadline = ends if self._deadline is None else min(self._deadline, ends)
+            self._wake_at(ends)
         return now >= ends
 
     def _lead_agreement(
@@ -227,51 +230,84 @@ class Leader:
         view = self._m.views.current
         if agreement.decision is not None or agreement.proposed(view) is not None:
             return
-        highest = self._highest(instance)
-        if highest is not None and not self._m.may_lock(instance, highest[1]):
-            if self._waits_for_sums(highest[1], now):
+        proof = self._highest(instance)
+        value = None if proof is None else agreement.value_of(proof.value_hash)
+        if proof is not None and value is None:
+            self._ask_value(instance, proof, now)
+            return
+        if value is not None and not self._m.may_lock(instance, value):
+            if self._waits_for_sums(instance, value, now):
                 return
-            highest = self._highest(instance, lockable=True)
-        if highest is not None:
-            self._m.services.send_members(agreement.propose(view, highest[1], highest[0]))
+            proof = self._highest(instance, lockable=True)
+            value = None if proof is None else agreement.value_of(proof.value_hash)
+        if value is not None:
+            self._m.parts.spread(agreement.propose(view, value, proof))
             return
         value = build(now)
         if value is not None:
             self._deadline = None
-            self._m.services.send_members(agreement.propose(view, value, None))
+            self._m.parts.spread(agreement.propose(view, value, None))
 
-    def _waits_for_sums(self, value: bytes, now: float) -> bool:
+    def _waits_for_sums(self, instance: Instance, value: bytes, now: float) -> bool:
         """Whether to wait for the sums of a set that is said to be locked.
 
         Honest members that locked it hold them, and give them. Corrupt ones could say so of a set
         whose sums are nowhere, in every view: then this leader goes on without it, which those that
         have really locked it will not follow.
         """
+        name = value_hash(value)
+        reports = self._m.views.changes(instance).items()
         self._m.want_sums(value, now)
+        self._m.ask_holders(
+            value,
+            [who for who, change in reports if change.proof and change.proof.value_hash == name],
+        )
         view = self._m.views.current
         if view not in self._sums_until:
             self._sums_until[view] = now + self._m.params.grace_s
         ends = self._sums_until[view]
         if now < ends:
-            self._deadline = ends if self._deadline is None else min(self._deadline, ends)
+            self._wake_at(ends)
         return now < ends
 
-    def _highest(
-        self, instance: Instance, *, lockable: bool = False
-    ) -> tuple[EchoProof, bytes] | None:
-        """The highest echo certificate that is reported, with its value.
+    def _highest(self, instance: Instance, *, lockable: bool = False) -> EchoProof | None:
+        """The highest echo certificate that is reported.
 
-        lockable: of those only whose sums this leader holds, where they open any.
+        lockable: of those only whose value, and the sums that it may open, this leader holds.
         """
         found = self._m.agreements[instance].highest
         for change in self._m.views.changes(instance).values():
-            if change.proof is None or change.value is None:
+            if change.proof is None:
                 continue
-            if lockable and not self._m.may_lock(instance, change.value):
+            if lockable and not self._may_lock(instance, change.proof):
                 continue
-            if found is None or change.proof.view > found[0].view:
-                found = (change.proof, change.value)
+            if found is None or change.proof.view > found.view:
+                found = change.proof
         return found
+
+    def _may_lock(self, instance: Instance, proof: EchoProof) -> bool:
+        value = self._m.agreements[instance].value_of(proof.value_hash)
+        return value is not None and self._m.may_lock(instance, value)
+
+    def _ask_value(self, instance: Instance, proof: EchoProof, now: float) -> None:
+        """Ask f + 1 of those who echoed a value for it: one of them is honest and has it."""
+        if now < self._ask_value_at.get(proof.value_hash, now):
+            self._wake_at(self._ask_value_at[proof.value_hash])
+            return
+        self._ask_value_at[proof.value_hash] = now + self._m.params.retransmit_s
+        self._wake_at(self._ask_value_at[proof.value_hash])
+        request = ValueRequest(self._m.plan.context, instance, proof.value_hash)
+        for member in proof.certificate.signers[: self._m.plan.size.corrupt_max + 1]:
+            self._m.services.send_member(member, request)
+
+    def on_value(self, message: ShownValue) -> None:
+        """Take a value that was asked for. Raises RuleBroken for any other."""
+        if self._ask_value_at.pop(value_hash(message.value), None) is None:
+            raise RuleBroken("a value comes that was not asked for")
+        self._m.agreements[message.instance].show(message.value)
+
+    def _wake_at(self, time: float) -> None:
+        self._deadline = time if self._deadline is None else min(self._deadline, time)
 
     def _open_value(self, now: float) -> bytes | None:
         plan = self._m.plan
@@ -289,7 +325,7 @@ class Leader:
         if slot in self._called or len(votes) < needed:
             return
         self._called.add(slot)
-        self._m.services.send_members(CloseNow(self._m.plan.context, tuple(votes[:needed])))
+        self._m.parts.spread(CloseNow(self._m.plan.context, tuple(votes[:needed])))
 
     def _lead_abort(self, now: float) -> None:
         """End an attempt that a quorum gave up; or whatever the agreement ACCEPT has come to.
@@ -301,7 +337,8 @@ class Leader:
             return
         highest = self._highest(Instance.ACCEPT)
         if highest is not None:
-            ready = self._m.can_judge(Instance.ACCEPT, highest[1])
+            value = self._m.agreements[Instance.ACCEPT].value_of(highest.value_hash)
+            ready = value is None or self._m.can_judge(Instance.ACCEPT, value)  # None: ask for it
         else:
             ready = self._m.step is not Step.ACCEPT
         if ready:
@@ -373,7 +410,7 @@ class Leader:
             reveal = ChallengeReveal(self._m.plan.context, tuple(openings[: 2 * minimum]))
             if self._m.recover_challenge([(o.member, o.openings) for o in reveal.openings]) is None:
                 reveal = ChallengeReveal(self._m.plan.context, tuple(openings))
-            self._m.services.send_members(reveal)
+            self._m.parts.spread(reveal)
 
     def _accept_value(self, now: float) -> bytes | None:
         closed, challenge = self._m.closed, self._m.challenge
@@ -406,7 +443,7 @@ class Leader:
         body = self._outcome.record_from(bundle)
         if body is not None:
             self._deadline = None
-            self._m.services.send_members(self._fewest(bundle, body, minimum))
+            self._m.parts.spread(self._fewest(bundle, body, minimum))
 
     def _fewest(self, bundle: ReleaseBundle, body: bytes, minimum: int) -> ReleaseBundle:
         """The releases that the members need: D + 1 + f when nobody lies, else all.

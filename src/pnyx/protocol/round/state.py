@@ -26,6 +26,7 @@ from pnyx.protocol.round.attempts import NO_VALUE, Patience
 from pnyx.protocol.round.dealer import SEED_BYTES, Dealer
 from pnyx.protocol.round.dispute import Disputes
 from pnyx.protocol.round.holdings import Holdings
+from pnyx.protocol.round.parts import Parts
 from pnyx.protocol.round.plan import ATTEMPTS_MAX
 from pnyx.protocol.round.services import RoundServices, StudyView
 from pnyx.protocol.round.values import (
@@ -62,6 +63,7 @@ class MemberState:
         self.disputes = Disputes(services, member)
         self.reader = InputReader(self.plan, services.crypto, self.disputes.contradiction)
         self.views = Views(self.plan, self.params, member)
+        self.parts = Parts(services, member, unreachable)
         self.agreements = {instance: self._agreement(instance) for instance in Instance}
         secret = services.restored.get("secret")
         if secret is None and "round-key" not in services.restored:

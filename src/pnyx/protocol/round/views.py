@@ -58,9 +58,12 @@ class Views:
         self._waiting_since = None
 
     def progress(self) -> None:
-        """The round came a step further: stop the clock, be patient again."""
+        """The round came a step further: stop the clock, and be half as patient as now.
+
+        Not at once as in the beginning: lines that were slow in one step are slow in the next.
+        """
         self._waiting_since = None
-        self._failures = 0
+        self._failures = max(0, self._failures - 1)
 
     def deadline(self, leader_unreachable: bool) -> float | None:
         """When this member gives up on the leader; None if it waits for others, or not at all."""

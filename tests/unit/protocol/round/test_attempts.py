@@ -26,7 +26,9 @@ from pnyx.protocol.messages import (
     RecordBody,
     RecordVote,
     RoundKey,
+    ShownValue,
     Step,
+    ValueRequest,
     ViewChange,
     Vote,
 )
@@ -140,10 +142,10 @@ def test_an_abort_is_followed_by_certificates_alone():
     (lock,) = walk.hear(0, walk.certificate(Instance.ACCEPT, Phase.ECHO, value))
     assert lock.phase is Phase.LOCK
     wait(walk, 50.0)  # its leader is silent: it tells the others what it is locked on
-    reports = [m for m in walk.box.of(ViewChange) if m.value is not None]
+    reports = [m for m in walk.box.of(ViewChange) if m.proof is not None]
     assert reports
     assert reports[0].instance is Instance.ACCEPT
-    assert reports[0].value == value
+    assert reports[0].proof.value_hash == value_hash(value)
     walk.hear(0, walk.certificate(Instance.ACCEPT, Phase.LOCK, value))
     assert walk.aborts
 
@@ -174,9 +176,48 @@ def test_a_leader_that_cannot_judge_what_is_locked_learns_first():
     walk = Walk(0).to(Step.CLOSE)
     signatures = walk.signatures(Instance.ACCEPT, Phase.ECHO, value)
     proof = EchoProof(0, value_hash(value), signatures)
-    change = ViewChange(walk.context, 0, Step.ACCEPT, Instance.ACCEPT, proof, value)
+    change = ViewChange(walk.context, 0, Step.ACCEPT, Instance.ACCEPT, proof)
+    asked = {0} | set(range(1, walk.c.size.corrupt_max + 1))  # f + 1 of those who echoed it
     walk.hear(2, change)
+    (request,) = set(walk.box.of(ValueRequest))
+    assert request.value_hash == value_hash(value)
+    assert {to for to, m in walk.box.sent if isinstance(m, ValueRequest)} == {
+        walk.c.plan.committee[member] for member in asked
+    }
+    walk.hear(1, ShownValue(walk.context, Instance.ACCEPT, value))
     assert walk.box.of(Proposal) == []
+
+
+def test_a_leader_asks_for_the_value_of_an_echo_certificate_until_it_comes():
+    walk = Walk(0).to(Step.CLOSE)
+    value = walk.close_value()
+    proof = EchoProof(0, value_hash(value), walk.signatures(Instance.CLOSE, Phase.ECHO, value))
+    walk.hear(2, ViewChange(walk.context, 0, Step.CLOSE, Instance.CLOSE, proof))
+    asked = len(walk.box.of(ValueRequest))
+    assert asked == walk.c.size.corrupt_max + 1
+    wait(walk, 1.0 + DEFAULT_PARAMS.retransmit_s / 2)
+    assert len(walk.box.of(ValueRequest)) == asked, "not at once again"
+    wait(walk, 1.0 + DEFAULT_PARAMS.retransmit_s)
+    assert len(walk.box.of(ValueRequest)) == 2 * asked
+    with pytest.raises(RuleBroken, match="not asked for"):
+        walk.hear(1, ShownValue(walk.context, Instance.CLOSE, b"another value"))
+    walk.hear(1, ShownValue(walk.context, Instance.CLOSE, value), now=5.0)
+    (proposal,) = set(walk.box.of(Proposal))
+    assert (proposal.value, proposal.proof) == (value, proof)
+    with pytest.raises(RuleBroken, match="not asked for"):
+        walk.hear(2, ShownValue(walk.context, Instance.CLOSE, value), now=5.0)
+
+
+def test_a_value_is_shown_to_one_member_a_few_times():
+    walk = Walk(1).to(Step.CLOSE)
+    value = walk.close_value()
+    request = ValueRequest(walk.context, Instance.CLOSE, value_hash(value))
+    assert walk.hear(2, request) == [], "this member has not seen it"
+    walk.hear(0, Proposal(walk.context, Instance.CLOSE, 0, value, None))
+    shown = [walk.hear(2, request) for _ in range(10)]
+    assert shown[0] == [ShownValue(walk.context, Instance.CLOSE, value)]
+    assert [len(each) for each in shown] == [1] * 8 + [0] * 2
+    assert len(walk.hear(3, request)) == 1
 
 
 def second() -> Committee:

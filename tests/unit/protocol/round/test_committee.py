@@ -481,10 +481,10 @@ def test_laggards_get_what_ended_their_step():
     assert kinds == [Decision, Decision, ChallengeReveal, Decision, ReleaseBundle]
     assert [type(m) for m in walk.hear(8, Pull(walk.context, Step.OPEN))] == [Decision]
     assert walk.hear(3, Pull(walk.context, Step.CERTIFY)) == []
-    change = ViewChange(walk.context, 0, Step.RELEASE, Instance.ACCEPT, None, None)
+    change = ViewChange(walk.context, 0, Step.RELEASE, Instance.ACCEPT, None)
     assert [type(m) for m in walk.hear(3, change)] == [ReleaseBundle]
     walk = Walk()
-    change = ViewChange(walk.context, 0, Step.CERTIFY, Instance.ACCEPT, None, None)
+    change = ViewChange(walk.context, 0, Step.CERTIFY, Instance.ACCEPT, None)
     assert walk.hear(3, change) == [Pull(walk.context, Step.OPEN)]
     assert walk.hear(1, change) == []
 

@@ -13,7 +13,7 @@ PARAMS = ProtocolParams()
 
 def change(view: int, instance: Instance = Instance.CLOSE, value: bytes | None = None):
     shown = None if value is None else proof(value, 0)
-    return ViewChange(PLAN.context, view, Step.CLOSE, instance, shown, value)
+    return ViewChange(PLAN.context, view, Step.CLOSE, instance, shown)
 
 
 def views(member: int = 3) -> Views:
@@ -69,7 +69,7 @@ def test_an_older_report_does_not_replace_a_newer():
     mine = views()
     mine.on_change(0, change(3, value=b"new"), 0.0)
     mine.on_change(0, change(1, value=b"old"), 0.0)
-    assert mine.changes(Instance.CLOSE)[0].value == b"new"
+    assert mine.changes(Instance.CLOSE)[0].proof == proof(b"new", 0)
 
 
 def test_reports_are_of_one_agreement_and_of_this_view():
@@ -105,6 +105,20 @@ def test_patience_doubles_and_recovers():
     assert mine.deadline(False) == 30.0 + PARAMS.view_timeout_s_max
     mine.progress()
     assert mine.deadline(False) is None
+    for _ in range(20):
+        mine.progress()
+    mine.wait(40.0)
+    assert mine.deadline(False) == 40.0 + PARAMS.view_timeout_s
+
+
+def test_after_progress_patience_is_half_of_what_it_was():
+    mine = views()
+    for _ in range(3):
+        mine.advance(0.0)
+    mine.progress()
+    for member in (0, 1, 2, 4, 5):
+        mine.on_change(member, change(4), 10.0)
+    assert mine.deadline(False) == 10.0 + 4 * PARAMS.view_timeout_s
 
 
 def test_a_leader_does_not_give_up_on_itself():
