@@ -332,3 +332,18 @@ def test_nothing_is_checked_twice(monkeypatch):
     for _ in range(2):  # what is refused once is refused again
         with pytest.raises(MalformedMessage):
             reader.header(bad)
+
+
+def test_names_are_remembered_within_a_bound(monkeypatch):
+    """Whoever shows ever new headers fills no memory, and names stay what they are."""
+    hashed = []
+    monkeypatch.setattr(
+        values, "header_hash", lambda signed: hashed.append(signed) or header_hash(signed)
+    )
+    reader = InputReader(C.plan, C.folk.cryptos[0])
+    assert reader.name(HEADERS[0]) == reader.name(HEADERS[0]) == header_hash(HEADERS[0])
+    assert len(hashed) == 1
+    for number in range(8 * (len(C.plan.committee) + len(C.plan.contributors) + 1)):
+        reader.name(replace(HEADERS[0], body=number.to_bytes(4, "big")))
+    assert reader.name(HEADERS[0]) == header_hash(HEADERS[0])
+    assert hashed.count(HEADERS[0]) == 2, "the oldest was forgotten"
