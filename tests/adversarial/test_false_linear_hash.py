@@ -13,6 +13,7 @@ from pnyx.primitives import codec
 from pnyx.protocol.events import Effect, Persist
 from pnyx.protocol.evidence.proofs import Offence
 from pnyx.protocol.messages import VectorOffer
+from pnyx.protocol.round import aggregator as aggregating
 from pnyx.protocol.round.aggregator import Aggregator
 from pnyx.simulator import InvariantError
 from pnyx.simulator.population import SimulatedNode
@@ -34,7 +35,7 @@ def test_false_linear_hash():
 
 
 def test_without_a_look_at_vectors_true_sums_would_be_refused(monkeypatch):
-    monkeypatch.setattr(Aggregator, "_is_right", lambda *_: True)
+    monkeypatch.setattr(aggregating, "vector_is_right", lambda *_: True)
     simulation = Watched(replace(HONEST, corrupt=((LIAR, "other hash"),), limit_s=60.0))
     with pytest.raises(InvariantError, match="has not ended"):
         simulation.run()

@@ -68,11 +68,11 @@ def test_the_verdict_is_the_defence(kind, rule, monkeypatch):
 
 def test_who_holds_the_vector_is_the_defence_against_a_proof_of_another(monkeypatch):
     """To the committee such a proof is without a fault: aggregators must look at the sketch."""
-    right = Aggregator._is_right
+    take = Aggregator._take
 
-    def linear_hash_only(aggregator: Aggregator, who: int, data: bytes) -> bool:
-        return right(aggregator, who, data) or who == LIAR
+    def not_this_one(aggregator: Aggregator, who: int, *vector: bytes, right: bool) -> None:
+        take(aggregator, who, *vector, right=right or who == LIAR)
 
-    monkeypatch.setattr(Aggregator, "_is_right", linear_hash_only)
+    monkeypatch.setattr(Aggregator, "_take", not_this_one)
     with pytest.raises(InvariantError, match="names another model"):
         attacked("false sketch").run()
