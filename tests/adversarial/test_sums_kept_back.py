@@ -19,7 +19,6 @@ from pnyx.protocol.messages import (
     EchoProof,
     Instance,
     Phase,
-    Proposal,
     RoundMessage,
     VectorOffer,
     VectorSum,
@@ -28,12 +27,11 @@ from pnyx.protocol.messages import (
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.round.leader import Leader
 from pnyx.protocol.round.state import MemberState
-from pnyx.protocol.round.values import is_abort
 from pnyx.protocol.round.vector_sum import WantedSums
 from pnyx.simulator import InvariantError
 from pnyx.simulator.adversary import Wrapper, read
 
-STUDY = masked_study(params=ProtocolParams(attempt_timeout_s=20.0), limit_s=400.0)
+STUDY = masked_study(params=ProtocolParams(attempt_timeout_s=20.0), limit_s=150.0)
 PLAN = drawn(STUDY)
 HONEST, *CORRUPT = PLAN.aggregators
 ACCOMPLICE = next(
@@ -70,24 +68,19 @@ class SaysLocked(KeepsBack):
 
     def __init__(self, node_ids: tuple[bytes, ...]) -> None:
         super().__init__(node_ids, set())
-        self._value = b""
         self._proof: EchoProof | None = None
         self._change = self._report
         self._hear = self._listen
 
     def _listen(self, event: object, message: RoundMessage) -> bool:
         match message:
-            case Proposal(instance=Instance.ACCEPT) if not is_abort(message.value):
-                self._value = message.value
             case Certificate(instance=Instance.ACCEPT, phase=Phase.ECHO) if self._proof is None:
                 self._proof = EchoProof(message.view, message.value_hash, message.certificate)
         return True
 
     def _report(self, send: Send, message: RoundMessage) -> Iterator[Send]:
         if isinstance(message, ViewChange) and self._proof is not None:
-            said = replace(
-                message, view=99, instance=Instance.ACCEPT, proof=self._proof, value=self._value
-            )
+            said = replace(message, view=99, instance=Instance.ACCEPT, proof=self._proof)
             send = Send(send.peer, codec.encode(said))
         yield send
 
@@ -136,7 +129,7 @@ def test_a_lock_that_is_only_said_holds_nobody_up():
     assert ends_unopened(attacked(says_locked=True))
 
 
-def test_leaders_that_believed_in_it_would_never_end_the_round(monkeypatch):
+def test_leaders_that_believed_in_it_would_hold_up_the_round(monkeypatch):
     monkeypatch.setattr(Leader, "_waits_for_sums", lambda *_: True)
     with pytest.raises(InvariantError, match="has not ended"):
         attacked(says_locked=True).run()

@@ -35,11 +35,11 @@ def _telling(plan: RoundPlan) -> bool:
 
     Node 0 is none of them. Member number i asks aggregator number i mod 3 first: the first one is
     asked by somebody else than aggregators, and the second, which is no member, by nobody else. And
-    one contributor is nothing else.
+    one contributor, who is not node 0, is nothing else.
     """
     asking = [index not in plan.aggregators for index in plan.committee]
     felt = any(asking[::3]) and all(asking[1::3])
-    others = {*plan.member_of, *plan.aggregators}
+    others = {0, *plan.member_of, *plan.aggregators}
     apart = plan.aggregators[1] not in plan.member_of and not others.issuperset(plan.contributors)
     return 0 not in plan.aggregators and felt and apart
 
@@ -98,7 +98,7 @@ def only_contributor(plan: RoundPlan) -> int:
     return next(
         index
         for index in plan.contributors
-        if index not in plan.member_of and index not in plan.aggregators
+        if index > 0 and index not in {*plan.member_of, *plan.aggregators}
     )
 
 

@@ -295,7 +295,7 @@ def test_who_is_not_in_a_study_takes_no_part():
     state = town.machines[0].studies[study]
     plan = state.plan_at(1, 1, town.params)
     town.machines[0]._rounds[plan.context] = ActiveRound(plan, None, None, None)
-    town.inject(9, 0, ViewChange(plan.context, 0, Step.OPEN, Instance.OPEN, None, None))
+    town.inject(9, 0, ViewChange(plan.context, 0, Step.OPEN, Instance.OPEN, None))
     assert "the peer is not in the census of this round" in town.rules()
 
 

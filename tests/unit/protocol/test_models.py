@@ -167,7 +167,7 @@ def test_a_proposer_without_room_is_told():
     propose(town)
     town.run(seconds=1.0)
     (refused,) = town.effects(RequestRefused, 0)
-    assert "larger than this node takes" in refused.reason
+    assert "this node takes 1 to 1000" in refused.reason
     assert town.machines[0].studies == {}
 
 

@@ -181,7 +181,8 @@ class WantedSum:
         self._parcels: dict[int, bytes] = {}  # who offered a sum -> the sum
         self._shown: tuple[bytes, ...] = ()  # the linear hashes themselves
         self._reading: set[bytes] = set()
-        self._refused: set[int] = set()  # who offered a wrong sum
+        self._wrong: set[bytes] = set()  # parcels that are not the sum
+        self._refused: set[int] = set()  # who offered one of them
         self._ask_at: float | None = None
         self.name = b""  # of the set that is summed
         self.data: bytes | None = None
@@ -248,6 +249,9 @@ class WantedSum:
         if named != self._linear_hashes:
             raise RuleBroken("an aggregator shows linear hashes that nobody committed to")
         self._parcels[sender] = message.parcel
+        if message.parcel in self._wrong:
+            self._refuse(message.parcel)
+            return
         self._shown = message.linear_hashes
         self._services.fetch_parcel(
             message.parcel, self._code.sum_bytes, (sender,), self._read, self._refuse
@@ -261,6 +265,7 @@ class WantedSum:
 
     def _refuse(self, parcel: bytes) -> None:
         """Who offered a parcel that is not the sum is not asked again."""
+        self._wrong.add(parcel)
         for sender, offered in self._parcels.items():
             if offered == parcel and sender not in self._refused:
                 self._refused.add(sender)

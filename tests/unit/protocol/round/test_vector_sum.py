@@ -149,6 +149,14 @@ def test_all_who_offered_a_wrong_sum_are_blamed():
     assert made.next_deadline() == 2 * AGAIN_S
 
 
+def test_who_offers_later_what_was_seen_to_be_wrong_is_blamed_too():
+    made, outbox = offered(wrong(*SET), FIRST)
+    made.on_sum(SECOND, C.told(*SET, parcel=parcel_of(wrong(*SET))))
+    node_ids = C.plan.census.node_ids
+    assert [each.peer for each in outbox.of(PeerBlamed)] == [node_ids[FIRST], node_ids[SECOND]]
+    assert len(fetches(outbox)) == 1
+
+
 def test_a_parcel_of_another_size_is_a_wrong_sum():
     made, outbox = wanted()
     made.on_sum(FIRST, C.told(*SET))
