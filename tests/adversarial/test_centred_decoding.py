@@ -26,14 +26,8 @@ def parameters(request):
 @pytest.fixture
 def _no_centring(monkeypatch):
     """The decoder as one would first write it: residues taken as they are."""
-    honest = coding._mixed_radix
-
-    def without_half(parameters, residues):
-        half = 1 << (parameters.shift - 1)
-        lowered = [residue - half for residue in residues]
-        return honest(parameters, lowered)
-
-    monkeypatch.setattr(coding, "_mixed_radix", without_half)
+    honest = coding.compose
+    monkeypatch.setattr(coding, "compose", lambda *taken: honest(*taken[:-1], 0))
 
 
 def vectors_of(parameters, value):
