@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.integration.test_cluster_script import COLUMNS, Weighing
 
+ROOT = Path(__file__).parents[2]
 NODES, GROUPS, FLOOR = 9, 3, 2
 TIMEOUT_S = 150.0
 
@@ -53,8 +54,8 @@ class InGroups(Weighing):
 
 
 def test_a_grouped_study_over_processes(tmp_path: Path) -> None:
-    arguments = [sys.executable, __file__, str(tmp_path)]
-    run = subprocess.run(arguments, capture_output=True, text=True)
+    arguments = [sys.executable, "-m", "tests.integration.test_grouped_study", str(tmp_path)]
+    run = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     found = json.loads(run.stdout)
     assert found["finished"] == NODES
