@@ -36,7 +36,7 @@ from pnyx.protocol.messages import (
     Request,
     Vote,
 )
-from pnyx.protocol.round import contributor, inputs, values
+from pnyx.protocol.round import contributor, values
 from pnyx.simulator import Scenario, Simulation
 from pnyx.simulator.population import SimulatedNode
 
@@ -67,6 +67,8 @@ STEPS = {
     "Release": "release: shares of the sum",
     "ReleaseBundle": "release: decoding, next model",
     "RecordVote": "certify: record",
+    "Part": "large messages in parts",
+    "PartsRequest": "large messages in parts",
 }
 
 
@@ -90,7 +92,7 @@ def step_of(payload: bytes) -> str:
 _VERIFYING_STEPS = ("challenge: beacon", "challenge: beacon, answers of members", STEPS["ACCEPT"])
 _PARTS = {
     "prove, sharing included": (contributor, "prove"),
-    "answers": (inputs, "answer_challenge"),
+    "answers": (values.InputReader, "answer"),
     "judge": (values, "judge"),
     "test of published vectors": (values, "check_published"),
 }
