@@ -43,8 +43,9 @@ format: setup
 	$(BIN)/ruff check --fix .
 
 # Every figure of docs/evaluation.md, each with a page; interrupted, it goes on where it was.
+# Ten thousand live nodes are left out: they take more than 22 GB today (docs/simulation.md).
 evaluation: setup
-	for scenario in scenarios/*.toml; do \
+	for scenario in $(filter-out scenarios/ten-thousand-nodes.toml,$(wildcard scenarios/*.toml)); do \
 		$(BIN)/pnyx simulate $$scenario --out evaluation/$$(basename $$scenario .toml) || exit 1; \
 	done
 
