@@ -64,7 +64,7 @@ class EpochHost(Protocol):
         """A round of the chain is over: the item with this name tells how it ended."""
         ...
 
-    def begin(self, epoch: Epoch) -> None:
+    def begin_epoch(self, epoch: Epoch) -> None:
         """An epoch has begun: studies may have waited for it."""
         ...
 
@@ -250,7 +250,7 @@ class EpochKeeper:
             self._gossip.drop((item_id(codec.encode(record.abort)),))
         for over in {opened.context: opened, plan.context: plan}.values():
             self._host.end_round(over, name)
-        self._host.begin(epoch)
+        self._host.begin_epoch(epoch)
         return True
 
     def on_abort(self, certificate: AbortCertificate) -> None:

@@ -162,37 +162,6 @@ class _StudyView:
         )
 
 
-class _Host:
-    """What the machine does for its epochs."""
-
-    def __init__(self, machine: "NodeMachine") -> None:
-        self._machine = machine
-
-    def emit(self, effect: Effect) -> None:
-        """Ask the shell for something."""
-        self._machine.emit(effect)
-
-    def send(self, peer: bytes, message: Pull | Items) -> None:
-        """Send a message to a peer."""
-        self._machine.send(peer, message)
-
-    def is_open(self, plan: RoundPlan) -> bool:
-        """Whether this node takes part in a round of the chain."""
-        return self._machine.is_open(plan)
-
-    def open_round(self, plan: RoundPlan) -> None:
-        """Take part in a round of the chain."""
-        self._machine.open_round(plan)
-
-    def end_round(self, plan: RoundPlan, name: bytes) -> None:
-        """A round of the chain is over."""
-        self._machine.end_round(plan, name)
-
-    def begin(self, epoch: Epoch) -> None:
-        """An epoch has begun."""
-        self._machine.begin_epoch(epoch)
-
-
 class NodeMachine:
     """One node. Drive it with `handle`; wake it at `next_deadline` with TimerExpired.
 
@@ -274,7 +243,7 @@ class NodeMachine:
             sampler=Sampler(seed, "pnyx/epochs"),
             unix_offset_s=unix_offset_s,
             restored=self._restored,
-            host=_Host(self),
+            host=self,
             gossip=self._gossip,
             peers=self._peers,
             now=now,
