@@ -39,14 +39,14 @@ _THREE = cast(Any, types.UniTuple)(uint32, 3)
 
 
 @compiled(uint32, uint32, uint32, uint32, uint32)
-def _times(value: Any, factor: Any, shoup: Any, p: Any) -> Any:  # pragma: no cover
+def _times(value: Any, factor: Any, shoup: Any, p: Any) -> Any:
     """Shoup multiplication: the result is below 2p."""
     quotient = uint32((uint64(value) * uint64(shoup)) >> uint64(WORD_BITS))
     return uint32(uint32(value * factor) - uint32(quotient * p))
 
 
 @compiled(types.void, _WRITE_2, _READ_1, _READ_1, uint32)
-def _forward(values: Any, roots: Any, shoup: Any, p: Any) -> None:  # pragma: no cover
+def _forward(values: Any, roots: Any, shoup: Any, p: Any) -> None:
     """Transform [n, LANES] from values below p to values below 4p."""
     twice = uint32(p + p)
     parts, span = 1, len(values) // 2
@@ -65,7 +65,7 @@ def _forward(values: Any, roots: Any, shoup: Any, p: Any) -> None:  # pragma: no
 
 
 @compiled(types.void, _WRITE_2, _READ_1, _READ_1, uint32)
-def _inverse(values: Any, roots: Any, shoup: Any, p: Any) -> None:  # pragma: no cover
+def _inverse(values: Any, roots: Any, shoup: Any, p: Any) -> None:
     """Undo `_forward` but for the factor n, from and to values below 2p."""
     twice = uint32(p + p)
     parts, span = len(values) // 2, 1
@@ -84,7 +84,7 @@ def _inverse(values: Any, roots: Any, shoup: Any, p: Any) -> None:  # pragma: no
 
 
 @compiled(types.void, _WRITE_3, _READ_1, _READ_1, uint32)
-def forward(blocks: Block, roots: Words, shoup: Words, modulus: int) -> None:  # pragma: no cover
+def forward(blocks: Block, roots: Words, shoup: Words, modulus: int) -> None:
     """See `Kernels.forward`."""
     p = uint32(modulus)
     twice = uint32(p + p)
@@ -99,9 +99,7 @@ def forward(blocks: Block, roots: Words, shoup: Words, modulus: int) -> None:  #
 
 
 @compiled(types.void, _WRITE_1, _READ_1, _READ_1, uint32)
-def forward_one(
-    values: Words, roots: Words, shoup: Words, modulus: int
-) -> None:  # pragma: no cover
+def forward_one(values: Words, roots: Words, shoup: Words, modulus: int) -> None:
     """See `Kernels.forward_one`. A key is alone: in a block 31 lanes of 32 would be for nothing."""
     p = uint32(modulus)
     twice = uint32(p + p)
@@ -125,7 +123,7 @@ def forward_one(
 @compiled(types.void, _WRITE_3, _READ_1, _READ_1, uint32, uint32, uint32)
 def inverse(
     blocks: Block, roots: Words, shoup: Words, modulus: int, scale: int, scale_shoup: int
-) -> None:  # pragma: no cover
+) -> None:
     """See `Kernels.inverse`."""
     p = uint32(modulus)
     for index in range(len(blocks)):
@@ -146,7 +144,7 @@ def mask(
     shoup: Words,
     modulus: int,
     out: Block,
-) -> None:  # pragma: no cover
+) -> None:
     """See `Kernels.mask`."""
     p = uint32(modulus)
     for index in range(len(public)):
@@ -163,7 +161,7 @@ def mask(
 
 
 @compiled(uint32, uint64, uint32, uint32, uint32, uint32)
-def _reduced(value: Any, one: Any, upper: Any, upper_shoup: Any, p: Any) -> Any:  # pragma: no cover
+def _reduced(value: Any, one: Any, upper: Any, upper_shoup: Any, p: Any) -> Any:
     """Reduce 64 bits, half by half; one and upper_shoup are w' of 1 and of upper = 2^32 mod p."""
     low, high = uint32(value), uint32(value >> uint64(WORD_BITS))
     twice = uint32(p + p)
@@ -173,7 +171,7 @@ def _reduced(value: Any, one: Any, upper: Any, upper_shoup: Any, p: Any) -> Any:
 
 
 @compiled(_THREE, uint32)
-def _halves(modulus: Any) -> Any:  # pragma: no cover
+def _halves(modulus: Any) -> Any:
     """Return what `_reduced` needs of a modulus."""
     wide, word = uint64(modulus), uint64(1) << uint64(WORD_BITS)
     upper = word % wide
@@ -181,7 +179,7 @@ def _halves(modulus: Any) -> Any:  # pragma: no cover
 
 
 @compiled(types.void, _READ_1, _READ_1, uint32, _WRITE_1)
-def multiply(a: Words, b: Words, modulus: int, out: Words) -> None:  # pragma: no cover
+def multiply(a: Words, b: Words, modulus: int, out: Words) -> None:
     """See `Kernels.multiply`."""
     p = uint32(modulus)
     one, upper, upper_shoup = _halves(p)
@@ -190,7 +188,7 @@ def multiply(a: Words, b: Words, modulus: int, out: Words) -> None:  # pragma: n
 
 
 @compiled(types.void, _WRITE_1, _READ_1, uint32)
-def add_into(total: Words, block: Words, modulus: int) -> None:  # pragma: no cover
+def add_into(total: Words, block: Words, modulus: int) -> None:
     """See `Kernels.add_into`."""
     p = uint32(modulus)
     for i in range(len(total)):
@@ -199,9 +197,7 @@ def add_into(total: Words, block: Words, modulus: int) -> None:  # pragma: no co
 
 
 @compiled(types.void, _WRITE_1, array(int64, 1), int64, uint32)
-def add_signed_into(
-    total: Words, values: NDArray[np.int64], factor: int, modulus: int
-) -> None:  # pragma: no cover
+def add_signed_into(total: Words, values: NDArray[np.int64], factor: int, modulus: int) -> None:
     """See `Kernels.add_signed_into`. A multiple of p makes the integers positive."""
     p = uint32(modulus)
     one, upper, upper_shoup = _halves(p)
@@ -215,7 +211,7 @@ def add_signed_into(
 @compiled(types.void, _WRITE_1, array(int64, 2), array(int64, 1), uint32)
 def add_combination_into(
     total: Words, values: NDArray[np.int64], factors: NDArray[np.int64], modulus: int
-) -> None:  # pragma: no cover
+) -> None:
     """See `Kernels.add_combination_into`. A strip of sums stays in the cache until all are in."""
     p = uint32(modulus)
     one, upper, upper_shoup = _halves(p)
@@ -235,9 +231,7 @@ def add_combination_into(
 
 
 @compiled(types.void, _WRITE_1, array(types.int8, 1), uint32)
-def add_errors_into(
-    total: Words, errors: NDArray[np.int8], modulus: int
-) -> None:  # pragma: no cover
+def add_errors_into(total: Words, errors: NDArray[np.int8], modulus: int) -> None:
     """See `Kernels.add_errors_into`."""
     p = uint32(modulus)
     for i in range(len(total)):
@@ -247,7 +241,7 @@ def add_errors_into(
 
 
 @compiled(types.void, _READ_1, _READ_1, uint32, _WRITE_1)
-def subtract(a: Words, b: Words, modulus: int, out: Words) -> None:  # pragma: no cover
+def subtract(a: Words, b: Words, modulus: int, out: Words) -> None:
     """See `Kernels.subtract`."""
     p = uint32(modulus)
     for i in range(len(out)):
@@ -256,7 +250,7 @@ def subtract(a: Words, b: Words, modulus: int, out: Words) -> None:  # pragma: n
 
 
 @compiled(uint32, _READ_3, int64, _WRITE_3)
-def pack(rows: Block, bits: int, words: Block) -> int:  # pragma: no cover
+def pack(rows: Block, bits: int, words: Block) -> int:
     """See `Kernels.pack`."""
     largest = uint32(0)
     for group in range(len(rows)):
@@ -281,7 +275,7 @@ def pack(rows: Block, bits: int, words: Block) -> int:  # pragma: no cover
 
 
 @compiled(uint32, _READ_3, int64, _WRITE_3)
-def unpack(words: Block, bits: int, rows: Block) -> int:  # pragma: no cover
+def unpack(words: Block, bits: int, rows: Block) -> int:
     """See `Kernels.unpack`."""
     low = uint32((1 << bits) - 1)
     largest = uint32(0)
@@ -305,7 +299,7 @@ def unpack(words: Block, bits: int, rows: Block) -> int:  # pragma: no cover
 
 
 @compiled(int64, _READ_1, uint32, uint32, _WRITE_1)
-def accept(words: Words, mask: int, modulus: int, out: Words) -> int:  # pragma: no cover
+def accept(words: Words, mask: int, modulus: int, out: Words) -> int:
     """See `Kernels.accept`. Nearly all words pass, so many at a time are tried first."""
     filled = 0
     for start in range(0, len(words), _TRIED):
@@ -328,7 +322,7 @@ def accept(words: Words, mask: int, modulus: int, out: Words) -> int:  # pragma:
 
 
 @compiled(types.void, _READ_2, _READ_2, _WIDE, _WIDE)
-def _add_products(values: Any, key: Any, low: Any, high: Any) -> None:  # pragma: no cover
+def _add_products(values: Any, key: Any, low: Any, high: Any) -> None:
     """Add products over lanes, in halves: values below 2^32 times keys below 2^30."""
     half = values.shape[1] // 2
     for row in range(len(values)):
@@ -347,7 +341,7 @@ def _add_products(values: Any, key: Any, low: Any, high: Any) -> None:  # pragma
 @compiled(types.void, _READ_3, _READ_3, _READ_1, _READ_1, uint32, _WIDE)
 def hash_into(
     residues: Block, key: Block, roots: Words, shoup: Words, modulus: int, sums: NDArray[np.uint64]
-) -> None:  # pragma: no cover
+) -> None:
     """See `Kernels.hash_into`."""
     p = uint64(modulus)
     low, high = np.zeros(len(sums), dtype=np.uint64), np.zeros(len(sums), dtype=np.uint64)
@@ -365,7 +359,7 @@ def hash_into(
 
 
 @compiled(types.void, array(uint32, 2), array(int64, 1), _WIDE, _WIDE)
-def _limbs(digits: Any, moduli: Any, low: Any, high: Any) -> None:  # pragma: no cover
+def _limbs(digits: Any, moduli: Any, low: Any, high: Any) -> None:
     """Write d_0 + p_0·(d_1 + p_1·(d_2 + p_2·d_3)) in limbs; products are of 27 bits by 27."""
     rows, half_mask = len(moduli), uint32((1 << _HALF_LIMB) - 1)
     if rows == 1:
@@ -405,7 +399,7 @@ def compose(
     added: int,
     low: NDArray[np.uint64],
     high: NDArray[np.uint64],
-) -> None:  # pragma: no cover
+) -> None:
     """See `Kernels.compose`. Digits of a strip stay in the cache until its numbers are written."""
     digits = np.empty((len(moduli), _STRIP), dtype=np.uint32)
     sums = np.empty(_STRIP, dtype=np.uint64)
@@ -430,7 +424,7 @@ def compose(
 
 
 @compiled(uint64, _READ_1, _READ_1, uint32)
-def dot(values: Words, weights: Words, modulus: int) -> int:  # pragma: no cover
+def dot(values: Words, weights: Words, modulus: int) -> int:
     """See `Kernels.dot`. The halves of products below 2^62 are added up apart."""
     low, high, p = uint64(0), uint64(0), uint64(modulus)
     for i in range(len(values)):
@@ -458,7 +452,7 @@ def extract(
     bits: int,
     less: int,
     out: NDArray[np.int64],
-) -> int:  # pragma: no cover
+) -> int:
     """See `Kernels.extract`. A number of one limb has nothing above it."""
     kept = (uint64(1) << uint64(bits)) - uint64(1)
     down, up, beyond = uint64(shift), uint64(limb_bits - shift), uint64(shift - limb_bits)
@@ -489,9 +483,7 @@ def extract(
     array(types.int8, 1),
     array(types.int8, 1, readonly=False),
 )
-def look_up(
-    places: NDArray[np.uint16], table: NDArray[np.int8], out: NDArray[np.int8]
-) -> None:  # pragma: no cover
+def look_up(places: NDArray[np.uint16], table: NDArray[np.int8], out: NDArray[np.int8]) -> None:
     """See `Kernels.look_up`."""
     for i in range(len(out)):
         out[i] = table[places[i]]

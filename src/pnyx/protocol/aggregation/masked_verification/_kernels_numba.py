@@ -28,7 +28,7 @@ _VALUES = array(int32, 1)
 
 
 @compiled(int64, _VALUES)
-def energy(values: Values) -> int:  # pragma: no cover
+def energy(values: Values) -> int:
     """See `Kernels.energy`."""
     total = int64(0)
     largest, smallest = int32(0), int32(0)
@@ -40,9 +40,7 @@ def energy(values: Values) -> int:  # pragma: no cover
 
 
 @compiled(types.void, array(int32, 2, readonly=False), _CODES, _VALUES)
-def fold_narrow(
-    tables: NDArray[np.int32], codes: Codes, values: Values
-) -> None:  # pragma: no cover
+def fold_narrow(tables: NDArray[np.int32], codes: Codes, values: Values) -> None:
     """See `Kernels.fold_narrow`."""
     for at in range(TABLES):
         table, row = tables[at], codes[at]
@@ -51,7 +49,7 @@ def fold_narrow(
 
 
 @compiled(types.void, array(int64, 2, readonly=False), _CODES, _VALUES)
-def fold_wide(tables: NDArray[np.int64], codes: Codes, values: Values) -> None:  # pragma: no cover
+def fold_wide(tables: NDArray[np.int64], codes: Codes, values: Values) -> None:
     """See `Kernels.fold_wide`."""
     for at in range(TABLES):
         table, row = tables[at], codes[at]
@@ -60,7 +58,7 @@ def fold_wide(tables: NDArray[np.int64], codes: Codes, values: Values) -> None: 
 
 
 @compiled(types.void, array(uint32, 1, readonly=False), uint32)
-def _reduce(values: Any, p: Any) -> None:  # pragma: no cover
+def _reduce(values: Any, p: Any) -> None:
     """Reduce sums of eight values below p: min(x, x - p) reduces x < 2p, as x - p wraps around."""
     for i in range(len(values)):
         value = values[i]
@@ -70,9 +68,7 @@ def _reduce(values: Any, p: Any) -> None:  # pragma: no cover
 
 
 @compiled(types.void, array(uint32, 2), _CODES, uint32, array(uint32, 1, readonly=False))
-def unfold(
-    tables: NDArray[np.uint32], codes: Codes, modulus: int, out: NDArray[np.uint32]
-) -> None:  # pragma: no cover
+def unfold(tables: NDArray[np.uint32], codes: Codes, modulus: int, out: NDArray[np.uint32]) -> None:
     """See `Kernels.unfold`."""
     p = uint32(modulus)
     out[:] = 0
@@ -84,9 +80,7 @@ def unfold(
 
 
 @compiled(types.void, array(int64, 2, readonly=False), _ROW_CODES, array(int64, 1))
-def spread(
-    rows: NDArray[np.int64], codes: RowCodes, buckets: NDArray[np.int64]
-) -> None:  # pragma: no cover
+def spread(rows: NDArray[np.int64], codes: RowCodes, buckets: NDArray[np.int64]) -> None:
     """See `Kernels.spread`."""
     for at in range(BLOCKS):
         sums, row = rows[at], codes[at]
@@ -97,7 +91,7 @@ def spread(
 @compiled(types.void, array(uint32, 2), _ROW_CODES, uint32, array(uint32, 1, readonly=False))
 def gather(
     rows: NDArray[np.uint32], codes: RowCodes, modulus: int, out: NDArray[np.uint32]
-) -> None:  # pragma: no cover
+) -> None:
     """See `Kernels.gather`."""
     out[:] = 0
     for at in range(BLOCKS):
