@@ -75,7 +75,7 @@ class Script:
         """The file of one owner."""
         return self._file(node), self._mapping
 
-    def refuses(self, node: int) -> bool:  # noqa: ARG002
+    def refuses(self, node: int) -> bool:  # noqa: ARG002  (as scripts have it)
         """Nobody does."""
         return False
 

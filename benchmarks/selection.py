@@ -74,7 +74,7 @@ def verification() -> dict[str, Any]:
     keys = _Keys()
     public = _PublicKeys(ids, keys)
     start = time.perf_counter()
-    cache = CensusCache(ids, public, EPOCH_BEACON)  # type: ignore[arg-type]
+    cache = CensusCache(ids, public, EPOCH_BEACON)  # type: ignore[arg-type]  # is indexed only
     cache_s = time.perf_counter() - start
     rule = region_rule(NODES, size.corrupt_max)
     selector = RegionSelector(

@@ -82,7 +82,7 @@ class DeepScript:
         """The file of one owner."""
         return self._file(node), self._mapping
 
-    def refuses(self, node: int) -> bool:  # noqa: ARG002
+    def refuses(self, node: int) -> bool:  # noqa: ARG002  (as scripts have it)
         """Nobody does."""
         return False
 

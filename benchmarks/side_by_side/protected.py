@@ -133,14 +133,14 @@ class _Node(Daemon):
             keys=member.keys,
             config=NodeConfig(listen=Listen(port=member.port)),
             network=founded.network,
-            worker=_NoWorker(),  # type: ignore[arg-type]
+            worker=_NoWorker(),  # type: ignore[arg-type]  # all that is used of one
             observer=lambda notice: watch.observe(number, notice),
             params=PATIENT,
             machine_factory=_machine,
         )
         # Rounds last longer where all nodes share a core: idle links are looked at half as often.
         limits = msgspec.structs.replace(self._transport.limits, close_s=4.0)
-        self._transport.limits = limits  # type: ignore[attr-defined]
+        self._transport.limits = limits  # type: ignore[attr-defined]  # of TLS alone
         self._number = number
         self._common = common
         self._watch = watch

@@ -251,7 +251,7 @@ def _live_as_node(cluster: Cluster, node: int, *, fresh: bool) -> NoReturn:
         log = (directory / _LOG_NAME).open("a", buffering=1)
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-        with open(os.devnull) as null:  # noqa: PTH123
+        with Path(os.devnull).open() as null:
             os.dup2(null.fileno(), 0)
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # the launcher decides
@@ -260,7 +260,7 @@ def _live_as_node(cluster: Cluster, node: int, *, fresh: bool) -> NoReturn:
         _node_life(cluster, node, directory, fresh=fresh)
         status = 0
     except PnyxError as error:
-        print(error, file=sys.stderr, flush=True)  # noqa: T201
+        print(error, file=sys.stderr, flush=True)  # noqa: T201  (into its log)
     except BaseException:  # noqa: BLE001  (the last chance to say anything in this process)
         traceback.print_exc()
     finally:

@@ -43,12 +43,11 @@ def counted(count: int, word: str) -> str:
 
 def size(count: float) -> str:
     """Bytes in decimal units: '422 kB'."""
-    value, unit = float(count), "bytes"
-    for unit in ("bytes", "kB", "MB", "GB", "TB"):  # noqa: B007
-        if value < 999.5:
-            break
+    value, units = float(count), ["bytes", "kB", "MB", "GB", "TB"]
+    while value >= 999.5 and len(units) > 1:
         value /= 1000
-    return f"{value:.3g} {unit}"
+        units.pop(0)
+    return f"{value:.3g} {units[0]}"
 
 
 def seconds(value: float) -> str:

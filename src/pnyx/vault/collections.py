@@ -136,7 +136,7 @@ class Collections:
         """Summarise one collection: columns, number of rows, sources."""
         with self._database.lock:
             collection, columns = self._find(category)
-            count = self._database.query(f"SELECT count(*) FROM records_{collection}")[0][0]  # noqa: S608
+            count = self._database.query(f"SELECT count(*) FROM records_{collection}")[0][0]  # noqa: S608  (our number)
             sources = self._database.query(
                 "SELECT name, format, digest, file_bytes, rows_read, rows_added, imported_at "
                 "FROM sources WHERE collection = ? ORDER BY id",
@@ -156,7 +156,7 @@ class Collections:
             places = _places(known, category, names)
             selected = ", ".join(f"c{place}" for place in places) or "NULL"
             rows = self._database.query(
-                f"SELECT {selected} FROM records_{collection} ORDER BY row"  # noqa: S608
+                f"SELECT {selected} FROM records_{collection} ORDER BY row"  # noqa: S608  (our number)
             )
         return {
             name: _as_array(known[place], [row[position] for row in rows])
@@ -167,7 +167,7 @@ class Collections:
         """Write a collection to a new CSV file that only the owner can read; return its rows."""
         with self._database.lock:
             collection, columns = self._find(category)
-            rows = self._database.query(f"SELECT * FROM records_{collection} ORDER BY row")  # noqa: S608
+            rows = self._database.query(f"SELECT * FROM records_{collection} ORDER BY row")  # noqa: S608  (our number)
         try:
             descriptor = create_private_file(path)
         except FileExistsError as error:
@@ -200,7 +200,7 @@ class Collections:
         with self._database.transaction() as connection:
             collection, _ = self._find(category)
             rows: int = connection.execute(
-                f"SELECT count(*) FROM records_{collection}"  # noqa: S608
+                f"SELECT count(*) FROM records_{collection}"  # noqa: S608  (our number)
             ).fetchone()[0]
             connection.execute(f"DROP TABLE records_{collection}")
             connection.execute("DELETE FROM collections WHERE id = ?", (collection,))
@@ -249,7 +249,7 @@ def _insert_rows(
     places = ", ".join("?" * (width + 2))
     names = ", ".join(f"c{i}" for i in range(width))
     statement = (
-        f"INSERT OR IGNORE INTO records_{collection} (digest, source, {names}) VALUES ({places})"  # noqa: S608
+        f"INSERT OR IGNORE INTO records_{collection} (digest, source, {names}) VALUES ({places})"  # noqa: S608  (our number)
     )
     before = connection.total_changes
     read = 0

@@ -42,7 +42,7 @@ def expand(x: TensorType, shape: Shape) -> Outcome:
 
 
 @operation("tensor", "int", "int", "int", "int")
-def slice(x: TensorType, axis: int, start: int, end: int, step: int) -> Outcome:  # noqa: A001
+def slice(x: TensorType, axis: int, start: int, end: int, step: int) -> Outcome:  # noqa: A001  (torch's name)
     """Elements start, start + step, … before end, along an axis that is not the batch."""
     axis = axis_of(axis, x.shape)
     size = x.shape[axis]

@@ -83,6 +83,7 @@ def _whole_stacks() -> Iterator[None]:
         found = stack[places[-1] + 1 :] if places else []
         return traceback.StackSummary.from_list(found or usual(tracer, stack))
 
+    # Torch has no setting for this; mypy allows no method to be replaced, and for a while it is.
     TracerBase._filter_traceback_frames = within_study  # type: ignore[method-assign, assignment]
     try:
         yield

@@ -63,8 +63,8 @@ class NaiveRecord(msgspec.Struct, frozen=True, kw_only=True):
 class _Draws:
     """The randomness that all strategies share in one batch."""
 
-    def __init__(self, ring: Ring, parameters: NaiveParameters, size: int, seed: object) -> None:
-        self.generator = np.random.Generator(np.random.PCG64(seed))  # type: ignore[arg-type]
+    def __init__(self, ring: Ring, parameters: NaiveParameters, size: int, seed: list[int]) -> None:
+        self.generator = np.random.Generator(np.random.PCG64(seed))
         self.points: Positions = self.generator.integers(
             0, POSITIONS, (size, parameters.actors), dtype=np.uint64
         )

@@ -137,7 +137,7 @@ def _rows(scenario: ScenarioFile, run: Run, folder: Folder) -> Iterator[Row]:
     """Records of a run, with the run and its swept values before them."""
     records = msgspec.json.decode(
         folder.read(run.number),
-        type=list[scenario.experiment.record],  # type: ignore[name-defined]
+        type=list[scenario.experiment.record],  # type: ignore[name-defined]  # known as it runs
     )
     for record in records:
         yield {
