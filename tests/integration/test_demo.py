@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.commands import done_json
@@ -29,6 +30,16 @@ def start(arguments: list[str], report: Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def played(kept: Path, *options: str) -> dict[str, Any]:
+    """What a demonstration says at its end; every node's directory is kept."""
+    arguments = [*options, "--seed", "1", "--json", "--keep", str(kept)]
+    run = start(arguments, kept.parent / "report.html")
+    output, errors = run.communicate(timeout=TIMEOUT_S)
+    assert run.returncode == 0, errors
+    found: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return found
 
 
 def events(directory: Path, node: int) -> list[dict]:
@@ -123,12 +134,7 @@ def check_report(found: dict, kept: Path) -> None:
 
 def test_over_scaled_contributions_are_rejected_and_their_sender_is_named(kept: Path) -> None:
     options = ["--nodes", str(NODES), "--rounds", "6", "--kill", "0", "--corrupt", "1"]
-    run = start(
-        [*options, "--seed", "1", "--json", "--keep", str(kept)], kept.parent / "report.html"
-    )
-    output, errors = run.communicate(timeout=TIMEOUT_S)
-    assert run.returncode == 0, errors
-    found = json.loads(output.splitlines()[-1])
+    found = played(kept, *options)
     assert found["rounds_completed"] == 6
     assert found["contributions_verified"] is True
     (corrupt,) = found["corrupt"]
@@ -179,12 +185,7 @@ def test_study_finishes_after_the_launcher_is_killed(kept: Path) -> None:
 
 def test_masked_updates_train_as_well_and_are_not_called_verified(kept: Path) -> None:
     options = ["--nodes", str(NODES), "--rounds", "3", "--kill", "0.1", "--masked"]
-    run = start(
-        [*options, "--seed", "1", "--json", "--keep", str(kept)], kept.parent / "report.html"
-    )
-    output, errors = run.communicate(timeout=TIMEOUT_S)
-    assert run.returncode == 0, errors
-    found = json.loads(output.splitlines()[-1])
+    found = played(kept, *options)
     assert found["rounds_completed"] == 3
     assert found["masked"] is True
     assert found["contributions_verified"] is False
@@ -196,13 +197,7 @@ def test_masked_updates_train_as_well_and_are_not_called_verified(kept: Path) ->
 
 def test_who_masks_too_much_is_named_where_masked_updates_are_verified(kept: Path) -> None:
     options = ["--nodes", str(NODES), "--rounds", "3", "--kill", "0", "--corrupt", "1"]
-    run = start(
-        [*options, "--masked", "--verified", "--seed", "1", "--json", "--keep", str(kept)],
-        kept.parent / "report.html",
-    )
-    output, errors = run.communicate(timeout=TIMEOUT_S)
-    assert run.returncode == 0, errors
-    found = json.loads(output.splitlines()[-1])
+    found = played(kept, *options, "--masked", "--verified")
     assert found["rounds_completed"] == 3
     assert found["masked"] is True
     assert found["verified"] is True
@@ -217,12 +212,7 @@ def test_who_masks_too_much_is_named_where_masked_updates_are_verified(kept: Pat
 
 def test_regions_draw_the_actors_of_a_study_that_asks_for_it(kept: Path) -> None:
     options = ["--nodes", str(NODES), "--rounds", "3", "--kill", "0.1", "--selection", "region"]
-    run = start(
-        [*options, "--seed", "1", "--json", "--keep", str(kept)], kept.parent / "report.html"
-    )
-    output, errors = run.communicate(timeout=TIMEOUT_S)
-    assert run.returncode == 0, errors
-    found = json.loads(output.splitlines()[-1])
+    found = played(kept, *options)
     assert found["rounds_completed"] == 3
     assert found["selection"] == "region"
     assert found["contributions_verified"] is True

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from msgspec.structs import replace
-from tests.support.town import NETWORK, AddRule, Town, ideal, manifest
+from tests.support.town import NETWORK, Town, ideal, manifest
 
 from pnyx.primitives import codec
 from pnyx.protocol.events import EpochOpened, TimerExpired
@@ -20,7 +20,6 @@ from pnyx.protocol.identity import (
     verify_census,
 )
 from pnyx.protocol.machine import NodeMachine
-from pnyx.protocol.parcels import held_parcels
 
 AUTHORITY = ideal(b"Z" * 32)
 LENGTH_S = 20.0
@@ -48,21 +47,10 @@ class EpochTown(Town):
         if not self.files[index]:
             self.alive[index] = False
             return None
-        self.starts[index] += 1
-        self.parcels[index].retain(held_parcels(self.stored[index]))
-        return self.machine_type(
-            node_id=self.census.node_ids[index],
-            census=self.genesis,
-            crypto=self.cryptos[index],
-            rule=AddRule(),
-            params=self.params,
-            seed=index.to_bytes(16, "big") + self.starts[index].to_bytes(16, "big"),
-            serve=self.serving(index),
-            address=("h", 1000 + index),
-            address_sequence=self.starts[index],
-            contacts=self.census.node_ids,
-            restored=dict(self.stored[index]),
-            now=self.now,
+        return self.start(
+            self.machine_type,
+            index,
+            self.genesis,
             censuses=self.files[index],
             authority_key=self.authority.public_key,
         )

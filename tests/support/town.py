@@ -251,11 +251,15 @@ class Town:
             self.push(index, TimerExpired(), after=0.001 * index)
 
     def _machine(self, index: int) -> NodeMachine:
+        return self.start(NodeMachine, index, self.census)
+
+    def start(self, kind: type[NodeMachine], index: int, census: Census, **terms) -> NodeMachine:
+        """A process begins, with what its earlier lives have stored. terms: of its machine."""
         self.starts[index] += 1
         self.parcels[index].retain(held_parcels(self.stored[index]))
-        return NodeMachine(
+        return kind(
             node_id=self.census.node_ids[index],
-            census=self.census,
+            census=census,
             crypto=self.cryptos[index],
             rule=AddRule(),
             params=self.params,
@@ -266,6 +270,7 @@ class Town:
             contacts=self.census.node_ids,
             restored=dict(self.stored[index]),
             now=self.now,
+            **terms,
         )
 
     # --- time -----------------------------------------------------------------------------------
