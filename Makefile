@@ -42,7 +42,7 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Every figure of docs/evaluation.md, each with a page; interrupted, it goes on where it was.
+# The figures of docs/evaluation.md, with pages; interrupted, it goes on where it was.
 # Ten thousand live nodes are left out: they take more than 22 GB today (docs/simulation.md).
 evaluation: setup
 	for scenario in $(filter-out scenarios/ten-thousand-nodes.toml,$(wildcard scenarios/*.toml)); do \
