@@ -167,6 +167,7 @@ def test_study_finishes_after_the_launcher_is_killed(kept: Path) -> None:
     try:
         limit = time.monotonic() + TIMEOUT_S
         while max(certified(kept).values(), default=0) < 1 and time.monotonic() < limit:
+            assert run.poll() is None, run.communicate()
             time.sleep(0.1)
         children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
         processes = [int(child) for child in children]

@@ -5,7 +5,6 @@ import json
 import os
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import pyarrow.csv
 
 from pnyx.cli import main
 from pnyx.demo.activity import CATEGORY, FEATURES, LABEL_COLUMN, LABELS, owner_table
+from pnyx.demo.ports import hold_port
 
 COLUMNS = FEATURES[30:]  # twelve suffice to learn something
 OPTIONS = ("park", "library", "square")
@@ -114,9 +114,8 @@ def full_disk(file_bytes_max: int = 0) -> Iterator[None]:
 
 def free_port() -> int:
     """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    with hold_port() as held:
+        return int(held.getsockname()[1])
 
 
 class RunningNode:

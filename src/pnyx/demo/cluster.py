@@ -10,7 +10,6 @@ import gc
 import os
 import secrets
 import signal
-import socket
 import sys
 import time
 import traceback
@@ -31,6 +30,7 @@ from pnyx.config import (
 )
 from pnyx.demo.corrupt import CorruptMachine
 from pnyx.demo.journal import EventLog
+from pnyx.demo.ports import hold_port
 from pnyx.errors import PnyxError
 from pnyx.node import keystore
 from pnyx.node.certificates import (
@@ -271,8 +271,9 @@ def _node_life(cluster: Cluster, node: int, directory: Path, *, fresh: bool) -> 
     layout = NodeLayout(directory)
     unlocking = KeyFile(directory / "unlock.key")
     if fresh:
-        _prepare(layout, unlocking, node, cluster.script)
-        _await(directory / "network.json")
+        with hold_port() as held:
+            _prepare(layout, unlocking, node, held.getsockname()[1], cluster.script)
+            _await(directory / "network.json")
     events = EventLog(directory)
     proposer = _Proposer(cluster.script, events) if node == 0 and fresh else None
 
@@ -318,13 +319,12 @@ class _Proposer:
             self.daemon.soon(StudyProposed(manifest, model))
 
 
-def _prepare(layout: NodeLayout, unlocking: KeyFile, node: int, script: Script) -> None:
+def _prepare(layout: NodeLayout, unlocking: KeyFile, node: int, port: int, script: Script) -> None:
     """What an owner does before enrolment: a key, settings, and data from an export."""
     keys = keystore.create(layout, unlocking)
     path, mapping = script.owner_data(node)
     with Vault.open(layout.vault, keys.vault_key) as vault:
         import_file(vault.collections, path, mapping, time.time_ns() / 1e9)
-    port = _free_port()
     rule = ConsentRule(
         action="decline" if script.refuses(node) else "accept",
         purposes=(script.purpose_term,),
@@ -340,13 +340,6 @@ def _prepare(layout: NodeLayout, unlocking: KeyFile, node: int, script: Script) 
     draft = layout.root / "request.draft"
     draft.write_bytes(msgspec.json.encode(request))
     draft.replace(layout.root / "request.json")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def _await(path: Path) -> None:
