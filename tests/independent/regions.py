@@ -74,14 +74,21 @@ class Regions:
         self.census, self.epoch = census, epoch
         self.places = [number(digest("pnyx/position", n, epoch_beacon)) for n in census.ids]
         self.signers, self.share = signers_and_share(len(census.ids), census.corrupt_max)
-        self.count = min(len(census.ids), census.size + -(-census.size // 4))
 
-    def owner(self, point: int) -> bytes:
-        ahead = [(place - point) % RING for place in self.places]
-        return self.census.ids[ahead.index(min(ahead))]
+    def count(self, nodes: int) -> int:
+        """How many actors are listed, of so many nodes that no record excludes."""
+        return min(nodes, self.census.size + -(-self.census.size // 4))
 
-    def candidates_share(self) -> float:
-        nodes, count = len(self.census.ids), self.count
+    def owner(self, point: int, excluded: tuple[int, ...]) -> bytes:
+        ahead = [
+            ((place - point) % RING, node)
+            for at, (place, node) in enumerate(zip(self.places, self.census.ids, strict=True))
+            if at not in excluded
+        ]
+        return min(ahead)[1]
+
+    def candidates_share(self, nodes: int) -> float:
+        count = self.count(nodes)
         if 4 * count >= nodes:
             return 1.0
         low, high = 0.0, 1.0
@@ -91,11 +98,19 @@ class Regions:
             low, high = (low, middle) if few else (middle, high)
         return high
 
-    def broken(self, names: Any, study: bytes, round_number: int, beacon: bytes) -> list[str]:
-        """The rules that a list breaks."""
+    def broken(
+        self,
+        names: Any,
+        study: bytes,
+        round_number: int,
+        beacon: bytes,
+        excluded: tuple[int, ...] = (),
+    ) -> list[str]:
+        """The rules that a list breaks. excluded: by the record before, with no part in it."""
         draw, census = names.draw, self.census
         ids = census.ids
-        known = set(ids)
+        known = set(ids) - {ids[index] for index in excluded}
+        nodes, count = len(known), self.count(len(known))
         if not known.issuperset(names.actors) or not known.issuperset(
             each.node for each in names.witnesses
         ):
@@ -132,20 +147,20 @@ class Regions:
             study,
             round_number,
             "actors",
-            self.count,
+            count,
         )
         drawn = (draw.network, draw.epoch, draw.census_root, draw.study, draw.round)
         near = [apart(self.places[ids.index(node)], centre) for node in voices]
         rules = {
             "drawn for something else": (*drawn, draw.role, draw.count) == wanted
-            and (draw.beacon, draw.expires) == (beacon, 0),
+            and (draw.beacon, draw.expires) == (beacon, self.epoch),
             "an attempt that is not made": draw.attempt <= ATTEMPTS,
             "no random value": names.value != bytes(32),
-            "called by another node": self.owner(point) == names.setter,
-            "number of actors": len(names.actors) == len(set(names.actors)) == self.count,
+            "called by another node": self.owner(point, excluded) == names.setter,
+            "number of actors": len(names.actors) == len(set(names.actors)) == count,
             "order of actors": order == names.actors,
             "actors of another region": all(
-                apart(place, point) <= within(self.candidates_share()) for place in places
+                apart(place, point) <= within(self.candidates_share(nodes)) for place in places
             ),
             "number of witnesses": len(voices) == self.signers,
             "order of witnesses": all(a < b for a, b in pairwise(voices)),

@@ -7,6 +7,7 @@ from tests.independent.forge import forged, three_rounds
 from tests.independent.regions import signers_and_share
 
 from pnyx.protocol.selection.region import region_rule
+from pnyx.protocol.selection.region.selector import RegionSelector
 
 BY_REGIONS = three_rounds(selection="region")
 
@@ -74,3 +75,20 @@ def test_after_a_skip_the_list_serves_again() -> None:
     assert findings(content) == []
     other = {"aborted": aborted, "skip": True, "record_actors": b"x"}
     assert not agree(forged({1: other}, BY_REGIONS))
+
+
+def test_the_excluded_have_no_part_in_the_next_draw() -> None:
+    """Record 0 excludes a node: the list that record 1 carries is drawn among the others."""
+    for out in range(9):
+        content = forged({0: {"excluded": (out,)}}, BY_REGIONS)
+        assert agree(content)
+        assert findings(content) == []
+
+
+def test_a_list_drawn_among_all_is_refused_by_both(monkeypatch) -> None:
+    """Whoever made it left nobody out; verifiers do."""
+    without = RegionSelector.without
+    monkeypatch.setattr(RegionSelector, "without", lambda selector, excluded: selector)
+    content = forged({0: {"excluded": (4,)}}, BY_REGIONS)
+    monkeypatch.setattr(RegionSelector, "without", without)
+    assert not agree(content)

@@ -780,7 +780,9 @@ class _Chain:
             return
         where = f"actors of {plan.where}"
         names = decode(record.actors, shapes.ACTORS, where, 512 * KI)
-        for rule in self.regions.broken(names, self.study, plan.number + 1, plan.beacon):
+        for rule in self.regions.broken(
+            names, self.study, plan.number + 1, plan.beacon, plan.excluded
+        ):
             self.check(False, where, rule)
 
     def check_excluded(self, plan: Round, body: Any) -> None:

@@ -12,7 +12,7 @@ from pnyx.primitives.signature import check_quorum
 from pnyx.protocol.events import PublishedSum
 from pnyx.protocol.identity import Census, signing_input
 from pnyx.protocol.manifest import NO_MODEL, Manifest, StudyPhase
-from pnyx.protocol.messages import AbortCertificate, Record, RecordBody, Signed
+from pnyx.protocol.messages import AbortCertificate, Indices, Record, RecordBody, Signed
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.privacy import spent_after
@@ -93,13 +93,22 @@ def joining_plan(
 
 
 def _following(
-    regions: RegionSelector | None, census: Census, study: bytes, beacon: bytes, number: int
+    regions: RegionSelector | None,
+    census: Census,
+    study: bytes,
+    beacon: bytes,
+    number: int,
+    excluded: Indices = (),
 ) -> NextActors | None:
-    """What the committee of the round before `number` fixes, where regions select."""
+    """What the committee of the round before `number` fixes, where regions select.
+
+    excluded: by the record that opens that round; they have no part in the draw.
+    """
     if regions is None:
         return None
-    count = listed_count(census.committee, len(census))
-    return NextActors(regions, regions.draw(beacon, study, number, ROLE, count, 1))
+    among = regions.without(excluded)
+    count = listed_count(census.committee, among.rule.nodes)
+    return NextActors(among, among.draw(beacon, study, number, ROLE, count, 1))
 
 
 def next_plan(
@@ -134,7 +143,7 @@ def next_plan(
             for role in ("committee", "aggregator")
         )
         if number < manifest.rounds:
-            following = _following(regions, census, study, beacon, number + 1)
+            following = _following(regions, census, study, beacon, number + 1, body.excluded)
     return RoundPlan(
         census=census,
         study=study,

@@ -7,7 +7,8 @@ answers for everybody; an overlay answers for the neighbourhood that it keeps.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from copy import copy
 from typing import NamedTuple, Protocol
 
 from pnyx.primitives.hashing import HASH_BYTES, digest
@@ -37,6 +38,10 @@ class NodeCache(Protocol):
 
     def find(self, node_id: bytes) -> Place | None:
         """A node by its id; None for one that is not known and certified."""
+        ...
+
+    def without(self, excluded: Collection[int]) -> "NodeCache":
+        """The same nodes but for those with these census indices."""
         ...
 
 
@@ -74,6 +79,13 @@ class CensusCache:
         self._rank = [0] * len(placed)
         for rank, (_, index) in enumerate(placed):
             self._rank[index] = rank
+        self._excluded: frozenset[int] = frozenset()
+
+    def without(self, excluded: Collection[int]) -> "CensusCache":
+        """The same nodes but for those with these census indices; nothing is hashed anew."""
+        rest = copy(self)
+        rest._excluded = frozenset(excluded)
+        return rest
 
     def near(self, centre: int, share: float, count_max: int) -> tuple[Place, ...]:
         """The nodes within a share of the ring around a point, nearest first, so many at most."""
@@ -83,17 +95,22 @@ class CensusCache:
             far = distance(self._positions[rank], centre) > furthest
             if far or len(found) == count_max:
                 break
-            found.append(self._place(rank))
+            if self._indices[rank] not in self._excluded:
+                found.append(self._place(rank))
         return tuple(found)
 
     def owner(self, point: int) -> Place:
         """The first node at or after a point."""
-        return self._place(bisect_left(self._positions, point) % len(self._positions))
+        count = len(self._positions)
+        rank = bisect_left(self._positions, point) % count
+        while self._indices[rank] in self._excluded:
+            rank = (rank + 1) % count
+        return self._place(rank)
 
     def find(self, node_id: bytes) -> Place | None:
         """A node by its id, which the census sorts."""
         at = bisect_left(self._node_ids, node_id)
-        if at == len(self._node_ids) or self._node_ids[at] != node_id:
+        if at == len(self._node_ids) or self._node_ids[at] != node_id or at in self._excluded:
             return None
         return self._place(self._rank[at])
 

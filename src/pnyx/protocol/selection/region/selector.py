@@ -8,7 +8,7 @@ R1's random value is checked likewise by the setter's region, an honest node of 
 the list; so nobody else needs it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import pairwise
 
 import msgspec
@@ -70,6 +70,26 @@ class RegionSelector:
         self.rule = rule
         self._verify = verify
         self._finished = finished
+
+    def without(self, excluded: Collection[int]) -> "RegionSelector":
+        """The same selection among those that no record excludes.
+
+        excluded: census indices, of a record that everybody has: so all select alike. They own no
+        point, vouch for nothing and are no candidates. k_r and the regions of those who vouch stay:
+        leaving nodes out puts no corrupt one in. R3 grows, as it must hold enough of the others.
+        """
+        if not excluded:
+            return self
+        left = self.rule.nodes - len(excluded)
+        return RegionSelector(
+            network=self.network,
+            epoch=self.epoch,
+            census_root=self.census_root,
+            cache=self.cache.without(excluded),
+            rule=msgspec.structs.replace(self.rule, nodes=left),
+            verify=self._verify,
+            finished=self._finished,
+        )
 
     def called_by(self, caller: Place) -> tuple[Place, ...]:
         """The legitimate nodes of a call, nearest first: those around the caller, without it."""
