@@ -90,6 +90,17 @@ def optional(shape: Shape) -> Shape:
     return read
 
 
+def tagged(**shapes: Shape) -> Shape:
+    """An array of one of these shapes, told by its tag; the keyword is t and the tag."""
+
+    def read(value: Any, where: str) -> Any:
+        tag = value[0] if type(value) is list and value else None
+        expect(type(tag) is int and f"t{tag}" in shapes, where, "of a known tag")
+        return shapes[f"t{tag}"](value, where)
+
+    return read
+
+
 def array(tag: int | None = None, **fields: Shape) -> Shape:
     def read(value: Any, where: str) -> SimpleNamespace:
         expect(type(value) is list, where, "an array")
@@ -135,12 +146,13 @@ DECISION = array(
     certificate=CERTIFICATE,
 )
 ABORT = array(42, study=B32, round=ROUND, opened=DECISION, aborted=DECISION)
+HANDOVER = array(44, study=B32, round=ROUND, decisions=many(DECISION, low=1, high=7))
 RECORD = array(
     41,
     body=raw(0, 4 * MI),
     joins=INDICES,
     certificate=CERTIFICATE,
-    abort=optional(ABORT),
+    abort=optional(tagged(t42=ABORT, t44=HANDOVER)),
     actors=raw(0, 512 * KI),
 )
 DRAW = array(
@@ -176,7 +188,7 @@ RECORD_BODY = array(
     network=B32,
     study=B32,
     round=ROUND,
-    attempt=integer(1, 2),
+    attempt=integer(1, 8),
     epoch=ROUND,
     census_root=B32,
     previous_record=B32,

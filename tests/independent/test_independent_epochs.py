@@ -11,6 +11,7 @@ from tests.support.town import NETWORK, manifest, phase, real
 from pnyx.errors import ProtocolError
 from pnyx.node.bundle import export_bundle, read_bundle, verify_bundle
 from pnyx.primitives import codec
+from pnyx.protocol.params import ProtocolParams
 
 ASKED = [phase(10, rounds=1)]
 
@@ -95,3 +96,77 @@ def test_a_census_out_of_line_is_refused_by_both():
     changed = codec.encode(replace(bundle, censuses=(other,)))
     assert not first_believes(changed)
     assert findings(changed)
+
+
+# --- a record that was handed over ----------------------------------------------------------------
+
+
+@lru_cache
+def handed_over() -> tuple[EpochTown, bytes]:
+    """A study in epoch 1, whose record the first committee left to the second."""
+    params = replace(ProtocolParams(), attempt_timeout_s=20.0)
+    town = EpochTown(count=16, make=real, params=params)
+    town.run(town.in_epoch(0))
+    gone = town.machines[0].epochs.chain.plan.committee[:2]
+    for index in gone:
+        town.crash(index)
+    assert town.run(town.in_epoch(1), seconds=20 * LENGTH_S)
+    for index in gone:
+        town.restart(index)
+    study = town.propose(0, manifest(16, [phase(16, rounds=1)], epoch=1))
+    assert town.run(town.finished(study), seconds=60)
+    machine = town.machines[3]
+    return town, export_bundle(machine.studies[study], machine.epochs, town.model_bytes(study, 3))
+
+
+def both_answer(content: bytes) -> bool:
+    town = handed_over()[0]
+    try:
+        verify_bundle(read_bundle(content), town.genesis, town.authority, town.authority.public_key)
+        believed = True
+    except ProtocolError:
+        believed = False
+    census = codec.encode(town.signed[0])
+    found = verifier.verify(content, census, NETWORK, town.authority.public_key, 0)
+    assert believed == (not [each for each in found if not each.implied]), found
+    return believed
+
+
+def test_an_epoch_whose_record_was_handed_over_is_believed():
+    content = handed_over()[1]
+    assert len(read_bundle(content).later[0].abort.decisions) == 1
+    assert both_answer(content)
+
+
+def fewer(decision):
+    """The certificate without one of the members, who were as few as are enough, or more."""
+    certificate = decision.certificate
+    few = handed_over()[0].size.handover_quorum - 1
+    return replace(
+        decision,
+        certificate=replace(
+            certificate, signers=certificate.signers[:few], signatures=certificate.signatures[:few]
+        ),
+    )
+
+
+HANDOVERS = {
+    "none": lambda h: None,
+    "twice": lambda h: replace(h, decisions=h.decisions * 2),
+    "another round": lambda h: replace(h, round_number=2),
+    "another study": lambda h: replace(h, study=bytes(32)),
+    "a list": lambda h: replace(h, decisions=(replace(h.decisions[0], value=b"a list"),)),
+    "another view": lambda h: replace(h, decisions=(replace(h.decisions[0], view=9),)),
+    "another context": lambda h: replace(
+        h, decisions=(replace(h.decisions[0], context=bytes(32)),)
+    ),
+    "fewer members": lambda h: replace(h, decisions=(fewer(h.decisions[0]),)),
+}
+
+
+@pytest.mark.parametrize("change", HANDOVERS)
+def test_a_forged_handover_is_refused_by_both(change):
+    bundle = read_bundle(handed_over()[1])
+    record = bundle.later[0]
+    forged = replace(record, abort=HANDOVERS[change](record.abort))
+    assert not both_answer(codec.encode(replace(bundle, later=(forged, *bundle.later[1:]))))

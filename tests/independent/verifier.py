@@ -56,8 +56,8 @@ class Round(NamedTuple):
     """What is known of a round before its record: who acts, and from where it starts.
 
     committee: census indices by member. phase: None when the round takes no contributions.
-    beacon, joins: what actors and contributors were drawn by. aborted: names the abort of the first
-    attempt, and is empty in it.
+    beacon, joins: what actors and contributors were drawn by. aborted: names what ended the
+    attempt before, and is empty in the first.
     """
 
     where: str
@@ -73,6 +73,7 @@ class Round(NamedTuple):
     beacon: bytes = b""
     joins: tuple[int, ...] = ()
     aborted: bytes = b""
+    attempt: int = 1
     excluded: tuple[int, ...] = ()
     epoch: int = 0
     actors: bytes = b""  # the list that the committee was taken from, and its census indices
@@ -120,7 +121,7 @@ def epoch_chain(network: bytes) -> bytes:
 
 
 def context_of(census: Census, plan: Round) -> bytes:
-    attempt, epoch = (2 if plan.aborted else 1), plan.epoch
+    attempt, epoch = plan.attempt, plan.epoch
     return digest(
         "pnyx/round",
         VERSION.to_bytes(4, "big"),
@@ -668,12 +669,14 @@ class _Chain:
         """Check a record against its round; return its body. Raises Unreadable."""
         body = decode(record.body, shapes.RECORD_BODY, plan.where, 4 * MI)
         if record.abort is not None:
-            plan = self.second_attempt(plan, record.abort)
+            handed = hasattr(record.abort, "decisions")
+            later = self.handed_over if handed else self.second_attempt
+            plan = later(plan, record.abort)
         expected = {
             "network": self.census.network,
             "study": plan.study,
             "round": plan.number,
-            "attempt": 2 if plan.aborted else 1,
+            "attempt": plan.attempt,
             "epoch": plan.epoch,
             "census_root": self.census.root,
             "previous_record": plan.previous,
@@ -697,8 +700,7 @@ class _Chain:
         """Check the end of the first attempt; return the plan of the second. Raises Unreadable."""
         where = f"abort of {plan.where}"
         chain = epoch_chain(self.census.network)
-        genesis = plan.study == chain and plan.number == 0
-        self.check(not genesis, where, "of a round that cannot be aborted")
+        self.check(plan.study != chain, where, "of a round that cannot be aborted")
         agreement = 1 if plan.phase is None else 2
         self.check(abort.study == plan.study, where, "of another study")
         self.check(abort.round == plan.number, where, "of another round")
@@ -722,7 +724,7 @@ class _Chain:
             for member, index in zip(absent, spare, strict=False):
                 committee[member] = index
             name = digest("pnyx/agreement/value", abort.aborted.value)
-            return plan._replace(committee=committee, aborted=name)
+            return plan._replace(committee=committee, aborted=name, attempt=2)
         drawn = draw_committee(
             self.census,
             plan.beacon,
@@ -735,7 +737,31 @@ class _Chain:
         for member, index in zip(absent, drawn[self.census.size :], strict=False):
             committee[member] = index
         name = digest("pnyx/agreement/value", abort.aborted.value)
-        return plan._replace(committee=committee, aborted=name)
+        return plan._replace(committee=committee, aborted=name, attempt=2)
+
+    def handed_over(self, plan: Round, handover: Any) -> Round:
+        """Check that attempts at an epoch's record ended; return the plan of the next."""
+        where, size = f"handover of {plan.where}", self.census.size
+        chain, nodes = epoch_chain(self.census.network), len(self.census.ids)
+        self.check(plan.study == chain and plan.number > 0, where, "of a round that is not")
+        self.check(handover.study == plan.study, where, "of another study")
+        self.check(handover.round == plan.number, where, "of another round")
+        few = size + self.census.corrupt_max - self.census.quorum + 1
+        turns = min(nodes, size * (len(handover.decisions) + 1)) - size
+        drawn = draw_committee(self.census, plan.beacon, chain, plan.epoch, stand_ins=turns)
+        for at, decision in enumerate(handover.decisions, start=1):
+            context = context_of(self.census, plan)
+            self.check(decision.context == context, where, "of another context")
+            self.check(decision.instance == 1, where, "of another agreement")
+            self.check(decision.value == b"pnyx/handover", where, "of something else")
+            signable = vote(context, 1, decision.view, decision.value)
+            self.check_quorum(where, plan.committee, signable, decision.certificate, few)
+            plan = plan._replace(
+                committee=[drawn[(at * size + place) % nodes] for place in range(size)],
+                aborted=digest("pnyx/agreement/value", decision.value),
+                attempt=at + 1,
+            )
+        return plan
 
     def members(self, plan: Round, where: str, inputs: list[Any], shape: shapes.Shape) -> set[int]:
         """Who signed these inputs: a quorum of members, in order. Raises Unreadable."""
@@ -859,11 +885,17 @@ class _Chain:
         self.check_quorum(plan.where, plan.committee, signable, record.certificate)
 
     def check_quorum(
-        self, where: str, committee: list[int], signable: bytes, certificate: Any
+        self,
+        where: str,
+        committee: list[int],
+        signable: bytes,
+        certificate: Any,
+        least: int | None = None,
     ) -> None:
+        least = self.census.quorum if least is None else least
         signers, signatures = certificate.signers, certificate.signatures
         self.check(len(signers) == len(signatures), where, "a signature for each signer")
-        self.check(len(signers) >= self.census.quorum, where, "below the quorum")
+        self.check(len(signers) >= least, where, "below the quorum")
         self.check(sorted(set(signers)) == signers, where, "signers out of order")
         for member, signature in zip(signers, signatures, strict=False):
             if not 0 <= member < len(committee):

@@ -5,6 +5,7 @@ from tests.support.epochs import LENGTH_S, EpochTown
 from tests.support.town import manifest, phase
 
 from pnyx.protocol.events import CensusLearnt
+from pnyx.protocol.messages import Instance, Phase, Vote
 from pnyx.protocol.params import ProtocolParams
 
 
@@ -143,10 +144,15 @@ def test_after_years_the_chain_is_longer_than_what_is_announced():
     assert town.run(town.in_epoch(5), seconds=10.0)
 
 
-def test_a_quorum_that_cannot_close_gives_up_and_tries_again():
+# --- committees that cannot make the record -----------------------------------------------------
+
+PATIENCE_S = 20.0
+IMPATIENT = replace(ProtocolParams(), attempt_timeout_s=PATIENCE_S)
+
+
+def test_a_quorum_that_cannot_close_hands_over():
     """Listed members leave for good; those who come back have no listed key."""
-    params = replace(ProtocolParams(), attempt_timeout_s=20.0)
-    town = EpochTown(count=15, params=params)
+    town = EpochTown(count=15, params=IMPATIENT)
     town.run(town.in_epoch(0))
     plan = town.machines[0].epochs.chain.plan
     late, gone = plan.committee[6], plan.committee[5]
@@ -159,31 +165,142 @@ def test_a_quorum_that_cannot_close_gives_up_and_tries_again():
     town.crash(gone)
     town.restart(late)
     assert town.run(town.in_epoch(1), seconds=200)
-    record = town.machines[0].epochs.chain.records[1]
-    assert record.abort is not None
+    assert handovers(town) == 1
     town.restart(gone)
     assert town.run(town.in_epoch(1), seconds=10)
     same_chain(town)
 
 
-def test_without_a_quorum_the_epoch_goes_on_and_studies_with_it():
-    town = EpochTown(count=24)
+def handovers(town, number=1) -> int:
+    """How often the record of an epoch was handed over."""
+    ended = town.living()[0].epochs.chain.records[number].abort
+    return 0 if ended is None else len(ended.decisions)
+
+
+def test_below_a_quorum_the_record_is_handed_over_and_studies_go_on():
+    town = EpochTown(count=24, params=IMPATIENT)
     town.run(town.in_epoch(0))
     plan = town.machines[0].epochs.chain.plan
+    assert (plan.size.quorum, plan.size.handover_quorum) == (6, 3)
     study = town.propose(0, manifest(24, [phase(24, rounds=2, target=9, drawn=9)]))
-    living = [i for i in range(24) if i not in plan.committee[:2]]
+    gone = plan.committee[:4]
+    living = [i for i in range(24) if i not in gone]
     begun = lambda: all(  # noqa: E731
         study in town.machines[i].studies and town.machines[i].studies[study].records
         for i in living
     )
     assert town.run(begun, seconds=19)
     assert town.machines[living[0]].epochs.chain.number == 0
-    for index in plan.committee[:2]:
+    for index in gone:
         town.crash(index)
-    town.run(seconds=2 * LENGTH_S)
-    assert all(machine.epochs.chain.number == 0 for machine in town.living())
+    assert town.run(town.in_epoch(1), seconds=LENGTH_S + 20 * PATIENCE_S)
+    assert handovers(town) == 1
+    following = town.machines[living[0]].epochs.chain.plan_at(1, 2)
+    assert not set(following.committee) & set(plan.committee)
     assert town.run(town.finished(study), seconds=200)
-    for index in plan.committee[:2]:
+    for index in gone:
         town.restart(index)
     assert town.run(town.in_epoch(1), seconds=60)
     same_chain(town)
+    assert town.rules() == set()
+    assert town.blamed() == set()
+
+
+def test_one_committee_after_the_other_hands_over():
+    """In a small town the draw begins again when everybody had a turn."""
+    town = EpochTown(count=12, params=IMPATIENT)
+    town.run(town.in_epoch(0))
+    plan = town.machines[0].epochs.chain.plan
+    gone = [*plan.committee[:4]]
+    for index in gone:
+        town.crash(index)
+    assert town.run(town.in_epoch(1), seconds=LENGTH_S + 40 * PATIENCE_S)
+    count = handovers(town)
+    chain = town.living()[0].epochs.chain
+    assert 1 <= count <= 7
+    for attempt in range(1, count + 2):
+        committee = chain.plan_at(1, attempt).committee
+        enough = len(set(committee) - set(gone)) >= plan.size.quorum
+        assert enough == (attempt == count + 1), "each that can make the record does"
+    same_chain(town)
+
+
+def test_with_too_few_members_the_epoch_waits_for_them():
+    town = EpochTown(count=24, params=IMPATIENT)
+    town.run(town.in_epoch(0))
+    plan = town.machines[0].epochs.chain.plan
+    for index in plan.committee[:5]:
+        town.crash(index)
+    town.run(seconds=20 * PATIENCE_S)
+    assert all(machine.epochs.chain.number == 0 for machine in town.living())
+    assert town.living()[0].epochs.chain.plan.attempt == 1
+    town.restart(plan.committee[0])
+    assert town.run(town.in_epoch(1), seconds=10 * PATIENCE_S)
+    for index in plan.committee[1:5]:
+        town.restart(index)
+    assert town.run(town.in_epoch(1), seconds=60)
+    same_chain(town)
+
+
+def test_who_is_locked_on_a_list_and_who_gave_up_go_on_together():
+    """Some have locked a list, others wait in vain: nobody has promised what blocks the rest."""
+    town = EpochTown(count=24, params=IMPATIENT)
+    town.run(town.in_epoch(0))
+    plan = town.machines[0].epochs.chain.plan
+    locked = set(plan.committee[:4])
+    cut = [False]
+
+    def wire(sender, receiver, message):
+        if isinstance(message, Vote) and (message.instance, message.phase) == (
+            Instance.CLOSE,
+            Phase.LOCK,
+        ):
+            cut[0] = True
+        return [] if cut[0] and ((sender in locked) != (receiver in locked)) else None
+
+    town.wire = wire
+    town.run(lambda: cut[0], seconds=2 * LENGTH_S)
+    town.run(seconds=2 * PATIENCE_S)
+    members = [town.machines[index]._rounds[plan.context].member for index in plan.committee]
+    assert any(member.patience.gave_up for member in members)
+    assert any(member.agreements[Instance.CLOSE].highest for member in members)
+    town.wire = None
+    assert town.run(town.in_epoch(1), seconds=10 * PATIENCE_S)
+    same_chain(town)
+
+
+def test_everybody_is_killed_while_a_committee_hands_over():
+    town = EpochTown(count=24, params=IMPATIENT)
+    for moment in (0.0, 0.04, 0.08, 0.12):
+        number = town.machines[0].epochs.chain.number
+        town.run(town.in_epoch(number))
+        kill_all_while_handing_over(town, moment)
+        assert town.run(town.in_epoch(number + 1), seconds=60)
+        assert handovers(town, number + 1) == 1
+    same_chain(town)
+    assert town.blamed() == set()
+
+
+def kill_all_while_handing_over(town, after_s):
+    """Less than a quorum is left of a committee; soon after one gives up all are killed."""
+    plan = town.machines[0].epochs.chain.plan
+    gone, left = plan.committee[:4], plan.committee[4:]
+    for index in gone:
+        town.crash(index)
+
+    def given_up():
+        rounds = [town.machines[index]._rounds.get(plan.context) for index in left]
+        return any(active is not None and active.member.patience.gave_up for active in rounds)
+
+    assert town.run(given_up, seconds=LENGTH_S + 2 * PATIENCE_S)
+    town.run(seconds=after_s)
+    living = [index for index in range(24) if index not in gone]
+    for index in living:
+        town.crash(index)
+    town.run(seconds=1.0)
+    for index in living:
+        town.restart(index)
+    number = plan.round_number
+    assert town.run(town.in_epoch(number), seconds=20 * PATIENCE_S)
+    for index in gone:
+        town.restart(index)

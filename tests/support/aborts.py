@@ -1,4 +1,4 @@
-"""Abort certificates that a quorum signed."""
+"""Abort certificates and handovers, with the signatures that they need."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,12 +14,13 @@ from pnyx.protocol.messages import (
     AbortCertificate,
     Decision,
     GiveUp,
+    Handover,
     Instance,
     Phase,
     RoundKey,
     Signed,
 )
-from pnyx.protocol.round.plan import RoundPlan
+from pnyx.protocol.round.plan import HANDOVER, RoundPlan
 from pnyx.protocol.round.values import AbortValue, OpenValue
 
 
@@ -84,3 +85,18 @@ def abort_of(
         decided(folk, plan, plan.aborting, aborted),
     )
     return replace(certificate, **changes)
+
+
+def handover_of(
+    folk: People, *plans: RoundPlan, signers: Sequence[int] | None = None, **changes: Any
+) -> Handover:
+    """The handover of these attempts at one record, the first of them first.
+
+    signers: members whose locks it has; else as few as are enough. changes: of the last decision.
+    """
+    decisions = []
+    for plan in plans:
+        chosen = range(plan.size.handover_quorum) if signers is None else signers
+        decisions.append(decided(folk, plan, Instance.CLOSE, HANDOVER, signers=chosen))
+    decisions[-1] = replace(decisions[-1], **changes)
+    return Handover(plans[0].study, plans[0].round_number, tuple(decisions))

@@ -9,14 +9,16 @@ Rules of a member (safety):
 - locked on S at view v, it echoes another value only when shown an echo certificate for that value
   from a view later than v.
 As any two quorums share more than f members (2q - k > f), an honest member stands in both, so two
-values can never both be locked by quorums, whatever the network does. Liveness: a new leader
-re-proposes the value with the highest echo certificate that a quorum reports. The rules are those
-of PBFT and Tendermint reduced to one decision.
+values can never both be locked by quorums, whatever the network does. Of one value that all know
+in advance fewer may be a quorum, w, as long as w + q - k > f: they still have an honest member in
+common with every quorum of another value, and need none with each other (`round.handover`).
+Liveness: a new leader re-proposes the value with the highest echo certificate that a quorum
+reports. The rules are those of PBFT and Tendermint reduced to one decision.
 
 A value is opaque here; `validate` is the caller's judge of what may be echoed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -65,7 +67,10 @@ class _Slot(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Agreement:
-    """One member's part in agreeing on one value, leader's duties included."""
+    """One member's part in agreeing on one value, leader's duties included.
+
+    quorums: value -> how many are its quorum, for values that everybody knows and that need fewer.
+    """
 
     def __init__(
         self,
@@ -79,6 +84,7 @@ class Agreement:
         validate: Callable[[bytes], None],
         persist: Callable[[bytes], None],
         restored: bytes | None,
+        quorums: Mapping[bytes, int] | None = None,
     ) -> None:
         self._context = context
         self._instance = instance
@@ -90,7 +96,9 @@ class Agreement:
         self._persist = persist
         self.decision: Decision | None = None
         self.decided_hash: bytes | None = None  # names the decision's value
-        self._values: dict[bytes, bytes] = {}
+        known = {} if quorums is None else quorums
+        self._quorums = {value_hash(value): count for value, count in known.items()}
+        self._values: dict[bytes, bytes] = {value_hash(value): value for value in known}
         self._valid: set[bytes] = set()
         self._votes: dict[tuple[Phase, int, bytes], dict[int, bytes]] = {}
         self._proposed: dict[int, Proposal] = {}
@@ -264,7 +272,7 @@ class Agreement:
         )
         votes = self._votes.setdefault((vote.phase, vote.view, vote.value_hash), {})
         votes[vote.member] = vote.signature
-        if len(votes) < self._quorum:
+        if len(votes) < self._quorum_of(vote.value_hash):
             return None
         signers = tuple(sorted(votes))
         certificate = Certificate(
@@ -295,7 +303,11 @@ class Agreement:
 
     def _check(self, phase: Phase, view: int, hash_: bytes, certificate: QuorumCertificate) -> None:
         statement = vote_statement(self._context, self._instance, phase, view, hash_)
-        check_quorum(certificate, self._public_keys, statement, self._quorum, self._crypto.verify)
+        quorum = self._quorum_of(hash_)
+        check_quorum(certificate, self._public_keys, statement, quorum, self._crypto.verify)
+
+    def _quorum_of(self, hash_: bytes) -> int:
+        return self._quorums.get(hash_, self._quorum)
 
 
 def check_decision(

@@ -26,7 +26,7 @@ from pnyx.protocol.events import (
 )
 from pnyx.protocol.gossip import Gossip, item_id
 from pnyx.protocol.identity import CENSUS_BYTES_MAX, Census, CensusBody, SignedCensus
-from pnyx.protocol.messages import AbortCertificate, Items, Pull, Record, RoundMessage, Signed, Step
+from pnyx.protocol.messages import Handover, Items, Pull, Record, RoundMessage, Signed, Step
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.round.plan import RoundPlan
@@ -36,9 +36,9 @@ _CENSUS = "chain/census/"
 _FORK = "chain/census-fork/"
 
 
-def _abort_key(plan: RoundPlan) -> str:
-    """Where an abort is stored until the record is in, which carries it."""
-    return f"chain/epoch-abort/{plan.round_number}"
+def _handover_key(plan: RoundPlan) -> str:
+    """Where handovers are stored until the record is in, which carries them."""
+    return f"chain/epoch-handover/{plan.round_number}"
 
 
 class EpochHost(Protocol):
@@ -125,12 +125,11 @@ class EpochKeeper:
         while (stored := restored.get(record_key(self.chain.plan.round_number))) is not None:
             record = codec.decode(stored, Record, bytes_max=self._params.item_bytes_max)
             self._take_up(record, now)
-        aborted = restored.get(_abort_key(self.chain.plan))
-        if aborted is not None:
-            self.chain.abort(
-                codec.decode(aborted, AbortCertificate, bytes_max=self._params.item_bytes_max)
-            )
-            self._gossip.add(aborted)
+        given = restored.get(_handover_key(self.chain.plan))
+        if given is not None:
+            bytes_max = self._params.item_bytes_max
+            self.chain.hand_over(codec.decode(given, Handover, bytes_max=bytes_max))
+            self._gossip.add(given)
         newest = self.chain.newest
         if newest is not None:
             self._host.emit(EpochOpened(newest.number, newest.beacon))
@@ -230,11 +229,10 @@ class EpochKeeper:
             self.clock.fell_behind(now)
 
     def _take_up(self, record: Record, now: float) -> bool:
-        opened = self.chain.plan
         epoch = self.chain.accept(record)
         if epoch is None:
             return False
-        plan = opened if record.abort is None else self.chain.plan_at(epoch.number, 2)
+        plan = self.chain.plan_at(epoch.number, read_body(record).attempt)
         assert plan is not None, "the record was just verified by it"
         encoded = codec.encode(record)
         self._host.emit(Persist(record_key(epoch.number), encoded))
@@ -245,26 +243,36 @@ class EpochKeeper:
         name = self._items[plan.context] = self._gossip.add(encoded, informed=members)
         self.latest = self._find_latest()
         if record.abort is not None:
-            self._items[record.abort.aborted.context] = name
-            self._host.emit(Forget(_abort_key(plan)))
+            self._host.emit(Forget(_handover_key(plan)))
             self._gossip.drop((item_id(codec.encode(record.abort)),))
-        for over in {opened.context: opened, plan.context: plan}.values():
-            self._host.end_round(over, name)
+        self._end_attempts(plan, name)
         self._host.begin_epoch(epoch)
         return True
 
-    def on_abort(self, certificate: AbortCertificate) -> None:
-        """The first attempt at a record ended unopened: open the second. Raises ProtocolError."""
-        opened, item = self.chain.plan, codec.encode(certificate)
-        if certificate.round_number > opened.round_number:
+    def on_handover(self, handover: Handover) -> None:
+        """Attempts at a record were handed over: open the next. Raises ProtocolError."""
+        opened, item = self.chain.plan, codec.encode(handover)
+        if handover.round_number > opened.round_number:
             return  # of a future that a record must open
-        if certificate.round_number < opened.round_number or opened.attempt > 1:
+        past = handover.round_number < opened.round_number
+        if past or len(handover.decisions) < opened.attempt:
             self._gossip.refuse(item)
             return
-        following = self.chain.abort(certificate)
-        self._host.emit(Persist(_abort_key(opened), item))
-        self._host.end_round(opened, self._gossip.add(item))
+        following = self.chain.hand_over(handover)
+        self._host.emit(Persist(_handover_key(opened), item))
+        before = () if opened.abort is None else (item_id(codec.encode(opened.abort)),)
+        self._gossip.drop(before)
+        before_it = self.chain.plan_at(following.round_number, following.attempt - 1)
+        assert before_it is not None, "it was just handed over"
+        self._end_attempts(before_it, self._gossip.add(item))
         self._host.open_round(following)
+
+    def _end_attempts(self, last: RoundPlan, name: bytes) -> None:
+        """All attempts at a record up to this one are over: the item tells how."""
+        for attempt in range(1, last.attempt + 1):
+            over = self.chain.plan_at(last.round_number, attempt)
+            assert over is not None, "attempts follow one another"
+            self._host.end_round(over, name)
 
     def on_census(self, signed: SignedCensus, now: float) -> None:
         """Take up a census. Raises ProtocolError."""

@@ -10,7 +10,8 @@ it keeps to its end; so studies go on while epochs come and go.
 
 Time serves liveness only. A node counts an epoch from when it received its record, and takes part
 in the next record when the length is over, or when f + 1 members of the committee already do: one
-of them is honest, and its clock may be better. Nobody checks when a record was made.
+of them is honest, and its clock may be better. Nobody checks when a record was made. A committee
+that cannot make it hands it over to the next nodes of its draw (`round.handover`).
 
 A node that was away asks peers for the record that follows its newest, again and again, and
 verifies each by the one before. So does a newcomer, from the genesis on.
@@ -25,10 +26,10 @@ from pnyx.primitives import codec
 from pnyx.protocol.censuses import Censuses
 from pnyx.protocol.identity import Census, check_succession
 from pnyx.protocol.manifest import NO_MODEL
-from pnyx.protocol.messages import AbortCertificate, Record
+from pnyx.protocol.messages import Handover, Record
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto
-from pnyx.protocol.round.attempts import second_attempt
+from pnyx.protocol.round.handover import handed_over
 from pnyx.protocol.round.plan import RoundPlan, epoch_chain_id
 from pnyx.protocol.selection import select_census
 from pnyx.protocol.study import genesis_plan, record_hash, verify_record
@@ -80,7 +81,7 @@ class EpochChain:
         self._crypto = crypto
         self._epochs: list[Epoch] = []
         self._first = genesis_plan(censuses.genesis)  # first attempt at the record that follows
-        self._attempts: dict[int, RoundPlan] = {}  # record -> its second attempt
+        self._attempts: dict[tuple[int, int], RoundPlan] = {}  # record, attempt -> a later attempt
         self.plan = self._first  # the attempt that is open
         self.missing: bytes | None = None  # root of a census that a record pins, not known here
 
@@ -123,31 +124,35 @@ class EpochChain:
     def plan_at(self, number: int, attempt: int = 1) -> RoundPlan | None:
         """The plan of an attempt at a record; None if this node knows of none."""
         if attempt > 1:
-            return self._attempts.get(number)
+            return self._attempts.get((number, attempt))
         if number == 0:
             return genesis_plan(self._censuses.genesis)
         before = self.get(number - 1)
         return None if before is None else epoch_plan(before)
 
-    def abort(self, certificate: AbortCertificate) -> RoundPlan:
-        """Open the second attempt at the record that follows. Raises ProtocolError."""
-        if self.plan is not self._first:
-            raise RuleBroken("no first attempt at this epoch is open")
-        self.plan = self._second(certificate)
+    def hand_over(self, handover: Handover) -> RoundPlan:
+        """Open the attempt that follows these handovers. Raises ProtocolError."""
+        if len(handover.decisions) < self.plan.attempt:
+            raise RuleBroken("this attempt at the epoch is not the newest")
+        self.plan = self._attempt_after(handover)
         return self.plan
 
-    def _second(self, certificate: AbortCertificate) -> RoundPlan:
-        following = second_attempt(self._first, certificate, self._crypto)
-        self._attempts[following.round_number] = following
-        return following
+    def _attempt_after(self, handover: Handover) -> RoundPlan:
+        following = handed_over(self._first, handover, self._crypto)
+        for plan in following:
+            self._attempts[plan.round_number, plan.attempt] = plan
+        return following[-1]
 
     def plan_of(self, record: Record) -> RoundPlan:
         """The plan of the attempt that a record is of. Raises ProtocolError."""
-        if record.abort is not None:
-            return self._second(record.abort)
-        if self.plan is not self._first:
-            raise RuleBroken("a record is of an attempt that was aborted")
-        return self._first
+        plan = self._first
+        if isinstance(record.abort, Handover):
+            plan = self._attempt_after(record.abort)
+        elif record.abort is not None:
+            raise RuleBroken("the record of an epoch is handed over, not aborted")
+        if plan.attempt < self.plan.attempt:
+            raise RuleBroken("a record is of an attempt that was handed over")
+        return plan
 
     def accept(self, record: Record) -> Epoch | None:
         """Verify the next record and begin its epoch; None while the census is missing here.

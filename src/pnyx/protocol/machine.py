@@ -70,6 +70,7 @@ from pnyx.protocol.messages import (
     FalseVector,
     GossipItem,
     GossipMessage,
+    Handover,
     Indices,
     Items,
     Join,
@@ -631,7 +632,7 @@ class NodeMachine:
                     self._on_public(decoded)
                 case Record():
                     self._on_record(decoded, peer)
-                case AbortCertificate():
+                case AbortCertificate() | Handover():
                     self._on_abort(decoded)
                 case Evidence():
                     self._on_evidence(decoded, item, peer)
@@ -954,7 +955,7 @@ class NodeMachine:
         if plan.model_hash != state.model_hash:
             self.models.release(state.study, plan.model_hash)
         self._close_round(opened)
-        if record.abort is not None:
+        if isinstance(record.abort, AbortCertificate):
             self._settle_attempts(opened, plan, record, record.abort)
         if plan.round_number > 0:
             self._effects.append(
@@ -996,10 +997,10 @@ class NodeMachine:
     def _tell_aborted(self, plan: RoundPlan, attempt: int, certificate: bytes) -> None:
         self._effects.append(AttemptAborted(plan.study, plan.round_number, attempt, certificate))
 
-    def _on_abort(self, certificate: AbortCertificate) -> None:
-        """The first attempt of a round ended unopened: erase it, and open the second."""
-        if certificate.study == epoch_chain_id(self.network):
-            self.epochs.on_abort(certificate)
+    def _on_abort(self, certificate: AbortCertificate | Handover) -> None:
+        """An attempt of a round ended unopened: erase it, and open the next."""
+        if isinstance(certificate, Handover):
+            self.epochs.on_handover(certificate)
             return
         state = self.studies.get(certificate.study)
         if state is None or state.plan is None:

@@ -44,6 +44,8 @@ PARTS_MAX = 1024
 PartNumber = Annotated[int, Meta(ge=0, lt=PARTS_MAX)]
 # Culprits that one word of giving up names: those of 1024 members fit one value.
 CULPRITS_MAX = 512
+HANDOVERS_MAX = 7  # of the record of one epoch; patience doubles, so the last begins after 10 hours
+Attempt = Annotated[int, Meta(ge=1, le=HANDOVERS_MAX + 1)]
 
 
 class Step(IntEnum):
@@ -161,7 +163,7 @@ class RecordBody(msgspec.Struct, frozen=True, array_like=True, tag=14, kw_only=T
     network: Digest
     study: Digest
     round_number: RoundNumber
-    attempt: Annotated[int, Meta(ge=1, le=2)]
+    attempt: Attempt
     epoch: RoundNumber
     census_root: Digest
     previous_record: Digest
@@ -392,17 +394,28 @@ class AbortCertificate(msgspec.Struct, frozen=True, array_like=True, tag=42):
     aborted: Decision
 
 
+class Handover(msgspec.Struct, frozen=True, array_like=True, tag=44):
+    """Attempts at the record of an epoch that were handed over, from the first on; see `handover`.
+
+    decisions: of each attempt the agreement on its list fixed that there is none.
+    """
+
+    study: Digest
+    round_number: RoundNumber
+    decisions: Annotated[tuple[Decision, ...], Meta(min_length=1, max_length=HANDOVERS_MAX)]
+
+
 class Record(msgspec.Struct, frozen=True, array_like=True, tag=41):
     """A record's body, the list of joins it commits to, and the committee's quorum.
 
-    abort: why the record is one of a second attempt, so that anyone can derive that attempt's plan.
+    abort: why the record is one of a later attempt, so that anyone can derive that attempt's plan.
     actors: the list that regions drew for the next round, in a study that selects so.
     """
 
     body: Annotated[bytes, Meta(max_length=4 * 1024 * 1024)]
     joins: Indices
     certificate: QuorumCertificate
-    abort: AbortCertificate | None = None
+    abort: AbortCertificate | Handover | None = None
     actors: Annotated[bytes, Meta(max_length=512 * 1024)] = b""
 
 
@@ -526,12 +539,12 @@ class Evidence(msgspec.Struct, frozen=True, array_like=True, tag=43):
 
     study: Digest
     round_number: RoundNumber
-    attempt: Annotated[int, Meta(ge=1, le=2)]
+    attempt: Attempt
     culprit: Index  # census index
     proof: Proof
 
 
-GossipItem = Signed | Record | AbortCertificate | Evidence
+GossipItem = Signed | Record | AbortCertificate | Handover | Evidence
 
 
 class ViewChange(msgspec.Struct, frozen=True, array_like=True, tag=61):

@@ -204,7 +204,7 @@ def verify_record(plan: RoundPlan, record: Record, crypto: Crypto) -> RecordBody
         raise RuleBroken("a record does not continue this chain")
     if plan.abort != record.abort:
         raise RuleBroken(
-            "a record of a second attempt, and no other, carries the abort of the first"
+            "a record of a later attempt, and no other, carries the abort of the one before"
         )
     if body.joins_root != joins_root(record.joins, record.actors):
         raise RuleBroken("a record's joins, or its actor list, are not those it commits to")
@@ -298,8 +298,10 @@ class StudyState:
         """
         if self.plan is None or self._first is None:
             raise RuleBroken("no round of this study is open")
-        if record.abort is not None:
+        if isinstance(record.abort, AbortCertificate):
             return second_attempt(self._first, record.abort, crypto)
+        if record.abort is not None:
+            raise RuleBroken("a study's record is not handed over")
         if self.plan is not self._first:
             raise RuleBroken("a record is of an attempt that was aborted")
         return self._first

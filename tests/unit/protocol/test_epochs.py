@@ -1,6 +1,6 @@
 import pytest
 from msgspec.structs import replace
-from tests.support.aborts import abort_of
+from tests.support.aborts import abort_of, handover_of
 from tests.support.epochs import AUTHORITY, LENGTH_S, EpochTown
 from tests.support.records import record
 from tests.support.town import manifest, people
@@ -56,31 +56,45 @@ def test_plans_of_the_chain():
     assert made.plan.round_number == 2
 
 
-def test_a_second_attempt_at_an_epoch():
+def test_an_attempt_that_was_handed_over():
     made = begun(1)
     first = made.plan
-    abort = abort_of(FOLK, first)
-    again = made.abort(abort)
+    handover = handover_of(FOLK, first)
+    again = made.hand_over(handover)
     assert (again.attempt, again.round_number) == (2, 1)
     assert made.plan_at(1, 2) == again
-    with pytest.raises(RuleBroken, match="no first attempt"):
-        made.abort(abort)
-    with pytest.raises(RuleBroken, match="was aborted"):
+    assert made.plan_at(1, 3) is None
+    with pytest.raises(RuleBroken, match="not the newest"):
+        made.hand_over(handover)
+    with pytest.raises(RuleBroken, match="was handed over"):
         made.accept(record(FOLK, first))
-    assert made.accept(record(FOLK, again)).number == 1
+    third = made.hand_over(handover_of(FOLK, first, again))
+    assert third.attempt == 3
+    with pytest.raises(RuleBroken, match="was handed over"):
+        made.accept(record(FOLK, again))
+    assert made.accept(record(FOLK, third)).number == 1
 
 
-def test_a_second_attempt_is_learnt_from_its_record():
+def test_attempts_are_learnt_from_the_record_of_the_last():
     made, other = begun(1), begun(1)
-    again = other.abort(abort_of(FOLK, other.plan))
-    assert made.accept(record(FOLK, again)).number == 1
+    again = other.hand_over(handover_of(FOLK, other.plan))
+    third = other.hand_over(handover_of(FOLK, made.plan, again))
+    assert made.accept(record(FOLK, third)).number == 1
     assert made.plan_at(1, 2) == again
+    assert made.plan_at(1, 3) == third
 
 
-def test_the_genesis_is_not_aborted():
+def test_the_record_of_an_epoch_is_not_aborted():
+    made = begun(1)
+    aborted = replace(record(FOLK, made.plan), abort=abort_of(FOLK, made.plan))
+    with pytest.raises(RuleBroken, match="not aborted"):
+        made.accept(aborted)
+
+
+def test_the_genesis_is_not_handed_over():
     made = chain()
-    with pytest.raises(RuleBroken, match="no second one"):
-        made.abort(abort_of(FOLK, made.plan))
+    with pytest.raises(RuleBroken, match="to nobody"):
+        made.hand_over(handover_of(FOLK, made.plan))
 
 
 def test_a_census_that_is_not_known_yet():
@@ -168,38 +182,45 @@ def test_records_of_past_and_future():
     assert town.rules() == set()
 
 
-def test_aborts_of_past_and_future_and_over_a_restart():
+def test_handovers_of_past_and_future_and_over_a_restart():
     town = in_epoch(0)
     machine = town.machines[0]
     plan = machine.epochs.chain.plan
-    far = replace(abort_of(FOLK, plan), round_number=3)
-    past = replace(abort_of(FOLK, plan), round_number=0)
-    for each in (far, past):
-        town.inject(1, 0, item(each))
+    handover = handover_of(FOLK, plan)
+    for number in (0, 3):
+        town.inject(1, 0, item(replace(handover, round_number=number)))
         assert machine.epochs.chain.plan == plan
-    abort = abort_of(FOLK, plan)
     for _ in range(2):
-        town.inject(1, 0, item(abort))
-    town.inject(1, 0, item(replace(abort, opened=abort.aborted)))
+        town.inject(1, 0, item(handover))
     again = machine.epochs.chain.plan
     assert again.attempt == 2
+    town.inject(1, 0, item(handover_of(FOLK, plan, again)))
+    third = machine.epochs.chain.plan
+    assert third.attempt == 3
+    for before in (plan, again):
+        sent = town.inject(1, 0, Pull(before.context, Step.OPEN))
+        assert len(sent) == 1, "who still asks about an attempt hears what ended it"
     town.crash(0)
     town.restart(0)
     town.run(seconds=0.001)
-    assert town.machines[0].epochs.chain.plan == again
-    town.inject(1, 0, item(record(FOLK, again)))
-    assert town.machines[0].epochs.chain.number == 1
-    assert not any(name.startswith("chain/epoch-abort") for name in town.stored[0])
-    sent = town.inject(1, 0, Pull(plan.context, Step.OPEN))
-    assert len(sent) == 1, "who still asks about the first attempt gets the record"
+    machine = town.machines[0]
+    assert machine.epochs.chain.plan == third
+    town.inject(1, 0, item(record(FOLK, third)))
+    assert machine.epochs.chain.number == 1
+    assert not any(name.startswith("chain/epoch-handover") for name in town.stored[0])
+    town.inject(1, 0, item(handover))
+    for before in (plan, again, third):
+        sent = town.inject(1, 0, Pull(before.context, Step.OPEN))
+        assert len(sent) == 1, "and then the record"
+    assert town.rules() == set()
 
 
-def test_who_missed_the_abort_learns_of_it_from_the_record():
+def test_who_missed_handovers_learns_of_them_from_the_record():
     town = in_epoch(0)
     chain_ = town.machines[0].epochs.chain
     other = EpochChain(Censuses(town.genesis, b"", AUTHORITY), AUTHORITY)
     other.accept(town.machines[0].epoch_record)
-    again = other.abort(abort_of(FOLK, other.plan))
+    again = other.hand_over(handover_of(FOLK, other.plan))
     town.inject(1, 0, item(record(FOLK, again)))
     assert chain_.number == 1
 

@@ -19,6 +19,7 @@ context is new, so nothing of attempt 1 means anything in it.
 Round 0 of a study takes no contributions and has no agreement ACCEPT: the closed list decides what
 is released. So there the abort is a value of the agreement CLOSE, with the same consequence. Its
 second attempt waits for its members as long as it takes: there is no record before it to go on by.
+The record of an epoch is not aborted but handed over (`handover`), for which fewer are enough.
 """
 
 from pnyx.errors import RuleBroken
@@ -42,7 +43,16 @@ from pnyx.protocol.round.values import InputReader
 from pnyx.protocol.selection import stand_ins
 
 NO_VALUE = bytes(32)
-ABORTABLE = (Step.CLOSE, Step.CHALLENGE, Step.ACCEPT)
+_ABORTABLE = (Step.CLOSE, Step.CHALLENGE, Step.ACCEPT)
+
+
+def may_give_up(plan: RoundPlan, step: Step) -> bool:
+    """Whether a member that waits too long in this step gives up the attempt.
+
+    Without a list of round keys nothing is lost that could be aborted; but whoever makes an epoch's
+    record may wait for them in vain, so that is handed over from there on.
+    """
+    return plan.abortable and (step in _ABORTABLE or (plan.hands_over and step is Step.OPEN))
 
 
 class Patience:
@@ -64,9 +74,12 @@ class Patience:
 
     def deadline(self, step: Step, begins: float) -> float | None:
         """When this member gives up, if the step began to take long at `begins`."""
-        if self.gave_up or not self._services.plan.abortable or step not in ABORTABLE:
+        plan = self._services.plan
+        if self.gave_up or not may_give_up(plan, step):
             return None
         timeout = self._services.params.attempt_timeout_s
+        if plan.hands_over:  # who comes back within hours is to find an attempt that waits for it
+            timeout *= 2.0 ** (plan.attempt - 1)
         return begins + (timeout / 2 if self._others_left else timeout)
 
     def give_up(self) -> None:
@@ -83,7 +96,7 @@ class Patience:
 
 def second_attempt(plan: RoundPlan, certificate: AbortCertificate, crypto: Crypto) -> RoundPlan:
     """The plan that follows from the abort of a first attempt. Raises ProtocolError."""
-    if plan.attempt == ATTEMPTS_MAX or not plan.abortable:
+    if plan.attempt == ATTEMPTS_MAX or not plan.abortable or plan.hands_over:
         raise RuleBroken("this attempt has no second one")
     if certificate.study != plan.study or certificate.round_number != plan.round_number:
         raise RuleBroken("an abort certificate belongs to another round")

@@ -37,6 +37,7 @@ from pnyx.protocol.messages import (
     FalseReceipt,
     FalseVector,
     GiveUp,
+    Handover,
     Instance,
     MemberInput,
     Opening,
@@ -65,6 +66,7 @@ from pnyx.protocol.round.holdings import receipt_statement
 from pnyx.protocol.round.inputs import Inputs
 from pnyx.protocol.round.leader import Leader
 from pnyx.protocol.round.outcome import Outcome
+from pnyx.protocol.round.plan import HANDOVER
 from pnyx.protocol.round.services import RoundServices, StudyView
 from pnyx.protocol.round.state import MemberState
 from pnyx.protocol.round.values import VALUE_BYTES_MAX, header_hash, joins_root
@@ -83,7 +85,7 @@ class CommitteeMember(MemberState):
         study: StudyView,
         unreachable: Callable[[int], bool],
         on_record: Callable[[Record], None],
-        on_abort: Callable[[AbortCertificate], None],
+        on_abort: Callable[[AbortCertificate | Handover], None],
         now: float,
     ) -> None:
         super().__init__(services, member, study, unreachable, now)
@@ -445,6 +447,8 @@ class CommitteeMember(MemberState):
             self.services.send_member(member, Pull(self.plan.context, self.step))
             return
         self.views.wait(now)
+        if message.value == HANDOVER and not self.patience.gave_up:
+            return  # it comes again: those that wait do not go because others are impatient
         if not self.reader.enough_inputs(message.instance, message.value, message.view):
             raise RuleBroken("a leader proposes with fewer inputs than it could have")
         if message.proof is None and self.knows_better_actors(message.instance, message.value):
@@ -517,12 +521,16 @@ class CommitteeMember(MemberState):
 
     def _abort(self) -> None:
         """Nothing of this attempt was or will be released: erase it; then try again, or skip."""
-        opened = self.agreements[Instance.OPEN].decision
-        aborted = self.agreements[self.plan.aborting].decision
-        if opened is None or aborted is None:
-            raise ValueError("an abort is decided after the list of round keys")
+        plan, opened = self.plan, self.agreements[Instance.OPEN].decision
+        aborted = self.agreements[plan.aborting].decision
+        assert aborted is not None, "this was just decided"
         self.erase()
-        self.aborted = AbortCertificate(self.plan.study, self.plan.round_number, opened, aborted)
+        if plan.hands_over:
+            before = plan.abort.decisions if isinstance(plan.abort, Handover) else ()
+            self.aborted = Handover(plan.study, plan.round_number, (*before, aborted))
+        else:
+            assert opened is not None, "an abort is decided after the list of round keys"
+            self.aborted = AbortCertificate(plan.study, plan.round_number, opened, aborted)
         if self.over:
             self.on_abort(self.aborted)
             return
@@ -585,6 +593,8 @@ class CommitteeMember(MemberState):
 
     def _current_instance(self) -> Instance:
         step = self.step
+        if self.plan.hands_over and self.patience.gave_up:
+            return Instance.CLOSE
         if step is Step.OPEN:
             return Instance.OPEN
         if self.plan.phase is None:

@@ -23,7 +23,7 @@ from pnyx.protocol.messages import (
     VerifyResponse,
 )
 from pnyx.protocol.ports import IntVector
-from pnyx.protocol.round.attempts import ABORTABLE
+from pnyx.protocol.round.attempts import may_give_up
 from pnyx.protocol.round.exclusions import to_name
 from pnyx.protocol.round.state import MemberState
 from pnyx.protocol.round.values import ClosedList, headers_root
@@ -49,7 +49,7 @@ class Inputs:
             Step.RELEASE: self._release,
             Step.CERTIFY: self._record_vote,
         }
-        left = self._m.patience.gave_up and step in ABORTABLE
+        left = self._m.patience.gave_up and may_give_up(self._m.plan, step)
         return self._m.patience.word() if left else makers[step](now)
 
     def deadline(self, step: Step) -> float | None:

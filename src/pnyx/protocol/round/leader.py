@@ -38,8 +38,9 @@ from pnyx.protocol.messages import (
     VerifyResponse,
     Vote,
 )
-from pnyx.protocol.round.attempts import ABORTABLE
+from pnyx.protocol.round.attempts import may_give_up
 from pnyx.protocol.round.outcome import Outcome
+from pnyx.protocol.round.plan import HANDOVER
 from pnyx.protocol.round.state import MemberState
 from pnyx.protocol.round.values import (
     VALUE_BYTES_MAX,
@@ -167,7 +168,7 @@ class Leader:
         self._deadline = None
         if not self._m.views.leading:
             return
-        if self._m.step in ABORTABLE:
+        if may_give_up(self._m.plan, self._m.step):
             self._lead_abort(now)
         match self._m.step:
             case Step.OPEN:
@@ -241,12 +242,17 @@ class Leader:
             proof = self._highest(instance, lockable=True)
             value = None if proof is None else agreement.value_of(proof.value_hash)
         if value is not None:
-            self._m.parts.spread(agreement.propose(view, value, proof))
+            if self._may_propose(value):
+                self._m.parts.spread(agreement.propose(view, value, proof))
             return
         value = build(now)
-        if value is not None:
+        if value is not None and self._may_propose(value):
             self._deadline = None
             self._m.parts.spread(agreement.propose(view, value, None))
+
+    def _may_propose(self, value: bytes) -> bool:
+        """Whether enough follow: fewer than a quorum can hand over, and do nothing else."""
+        return value == HANDOVER or self._m.views.quorum_follows
 
     def _waits_for_sums(self, instance: Instance, value: bytes, now: float) -> bool:
         """Whether to wait for the sums of a set that is said to be locked.
@@ -328,21 +334,24 @@ class Leader:
         self._m.parts.spread(CloseNow(self._m.plan.context, tuple(votes[:needed])))
 
     def _lead_abort(self, now: float) -> None:
-        """End an attempt that a quorum gave up; or whatever the agreement ACCEPT has come to.
+        """End an attempt that enough gave up; or whatever the agreement that can end it came to.
 
         A value that a quorum may have locked goes first, once this leader can judge it.
         """
         self._call(GiveUp, list(self._give_ups.values()))
-        if self._m.plan.aborting is not Instance.ACCEPT:
-            return
-        highest = self._highest(Instance.ACCEPT)
+        instance, own = self._m.plan.aborting, Step.ACCEPT
+        if instance is Instance.CLOSE:
+            if not self._m.plan.hands_over:
+                return  # given up in CLOSE alone
+            own = Step.CLOSE
+        highest = self._highest(instance)
         if highest is not None:
-            value = self._m.agreements[Instance.ACCEPT].value_of(highest.value_hash)
-            ready = value is None or self._m.can_judge(Instance.ACCEPT, value)  # None: ask for it
+            value = self._m.agreements[instance].value_of(highest.value_hash)
+            ready = value is None or self._m.can_judge(instance, value)  # None: ask for it
         else:
-            ready = self._m.step is not Step.ACCEPT
+            ready = self._m.step is not own
         if ready:
-            self._lead_agreement(Instance.ACCEPT, self._abort_value, now)
+            self._lead_agreement(instance, self._abort_value, now)
 
     def _close_or_abort_value(self, now: float) -> bytes | None:
         """A closed list; without contributions, else the words of those who gave it up."""
@@ -354,8 +363,10 @@ class Leader:
     def _abort_value(self, now: float) -> bytes | None:
         plan = self._m.plan
         reachable = [m for m, index in enumerate(plan.committee) if not self._m.unreachable(index)]
-        if not self._ready(self._give_ups, reachable, plan.size.quorum, now):
+        if not self._ready(self._give_ups, reachable, plan.followers_min, now):
             return None
+        if plan.hands_over:
+            return HANDOVER
         return codec.encode(AbortValue(tuple(self._give_ups[m] for m in sorted(self._give_ups))))
 
     def _close_value(self, now: float) -> bytes | None:

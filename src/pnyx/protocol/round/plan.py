@@ -11,19 +11,33 @@ from pnyx.primitives.hashing import digest
 from pnyx.protocol.agreement import value_hash
 from pnyx.protocol.identity import Census
 from pnyx.protocol.manifest import StudyPhase
-from pnyx.protocol.messages import AbortCertificate, Indices, Instance
+from pnyx.protocol.messages import (
+    HANDOVERS_MAX,
+    AbortCertificate,
+    Decision,
+    Handover,
+    Indices,
+    Instance,
+)
 from pnyx.protocol.params import PROTOCOL_VERSION
 from pnyx.protocol.round.actors import NextActors
 from pnyx.protocol.selection import contributor_groups
 
 NO_RECORD = bytes(32)
 NO_BEACON = bytes(32)
-ATTEMPTS_MAX = 2
+ATTEMPTS_MAX = 2  # of a study's rounds
+HANDOVER = b"pnyx/handover"  # value of the agreement CLOSE by which a committee leaves an epoch's
+# record to the next one; see `handover`
 
 
 def epoch_chain_id(network: bytes) -> bytes:
     """The chain of epoch beacons has the form of a study without contributions."""
     return digest("pnyx/epoch-chain", network)
+
+
+def _ended(abort: AbortCertificate | Handover) -> tuple[Decision, ...]:
+    """What ended each attempt before."""
+    return (abort.aborted,) if isinstance(abort, AbortCertificate) else abort.decisions
 
 
 class RoundPlan:
@@ -33,7 +47,7 @@ class RoundPlan:
     collects joins). committee, contributors, aggregators: census indices in actor order; a *member*
     is a place in `committee`. privacy_spent: by the rounds before. beacon, joins: what actors were
     drawn by and contributors drawn from; drawn_as: the study and round that the draw named, if not
-    these. abort: in the second attempt, what ended the first. excluded: census indices that are
+    these. abort: in a later attempt, what ended those before. excluded: census indices that are
     drawn for nothing any more. following: in a study that selects by regions, what the committee
     fixes for the next round; actors, listed: the list of this round, and its census indices in the
     order in which members and stand-ins are taken from it.
@@ -57,7 +71,7 @@ class RoundPlan:
         beacon: bytes = NO_BEACON,
         joins: Indices = (),
         drawn_as: tuple[bytes, int] | None = None,
-        abort: AbortCertificate | None = None,
+        abort: AbortCertificate | Handover | None = None,
         privacy_spent: int | None = 0,
         excluded: Indices = (),
         following: NextActors | None = None,
@@ -67,7 +81,7 @@ class RoundPlan:
         self.census = census
         self.study = study
         self.round_number = round_number
-        self.attempt = 1 if abort is None else ATTEMPTS_MAX
+        self.attempt = 1 if abort is None else 1 + len(_ended(abort))
         self.epoch = epoch
         self.previous_record = previous_record
         self.model_hash = model_hash
@@ -91,7 +105,7 @@ class RoundPlan:
     @cached_property
     def context(self) -> bytes:
         """Binds every message of this attempt; see docs/protocol.md, section 2."""
-        aborted = () if self.abort is None else (value_hash(self.abort.aborted.value),)
+        aborted = () if self.abort is None else (value_hash(_ended(self.abort)[-1].value),)
         return digest(
             "pnyx/round",
             PROTOCOL_VERSION.to_bytes(4, "big"),
@@ -115,13 +129,28 @@ class RoundPlan:
     def abortable(self) -> bool:
         """Whether its committee may end this attempt without an outcome.
 
-        Attempts of rounds that take contributions; the first of a study's round 0, and of a round
-        that makes an epoch. What a round without contributions owes to nobody it need not end: its
-        second attempt waits, and so does the genesis, which has no beacon to draw stand-ins by.
+        Attempts of rounds that take contributions; the first of a study's round 0; all but the last
+        at an epoch's record. What a round without contributions owes to nobody it need not end: its
+        last attempt waits, and so does the genesis, which has no beacon to draw others by.
         """
-        if self.phase is not None:
-            return True
-        return self.attempt < ATTEMPTS_MAX and self.previous_record != NO_RECORD
+        if self.phase is not None or self.makes_epoch:
+            return self.phase is not None or self.hands_over
+        return self.attempt < ATTEMPTS_MAX
+
+    @cached_property
+    def hands_over(self) -> bool:
+        """Whether its committee may leave the record of an epoch to the next committee."""
+        return self.makes_epoch and self.round_number > 0 and self.attempt <= HANDOVERS_MAX
+
+    @property
+    def last(self) -> bool:
+        """Whether there is no further attempt."""
+        return not self.hands_over and (self.makes_epoch or self.attempt == ATTEMPTS_MAX)
+
+    @property
+    def followers_min(self) -> int:
+        """Members that must have reached a view before anybody waits for its leader."""
+        return self.size.handover_quorum if self.hands_over else self.size.quorum
 
     @property
     def aborting(self) -> Instance:

@@ -13,6 +13,7 @@ from pnyx.protocol.agreement import Agreement
 from pnyx.protocol.messages import (
     AbortCertificate,
     ChallengeReveal,
+    Handover,
     Indices,
     Instance,
     OpenedShare,
@@ -27,7 +28,7 @@ from pnyx.protocol.round.dealer import SEED_BYTES, Dealer
 from pnyx.protocol.round.dispute import Disputes
 from pnyx.protocol.round.holdings import Holdings
 from pnyx.protocol.round.parts import Parts
-from pnyx.protocol.round.plan import ATTEMPTS_MAX
+from pnyx.protocol.round.plan import HANDOVER
 from pnyx.protocol.round.services import RoundServices, StudyView
 from pnyx.protocol.round.values import (
     VALUE_BYTES_MAX,
@@ -87,7 +88,7 @@ class MemberState:
         self.reveal: ChallengeReveal | None = None
         self.body: bytes | None = None
         self.record: Record | None = None
-        self.aborted: AbortCertificate | None = None
+        self.aborted: AbortCertificate | Handover | None = None
         self.patience = Patience(services, member, study)
         self.model: bytes | None = None  # that the round starts from, once it is to be moved
         self.started_at = now
@@ -102,6 +103,7 @@ class MemberState:
             Instance.ACCEPT: self._validate_accept,
         }
         name = f"agreement/{instance.name.lower()}"
+        handover = {HANDOVER: self.plan.size.handover_quorum}
         return Agreement(
             context=self.plan.context,
             instance=instance,
@@ -112,6 +114,7 @@ class MemberState:
             validate=validators[instance],
             persist=lambda slot: self.services.persist(name, slot),
             restored=self.services.restored.get(name),
+            quorums=handover if self.may_abort(instance, HANDOVER) else None,
         )
 
     @property
@@ -134,8 +137,8 @@ class MemberState:
 
     @property
     def over(self) -> bool:
-        """Whether this attempt ended: by its record, or by an abort that a second one follows."""
-        again = self.aborted is not None and self.plan.attempt < ATTEMPTS_MAX
+        """Whether this attempt ended: by its record, or by an abort that another one follows."""
+        again = self.aborted is not None and not self.plan.last
         return self.record is not None or again
 
     @property
@@ -168,7 +171,7 @@ class MemberState:
 
     def can_judge(self, instance: Instance, value: bytes | None) -> bool:
         """Whether this member has what the validity of the instance's value depends on."""
-        if instance is Instance.OPEN:
+        if instance is Instance.OPEN or value == HANDOVER:
             return True
         if instance is Instance.CLOSE or (value is not None and is_abort(value)):
             return bool(self.keys)
@@ -211,14 +214,17 @@ class MemberState:
 
     def may_abort(self, instance: Instance, value: bytes) -> bool:
         """Whether a value of this agreement is one that ends the attempt without an outcome."""
-        return instance is self.plan.aborting and self.plan.abortable and is_abort(value)
+        if instance is not self.plan.aborting or not self.plan.abortable:
+            return False
+        return value == HANDOVER if self.plan.hands_over else is_abort(value)
 
     def _validate_open(self, value: bytes) -> None:
         self.reader.open_value(value)
 
     def _validate_close(self, value: bytes) -> None:
         if self.may_abort(Instance.CLOSE, value):
-            self.reader.abort_value(value)
+            if value != HANDOVER:
+                self.reader.abort_value(value)
             return
         self.reader.close_value(value, self.keys, self.decided(Instance.OPEN))
 

@@ -6,6 +6,7 @@ once a quorum has reached it; view 0 needs nobody's leave.
 
 Nobody waits for the leader of a view that no quorum has reached: a member stays there, and repeats
 that it does, until others come. Members that went on alone would draw apart, and not meet again.
+Where fewer than a quorum can do something, which is to hand over an epoch's record, so few move on.
 """
 
 from collections.abc import Mapping
@@ -42,11 +43,18 @@ class Views:
 
     @property
     def followed(self) -> bool:
-        """Whether a quorum is known to have reached the current view."""
+        """Whether enough are known to have reached the current view for its leader to lead."""
+        return self._reached_by(self._plan.followers_min)
+
+    @property
+    def quorum_follows(self) -> bool:
+        """Whether a quorum has, so that its leader knows what may have been locked."""
+        return self._reached_by(self._plan.size.quorum)
+
+    def _reached_by(self, members: int) -> bool:
         if self.current == 0:
             return True
-        following = sum(1 for view in self._reached.values() if view >= self.current)
-        return following >= self._plan.size.quorum
+        return sum(1 for view in self._reached.values() if view >= self.current) >= members
 
     def wait(self, now: float) -> None:
         """Start the clock on the leader, unless it runs."""

@@ -71,6 +71,11 @@ class CommitteeSize(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
         return linear_answers_needed(self.corrupt_max, self.packing)
 
     @property
+    def handover_quorum(self) -> int:
+        """Members of whom, and of any quorum, more than f are the same: w = k + f - q + 1."""
+        return self.size + self.corrupt_max - self.quorum + 1
+
+    @property
     def two_sets_min(self) -> int:
         """Corrupt members that could have two different sets certified: 2q - k, above f."""
         return 2 * self.quorum - self.size
