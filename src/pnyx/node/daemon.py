@@ -337,7 +337,7 @@ class Daemon:
             node_id=self.node_id,
             network=network,
             crypto=crypto,
-            check=lambda signed: self.machine.epochs.census.check(crypto, signed),
+            check=self.machine.epochs.check_in_force,
             address=address,
             address_sequence=sequence,
             contacts=[contact.node_id for contact in self._network.contacts],

@@ -162,6 +162,16 @@ class EpochKeeper:
             raise InvalidCertificate(f"node {signed.signer.hex()[:12]} is not in the census")
         census.check(self._crypto, signed)
 
+    def check_in_force(self, signed: Signed) -> None:
+        """Verify what a node of the census in force signed. Raises ProtocolError.
+
+        Or this node itself, whose census may not be in force yet.
+        """
+        if signed.signer == self.node_id:
+            self.check(signed)
+        else:
+            self.census.check(self._crypto, signed)
+
     def expired(self, now: float) -> bool:
         """Whether the authority was silent for too long: then no new study opens."""
         return self.expired_at(now + self._offset_s)
