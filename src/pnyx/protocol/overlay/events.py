@@ -37,7 +37,7 @@ class LookUp(Event, frozen=True):
 
 
 class Enumerate(Event, frozen=True):
-    """Find all live nodes of an interval of positions."""
+    """Find all live nodes from `start` up to `end`, or of the whole ring if these are equal."""
 
     ticket: int
     start: int
