@@ -139,7 +139,7 @@ def echoes_at_once() -> tuple[int, EpochTown]:
         return
 
     town.wire = wire
-    begun = lambda: all(plan.context in m._rounds for m in town.machines)  # noqa: E731
+    begun = lambda: all(plan.context in m.rounds.active for m in town.machines)  # noqa: E731
     assert town.run(begun, seconds=2 * LENGTH_S)
     for index in plan.committee[1:]:
         town.inject(liar, index, replace(proposal(HANDOVER), context=plan.context))

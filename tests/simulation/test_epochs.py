@@ -157,10 +157,11 @@ def test_a_quorum_that_cannot_close_hands_over():
     plan = town.machines[0].epochs.chain.plan
     late, gone = plan.committee[6], plan.committee[5]
     town.crash(late)
-    keys = lambda: town.machines[plan.committee[0]]._rounds[plan.context].member.keys  # noqa: E731
+    keys = lambda: town.machines[plan.committee[0]].rounds.active[plan.context].member.keys  # noqa: E731
     town.run(seconds=LENGTH_S - 1)
     assert town.run(
-        lambda: plan.context in town.machines[plan.committee[0]]._rounds and keys(), seconds=60
+        lambda: plan.context in town.machines[plan.committee[0]].rounds.active and keys(),
+        seconds=60,
     )
     town.crash(gone)
     town.restart(late)
@@ -261,7 +262,7 @@ def test_who_is_locked_on_a_list_and_who_gave_up_go_on_together():
     town.wire = wire
     town.run(lambda: cut[0], seconds=2 * LENGTH_S)
     town.run(seconds=2 * PATIENCE_S)
-    members = [town.machines[index]._rounds[plan.context].member for index in plan.committee]
+    members = [town.machines[index].rounds.active[plan.context].member for index in plan.committee]
     assert any(member.patience.gave_up for member in members)
     assert any(member.agreements[Instance.CLOSE].highest for member in members)
     town.wire = None
@@ -289,7 +290,7 @@ def kill_all_while_handing_over(town, after_s):
         town.crash(index)
 
     def given_up():
-        rounds = [town.machines[index]._rounds.get(plan.context) for index in left]
+        rounds = [town.machines[index].rounds.active.get(plan.context) for index in left]
         return any(active is not None and active.member.patience.gave_up for active in rounds)
 
     assert town.run(given_up, seconds=LENGTH_S + 2 * PATIENCE_S)
