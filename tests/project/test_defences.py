@@ -5,6 +5,7 @@ must fail, so that a change that loses a defence is noticed. The full count runs
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,14 @@ import pytest
 from tests.support.defences import REMOVED, Removed
 
 ROOT = Path(__file__).parents[2]
+APART = {  # docs/threat-model.md says why
+    "test_checkers.py",
+    "test_masked_coefficients_open_an_entry.py",
+    "test_masked_rounds.py",
+    "test_robust_rule_skipped.py",
+    "test_secrets_reused_after_restart.py",
+    "test_verified_rounds.py",
+}
 COPIED = ("src", "tests", "benchmarks", "pyproject.toml")
 TESTS_FAILED = 1  # pytest's exit status; others say that it could not run them
 
@@ -25,6 +34,14 @@ def test_the_defence_is_where_it_is_said_to_be(removed: Removed) -> None:
     file, _, name = removed.test.partition("::")
     text = (ROOT / file).read_text()
     assert not name or f"def {name}(" in text
+
+
+def test_each_attack_on_masked_updates_has_its_defence() -> None:
+    text = (ROOT / "docs/threat-model.md").read_text()
+    _, _, table = text.partition("### Masked updates, row by row")
+    named = set(re.findall(r"test_\w+\.py", table.partition("\n### ")[0]))
+    named.discard("test_defences.py")
+    assert named - APART == {removed.test.partition("::")[0].split("/")[-1] for removed in REMOVED}
 
 
 def copied(folder: Path, removed: Removed) -> None:
