@@ -5,7 +5,7 @@ is everything that grows: reading and answering for each contribution, judging a
 answers of all members, and for each group checking the sum of its vectors by the linear hashes, and
 unmasking it. One contribution stands for all, under other numbers, so its errors do not cancel and
 a sum is not exact; it takes the same time. CPU seconds of one thread.
-Signatures and envelopes are left out, some 0.5 ms a contribution (`python -m benchmarks primitives`).
+Signatures and envelopes are left out: some 0.5 ms a contribution (`benchmarks/primitives.py`).
 """
 
 import time
