@@ -22,6 +22,7 @@ BENCHMARKS = (
     "masking",
     "masked",
     "masked_traffic",
+    "member_load",
     "programs",
     "cohort",
     "learning",

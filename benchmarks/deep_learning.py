@@ -43,6 +43,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="NAME=VALUE",
         help="override a setting of training, e.g. --set local_epochs=2",
     )
+    parser.add_argument("--verified", action="store_true", help="verify the norm of masked updates")
+    parser.add_argument(
+        "--cut", action="store_true", help="cut entries of the yardstick as masks do"
+    )
     parser.add_argument("--kill", type=float, default=0.1, help="share of the nodes")
     parser.add_argument("--timeout", type=float, default=900.0, help="seconds for one run")
     parser.add_argument("--keep", type=Path, help="new directory for the files of the nodes")
@@ -63,7 +67,8 @@ def run(arguments: list[str] | None = None) -> dict[str, Any]:
         root = options.keep or Path(temporary)
         study = root / "study"
         study.mkdir(parents=True)
-        script = DeepScript(options.subject, subject, subject.population(options.data), study)
+        population = subject.population(options.data)
+        script = DeepScript(options.subject, subject, population, study, verified=options.verified)
         script.prepare(size, rounds)
         # Processes first: a fork should not inherit what the yardstick leaves behind.
         protected = []
@@ -76,7 +81,7 @@ def run(arguments: list[str] | None = None) -> dict[str, Any]:
         warm_up()
         plain = []
         for seed in range(options.first_seed, options.first_seed + options.seeds):
-            plain.append(simulate(seed, script, size))
+            plain.append(simulate(seed, script, size, cut=options.cut))
             _say(f"plain sums, seed {seed}", msgspec.to_builtins(plain[-1]))
         parameters = len(script.seeded(bytes(32)).model) // 4
     return {
@@ -85,6 +90,8 @@ def run(arguments: list[str] | None = None) -> dict[str, Any]:
         "parameters": parameters,
         "cohort": msgspec.to_builtins(size),
         "training": subject.training,
+        "verified": options.verified,
+        "cut": options.cut,
         "protected": protected,
         "plain": {"spread": spread(plain), "seeds": msgspec.to_builtins(plain)} if plain else None,
     }

@@ -15,7 +15,7 @@ import numpy as np
 
 from pnyx.primitives.hashing import merkle_root
 from pnyx.primitives.sampling import Sampler
-from pnyx.protocol.aggregation import verification
+from pnyx.protocol.aggregation import coefficients, verification
 from pnyx.protocol.aggregation.bounds import Bounds, cheating_log2, repetitions
 from pnyx.protocol.aggregation.gaussian import discrete_gaussian
 from pnyx.protocol.aggregation.verdicts import judge
@@ -60,7 +60,7 @@ def measure(size: CommitteeSize, seed: int, repeats: int) -> dict[str, object]:
         for who, row in enumerate(rows)
     ]
     claims = [
-        verification.Claim(
+        coefficients.Claim(
             who, verification.commit(CONTEXT, merkle_root(each.payloads)), each.published
         )
         for who, each in enumerate(proven)

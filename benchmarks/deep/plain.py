@@ -1,7 +1,8 @@
 """The yardstick: the same training in one process, with plain sums and no protocol.
 
 Tasks, hyper-parameters, program and rows are those that nodes derive from the manifest;
-contributors are drawn uniformly, as many as a round waits for.
+contributors are drawn uniformly, as many as a round waits for. Entries are cut as masks would cut
+them only where one asks what that costs.
 """
 
 import hashlib
@@ -43,8 +44,11 @@ class Plain(msgspec.Struct, frozen=True):
 class _Run:
     """One seed's run."""
 
-    def __init__(self, seed: int, script: DeepScript, owners: Sequence[Owner]) -> None:
+    def __init__(
+        self, seed: int, script: DeepScript, owners: Sequence[Owner], *, cut: bool
+    ) -> None:
         self.seed = seed
+        self.cut = cut
         self.owners = owners
         proposal = script.seeded(self.secret("model"))
         self.body = proposal.manifest
@@ -88,14 +92,20 @@ class _Run:
         masks = self.manifest.phase_of(round_number).masked
         if masks is not None:
             self.clipped.append(outcome.metrics["clipped"])
-            self.beyond.append(float((np.abs(vector[: masks.length]) > masks.value_max).mean()))
+            update = vector[: masks.length]
+            self.beyond.append(float((np.abs(update) > masks.value_max).mean()))
+            if self.cut:
+                np.clip(update, -masks.value_max, masks.value_max, out=update)
         return vector
 
 
-def simulate(seed: int, script: DeepScript, size: Cohort) -> Plain:
-    """Train for the rounds of the study, then evaluate at every owner."""
+def simulate(seed: int, script: DeepScript, size: Cohort, *, cut: bool = False) -> Plain:
+    """Train for the rounds of the study, then evaluate at every owner.
+
+    cut: whether entries are cut to what masks carry, without noise.
+    """
     owners = script.population.owners[: size.nodes]
-    run = _Run(seed, script, owners)
+    run = _Run(seed, script, owners, cut=cut)
     task = run.task(0, 1)
     generator = np.random.default_rng(seed)
     rounds, by_round = run.manifest.phases[0].rounds, []

@@ -33,16 +33,28 @@ def cohort(nodes: int) -> Cohort:
 
 
 class DeepScript:
-    """What the nodes play: each owner imports a file of its own, and nobody refuses."""
+    """What the nodes play: each owner imports a file of its own, and nobody refuses.
+
+    verified: whether the norm of masked updates is verified.
+    """
 
     purpose_term = PURPOSE_TERM
 
-    def __init__(self, name: str, subject: Subject, population: Population, folder: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        subject: Subject,
+        population: Population,
+        folder: Path,
+        *,
+        verified: bool = False,
+    ) -> None:
         self.population = population
         self.category = population.category
         self._name = name
         self._subject = subject
         self._folder = folder
+        self._verified = verified
         self._mapping = parse_mapping(population.mapping())
 
     def prepare(self, size: Cohort, rounds: int) -> None:
@@ -58,7 +70,7 @@ class DeepScript:
         subject, population = self._subject, self.population
         common = {"deadline_s": subject.deadline_s}
         train = {"kind": "train", "rounds": rounds, "target": size.target, "drawn": size.drawn}
-        masks = {"masked": True}
+        masks = {"masked": True, "verified": self._verified}
         evaluate = {"kind": "evaluate", "rounds": 1, "target": size.nodes, "drawn": size.nodes}
         return {
             "title": subject.title,

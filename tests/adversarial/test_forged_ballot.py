@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from tests.support.forger import PRODUCT, Forger, two_squares
 
 from pnyx.primitives.sampling import Sampler
-from pnyx.protocol.aggregation import verdicts, verification
+from pnyx.protocol.aggregation import coefficients, verdicts, verification
 from pnyx.protocol.aggregation.ballots import Ballot, is_valid, slack_of, to_bits
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import to_slots
@@ -91,18 +91,18 @@ def test_ballots_that_break_their_rule(bounds, entries, monkeypatch):
 
 def unruled(monkeypatch) -> None:
     """Members and judges that leave the rules of ballots out."""
-    rows = verification._ballot_rows
-    monkeypatch.setattr(verification, "_ballot_rows", lambda *args: 0 * rows(*args))
+    rows = coefficients._ballot_rows
+    monkeypatch.setattr(coefficients, "_ballot_rows", lambda *args: 0 * rows(*args))
     monkeypatch.setattr(
         verdicts, "ballot_wanted", lambda theta, bounds, field: np.zeros(len(theta), np.int64)
     )
-    verification._coefficients.cache_clear()
+    coefficients.coefficients.cache_clear()
 
 
 @pytest.fixture(autouse=True)
 def _fresh_coefficients():
     yield
-    verification._coefficients.cache_clear()
+    coefficients.coefficients.cache_clear()
 
 
 @pytest.mark.full
@@ -178,13 +178,13 @@ def test_rules_that_cancel_each_other(monkeypatch):
     """Two votes in one question and none in the other: right on the whole, wrong in each."""
     ballots = [short(CHOICE, np.array([1, 1, 0, 0, 0, 0]), [])]
     assert rules(CHOICE, ballots, TRIALS) == {Rule.RANGE}
-    weights = verification.weights
+    weights = coefficients.weights
 
     def without_weights(*args):
         drawn = weights(*args)
         return replace(drawn, theta=np.ones_like(drawn.theta))
 
-    monkeypatch.setattr(verification, "weights", without_weights)
+    monkeypatch.setattr(coefficients, "weights", without_weights)
     monkeypatch.setattr(verdicts, "weights", without_weights)
-    verification._coefficients.cache_clear()
+    coefficients.coefficients.cache_clear()
     assert rules(CHOICE, ballots, 5) == {None}

@@ -13,7 +13,7 @@ from tests.support.masked_forger import MaskedForger, digits_of, hidden, masked,
 from pnyx.errors import MalformedMessage
 from pnyx.primitives.field import PRIMES
 from pnyx.primitives.sampling import Sampler
-from pnyx.protocol.aggregation import payloads, verdicts, verification
+from pnyx.protocol.aggregation import coefficients, payloads, verdicts
 from pnyx.protocol.aggregation.ballots import bit_weights, to_bits
 from pnyx.protocol.aggregation.bounds import layout
 from pnyx.protocol.aggregation.encoding import FIELDS
@@ -64,7 +64,7 @@ def ignoring(monkeypatch, *, sums: int) -> None:
 @pytest.fixture
 def weakened(monkeypatch):
     """Replaces weights of the challenge, for members and judges: 0 for no test, 1 for no chance."""
-    drawn = verification.weights
+    drawn = coefficients.weights
 
     def weaken(**changes):
         def weak(*args):
@@ -73,12 +73,12 @@ def weakened(monkeypatch):
                 honest, **{name: c(getattr(honest, name)) for name, c in changes.items()}
             )
 
-        verification._coefficients.cache_clear()
-        for module in (verification, verdicts, key_weights):
+        coefficients.coefficients.cache_clear()
+        for module in (coefficients, verdicts, key_weights):
             monkeypatch.setattr(module, "weights", weak)
 
     yield weaken
-    verification._coefficients.cache_clear()
+    coefficients.coefficients.cache_clear()
 
 
 def rules(make, trials: int = TRIALS) -> set[Rule | None]:

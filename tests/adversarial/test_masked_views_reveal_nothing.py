@@ -18,8 +18,9 @@ from tests.support.ranks import rank, sharing_matrix
 
 from pnyx.primitives.sampling import Sampler
 from pnyx.primitives.sharing import is_codeword
-from pnyx.protocol.aggregation import verification
+from pnyx.protocol.aggregation import coefficients, verification
 from pnyx.protocol.aggregation.bounds import CHECKS, layout
+from pnyx.protocol.aggregation.coefficients import Claim, slot_basis
 from pnyx.protocol.aggregation.encoding import FIELDS, to_slots
 from pnyx.protocol.aggregation.masked_verification import proof
 from pnyx.protocol.aggregation.masked_verification.bounds import (
@@ -28,7 +29,7 @@ from pnyx.protocol.aggregation.masked_verification.bounds import (
     MaskedBounds,
 )
 from pnyx.protocol.aggregation.payloads import read_share
-from pnyx.protocol.aggregation.verification import Claim, codes, slot_basis
+from pnyx.protocol.aggregation.verification import codes
 from pnyx.protocol.selection import committee_size
 
 BOUNDS = MaskedBounds(20_000, 4096, 1024, 24, 6, 512)
@@ -100,7 +101,7 @@ class View:
 
     def answered(self, challenge: bytes, blinded=(0, 1, 2)) -> None:
         """The answers of every member to a challenge, and what is public about them."""
-        rows, on_keys, _ = verification._coefficients(CLAIM, challenge, PROVEN, self.size)
+        rows, on_keys, _ = coefficients.coefficients(CLAIM, challenge, PROVEN, self.size)
         packing, keys = self.size.packing, self.plan.keys[self.at]
         combined = rows[self.at].reshape(self.plan.repetitions, 1 + packing, -1)
         gap = np.zeros((self.plan.repetitions, CHECKS * self.plan.repetitions), dtype=np.int64)

@@ -15,9 +15,10 @@ from pnyx.errors import DecodingError
 from pnyx.primitives.sharing import PackedSharing
 from pnyx.protocol.aggregation import direct
 from pnyx.protocol.aggregation.bounds import Bounds
+from pnyx.protocol.aggregation.coefficients import Claim
 from pnyx.protocol.aggregation.encoding import FIELDS
 from pnyx.protocol.aggregation.verdicts import Rule, judge
-from pnyx.protocol.aggregation.verification import Claim, read_payload
+from pnyx.protocol.aggregation.verification import read_payload
 from pnyx.protocol.selection import committee_size
 
 SIZE = committee_size(11, 2, 2)

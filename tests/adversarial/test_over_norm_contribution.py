@@ -20,7 +20,7 @@ from tests.support.forger import (
 from pnyx.errors import RuleBroken
 from pnyx.primitives.field import PRIMES
 from pnyx.primitives.sampling import Sampler
-from pnyx.protocol.aggregation import direct, verdicts, verification
+from pnyx.protocol.aggregation import coefficients, direct, verdicts, verification
 from pnyx.protocol.aggregation.ballots import bit_weights
 from pnyx.protocol.aggregation.bounds import ROWS, Bounds
 from pnyx.protocol.aggregation.encoding import to_slots
@@ -251,7 +251,7 @@ def test_published_vector_too_long(monkeypatch):
         long = forger.exact.astype("<i4").tobytes()
         with pytest.raises(RuleBroken, match="too long"):
             verification.check_published(long, BOUNDS)
-        forger.claim = verification.Claim(3, forger.claim.commitment, long)
+        forger.claim = coefficients.Claim(3, forger.claim.commitment, long)
         assert forger.judged(challenge(trial)).rule is Rule.RANGE
     monkeypatch.setattr(Bounds, "published_max", 2**31 - 1)
     assert rules(one_wrap, 5) == {None}, "a factor of a million over the bound"
@@ -278,18 +278,18 @@ def excess(check: int):
 def test_non_zero_zero_blind(monkeypatch):
     assert rules(excess(2)) == {Rule.BOUND}
     assert rules(excess(1)) == {Rule.RANGE}
-    weights = verification.weights
+    weights = coefficients.weights
 
     def constant(*args):
         drawn = weights(*args)
         return replace(drawn, taus=np.ones_like(drawn.taus))
 
-    monkeypatch.setattr(verification, "weights", constant)
+    monkeypatch.setattr(coefficients, "weights", constant)
     monkeypatch.setattr(verdicts, "weights", constant)
-    verification._coefficients.cache_clear()
+    coefficients.coefficients.cache_clear()
     # with a constant factor before the sum of squares, the blind pays for the excess
     assert rules(excess(2), 5) == {None}
-    verification._coefficients.cache_clear()
+    coefficients.coefficients.cache_clear()
 
 
 # --- another context ---
@@ -302,7 +302,7 @@ def test_replay_in_another_context(monkeypatch):
     assert replayed.judged(challenge(1)).accepted
     root = verification.merkle_root(replayed.payloads)
     for other in (b"study 1, round 2, contributor 3", b"study 1, round 1, contributor 4"):
-        claim = verification.Claim(3, verification.commit(other, root), replayed.claim.published)
+        claim = coefficients.Claim(3, verification.commit(other, root), replayed.claim.published)
         assert claim.commitment != replayed.claim.commitment
         replayed.claim = claim
         assert replayed.judged(challenge(1)).rule is Rule.RANGE
@@ -311,7 +311,7 @@ def test_replay_in_another_context(monkeypatch):
         verification, "commit", lambda context, root: verification.digest("weak", root)
     )
     weak = Forger(BOUNDS, SIZE, honest, context=context)
-    weak.claim = verification.Claim(3, verification.commit(b"round 2", root), weak.claim.published)
+    weak.claim = coefficients.Claim(3, verification.commit(b"round 2", root), weak.claim.published)
     assert weak.judged(challenge(1)).accepted
 
 

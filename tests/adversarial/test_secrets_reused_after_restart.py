@@ -12,13 +12,14 @@ import pytest
 from msgspec.structs import replace
 
 from pnyx.primitives import codec
-from pnyx.protocol.events import Effect, Persist, Send
+from pnyx.protocol.events import DebitRecorded, Effect, Persist, RecordDebit, Send
 from pnyx.protocol.messages import (
     Contribution,
     ContributionHeader,
     MemberBody,
     MemberInput,
     RoundKey,
+    Signed,
     VectorOffer,
 )
 from pnyx.protocol.round.services import RoundServices
@@ -36,6 +37,7 @@ class Secrets(Simulation):
     def __init__(self, scenario: Scenario) -> None:
         self.owners: dict[bytes, set[tuple[int, bytes]]] = {}
         self.vectors: dict[tuple[int, bytes], set[bytes]] = {}  # of a node in an attempt
+        self.offered: dict[tuple[int, bytes], list[float]] = {}  # likewise; when
         super().__init__(scenario)
 
     def observe(self, node: SimulatedNode, effect: Effect) -> None:
@@ -52,7 +54,9 @@ class Secrets(Simulation):
             header = codec.decode(message.header.body, ContributionHeader, bytes_max=_BYTES_MAX)
             assert header.masked is not None
             self._note(node, header.context, header.masked.parcel, message.linear_hash)
-            self.vectors.setdefault((node.index, header.context), set()).add(header.masked.parcel)
+            whose = node.index, header.context
+            self.vectors.setdefault(whose, set()).add(header.masked.parcel)
+            self.offered.setdefault(whose, []).append(self.scheduler.now)
         if isinstance(message, MemberInput) and message.signed.signer == node.node_id:
             body = codec.decode(message.signed.body, MemberBody, bytes_max=_BYTES_MAX)
             if isinstance(body, RoundKey):
@@ -69,14 +73,14 @@ class Secrets(Simulation):
         return sum(len(owners) > 1 for owners in self.owners.values())
 
 
-def killed(seed: int, *, masks: bool = False) -> Secrets:
+def killed(seed: int) -> Secrets:
     """Three nodes die again and again in two rounds."""
     crashes = tuple(
         Crash(node=(seed + which) % 6, at_s=at_s + 0.1 * (seed % 7), away_s=0.2)
         for which in range(3)
         for at_s in (0.9, 3.9, 4.3)
     )
-    simulation = Secrets(Scenario(seed=seed, nodes=6, rounds=2, crashes=crashes, masks=masks))
+    simulation = Secrets(Scenario(seed=seed, nodes=6, rounds=2, crashes=crashes))
     assert simulation.run().kills > 3
     return simulation
 
@@ -92,16 +96,69 @@ def test_secrets_reused_after_restart(runs: int) -> None:
     assert compared > 30 * runs
 
 
+def masked_study(seed: int, *crashes: Crash) -> Secrets:
+    """A round of six nodes, all of whom contribute."""
+    terms = {"target": 6, "drawn": 6, "masks": True}
+    return Secrets(Scenario(seed=seed, nodes=6, crashes=crashes, **terms))
+
+
+def killed_after_masking(seed: int) -> Secrets:
+    """Each of three nodes dies soon after it has shown its masked vector for the first time."""
+    undisturbed = masked_study(seed)
+    undisturbed.run()
+    shown = sorted((times[0], node) for (node, _), times in undisturbed.offered.items())
+    after_s = 0.001 + 0.01 * (seed % 5)
+    simulation = masked_study(
+        seed, *(Crash(node=node, at_s=at_s + after_s, away_s=0.2) for at_s, node in shown[::2])
+    )
+    assert simulation.run().kills == len(shown[::2]) > 1
+    return simulation
+
+
+def shown_after_a_restart(simulation: Secrets) -> int:
+    """How many masked vectors were shown again by a later life of their node."""
+    crashes = simulation.scenario.crashes
+    return sum(
+        times[0] < crash.at_s < times[-1]
+        for (node, _), times in simulation.offered.items()
+        for crash in crashes
+        if crash.node == node
+    )
+
+
 @pytest.mark.parametrize("runs", [4, pytest.param(5_000, marks=pytest.mark.full)])
 def test_masks_reused_after_restart(runs: int) -> None:
     """A node has one masked vector in an attempt, however often it starts, and never the same."""
     again = 0
     for seed in range(runs):
-        simulation = killed(seed, masks=True)
+        simulation = killed_after_masking(seed)
         assert simulation.reused == 0
         assert all(len(parcels) == 1 for parcels in simulation.vectors.values())
-        again += len(simulation.vectors)
-    assert again > 8 * runs
+        again += shown_after_a_restart(simulation)
+    assert again > runs
+
+
+def test_a_contributor_that_forgot_its_seed_and_debit_would_mask_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of seed and header on the disk, and the ledger, each alone suffices; without any it would."""
+    store, once = RoundServices.persist_secret, RoundServices.sign_once
+
+    def persist_secret(services: RoundServices, name: str, value: bytes) -> None:
+        if name != "contribution":
+            store(services, name, value)
+
+    def sign_once(services: RoundServices, slot: str, body: ContributionHeader) -> Signed:
+        return services.sign(body) if slot == "header" else once(services, slot, body)
+
+    def debit(node: SimulatedNode, effect: RecordDebit) -> None:
+        node._later(0.002, node.handle, DebitRecorded(effect.context))
+
+    monkeypatch.setattr(RoundServices, "persist_secret", persist_secret)
+    monkeypatch.setattr(RoundServices, "sign_once", sign_once)
+    monkeypatch.setattr(SimulatedNode, "_debit", debit)
+    with pytest.raises(InvariantError):
+        killed_after_masking(0)
 
 
 @pytest.mark.parametrize("seeds", [(4, 11), pytest.param(range(200), marks=pytest.mark.full)])

@@ -3,7 +3,8 @@
 Two of three aggregators may be corrupt. With a corrupt contributor they are all that ever held its
 vector, and their receipts suffice. Were such a set locked, keys would be released of a sum that
 nobody can make, and the round would never end. So members lock a set only once they hold its sums:
-so a set that is fixed has honest holders, who pass it on; and what has none is given up.
+so a set that is fixed has honest holders, who pass it on; and what has none is given up. The second
+attempt has other aggregators, so whoever ends both attempts needs most of two draws.
 """
 
 from collections.abc import Iterator
@@ -19,21 +20,25 @@ from pnyx.protocol.messages import (
     EchoProof,
     Instance,
     Phase,
+    RecordBody,
     RoundMessage,
     VectorOffer,
     VectorSum,
     ViewChange,
 )
 from pnyx.protocol.params import ProtocolParams
+from pnyx.protocol.round import attempts
 from pnyx.protocol.round.leader import Leader
 from pnyx.protocol.round.state import MemberState
 from pnyx.protocol.round.vector_sum import WantedSums
+from pnyx.protocol.selection import stand_ins
 from pnyx.simulator import InvariantError
 from pnyx.simulator.adversary import Wrapper, read
 
 STUDY = masked_study(params=ProtocolParams(attempt_timeout_s=20.0), limit_s=150.0)
 PLAN = drawn(STUDY)
 HONEST, *CORRUPT = PLAN.aggregators
+OTHERS = stand_ins(PLAN.beacon, PLAN.study, 1, "aggregator", 3, 3, STUDY.nodes)
 ACCOMPLICE = next(
     i for i in PLAN.contributors if i > 0 and i not in PLAN.aggregators and i in PLAN.member_of
 )
@@ -41,10 +46,10 @@ FAVOURED = next(i for i in PLAN.committee if i not in {*PLAN.aggregators, ACCOMP
 
 
 class KeepsBack(Wrapper):
-    """Gives no vector to the honest aggregator, and no sum but to some."""
+    """Gives no vector to the honest aggregator, nor to node 0, and no sum but to some."""
 
     def __init__(self, node_ids: tuple[bytes, ...], told: set[int]) -> None:
-        self._victim = node_ids[HONEST]
+        self._victims = {node_ids[HONEST], node_ids[0]}
         self._told = {node_ids[index] for index in told}
         super().__init__()
 
@@ -54,11 +59,11 @@ class KeepsBack(Wrapper):
     def _leaves(self, effect: Effect) -> bool:
         match effect:
             case SendChunk():
-                return effect.peer != self._victim
+                return effect.peer not in self._victims
             case Send():
                 message = read(effect.payload)
                 if isinstance(message, VectorOffer):
-                    return effect.peer != self._victim
+                    return effect.peer not in self._victims
                 return not isinstance(message, VectorSum) or effect.peer in self._told
         return True
 
@@ -85,11 +90,14 @@ class SaysLocked(KeepsBack):
         yield send
 
 
-def attacked(*told: int, says_locked: bool = False) -> Watched:
-    """A study in which the sum of the accepted set is told to these nodes only."""
+def attacked(*told: int, says_locked: bool = False, more: set[int] | None = None) -> Watched:
+    """A study in which the sum of the accepted set is told to these nodes only.
+
+    more: who is corrupt besides two aggregators and a contributor.
+    """
     simulation = Watched(STUDY)
     ids = simulation.population.census.node_ids
-    simulation.corrupt = frozenset({*CORRUPT, ACCOMPLICE})
+    simulation.corrupt = frozenset({*CORRUPT, ACCOMPLICE, *(more or ())})
     simulation.checker._corrupt = simulation.corrupt
     for index in simulation.corrupt:
         simulation.nodes[index].adversary = (
@@ -98,15 +106,29 @@ def attacked(*told: int, says_locked: bool = False) -> Watched:
     return simulation
 
 
-def ends_unopened(simulation: Watched) -> bool:
-    """Whether round 1 ends without a sum, and nobody honest is blamed for it."""
+def outcome_of(simulation: Watched) -> RecordBody:
+    """What round 1 ends with; nobody honest is blamed for it."""
     outcome = simulation.run()
     assert simulation.culprits() <= simulation.corrupt
-    return outcome.records[1].skipped
+    return outcome.records[1]
+
+
+def opened_at_second(body: RecordBody) -> bool:
+    """Whether the first attempt came to nothing, and the second to a sum."""
+    return body.attempt == 2 and not body.skipped
 
 
 def test_sums_kept_back():
-    assert ends_unopened(attacked())
+    assert opened_at_second(outcome_of(attacked()))
+
+
+def test_with_the_same_aggregators_the_second_attempt_would_end_like_the_first(monkeypatch):
+    monkeypatch.setattr(attempts, "_other_aggregators", lambda plan: plan.aggregators)
+    assert outcome_of(attacked()).skipped
+
+
+def test_most_of_both_draws_end_both_attempts_unopened():
+    assert outcome_of(attacked(more=set(OTHERS) - {0})).skipped
 
 
 def test_a_set_that_is_locked_without_its_sum_would_never_end(monkeypatch):
@@ -126,7 +148,7 @@ def test_members_that_kept_it_to_themselves_would_not_end_the_round(monkeypatch)
 
 
 def test_a_lock_that_is_only_said_holds_nobody_up():
-    assert ends_unopened(attacked(says_locked=True))
+    assert opened_at_second(outcome_of(attacked(says_locked=True)))
 
 
 def test_leaders_that_believed_in_it_would_hold_up_the_round(monkeypatch):

@@ -21,10 +21,10 @@ from tests.support.ranks import rank, sharing_matrix
 from pnyx.primitives.field import Vector
 from pnyx.primitives.sampling import Sampler
 from pnyx.primitives.sharing import PackedSharing, is_codeword
-from pnyx.protocol.aggregation import verification
+from pnyx.protocol.aggregation import coefficients, verification
 from pnyx.protocol.aggregation.bounds import CHECKS, Bounds, layout
+from pnyx.protocol.aggregation.coefficients import Claim
 from pnyx.protocol.aggregation.encoding import FIELDS
-from pnyx.protocol.aggregation.verification import Claim
 from pnyx.protocol.selection import committee_size
 
 BOUNDS = Bounds(2, 1, 2, 1)
@@ -100,10 +100,10 @@ class View:
 
     def answers(self, challenge: bytes, *, blinded=(0, 1, 2)) -> None:
         """The answers of every member to a challenge."""
-        rows, _, _ = verification._coefficients(CLAIM, challenge, BOUNDS, self.size)
+        rows, _, _ = coefficients.coefficients(CLAIM, challenge, BOUNDS, self.size)
         packing = self.size.packing
         table = rows[self.at].reshape(self.plan.repetitions, 1 + packing, -1)[:, :, : self.columns]
-        basis = verification.slot_basis(self.field, self.size)
+        basis = coefficients.slot_basis(self.field, self.size)
         for member in range(self.size.size):
             for repetition in range(self.plan.repetitions):
                 degree_test, *by_slot = table[repetition]
@@ -123,7 +123,7 @@ class View:
         found = []
         packing = self.size.packing
         for challenge in challenges:
-            rows, _, _ = verification._coefficients(CLAIM, challenge, BOUNDS, self.size)
+            rows, _, _ = coefficients.coefficients(CLAIM, challenge, BOUNDS, self.size)
             table = rows[self.at].reshape(self.plan.repetitions, 1 + packing, -1)
             for repetition in range(self.plan.repetitions):
                 row = np.zeros(self.width, dtype=np.int64)

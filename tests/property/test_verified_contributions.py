@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.support.forger import Forger, parts, slack_of
 
 from pnyx.primitives.hashing import merkle_root
-from pnyx.protocol.aggregation import direct, verification
+from pnyx.protocol.aggregation import coefficients, direct, verification
 from pnyx.protocol.aggregation.ballots import Ballot, bit_weights, equations, to_bits
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import to_slots
@@ -77,7 +77,7 @@ def test_vectors_within_the_bounds_are_accepted_and_added(case, challenge):
     for who, vector in enumerate(vectors):
         proven = verification.prove(vector, bounds, size, challenge, bytes([who]))
         commitment = verification.commit(bytes([who]), merkle_root(proven.payloads))
-        claims.append(verification.Claim(who, commitment, proven.published))
+        claims.append(coefficients.Claim(who, commitment, proven.published))
         shares.append([verification.read_payload(p, bounds, size) for p in proven.payloads])
     answers = {
         m: {

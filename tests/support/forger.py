@@ -13,7 +13,7 @@ import numpy as np
 from pnyx.primitives.field import PRIMES
 from pnyx.primitives.hashing import digest, merkle_root
 from pnyx.primitives.sampling import Sampler
-from pnyx.protocol.aggregation import verdicts, verification
+from pnyx.protocol.aggregation import coefficients, verdicts, verification
 from pnyx.protocol.aggregation.ballots import bit_weights, to_bits
 from pnyx.protocol.aggregation.bounds import ROWS, Bounds, layout
 from pnyx.protocol.aggregation.encoding import FIELDS, to_slots
@@ -89,7 +89,7 @@ class Forger:
             matrix @ centred(per_field[0]).reshape(-1) + mask[0].reshape(-1)[:ROWS]
         )
         fitted = np.clip(self.exact, -bounds.published_max, bounds.published_max)
-        self.claim = verification.Claim(CONTRIBUTOR, commitment, fitted.astype("<i4").tobytes())
+        self.claim = coefficients.Claim(CONTRIBUTOR, commitment, fitted.astype("<i4").tobytes())
 
     def answers(self, challenge: bytes, members=None) -> dict[int, np.ndarray]:
         """What honest members answer."""

@@ -15,7 +15,7 @@ from tests.support.forger import centred, projection
 from pnyx.primitives.hashing import digest, merkle_root
 from pnyx.primitives.ring import LANES, expand_public
 from pnyx.primitives.sampling import Sampler
-from pnyx.protocol.aggregation import verification
+from pnyx.protocol.aggregation import coefficients, verification
 from pnyx.protocol.aggregation.ballots import to_bits
 from pnyx.protocol.aggregation.bounds import ROWS, layout
 from pnyx.protocol.aggregation.encoding import FIELDS, to_slots
@@ -133,7 +133,7 @@ class MaskedForger:
 
     def claims(
         self, sketch: np.ndarray, context: bytes | None = None, published: bytes = b""
-    ) -> verification.Claim:
+    ) -> coefficients.Claim:
         """What a header with this P·y claims, in this context or in another."""
         return commitments.masked_claim(
             CONTRIBUTOR,

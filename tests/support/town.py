@@ -180,6 +180,11 @@ def masked_manifest(length: int, nonce: bytes = bytes(32), **terms) -> Manifest:
     return manifest(length + 1, [masked_phase(length, **terms)], nonce=nonce)
 
 
+def verified_manifest(length: int, nonce: bytes = bytes(32), **terms) -> Manifest:
+    """As `masked_manifest`, with the norm of every masked update verified."""
+    return manifest(length + 1, [verified_phase(length, **terms)], nonce=nonce)
+
+
 def manifest(length: int, phases: Sequence[StudyPhase] | None = None, **terms) -> Manifest:
     """A study over vectors of `length` integers that starts from zeros."""
     return Manifest(

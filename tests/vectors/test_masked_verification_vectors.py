@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from pnyx import errors
 from pnyx.primitives.hashing import digest, merkle_root
-from pnyx.protocol.aggregation import direct, payloads, verification
+from pnyx.protocol.aggregation import coefficients, direct, payloads, verification
 from pnyx.protocol.aggregation.bounds import Bounds, layout
 from pnyx.protocol.aggregation.encoding import FIELDS
 from pnyx.protocol.aggregation.masked.coding import decode_signed
@@ -61,7 +61,7 @@ class Golden:
         public = self.code.public()
         self.weights = key_weights(self.claim, CHALLENGE, MASKED, BOUNDS, SIZE, public)
 
-    def claims(self, context: bytes = CONTEXT) -> verification.Claim:
+    def claims(self, context: bytes = CONTEXT) -> coefficients.Claim:
         """What the header claims in a context."""
         return masked_claim(
             CONTRIBUTOR,
@@ -81,7 +81,7 @@ class Golden:
             for member, payload in enumerate(self.proven.payloads)
         ]
 
-    def answered(self, claim: verification.Claim) -> dict[int, np.ndarray]:
+    def answered(self, claim: coefficients.Claim) -> dict[int, np.ndarray]:
         """What every member answers for a claim, which may be false."""
         public = self.code.public()
         weights = key_weights(claim, CHALLENGE, MASKED, BOUNDS, SIZE, public)
@@ -132,7 +132,7 @@ def hashed(values: np.ndarray, kind: str = "<i8") -> bytes:
 def computed() -> dict[str, str]:
     """Every golden value, in hexadecimal."""
     made, plan = golden(), layout(BOUNDS, SIZE)
-    drawn = verification.weights(made.claim, CHALLENGE, BOUNDS, plan.repetitions)
+    drawn = coefficients.weights(made.claim, CHALLENGE, BOUNDS, plan.repetitions)
     found = sketch.Sketch(made.claim.sketched)
     hidden_sketch = found.apply(made.masked.hidden)
     digits = proof.digits_of(hidden_sketch, MASKED)
@@ -208,14 +208,14 @@ READING = {
 }
 
 
-def one_more() -> verification.Claim:
+def one_more() -> coefficients.Claim:
     """The claim with another entry 7 of its sketch."""
     stated = FIELDS[0].unpack(golden().stated, 256)
     stated[7] = (stated[7] + 1) % MODULUS
     return replace(golden().claim, sketch=FIELDS[0].pack(stated))
 
 
-def too_long() -> verification.Claim:
+def too_long() -> coefficients.Claim:
     """The claim with an entry of v beyond its bound."""
     long = (BOUNDS.published_max + 1).to_bytes(4, "little")
     return replace(golden().claim, published=long + golden().claim.published[4:])

@@ -15,7 +15,7 @@ import pytest
 from pnyx import errors
 from pnyx.primitives.hashing import digest, merkle_root
 from pnyx.protocol import beacon
-from pnyx.protocol.aggregation import direct, verification
+from pnyx.protocol.aggregation import coefficients, direct, verification
 from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import FIELDS
@@ -42,7 +42,7 @@ def contribution(vector=VECTOR, bounds=BOUNDS) -> dict[str, bytes]:
     context = contribution_context(CONTEXT, 9)
     proven = verification.prove(vector, bounds, SIZE, SEED, context)
     commitment = verification.commit(context, merkle_root(proven.payloads))
-    claim = verification.Claim(9, commitment, proven.published)
+    claim = coefficients.Claim(9, commitment, proven.published)
     share = verification.read_payload(proven.payloads[4], bounds, SIZE)
     answers = verification.answers(share, 4, claim, CONTEXT, bounds, SIZE)
     return {

@@ -1,10 +1,12 @@
 """How a node learns of an abort, opens the second attempt, and stores what it must."""
 
+from copy import copy
+
 import pytest
 from msgspec.structs import replace
 from tests.support.aborts import abort_of
 from tests.support.records import record
-from tests.support.town import Town
+from tests.support.town import Town, manifest
 
 from pnyx.errors import RuleBroken
 from pnyx.primitives import codec
@@ -17,9 +19,11 @@ from pnyx.protocol.events import (
     StartTraining,
 )
 from pnyx.protocol.messages import Items, Message, Pull, Step
+from pnyx.protocol.round.actors import in_order, read_actors
 from pnyx.protocol.round.attempts import NO_VALUE, abort_hash, second_attempt
 from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.round.values import joins_root
+from pnyx.protocol.selection import select_census
 from pnyx.protocol.study import StudyState, record_hash, verify_record
 
 CRYPTO = Town().cryptos[0]
@@ -28,9 +32,9 @@ CRYPTO = Town().cryptos[0]
 class Aborted:
     """A town in round 1, and one node of it that hears of an abort."""
 
-    def __init__(self) -> None:
+    def __init__(self, **terms) -> None:
         self.town = Town()
-        self.study = self.town.propose()
+        self.study = self.town.propose(plan=manifest(self.town.count, **terms))
         assert self.town.run(self.town.in_round(self.study, 1))
         self.first: RoundPlan = self.town.plan(self.study)
         self.abort = abort_of(self.town, self.first)
@@ -70,6 +74,41 @@ class Aborted:
 
 def told(effects) -> set[tuple[int, bytes]]:
     return {(e.attempt, e.certificate) for e in effects if isinstance(e, AttemptAborted)}
+
+
+def next_of_the_draw(plan: RoundPlan, count: int) -> tuple[int, ...]:
+    drawn = (plan.beacon, plan.study, plan.round_number, "aggregator")
+    return select_census(*drawn, count, len(plan.census), exclude=frozenset(plan.excluded))
+
+
+def test_the_second_attempt_has_the_next_aggregators_of_the_draw():
+    """Those of the first may be why it had no outcome."""
+    case = Aborted()
+    assert (*case.first.aggregators, *case.second.aggregators) == next_of_the_draw(case.first, 6)
+
+
+def test_the_excluded_aggregate_in_no_attempt():
+    first = Aborted().first
+    plan = copy(first)
+    plan.excluded = next_of_the_draw(first, 5)[3:]
+    second = second_attempt(plan, abort_of(Town(), plan), CRYPTO)
+    assert second.aggregators == next_of_the_draw(first, 8)[5:]
+
+
+def test_where_nodes_are_few_the_first_aggregators_serve_again():
+    plan = copy(Aborted().first)
+    plan.aggregators = next_of_the_draw(plan, 7)
+    second = second_attempt(plan, abort_of(Town(), plan), CRYPTO)
+    assert second.aggregators == (*next_of_the_draw(plan, 9)[7:], *plan.aggregators[:5])
+
+
+def test_the_list_of_regions_gives_other_aggregators_as_well():
+    case = Aborted(selection="region")
+    plan = case.first
+    listed = in_order(
+        plan.census, read_actors(plan.actors), plan.beacon, plan.round_number, "aggregator", ()
+    )
+    assert (*plan.aggregators, *case.second.aggregators) == listed[:6]
 
 
 def test_an_abort_opens_the_second_attempt():

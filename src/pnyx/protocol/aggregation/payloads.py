@@ -15,11 +15,11 @@ from pnyx.primitives.hashing import merkle_proof_hashes, verify_merkle_proof
 from pnyx.primitives.sampling import SEED_BYTES, Sampler
 from pnyx.protocol.aggregation import verification
 from pnyx.protocol.aggregation.bounds import Bounds, Layout, layout
+from pnyx.protocol.aggregation.coefficients import Claim
 from pnyx.protocol.aggregation.encoding import FIELDS
 from pnyx.protocol.aggregation.verification import (
     ELEMENT_BYTES,
     SALT_BYTES,
-    Claim,
     FieldShares,
     pack_payload,
 )

@@ -38,15 +38,9 @@ from numpy.typing import NDArray
 from pnyx.errors import DecodingError, ProtocolError
 from pnyx.primitives.sharing import is_codeword, locate_errors, safe_radius
 from pnyx.protocol.aggregation.bounds import CHECKS, Bounds, layout
+from pnyx.protocol.aggregation.coefficients import Claim, ballot_wanted, weights
 from pnyx.protocol.aggregation.encoding import FIELDS, IntVector
-from pnyx.protocol.aggregation.verification import (
-    Claim,
-    ballot_wanted,
-    check_published,
-    check_sketch,
-    codes,
-    weights,
-)
+from pnyx.protocol.aggregation.verification import check_published, check_sketch, codes
 from pnyx.protocol.selection.security import CommitteeSize
 
 Answers = Mapping[int, Mapping[int, IntVector]]  # member -> contributor -> [answers]

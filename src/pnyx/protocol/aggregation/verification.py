@@ -27,7 +27,7 @@ R'X + g = v and every rule Σ a·x = b of the ballot holds (`ballots`), and thos
 are bits and the norm is within its bound (`bounds` says why that holds over the integers). Every
 secret sum carries a random factor, τ₁ as well: a blind whose slots secretly sum to something else
 cannot make up for a difference that the challenge multiplies. `verdicts` decodes the answers and
-judges.
+judges. `coefficients` are what a challenge makes of a claim.
 
 **One challenge only.** V, L and Q blinds hide the shares from whoever sees all answers to one
 challenge. Answering a second one for the same contribution opens new functionals of its secrets.
@@ -43,13 +43,12 @@ import msgspec
 import numpy as np
 
 from pnyx.errors import MalformedMessage, RuleBroken
-from pnyx.primitives.field import PRIMES, PrimeField
+from pnyx.primitives.field import PrimeField
 from pnyx.primitives.hashing import digest, merkle_root
 from pnyx.primitives.sampling import Sampler
 from pnyx.primitives.sharing import PackedSharing
 from pnyx.protocol.aggregation.ballots import (
     bit_weights,
-    equations,
     is_valid,
     slack_of,
     to_bits,
@@ -59,13 +58,13 @@ from pnyx.protocol.aggregation.bounds import (
     ROWS,
     Bounds,
     Layout,
-    digit_base,
     layout,
     repetitions,
 )
+from pnyx.protocol.aggregation.coefficients import Claim, coefficients, slack_weights, slot_basis
 from pnyx.protocol.aggregation.encoding import FIELDS, IntVector, to_slots
 from pnyx.protocol.aggregation.gaussian import discrete_gaussian, hides
-from pnyx.protocol.aggregation.ranges import combine, project
+from pnyx.protocol.aggregation.ranges import project
 from pnyx.protocol.selection.security import CommitteeSize
 
 ELEMENT_BYTES = 4
@@ -73,9 +72,6 @@ SALT_BYTES = 16
 PUBLISHED_BYTES = ELEMENT_BYTES * ROWS
 
 FieldShares = tuple[IntVector, ...]  # one [columns] array per field
-
-_CHALLENGE_MODULUS = min(PRIMES)  # the same integers serve both fields
-_COEFFICIENTS_CACHED = 64
 
 
 class Proven(msgspec.Struct, frozen=True):
@@ -86,21 +82,6 @@ class Proven(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return "Proven(...)"  # payloads are secret
-
-
-class Claim(msgspec.Struct, frozen=True):
-    """What a contributor claims in its header: its number, its commitment C, and v.
-
-    Where a masked update is verified also C1 (`sketched`), from which the sketch P is drawn, the
-    root of all members' key shares, and P·y (`sketch`), packed.
-    """
-
-    contributor: int
-    commitment: bytes
-    published: bytes
-    sketched: bytes = b""
-    key_root: bytes = b""
-    sketch: bytes = b""
 
 
 def commit(context: bytes, shares_root: bytes) -> bytes:
@@ -341,7 +322,7 @@ def answers(
     plan = layout(bounds, size)
     if (key_weights is None) == bool(bounds.masked_norm_max):
         raise ValueError("what ties a key to its masked vector is for verified updates, and theirs")
-    rows, on_key, taus = _coefficients(claim, challenge, bounds, size)
+    rows, on_key, taus = coefficients(claim, challenge, bounds, size)
     found = np.empty((len(FIELDS), CHECKS, plan.repetitions), dtype=np.int64)
     for at, (field, share) in enumerate(zip(FIELDS, shares, strict=True)):
         basis = slot_basis(field, size)[member]  # [packing]
@@ -374,9 +355,7 @@ def _products(
     plan = layout(bounds, size)
     slack = share[plan.slack_start : plan.counts_start]
     found, start = [], 0
-    for columns, seen in zip(
-        plan.squared, _slack_weights(field, bounds, size)[member], strict=True
-    ):
+    for columns, seen in zip(plan.squared, slack_weights(field, bounds, size)[member], strict=True):
         row = share[start : start + columns]
         found.append((_dot(field, row, row) + _dot(field, slack, seen)) % field.modulus)
         start += columns
@@ -466,138 +445,3 @@ def summed_vector(decoded: IntVector, bounds: Bounds, size: CommitteeSize) -> In
     slots = decoded.reshape(size.packing, plan.summed)
     update = slots[:, : plan.update].reshape(-1)[: bounds.bounded]
     return np.concatenate([update, slots[:, plan.update :].reshape(-1)[: bounds.counts]])
-
-
-# --- public coefficients ------------------------------------------------------------------------
-
-
-class Weights(msgspec.Struct, frozen=True):
-    """Random weights of a challenge, for each repetition; the stream goes on for V.
-
-    rho: [repetitions, 256], of the rows of the projection. taus: [sums of squares + 1,
-    repetitions], at least two rows. theta: [repetitions, equations], of the ballot's rules. All are
-    below the smaller prime, and the same integers serve both fields: a linear relation that fails
-    in a field holds for at most one value of each weight. kappa: [repetitions, 256 or 0], of the
-    rows of the sketch of a masked vector, in the ring's field.
-    """
-
-    rho: IntVector
-    taus: IntVector
-    theta: IntVector
-    kappa: IntVector
-    sampler: Sampler
-
-
-def weights(claim: Claim, challenge: bytes, bounds: Bounds, count: int) -> Weights:
-    """Expand a challenge into the weights of `count` repetitions."""
-    seed = digest(
-        "pnyx/verify/challenge",
-        challenge,
-        claim.contributor.to_bytes(4, "big"),
-        claim.commitment,
-        claim.published,
-        *((claim.sketch,) if bounds.masked_norm_max else ()),
-    )
-    sampler = Sampler(seed, "pnyx/verify/coefficients")
-    rules = 0
-    if bounds.ballot is not None:
-        rules = len(equations(bounds.ballot, bounds.counts).wanted)
-    return Weights(
-        sampler.field_elements(_CHALLENGE_MODULUS, (count, ROWS)),
-        sampler.field_elements(_CHALLENGE_MODULUS, (1 + max(1, len(bounds.squares)), count)),
-        sampler.field_elements(_CHALLENGE_MODULUS, (count, rules)),
-        sampler.field_elements(FIELDS[0].modulus, (count, ROWS if bounds.masked_norm_max else 0)),
-        sampler,
-    )
-
-
-def ballot_wanted(theta: IntVector, bounds: Bounds, field: PrimeField) -> IntVector:
-    """What the rules of the ballot must add up to: [repetitions], reduced."""
-    if bounds.ballot is None:
-        return np.zeros(len(theta), dtype=np.int64)
-    wanted = equations(bounds.ballot, bounds.counts).wanted
-    return field.matmul(theta, wanted[:, np.newaxis])[:, 0]
-
-
-def _ballot_rows(theta: IntVector, bounds: Bounds, size: CommitteeSize) -> IntVector:
-    """The weighted rules as rows over count bits and ballot slack, below 2^53 in absolute value.
-
-    [repetitions, packing, counts + ballot columns]
-    """
-    plan = layout(bounds, size)
-    rows = np.zeros((len(theta), size.packing, plan.counts + plan.ballot), dtype=np.int64)
-    if bounds.ballot is not None:
-        rules = equations(bounds.ballot, bounds.counts)
-        for at, weighted in enumerate(theta):
-            rows[at, :, : plan.counts] = to_slots(weighted @ rules.entries, size.packing)
-            rows[at, :, plan.counts :] = to_slots(weighted @ rules.slack, size.packing)
-    return rows
-
-
-@lru_cache(maxsize=_COEFFICIENTS_CACHED)
-def _coefficients(
-    claim: Claim, challenge: bytes, bounds: Bounds, size: CommitteeSize
-) -> tuple[tuple[IntVector, ...], tuple[IntVector, ...], IntVector]:
-    """For each field the rows that combine a share and its key, and τ as in `Weights`.
-
-    Rows, for each repetition: one for V, then one per slot for L; [rows, data] field elements. On
-    the key there is V alone, [repetitions, key columns]; what L has there comes apart.
-    """
-    plan = layout(bounds, size)
-    drawn = weights(claim, challenge, bounds, plan.repetitions)
-    linear = np.empty((plan.repetitions, size.packing, plan.data), dtype=np.int64)
-    on_short = combine(claim.commitment, drawn.rho, plan.dimension)
-    linear[:, :, : plan.short] = on_short.reshape(plan.repetitions, size.packing, plan.short)
-    if bounds.ballot is not None:
-        on_ballot = _ballot_rows(drawn.theta, bounds, size)
-        ends = plan.counts_start + plan.counts
-        linear[:, :, plan.counts_start : ends] += on_ballot[:, :, : plan.counts]
-        linear[:, :, plan.ballot_start : plan.short] += on_ballot[:, :, plan.counts :]
-    for repetition in range(plan.repetitions):
-        linear[repetition, :, plan.short :] = to_slots(drawn.rho[repetition], size.packing)
-    link = np.zeros((plan.repetitions, size.packing, 2 * plan.digits), dtype=np.int64)
-    if plan.digits:
-        kappa = np.stack([to_slots(row, size.packing) for row in drawn.kappa])
-        base = digit_base(bounds.masked_norm_max)
-        link[:] = np.concatenate([base * kappa, kappa], axis=2)  # κ·(D·a + b)
-    per_field, on_key = [], []
-    for at, (field, keys) in enumerate(zip(FIELDS, plan.keys, strict=True)):
-        degree_test = drawn.sampler.field_elements(field.modulus, (plan.repetitions, 1, plan.data))
-        whole = linear.copy()
-        if not at:
-            whole[:, :, plan.update : plan.slack_start] += link
-        rows = np.concatenate([degree_test, field.reduce(whole)], axis=1)
-        per_field.append(rows.reshape(-1, plan.data))
-        on_key.append(drawn.sampler.field_elements(field.modulus, (plan.repetitions, keys)))
-    return tuple(per_field), tuple(on_key), drawn.taus
-
-
-@lru_cache(maxsize=64)
-def slot_basis(field: PrimeField, size: CommitteeSize) -> IntVector:
-    """Values at the members' points of the polynomials that are 1 on one slot: [members, packing].
-
-    A public value per slot, weighted by a member's row, is a share of degree l - 1.
-    """
-    members, slots = range(1, size.size + 1), range(-1, -size.packing - 1, -1)
-    basis = np.ones((size.size, size.packing), dtype=np.int64)
-    for at, slot in enumerate(slots):
-        for other in slots:
-            if other != slot:
-                scale = pow(slot - other, -1, field.modulus)
-                factors = np.array([(x - other) * scale for x in members], dtype=np.int64)
-                basis[:, at] = field.multiply(basis[:, at], field.reduce(factors))
-    basis.setflags(write=False)
-    return basis
-
-
-@lru_cache(maxsize=64)
-def _slack_weights(field: PrimeField, bounds: Bounds, size: CommitteeSize) -> IntVector:
-    """The weights of the slack bits, sum by sum, as members see them: [members, sums, slack]."""
-    powers = [np.array(bit_weights(each.threshold), dtype=np.int64) for each in bounds.squares]
-    seen = np.zeros((size.size, len(powers), layout(bounds, size).slack), dtype=np.int64)
-    for at in range(len(powers)):
-        row = np.concatenate([each * (at == nth) for nth, each in enumerate(powers)])
-        slots = field.reduce(to_slots(row, size.packing))
-        seen[:, at] = field.matmul(slot_basis(field, size), slots)
-    seen.setflags(write=False)
-    return seen

@@ -21,9 +21,9 @@ from pnyx.errors import MalformedMessage, ProtocolError, RuleBroken
 from pnyx.primitives import codec
 from pnyx.primitives.ring.linear_hash import Digest
 from pnyx.primitives.sampling import SEED_BYTES
+from pnyx.protocol.aggregation.coefficients import Claim
 from pnyx.protocol.aggregation.masked.checked_sum import HashChecker
 from pnyx.protocol.aggregation.masked.vectors import VectorCode
-from pnyx.protocol.aggregation.verification import Claim
 from pnyx.protocol.events import Compute, PeerBlamed, ReadParcel, SumVectors
 from pnyx.protocol.messages import (
     FalseVector,

@@ -12,8 +12,9 @@ It is the *abort certificate*.
               -> aborted  -> attempt 2 -> released -> record
                                        -> aborted  -> skipped: a record that only excludes
 
-Attempt 2 keeps beacon, contributors, aggregators and committee, but that the draw's stand-ins
-replace members that were away all along: without a round key, and without having given up. Its
+Attempt 2 keeps beacon, contributors and committee, but that the draw's stand-ins replace members
+that were away all along: without a round key, and without having given up. Its aggregators are the
+next ones of their draw: those of attempt 1 may be why it had no outcome, and no proof tells. Its
 context is new, so nothing of attempt 1 means anything in it.
 
 Round 0 of a study takes no contributions and has no agreement ACCEPT: the closed list decides what
@@ -36,6 +37,7 @@ from pnyx.protocol.messages import (
     Step,
 )
 from pnyx.protocol.ports import Crypto
+from pnyx.protocol.round.actors import in_order, read_actors
 from pnyx.protocol.round.exclusions import to_name
 from pnyx.protocol.round.plan import ATTEMPTS_MAX, RoundPlan
 from pnyx.protocol.round.services import RoundServices, StudyView
@@ -115,7 +117,7 @@ def second_attempt(plan: RoundPlan, certificate: AbortCertificate, crypto: Crypt
         model_hash=plan.model_hash,
         committee=_with_stand_ins(plan, there),
         contributors=plan.contributors,
-        aggregators=plan.aggregators,
+        aggregators=_other_aggregators(plan),
         phase=plan.phase,
         cohort_min=plan.cohort_min,
         join_window_s=plan.join_window_s,
@@ -163,6 +165,20 @@ def _with_stand_ins(plan: RoundPlan, there: set[int]) -> tuple[int, ...]:
     )
     replaced = dict(zip(absent, drawn, strict=False))
     return tuple(replaced.get(member, index) for member, index in enumerate(plan.committee))
+
+
+def _other_aggregators(plan: RoundPlan) -> tuple[int, ...]:
+    """As many as before, the next ones of their draw; where there are too few, the first again."""
+    wanted, out = len(plan.aggregators), frozenset(plan.aggregators).union(plan.excluded)
+    seed, role, population = plan.beacon, "aggregator", len(plan.census)
+    if plan.listed:
+        proof = read_actors(plan.actors)
+        order = in_order(plan.census, proof, seed, plan.round_number, role, plan.excluded)
+        others = tuple(index for index in order if index not in out)
+    else:
+        left = min(wanted, population - len(out))
+        others = stand_ins(seed, *plan.drawn_as, role, 0, left, population, exclude=out)
+    return (*others, *plan.aggregators)[:wanted]
 
 
 def skip_body(

@@ -23,12 +23,12 @@ from pnyx.primitives.hashing import digest, merkle_root
 from pnyx.protocol import beacon
 from pnyx.protocol.aggregation import direct
 from pnyx.protocol.aggregation.bounds import Bounds
+from pnyx.protocol.aggregation.coefficients import Claim
 from pnyx.protocol.aggregation.masked_verification.commitments import masked_claim
 from pnyx.protocol.aggregation.payloads import read_share
 from pnyx.protocol.aggregation.verdicts import judge
 from pnyx.protocol.aggregation.verification import (
     ELEMENT_BYTES,
-    Claim,
     FieldShares,
     answer_count,
     answers,

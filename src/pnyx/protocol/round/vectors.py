@@ -4,11 +4,11 @@ from functools import lru_cache
 
 from pnyx.errors import InvalidSignature, MalformedMessage, RuleBroken
 from pnyx.primitives.hashing import digest
+from pnyx.protocol.aggregation.coefficients import Claim
 from pnyx.protocol.aggregation.encoding import IntVector
 from pnyx.protocol.aggregation.masked.vectors import VectorCode
 from pnyx.protocol.aggregation.masked_verification.key_weights import key_weights
 from pnyx.protocol.aggregation.masked_verification.sketch import stated_sketch
-from pnyx.protocol.aggregation.verification import Claim
 from pnyx.protocol.chunks import chunks_of, describe
 from pnyx.protocol.messages import HeldContribution, MaskedVector, VectorReceipt
 from pnyx.protocol.params import ProtocolParams

@@ -10,7 +10,7 @@ from tests.support.masked_forger import hidden, masked, public, update
 from pnyx.errors import MalformedMessage
 from pnyx.primitives.hashing import merkle_root
 from pnyx.primitives.sampling import Sampler
-from pnyx.protocol.aggregation import direct, payloads, verdicts, verification
+from pnyx.protocol.aggregation import coefficients, direct, payloads, verdicts, verification
 from pnyx.protocol.aggregation.bounds import Bounds, layout
 from pnyx.protocol.aggregation.encoding import FIELDS
 from pnyx.protocol.aggregation.masked_verification import commitments, proof, sketch
@@ -47,7 +47,7 @@ def prove(
     return proof.prove_masked(HIDDEN, KEY ^ key, root, counts, MASKED, BOUNDS, SIZE, seed, context)
 
 
-def claimed(proven, z=HIDDEN, **changes) -> verification.Claim:
+def claimed(proven, z=HIDDEN, **changes) -> coefficients.Claim:
     """What a header of this contribution claims."""
     stated = sketch.masked_sketch(proven.sketched, list(masked(z, KEY)), MASKED)
     terms = {
@@ -230,7 +230,7 @@ def test_commitments_bind_everything():
 
 
 def test_the_challenge_binds_all_that_is_signed():
-    kappa = verification.weights(CLAIM, CHALLENGE, BOUNDS, 2).kappa
+    kappa = coefficients.weights(CLAIM, CHALLENGE, BOUNDS, 2).kappa
     for changes in (
         {"contributor": 4},
         {"context": b"other"},
@@ -239,8 +239,8 @@ def test_the_challenge_binds_all_that_is_signed():
         {"salt": bytes(16)},
     ):
         other = claimed(PROVEN, **changes)
-        assert (verification.weights(other, CHALLENGE, BOUNDS, 2).kappa != kappa).any()
-    assert (verification.weights(CLAIM, b"d" * 32, BOUNDS, 2).kappa != kappa).any()
+        assert (coefficients.weights(other, CHALLENGE, BOUNDS, 2).kappa != kappa).any()
+    assert (coefficients.weights(CLAIM, b"d" * 32, BOUNDS, 2).kappa != kappa).any()
 
 
 def test_sizes_of_payloads():
@@ -334,7 +334,7 @@ def test_coefficients_are_for_verified_updates_and_theirs():
 
 def test_coefficients_of_the_key_are_those_of_the_definition():
     """κ·P·(a·s) = c·s, for a key of one coefficient and for any other."""
-    kappa = verification.weights(CLAIM, CHALLENGE, BOUNDS, PLAN.repetitions).kappa
+    kappa = coefficients.weights(CLAIM, CHALLENGE, BOUNDS, PLAN.repetitions).kappa
     row = row_of(CLAIM)
     one = np.zeros(RING_DEGREE, dtype=np.int64)
     one[7] = 1

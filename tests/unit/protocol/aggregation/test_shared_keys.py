@@ -6,7 +6,7 @@ import pytest
 from pnyx.errors import DecodingError, MalformedMessage
 from pnyx.primitives.field import PRIMES
 from pnyx.primitives.hashing import merkle_root
-from pnyx.protocol.aggregation import direct, verification
+from pnyx.protocol.aggregation import coefficients, direct, verification
 from pnyx.protocol.aggregation.bounds import Bounds, layout
 from pnyx.protocol.aggregation.encoding import FIELDS
 from pnyx.protocol.aggregation.verdicts import Rule, Verdict, judge_one
@@ -28,7 +28,7 @@ def shared(bounds, secret, who=1, size=SIZE):
     seed = who.to_bytes(32, "big")
     proven = verification.prove(COUNTS, bounds, size, seed, b"round", secret)
     commitment = verification.commit(b"round", merkle_root(proven.payloads))
-    claim = verification.Claim(who, commitment, proven.published)
+    claim = coefficients.Claim(who, commitment, proven.published)
     return claim, [verification.read_payload(p, bounds, size) for p in proven.payloads]
 
 
@@ -84,15 +84,15 @@ def test_a_key_of_no_degree_convicts(monkeypatch):
         share[0][column] = FIELDS[0].reduce(np.array([m**5 + 17]))[0]
     assert judged(ONE, claim, shares).rule in (Rule.SHARING, Rule.UNDECIDED)
     blind = tuple(
-        np.zeros_like(row) for row in verification._coefficients(claim, CHALLENGE, ONE, SIZE)[1]
+        np.zeros_like(row) for row in coefficients.coefficients(claim, CHALLENGE, ONE, SIZE)[1]
     )
-    honest = verification._coefficients
+    honest = coefficients.coefficients
 
     def without_the_key(*given):
         rows, _, taus = honest(*given)
         return rows, blind, taus
 
-    monkeypatch.setattr(verification, "_coefficients", without_the_key)
+    monkeypatch.setattr(verification, "coefficients", without_the_key)
     assert judged(ONE, claim, shares).accepted
 
 

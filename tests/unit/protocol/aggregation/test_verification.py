@@ -5,7 +5,7 @@ import pytest
 
 from pnyx.errors import MalformedMessage, RuleBroken
 from pnyx.primitives.hashing import merkle_root
-from pnyx.protocol.aggregation import direct, verification
+from pnyx.protocol.aggregation import coefficients, direct, verification
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import FIELDS
 from pnyx.protocol.aggregation.verdicts import UNDECIDED, Rule, Verdict, judge, judge_one
@@ -22,7 +22,7 @@ def contribution(who: int, vector=VECTOR, bounds=BOUNDS, size=SIZE):
     """A claim, and each member's share."""
     proven = verification.prove(vector, bounds, size, who.to_bytes(32, "big"), CONTEXT)
     commitment = verification.commit(CONTEXT, merkle_root(proven.payloads))
-    claim = verification.Claim(who, commitment, proven.published)
+    claim = coefficients.Claim(who, commitment, proven.published)
     return claim, [verification.read_payload(p, bounds, size) for p in proven.payloads]
 
 
@@ -194,7 +194,7 @@ def test_contributions_with_different_answerers():
     for m in range(2, 7):
         del given[m][2]
     claims = [claim for claim, _ in contributions]
-    claims[3] = verification.Claim(3, claims[3].commitment, b"\xff\x7f" * 512)
+    claims[3] = coefficients.Claim(3, claims[3].commitment, b"\xff\x7f" * 512)
     found = judge(SIZE, BOUNDS, claims, CHALLENGE, given)
     assert found == {
         0: Verdict(accepted=True),
@@ -234,15 +234,15 @@ def test_what_the_mask_would_not_hide_is_drawn_again(what, monkeypatch):
 
 
 def test_coefficients_depend_on_everything_that_is_claimed():
-    claim = verification.Claim(1, b"c" * 32, bytes(1024))
+    claim = coefficients.Claim(1, b"c" * 32, bytes(1024))
     claims = [
         claim,
-        verification.Claim(2, claim.commitment, claim.published),
-        verification.Claim(1, b"d" * 32, claim.published),
-        verification.Claim(1, claim.commitment, b"\1" + bytes(1023)),
+        coefficients.Claim(2, claim.commitment, claim.published),
+        coefficients.Claim(1, b"d" * 32, claim.published),
+        coefficients.Claim(1, claim.commitment, b"\1" + bytes(1023)),
     ]
     cases = [(each, CHALLENGE) for each in claims] + [(claim, b"d" * 32)]
-    drawn = [verification.weights(*case, BOUNDS, 2) for case in cases]
+    drawn = [coefficients.weights(*case, BOUNDS, 2) for case in cases]
     assert len({each.rho.tobytes() for each in drawn}) == len(cases)
     assert len({each.taus.tobytes() for each in drawn}) == len(cases)
 

@@ -10,7 +10,7 @@ first root. The roots are Merkle roots over the members, in order.
 """
 
 from pnyx.primitives.hashing import digest
-from pnyx.protocol.aggregation.verification import Claim
+from pnyx.protocol.aggregation.coefficients import Claim
 
 
 def sketch_commitment(context: bytes, vector_root: bytes, key_root: bytes, salt: bytes) -> bytes:

@@ -16,6 +16,7 @@ import numpy as np
 
 from pnyx.primitives.ring import LANES, Ring
 from pnyx.protocol.aggregation.bounds import Bounds, layout
+from pnyx.protocol.aggregation.coefficients import Claim, weights
 from pnyx.protocol.aggregation.encoding import FIELDS, IntVector
 from pnyx.protocol.aggregation.masked_verification.bounds import (
     MODULUS,
@@ -23,7 +24,6 @@ from pnyx.protocol.aggregation.masked_verification.bounds import (
     MaskedBounds,
 )
 from pnyx.protocol.aggregation.masked_verification.sketch import Sketch
-from pnyx.protocol.aggregation.verification import Claim, weights
 from pnyx.protocol.selection.security import CommitteeSize
 
 RING = Ring(RING_DEGREE, MODULUS)
