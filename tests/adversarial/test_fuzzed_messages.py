@@ -51,7 +51,8 @@ from pnyx.protocol.selection.region import RegionMessage
 from pnyx.simulator.crypto import IdealCrypto
 
 BYTES_MAX = 2**24
-PARTED = ProtocolParams(parted_bytes_min=3072)  # closed lists and answers go in parts
+# closed lists and answers go in parts
+PARTED = ProtocolParams(parted_bytes_min=3072, part_line_bytes=0)
 
 
 class Study(NamedTuple):
