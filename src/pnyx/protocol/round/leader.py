@@ -6,7 +6,7 @@ waits for all members that are listed and reachable, and with a quorum at hand n
 grace time. It cannot forge, only delay; views.py ends that.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from pnyx.errors import ProtocolError, RuleBroken
 from pnyx.primitives import codec
@@ -209,18 +209,30 @@ class Leader:
         return inputs_wanted(self._m.plan.size, self._m.views.current)
 
     def _ready(
-        self, have: Collection[int], expected: Collection[int], minimum: int, now: float
+        self,
+        have: Collection[int],
+        expected: Callable[[], Iterable[int]],
+        minimum: int,
+        now: float,
     ) -> bool:
-        """All expected inputs are in, or the minimum is and the grace is over."""
+        """All expected inputs are in, or the minimum is and the grace is over.
+
+        expected: asked only once the minimum is there, for every message makes a leader look.
+        """
         if len(have) < minimum:
             return False
-        if set(expected) <= set(have):
+        if all(member in have for member in expected()):
             return True
         first = self._first_ready.setdefault((self._m.step, self._m.views.current), now)
         ends = first + self._m.params.grace_s
         if now < ends:  # what is late is waited for, not polled
             self._wake_at(ends)
         return now >= ends
+
+    def _reachable(self) -> list[int]:
+        """Members that are not known to be unreachable."""
+        committee = enumerate(self._m.plan.committee)
+        return [member for member, index in committee if not self._m.unreachable(index)]
 
     def _lead_agreement(
         self, instance: Instance, build: Callable[[float], bytes | None], now: float
@@ -310,11 +322,7 @@ class Leader:
         self._deadline = time if self._deadline is None else min(self._deadline, time)
 
     def _open_value(self, now: float) -> bytes | None:
-        plan = self._m.plan
-        expected = [
-            member for member, index in enumerate(plan.committee) if not self._m.unreachable(index)
-        ]
-        if not self._ready(self._keys, expected, self._answers_wanted(), now):
+        if not self._ready(self._keys, self._reachable, self._answers_wanted(), now):
             return None
         return codec.encode(OpenValue(tuple(self._keys[m] for m in sorted(self._keys))))
 
@@ -352,9 +360,7 @@ class Leader:
         return value
 
     def _abort_value(self, now: float) -> bytes | None:
-        plan = self._m.plan
-        reachable = [m for m, index in enumerate(plan.committee) if not self._m.unreachable(index)]
-        if not self._ready(self._give_ups, reachable, plan.size.quorum, now):
+        if not self._ready(self._give_ups, self._reachable, self._m.plan.size.quorum, now):
             return None
         return codec.encode(AbortValue(tuple(self._give_ups[m] for m in sorted(self._give_ups))))
 
@@ -372,7 +378,7 @@ class Leader:
             for member, (signed, vote) in self._close_votes.items()
             if member in self._m.keys and good.issuperset(vote.held)
         }
-        if not self._ready(votes, self._m.listed(), self._m.plan.size.quorum, now):
+        if not self._ready(votes, self._m.listed, self._m.plan.size.quorum, now):
             return None
         value = self._fitting(votes)
         try:
@@ -402,7 +408,7 @@ class Leader:
 
     def _lead_challenge(self, now: float) -> None:
         minimum = self._m.plan.size.corrupt_max + 1
-        if not self._ready(self._openings, self._m.listed(), minimum, now):
+        if not self._ready(self._openings, self._m.listed, minimum, now):
             return
         openings = [self._openings[m] for m in sorted(self._openings)]
         if self._m.recover_challenge([(o.member, o.openings) for o in openings]) is not None:
@@ -428,14 +434,14 @@ class Leader:
             except ProtocolError:
                 continue  # an answer that would make the proposal invalid
             good[member] = signed
-        if not self._ready(good, self._m.listed(), self._answers_wanted(), now):
+        if not self._ready(good, self._m.listed, self._answers_wanted(), now):
             return None
         return codec.encode(AcceptValue(tuple(good[m] for m in sorted(good))))
 
     def _lead_release(self, now: float) -> None:
         size = self._m.plan.size
         minimum = size.degree + 1 + size.corrupt_max
-        if not self._ready(self._releases, self._m.listed(), minimum, now):
+        if not self._ready(self._releases, self._m.listed, minimum, now):
             return
         bundle = ReleaseBundle(
             self._m.plan.context, tuple(self._releases[m] for m in sorted(self._releases))

@@ -11,7 +11,8 @@ aborted, never both; `attempts` tells what follows from an abort.
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice, pairwise
+from itertools import chain, islice
+from operator import lt
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -173,6 +174,7 @@ class InputReader:
         self._on_conflict = on_conflict
         self._first: dict[tuple[bytes, type], Signed] = {}
         self._names: OrderedDict[Signed, bytes] = OrderedDict()
+        self._claims: OrderedDict[Signed, Claim] = OrderedDict()
         self._last_root: tuple[tuple[bytes, ...], bytes] = ((), NO_HEADERS)
         self._verified: OrderedDict[Signed, RoundBody] = OrderedDict()
         self._verified_max = _VERIFIED_PER_NODE * (len(plan.committee) + len(plan.contributors) + 1)
@@ -204,8 +206,15 @@ class InputReader:
         return known
 
     def claim(self, signed: Signed) -> Claim:
-        """What a checked header claims, for judging and answering."""
-        header = self.header(signed)
+        """What a header claims, for checking its share, answering and judging: worked out once."""
+        known = self._claims.get(signed)
+        if known is None:
+            known = self._claims[signed] = self._claim(self.header(signed))
+            if len(self._claims) > self._verified_max:
+                self._claims.popitem(last=False)
+        return known
+
+    def _claim(self, header: ContributionHeader) -> Claim:
         context = contribution_context(self._plan.context, header.contributor)
         proof = None if header.masked is None else header.masked.proof
         if header.masked is None or proof is None:
@@ -424,7 +433,7 @@ class InputReader:
 
     def _known_to_enough(self, lists: Iterable[Iterable[int]]) -> tuple[int, ...]:
         """Census indices that f + 1 voters list: at least one honest member has verified each."""
-        counts = Counter(index for listed in lists for index in set(listed))
+        counts = Counter(chain.from_iterable(lists))  # none of them lists anybody twice
         enough = self._plan.size.corrupt_max + 1
         known = range(len(self._plan.census))
         return tuple(sorted(i for i, count in counts.items() if count >= enough and i in known))
@@ -436,11 +445,11 @@ class InputReader:
 
         One of f + 1 is honest; opening more would cost more and bind nobody further.
         """
-        counts = Counter(
-            dealer
+        lists = (
+            vote.next_dealers if purpose == "next" else vote.challenge_dealers
             for vote in votes.values()
-            for dealer in set(vote.next_dealers if purpose == "next" else vote.challenge_dealers)
         )
+        counts = Counter(chain.from_iterable(lists))  # none of them lists a dealer twice
         dealers: dict[int, bytes] = {}
         for dealer in beacon.dealers_of(keys, self._plan.size):
             if counts[dealer] < self._plan.size.quorum:
@@ -512,4 +521,4 @@ class ClosedList(msgspec.Struct, frozen=True):
 
 def ascending(numbers: Sequence[int]) -> bool:
     """Whether numbers are in order, none twice."""
-    return all(a < b for a, b in pairwise(numbers))
+    return all(map(lt, numbers, islice(numbers, 1, None)))
