@@ -34,6 +34,7 @@ BENCHMARKS = (
     "demo_accuracy",
     "round",
     "robustness",
+    "protected_steps",
     "protected_round",
     "comparisons",
 )

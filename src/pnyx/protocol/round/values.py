@@ -253,9 +253,7 @@ class InputReader:
         """Check anything that is signed in this round. Raises ProtocolError."""
         known = self._verified.get(signed)
         if known is None:
-            known = codec.decode(signed.body, RoundBody, bytes_max=VALUE_BYTES_MAX)
-            if known.context != self._plan.context:
-                raise WrongContext("a signed input belongs to another round")
+            known = self._unverified(signed)
             self._plan.census.check(self._crypto, signed)
             if isinstance(known, ContributionHeader):
                 self._check_header(signed, known)
@@ -266,6 +264,24 @@ class InputReader:
             if len(self._verified) > self._verified_max:
                 self._verified.popitem(last=False)
         return known
+
+    def _unverified(self, signed: Signed) -> RoundBody:
+        """Read what is signed in this round, whoever signed it. Raises ProtocolError."""
+        body: RoundBody = codec.decode(signed.body, RoundBody, bytes_max=VALUE_BYTES_MAX)
+        if body.context != self._plan.context:
+            raise WrongContext("a signed input belongs to another round")
+        return body
+
+    def _locked(self, signed: Signed) -> MemberBody:
+        """Read a member's body of a value that a quorum has locked. Raises ProtocolError.
+
+        q - f honest members have verified its signature before they echoed the value.
+        """
+        body = self._unverified(signed)
+        if isinstance(body, ContributionHeader):
+            raise RuleBroken("a contribution header is not a member's input")
+        self._check_member(signed, body)
+        return body
 
     def _compare(self, signed: Signed, body: RoundBody) -> None:
         """Tell if the signer said something else before."""
@@ -333,12 +349,14 @@ class InputReader:
                 if not ascending([each.dealer for each in body.openings]):
                     raise RuleBroken("a member opens a dealing twice, or out of order")
 
-    def _votes(self, inputs: tuple[Signed, ...], kind: type[T]) -> dict[int, T]:
+    def _votes(
+        self, inputs: tuple[Signed, ...], kind: type[T], *, locked: bool = False
+    ) -> dict[int, T]:
         """Read inputs of one kind from a quorum of members, in member order."""
         read: dict[int, T] = {}
         last = -1
         for signed in inputs:
-            body = self.member_body(signed)
+            body = self._locked(signed) if locked else self.member_body(signed)
             if not isinstance(body, kind):
                 raise RuleBroken("a value carries an input of the wrong kind")
             if body.member <= last:
@@ -367,10 +385,13 @@ class InputReader:
         value = codec.decode(data, AbortValue, bytes_max=VALUE_BYTES_MAX)
         return frozenset(self._votes(value.give_ups, GiveUp))
 
-    def open_value(self, data: bytes) -> dict[int, RoundKey]:
-        """Read and check an OPEN value: the present members' round keys."""
+    def open_value(self, data: bytes, *, locked: bool = False) -> dict[int, RoundKey]:
+        """Read and check an OPEN value: the present members' round keys.
+
+        locked: it comes with a lock certificate, so that its signatures need no second look.
+        """
         value = codec.decode(data, OpenValue, bytes_max=VALUE_BYTES_MAX)
-        return self._votes(value.keys, RoundKey)
+        return self._votes(value.keys, RoundKey, locked=locked)
 
     def close_value(self, data: bytes, keys: Mapping[int, RoundKey], opened: bytes) -> "ClosedList":
         """Read and check a CLOSE value against the open list (its hash is `opened`)."""
