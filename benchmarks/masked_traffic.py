@@ -150,9 +150,9 @@ def measure(size: CommitteeSize, *, verified: bool) -> dict[str, Any]:
         },
         "member_gives": {
             "receipt": receipt,
-            "line_and_header_to_the_leader": line + signed,
+            "line_of_its_vote": line,
             "answers": answers,
-            "all": receipt + line + signed + answers,
+            "all": receipt + line + answers,
         },
     }
 

@@ -58,6 +58,7 @@ STEPS = {
     "Receipt": "close: receipts",
     "Relay": "close: contributions",
     "CloseVote": "close: agreement",
+    "HeadersRequest": "close: agreement",
     "CloseNow": "close: agreement",
     "CLOSE": "close: agreement",
     "Opening": "challenge: beacon",

@@ -6,6 +6,7 @@ waits for all members that are listed and reachable, and with a quorum at hand n
 grace time. It cannot forge, only delay; views.py ends that.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from pnyx.errors import ProtocolError, RuleBroken
@@ -21,6 +22,7 @@ from pnyx.protocol.messages import (
     Decision,
     EchoProof,
     GiveUp,
+    HeadersRequest,
     HeldContribution,
     Instance,
     MemberInput,
@@ -50,6 +52,8 @@ from pnyx.protocol.round.values import (
     inputs_wanted,
 )
 
+_HEADERS_ASKED_MAX = 8  # times of one member, which could answer without them again and again
+
 
 class Leader:
     """Inputs collected for one attempt, and what was made of them."""
@@ -63,6 +67,7 @@ class Leader:
         self._keys: dict[int, Signed] = {}
         self._close_votes: dict[int, tuple[Signed, CloseVote]] = {}
         self._headers: dict[bytes, Signed] = {}
+        self._headers_asked: Counter[int] = Counter()  # by member
         self._responses: dict[int, Signed] = {}
         self._good_responses: dict[int, Signed] = {}  # those whose answers can be read
         self._openings: dict[int, Opening] = {}
@@ -102,9 +107,12 @@ class Leader:
                 self._give_ups[body.member] = message.signed
 
     def _on_close_vote(self, message: MemberInput, vote: CloseVote) -> None:
-        """Keep a vote with the headers that it names; those that no vote names any more go."""
+        """Keep a vote with the headers that it names; those that no vote names any more go.
+
+        This leader, a member too, has nearly all of them itself, and asks for the others.
+        """
         wanted = {held.header_hash for held in vote.held}
-        for signed in message.attachments:
+        for signed in (*self._m.holdings.headers.values(), *message.attachments):
             name = self._m.reader.name(signed)
             if name in wanted and name not in self._headers:
                 self._m.reader.header(signed)
@@ -116,6 +124,11 @@ class Leader:
                 held.header_hash for _, kept in self._close_votes.values() for held in kept.held
             }
             self._headers = {n: signed for n, signed in self._headers.items() if n in named}
+        missing = tuple(sorted(wanted - self._headers.keys()))
+        if missing and self._headers_asked[vote.member] < _HEADERS_ASKED_MAX:
+            self._headers_asked[vote.member] += 1
+            request = HeadersRequest(self._m.plan.context, missing)
+            self._m.services.send_member(vote.member, request)
 
     def on_opening(self, member: int, message: Opening) -> None:
         """Keep a member's shares of the challenge secrets."""
