@@ -35,6 +35,7 @@ BENCHMARKS = (
     "demo_accuracy",
     "round",
     "robustness",
+    "protected_steps",
     "protected_round",
     "comparisons",
 )

@@ -46,6 +46,7 @@ from pnyx.protocol.selection import CommitteeSize, committee_size
 
 VALUES, VALUE_BITS, CONTRIBUTORS = 1_000_000, 12, 24
 NORM_MAX = 1 << 12
+UNPROVEN_NORM_MAX = 1 << 10  # all of it may lie in one value, of 12 bits
 SIZES = (committee_size(24, 4, 2, 4), committee_size(64, 12, 4, 9))
 RECEIPTS = {"masked": 2, "verified": 8}  # of three aggregators, of twelve
 HASH, SIGNATURE, ENVELOPE_BYTES = bytes(32), bytes(64), 48
@@ -54,10 +55,13 @@ WHO = 4000  # census indices of two bytes
 
 def _phase(*, verified: bool) -> StudyPhase:
     """The phase that trains, without noise."""
-    plain = Bounds(VALUES + TRAIN_COUNTS, VALUES, NORM_MAX, 1 << 10)
-    terms: dict[str, Any] = {"masked": choose_masks(plain, VALUE_BITS, CONTRIBUTORS, None)}
+    norm_max = NORM_MAX if verified else UNPROVEN_NORM_MAX
+    plain = Bounds(VALUES + TRAIN_COUNTS, VALUES, norm_max, 1 << 10)
+    terms: dict[str, Any] = {}
     if verified:
-        terms = {"verified": choose_verified(plain, CONTRIBUTORS, None)}
+        terms["verified"] = choose_verified(plain, CONTRIBUTORS, None)
+    else:
+        terms["masked"] = choose_masks(plain, VALUE_BITS, CONTRIBUTORS, None)
     return phase_for(
         "train",
         plain,
@@ -150,9 +154,9 @@ def measure(size: CommitteeSize, *, verified: bool) -> dict[str, Any]:
         },
         "member_gives": {
             "receipt": receipt,
-            "line_and_header_to_the_leader": line + signed,
+            "line_of_its_vote": line,
             "answers": answers,
-            "all": receipt + line + signed + answers,
+            "all": receipt + line + answers,
         },
     }
 

@@ -58,6 +58,7 @@ STEPS = {
     "Receipt": "close: receipts",
     "Relay": "close: contributions",
     "CloseVote": "close: agreement",
+    "HeadersRequest": "close: agreement",
     "CloseNow": "close: agreement",
     "CLOSE": "close: agreement",
     "Opening": "challenge: beacon",
@@ -100,7 +101,7 @@ _VERIFYING_PARTS = ("prove, sharing included", "test of published vectors")
 
 
 @contextmanager
-def _timed(owner: Any, name: str, spent: Callable[[float], None]) -> Iterator[None]:
+def timed_calls(owner: Any, name: str, spent: Callable[[float], None]) -> Iterator[None]:
     """Report the CPU seconds of every call of a function, as long as the context lasts."""
     original = getattr(owner, name)
 
@@ -130,9 +131,9 @@ class _Counting(Simulation):
         self.table = {_OWN: [0, 0, 0.0]}
         self.parts = dict.fromkeys(_PARTS, 0.0)
         with ExitStack() as stack:
-            stack.enter_context(_timed(NodeMachine, "handle", self._spent))
+            stack.enter_context(timed_calls(NodeMachine, "handle", self._spent))
             for part, (module, name) in _PARTS.items():
-                stack.enter_context(_timed(module, name, partial(self._spent_in, part)))
+                stack.enter_context(timed_calls(module, name, partial(self._spent_in, part)))
             self.run()
         return {
             "by_step": {

@@ -4,6 +4,8 @@ A contributor's vector goes as one parcel to an aggregator, which pulls it; the 
 pull it from there. Each aggregator adds up what it holds, every node pulls the sum from one of
 them, and computes the next model, which it stores durably as nodes of a study do. Nobody signs,
 shares, masks, proves or agrees on anything; TLS and the parcels' own checks are the transport's.
+Everybody knows beforehand who contributes and who adds up, and waits for all of them: there is no
+gossip, no record, no committee, and no round if one node is away.
 
 `value_bits` is what a value travels in: 27, as a masked one, or 16, as a plain system may send it.
 """

@@ -105,7 +105,8 @@ def troubled_study(meddle: Meddle, asked: Study, seconds: float = 200.0) -> int:
     That leader is away for 5 s, and the liar answers wrong. What meddle adds may change the draw:
     only undisturbed is the liar the leader as well.
     """
-    town, liar = Town(params=ProtocolParams(parted_bytes_min=asked.parted_bytes_min)), asked.liar
+    params = ProtocolParams(parted_bytes_min=asked.parted_bytes_min, part_line_bytes=0)
+    town, liar = Town(params=params), asked.liar
     root = bytes(32)
 
     def wire(sender: int, receiver: int, message: AnyMessage) -> Iterable[object] | None:

@@ -10,7 +10,7 @@ from pnyx.protocol.round.parts import Parts
 C = Committee()
 CONTEXT, COMMITTEE = C.plan.context, C.plan.committee
 LEADER = C.plan.leader(0)
-PARAMS = ProtocolParams(parted_bytes_min=1000)
+PARAMS = ProtocolParams(parted_bytes_min=1000, part_line_bytes=0)
 VALUE = bytes(range(256)) * 64  # 16 KiB: four parts and a bit
 LARGE = Proposal(CONTEXT, Instance.CLOSE, 0, VALUE, None)
 RELAYS = [member for member in range(7) if member != LEADER][:5]

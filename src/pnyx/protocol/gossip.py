@@ -112,6 +112,8 @@ class Gossip:
     def flush(self, now: float) -> None:
         """Announce what is new, one message a peer, once it has waited for more as long as it may.
 
+        Models alone to fewer: records name them, and their makers are known.
+
         So in a large network many joins travel in one message, instead of one in each.
         """
         if not self._fresh and not self._fresh_models:
@@ -128,7 +130,8 @@ class Gossip:
         most = self._params.gossip_announce_items_max
         for informed, names in fresh.items():
             announced = Announce(tuple(names[-most:]), tuple(models[-most:]))
-            for peer in self._random_peers(self._params.gossip_fanout, informed):
+            few = self._params.gossip_fanout if names else self._params.model_fanout
+            for peer in self._random_peers(few, informed):
                 self._send(peer, announced)
 
     def drop(self, names: Iterable[bytes]) -> None:

@@ -278,7 +278,7 @@ Value = Annotated[bytes, Meta(max_length=4 * 1024 * 1024)]
 
 
 class MemberInput(msgspec.Struct, frozen=True, array_like=True, tag=50):
-    """A member's signed body for its leader, with the headers that a close vote names."""
+    """A member's signed body for its leader, with headers of a close vote that it was asked for."""
 
     context: Digest
     signed: Signed
@@ -593,6 +593,13 @@ class PartsRequest(msgspec.Struct, frozen=True, array_like=True, tag=67):
     numbers: Annotated[tuple[PartNumber, ...], Meta(min_length=1, max_length=PARTS_MAX)]
 
 
+class HeadersRequest(msgspec.Struct, frozen=True, array_like=True, tag=68):
+    """A leader asks a member for headers that its close vote names, and the leader lacks."""
+
+    context: Digest
+    names: Annotated[tuple[Digest, ...], Meta(min_length=1, max_length=4096)]
+
+
 class Pull(msgspec.Struct, frozen=True, array_like=True, tag=62):
     """The sender has come to `step` and asks for what ends it."""
 
@@ -739,6 +746,7 @@ RoundMessage = (
     | ShownValue
     | Part
     | PartsRequest
+    | HeadersRequest
     | Contribution
     | Receipt
     | Relay

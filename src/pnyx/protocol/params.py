@@ -29,6 +29,10 @@ class ProtocolParams(msgspec.Struct, frozen=True, kw_only=True):
     # What a leader sends to all members goes in parts if it is longer: it takes the leader's line a
     # tenth of a second for 20 members at 6 MB/s, where the hop that parts cost takes a thirtieth.
     parted_bytes_min: int = 32 * 1024
+    # What relaying one part may take of a line, unless the message is longer than that: as long as
+    # the hop at 6 MB/s, a second at 200 KB/s. Of 24 members parts have 8.5 KB then, and a list of
+    # 110 KB takes 299 sendings where even shares take 529.
+    part_line_bytes: int = 192 * 1024
     # A member asks for the parts that it lacks when none came for so long; doubles each time.
     part_timeout_s: float = 1.0
 
@@ -71,6 +75,8 @@ class ProtocolParams(msgspec.Struct, frozen=True, kw_only=True):
 
     # Gossip. Six peers reach 10^6 nodes in about eight hops, with margin for crashed ones.
     gossip_fanout: int = 6
+    # Who came to hold a model tells so many: each needs a source or two beside those who made it.
+    model_fanout: int = 2
     gossip_interval_s: float = 2.0
     # How long news waits for more before it is announced. In networks of thousands a tenth of a
     # second saves most messages of a thousand joins; in small ones it would only cost time.

@@ -192,7 +192,8 @@ def _spread(length: float, size: CommitteeSize, network: Network) -> _Spread:
     """How what a leader says comes to a committee: whole, or in parts that members relay."""
     if length <= DEFAULT_PARAMS.parted_bytes_min:
         return _Spread(size.quorum * length / network.bytes_per_s, size.size * length)
-    return _Spread(network.latency_s + 2 * length / network.bytes_per_s, length)
+    line = max(length, min(DEFAULT_PARAMS.part_line_bytes, size.size * length))
+    return _Spread(network.latency_s + 2 * line / network.bytes_per_s, line)
 
 
 def proposed_bytes(shape: RoundShape) -> dict[str, float]:

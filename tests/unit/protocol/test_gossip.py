@@ -9,7 +9,9 @@ from pnyx.protocol.gossip import Gossip, item_id
 from pnyx.protocol.messages import Announce, Items, Request
 from pnyx.protocol.params import ProtocolParams
 
-PARAMS = ProtocolParams(gossip_fanout=2, items_per_message_max=4, gossip_announce_items_max=3)
+PARAMS = ProtocolParams(
+    gossip_fanout=2, model_fanout=1, items_per_message_max=4, gossip_announce_items_max=3
+)
 PEERS = [bytes((at,)) * 32 for at in range(5)]
 
 
@@ -56,11 +58,12 @@ def test_models_are_announced_until_they_are_withdrawn():
     node.gossip.withdraw_model(other)
     node.gossip.withdraw_model(other)
     sent = node.take()
-    assert [message for _, message in sent] == [Announce((), (one,))] * PARAMS.gossip_fanout
+    assert [message for _, message in sent] == [Announce((), (one,))] * PARAMS.model_fanout
     assert node.take() == []
     item = node.gossip.add(b"item")
     node.gossip.announce_model(other)
-    assert all(message == Announce((item,), (other,)) for _, message in node.take())
+    sent = node.take()
+    assert [message for _, message in sent] == [Announce((item,), (other,))] * PARAMS.gossip_fanout
     node.gossip.tick(2.0)
     assert [message for _, message in node.take()] == [Announce((item,), (one, other))]
     node.gossip.handle(PEERS[0], Announce((item,), (one,)), 3.0)

@@ -103,12 +103,12 @@ def judge(
     wanted: dict[int, IntVector] = {}
     for claim in claims:
         try:
-            check_published(claim.published, bounds)
-            check_sketch(claim.sketch, bounds)
+            published = check_published(claim.published, bounds)
+            sketch = check_sketch(claim.sketch, bounds)
         except ProtocolError:
             verdicts[claim.contributor] = Verdict(accepted=False, rule=Rule.RANGE)
             continue
-        wanted[claim.contributor] = _wanted(size, bounds, claim, challenge)
+        wanted[claim.contributor] = _wanted(size, bounds, claim, challenge, published, sketch)
     read = _linked_verdict if bounds.masked_norm_max else _verdict
     return verdicts | _judge_sums(size, wanted, answers, read)
 
@@ -205,18 +205,27 @@ def _linked_verdict(holds: NDArray[np.bool_], off: frozenset[int]) -> Verdict:
     return found
 
 
-def _wanted(size: CommitteeSize, bounds: Bounds, claim: Claim, challenge: bytes) -> IntVector:
-    """What the slots of L and Q must sum to: [fields, 2, repetitions]."""
+def _wanted(
+    size: CommitteeSize,
+    bounds: Bounds,
+    claim: Claim,
+    challenge: bytes,
+    published: IntVector,
+    sketch: IntVector,
+) -> IntVector:
+    """What the slots of L and Q must sum to: [fields, 2, repetitions].
+
+    published, sketch: v [256] and P·y [256 or 0], as the claim states them.
+    """
     count = layout(bounds, size).repetitions
     drawn = weights(claim, challenge, bounds, count)
-    products = drawn.rho @ check_published(claim.published, bounds)  # below 2^(27 + 25 + 8)
+    products = drawn.rho @ published  # below 2^(27 + 25 + 8)
     limits = np.array([each.threshold for each in bounds.squares], dtype=np.int64)
     squares = limits @ drawn.taus[: len(limits)]  # below 2^(27 + 31)
     wanted = []
     for at, field in enumerate(FIELDS):
         linear = products + ballot_wanted(drawn.theta, bounds, field)
         if bounds.masked_norm_max and not at:
-            sketch = check_sketch(claim.sketch, bounds)
             linear = linear + field.matmul(drawn.kappa, sketch[:, np.newaxis])[:, 0]
         wanted.append(field.reduce(np.stack([linear, squares])))
     return np.stack(wanted)

@@ -38,6 +38,7 @@ from pnyx.protocol.messages import (
     FalseVector,
     GiveUp,
     Handover,
+    HeadersRequest,
     Instance,
     MemberInput,
     Opening,
@@ -72,7 +73,8 @@ from pnyx.protocol.round.state import MemberState
 from pnyx.protocol.round.values import VALUE_BYTES_MAX, header_hash, joins_root
 from pnyx.protocol.round.vectors import sums_take_s
 
-_SHOWN_MAX = 8  # times that a value is shown to one member: what one makes another send is bounded
+Large = Part | PartsRequest | ValueRequest | ShownValue | HeadersRequest
+_SHOWN_MAX = 8  # times that a value, or headers, are shown to one member, who could ask for ever
 
 
 class CommitteeMember(MemberState):
@@ -105,6 +107,7 @@ class CommitteeMember(MemberState):
         self._entered: Step | None = None
         self._input_due: float | None = None
         self._shown: Counter[tuple[int, bytes]] = Counter()  # (member, value) -> times
+        self._headers_shown: Counter[int] = Counter()  # by member
 
     # --- driving -------------------------------------------------------------------------------
 
@@ -200,7 +203,7 @@ class CommitteeMember(MemberState):
             member = self.plan.member_of.get(sender)
             if member is None:
                 return
-            if isinstance(message, Part | PartsRequest | ValueRequest | ShownValue):
+            if isinstance(message, Large):
                 self._handle_large(member, message, now)
             else:
                 self._handle_member(member, message, now)
@@ -249,10 +252,20 @@ class CommitteeMember(MemberState):
             case _:
                 return
 
-    def _handle_large(
-        self, member: int, message: Part | PartsRequest | ValueRequest | ShownValue, now: float
-    ) -> None:
-        """What a leader says in parts counts as if it had said it in one."""
+    def _on_headers_request(self, member: int, message: HeadersRequest) -> None:
+        """Repeat the close vote with headers that the leader lacks; each of them a few times."""
+        given = self._given.get(Step.CLOSE)
+        if not isinstance(given, MemberInput) or member != self.views.leader:
+            return
+        held = {name: self.holdings.headers[who] for who, name in self.holdings.receipted.items()}
+        headers = tuple(held[name] for name in message.names if name in held)
+        self._headers_shown[member] += 1
+        if headers and self._headers_shown[member] <= _SHOWN_MAX:
+            again = MemberInput(self.plan.context, given.signed, headers)
+            self.services.send_member(member, again)
+
+    def _handle_large(self, member: int, message: Large, now: float) -> None:
+        """What a leader says in parts counts as if it had said it in one; what one asks to see."""
         match message:
             case Part():
                 read = self.parts.on_part(member, message, self.views.current, now)
@@ -262,6 +275,8 @@ class CommitteeMember(MemberState):
                 self.parts.on_request(member, message)
             case ValueRequest():
                 self._on_value_request(member, message)
+            case HeadersRequest():
+                self._on_headers_request(member, message)
             case ShownValue():
                 self.leader.on_value(member, message)
 

@@ -315,7 +315,8 @@ class Contributor:
             public_keys=self._plan.public_keys,
             verify=self._services.crypto.verify,
         )
-        self.take_open(decision.value, self._reader.open_value(decision.value), now)
+        keys = self._reader.open_value(decision.value, locked=True)
+        self.take_open(decision.value, keys, now)
 
     def take_open(self, value: bytes, keys: dict[int, RoundKey], now: float) -> None:
         """Take an open list that is fixed, as this node's own committee member has verified it."""

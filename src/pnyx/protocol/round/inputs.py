@@ -120,8 +120,7 @@ class Inputs:
             to_name(self._m.plan, self._m.study.culprits()),
             self._m.study.next_census(),
         )
-        headers = tuple(self._m.holdings.headers[who] for who in sorted(self._m.holdings.receipted))
-        return MemberInput(self._m.plan.context, self._m.services.sign(body), headers)
+        return MemberInput(self._m.plan.context, self._m.services.sign(body))
 
     def _opening(self, now: float) -> RoundMessage | None:
         if self._m.closed is None or self._m.member not in self._m.keys:

@@ -6,7 +6,8 @@ waits for all members that are listed and reachable, and with a quorum at hand n
 grace time. It cannot forge, only delay; views.py ends that.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from pnyx.errors import ProtocolError, RuleBroken
 from pnyx.primitives import codec
@@ -21,6 +22,7 @@ from pnyx.protocol.messages import (
     Decision,
     EchoProof,
     GiveUp,
+    HeadersRequest,
     HeldContribution,
     Instance,
     MemberInput,
@@ -51,6 +53,8 @@ from pnyx.protocol.round.values import (
     inputs_wanted,
 )
 
+_HEADERS_ASKED_MAX = 8  # times of one member, which could answer without them again and again
+
 
 class Leader:
     """Inputs collected for one attempt, and what was made of them."""
@@ -64,6 +68,7 @@ class Leader:
         self._keys: dict[int, Signed] = {}
         self._close_votes: dict[int, tuple[Signed, CloseVote]] = {}
         self._headers: dict[bytes, Signed] = {}
+        self._headers_asked: Counter[int] = Counter()  # by member
         self._responses: dict[int, Signed] = {}
         self._good_responses: dict[int, Signed] = {}  # those whose answers can be read
         self._openings: dict[int, Opening] = {}
@@ -104,9 +109,12 @@ class Leader:
                 self._give_ups[body.member] = message.signed
 
     def _on_close_vote(self, message: MemberInput, vote: CloseVote) -> None:
-        """Keep a vote with the headers that it names; those that no vote names any more go."""
+        """Keep a vote with the headers that it names; those that no vote names any more go.
+
+        This leader, a member too, has nearly all of them itself, and asks for the others.
+        """
         wanted = {held.header_hash for held in vote.held}
-        for signed in message.attachments:
+        for signed in (*self._m.holdings.headers.values(), *message.attachments):
             name = self._m.reader.name(signed)
             if name in wanted and name not in self._headers:
                 self._m.reader.header(signed)
@@ -118,6 +126,11 @@ class Leader:
                 held.header_hash for _, kept in self._close_votes.values() for held in kept.held
             }
             self._headers = {n: signed for n, signed in self._headers.items() if n in named}
+        missing = tuple(sorted(wanted - self._headers.keys()))
+        if missing and self._headers_asked[vote.member] < _HEADERS_ASKED_MAX:
+            self._headers_asked[vote.member] += 1
+            request = HeadersRequest(self._m.plan.context, missing)
+            self._m.services.send_member(vote.member, request)
 
     def on_opening(self, member: int, message: Opening) -> None:
         """Keep a member's shares of the challenge secrets."""
@@ -213,7 +226,7 @@ class Leader:
     def _ready(
         self,
         have: Collection[int],
-        expected: Callable[[], Collection[int]],
+        expected: Callable[[], Iterable[int]],
         minimum: int,
         now: float,
     ) -> bool:
@@ -223,13 +236,18 @@ class Leader:
         """
         if len(have) < minimum:
             return False
-        if set(expected()) <= set(have):
+        if all(member in have for member in expected()):
             return True
         first = self._first_ready.setdefault((self._m.step, self._m.views.current), now)
         ends = first + self._m.params.grace_s
         if now < ends:  # what is late is waited for, not polled
             self._wake_at(ends)
         return now >= ends
+
+    def _reachable(self) -> list[int]:
+        """Members that are not known to be unreachable, on the open list or not."""
+        committee = enumerate(self._m.plan.committee)
+        return [member for member, index in committee if not self._m.unreachable(index)]
 
     def _lead_agreement(
         self, instance: Instance, build: Callable[[float], bytes | None], now: float
@@ -328,11 +346,6 @@ class Leader:
         owing.remove(member)
         self._ask_value_at.pop(name, None)
         self._m.agreements[message.instance].show(message.value)
-
-    def _reachable(self) -> list[int]:
-        """Members that are not known to be unreachable, on the open list or not."""
-        committee = self._m.plan.committee
-        return [member for member, index in enumerate(committee) if not self._m.unreachable(index)]
 
     def _wake_at(self, time: float) -> None:
         self._deadline = time if self._deadline is None else min(self._deadline, time)

@@ -33,7 +33,7 @@ from pnyx.protocol.privacy import spent_after
 from pnyx.protocol.round.exclusions import excluded_after
 from pnyx.protocol.round.groups import NO_SUM, shares_by_group, sum_hash
 from pnyx.protocol.round.state import MemberState
-from pnyx.protocol.round.values import joins_root
+from pnyx.protocol.round.values import ClosedList, joins_root
 from pnyx.protocol.round.vectors import vector_code
 
 NextModel = Callable[[bytes, IntVector, int], bytes | None]
@@ -125,6 +125,15 @@ class _Found(NamedTuple):
     sums: tuple[GroupSum, ...]
 
 
+class _Read(NamedTuple):
+    """A bundle that opens the next beacon: releases by member, and the secrets by dealer."""
+
+    bundle: ReleaseBundle
+    releases: dict[int, Release]
+    signed_by: dict[int, Signed]
+    secrets: dict[int, bytes]
+
+
 class Outcome:
     """Reads releases for one member. The model that it computes is durable before it is named."""
 
@@ -132,6 +141,7 @@ class Outcome:
         self._m = state
         self._asked: set[bytes] = set()  # names of sums that are being unmasked
         self._found: dict[bytes, _Found] = {}
+        self._last: _Read | None = None  # asked for again when sum or model have come
 
     def on_computed(self, name: bytes, result: object) -> bool:
         """Take what sums came to. Tells whether that was asked for."""
@@ -153,24 +163,15 @@ class Outcome:
         closed = self._m.closed
         if closed is None:
             return None
-        releases: dict[int, Release] = {}
-        signed_by: dict[int, Signed] = {}
-        for signed in bundle.releases:
-            release = self.read_release(signed)
-            if release is not None:
-                releases[release.member], signed_by[release.member] = release, signed
-        openings = [(member, release.openings) for member, release in releases.items()]
-        secrets = beacon.recover_all(closed.next_dealers, openings, self._m.plan.size)
-        if secrets is None:
+        read = self._read(bundle, closed)
+        if read is None:
             return None
-        opened = self._m.agreements[Instance.OPEN].decision
-        self._m.disputes.opened_secrets(opened, secrets, openings, challenge=False)
         try:
-            outcome = self._outcome(releases)
+            outcome = self._outcome(read.releases)
         except DecodingError:
             return None
         if self._m.wrong_releases:
-            self._m.disputes.released(signed_by, releases)
+            self._m.disputes.released(read.signed_by, read.releases)
         if outcome is None:
             return None
         counted = sorted(who for group in self._m.groups.values() for who in group)
@@ -192,7 +193,7 @@ class Outcome:
                 model_hash=outcome.model_hash,
                 metrics=outcome.metrics,
                 joins_root=joins_root(closed.joined, closed.actors),
-                next_beacon=beacon.combine(self._m.plan.context, "next", secrets),
+                next_beacon=beacon.combine(self._m.plan.context, "next", read.secrets),
                 privacy_spent=spent_after(
                     self._m.plan.privacy_spent, self._m.plan.phase, opened=not self._m.skipped
                 ),
@@ -201,6 +202,28 @@ class Outcome:
                 next_census=closed.next_census,
             )
         )
+
+    def _read(self, bundle: ReleaseBundle, closed: ClosedList) -> _Read | None:
+        """Read a bundle and open its secrets, once; None while they are too few.
+
+        Raises ProtocolError.
+        """
+        if self._last is not None and self._last.bundle == bundle:
+            return self._last
+        releases: dict[int, Release] = {}
+        signed_by: dict[int, Signed] = {}
+        for signed in bundle.releases:
+            release = self.read_release(signed)
+            if release is not None:
+                releases[release.member], signed_by[release.member] = release, signed
+        openings = [(member, release.openings) for member, release in releases.items()]
+        secrets = beacon.recover_all(closed.next_dealers, openings, self._m.plan.size)
+        if secrets is None:
+            return None
+        opened = self._m.agreements[Instance.OPEN].decision
+        self._m.disputes.opened_secrets(opened, secrets, openings, challenge=False)
+        self._last = _Read(bundle, releases, signed_by, secrets)
+        return self._last
 
     def _outcome(self, releases: dict[int, Release]) -> _Found | None:
         """What the round comes to; None while the shares, a sum or the model are missing."""

@@ -2,11 +2,16 @@
 
 What a leader sends to all of k members leaves its line k times. The list of answers of 60 members
 has 370 KB: four seconds at 6 MB/s, while the other lines are idle. So a message above
-`parted_bytes_min` is cut into parts under a Merkle root. The leader sends each member another part,
-and the member relays it to all others. Every line carries the message about once.
+`parted_bytes_min` is cut into parts under a Merkle root, each with a class of members. The leader
+sends a part to its class, and one of them relays it to the members of the other classes. Everybody
+gets every part once, and hears of the message from the leader.
 
-    leader -> each member: its Part, to be relayed       member -> members: that Part
+    leader -> class of a part: that Part, one of them to relay it     relay -> others: that Part
     who lacks parts -> leader, or another member: PartsRequest        -> the missing Parts
+
+A message costs as many sendings as there are members and parts, each with its own record on a
+connection, its proof and its wake-up. So parts are as large as a line carries to everybody in a
+moment (`part_line_bytes`), and small only where the committee is large.
 
 - The leader of the current view names the root, by a part that it sends itself, and a whole counts
   as said by it. Parts that others relayed before wait, a few of each sender.
@@ -50,14 +55,26 @@ _REPEATS_MAX = 8  # times that a part is sent to one member; as often one asks f
 _RELAYS_MAX = 3  # times its fair share of the parts that a member relays: others may be away
 
 
-def part_bytes(length: int, members: int) -> int:
-    """Bytes of every part but the last, of a message for so many other members."""
-    return min(max(-(-length // members), _PART_BYTES_MIN), PART_BYTES_MAX)
+def part_bytes(length: int, members: int, line_bytes: int) -> int:
+    """Bytes of every part but the last, of a message for so many other members.
+
+    line_bytes: what relaying one part may take of a line, `ProtocolParams.part_line_bytes`.
+    """
+    least = max(line_bytes // members, _PART_BYTES_MIN)
+    return min(max(-(-length // members), least), PART_BYTES_MAX)
 
 
-def cut(payload: bytes, members: int) -> list[bytes]:
-    """Cut a message into its parts, for so many other members."""
-    step = part_bytes(len(payload), members)
+def class_of(member: int, leader: int, members: int, parts: int) -> int:
+    """Which parts a member gets from the leader itself: those of this number, modulo the classes.
+
+    There are as many classes as parts, if there are so many other members, and none is empty.
+    """
+    return (member - (member > leader)) % min(members, parts)
+
+
+def cut(payload: bytes, members: int, line_bytes: int) -> list[bytes]:
+    """Cut a message into its parts, for so many other members; see `part_bytes`."""
+    step = part_bytes(len(payload), members, line_bytes)
     return [payload[start : start + step] for start in range(0, len(payload), step)]
 
 
@@ -71,9 +88,9 @@ class _Whole:
         self._sent: Counter[tuple[int, int]] = Counter()  # (member, part)
 
     @classmethod
-    def of(cls, context: bytes, payload: bytes, members: int) -> "_Whole":
+    def of(cls, context: bytes, payload: bytes, members: int, line_bytes: int) -> "_Whole":
         """Cut a message for so many other members."""
-        parts = cut(payload, members)
+        parts = cut(payload, members, line_bytes)
         return cls(context, merkle_root(parts), parts)
 
     @cached_property
@@ -106,12 +123,19 @@ class _Gathering:
     """A message of which a member has some parts."""
 
     def __init__(
-        self, first: Part, leader: int, members: int, patience_s: float, now: float
+        self,
+        first: Part,
+        leader: int,
+        members: int,
+        step: int,
+        patience_s: float,
+        now: float,
     ) -> None:
+        """members: others than the leader. step: bytes of a part."""
         self.leader = leader
         self._root, self._length = first.root, first.length
-        self._step = part_bytes(first.length, members)
-        self._count = -(-first.length // self._step)
+        self._step, self._members = step, members
+        self._count = -(-first.length // step)
         self._parts: dict[int, bytes] = {}
         self._to_relay = _RELAYS_MAX * -(-self._count // members)
         self._patience_s = patience_s
@@ -138,6 +162,11 @@ class _Gathering:
             return False
         self._to_relay -= 1
         return True
+
+    def misses(self, member: int, number: int) -> bool:
+        """Whether a member, not the leader, does not get a part from the leader itself."""
+        own = class_of(member, self.leader, self._members, self._count)
+        return number % min(self._members, self._count) != own
 
     def ask(self, now: float) -> tuple[int, ...]:
         """Return what is missing, and be twice as patient from now on."""
@@ -200,28 +229,56 @@ class Parts:
         there = [m for m in self._others if not self._unreachable(self._plan.committee[m])]
         if _RELAYS_MAX * len(there) <= len(self._others):
             there = []  # hardly anybody would relay: then everybody gets everything
+        relays = self._relays(whole.count, there)
         for number in range(whole.count):
-            receivers = [there[number % len(there)]] if there else self._others
+            receivers = self._class(number, whole.count) if there else self._others
+            part = whole.part(number)
+            if there:
+                self._services.send_member(relays[number], whole.part(number, relay=True))
             for member in receivers:
-                self._services.send_member(member, whole.part(number, relay=bool(there)))
-        for member in self._others:  # who relays nothing hears of the message as well
-            if there and member not in there[: whole.count]:
-                self._services.send_member(member, whole.part(member % whole.count))
+                if member != relays.get(number):
+                    self._services.send_member(member, part)
+
+    def _class(self, number: int, count: int) -> list[int]:
+        """The members that get a part, of so many, from this leader itself."""
+        others, mine = len(self._others), number % min(len(self._others), count)
+        return [m for m in self._others if class_of(m, self._member, others, count) == mine]
+
+    def _relays(self, count: int, there: list[int]) -> dict[int, int]:
+        """Part -> who relays it: who is there of its class; then others, the least busy first."""
+        found: dict[int, int] = {}
+        busy = Counter(dict.fromkeys(there, 0))
+        away: list[int] = []
+        for number in range(count):
+            near = [member for member in self._class(number, count) if member in busy]
+            if not near:
+                away.append(number)
+                continue
+            found[number] = near[0]
+            busy[near[0]] += 1
+        for number in away if there else ():
+            found[number] = min(there, key=busy.__getitem__)
+            busy[found[number]] += 1
+        return found
 
     def repeat(self, member: int, message: Parted) -> None:
-        """Send what was spread to one member again; of what is large, the part that names it."""
+        """Send what was spread to one member again; of what is large, a part to name it: the last.
+
+        That is the shortest. On slow lines members are reminded of what is under way to them.
+        """
         whole = self._whole_of(message)
         if whole is None:
             self._services.send_member(member, message)
         else:
-            self._services.send_member(member, whole.part(member % whole.count))
+            self._services.send_member(member, whole.part(whole.count - 1))
 
     def _whole_of(self, message: Parted) -> _Whole | None:
         """A message as parts; None if it goes as it is."""
         payload = codec.encode(message)
         if not self._services.params.parted_bytes_min < len(payload) <= PARTED_BYTES_MAX:
             return None
-        return self._hold(_Whole.of(self._plan.context, payload, len(self._others)))
+        line_bytes = self._services.params.part_line_bytes
+        return self._hold(_Whole.of(self._plan.context, payload, len(self._others), line_bytes))
 
     def _hold(self, whole: _Whole) -> _Whole:
         known = self._wholes.pop(whole.root, whole)
@@ -257,7 +314,7 @@ class Parts:
                 return None
             gathering = self._begin(part, leader, view, now)
         if gathering.add(part, now) and gathering.relays(part, sender):
-            self._relay(part, leader)
+            self._relay(part, gathering)
         self._take_early(part.root, gathering, now)
         parts = gathering.parts
         if parts is None:
@@ -271,17 +328,18 @@ class Parts:
         named.add(part.root)
         if len(named) > _ROOTS_MAX:
             raise RuleBroken("a leader says more than it has to")
-        patience_s = self._services.params.part_timeout_s
-        gathering = _Gathering(part, leader, len(self._others), patience_s, now)
+        params, others = self._services.params, len(self._others)
+        step = part_bytes(part.length, others, params.part_line_bytes)
+        gathering = _Gathering(part, leader, others, step, params.part_timeout_s, now)
         self._gathering[part.root] = gathering
         if len(self._gathering) > _WHOLES_MAX:
             self._gathering.popitem(last=False)
         return gathering
 
-    def _relay(self, part: Part, leader: int) -> None:
+    def _relay(self, part: Part, gathering: _Gathering) -> None:
         relayed = msgspec.structs.replace(part, relay=False)
         for member in self._others:
-            if member != leader:
+            if member != gathering.leader and gathering.misses(member, part.number):
                 self._services.send_member(member, relayed)
 
     def _keep_early(self, sender: int, part: Part) -> None:

@@ -11,7 +11,8 @@ aborted, never both; `attempts` tells what follows from an abort.
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
+from operator import lt
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -173,6 +174,7 @@ class InputReader:
         self._on_conflict = on_conflict
         self._first: dict[tuple[bytes, type], Signed] = {}
         self._names: OrderedDict[Signed, bytes] = OrderedDict()
+        self._claims: OrderedDict[Signed, Claim] = OrderedDict()
         self._last_root: tuple[tuple[bytes, ...], bytes] = ((), NO_HEADERS)
         self._verified: OrderedDict[Signed, RoundBody] = OrderedDict()
         self._verified_max = _VERIFIED_PER_NODE * (len(plan.committee) + len(plan.contributors) + 1)
@@ -204,8 +206,15 @@ class InputReader:
         return known
 
     def claim(self, signed: Signed) -> Claim:
-        """What a checked header claims, for judging and answering."""
-        header = self.header(signed)
+        """What a header claims, for checking its share, answering and judging: worked out once."""
+        known = self._claims.get(signed)
+        if known is None:
+            known = self._claims[signed] = self._claim(self.header(signed))
+            if len(self._claims) > self._verified_max:
+                self._claims.popitem(last=False)
+        return known
+
+    def _claim(self, header: ContributionHeader) -> Claim:
         context = contribution_context(self._plan.context, header.contributor)
         proof = None if header.masked is None else header.masked.proof
         if header.masked is None or proof is None:
@@ -244,9 +253,7 @@ class InputReader:
         """Check anything that is signed in this round. Raises ProtocolError."""
         known = self._verified.get(signed)
         if known is None:
-            known = codec.decode(signed.body, RoundBody, bytes_max=VALUE_BYTES_MAX)
-            if known.context != self._plan.context:
-                raise WrongContext("a signed input belongs to another round")
+            known = self._unverified(signed)
             self._plan.census.check(self._crypto, signed)
             if isinstance(known, ContributionHeader):
                 self._check_header(signed, known)
@@ -257,6 +264,24 @@ class InputReader:
             if len(self._verified) > self._verified_max:
                 self._verified.popitem(last=False)
         return known
+
+    def _unverified(self, signed: Signed) -> RoundBody:
+        """Read what is signed in this round, whoever signed it. Raises ProtocolError."""
+        body: RoundBody = codec.decode(signed.body, RoundBody, bytes_max=VALUE_BYTES_MAX)
+        if body.context != self._plan.context:
+            raise WrongContext("a signed input belongs to another round")
+        return body
+
+    def _locked(self, signed: Signed) -> MemberBody:
+        """Read a member's body of a value that a quorum has locked. Raises ProtocolError.
+
+        q - f honest members have verified its signature before they echoed the value.
+        """
+        body = self._unverified(signed)
+        if isinstance(body, ContributionHeader):
+            raise RuleBroken("a contribution header is not a member's input")
+        self._check_member(signed, body)
+        return body
 
     def _compare(self, signed: Signed, body: RoundBody) -> None:
         """Tell if the signer said something else before."""
@@ -324,12 +349,14 @@ class InputReader:
                 if not ascending([each.dealer for each in body.openings]):
                     raise RuleBroken("a member opens a dealing twice, or out of order")
 
-    def _votes(self, inputs: tuple[Signed, ...], kind: type[T]) -> dict[int, T]:
+    def _votes(
+        self, inputs: tuple[Signed, ...], kind: type[T], *, locked: bool = False
+    ) -> dict[int, T]:
         """Read inputs of one kind from a quorum of members, in member order."""
         read: dict[int, T] = {}
         last = -1
         for signed in inputs:
-            body = self.member_body(signed)
+            body = self._locked(signed) if locked else self.member_body(signed)
             if not isinstance(body, kind):
                 raise RuleBroken("a value carries an input of the wrong kind")
             if body.member <= last:
@@ -358,10 +385,13 @@ class InputReader:
         value = codec.decode(data, AbortValue, bytes_max=VALUE_BYTES_MAX)
         return frozenset(self._votes(value.give_ups, GiveUp))
 
-    def open_value(self, data: bytes) -> dict[int, RoundKey]:
-        """Read and check an OPEN value: the present members' round keys."""
+    def open_value(self, data: bytes, *, locked: bool = False) -> dict[int, RoundKey]:
+        """Read and check an OPEN value: the present members' round keys.
+
+        locked: it comes with a lock certificate, so that its signatures need no second look.
+        """
         value = codec.decode(data, OpenValue, bytes_max=VALUE_BYTES_MAX)
-        return self._votes(value.keys, RoundKey)
+        return self._votes(value.keys, RoundKey, locked=locked)
 
     def close_value(self, data: bytes, keys: Mapping[int, RoundKey], opened: bytes) -> "ClosedList":
         """Read and check a CLOSE value against the open list (its hash is `opened`)."""
@@ -424,7 +454,7 @@ class InputReader:
 
     def _known_to_enough(self, lists: Iterable[Iterable[int]]) -> tuple[int, ...]:
         """Census indices that f + 1 voters list: at least one honest member has verified each."""
-        counts = Counter(index for listed in lists for index in set(listed))
+        counts = Counter(chain.from_iterable(lists))  # none of them lists anybody twice
         enough = self._plan.size.corrupt_max + 1
         known = range(len(self._plan.census))
         return tuple(sorted(i for i, count in counts.items() if count >= enough and i in known))
@@ -436,11 +466,11 @@ class InputReader:
 
         One of f + 1 is honest; opening more would cost more and bind nobody further.
         """
-        counts = Counter(
-            dealer
+        lists = (
+            vote.next_dealers if purpose == "next" else vote.challenge_dealers
             for vote in votes.values()
-            for dealer in set(vote.next_dealers if purpose == "next" else vote.challenge_dealers)
         )
+        counts = Counter(chain.from_iterable(lists))  # none of them lists a dealer twice
         dealers: dict[int, bytes] = {}
         for dealer in beacon.dealers_of(keys, self._plan.size):
             if counts[dealer] < self._plan.size.quorum:
@@ -512,4 +542,4 @@ class ClosedList(msgspec.Struct, frozen=True):
 
 def ascending(numbers: Sequence[int]) -> bool:
     """Whether numbers are in order, none twice."""
-    return list(numbers) == sorted(set(numbers))
+    return all(map(lt, numbers, islice(numbers, 1, None)))

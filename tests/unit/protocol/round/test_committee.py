@@ -21,6 +21,7 @@ from pnyx.protocol.messages import (
     CloseNow,
     Dealing,
     Decision,
+    HeadersRequest,
     Instance,
     MemberInput,
     Opening,
@@ -650,3 +651,59 @@ def test_a_leader_takes_no_answers_from_an_unlisted_member():
         body = walk.response(member, walk.member.challenge)
         walk.hear(member, MemberInput(walk.context, walk.c.member_signed(member, body)))
     assert not any(p.instance is Instance.ACCEPT for p in walk.box.of(Proposal))
+
+
+def voted(walk, member, attached=()) -> MemberInput:
+    headers = [walk.c.header(i, open_value=walk.opened) for i in CONTRIBUTORS]
+    vote = walk.c.member_signed(member, walk.c.close_vote(member, headers))
+    return MemberInput(walk.context, vote, tuple(attached))
+
+
+def requests(said) -> list[HeadersRequest]:
+    return [message for message in said if isinstance(message, HeadersRequest)]
+
+
+def test_a_leader_asks_for_the_headers_that_it_lacks():
+    walk = Walk(0).to(Step.CLOSE)
+    headers = [walk.c.header(i, open_value=walk.opened) for i in CONTRIBUTORS]
+    names = tuple(sorted(header_hash(header) for header in headers))
+    assert requests(walk.hear(1, voted(walk, 1))) == [HeadersRequest(walk.context, names)]
+    assert requests(walk.hear(1, voted(walk, 1, headers))) == []
+    proposed = len(walk.box.of(Proposal))
+    for member in (0, *range(2, 7)):
+        assert requests(walk.hear(member, voted(walk, member))) == []
+    assert len(walk.box.of(Proposal)) > proposed
+
+
+def test_a_leader_asks_for_no_headers_that_it_holds_itself():
+    walk = Walk(0).to(Step.CLOSE)
+    walk.member.holdings._private_key = walk.c.private_key(0)
+    held = [walk.c.contribution(i, 0) for i in CONTRIBUTORS]
+    for who, message in zip(CONTRIBUTORS[:2], held, strict=False):
+        walk.hear(who, message)
+    (request,) = requests(walk.hear(1, voted(walk, 1)))
+    assert request.names == (header_hash(held[2].header),)
+
+
+def test_a_leader_asks_a_member_that_shows_nothing_a_few_times():
+    walk = Walk(0).to(Step.CLOSE)
+    asked = [requests(walk.hear(1, voted(walk, 1))) for _ in range(10)]
+    assert [len(each) for each in asked] == [1] * 8 + [0] * 2
+    assert len(requests(walk.hear(2, voted(walk, 2)))) == 1
+
+
+def test_a_member_shows_its_leader_the_headers_that_its_vote_names():
+    walk = Walk(1).to(Step.CLOSE)
+    walk.member.holdings._private_key = walk.c.private_key(1)
+    held = [walk.c.contribution(i, 1) for i in CONTRIBUTORS]
+    for who, message in zip(CONTRIBUTORS, held, strict=True):
+        walk.hear(who, message)
+    wanted = (header_hash(held[1].header), bytes(32))
+    request = HeadersRequest(walk.context, wanted)
+    assert walk.hear(0, request) == [], "it has not voted"
+    walk.member._given[Step.CLOSE] = given = walk.member.inputs.signed_close_vote()
+    assert given.attachments == ()
+    shown = MemberInput(walk.context, given.signed, (held[1].header,))
+    assert walk.hear(2, request) == [], "it does not lead"
+    assert walk.hear(0, HeadersRequest(walk.context, (bytes(32),))) == []
+    assert [walk.hear(0, request) for _ in range(8)] == [[shown]] * 7 + [[]]

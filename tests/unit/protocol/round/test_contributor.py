@@ -7,7 +7,7 @@ from tests.support.committee import Committee
 from tests.support.masked_round import masked_committee
 from tests.support.town import real
 
-from pnyx.errors import InvalidSignature, RuleBroken
+from pnyx.errors import InvalidSignature, RuleBroken, WrongContext
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import merkle_root
 from pnyx.primitives.signature import QuorumCertificate
@@ -22,6 +22,7 @@ from pnyx.protocol.events import (
 )
 from pnyx.protocol.messages import (
     Contribution,
+    ContributionHeader,
     Decision,
     Dispute,
     Instance,
@@ -120,6 +121,31 @@ def test_the_open_certificate_may_come_first():
     made.start()
     made.on_trained(VECTOR, 0.0)
     assert len(outbox.of(RecordDebit)) == 1
+
+
+def test_what_a_quorum_locked_is_not_verified_again(monkeypatch):
+    made, _ = contributor()
+    crypto, seen = C.folk.cryptos[ME], []
+    verify = crypto.verify
+    monkeypatch.setattr(crypto, "verify", lambda *said: seen.append(said) or verify(*said))
+    made.handle(decision(), 0.0)
+    assert len(seen) == C.size.quorum, "the locks, and none of the round keys"
+
+
+def test_a_locked_list_holds_round_keys_of_this_round_by_its_members():
+    made, _ = contributor()
+    value = codec.decode(C.open_value(), OpenValue, bytes_max=2**20)
+    first, *others = value.keys
+    header = ContributionHeader(C.plan.context, ME, *(bytes(32),) * 3, b"")
+    for wrong, error in (
+        (replace(first, signer=others[0].signer), RuleBroken),
+        (replace(first, body=codec.encode(header)), RuleBroken),
+        (replace(first, body=others[0].body), RuleBroken),
+        (replace(first, body=first.body.replace(C.plan.context, bytes(32))), WrongContext),
+    ):
+        listed = codec.encode(OpenValue((wrong, *others)))
+        with pytest.raises(error):
+            made.handle(decision(value=listed), 0.0)
 
 
 def test_an_open_certificate_is_checked():

@@ -1,5 +1,7 @@
 """How large messages of a leader reach a committee of seven: parts, relays, and requests."""
 
+from collections import Counter
+
 import pytest
 from msgspec.structs import replace
 from tests.support.parts import (
@@ -27,13 +29,14 @@ from pnyx.protocol.messages import (
     Step,
     ViewChange,
 )
+from pnyx.protocol.params import DEFAULT_PARAMS
 from pnyx.protocol.round.parts import cut, part_bytes
 
 SMALL = Proposal(CONTEXT, Instance.CLOSE, 0, b"small", None)
 
 
 def parts_of(payload: bytes) -> list[Part]:
-    pieces = cut(payload, 6)
+    pieces = cut(payload, 6, 0)
     proofs = merkle_proofs(pieces)
     return [
         Part(CONTEXT, merkle_root(pieces), len(payload), n, piece, proofs[n], False)
@@ -43,12 +46,22 @@ def parts_of(payload: bytes) -> list[Part]:
 
 @pytest.mark.parametrize("length", [1, 4096, 4097, 30_000, 400_000, 8 * 1024 * 1024])
 @pytest.mark.parametrize("members", [4, 59, 1023])
-def test_cuts(length, members):
-    pieces = cut(bytes(length), members)
+@pytest.mark.parametrize("line_bytes", [0, 768 * 1024])
+def test_cuts(length, members, line_bytes):
+    pieces = cut(bytes(length), members, line_bytes)
+    step = part_bytes(length, members, line_bytes)
     assert sum(map(len, pieces)) == length
-    assert {len(piece) for piece in pieces[:-1]} <= {part_bytes(length, members)}
-    assert 0 < len(pieces[-1]) <= part_bytes(length, members) <= PART_BYTES_MAX
+    assert {len(piece) for piece in pieces[:-1]} <= {step}
+    assert 0 < len(pieces[-1]) <= step <= PART_BYTES_MAX
     assert len(pieces) <= PARTS_MAX
+
+
+def test_parts_are_few_as_long_as_a_line_carries_them_in_a_moment():
+    line = DEFAULT_PARAMS.part_line_bytes
+    for members, length in ((23, 110_000), (59, 400_000), (1023, 6_000_000)):
+        step = part_bytes(length, members, line)
+        assert step * members <= max(line, length + members), "what one part takes of a line"
+    assert len(cut(bytes(110_000), 23, line)) == 13
 
 
 def test_a_small_message_goes_as_it_is():
@@ -70,6 +83,39 @@ def test_members_have_the_whole_by_relaying():
     floor.deliver(LEADER)
     assert floor.read == dict.fromkeys(set(range(7)) - {LEADER}, (LEADER, LARGE))
     assert all(each.parts.next_deadline() is None for each in floor.members.values())
+
+
+@pytest.mark.parametrize("part", range(5))
+def test_everybody_gets_every_part_once(part):
+    floor, heard = Floor(), Counter()
+    for number, member in floor.members.items():
+        member.parts.on_part = _counted(member.parts.on_part, heard, number)
+    floor.members[LEADER].parts.spread(LARGE)
+    floor.deliver(LEADER)
+    assert [heard[member, part] for member in range(7) if member != LEADER] == [1] * 6
+
+
+def _counted(on_part, heard, member):
+    def count(sender, part, view, now):
+        heard[member, part.number] += 1
+        return on_part(sender, part, view, now)
+
+    return count
+
+
+def test_relays_do_not_send_what_the_leader_sends_itself():
+    for part in (each for _, each in spread()[1:] if each.relay):
+        relay = Member(RELAYS[part.number])
+        relay.hear(LEADER, part)
+        from_leader = {to for to, each in spread()[1:] if each.number == part.number}
+        assert {to for to, _ in relay.sent()} == set(range(7)) - {LEADER} - from_leader
+
+
+def test_who_is_there_shares_the_parts_of_classes_that_are_away():
+    sent = spread(away=RELAYS[:3])
+    loads = Counter(member for member, part in sent[1:] if part.relay)
+    assert sum(loads.values()) == 5
+    assert max(loads.values()) == 2, "two are there of the classes, and one more"
 
 
 def test_parts_of_those_who_are_away_are_given_to_others():
@@ -141,7 +187,9 @@ def test_a_part_is_relayed_once_and_only_for_the_leader():
     member.hear(LEADER, other)
     relayed = member.sent()
     assert relayed == [
-        (to, replace(other, relay=False)) for to in range(7) if to not in (LEADER, RELAYS[0])
+        (to, replace(other, relay=False))
+        for to in range(7)
+        if to not in (LEADER, *RELAYS[:2])  # the second relay gets it from the leader
     ]
     member.hear(LEADER, other)
     assert member.sent() == []
@@ -199,7 +247,7 @@ def test_a_leader_repeats_what_names_the_message():
     assert leader.sent() == [(RELAYS[0], SMALL)]
     leader.parts.repeat(RELAYS[0], LARGE)
     ((to, part),) = leader.sent()
-    assert (to, part.relay) == (RELAYS[0], False)
+    assert (to, part.relay, part.number) == (RELAYS[0], False, 4)
     assert member.hear(LEADER, part) is None
     leader.parts.on_request(RELAYS[0], PartsRequest(CONTEXT, part.root, tuple(range(5))))
     assert member.hear_all([each for _, each in leader.sent()]) == (LEADER, LARGE)
