@@ -222,7 +222,7 @@ class NodeMachine:
         self._early_bytes = 0
         self._early_next = 0
         self._restored = dict(restored)
-        self.dockets = Dockets(crypto, params)
+        self.dockets = Dockets(crypto, params, records)
         self._gossip = Gossip(
             params,
             self._sampler,
@@ -247,6 +247,7 @@ class NodeMachine:
             gossip=self._gossip,
             peers=self._peers,
             now=now,
+            records=records,
         )
         if self.epochs.censuses.listing(node_id) is None:
             raise ValueError("this node is not in the census")
@@ -350,6 +351,7 @@ class NodeMachine:
         self._gossip.flush(now)
         self.parcels.flush(now)
         effects, self._effects = self._effects, []
+        self._encoded = None  # may be long: nothing holds it once it is on its way
         return effects
 
     def next_deadline(self) -> float | None:
@@ -537,7 +539,8 @@ class NodeMachine:
     def send(self, peer: bytes, message: AnyMessage) -> None:
         """Send a message to a peer."""
         if self._encoded is None or self._encoded[0] is not message:
-            self._encoded = (message, codec.encode(message))
+            records = self._records if isinstance(message, Items) else codec
+            self._encoded = (message, records.encode(message))
         self._effects.append(Send(peer, self._encoded[1]))
 
     def _send_gossip(self, peer: bytes, message: GossipMessage) -> None:
@@ -808,7 +811,7 @@ class NodeMachine:
 
     def _on_actors(self, proof: ActorProof) -> None:
         """Keep the list for the round after the open one, of the first attempt that has one."""
-        state, item = self.studies.get(proof.draw.study), codec.encode(proof)
+        state, item = self.studies.get(proof.draw.study), self._records.encode(proof)
         if (
             state is None
             or state.plan is None
@@ -1011,7 +1014,7 @@ class NodeMachine:
             self._gossip.refuse(codec.encode(certificate))
             return
         following = state.abort(certificate, self._crypto)
-        encoded = codec.encode(certificate)
+        encoded = self._records.encode(certificate)
         self._persist(_abort_key(aborted), encoded)
         self._tell_aborted(aborted, aborted.attempt, abort_hash(certificate))
         name = self._gossip.add(encoded, informed=self._members(aborted))
