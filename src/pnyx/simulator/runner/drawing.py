@@ -18,7 +18,9 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES = ("-", "--", "-.", ":")
 _SIZE_INCHES = (6.4, 3.8)
+_MARGIN_INCHES = 0.1
 _TICKS_MAX = 8  # of a logarithmic axis that shows where its points are
+_LONG = 1e4  # what is as large is written by its power of ten
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _STYLE: Any = {
     "text.parse_math": False,  # a $ in a title is a $
@@ -52,9 +54,11 @@ def draw(figure: Figure, lines: Sequence[Line], labels: Mapping[str, str], origi
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure as Canvas
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     with mpl.rc_context(_STYLE):
-        canvas = Canvas(figsize=_SIZE_INCHES, layout="constrained")
+        margins = ConstrainedLayoutEngine(w_pad=_MARGIN_INCHES, h_pad=_MARGIN_INCHES)
+        canvas = Canvas(figsize=_SIZE_INCHES, layout=margins)
         axes = canvas.add_subplot()
         places = _places(lines)
         styles = zip(cycle(_COLOURS), cycle(_MARKERS), cycle(_DASHES), strict=False)
@@ -64,10 +68,11 @@ def draw(figure: Figure, lines: Sequence[Line], labels: Mapping[str, str], origi
         axes.set_yscale(figure.y_scale)
         if places is not None:
             axes.set_xticks(list(places.values()), [_tick(name) for name in places])
-        elif figure.x_scale == "log":
-            _label_logarithms(axes.xaxis, {mark.x for line in lines for mark in line.marks})
-        if figure.y_scale == "log":
-            _label_logarithms(axes.yaxis, ())
+        else:
+            xs = {mark.x for line in lines for mark in line.marks}
+            _label(axes.xaxis, figure.x_scale, xs, at_values=True)
+        ys = {mark.y for line in lines for mark in line.marks}
+        _label(axes.yaxis, figure.y_scale, ys, at_values=False)
         axes.set_xlabel(labels[figure.x], wrap=True)
         axes.set_ylabel(labels[figure.y], wrap=True)
         axes.set_title(figure.title, fontsize=11)
@@ -113,24 +118,27 @@ def _plot(
     )
 
 
-def _label_logarithms(axis: Any, values: Collection[float]) -> None:
-    """Write powers as text, and ticks where the points are if these are few.
+def _label(axis: Any, scale: str, values: Collection[float], *, at_values: bool) -> None:
+    """Write long numbers by their power of ten.
 
-    Matplotlib's own labels are formulas, which `text.parse_math` would leave as their source.
+    at_values: whether ticks of a logarithmic axis stand where the points are, if these are few.
+    Matplotlib's own labels of such an axis are formulas, which `text.parse_math` would leave as
+    their source.
     """
-    from matplotlib.ticker import FuncFormatter, LogFormatter, NullFormatter
+    from matplotlib.ticker import LogFormatter, NullFormatter
 
-    if 0 < len(values) <= _TICKS_MAX:
+    if scale == "log" and at_values and len(values) <= _TICKS_MAX:
         axis.set_ticks(sorted(values))
         axis.set_minor_formatter(NullFormatter())
-    else:
+    elif scale == "log":
         axis.set_minor_formatter(LogFormatter())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: _power(value)))
+    if scale == "log" or any(abs(value) >= _LONG for value in values):
+        axis.set_major_formatter(lambda value, _: _power(value))
 
 
 def _power(value: float) -> str:
     """A number as an axis shows it: powers of ten that are long as such, such as 10⁶."""
-    if 1e-3 <= value < 1e4:
+    if value == 0 or 1e-3 <= abs(value) < _LONG:
         return f"{value:g}"
     factor, exponent = f"{value:e}".split("e")
     raised = f"10{str(int(exponent)).translate(_RAISED)}"

@@ -43,6 +43,12 @@ def test_a_logarithmic_axis_of_many_points_has_powers() -> None:
     assert len(words) < 33
 
 
+def test_large_numbers_are_written_by_their_power() -> None:
+    words = _words(_figure(), [0, 3e7, 6e7])
+    assert {"0", "2 · 10⁷"} <= set(words)
+    assert not [word for word in words if "1e7" in word]
+
+
 def test_the_legend_names_the_series_once() -> None:
     words = _words(_figure(series="per_source"), [1, 2], ("per_source = a_b", "per_source = c"))
     assert [word for word in words if word in {"per source", "a b", "c"}] == [
