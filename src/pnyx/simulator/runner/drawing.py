@@ -128,7 +128,7 @@ def _label(axis: Any, scale: str, values: Collection[float], *, at_values: bool)
     from matplotlib.ticker import LogFormatter, NullFormatter
 
     if scale == "log" and at_values and len(values) <= _TICKS_MAX:
-        axis.set_ticks(sorted(values))
+        axis.set_ticks(sorted(value for value in values if value > 0))
         axis.set_minor_formatter(NullFormatter())
     elif scale == "log":
         axis.set_minor_formatter(LogFormatter())
