@@ -28,7 +28,7 @@ from pnyx.protocol.gossip import Gossip, item_id
 from pnyx.protocol.identity import CENSUS_BYTES_MAX, Census, CensusBody, SignedCensus
 from pnyx.protocol.messages import Handover, Items, Pull, Record, RoundMessage, Signed, Step
 from pnyx.protocol.params import ProtocolParams
-from pnyx.protocol.ports import Crypto
+from pnyx.protocol.ports import Crypto, Records
 from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.study import read_body
 
@@ -73,7 +73,8 @@ class EpochKeeper:
     """Epochs and censuses of one node; driven like a machine.
 
     genesis: the census of the network's first committee. censuses: all that the shell knows, as
-    they were signed, encoded. restored: what earlier `Persist` effects stored.
+    they were signed, encoded. restored: what earlier `Persist` effects stored. records: how
+    items of gossip are written.
     """
 
     def __init__(
@@ -92,8 +93,10 @@ class EpochKeeper:
         gossip: Gossip,
         peers: Callable[[], Sequence[bytes]],
         now: float,
+        records: Records,
     ) -> None:
         self.node_id = node_id
+        self._records = records
         self.censuses = Censuses(genesis, authority_key, crypto)
         self.chain = EpochChain(self.censuses, crypto)
         self.clock = EpochClock(params, unix_offset_s, restored, now)
@@ -228,7 +231,7 @@ class EpochKeeper:
         """Take up a record of the chain. Raises ProtocolError."""
         number = read_body(record).round_number
         if number < self.chain.plan.round_number:
-            self._gossip.refuse(codec.encode(record))
+            self._gossip.refuse(self._records.encode(record))
         elif number > self.chain.plan.round_number:
             self.clock.fell_behind(now)
         elif self._take_up(record, now):
@@ -247,7 +250,7 @@ class EpochKeeper:
             return False
         plan = self.chain.plan_at(epoch.number, read_body(record).attempt)
         assert plan is not None, "the record was just verified by it"
-        encoded = codec.encode(record)
+        encoded = self._records.encode(record)
         self._host.emit(Persist(record_key(epoch.number), encoded))
         begun = self.clock.begin(epoch, now)
         if begun is not None:
@@ -257,14 +260,14 @@ class EpochKeeper:
         self.latest = self._find_latest()
         if record.abort is not None:
             self._host.emit(Forget(_handover_key(plan)))
-            self._gossip.drop((item_id(codec.encode(record.abort)),))
+            self._gossip.drop((item_id(self._records.encode(record.abort)),))
         self._end_attempts(plan, name)
         self._host.begin_epoch(epoch)
         return True
 
     def on_handover(self, handover: Handover) -> None:
         """Attempts at a record were handed over: open the next. Raises ProtocolError."""
-        opened, item = self.chain.plan, codec.encode(handover)
+        opened, item = self.chain.plan, self._records.encode(handover)
         if handover.round_number > opened.round_number:
             return  # of a future that a record must open
         past = handover.round_number < opened.round_number
@@ -273,7 +276,7 @@ class EpochKeeper:
             return
         following = self.chain.hand_over(handover)
         self._host.emit(Persist(_handover_key(opened), item))
-        before = () if opened.abort is None else (item_id(codec.encode(opened.abort)),)
+        before = () if opened.abort is None else (item_id(self._records.encode(opened.abort)),)
         self._gossip.drop(before)
         before_it = self.chain.plan_at(following.round_number, following.attempt - 1)
         assert before_it is not None, "it was just handed over"
@@ -301,26 +304,26 @@ class EpochKeeper:
             number = codec.decode(signed.body, CensusBody, bytes_max=4096).number
             self._tell_fork(self.censuses.forks[number])
         if found is None:
-            self._gossip.refuse(codec.encode(signed))
+            self._gossip.refuse(self._records.encode(signed))
         self.latest = self._find_latest()
 
     def on_fork(self, fork: CensusFork) -> None:
         """Take up evidence against the authority. Raises ProtocolError."""
         if not self.censuses.convict(fork):
-            self._gossip.refuse(codec.encode(fork))
+            self._gossip.refuse(self._records.encode(fork))
             return
         self.latest = self._find_latest()
         self._tell_fork(fork)
 
     def _tell_fork(self, fork: CensusFork) -> None:
-        item, number = codec.encode(fork), fork.number
+        item, number = self._records.encode(fork), fork.number
         self._host.emit(Persist(f"{_FORK}{number:010d}", item))
         self._gossip.add(item)
         self._host.emit(AuthorityContradicted(number))
 
     def _keep_census(self, signed: SignedCensus) -> None:
         """Store a census and pass it on; one too large to be an item travels by file only."""
-        item, root = codec.encode(signed), signed.root
+        item, root = self._records.encode(signed), signed.root
         self._host.emit(Persist(f"{_CENSUS}{root.hex()}", item))
         if len(item) <= self._params.item_bytes_max:
             self._items[root] = self._gossip.add(item)

@@ -142,7 +142,7 @@ class NodeMachine:
         self._address_sequence = address_sequence
         self._started = False
         sampler = Sampler(seed, "pnyx/machine")
-        self.dockets = Dockets(crypto, params)
+        self.dockets = Dockets(crypto, params, records)
         self._gossip = Gossip(
             params,
             sampler,
@@ -167,6 +167,7 @@ class NodeMachine:
             gossip=self._gossip,
             peers=self._peers,
             now=now,
+            records=records,
         )
         if self.epochs.censuses.listing(node_id) is None:
             raise ValueError("this node is not in the census")
@@ -336,6 +337,7 @@ class NodeMachine:
         self._gossip.flush(now)
         self.parcels.flush(now)
         effects, self._effects = self._effects, []
+        self._encoded = None  # may be long: nothing holds it once it is on its way
         return effects
 
     def next_deadline(self) -> float | None:
@@ -468,7 +470,8 @@ class NodeMachine:
     def send(self, peer: bytes, message: AnyMessage) -> None:
         """Send a message to a peer."""
         if self._encoded is None or self._encoded[0] is not message:
-            self._encoded = (message, codec.encode(message))
+            records = self._records if isinstance(message, Items) else codec
+            self._encoded = (message, records.encode(message))
         self._effects.append(Send(peer, self._encoded[1]))
 
     def _send_gossip(self, peer: bytes, message: GossipMessage) -> None:

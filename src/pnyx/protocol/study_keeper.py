@@ -304,7 +304,7 @@ class StudyKeeper:
             self._gossip.refuse(codec.encode(certificate))
             return
         following = state.abort(certificate, self._crypto)
-        encoded = codec.encode(certificate)
+        encoded = self._records.encode(certificate)
         self._host.persist(_abort_key(aborted), encoded)
         self._tell_aborted(aborted, abort_hash(certificate))
         name = self._gossip.add(encoded, informed=members_of(aborted))
@@ -321,7 +321,7 @@ class StudyKeeper:
 
         Raises ProtocolError.
         """
-        state, item = self.states.get(proof.draw.study), codec.encode(proof)
+        state, item = self.states.get(proof.draw.study), self._records.encode(proof)
         if (
             state is None
             or state.plan is None

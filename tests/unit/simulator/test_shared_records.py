@@ -4,6 +4,7 @@ import pytest
 
 from pnyx.errors import MalformedMessage
 from pnyx.primitives import codec
+from pnyx.protocol.epochs import record_key
 from pnyx.protocol.messages import Pull, Signed, Step
 from pnyx.simulator import Link, Scenario, Simulation, shared_records
 from pnyx.simulator.shared_records import SharedRecords
@@ -41,6 +42,30 @@ def test_what_was_not_used_for_long_is_forgotten(monkeypatch) -> None:
     encoded = [records.encode(pull) for pull in pulls]
     assert records.encode(pulls[2]) is encoded[2]
     assert records.encode(pulls[0]) is not encoded[0]
+
+
+def test_what_was_read_is_not_written_anew() -> None:
+    records = SharedRecords()
+    assert records.encode(records.decode(DATA, Signed, bytes_max=1000)) is DATA
+
+
+def test_large_records_are_forgotten_sooner(monkeypatch) -> None:
+    monkeypatch.setattr(shared_records, "_HELD_BYTES_MAX", 2 * len(DATA))
+    records = SharedRecords()
+    signed = [Signed(bytes([number]) * 32, b"body", bytes(64)) for number in range(3)]
+    encoded = [records.encode(each) for each in signed]
+    assert records.encode(signed[2]) is encoded[2]
+    assert records.encode(signed[1]) is encoded[1]
+    assert records.encode(signed[0]) is not encoded[0]
+
+
+def test_nodes_hold_evidence_and_records_once() -> None:
+    simulation = Simulation(Scenario(seed=3, nodes=10, corrupt=((2, "equivocate"),)))
+    assert simulation.run().rules["showed two different contributions"]
+    for part in ("chain/evidence/", "/record/", record_key(0)):
+        held = [v for node in simulation.nodes for k, v in node.disk.items() if part in k]
+        assert len(held) > len(set(held)), part
+        assert len({id(value) for value in held}) == len(set(held)), part
 
 
 def test_a_run_is_the_same_without_sharing() -> None:

@@ -30,7 +30,7 @@ from pnyx.protocol.gossip import item_id
 from pnyx.protocol.identity import Census
 from pnyx.protocol.messages import Evidence, FalseReceipt, FalseVector, Indices, TwoBodies
 from pnyx.protocol.params import ProtocolParams
-from pnyx.protocol.ports import Crypto
+from pnyx.protocol.ports import Crypto, Records
 from pnyx.protocol.round.plan import RoundPlan
 
 PREFIX = "chain/evidence/"
@@ -71,13 +71,19 @@ class Conviction(msgspec.Struct, frozen=True):
 class Docket:
     """Evidence by culprit and study, against nodes of one census.
 
-    prefix: of the keys under which it is stored.
+    prefix: of the keys under which it is stored. records: how items are read and written.
     """
 
     def __init__(
-        self, census: Census, crypto: Crypto, params: ProtocolParams, prefix: str = PREFIX
+        self,
+        census: Census,
+        crypto: Crypto,
+        params: ProtocolParams,
+        prefix: str = PREFIX,
+        records: Records = codec,
     ) -> None:
         self.prefix = prefix
+        self._records = records
         self._census = census
         self._crypto = crypto
         self._params = params
@@ -128,7 +134,9 @@ class Docket:
         """Take back what was verified before it was stored; return it for gossip."""
         items = []
         for item in stored:
-            evidence = codec.decode(item, Evidence, bytes_max=self._params.evidence_bytes_max)
+            evidence = self._records.decode(
+                item, Evidence, bytes_max=self._params.evidence_bytes_max
+            )
             self._convict(evidence)
             self._add(evidence, item)
             items.append(item)
@@ -158,7 +166,7 @@ class Docket:
         """Whether evidence is small enough to be passed on."""
         padded = isinstance(evidence.proof, TwoBodies | FalseVector | FalseReceipt)
         most = self._params.two_bodies_bytes_max if padded else self._params.evidence_bytes_max
-        return len(codec.encode(evidence)) <= most
+        return len(self._records.encode(evidence)) <= most
 
     def admit(self, evidence: Evidence, plan: RoundPlan) -> Admitted:
         """Verify evidence that is wanted, convict its culprit, and keep it if there is room.
@@ -167,7 +175,7 @@ class Docket:
         """
         if not self.fits(evidence):
             raise RuleBroken("evidence is too large to be passed on")
-        item = codec.encode(evidence)
+        item = self._records.encode(evidence)
         check_evidence(evidence, plan, self._crypto)
         self._convict(evidence)
         offence, key = offence_of(evidence.proof), _key(evidence)

@@ -6,19 +6,21 @@ be read under another. What assumes nothing convicts a node by its id, in every 
 
 from collections.abc import Iterable, Mapping
 
+from pnyx.primitives import codec
 from pnyx.protocol.evidence.docket import PREFIX, Conviction, Docket
 from pnyx.protocol.identity import Census
 from pnyx.protocol.messages import Indices
 from pnyx.protocol.params import ProtocolParams
-from pnyx.protocol.ports import Crypto
+from pnyx.protocol.ports import Crypto, Records
 
 
 class Dockets:
-    """Dockets by census root."""
+    """Dockets by census root. records: how items are read and written."""
 
-    def __init__(self, crypto: Crypto, params: ProtocolParams) -> None:
+    def __init__(self, crypto: Crypto, params: ProtocolParams, records: Records = codec) -> None:
         self._crypto = crypto
         self._params = params
+        self._records = records
         self._dockets: dict[bytes, tuple[Census, Docket]] = {}
 
     def of(self, census: Census) -> Docket:
@@ -27,7 +29,7 @@ class Dockets:
         if known is None:
             first = census.body.number == 0
             prefix = PREFIX if first else f"chain/evidence-{census.root.hex()}/"
-            known = census, Docket(census, self._crypto, self._params, prefix)
+            known = census, Docket(census, self._crypto, self._params, prefix, self._records)
             self._dockets[census.root] = known
         return known[1]
 

@@ -6,7 +6,7 @@ styles differ too, so that a black and white print can be read.
 
 import importlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import cycle
 from typing import Any
 
@@ -18,6 +18,10 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES = ("-", "--", "-.", ":")
 _SIZE_INCHES = (6.4, 3.8)
+_MARGIN_INCHES = 0.1
+_TICKS_MAX = 8  # of a logarithmic axis that shows where its points are
+_LONG = 1e4  # what is as large is written by its power of ten
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _STYLE: Any = {
     "text.parse_math": False,  # a $ in a title is a $
     "svg.fonttype": "none",  # text stays text, to be read aloud, found and copied
@@ -50,40 +54,37 @@ def draw(figure: Figure, lines: Sequence[Line], labels: Mapping[str, str], origi
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure as Canvas
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     with mpl.rc_context(_STYLE):
-        canvas = Canvas(figsize=_SIZE_INCHES, layout="constrained")
+        margins = ConstrainedLayoutEngine(w_pad=_MARGIN_INCHES, h_pad=_MARGIN_INCHES)
+        canvas = Canvas(figsize=_SIZE_INCHES, layout=margins)
         axes = canvas.add_subplot()
         places = _places(lines)
         styles = zip(cycle(_COLOURS), cycle(_MARKERS), cycle(_DASHES), strict=False)
-        for line, (colour, marker, dash) in zip(lines, styles, strict=False):
-            xs = [mark.x if places is None else places[mark.x] for mark in line.marks]
-            ys = [mark.y for mark in line.marks]
-            reach = [
-                [mark.y - mark.low for mark in line.marks],
-                [mark.high - mark.y for mark in line.marks],
-            ]
-            axes.errorbar(
-                xs,
-                ys,
-                yerr=reach,
-                label=line.name or None,
-                color=colour,
-                marker=marker,
-                markersize=4,
-                linestyle=dash if places is None else "none",
-                linewidth=1.3,
-                capsize=2.5,
-            )
+        for line, style in zip(lines, styles, strict=False):
+            _plot(axes, figure, line, style, places)
         axes.set_xscale(figure.x_scale if places is None else "linear")
         axes.set_yscale(figure.y_scale)
         if places is not None:
             axes.set_xticks(list(places.values()), [_tick(name) for name in places])
-        axes.set_xlabel(labels[figure.x])
+        else:
+            xs = {mark.x for line in lines for mark in line.marks}
+            _label(axes.xaxis, figure.x_scale, xs, at_values=True)
+        ys = {mark.y for line in lines for mark in line.marks}
+        _label(axes.yaxis, figure.y_scale, ys, at_values=False)
+        axes.set_xlabel(labels[figure.x], wrap=True)
         axes.set_ylabel(labels[figure.y], wrap=True)
         axes.set_title(figure.title, fontsize=11)
-        if any(line.name for line in lines):
-            axes.legend(frameon=False, fontsize=9)
+        if figure.series:
+            canvas.legend(
+                loc="outside right upper",
+                title=_named(figure.series),
+                frameon=False,
+                fontsize=9,
+                title_fontsize=9,
+                alignment="left",
+            )
         canvas.text(0.995, 0.0, origin, ha="right", va="bottom", fontsize=6.5, color="#555555")
         buffer = io.StringIO()
         canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
@@ -91,10 +92,67 @@ def draw(figure: Figure, lines: Sequence[Line], labels: Mapping[str, str], origi
     return drawn[drawn.index("<svg") :]
 
 
+def _plot(
+    axes: Any,
+    figure: Figure,
+    line: Line,
+    style: tuple[str, str, str],
+    places: Mapping[Any, int] | None,
+) -> None:
+    """Draw the points of one series. style: colour, marker, dash. places: see `_places`."""
+    colour, marker, dash = style
+    axes.errorbar(
+        [mark.x if places is None else places[mark.x] for mark in line.marks],
+        [mark.y for mark in line.marks],
+        yerr=[
+            [mark.y - mark.low for mark in line.marks],
+            [mark.high - mark.y for mark in line.marks],
+        ],
+        label=_named(line.name.removeprefix(f"{figure.series} = ")) or None,
+        color=colour,
+        marker=marker,
+        markersize=4,
+        linestyle=dash if places is None else "none",
+        linewidth=1.3,
+        capsize=2.5,
+    )
+
+
+def _label(axis: Any, scale: str, values: Collection[float], *, at_values: bool) -> None:
+    """Write long numbers by their power of ten.
+
+    at_values: whether ticks of a logarithmic axis stand where the points are, if these are few.
+    Matplotlib's own labels of such an axis are formulas, which `text.parse_math` would leave as
+    their source.
+    """
+    from matplotlib.ticker import LogFormatter, NullFormatter
+
+    if scale == "log" and at_values and len(values) <= _TICKS_MAX:
+        axis.set_ticks(sorted(value for value in values if value > 0))
+        axis.set_minor_formatter(NullFormatter())
+    elif scale == "log":
+        axis.set_minor_formatter(LogFormatter())
+    if scale == "log" or any(abs(value) >= _LONG for value in values):
+        axis.set_major_formatter(lambda value, _: _power(value))
+
+
+def _power(value: float) -> str:
+    """A number as an axis shows it: powers of ten that are long as such, such as 10⁶."""
+    if value == 0 or 1e-3 <= abs(value) < _LONG:
+        return f"{value:g}"
+    factor, exponent = f"{value:e}".split("e")
+    raised = f"10{str(int(exponent)).translate(_RAISED)}"
+    return raised if float(factor) == 1 else f"{float(factor):g} · {raised}"
+
+
+def _named(name: str) -> str:
+    return name.replace("_", " ")
+
+
 def _tick(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return str(value)
+    return _named(str(value))
 
 
 def _places(lines: Sequence[Line]) -> dict[Any, int] | None:

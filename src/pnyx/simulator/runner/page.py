@@ -42,6 +42,7 @@ def render(
             "svg": Markup(draw(each.figure, each.lines, labels, origin)),  # noqa: S704  (drawn here)
             "x": labels[each.figure.x],
             "y": labels[each.figure.y],
+            "single": all(mark.runs == 1 for line in each.lines for mark in line.marks),
         }
         for each in drawn
         if any(line.marks for line in each.lines)

@@ -1,0 +1,59 @@
+"""What a figure says in words: axes, series, origin."""
+
+import re
+
+import pytest
+
+from pnyx.simulator.runner.drawing import draw
+from pnyx.simulator.runner.scenario_file import Figure
+from pnyx.simulator.runner.statistics import Line, Mark
+
+LABELS = {"n": "nodes of the network", "y": "seconds until the record"}
+
+
+def _words(figure: Figure, xs: list[float], names: tuple[str, ...] = ("",)) -> list[str]:
+    made = [Line(name, tuple(Mark(x, x / 3, x / 4, x / 2, 3) for x in xs)) for name in names]
+    return re.findall(r"<text[^>]*>([^<]*)</text>", draw(figure, made, LABELS, "Sizes · seed 7"))
+
+
+def _figure(**settings: str) -> Figure:
+    return Figure(title="Time", x="n", y="y", **settings)
+
+
+def test_axes_title_and_origin_are_printed() -> None:
+    words = _words(_figure(), [1, 2, 3])
+    for said in (*LABELS.values(), "Time", "Sizes · seed 7"):
+        assert said in words
+
+
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_no_label_is_a_formula(scale: str) -> None:
+    words = _words(_figure(x_scale=scale, y_scale=scale), [0.0001, 0.02, 1, 300, 2e7])
+    assert not [word for word in words if "$" in word or "\\" in word]
+
+
+def test_a_logarithmic_axis_has_its_ticks_at_the_points() -> None:
+    words = _words(_figure(x_scale="log"), [0.05, 100, 20_000, 10**7])
+    assert words[:4] == ["0.05", "100", "2 · 10⁴", "10⁷"]
+
+
+def test_a_logarithmic_axis_of_many_points_has_powers() -> None:
+    words = _words(_figure(x_scale="log"), [10 ** (each / 4) for each in range(-8, 25)])
+    assert {"0.01", "100", "10⁶"} <= set(words)
+    assert len(words) < 33
+
+
+def test_large_numbers_are_written_by_their_power() -> None:
+    words = _words(_figure(), [0, 3e7, 6e7])
+    assert {"0", "2 · 10⁷"} <= set(words)
+    assert not [word for word in words if "1e7" in word]
+
+
+def test_the_legend_names_the_series_once() -> None:
+    words = _words(_figure(series="per_source"), [1, 2], ("per_source = a_b", "per_source = c"))
+    assert [word for word in words if word in {"per source", "a b", "c"}] == [
+        "per source",
+        "a b",
+        "c",
+    ]
+    assert "per_source = c" not in words
