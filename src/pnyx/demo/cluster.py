@@ -10,6 +10,7 @@ import gc
 import os
 import secrets
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -113,6 +114,12 @@ class Cluster:
         self.nodes = nodes
         self.script = script
         self.processes: dict[int, int] = {}
+        self._held: list[socket.socket] = []
+
+    @property
+    def ports(self) -> list[int]:
+        """The port of each node, kept for it while it is away."""
+        return [held.getsockname()[1] for held in self._held]
 
     def directory(self, node: int) -> Path:
         """Where a node keeps everything it has."""
@@ -122,6 +129,7 @@ class Cluster:
 
     def launch(self, committee: CommitteeSize) -> None:
         """Fork the nodes, enrol them, and let them start. Raises PnyxError."""
+        self._held = [hold_port() for _ in range(self.nodes)]
         gc.collect()
         gc.freeze()  # keep the collector from touching, and so copying, inherited pages
         for node in range(self.nodes):
@@ -223,6 +231,8 @@ class Cluster:
             time.sleep(_POLL_S)
         for node in list(self.processes):
             self.kill(node)
+        for held in self._held:
+            held.close()
 
     def last_words(self, node: int) -> str:
         """The end of a sentence about a node that ended: what it said last, and what to do."""
@@ -271,9 +281,8 @@ def _node_life(cluster: Cluster, node: int, directory: Path, *, fresh: bool) -> 
     layout = NodeLayout(directory)
     unlocking = KeyFile(directory / "unlock.key")
     if fresh:
-        with hold_port() as held:
-            _prepare(layout, unlocking, node, held.getsockname()[1], cluster.script)
-            _await(directory / "network.json")
+        _prepare(layout, unlocking, node, cluster.ports[node], cluster.script)
+        _await(directory / "network.json")
     events = EventLog(directory)
     proposer = _Proposer(cluster.script, events) if node == 0 and fresh else None
 

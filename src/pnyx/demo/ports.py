@@ -14,11 +14,11 @@ _TRIES = 1_000
 
 
 def hold_port() -> socket.socket:
-    """A socket bound to a free port of 127.0.0.1: nobody else gets it until the socket is closed.
+    """A socket bound to a free port of 127.0.0.1, which a node of this user may listen on.
 
-    The port is drawn from below those that the system gives to outgoing connections. One of these
-    may be taken by any connection of any program between a probe that found it free and the node
-    that listens on it, or while a killed node is away.
+    Until the socket is closed the port goes to nobody who does not ask to share it, as servers do:
+    not between this probe and the node that listens, nor while a killed node is away. It is drawn
+    from below those that the system gives to outgoing connections.
 
     Raises PnyxError if no port is free.
     """
@@ -32,6 +32,8 @@ def hold_port() -> socket.socket:
             if error.errno != errno.EADDRINUSE:
                 raise
         else:
+            # Only now: whoever asks to share before it binds gets what others hold.
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             return held
     raise PnyxError(
         f"No free port from {_LOWEST} to {above - 1}; end other programs and try again."

@@ -11,14 +11,35 @@ from pnyx.demo.ports import hold_port
 from pnyx.errors import PnyxError
 
 
-def test_a_held_port_is_nobody_elses_until_it_is_closed() -> None:
+def is_free(address: tuple[str, int]) -> bool:
+    """Whether somebody who shares no port is given this one."""
+    with socket.socket() as other:
+        try:
+            other.bind(address)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return False
+        return True
+
+
+def test_a_held_port_is_nobody_elses_before_while_and_after_a_node_listens() -> None:
     with hold_port() as held:
         address = held.getsockname()
-        with socket.socket() as other, pytest.raises(OSError, match=r".") as refused:
-            other.bind(address)
-        assert refused.value.errno == errno.EADDRINUSE
-    with socket.socket() as other:
-        other.bind(address)
+        assert not is_free(address)
+        for _ in range(2):  # killed, and back
+            with socket.create_server(address), socket.create_connection(address):
+                assert not is_free(address)
+            assert not is_free(address)
+    with socket.create_server(address):
+        pass
+
+
+def test_no_two_nodes_are_given_one_port() -> None:
+    held = [hold_port() for _ in range(100)]
+    assert len({each.getsockname() for each in held}) == 100
+    for each in held:
+        each.close()
 
 
 def test_no_outgoing_connection_is_given_a_held_port() -> None:
