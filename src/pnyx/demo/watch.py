@@ -48,8 +48,8 @@ class Watch:
         self.node_ids: dict[int, str] = {}
         self.contributed: Counter[int] = Counter()  # node -> contributions sent
         self.memory_mb_peak = 0.0
-        self._cpu_gone: float = 0.0
-        self._cpu_now: dict[int, float] = {}
+        self._cpu_gone: float = 0.0  # of nodes whose processes were killed
+        self._cpu_now: dict[int, float] = {}  # node's process -> CPU seconds, its workers included
 
     def poll(self) -> None:
         """Read what is new."""
@@ -106,27 +106,25 @@ class Watch:
     # --- processes ------------------------------------------------------------------------------
 
     def cpu_total_s(self) -> float:
-        """CPU seconds of all nodes and their workers so far, those that ended included."""
-        current: dict[int, float] = {}
-        for process in self._processes():
-            used = _cpu_s(process)
-            if used is not None:
-                current[process] = used
+        """CPU seconds of all nodes and their workers so far, those that ended included.
+
+        Counted node by node: what a worker used is its own while it lives, and its nursery's once
+        it was collected. Whoever counts processes one by one counts it twice.
+        """
+        current = {
+            process: sum(map(_cpu_s, _with_descendants(process)))
+            for process in self._cluster.processes.values()
+        }
         self._cpu_gone += sum(s for p, s in self._cpu_now.items() if p not in current)
         self._cpu_now = current
         return self._cpu_gone + sum(current.values())
 
     def sample_memory(self) -> None:
         """Note the peak of what all processes together hold, shared pages counted once."""
-        total = sum(_memory_kb(process) for process in [*self._processes(), os.getpid()])
+        nodes = self._cluster.processes.values()
+        found = [process for node in nodes for process in _with_descendants(node)]
+        total = sum(map(_memory_kb, [*found, os.getpid()]))
         self.memory_mb_peak = max(self.memory_mb_peak, total / 1024)
-
-    def _processes(self) -> list[int]:
-        """Nodes, their nurseries, and the workers of these."""
-        found = list(self._cluster.processes.values())
-        for process in found:  # grows while it is walked
-            found += _children(process)
-        return found
 
     # --- figures --------------------------------------------------------------------------------
 
@@ -175,12 +173,25 @@ def _children(process: int) -> list[int]:
     return [int(child) for child in listed.split()]
 
 
-def _cpu_s(process: int) -> float | None:
+def _with_descendants(process: int) -> list[int]:
+    """A node, its nursery, and the worker of this."""
+    found = [process]
+    for each in found:  # grows while it is walked
+        found += _children(each)
+    return found
+
+
+def _cpu_s(process: int) -> float:
+    """CPU seconds of a process, and of children that ended and were collected; 0 once it is gone.
+
+    A worker that its nursery collects between two readings counts in neither of them: a
+    hundredth of a second now and then, where counting it in both would last.
+    """
     try:
         fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
     except OSError:
-        return None
-    return sum(map(int, fields[11:15])) / _CLOCK_TICKS  # its own, and of children that ended
+        return 0.0
+    return sum(map(int, fields[11:15])) / _CLOCK_TICKS
 
 
 def _memory_kb(process: int) -> int:
