@@ -115,10 +115,13 @@ class RoundStore:
         with self._lock:
             if self._scopes is None:
                 self._load()
-            self._refuse_ambiguous(forgets)
-            doomed = [scope for scope in self._known(puts) if _covered(scope, forgets)]
-            self._put(puts, doomed)
-            self._remove(forgets, doomed)
+            if not forgets:  # nearly always: then no key that is there already is looked at
+                self._put(puts, ())
+            else:
+                self._refuse_ambiguous(forgets)
+                doomed = [scope for scope in self._known(puts) if _covered(scope, forgets)]
+                self._put(puts, doomed)
+                self._remove(forgets, doomed)
             self._compact()
 
     def close(self) -> None:
@@ -156,9 +159,10 @@ class RoundStore:
 
     def _refuse_ambiguous(self, forgets: Sequence[str]) -> None:
         assert self._scopes is not None
+        prefixes = tuple(forgets)
         for scope in self._scopes.values():
             for key in scope.sizes:
-                if key.startswith(tuple(forgets)) and not _below(key, forgets):
+                if key.startswith(prefixes) and not _below(key, forgets):
                     raise ValueError(f"a forget ends within a component of '{key}'")
 
     def _known(self, puts: Sequence[tuple[str, bytes]]) -> list[str]:
