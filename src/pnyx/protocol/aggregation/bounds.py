@@ -57,7 +57,7 @@ agree in D members at most; with 2s > k - f and s > 2D there are at most s (John
 of constant weight, 1962), which takes less than ten bits off 2^-128.
 """
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from math import comb, isqrt, log2
 from typing import Annotated, NamedTuple
 
@@ -89,7 +89,7 @@ _Length = Annotated[int, Meta(ge=0, le=1_000_000)]
 _Value = Annotated[int, Meta(ge=0, lt=2**53)]
 
 
-class RangeStep(msgspec.Struct, frozen=True):
+class RangeStep(msgspec.Struct, frozen=True, dict=True):
     """Sizes of a range step, which follow from the longest X that an honest contributor has.
 
     longest: the largest ‖X‖² of an honest contributor.
@@ -97,7 +97,7 @@ class RangeStep(msgspec.Struct, frozen=True):
 
     longest: int
 
-    @property
+    @cached_property
     def mask_width(self) -> int:
         """σ of the discrete Gaussian that hides R'X."""
         return isqrt(_MASK_RATIO**2 * _PROJECTION_SQUARED * self.longest) + 1
@@ -140,7 +140,7 @@ def digit_squares(norm: int) -> tuple[Squares, Squares]:
     return Squares(ROWS, -(-64 * norm**2 // squared)), Squares(ROWS, 25 * squared)
 
 
-class Bounds(msgspec.Struct, frozen=True, array_like=True):
+class Bounds(msgspec.Struct, frozen=True, array_like=True, dict=True):
     """The bounds that every contribution of a phase is proven to satisfy.
 
     length: entries of the sum, of which the first `bounded` are the update, the others counts.
@@ -150,6 +150,7 @@ class Bounds(msgspec.Struct, frozen=True, array_like=True):
     is shared along, in each of the first so many fields. masked_norm_max: W, the norm that a masked
     update is proven to have at most, nearly (`masked_verification.bounds`); 0 where it is not.
     Bounds that cannot be proven raise ValueError, which decoders report as a malformed message.
+    What is asked for with every contribution is worked out once, and kept beside the fields.
     """
 
     length: _Length
@@ -229,7 +230,7 @@ class Bounds(msgspec.Struct, frozen=True, array_like=True):
             return digit_squares(self.masked_norm_max)
         return (Squares(self.bounded, self.norm_squared),) if self.bounded else ()
 
-    @property
+    @cached_property
     def range_step(self) -> RangeStep:
         """Widths of the range step: X has at most this norm when it is honest."""
         return RangeStep(sum(each.threshold for each in self.squares) + self.bits)
@@ -250,7 +251,7 @@ class Bounds(msgspec.Struct, frozen=True, array_like=True):
         return self.range_step.published_max
 
 
-class Layout(msgspec.Struct, frozen=True):
+class Layout(msgspec.Struct, frozen=True, dict=True):
     """Columns of one contribution's shares, in one field (the order is in the module docstring)."""
 
     packing: int
@@ -265,7 +266,7 @@ class Layout(msgspec.Struct, frozen=True):
     repetitions: int
     keys: tuple[int, ...]  # columns of the key, by field
 
-    @property
+    @cached_property
     def short(self) -> int:
         """Columns of X, which the range step proves to be short integers."""
         return self.ballot_start + self.ballot
@@ -295,12 +296,12 @@ class Layout(msgspec.Struct, frozen=True):
         """First column of the ballot's slack bits."""
         return self.noise_start + self.noise_bits * self.counts
 
-    @property
+    @cached_property
     def data(self) -> int:
         """Columns of X and the mask: all that must be of the sharing's degree."""
         return self.short + self.mask
 
-    @property
+    @cached_property
     def columns(self) -> int:
         """Columns in each field; those of the key come after them."""
         return self.data + CHECKS * self.repetitions

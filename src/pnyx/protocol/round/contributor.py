@@ -505,7 +505,7 @@ class Contributor:
                     len(self._receipts),
                 )
             )
-        if len(self._receipts) >= self._plan.size.quorum and self._receipts >= self._awaited():
+        if len(self._receipts) >= self._plan.size.quorum and not self._awaits_any():
             self.stage = Stage.ACKNOWLEDGED
 
     def _on_dispute(self, message: Dispute) -> None:
@@ -542,10 +542,10 @@ class Contributor:
         for culprit, proof in found:
             self._services.accuse(culprit, proof)
 
-    def _awaited(self) -> set[int]:
-        """Members whose receipt is worth waiting for: neither away nor served by a relay."""
-        return {
-            member
+    def _awaits_any(self) -> bool:
+        """Whether a receipt is still worth waiting for: not of who is away, or has a relay."""
+        return any(
+            not self._unreachable(self._plan.committee[member])
             for member in self._shares
-            if member not in self._relayed and not self._unreachable(self._plan.committee[member])
-        }
+            if member not in self._receipts and member not in self._relayed
+        )

@@ -11,7 +11,7 @@ aborted, never both; `attempts` tells what follows from an abort.
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice, pairwise
+from itertools import islice
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -512,4 +512,4 @@ class ClosedList(msgspec.Struct, frozen=True):
 
 def ascending(numbers: Sequence[int]) -> bool:
     """Whether numbers are in order, none twice."""
-    return all(a < b for a, b in pairwise(numbers))
+    return list(numbers) == sorted(set(numbers))
