@@ -87,6 +87,7 @@ from pnyx.vault import (
 )
 
 GOODBYE_S = 0.3  # for what waits to be sent when the node stops
+_TURNS_TO_HEAR = 2  # of the loop: sockets are read in one, what was read is handled in the next
 
 Observer = Callable[[Notice], None]
 
@@ -426,7 +427,18 @@ class Daemon:
         self._timer = asyncio.get_running_loop().call_at(due, self._on_timer)
 
     def _on_timer(self) -> None:
-        self._timer, self._timer_at = None, float("inf")
+        self._timer = None
+        self._spawn(self._expire())
+
+    async def _expire(self) -> None:
+        """Tell the machine that time is up, once it has heard what has arrived.
+
+        A node that was given no processor for a while wakes up late, with messages in its sockets.
+        Loops run timers first; then it would ask again for what lies in front of it.
+        """
+        for _ in range(_TURNS_TO_HEAR):
+            await asyncio.sleep(0)
+        self._timer_at = float("inf")
         self.deliver(TimerExpired())
 
     async def _serve(self, peer: bytes, body: bytes) -> bytes:
