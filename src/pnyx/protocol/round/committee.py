@@ -261,7 +261,7 @@ class CommitteeMember(MemberState):
             case ValueRequest():
                 self._on_value_request(member, message)
             case ShownValue():
-                self.leader.on_value(message)
+                self.leader.on_value(member, message)
 
     def _on_value_request(self, member: int, message: ValueRequest) -> None:
         """Show a new leader a value that this member echoed; each of them a few times."""

@@ -74,6 +74,7 @@ class Leader:
         self._give_ups: dict[int, Signed] = {}
         self._called: set[tuple[type, int]] = set()
         self._ask_value_at: dict[bytes, float] = {}  # value that a leader lacks -> when again
+        self._owed: dict[bytes, set[int]] = {}  # value -> members that were asked, and owe it
 
     def next_deadline(self) -> float | None:
         """When the grace for stragglers ends."""
@@ -209,12 +210,19 @@ class Leader:
         return inputs_wanted(self._m.plan.size, self._m.views.current)
 
     def _ready(
-        self, have: Collection[int], expected: Collection[int], minimum: int, now: float
+        self,
+        have: Collection[int],
+        expected: Callable[[], Collection[int]],
+        minimum: int,
+        now: float,
     ) -> bool:
-        """All expected inputs are in, or the minimum is and the grace is over."""
+        """All expected inputs are in, or the minimum is and the grace is over.
+
+        expected: asked only once the minimum is in, as it looks at every member.
+        """
         if len(have) < minimum:
             return False
-        if set(expected) <= set(have):
+        if set(expected()) <= set(have):
             return True
         first = self._first_ready.setdefault((self._m.step, self._m.views.current), now)
         ends = first + self._m.params.grace_s
@@ -297,24 +305,34 @@ class Leader:
         self._ask_value_at[proof.value_hash] = now + self._m.params.retransmit_s
         self._wake_at(self._ask_value_at[proof.value_hash])
         request = ValueRequest(self._m.plan.context, instance, proof.value_hash)
-        for member in proof.certificate.signers[: self._m.plan.size.corrupt_max + 1]:
+        asked = proof.certificate.signers[: self._m.plan.size.corrupt_max + 1]
+        self._owed.setdefault(proof.value_hash, set()).update(asked)
+        for member in asked:
             self._m.services.send_member(member, request)
 
-    def on_value(self, message: ShownValue) -> None:
-        """Take a value that was asked for. Raises RuleBroken for any other."""
-        if self._ask_value_at.pop(value_hash(message.value), None) is None:
+    def on_value(self, member: int, message: ShownValue) -> None:
+        """Take a value from a member that was asked for it. Raises RuleBroken for any other.
+
+        Several are asked, and the first answer suffices: those of others come late, and are due.
+        """
+        name = value_hash(message.value)
+        owing = self._owed.get(name, set())
+        if member not in owing:
             raise RuleBroken("a value comes that was not asked for")
+        owing.remove(member)
+        self._ask_value_at.pop(name, None)
         self._m.agreements[message.instance].show(message.value)
+
+    def _reachable(self) -> list[int]:
+        """Members that are not known to be unreachable, on the open list or not."""
+        committee = self._m.plan.committee
+        return [member for member, index in enumerate(committee) if not self._m.unreachable(index)]
 
     def _wake_at(self, time: float) -> None:
         self._deadline = time if self._deadline is None else min(self._deadline, time)
 
     def _open_value(self, now: float) -> bytes | None:
-        plan = self._m.plan
-        expected = [
-            member for member, index in enumerate(plan.committee) if not self._m.unreachable(index)
-        ]
-        if not self._ready(self._keys, expected, self._answers_wanted(), now):
+        if not self._ready(self._keys, self._reachable, self._answers_wanted(), now):
             return None
         return codec.encode(OpenValue(tuple(self._keys[m] for m in sorted(self._keys))))
 
@@ -352,9 +370,7 @@ class Leader:
         return value
 
     def _abort_value(self, now: float) -> bytes | None:
-        plan = self._m.plan
-        reachable = [m for m, index in enumerate(plan.committee) if not self._m.unreachable(index)]
-        if not self._ready(self._give_ups, reachable, plan.size.quorum, now):
+        if not self._ready(self._give_ups, self._reachable, self._m.plan.size.quorum, now):
             return None
         return codec.encode(AbortValue(tuple(self._give_ups[m] for m in sorted(self._give_ups))))
 
@@ -372,7 +388,7 @@ class Leader:
             for member, (signed, vote) in self._close_votes.items()
             if member in self._m.keys and good.issuperset(vote.held)
         }
-        if not self._ready(votes, self._m.listed(), self._m.plan.size.quorum, now):
+        if not self._ready(votes, self._m.listed, self._m.plan.size.quorum, now):
             return None
         value = self._fitting(votes)
         try:
@@ -402,7 +418,7 @@ class Leader:
 
     def _lead_challenge(self, now: float) -> None:
         minimum = self._m.plan.size.corrupt_max + 1
-        if not self._ready(self._openings, self._m.listed(), minimum, now):
+        if not self._ready(self._openings, self._m.listed, minimum, now):
             return
         openings = [self._openings[m] for m in sorted(self._openings)]
         if self._m.recover_challenge([(o.member, o.openings) for o in openings]) is not None:
@@ -428,14 +444,14 @@ class Leader:
             except ProtocolError:
                 continue  # an answer that would make the proposal invalid
             good[member] = signed
-        if not self._ready(good, self._m.listed(), self._answers_wanted(), now):
+        if not self._ready(good, self._m.listed, self._answers_wanted(), now):
             return None
         return codec.encode(AcceptValue(tuple(good[m] for m in sorted(good))))
 
     def _lead_release(self, now: float) -> None:
         size = self._m.plan.size
         minimum = size.degree + 1 + size.corrupt_max
-        if not self._ready(self._releases, self._m.listed(), minimum, now):
+        if not self._ready(self._releases, self._m.listed, minimum, now):
             return
         bundle = ReleaseBundle(
             self._m.plan.context, tuple(self._releases[m] for m in sorted(self._releases))
