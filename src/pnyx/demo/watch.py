@@ -139,14 +139,17 @@ class Watch:
         return [b - a for a, b in itertools.pairwise(totals) if a and b]
 
     def bytes_per_node_round(self) -> float:
-        """Median over nodes and rounds of bytes sent between two records, TLS included."""
+        """Mean over nodes and rounds of bytes sent between two records, TLS included.
+
+        Not the median: it leaves out what leaders send, and rises when others take that over.
+        """
         differences = [
             after - before
             for sent in self.bytes_sent.values()
             for (first, before), (second, after) in itertools.pairwise(sent)
             if second == first + 1 and after > before
         ]
-        return statistics.median(differences) if differences else 0.0
+        return statistics.fmean(differences) if differences else 0.0
 
     def step_seconds(self) -> dict[str, float]:
         """Median seconds that a round spends in each step, from the median member's entries."""

@@ -1,10 +1,14 @@
-"""What the launcher of a demonstration counts: CPU time of nodes and workers, each second once."""
+"""What the launcher of a demonstration counts: CPU time, each second once; bytes, leaders' too."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
+from pnyx.demo.journal import FILE_NAME
 from pnyx.demo.watch import Watch
 
 BURNT_S = 0.4
@@ -46,3 +50,21 @@ def test_a_workers_time_counts_once_before_and_after_it_is_collected(tmp_path: P
         assert working <= collected < working + BURNT_S / 2
         cluster.processes.clear()
         assert watch.cpu_total_s() == collected, "a node that was killed had used it"
+
+
+def test_bytes_of_a_round_are_those_of_all_nodes_and_so_of_leaders_as_well(tmp_path: Path) -> None:
+    """A node that was restarted counts from zero: that round of it is left out."""
+    totals = {0: [10, 12, 14], 1: [10, 12, 14], 2: [10, 30, 5]}
+    for node, sent in totals.items():
+        (tmp_path / str(node)).mkdir()
+        lines = [
+            {"event": "round", "round": number, "at": float(number), "bytes_sent": total}
+            | {"contributors": 3, "metrics": [], "skipped": False}
+            for number, total in enumerate(sent)
+        ]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (tmp_path / str(node) / FILE_NAME).write_text(text)
+    cluster = SimpleNamespace(processes={}, nodes=3, directory=lambda n: tmp_path / str(n))
+    watch = Watch(cluster)
+    watch.poll()
+    assert watch.bytes_per_node_round() == pytest.approx((2 + 2 + 2 + 2 + 20) / 5)
