@@ -8,7 +8,7 @@ import pytest
 from tests.support.ringtown import LINK, ask_around
 
 from pnyx.primitives.hashing import digest
-from pnyx.protocol.events import PeerUnreachable
+from pnyx.protocol.events import PeerUnreachable, Send
 from pnyx.protocol.overlay.events import Leave
 from pnyx.protocol.overlay.params import OverlayParams
 from pnyx.simulator.network import Link
@@ -35,6 +35,36 @@ def test_ring_forms_through_one_known_node(seed):
     verdict = everybody(town)
     assert verdict.correct
     assert verdict.found == 40
+
+
+def traffic_bytes(town, seconds):
+    """What a node sends a second, on average."""
+    sent = []
+    carry_out = town.carry_out
+
+    def counted(node, effect):
+        if isinstance(effect, Send):
+            sent.append(len(effect.payload))
+        carry_out(node, effect)
+
+    town.carry_out = counted
+    town.run(seconds)
+    town.carry_out = carry_out
+    return sum(sent) / len(town.nodes) / seconds
+
+
+@pytest.mark.parametrize("most_s", [1.5, 12.0])
+def test_ring_comes_to_rest_where_messages_take_a_second(most_s):
+    """Patience that does not grow has every node take every other for away, again and again."""
+    slow = Link(latency_s=0.5, latency_tail_s=0.5)
+    town = Ringtown(36, seed=5, params=OverlayParams(ask_timeout_s_max=most_s), link=slow)
+    town.start_by_joining(0.05)
+    town.run(40.0)
+    if most_s > 1.5:
+        assert traffic_bytes(town, 15.0) < 2_000
+        assert everybody(town).found == 36
+    else:
+        assert traffic_bytes(town, 15.0) > 8_000
 
 
 def test_ring_forms_with_a_corrupted_fifth():

@@ -58,10 +58,9 @@ class Holder:
         self._repair_turn = 0
         self._hasty = 0  # repairs that are made fast
         self._changes = ring.table.changes
-        self._stores: Questions[int] = Questions(host.sampler, host.params.ask_timeout_s)
-        self._items: Questions[list[StoredItem]] = Questions(
-            host.sampler, host.params.ask_timeout_s
-        )
+        bounds_s = host.params.ask_timeout_s, host.params.ask_timeout_s_max
+        self._stores: Questions[int] = Questions(host.sampler, *bounds_s)
+        self._items: Questions[list[StoredItem]] = Questions(host.sampler, *bounds_s)
 
     def next_deadline(self) -> float:
         """When `tick` is due."""
@@ -199,7 +198,7 @@ class Holder:
                 self._host.allowance.spend(peer, self._host.now)
                 self._on_store(peer, message)
             case StoreReply():
-                question = self._stores.take(peer, message.nonce)
+                question = self._stores.take(peer, message.nonce, self._host.now)
                 if question is not None:
                     question.done(min(1, message.held))
             case ItemRequest():
@@ -228,7 +227,7 @@ class Holder:
             raise fault
 
     def _on_items(self, peer: bytes, message: ItemReply) -> None:
-        question = self._items.take(peer, message.nonce)
+        question = self._items.take(peer, message.nonce, self._host.now)
         if question is None:
             return
         asked, width = question.key, 32

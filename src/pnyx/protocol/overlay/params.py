@@ -39,7 +39,10 @@ class OverlayParams(msgspec.Struct, frozen=True, kw_only=True):
     enumeration_asks_max: int = 4096
     # A node is asked this often before it counts as silent, where its answer matters.
     tries: int = 3
+    # How long an answer is waited for: three times what answers take, between these two. More than
+    # the greater of them makes no look-up of a slow network come right, and liars slow it down.
     ask_timeout_s: float = 1.5
+    ask_timeout_s_max: float = 12.0
     searches_max: int = 64
 
     # --- upkeep

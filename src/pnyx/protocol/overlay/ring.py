@@ -126,7 +126,9 @@ class Ring:
         self._beacon = beacon
         self._contacts = [each for each in dict.fromkeys(contacts) if each != host.node_id]
         self._upkeep = Upkeep(self.table, host.params, host.now)
-        self._questions: Questions[Answer] = Questions(host.sampler, host.params.ask_timeout_s)
+        self._questions: Questions[Answer] = Questions(
+            host.sampler, host.params.ask_timeout_s, host.params.ask_timeout_s_max
+        )
         self._searches = 0
         self._next_join = host.now
         self._joining = 0  # contacts that were asked and have not answered yet
@@ -340,7 +342,7 @@ class Ring:
         self._host.send(peer, NeighbourReply(self.id, message.nonce, signed, own))
 
     def _on_reply(self, peer: bytes, message: NeighbourReply) -> None:
-        question = self._questions.take(peer, message.nonce)
+        question = self._questions.take(peer, message.nonce, self._host.now)
         if question is None:
             return
         try:
