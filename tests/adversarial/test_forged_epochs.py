@@ -16,11 +16,11 @@ from pnyx.protocol.censuses import Censuses
 from pnyx.protocol.epochs import EpochChain
 from pnyx.protocol.events import RequestRefused
 from pnyx.protocol.identity import sign_body
-from pnyx.protocol.machine import NodeMachine
 from pnyx.protocol.manifest import study_id
 from pnyx.protocol.messages import Items, MemberInput
 from pnyx.protocol.round import values
 from pnyx.protocol.study import read_body
+from pnyx.protocol.study_keeper import StudyKeeper
 
 
 def town_in(epoch, **terms):
@@ -177,7 +177,7 @@ def test_a_study_for_a_committee_of_long_ago():
 
 
 def test_unless_old_epochs_are_shut_it_begins(monkeypatch):
-    monkeypatch.setattr(NodeMachine, "_is_open_to", lambda self, manifest: True)
+    monkeypatch.setattr(StudyKeeper, "_is_open_to", lambda self, manifest: True)
     town = town_in(2)
     assert town.run(begun(town, old_study(town)), seconds=15)
 
