@@ -110,6 +110,18 @@ def test_a_claim_is_bound_to_round_and_contributor():
 # --- OPEN ----------------------------------------------------------------------------------------
 
 
+def test_claims_are_worked_out_once_and_remembered_within_bounds():
+    reader = InputReader(C.plan, C.folk.cryptos[0])
+    first = C.header(3)
+    claim = reader.claim(first)
+    assert reader.claim(first) is claim
+    for at in range(reader._verified_max):
+        reader.claim(C.header(4, shares_root=at.to_bytes(32)))
+    assert len(reader._claims) == reader._verified_max
+    assert reader.claim(first) is not claim
+    assert reader.claim(first) == claim
+
+
 def test_open():
     keys = C.reader.open_value(C.open_value())
     assert keys == C.keys()
