@@ -26,7 +26,9 @@ from benchmarks.side_by_side.work import VALUE_BITS, Meter, Spent, Work, next_mo
 from pnyx.config import Listen, NodeConfig
 from pnyx.errors import TrainingError
 from pnyx.learning.update import TRAIN_COUNTS
-from pnyx.node.daemon import CONSENT_SECONDS, Daemon, study_request, wall_clock
+from pnyx.node.clock import wall_clock
+from pnyx.node.daemon import Daemon
+from pnyx.node.decisions import CONSENT_SECONDS, study_request
 from pnyx.node.learning import choose_masks, phase_for
 from pnyx.primitives import codec
 from pnyx.primitives.ring import implementation

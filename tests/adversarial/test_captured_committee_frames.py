@@ -130,8 +130,8 @@ def test_other_studies_go_on_drawing_and_awaiting_whom_one_study_convicts():
     assert {effect.rule for effect in town.effects(PeerBlamed)} == {Offence.WRONG_RELEASE.value}
     for machine in town.machines:
         assert machine.convicted == {town.census.node_ids[traitor]: False}
-        assert machine._away_in(study)(traitor)
-        assert not machine._away_in(other)(traitor)
+        assert machine.rounds.away_in(town.census, study)(traitor)
+        assert not machine.rounds.away_in(town.census, other)(traitor)
     assert town.run(town.finished(other))
 
     def excluded(name):

@@ -33,7 +33,7 @@ def test_equivocating_contributor():
         header = codec.decode(message.header.body, ContributionHeader, bytes_max=2000)
         member = message.share.member
         machine = town.machines[receiver]
-        key = machine._rounds[plan.context].member.keys[member].encryption_key
+        key = machine.rounds.active[plan.context].member.keys[member].encryption_key
         other = ContributionHeader(
             header.context,
             traitor,

@@ -36,10 +36,13 @@ def test_joins_to_studies_that_nobody_proposed():
     town = started()
     for at in range(20):
         town.inject(1, 0, Items((join_of(town, 1, at.to_bytes(32, "big")),)))
-    assert len(town.machines[0]._joins) == 3
+    known = town.machines[0].rounds.joins
+    studies = [at.to_bytes(32, "big") for at in range(20)]
+    assert sum(known.of(study, town.census.node_ids[1]) is not None for study in studies) == 3
     assert "a node joins too many studies that nobody has proposed" in town.rules()
     town.inject(2, 0, Items((join_of(town, 2, bytes(32)),)))
-    assert len(town.machines[0]._joins[bytes(32)]) == 2
+    assert known.of(bytes(32), town.census.node_ids[1]) is not None
+    assert known.of(bytes(32), town.census.node_ids[2]) is not None
 
 
 def test_one_item_requested_many_times():
@@ -64,7 +67,7 @@ def test_contributions_before_the_open_certificate():
     study = town.propose()
     town.run(town.in_round(study, 1))
     plan = town.plan(study)
-    member = town.machines[plan.committee[3]]._rounds[plan.context].member
+    member = town.machines[plan.committee[3]].rounds.active[plan.context].member
     assert not member.keys, "the round has just opened"
     junk = Contribution(
         plan.context,

@@ -203,7 +203,9 @@ def test_a_revoked_node_is_heard_no_more():
     successor = town.publish([index for index in range(10) if index != revoked])
     town.inject(1, 0, Items((codec.encode(successor),)))
     town.run(seconds=2.0)
-    assert all(m._away_in(b"s" * 32)(revoked) for m in town.living()), "nobody waits for it"
+    assert all(m.rounds.away_in(m.census, b"s" * 32)(revoked) for m in town.living()), (
+        "nobody waits for it"
+    )
     assert town.run(town.in_epoch(1), seconds=3 * LENGTH_S)
     asked = replace(manifest(10, epoch=1), proposer=town.census.node_ids[revoked])
     node = town.census.node_ids[revoked]

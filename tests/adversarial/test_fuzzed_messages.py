@@ -313,7 +313,7 @@ def test_altered_messages_about_vectors_reach_their_handlers(kind):
 
 
 def test_a_machine_that_is_not_guarded_would_stop(monkeypatch):
-    monkeypatch.setattr(NodeMachine, "_guard", lambda machine, peer, act: act())
+    monkeypatch.setattr(NodeMachine, "guard", lambda machine, peer, act: act())
     with pytest.raises(ProtocolError):
         troubled_study(Mutations("Pull", 10, 0))
 

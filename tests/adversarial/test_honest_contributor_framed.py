@@ -65,7 +65,7 @@ def garbage_kept() -> tuple[int, bool]:
     town.run(lambda: len(garbage) > 10)
     kept = 0
     for index in plan.aggregators:
-        relay = town.machines[index]._rounds[plan.context].relay
+        relay = town.machines[index].rounds.active[plan.context].relay
         for _, _, shares in relay._kept.values():
             kept += sum(share.sealed in garbage for share in shares.values())
     assert town.run(town.finished(study))

@@ -67,7 +67,7 @@ def attacked(make) -> tuple[Town, bytes, int, tuple[int, ...]]:
             published,
         )
         member = message.share.member
-        key = town.machines[receiver]._rounds[plan.context].member.keys[member].encryption_key
+        key = town.machines[receiver].rounds.active[plan.context].member.keys[member].encryption_key
         sealed = crypto.seal(key, payloads[member], share_info(plan.context, traitor, member))
         share = SealedShare(member, sealed, merkle_proofs(payloads)[member])
         return [Contribution(plan.context, sign_body(crypto, NETWORK, node, body), share)]

@@ -82,13 +82,13 @@ def test_one_scope_for_both_attempts_reuses_secrets(monkeypatch):
     monkeypatch.setattr(
         RoundPlan, "_name", property(lambda plan: f"{plan.study.hex()}/{plan.round_number}")
     )
-    monkeypatch.setattr("pnyx.protocol.machine.NodeMachine._close_round", keep_what_is_stored)
+    monkeypatch.setattr("pnyx.protocol.round_keeper.RoundKeeper.close", keep_what_is_stored)
     with pytest.raises(InvariantError, match=r"drew for another|signed two values|still holds"):
         run(scenario)
 
 
-def keep_what_is_stored(machine, plan):
-    return machine._rounds.pop(plan.context, None)
+def keep_what_is_stored(keeper, plan):
+    return keeper.active.pop(plan.context, None)
 
 
 def trained_again(late_attempt: int) -> bool:
@@ -103,7 +103,7 @@ def trained_again(late_attempt: int) -> bool:
     assert [e.attempt for e in effects if isinstance(e, StartTraining)] == [2]
     vector = np.zeros(plan.phase.bounds.length, dtype=np.int64)
     machine.handle(TrainingFinished(study, 1, vector, late_attempt), town.now)
-    (active,) = [a for a in machine._rounds.values() if a.plan.study == study]
+    (active,) = [a for a in machine.rounds.active.values() if a.plan.study == study]
     return active.contributor._vector is not None
 
 

@@ -33,7 +33,7 @@ def small_round(arriving: int, mode: str = "shared") -> tuple[Town, bytes, bytes
     )
     for index in silent:
         machine = town.machines[index]
-        machine._rounds[plan.context].contributor.withhold()
+        machine.rounds.active[plan.context].contributor.withhold()
     return town, study, plan.context
 
 

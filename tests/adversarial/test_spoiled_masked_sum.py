@@ -37,7 +37,7 @@ class Spoiler:
 
 def contributor(town: Town, study: bytes, index: int) -> Contributor:
     plan = town.plan(study)
-    found = town.machines[index]._rounds[plan.context].contributor
+    found = town.machines[index].rounds.active[plan.context].contributor
     assert found is not None
     return found
 

@@ -44,7 +44,7 @@ def town_with(liars: int, place: int = 7) -> tuple[Town, bytes, set[int]]:
     plan = town.plan(study)
     chosen = plan.committee[1 : 1 + liars]
     for index in chosen:
-        answered_by_another_c(town.machines[index]._rounds[plan.context].member.reader, place)
+        answered_by_another_c(town.machines[index].rounds.active[plan.context].member.reader, place)
     return town, study, set(chosen)
 
 

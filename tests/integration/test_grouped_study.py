@@ -78,7 +78,7 @@ def play(root: Path) -> dict[str, Any]:
     from pnyx.demo.watch import Watch
     from pnyx.learning.training import warm_up
     from pnyx.node.bundle import read_bundle
-    from pnyx.node.daemon import wall_clock
+    from pnyx.node.clock import wall_clock
     from pnyx.node.enrolment import verifying_crypto
     from pnyx.node.network import read_network
     from pnyx.protocol.selection import assess

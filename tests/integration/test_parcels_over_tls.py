@@ -22,8 +22,9 @@ from tests.transport_kit import resident_bytes
 
 from pnyx.config import Advertise, Listen, read_config
 from pnyx.node.authority import AuthorityFiles, create_authority, open_authority
+from pnyx.node.clock import wall_clock
 from pnyx.node.crypto import NodeCrypto
-from pnyx.node.daemon import Daemon, wall_clock
+from pnyx.node.daemon import Daemon
 from pnyx.node.enrolment import create_node, install, make_request
 from pnyx.node.keystore import KeyFile, NodeLayout, open_keys
 from pnyx.node.network import read_network

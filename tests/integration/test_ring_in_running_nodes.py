@@ -9,8 +9,8 @@ from tests.support.commands import RunningNode, done
 
 from pnyx.config import Advertise, Listen
 from pnyx.node.authority import AuthorityFiles, create_authority, open_authority
+from pnyx.node.clock import wall_clock
 from pnyx.node.control import NodeStatus, RingStatus, Status, call
-from pnyx.node.daemon import wall_clock
 from pnyx.node.enrolment import create_node, install
 from pnyx.node.keystore import KeyFile, NodeLayout
 

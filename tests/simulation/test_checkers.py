@@ -5,11 +5,14 @@ import pytest
 from pnyx.protocol.aggregation.direct import Judgement
 from pnyx.protocol.aggregation.verification import sum_share
 from pnyx.protocol.events import DebitRecorded, Effect, Persist, RecordDebit
-from pnyx.protocol.machine import NodeMachine
+from pnyx.protocol.joins import Joins
 from pnyx.protocol.messages import Instance
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.round import inputs
+from pnyx.protocol.round.active import ActiveRound
 from pnyx.protocol.round.committee import CommitteeMember
+from pnyx.protocol.round.plan import RoundPlan
+from pnyx.protocol.round_keeper import RoundKeeper
 from pnyx.simulator import Crash, InvariantError, Owner, Partition, Scenario, run
 from pnyx.simulator.population import SimulatedNode
 
@@ -35,8 +38,8 @@ def test_bytes_that_leave_before_the_debit(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_bytes_that_leave_after_withdrawal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(NodeMachine, "_withhold", lambda machine, state: None)
-    monkeypatch.setattr(NodeMachine, "_willing", lambda machine, study: True)
+    monkeypatch.setattr(RoundKeeper, "withhold", lambda keeper, plan: None)
+    monkeypatch.setattr(Joins, "willing", lambda joins, study: True)
     monkeypatch.setattr(
         SimulatedNode,
         "_debit",
@@ -76,15 +79,16 @@ def test_disk_that_forgets_what_was_signed(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_secrets_that_are_not_erased(monkeypatch: pytest.MonkeyPatch) -> None:
-    close = NodeMachine._close_round
+    close = RoundKeeper.close
 
-    def keep(machine: NodeMachine, plan):
-        before = len(machine._effects)
-        active = close(machine, plan)
-        del machine._effects[before:]
+    def keep(keeper: RoundKeeper, plan: RoundPlan) -> ActiveRound | None:
+        effects = keeper._host._effects
+        before = len(effects)
+        active = close(keeper, plan)
+        del effects[before:]
         return active
 
-    monkeypatch.setattr(NodeMachine, "_close_round", keep)
+    monkeypatch.setattr(RoundKeeper, "close", keep)
     with pytest.raises(InvariantError, match="still holds"):
         run(SMALL)
 

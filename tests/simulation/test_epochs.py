@@ -151,10 +151,11 @@ def test_a_quorum_that_cannot_close_gives_up_and_tries_again():
     plan = town.machines[0].epochs.chain.plan
     late, gone = plan.committee[6], plan.committee[5]
     town.crash(late)
-    keys = lambda: town.machines[plan.committee[0]]._rounds[plan.context].member.keys  # noqa: E731
+    keys = lambda: town.machines[plan.committee[0]].rounds.active[plan.context].member.keys  # noqa: E731
     town.run(seconds=LENGTH_S - 1)
     assert town.run(
-        lambda: plan.context in town.machines[plan.committee[0]]._rounds and keys(), seconds=60
+        lambda: plan.context in town.machines[plan.committee[0]].rounds.active and keys(),
+        seconds=60,
     )
     town.crash(gone)
     town.restart(late)

@@ -47,7 +47,7 @@ def silence(town: Town, plan: RoundPlan, silent: set[int]) -> None:
         [] if sender in silent and isinstance(message, Contribution) else None
     )
     for index in silent:
-        town.machines[index]._rounds[plan.context].contributor.withhold()
+        town.machines[index].rounds.active[plan.context].contributor.withhold()
 
 
 def members_of(plan: RoundPlan, group: int) -> list[int]:

@@ -6,7 +6,7 @@ from tests.support.commands import free_port, write_activity
 
 from pnyx.config import Advertise, Listen
 from pnyx.node.authority import DAY_S, AuthorityFiles, create_authority, open_authority
-from pnyx.node.daemon import wall_clock
+from pnyx.node.clock import wall_clock
 from pnyx.node.enrolment import create_node, install, make_request
 from pnyx.node.keystore import KeyFile, NodeLayout
 

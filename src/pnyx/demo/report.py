@@ -15,6 +15,7 @@ import msgspec
 from pnyx.demo.cluster import Cluster
 from pnyx.errors import PnyxError
 from pnyx.node.bundle import read_bundle
+from pnyx.node.clock import wall_clock
 from pnyx.node.control import (
     Export,
     ExportedBundle,
@@ -24,7 +25,6 @@ from pnyx.node.control import (
     StudySummary,
     call,
 )
-from pnyx.node.daemon import wall_clock
 from pnyx.node.enrolment import verifying_crypto
 from pnyx.node.keystore import NodeLayout
 from pnyx.node.network import read_network

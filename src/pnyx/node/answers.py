@@ -14,6 +14,7 @@ import msgspec
 
 from pnyx.errors import ConsentError, PnyxError, QueryError
 from pnyx.node.bundle import BUNDLE_BYTES_MAX, export_bundle
+from pnyx.node.clock import wall_clock
 from pnyx.node.control import (
     ColumnSummary,
     ConvictedNode,
@@ -40,7 +41,7 @@ from pnyx.node.control import (
     StudySummary,
     Use,
 )
-from pnyx.node.daemon import Daemon, Observer, wall_clock
+from pnyx.node.daemon import Daemon, Observer
 from pnyx.node.learning import is_scored, published_statistics
 from pnyx.node.queries import QueryLimits, columns_read, first_rows
 from pnyx.node.using import use_model
@@ -167,9 +168,10 @@ class Answers:
     async def _decide(self, request: Decide) -> StudySummary:
         state = self._find(request.study)
         if request.decision == "withdraw":
-            self.daemon.withdraw(state.study)
+            self.daemon.decisions.withdraw(state.study)
         else:
-            self.daemon.decide(state.study, accept=request.decision == "accept")
+            accept = request.decision == "accept"
+            self.daemon.decisions.decide(state.study, state.signed.body, accept=accept)
         await self.daemon.settled()
         return self._summary(state)
 
@@ -180,7 +182,7 @@ class Answers:
         def read(names: Sequence[str]) -> dict[str, Array]:
             return self.daemon.vault.collections.columns(manifest.category, names)
 
-        rows = await self.daemon.rows_for(manifest, read, PREVIEW_LIMITS)
+        rows = await self.daemon.tasks.rows_for(manifest, read, PREVIEW_LIMITS)
         columns = (*manifest.columns, *filter(None, [manifest.label]))
         return StudyPreview(len(rows.features), columns, first_rows(rows, PREVIEW_ROWS))
 
@@ -222,7 +224,7 @@ class Answers:
         )
 
     def _trouble(self, state: StudyState) -> str:
-        found = self.daemon.troubles.get(state.study)
+        found = self.daemon.tasks.troubles.get(state.study)
         return "" if found is None else f"round {found.round_number}: {found.reason}"
 
     def _columns_read(self, state: StudyState) -> tuple[str, ...]:

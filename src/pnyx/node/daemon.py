@@ -9,47 +9,31 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, Literal, Protocol
-
-import numpy as np
+from typing import Any, Protocol
 
 from pnyx.config import NodeConfig
 from pnyx.errors import (
     ConfigError,
-    ConsentError,
     PnyxError,
-    QueryError,
-    TrainingError,
     TransportError,
     VaultError,
 )
-from pnyx.learning.task import TrainingOutcome, TrainingTask
 from pnyx.learning.worker import TrainingWorker
+from pnyx.node.clock import wall_clock
 from pnyx.node.control import NO_RING, RingStatus
 from pnyx.node.crypto import NodeCrypto
+from pnyx.node.decisions import Decisions
 from pnyx.node.keystore import Keys, NodeLayout
 from pnyx.node.learning import (
-    LEARNT,
     LearningRule,
-    check_study,
-    counted_vector,
-    read_manifest_body,
-    training_task,
 )
 from pnyx.node.network import Network
 from pnyx.node.overlay import OverlayShell
 from pnyx.node.parcel_sender import ParcelSender
 from pnyx.node.parcel_store import FileParcelStore
 from pnyx.node.postman import Postman, unpack
-from pnyx.node.queries import (
-    DEFAULT_LIMITS,
-    OwnerRows,
-    QueryConfined,
-    QueryLimits,
-    columns_read,
-    rows_for,
-)
-from pnyx.node.trainer import Job, TaskFailed, Trainer
+from pnyx.node.study_tasks import StudyTasks
+from pnyx.node.trainer import Trainer
 from pnyx.node.transport.base import Transport, TransportLimits
 from pnyx.node.transport.identity import TlsIdentity
 from pnyx.node.transport.tls import TlsTransport
@@ -60,11 +44,7 @@ from pnyx.protocol.events import (
     AttemptAborted,
     Compute,
     Computed,
-    ConsentDeclined,
-    ConsentGiven,
     ContributionAcknowledged,
-    DebitRecorded,
-    DebitRefused,
     DrawStalled,
     Effect,
     EpochOpened,
@@ -88,32 +68,24 @@ from pnyx.protocol.events import (
     StoreChunk,
     SumVectors,
     TimerExpired,
-    TrainingFailed,
-    TrainingFinished,
 )
 from pnyx.protocol.evidence.docket import Conviction
 from pnyx.protocol.machine import NodeMachine
-from pnyx.protocol.manifest import NO_MODEL, Manifest
+from pnyx.protocol.manifest import NO_MODEL
 from pnyx.protocol.overlay.events import PeerKnown
 from pnyx.protocol.overlay.machine import OverlayMachine
 from pnyx.protocol.overlay.messages import is_overlay_message
 from pnyx.protocol.overlay.params import DEFAULT_OVERLAY, OverlayParams
 from pnyx.protocol.params import DEFAULT_PARAMS, ProtocolParams
 from pnyx.protocol.parcels import held_parcels, without_parcels
-from pnyx.protocol.privacy import epsilon, study_rho
 from pnyx.protocol.study import StudyState
 from pnyx.protocol.vector_sums import store_sum, summed_chunks
 from pnyx.sandbox import Confinement
 from pnyx.vault import (
-    Array,
-    Measurement,
     RoundStore,
-    StudyRequest,
     Vault,
-    evaluate_policy,
 )
 
-CONSENT_SECONDS = 365 * 86_400.0
 GOODBYE_S = 0.3  # for what waits to be sent when the node stops
 
 Observer = Callable[[Notice], None]
@@ -158,24 +130,6 @@ class Machine(Protocol):
 MachineFactory = Callable[..., Machine]  # takes what NodeMachine takes
 
 
-def wall_clock() -> float:
-    """Calendar time, for certificates, consents and the ledger; never for the protocol."""
-    return time.time_ns() / 1e9
-
-
-def study_request(study: bytes, manifest_body: bytes) -> StudyRequest:
-    """What a study asks of the owner, in the vault's terms. Raises QueryError."""
-    manifest = read_manifest_body(manifest_body)
-    return StudyRequest(
-        study=study,
-        purpose=manifest.purpose_term,
-        columns={manifest.category: columns_read(manifest)},
-        query=manifest.query,
-        epsilon=epsilon(study_rho(manifest)),
-        rounds=manifest.rounds,
-    )
-
-
 class Daemon:
     """One node; `run` returns after `stop`."""
 
@@ -206,6 +160,17 @@ class Daemon:
         self.vault = Vault.open(
             layout.vault, keys.vault_key, epsilon_total_max=config.limits.epsilon_total_max
         )
+        self.decisions = Decisions(self.vault, config.consent, self.deliver)
+        self.tasks = StudyTasks(
+            node_id=self.node_id,
+            vault=self.vault,
+            trainer=self._trainer,
+            sandbox=config.node.sandbox,
+            model_of=self.model_of,
+            deliver=self.deliver,
+            observer=observer,
+            fail=self._fail,
+        )
         self._rounds = RoundStore(layout.rounds, keys.rounds_key)
         self._parcels = FileParcelStore(layout.parcels)
         self._machine: Machine | None = None
@@ -214,9 +179,6 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._away: set[bytes] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._reading = asyncio.Lock()  # one query at a time: each may take a gigabyte
-        self._query_confinement: Confinement | None = None
-        self.troubles: dict[bytes, TaskFailed] = {}  # the last one of each study
         self._postman: Postman | None = None
         self._sender: ParcelSender | None = None
         self._pending: list[Effect] = []
@@ -552,24 +514,18 @@ class Daemon:
             case ReadParcel() | SumVectors() | SendChunk():
                 self._carry_out_parcel(effect)
             case AskConsent():
-                self._soon(lambda: self._ask_consent(effect))
+                self._soon(lambda: self.decisions.ask(effect))
             case StartTraining() | Compute() | RegionWanted():
                 self._spawn(self._work(effect))
             case RecordDebit():
-                self._soon(lambda: self._debit(effect))
+                self._soon(lambda: self.decisions.debit(effect))
             case LearnAddress():
                 self._learn_address(effect)
             case ContributionAcknowledged():
-                self.vault.ledger.acknowledge(
-                    effect.study,
-                    effect.round_number,
-                    effect.attempt,
-                    receipts=effect.receipts,
-                    now=wall_clock(),
-                )
+                self.decisions.acknowledge(effect)
                 self._observer(effect)
             case AttemptAborted():
-                self._give_back(effect)
+                self.decisions.give_back(effect)
                 self._observer(effect)
             case Notice():
                 self._note(effect)
@@ -610,7 +566,7 @@ class Daemon:
         """Do what takes a while, and answer it."""
         match effect:
             case StartTraining():
-                await self._train(effect)
+                await self.tasks.train(effect)
             case Compute():
                 await self._compute(effect)
             case RegionWanted():
@@ -664,201 +620,3 @@ class Daemon:
         self._tasks.discard(task)
         if not task.cancelled() and isinstance(error := task.exception(), Exception):
             self._fail(error)
-
-    def _ask_consent(self, effect: AskConsent) -> None:
-        """Apply the owner's decision or policy; leave the rest to the owner.
-
-        No policy accepts what this vault has no data for: the node would take a seat in rounds that
-        it could only leave empty.
-        """
-        consent = self.vault.consents.get(effect.study)
-        now = wall_clock()
-        if consent is not None:
-            holds = consent.holds(now)
-            self.deliver(ConsentGiven(effect.study) if holds else ConsentDeclined(effect.study))
-            return
-        try:
-            request = study_request(effect.study, effect.manifest)
-            action = evaluate_policy(self._config.consent, request)
-            if action == "decline" or (action == "accept" and self._has_data_for(request)):
-                self._decide(request, effect.manifest, accept=action == "accept", by="policy")
-        except (ConsentError, QueryError):
-            return  # no study that cannot be run here: `decide` tells the owner why
-
-    def _has_data_for(self, request: StudyRequest) -> bool:
-        """Whether the vault has rows of every column that a study asks for."""
-        try:
-            found = {c: self.vault.collections.show(c) for c in request.columns}
-        except VaultError:
-            return False
-        return all(
-            summary.rows and {column.name for column in summary.columns}.issuperset(asked)
-            for summary, asked in zip(found.values(), request.columns.values(), strict=True)
-        )
-
-    def decide(self, study: bytes, *, accept: bool) -> None:
-        """Record the owner's answer to a study that asks. Raises ConsentError or QueryError."""
-        state = self.machine.studies.get(study)
-        if state is None:
-            raise ConsentError(
-                "This study is not known here; `pnyx study list` shows those that are."
-            )
-        request = study_request(study, state.signed.body)
-        self._decide(request, state.signed.body, accept=accept, by="owner")
-
-    def _decide(
-        self,
-        request: StudyRequest,
-        manifest_body: bytes,
-        *,
-        accept: bool,
-        by: Literal["owner", "policy"],
-    ) -> None:
-        if accept:
-            try:
-                check_study(read_manifest_body(manifest_body))
-            except TrainingError as error:
-                raise ConsentError(str(error)) from error
-        now = wall_clock()
-        self.vault.consents.record(
-            request, accepted=accept, decided_by=by, now=now, expires=now + CONSENT_SECONDS
-        )
-        study = request.study
-        self.vault.forget_unless_accepted(study)
-        self.deliver(ConsentGiven(study) if accept else ConsentDeclined(study))
-
-    def withdraw(self, study: bytes) -> None:
-        """Withdraw a consent: it holds for nothing that is sent from now on."""
-        self.vault.withdraw(study, wall_clock())
-        self.deliver(ConsentDeclined(study))
-
-    async def _train(self, effect: StartTraining) -> None:
-        manifest = read_manifest_body(effect.manifest)
-
-        def read(names: Sequence[str]) -> dict[str, Array]:
-            return self.vault.read_for_study(effect.study, manifest.category, names, wall_clock())
-
-        try:
-            rows = await self.rows_for(manifest, read)
-            model = self.model_of(effect.model)
-            if model is None:
-                raise TrainingError("The round ended before its model was read; wait for the next.")
-            if manifest.phase_of(effect.round_number).kind not in LEARNT:
-                self._count(effect, rows)
-                return
-            task = training_task(
-                rows,
-                study=effect.study,
-                manifest_body=effect.manifest,
-                round_number=effect.round_number,
-                model=model,
-                node_id=self.node_id,
-                statistics=effect.statistics,
-                local=self.vault.locals.get(effect.study),
-                seed=secrets.token_bytes(32),
-            )
-        except PnyxError as error:
-            self._on_failed(effect, error)
-            return
-        self._trainer.submit(Job(task, lambda outcome: self._on_trained(effect, outcome)))
-
-    async def run_task(self, task: TrainingTask) -> TrainingOutcome:
-        """Run a task of the owner's own, after those of the rounds. Raises TrainingError."""
-        done: asyncio.Future[TrainingOutcome] = asyncio.get_running_loop().create_future()
-
-        def tell(outcome: TrainingOutcome | TrainingError) -> None:
-            if done.cancelled():
-                return
-            if isinstance(outcome, TrainingError):
-                done.set_exception(outcome)
-            else:
-                done.set_result(outcome)
-
-        self._trainer.submit(Job(task, tell))
-        return await done
-
-    async def rows_for(
-        self,
-        manifest: Manifest,
-        read: Callable[[Sequence[str]], Mapping[str, Array]],
-        limits: QueryLimits = DEFAULT_LIMITS,
-    ) -> OwnerRows:
-        """What a study asks of this node's rows, one query at a time; see `queries.rows_for`.
-
-        Tells how a query's process was confined, the first time and when that changes.
-        """
-        async with self._reading:
-            rows = await rows_for(manifest, read, limits, self._config.node.sandbox)
-        if rows.confinement is not None and rows.confinement != self._query_confinement:
-            self._query_confinement = rows.confinement
-            self._observer(QueryConfined(rows.confinement))
-        return rows
-
-    def _count(self, effect: StartTraining, rows: OwnerRows) -> None:
-        """A statistics round or a poll asks for what is quickly counted, without a worker."""
-        vector = counted_vector(
-            rows, manifest_body=effect.manifest, round_number=effect.round_number
-        )
-        self.deliver(TrainingFinished(effect.study, effect.round_number, vector, effect.attempt))
-
-    def _on_trained(self, effect: StartTraining, outcome: TrainingOutcome | TrainingError) -> None:
-        try:
-            if isinstance(outcome, TrainingError):
-                raise outcome
-            if outcome.local:
-                self.vault.keep_locals(effect.study, outcome.local, wall_clock())
-        except PnyxError as error:
-            self._on_failed(effect, error)
-            return
-        try:
-            self._keep_measurement(effect, outcome.metrics)
-        except PnyxError as error:
-            self._fail(error)
-            return
-        vector = np.frombuffer(outcome.vector, dtype="<i8").astype(np.int64)
-        self.deliver(TrainingFinished(effect.study, effect.round_number, vector, effect.attempt))
-
-    def _on_failed(self, effect: StartTraining, error: PnyxError) -> None:
-        """Nothing will be sent: the owner may know why, and nobody else."""
-        notice = TaskFailed(effect.study, effect.round_number, str(error))
-        self.troubles[effect.study] = notice
-        self._observer(notice)
-        self.deliver(TrainingFailed(effect.study, effect.round_number, str(error), effect.attempt))
-
-    def _keep_measurement(self, effect: StartTraining, metrics: Mapping[str, float]) -> None:
-        """Keep for the owner what an evaluation measured on the owner's rows."""
-        phase = read_manifest_body(effect.manifest).phase_of(effect.round_number)
-        if phase.kind == "evaluate":
-            self.vault.measurements.record(
-                Measurement(
-                    study=effect.study,
-                    round_number=effect.round_number,
-                    alone=metrics["alone_accuracy"],
-                    shared=metrics["shared_accuracy"],
-                    personalised=metrics["personalised_accuracy"],
-                    held_out=int(metrics["held_out"]),
-                    at=wall_clock(),
-                )
-            )
-
-    def _give_back(self, effect: AttemptAborted) -> None:
-        """Nobody can ever read what left in an aborted attempt: it costs no privacy."""
-        ledger, attempt = self.vault.ledger, (effect.study, effect.round_number, effect.attempt)
-        if ledger.debited(*attempt) is not None:
-            ledger.abort(*attempt, certificate=effect.certificate, now=wall_clock())
-
-    def _debit(self, effect: RecordDebit) -> None:
-        try:
-            self.vault.ledger.debit(
-                effect.study,
-                effect.round_number,
-                effect.attempt,
-                phase=effect.phase,
-                bytes_planned=effect.payload_bytes,
-                rho=effect.rho,
-                now=wall_clock(),
-            )
-        except PnyxError as error:
-            self.deliver(DebitRefused(effect.context, str(error)))
-            return
-        self.deliver(DebitRecorded(effect.context))

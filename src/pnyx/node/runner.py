@@ -21,9 +21,10 @@ from pnyx.config import read_config
 from pnyx.errors import ConfigError
 from pnyx.learning.worker import TrainingWorker
 from pnyx.node.answers import Answers
+from pnyx.node.clock import wall_clock
 from pnyx.node.control import ControlServer
 from pnyx.node.crypto import NodeCrypto
-from pnyx.node.daemon import Daemon, MachineFactory, Observer, wall_clock
+from pnyx.node.daemon import Daemon, MachineFactory, Observer
 from pnyx.node.keystore import NodeLayout, Unlocking, open_keys
 from pnyx.node.network import read_network
 from pnyx.primitives.ring import implementation

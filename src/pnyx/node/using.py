@@ -49,7 +49,7 @@ async def use_model(daemon: Daemon, state: StudyState, request: Use) -> Predicti
         local=daemon.vault.locals.get(state.study),
         seed=secrets.token_bytes(32),
     )
-    outcome = await daemon.run_task(task)
+    outcome = await daemon.tasks.run_task(task)
     found = np.frombuffer(outcome.vector, "<i8")
     if not task.program.classes:
         return _numbers(category, numbers_of(found), unseen.labels, task.fine_tune)
@@ -83,7 +83,9 @@ def _numbers(
 
 
 async def _rows(daemon: Daemon, category: str, manifest: Manifest) -> OwnerRows:
-    return await daemon.rows_for(manifest, partial(daemon.vault.collections.columns, category))
+    return await daemon.tasks.rows_for(
+        manifest, partial(daemon.vault.collections.columns, category)
+    )
 
 
 def _is_labelled(manifest: Manifest, summary: CollectionSummary) -> bool:

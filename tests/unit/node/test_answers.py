@@ -60,11 +60,13 @@ class FakeDaemon:
         self.transport = SimpleNamespace(port=7400, peers=(b"p",))
         self.confinement = Confinement(landlock_version=0, system_calls=True, limits=True)
         self.vault = Vault.open(directory, b"k" * 32)
-        self.troubles: dict[bytes, TaskFailed] = {}
+        self.decisions = self
+        self.tasks = SimpleNamespace(troubles={})
         self.calls: list[Any] = []
         self._answers = answers
 
-    def decide(self, study: bytes, *, accept: bool) -> None:
+    def decide(self, study: bytes, manifest: bytes, *, accept: bool) -> None:
+        assert self.machine.studies[study].signed.body == manifest
         self.calls.append((study, accept))
 
     def withdraw(self, study: bytes) -> None:
@@ -155,7 +157,7 @@ def test_study_is_summarised_with_the_owners_decision(ask) -> None:
 
 def test_owners_are_told_why_their_node_contributed_nothing(ask) -> None:
     assert ask(Result(ask.study.hex())).summary.trouble == ""
-    ask.daemon.troubles[ask.study] = TaskFailed(ask.study, 2, "Training gave NaN.")
+    ask.daemon.tasks.troubles[ask.study] = TaskFailed(ask.study, 2, "Training gave NaN.")
     assert ask(Result(ask.study.hex())).summary.trouble == "round 2: Training gave NaN."
 
 

@@ -48,7 +48,7 @@ class Training(Driven):
 
     def __init__(self, vault: Vault, worker: TrainingWorker) -> None:
         super().__init__(vault)
-        self.daemon._trainer = self
+        self.daemon.tasks._trainer = self
         self.worker = worker
 
     def submit(self, job: Job) -> None:
@@ -127,7 +127,7 @@ def test_local_parameters_are_forgotten_on_withdrawal_and_stay_so(training):
     outcome_of_a_round_under_way = training.jobs[0]
 
     async def withdraw() -> None:
-        training.daemon.withdraw(STUDY)
+        training.daemon.decisions.withdraw(STUDY)
 
     asyncio.run(withdraw())
     training.heard.clear()

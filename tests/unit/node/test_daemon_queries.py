@@ -9,10 +9,12 @@ import pytest
 from tests.support.town import manifest
 from tests.unit.node.test_learning import COLLECTING, study
 
-from pnyx.config import ConsentPolicy, ConsentRule, NodeSection
+from pnyx.config import ConsentPolicy, ConsentRule
 from pnyx.errors import ConsentError, QueryError
-from pnyx.node.daemon import Daemon, study_request
+from pnyx.node.daemon import Daemon
+from pnyx.node.decisions import Decisions, study_request
 from pnyx.node.queries import QueryConfined
+from pnyx.node.study_tasks import StudyTasks
 from pnyx.node.trainer import TaskFailed
 from pnyx.primitives import codec
 from pnyx.protocol.events import (
@@ -48,15 +50,19 @@ class Driven:
         self.daemon._failure = None
         self.daemon._postman = None
         self.daemon._stopping = asyncio.Event()
-        self.daemon._reading = asyncio.Lock()
-        self.daemon._query_confinement = None
-        self.daemon.troubles = {}
         self.noticed: list = []
         self.daemon._observer = self.noticed.append
-        self.daemon._trainer = SimpleNamespace(submit=self.jobs.append)
-        self.daemon._config = SimpleNamespace(
-            consent=ConsentPolicy(default="ask", rules=(ConsentRule(action="accept"),)),
-            node=NodeSection(),
+        policy = ConsentPolicy(default="ask", rules=(ConsentRule(action="accept"),))
+        self.daemon.decisions = Decisions(vault, policy, self.heard.append)
+        self.daemon.tasks = StudyTasks(
+            node_id=bytes(32),
+            vault=vault,
+            trainer=SimpleNamespace(submit=self.jobs.append),
+            sandbox="best",
+            model_of=self.daemon.model_of,
+            deliver=self.heard.append,
+            observer=self.noticed.append,
+            fail=self.daemon._fail,
         )
 
     def __call__(self, *effects) -> None:
@@ -126,14 +132,14 @@ def test_query_that_cannot_be_confined_as_required_fails_the_round_alone(driven,
     monkeypatch.setattr(process, "_START", unconfined)
     asked = study(query=QUERY)
     accept(driven, asked)
-    driven.daemon._config.node = NodeSection(sandbox="require")
+    driven.daemon.tasks._sandbox = "require"
     driven(start(asked, 1))
     (event,) = driven.heard
     assert isinstance(event, TrainingFailed)
     assert "the query was not run" in event.reason
     notice = driven.noticed[-1]
     assert notice == TaskFailed(STUDY, 1, event.reason), "its owner is told, and nobody else"
-    assert driven.daemon.troubles == {STUDY: notice}
+    assert driven.daemon.tasks.troubles == {STUDY: notice}
 
 
 def test_query_is_trained_on(driven):
@@ -197,11 +203,8 @@ def test_study_that_cannot_be_run_is_never_accepted_and_ends_no_node(driven, cha
     assert driven.heard == []
     assert driven.daemon.vault.consents.get(STUDY) is None
     assert not driven.daemon._stopping.is_set()
-    driven.daemon._machine = SimpleNamespace(
-        studies={STUDY: SimpleNamespace(signed=SimpleNamespace(body=codec.encode(asked)))}
-    )
     with pytest.raises((ConsentError, QueryError)):
-        driven.daemon.decide(STUDY, accept=True)
+        driven.daemon.decisions.decide(STUDY, codec.encode(asked), accept=True)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +223,7 @@ def test_no_policy_takes_a_seat_without_data(driven, changes):
 
 
 def test_a_policy_declines_with_or_without_data(driven):
-    driven.daemon._config.consent = ConsentPolicy(default="decline")
+    driven.daemon.decisions._policy = ConsentPolicy(default="decline")
     driven(AskConsent(STUDY, codec.encode(study(query=QUERY, category="other"))))
     assert driven.heard.pop() == ConsentDeclined(STUDY)
 
@@ -236,7 +239,7 @@ def test_query_that_fails_here_fails_the_round_alone(driven):
 
 def test_unexpected_error_in_a_round_ends_the_node(driven):
     """As everywhere in the daemon: what nothing handles is a bug, and is not lived with."""
-    driven.daemon._trainer = None
+    driven.daemon.tasks._trainer = None
     asked = study(query=QUERY)
     accept(driven, asked)
     driven(start(asked, 2))

@@ -1,18 +1,28 @@
-"""The daemon gives the cost of an aborted attempt back, before the next one is debited."""
+"""A node gives the cost of an aborted attempt back, before the next one is debited."""
 
 import math
 
 import pytest
 
-from pnyx.node.daemon import Daemon
-from pnyx.protocol.events import AttemptAborted, DebitRecorded, DebitRefused, RecordDebit
+from pnyx.config import ConsentPolicy
+from pnyx.node.decisions import Decisions
+from pnyx.protocol.events import AttemptAborted, DebitRecorded, DebitRefused, Event, RecordDebit
 from pnyx.vault import Aborted, StudyRequest, Vault
 
 STUDY = b"s" * 32
 
 
+class Node:
+    """The decisions of a node, whose answers are heard here."""
+
+    def __init__(self, vault: Vault) -> None:
+        self.vault = vault
+        self.heard: list[Event] = []
+        self.decisions = Decisions(vault, ConsentPolicy(), self.heard.append)
+
+
 @pytest.fixture
-def daemon(tmp_path):
+def node(tmp_path):
     with Vault.open(tmp_path / "vault", bytes(range(32))) as vault:
         request = StudyRequest(
             study=STUDY,
@@ -22,41 +32,37 @@ def daemon(tmp_path):
             rounds=1,
         )
         vault.consents.record(request, accepted=True, decided_by="owner", now=0.0, expires=1e12)
-        made = Daemon.__new__(Daemon)
-        made.vault = vault
-        made.heard = []
-        made.deliver = made.heard.append
-        made._observer = lambda notice: None
-        yield made
+        yield Node(vault)
 
 
-def debit(daemon, attempt: int) -> None:
-    daemon._debit(RecordDebit(bytes([attempt]) * 32, STUDY, 1, attempt, "train", 1000, math.inf))
+def debit(node: Node, attempt: int) -> None:
+    context = bytes([attempt]) * 32
+    node.decisions.debit(RecordDebit(context, STUDY, 1, attempt, "train", 1000, math.inf))
 
 
-def abort(daemon, attempt: int) -> None:
-    daemon._carry_out_one(AttemptAborted(STUDY, 1, attempt, b"c" * 32))
+def abort(node: Node, attempt: int) -> None:
+    node.decisions.give_back(AttemptAborted(STUDY, 1, attempt, b"c" * 32))
 
 
-def test_cost_is_given_back_once(daemon):
-    debit(daemon, 1)
-    abort(daemon, 1)
-    abort(daemon, 1)  # said again after a restart
-    spent = daemon.vault.ledger.spent(STUDY)
+def test_cost_is_given_back_once(node):
+    debit(node, 1)
+    abort(node, 1)
+    abort(node, 1)  # said again after a restart
+    spent = node.vault.ledger.spent(STUDY)
     assert (spent.rho, spent.contributions, spent.bytes_planned) == (0.0, 0, 1000)
-    assert sum(isinstance(entry, Aborted) for entry in daemon.vault.ledger.entries()) == 1
+    assert sum(isinstance(entry, Aborted) for entry in node.vault.ledger.entries()) == 1
 
 
-def test_second_attempt_is_debited_within_the_same_round(daemon):
-    debit(daemon, 1)
-    abort(daemon, 1)
-    debit(daemon, 2)
-    assert [type(event) for event in daemon.heard] == [DebitRecorded, DebitRecorded]
-    assert daemon.vault.ledger.spent(STUDY).contributions == 1
-    debit(daemon, 2)
-    assert isinstance(daemon.heard[-1], DebitRefused)
+def test_second_attempt_is_debited_within_the_same_round(node):
+    debit(node, 1)
+    abort(node, 1)
+    debit(node, 2)
+    assert [type(event) for event in node.heard] == [DebitRecorded, DebitRecorded]
+    assert node.vault.ledger.spent(STUDY).contributions == 1
+    debit(node, 2)
+    assert isinstance(node.heard[-1], DebitRefused)
 
 
-def test_attempt_that_this_node_did_not_contribute_to(daemon):
-    abort(daemon, 1)
-    assert daemon.vault.ledger.entries() == ()
+def test_attempt_that_this_node_did_not_contribute_to(node):
+    abort(node, 1)
+    assert node.vault.ledger.entries() == ()

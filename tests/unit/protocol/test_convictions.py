@@ -169,7 +169,8 @@ def test_who_is_convicted_is_not_waited_for_and_gets_no_receipt():
     _, evidence = caught(ROUNDS, traitor)
     others = set(range(9)) - {traitor}
     tell(trial, others, evidence)
-    assert all(town.machines[index]._away_in(trial.study)(traitor) for index in others)
+    keepers = [town.machines[index].rounds for index in others]
+    assert all(keeper.away_in(plan.census, trial.study)(traitor) for keeper in keepers)
     before = len(town.log)
     town.run(town.in_round(trial.study, 3))
     receipted = {

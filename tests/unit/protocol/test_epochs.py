@@ -208,7 +208,7 @@ def test_a_question_about_what_has_not_ended_is_not_kept():
     town = in_epoch(0)
     machine = town.machines[0]
     assert town.inject(1, 0, Pull(machine.epochs.chain.plan.context, Step.DONE)) == []
-    assert not machine._early
+    assert not machine.rounds.early
 
 
 def test_a_large_census_is_not_gossiped():
@@ -275,7 +275,7 @@ def test_evidence_follows_a_node_into_the_next_census():
     assert not machine.dockets.convicts(machine.census, (place + 1) % 8, b"s" * 32)
     assert machine.convicted == {node: True}
     assert [each.node for each in machine.convictions] == [node]
-    assert machine._away_in(b"s" * 32)(place)
+    assert machine.rounds.away_in(machine.census, b"s" * 32)(place)
     assert machine.dockets.of(machine.census).prefix.startswith("chain/evidence-")
     assert town.census.node_ids[dropped] not in machine.census
 
@@ -294,7 +294,7 @@ def test_who_is_not_in_a_study_takes_no_part():
     assert any("enrolled after" in e.reason for e in town.effects(RequestRefused, 9))
     state = town.machines[0].studies[study]
     plan = state.plan_at(1, 1, town.params)
-    town.machines[0]._rounds[plan.context] = ActiveRound(plan, None, None, None)
+    town.machines[0].rounds.active[plan.context] = ActiveRound(plan, None, None, None)
     town.inject(9, 0, ViewChange(plan.context, 0, Step.OPEN, Instance.OPEN, None))
     assert "the peer is not in the census of this round" in town.rules()
 
@@ -325,7 +325,7 @@ def test_studies_that_come_too_late_are_kept_within_bounds():
         asked = replace(manifest(9, nonce=bytes([at]) * 32), proposer=town.census.node_ids[2])
         signed = sign_body(town.cryptos[2], town.census.network, town.census.node_ids[2], asked)
         town.inject(2, 0, item(signed))
-    assert len(town.machines[0]._stale) == 64
+    assert len(town.machines[0].study_keeper._stale) == 64
     assert not town.machines[0].studies
 
 

@@ -8,7 +8,7 @@ from tests.support.town import NETWORK, AddRule, Town, manifest, phase, real
 from pnyx.errors import WrongContext
 from pnyx.primitives import codec
 from pnyx.primitives.signature import QuorumCertificate
-from pnyx.protocol import machine as machine_module
+from pnyx.protocol import round_keeper
 from pnyx.protocol.events import (
     Computed,
     ConsentDeclined,
@@ -34,7 +34,7 @@ from pnyx.protocol.events import (
 )
 from pnyx.protocol.gossip import item_id
 from pnyx.protocol.identity import sign_body
-from pnyx.protocol.machine import NodeMachine, _StudyView
+from pnyx.protocol.machine import NodeMachine
 from pnyx.protocol.manifest import study_id
 from pnyx.protocol.messages import (
     Announce,
@@ -61,6 +61,7 @@ from pnyx.protocol.messages import (
 from pnyx.protocol.noise import Noise
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.round.active import ActiveRound
+from pnyx.protocol.round_keeper import _StudyView
 from pnyx.protocol.study import genesis_plan
 
 
@@ -163,12 +164,12 @@ def test_early_messages_are_kept_within_bounds():
     machine = town.machines[0]
     for at in range(20):
         town.inject(1, 0, Pull(at.to_bytes(32, "big"), Step.OPEN))
-    assert len(machine._early) == 5
+    assert len(machine.rounds.early) == 5
     big = Relay(b"e" * 32, Signed(b"n" * 32, bytes(600), bytes(64)), ())
     for _ in range(3):
         town.inject(1, 0, big)
-    assert machine._early_bytes <= 1000
-    assert len(machine._early) == 1
+    assert machine.rounds.early.size <= 1000
+    assert len(machine.rounds.early) == 1
 
 
 def test_early_messages_are_taken_when_the_round_opens():
@@ -182,14 +183,14 @@ def test_early_messages_are_taken_when_the_round_opens():
 
 def test_a_finished_round_answers_with_its_record():
     town, study = ready()
-    context = next(iter(town.machines[0]._finished))
+    context = next(iter(town.machines[0].rounds.finished))
     effects = town.inject(1, 0, Pull(context, Step.OPEN))
     (answer,) = [effect for effect in effects if isinstance(effect, Send)]
     assert answer.peer == town.census.node_ids[1]
     assert len(codec.decode(answer.payload, Items, bytes_max=10**6).items) == 1
     vote = town.sent(Vote)[0]
     assert town.inject(1, 0, replace(vote, context=context)) == []
-    town.machines[0]._finished[context] = bytes(32)
+    town.machines[0].rounds.finished[context] = bytes(32)
     assert town.inject(1, 0, Pull(context, Step.OPEN)) == []
     assert study in town.machines[0].studies
 
@@ -197,9 +198,9 @@ def test_a_finished_round_answers_with_its_record():
 def test_finished_rounds_are_remembered_within_bounds(monkeypatch):
     town = Town()
     study = town.propose(plan=manifest(9, [phase(9, rounds=3)]))
-    monkeypatch.setattr(machine_module, "_FINISHED_MAX", 2)
+    monkeypatch.setattr(round_keeper, "_FINISHED_MAX", 2)
     assert town.run(town.finished(study))
-    assert len(town.machines[0]._finished) <= 3
+    assert len(town.machines[0].rounds.finished) <= 3
 
 
 def test_who_refuses_sends_no_join_and_no_contribution():
@@ -366,7 +367,9 @@ def test_the_highest_sequence_number_counts():
     ] == [50, 60]
     for sequence, joined in ((1, True), (0, False), (1, False), (2, False)):
         town.inject(2, 0, Items((item(town, 1, Join(NETWORK, b"s" * 32, sequence, joined)),)))
-    assert machine._joins[b"s" * 32][town.census.node_ids[1]] == Join(NETWORK, b"s" * 32, 2, False)
+    assert machine.rounds.joins.of(b"s" * 32, town.census.node_ids[1]) == Join(
+        NETWORK, b"s" * 32, 2, False
+    )
 
 
 def test_a_join_from_outside_the_census():
@@ -375,7 +378,9 @@ def test_a_join_from_outside_the_census():
     town.run(seconds=0.1)
     join = Join(NETWORK, b"s" * 32, 0, True)
     with pytest.raises(WrongContext, match="outside the census"):
-        town.machines[0]._on_join(Signed(b"x" * 32, codec.encode(join), bytes(64)), join)
+        town.machines[0].study_keeper.on_join(
+            Signed(b"x" * 32, codec.encode(join), bytes(64)), join
+        )
 
 
 def test_records_of_the_past_and_of_the_future():
@@ -449,7 +454,7 @@ def test_a_node_that_was_away_asks_for_the_model():
 
 def test_a_round_without_a_study_has_no_model():
     town = Town()
-    view = _StudyView(town.machines[0], genesis_plan(town.census), None)
+    view = _StudyView(town.machines[0].rounds, genesis_plan(town.census), None)
     assert view.joined() == ()
     assert not view.holds_model()
     with pytest.raises(ValueError, match="only in a study"):
@@ -499,7 +504,7 @@ def test_early_messages_of_another_round_stay():
     town.inject(1, 0, Pull(b"e" * 32, Step.OPEN))
     study = town.propose()
     assert town.run(town.finished(study))
-    assert len(town.machines[0]._early) >= 1
+    assert len(town.machines[0].rounds.early) >= 1
 
 
 def test_what_is_known_already_is_no_news():
@@ -543,5 +548,5 @@ def test_consent_for_a_round_that_is_not_open_here():
     town = Town()
     study = town.propose()
     town.run(town.in_round(study, 1))
-    town.machines[0]._rounds.clear()
+    town.machines[0].rounds.active.clear()
     assert town.handle(0, ConsentGiven(study)) == []

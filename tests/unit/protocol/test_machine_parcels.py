@@ -31,7 +31,7 @@ def in_round(**terms) -> tuple[Town, bytes]:
 
 def services(town: Town, study: bytes, index: int) -> RoundServices:
     """What a role of round 1 at this node would be given."""
-    return town.machines[index]._services(town.plan(study, index))
+    return town.machines[index].rounds.services(town.plan(study, index))
 
 
 def wake(town: Town, *indices: int) -> None:

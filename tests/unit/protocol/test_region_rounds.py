@@ -192,7 +192,7 @@ def test_a_member_does_not_echo_a_later_attempt_than_it_knows():
     drawing = Drawing(rounds=2)
     index = drawing.plan.committee[0]
     machine = drawing.town.machines[index]
-    member = machine._rounds[drawing.plan.context].member
+    member = machine.rounds.active[drawing.plan.context].member
     later = codec.encode(CloseValue((), (), codec.encode(drawing.proof(2))))
     assert not member.knows_better_actors(Instance.CLOSE, later)
     drawing.hear(drawing.proof(1), index)

@@ -231,7 +231,7 @@ def test_an_update_beyond_the_clip_is_withheld(length, sent):
     assert town.run(town.in_round(study, 1))
     plan = town.plan(study)
     town.run(seconds=0.3)
-    made = town.machines[plan.contributors[0]]._rounds[plan.context].contributor
+    made = town.machines[plan.contributors[0]].rounds.active[plan.context].contributor
     assert made is not None
     assert (made.stage is not Stage.WITHHELD) == sent
 
