@@ -283,7 +283,7 @@ class StudyKeeper:
             self._rounds.close(plan)
         if without_outcome(read_body(record)):
             self._tell_aborted(plan, record_hash(record))
-        self._gossip.drop((item_id(codec.encode(abort)),))
+        self._gossip.drop((item_id(self._records.encode(abort)),))
         self._rounds.finish(abort.aborted.context, self._rounds.finished[plan.context])
 
     def _tell_aborted(self, plan: RoundPlan, certificate: bytes) -> None:
@@ -301,7 +301,7 @@ class StudyKeeper:
         if number > aborted.round_number:
             return  # of a future that an earlier record must open
         if number < aborted.round_number or aborted.attempt > 1:
-            self._gossip.refuse(codec.encode(certificate))
+            self._gossip.refuse(self._records.encode(certificate))
             return
         following = state.abort(certificate, self._crypto)
         encoded = self._records.encode(certificate)
