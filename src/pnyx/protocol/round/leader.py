@@ -347,11 +347,6 @@ class Leader:
         self._ask_value_at.pop(name, None)
         self._m.agreements[message.instance].show(message.value)
 
-    def _reachable(self) -> list[int]:
-        """Members that are not known to be unreachable, on the open list or not."""
-        committee = self._m.plan.committee
-        return [member for member, index in enumerate(committee) if not self._m.unreachable(index)]
-
     def _wake_at(self, time: float) -> None:
         self._deadline = time if self._deadline is None else min(self._deadline, time)
 
