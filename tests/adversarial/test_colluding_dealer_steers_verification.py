@@ -11,7 +11,7 @@ from math import comb
 
 import numpy as np
 import pytest
-from tests.support.forger import Forger, parts
+from tests.support.forger import Forger, parts, wanted_sums
 
 from pnyx.primitives.sampling import Sampler
 from pnyx.primitives.sharing import PackedSharing, interpolate_all
@@ -33,7 +33,7 @@ GUILTY = verdicts.Verdict(accepted=False, rule=verdicts.Rule.SHARING)
 def steered(forger: Forger, members: list[int], kept: list[int], liars: list[int], answers):
     """Answers in which the liars put Q on a polynomial through `kept` with the wanted slot sum."""
     shape = (len(FIELDS), 3, forger.plan.repetitions)
-    wanted = verdicts._wanted(SIZE, BOUNDS, forger.claim, CHALLENGE)
+    wanted = wanted_sums(SIZE, BOUNDS, forger.claim, CHALLENGE)
     table = {m: given.reshape(shape).copy() for m, given in answers.items()}
     for at, field in enumerate(FIELDS):
         code = PackedSharing(field, SIZE.size, DEGREE + 1 - SIZE.packing, SIZE.packing)

@@ -7,6 +7,7 @@ So members believe nobody: no message carries c.
 
 import numpy as np
 import pytest
+from tests.support.forger import wanted_sums
 from tests.support.masked_forger import MaskedForger, hidden, public, update
 
 from pnyx.protocol.aggregation.bounds import CHECKS
@@ -17,7 +18,6 @@ from pnyx.protocol.aggregation.masked_verification.bounds import (
     MaskedBounds,
 )
 from pnyx.protocol.aggregation.masked_verification.key_weights import RING
-from pnyx.protocol.aggregation.verdicts import _wanted
 from pnyx.protocol.aggregation.verification import codes
 from pnyx.protocol.selection import committee_size
 
@@ -38,7 +38,7 @@ def functional(entry: int) -> np.ndarray:
 
 def read(forger: MaskedForger, given: dict[int, np.ndarray], members: list[int]) -> list[int]:
     """What the slot sums of L say beyond what they should be: entries of z, centred."""
-    wanted = _wanted(SIZE, forger.bounds, forger.claim, CHALLENGE)[0, 0]
+    wanted = wanted_sums(SIZE, forger.bounds, forger.claim, CHALLENGE)[0, 0]
     table = np.stack([given[m].reshape(2, CHECKS, -1)[0, 1] for m in members])
     slots = codes(SIZE)[0][1].reconstruct(members, table)
     masks = FIELDS[0].reduce(slots.sum(axis=0) - wanted)  # (a·s)_entry

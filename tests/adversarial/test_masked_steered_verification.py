@@ -7,6 +7,7 @@ polynomial through *some* honest answers whose slots sum to what is wanted.
 
 import numpy as np
 import pytest
+from tests.support.forger import wanted_sums
 from tests.support.masked_forger import MaskedForger, digits_of, hidden, update
 
 from pnyx.primitives.sampling import Sampler
@@ -24,14 +25,10 @@ Q, DEGREE = 2, 2 * SIZE.degree
 TRIALS = 10
 
 
-def wanted_sums(forger: MaskedForger) -> np.ndarray:
-    return decoding._wanted(SIZE, forger.bounds, forger.claim, CHALLENGE)
-
-
 def steered(forger: MaskedForger, kept: list[int], liars: list[int], answers):
     """Answers in which the liars put Q on a polynomial through `kept` with the wanted slot sum."""
     shape = (len(FIELDS), 3, forger.plan.repetitions)
-    wanted = wanted_sums(forger)
+    wanted = wanted_sums(SIZE, forger.bounds, forger.claim, CHALLENGE)
     table = {m: given.reshape(shape).copy() for m, given in answers.items()}
     free = liars[: DEGREE + 1 - len(kept)]  # values here fix the polynomial
     points = kept + free

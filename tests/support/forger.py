@@ -39,6 +39,15 @@ def centred(values: np.ndarray) -> np.ndarray:
     return np.where(reduced > PRODUCT // 2, reduced - PRODUCT, reduced)
 
 
+def wanted_sums(
+    size: CommitteeSize, bounds: Bounds, claim: verdicts.Claim, challenge: bytes
+) -> np.ndarray:
+    """What the slots of L and Q must sum to: [fields, 2, repetitions]."""
+    published = verdicts.check_published(claim.published, bounds)
+    sketch = verdicts.check_sketch(claim.sketch, bounds)
+    return verdicts._wanted(size, bounds, claim, challenge, published, sketch)
+
+
 class Forger:
     """One dishonest contribution. `short` and `mask` are integers modulo p1·p2, or one per field.
 

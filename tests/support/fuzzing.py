@@ -1,8 +1,9 @@
 """Studies in which one node lies, and messages that are altered on their way in them.
 
-The liar answers the challenge wrong, asks for values and for parts, and shows values that nobody
-asked for. The leader of the first view is away for a while. So every kind of message is sent, each
-in the state in which it is expected; what a test adds arrives just before the true message.
+The liar answers the challenge wrong, asks for values, parts and headers, and shows values that
+nobody asked for. The leader of the first view is away for a while. So every kind of message is
+sent, each in the state in which it is expected; what a test adds arrives just before the true
+message.
 """
 
 from collections.abc import Callable, Iterable
@@ -22,6 +23,7 @@ from pnyx.protocol.identity import sign_body, signing_input
 from pnyx.protocol.machine import AnyMessage
 from pnyx.protocol.manifest import Manifest
 from pnyx.protocol.messages import (
+    HeadersRequest,
     MemberInput,
     Part,
     PartsRequest,
@@ -120,6 +122,7 @@ def troubled_study(meddle: Meddle, asked: Study, seconds: float = 200.0) -> int:
                 PartsRequest(context, root, (0,)),
                 ValueRequest(context, instance, message.value_hash),
                 ShownValue(context, instance, b"a value"),
+                HeadersRequest(context, (message.value_hash,)),
             )
             for each in others:
                 meddle(town, sender, receiver, each)
