@@ -96,7 +96,7 @@ def test_attempts_fail_in_a_good_share_of_seeds() -> None:
 
 def test_a_member_that_round_0_listed_leaves_for_good() -> None:
     """Its joins were listed by a bare quorum: the first attempt can never close."""
-    outcome = run(outlasting_scenario(64))
+    outcome = run(outlasting_scenario(63))
     assert outcome.records[0].attempt == 2
 
 

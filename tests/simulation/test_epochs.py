@@ -203,7 +203,8 @@ def test_below_a_quorum_the_record_is_handed_over_and_studies_go_on():
         town.restart(index)
     assert town.run(town.in_epoch(1), seconds=60)
     same_chain(town)
-    assert town.rules() == set()
+    # Who was away asks for models that others took the place of.
+    assert town.rules() <= {"asks for a parcel that it may not read"}
     assert town.blamed() == set()
 
 
