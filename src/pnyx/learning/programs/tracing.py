@@ -83,12 +83,14 @@ def _whole_stacks() -> Iterator[None]:
         found = stack[places[-1] + 1 :] if places else []
         return traceback.StackSummary.from_list(found or usual(tracer, stack))
 
-    # Torch has no setting for this; mypy allows no method to be replaced, and for a while it is.
-    TracerBase._filter_traceback_frames = within_study  # type: ignore[method-assign, assignment]
+    # Torch has no setting for this, so its method is replaced for a while.
+    TracerBase._filter_traceback_frames = (  # type: ignore[method-assign]  # see above
+        within_study  # type: ignore[assignment]  # mypy reads it as a function, and not as a method
+    )
     try:
         yield
     finally:
-        TracerBase._filter_traceback_frames = usual  # type: ignore[method-assign]
+        TracerBase._filter_traceback_frames = usual  # type: ignore[method-assign]  # put back
 
 
 def _refuse_nesting(traced: ExportedProgram) -> None:
