@@ -76,6 +76,7 @@ from pnyx.protocol.round.vectors import (
 )
 
 _STORED_BYTES_MAX = 64 * 1024 * 1024
+_PATIENCE_GROWS_TO = 8  # times the first wait for receipts
 _MADE, _MADE_AGAIN = b"contribution", b"contribution, made again"
 
 
@@ -188,7 +189,8 @@ class Contributor:
         self._offer: VectorOffer | None = None
         self._vector_receipts: dict[int, VectorReceipt] = {}
         self._turn = index  # contributors begin with different aggregators
-        self._resend_at = now + self._params.retransmit_s
+        self._patience_s = self._params.retransmit_s
+        self._resend_at = now + self._patience_s
         self._relay_at: float | None = None
         self._making = False
         self._disputed = False
@@ -252,14 +254,19 @@ class Contributor:
             self._relay_at = None
             self._relay(set(self._shares) - self._receipts)
         if now >= self._resend_at:
-            self._resend_at = now + self._params.retransmit_s
             if self._keys is None:
                 self._ask()
             elif self.stage is Stage.UPLOADING:
                 self._upload()
             elif self.stage is Stage.SENDING:
+                self._be_patient()
                 self._send(set(self._shares) - self._receipts)
                 self._upload()  # the more aggregators hold the vector, the fewer may be lost
+            self._resend_at = now + self._patience_s
+
+    def _be_patient(self) -> None:
+        """Wait twice as long for receipts: whole shares would burden members that are busy."""
+        self._patience_s = min(2 * self._patience_s, _PATIENCE_GROWS_TO * self._params.retransmit_s)
 
     def _ask(self) -> None:
         """Ask a random member for the open certificate."""

@@ -114,6 +114,18 @@ def test_the_way_of_a_contribution():
     assert len(outbox.of(Contribution)) == 7
 
 
+def test_shares_are_sent_again_after_longer_and_longer_waits():
+    made, outbox = sending()
+    times = []
+    while len(times) < 6:
+        outbox.sent.clear()
+        now = made.next_deadline()
+        made.tick(now)
+        if any(isinstance(message, Contribution) for _, message in outbox.sent):
+            times.append(now)
+    assert times == [3.0, 7.0, 15.0, 31.0, 47.0, 63.0]
+
+
 def test_the_open_certificate_may_come_first():
     made, outbox = contributor()
     made.handle(decision(), 0.0)
@@ -249,7 +261,7 @@ def test_silent_members_are_asked_again_and_relayed():
     outbox.sent.clear()
     made.tick(4.5)
     assert outbox.sent == [], "relayed once"
-    assert made.next_deadline() == 5.0
+    assert made.next_deadline() == 7.0, "twice as long as before"
 
 
 def test_members_known_to_be_away_are_relayed_at_once():
