@@ -301,7 +301,7 @@ def _node_life(cluster: Cluster, node: int, directory: Path, *, fresh: bool) -> 
         machine_factory=_machine_factory(
             cluster.corrupt.get(node), events, verified=cluster.verified
         ),
-        load_loops=False,  # the launcher did, if updates are masked
+        load_loops=False,  # the launcher did: those that the study needs
     )
 
 

@@ -4,12 +4,14 @@ R' is expanded from the commitment to a contribution: column j is bytes 64j to 6
 stream, two bits per trit, first bit less second. It is never kept: the two products that are
 needed are computed over blocks of columns that stay in the cache.
 
-Products run as float32 matrix products and are exact. In `project` a block adds 256 entries below
-2^16, in `combine` a column adds 256 half-weights below 2^14: all partial sums stay below 2^24, so
-they are integers that float32 holds, in any order of summation.
+In numpy products run as float32 matrix products and are exact. In `project` a block adds 256
+entries below 2^16, in `combine_trits` a column adds 256 half-weights below 2^14: all partial sums
+stay below 2^24, so they are integers that float32 holds, in any order of summation. Every member
+combines rows for every contribution of a round, so numba's loop does that where it is (ADR 24).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,17 +42,21 @@ def _trit_table() -> NDArray[np.complex128]:
 _TRITS = _trit_table()
 
 
+def _columns(commitment: bytes, dimension: int) -> NDArray[np.uint8]:
+    """The columns of R' as bytes: [dimension, 64]."""
+    stream = Sampler(commitment, "pnyx/verify/projection").bytes(_COLUMN_BYTES * dimension)
+    return np.frombuffer(stream, dtype=np.uint8).reshape(dimension, _COLUMN_BYTES)
+
+
 def _blocks(
-    commitment: bytes, dimension: int, right_sides: int
+    columns: NDArray[np.uint8], right_sides: int
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     """Blocks [columns, 256] of the transpose of R', with the columns they cover."""
     step = min(_BLOCK_MAX, max(1, _BLOCK_WORK // (ROWS * right_sides)))
-    stream = Sampler(commitment, "pnyx/verify/projection").bytes(_COLUMN_BYTES * dimension)
-    digits = np.frombuffer(stream, dtype=np.uint8)
-    for start in range(0, dimension, step):
-        stop = min(start + step, dimension)
-        block = np.take(_TRITS, digits[start * _COLUMN_BYTES : stop * _COLUMN_BYTES], mode="clip")
-        yield slice(start, stop), block.view(np.float32).reshape(-1, ROWS)
+    for start in range(0, len(columns), step):
+        some = slice(start, min(start + step, len(columns)))
+        block = np.take(_TRITS, columns[some], mode="clip")
+        yield some, block.view(np.float32).reshape(-1, ROWS)
 
 
 def project(commitment: bytes, vector: IntVector) -> IntVector:
@@ -61,8 +67,8 @@ def project(commitment: bytes, vector: IntVector) -> IntVector:
     rows = np.zeros((2, len(vector)), dtype=np.float32)
     rows[0] = vector
     total = np.zeros((2, ROWS), dtype=np.int64)
-    for columns, block in _blocks(commitment, len(vector), len(rows)):
-        total += (rows[:, columns] @ block).astype(np.int64)
+    for some, block in _blocks(_columns(commitment, len(vector)), len(rows)):
+        total += (rows[:, some] @ block).astype(np.int64)
     return np.asarray(total[0])
 
 
@@ -70,10 +76,30 @@ def combine(commitment: bytes, weights: IntVector, dimension: int) -> IntVector:
     """Return weights·R' [n, dimension] over the integers, for weights [n, 256] in 0..WEIGHT_MAX."""
     if not 0 <= int(weights.min()) <= int(weights.max()) <= WEIGHT_MAX:
         raise ValueError("a weight is too large for an exact combination")
+    return _combination()(_columns(commitment, dimension), weights)
+
+
+def combine_trits(columns: NDArray[np.uint8], weights: IntVector) -> IntVector:
+    """Return weights·R' [n, dimension] for columns of R' [dimension, 64], in numpy."""
     low = weights & ((1 << _LIMB_BITS) - 1)
     limbs = np.concatenate([weights >> _LIMB_BITS, low]).T.astype(np.float32)  # [256, 2n]
-    sums = np.empty((dimension, limbs.shape[1]), dtype=np.float32)
-    for columns, block in _blocks(commitment, dimension, limbs.shape[1]):
-        np.matmul(block, limbs, out=sums[columns])
+    sums = np.empty((len(columns), limbs.shape[1]), dtype=np.float32)
+    for some, block in _blocks(columns, limbs.shape[1]):
+        np.matmul(block, limbs, out=sums[some])
     exact = sums.T.astype(np.int64)  # [2n, dimension]
     return (exact[: len(weights)] << _LIMB_BITS) + exact[len(weights) :]
+
+
+@lru_cache(maxsize=1)
+def _combination() -> Callable[[NDArray[np.uint8], IntVector], IntVector]:
+    """The compiled loop, imported at first use; numpy's where numba cannot be imported."""
+    try:
+        from pnyx.protocol.aggregation import _trits_numba
+    except ImportError:
+        return combine_trits
+    return _trits_numba.combine_trits
+
+
+def load_combination() -> None:
+    """Load the loop, unless it is: before processes are forked that need it."""
+    _combination()

@@ -1,12 +1,28 @@
 """Products with R' are exact, and R' is what its definition says."""
 
+import sys
+
 import numpy as np
 import pytest
 from tests.support.forger import projection
 
-from pnyx.protocol.aggregation.ranges import ENTRY_MAX, WEIGHT_MAX, combine, project
+from pnyx.protocol.aggregation import _trits_numba, ranges
+from pnyx.protocol.aggregation.ranges import (
+    ENTRY_MAX,
+    WEIGHT_MAX,
+    combine,
+    combine_trits,
+    load_combination,
+    project,
+)
 
 COMMITMENT = b"c" * 32
+
+
+@pytest.fixture(autouse=True, params=[_trits_numba.combine_trits, combine_trits])
+def loops(request, monkeypatch):
+    """Both implementations, in turn."""
+    monkeypatch.setattr(ranges, "_combination", lambda: request.param)
 
 
 @pytest.mark.parametrize("dimension", [1, 255, 256, 257, 700])
@@ -15,7 +31,7 @@ def test_products_are_those_of_the_definition(dimension):
     matrix = projection(COMMITMENT, dimension)
     vector = generator.integers(-4096, 4097, dimension)
     assert project(COMMITMENT, vector).tolist() == (matrix @ vector).tolist()
-    for rows in (2, 3):
+    for rows in (1, 3, 4, 5, 9):
         weights = generator.integers(0, 2**27, (rows, 256))
         assert (combine(COMMITMENT, weights, dimension) == weights @ matrix).all()
 
@@ -42,3 +58,16 @@ def test_entries_and_weights_beyond_exactness():
     for weight in (-1, WEIGHT_MAX + 1):
         with pytest.raises(ValueError, match="exact combination"):
             combine(COMMITMENT, np.full((1, 256), weight), 3)
+
+
+def test_numpy_serves_where_numba_cannot_be_imported(monkeypatch):
+    monkeypatch.undo()
+    ranges._combination.cache_clear()
+    monkeypatch.setitem(sys.modules, _trits_numba.__name__, None)
+    monkeypatch.delattr("pnyx.protocol.aggregation._trits_numba")
+    load_combination()
+    assert ranges._combination() is combine_trits
+    ranges._combination.cache_clear()
+    monkeypatch.undo()
+    load_combination()
+    assert ranges._combination() is _trits_numba.combine_trits
