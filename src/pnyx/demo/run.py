@@ -180,7 +180,7 @@ class _Demo:
         from pnyx.primitives.ring import implementation
         from pnyx.primitives.sampling import Sampler
         from pnyx.protocol.aggregation.masked_verification import load_sketches
-        from pnyx.protocol.aggregation.ranges import load_combination
+        from pnyx.protocol.aggregation.ranges import load_projections
         from pnyx.protocol.selection import assess
 
         self._rounds = rounds
@@ -208,7 +208,7 @@ class _Demo:
         warm_up()
         # Once, before the nodes are forked: compiling takes each seconds on a new machine, and
         # loading half a second and memory that a fork shares (ADR 24).
-        load_combination()
+        load_projections()
         if masked:
             implementation()
             load_sketches()

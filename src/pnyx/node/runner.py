@@ -30,7 +30,7 @@ from pnyx.node.network import read_network
 from pnyx.primitives.ring import implementation
 from pnyx.primitives.signature import SigningKey
 from pnyx.protocol.aggregation.masked_verification import load_sketches
-from pnyx.protocol.aggregation.ranges import load_combination
+from pnyx.protocol.aggregation.ranges import load_projections
 from pnyx.protocol.machine import NodeMachine
 from pnyx.vault.files import FILE_MODE, describe
 
@@ -156,7 +156,7 @@ async def _live(
 
 
 def _load_loops() -> None:
-    load_combination()
+    load_projections()
     implementation()
     load_sketches()
 

@@ -1,4 +1,4 @@
-"""Combinations of the rows of R', compiled by numba: a third of the time that numpy takes.
+"""Products with R', compiled by numba: four trits at once, by tables over the values of a byte.
 
 Compiled and cached when this module is imported (`primitives.compiled`). Tests compare it with
 numpy's.
@@ -14,6 +14,8 @@ from pnyx.primitives.compiled import array, compiled
 
 _TRITS_PER_BYTE = 4
 _BYTE = 256
+_PAIRS = np.arange(_BYTE)[:, np.newaxis] >> (2 * np.arange(_TRITS_PER_BYTE))
+_TRITS = (_PAIRS & 1) - ((_PAIRS >> 1) & 1)  # of every byte: [256, 4]
 _LANES = 4  # combinations at a time: four sums fill a vector of 256 bits
 
 
@@ -54,8 +56,24 @@ def _look_up(columns: Any, table: Any, out: Any) -> None:
         out[at, 0], out[at, 1], out[at, 2], out[at, 3] = a, b, c, d
 
 
-def combine_trits(columns: NDArray[np.uint8], weights: NDArray[np.int64]) -> NDArray[np.int64]:
-    """See `ranges.combine_trits`."""
+@compiled(types.void, array(uint8, 2), array(int64, 1), array(int64, 2, readonly=False))
+def _sort(columns: Any, vector: Any, sums: Any) -> None:
+    """Add every entry to the value of each byte of its column: sums [bytes, 256]."""
+    for at in range(len(columns)):
+        digits, entry = columns[at], vector[at]
+        for place in range(len(digits)):
+            sums[uint32(place), digits[place]] += entry
+
+
+def project(columns: NDArray[np.uint8], vector: NDArray[np.int64]) -> NDArray[np.int64]:
+    """See `ranges.Loops.project`."""
+    sums = np.zeros((columns.shape[1], _BYTE), dtype=np.int64)
+    _sort(columns, np.ascontiguousarray(vector), sums)
+    return (sums @ _TRITS).reshape(-1)
+
+
+def combine(columns: NDArray[np.uint8], weights: NDArray[np.int64]) -> NDArray[np.int64]:
+    """See `ranges.Loops.combine`."""
     count = len(weights)
     found = np.empty((count, len(columns)), dtype=np.int64)
     table = np.empty((_BYTE * columns.shape[1], _LANES), dtype=np.int32)

@@ -6,23 +6,22 @@ import numpy as np
 import pytest
 from tests.support.forger import projection
 
-from pnyx.protocol.aggregation import _trits_numba, ranges
+from pnyx.protocol.aggregation import _trits_numba, _trits_numpy, ranges
 from pnyx.protocol.aggregation.ranges import (
     ENTRY_MAX,
     WEIGHT_MAX,
     combine,
-    combine_trits,
-    load_combination,
+    load_projections,
     project,
 )
 
 COMMITMENT = b"c" * 32
 
 
-@pytest.fixture(autouse=True, params=[_trits_numba.combine_trits, combine_trits])
+@pytest.fixture(autouse=True, params=[_trits_numba, _trits_numpy], ids=["numba", "numpy"])
 def loops(request, monkeypatch):
     """Both implementations, in turn."""
-    monkeypatch.setattr(ranges, "_combination", lambda: request.param)
+    monkeypatch.setattr(ranges, "_loops", lambda: request.param)
 
 
 @pytest.mark.parametrize("dimension", [1, 255, 256, 257, 700])
@@ -62,12 +61,12 @@ def test_entries_and_weights_beyond_exactness():
 
 def test_numpy_serves_where_numba_cannot_be_imported(monkeypatch):
     monkeypatch.undo()
-    ranges._combination.cache_clear()
+    ranges._loops.cache_clear()
     monkeypatch.setitem(sys.modules, _trits_numba.__name__, None)
     monkeypatch.delattr("pnyx.protocol.aggregation._trits_numba")
-    load_combination()
-    assert ranges._combination() is combine_trits
-    ranges._combination.cache_clear()
+    load_projections()
+    assert ranges._loops() is _trits_numpy
+    ranges._loops.cache_clear()
     monkeypatch.undo()
-    load_combination()
-    assert ranges._combination() is _trits_numba.combine_trits
+    load_projections()
+    assert ranges._loops() is _trits_numba
