@@ -3,7 +3,7 @@
 The list of a round says who may act; which of them are the committee follows from a beacon that
 opens afterwards. And keys of a draw live in memory for its few seconds: whoever steals the
 long-term keys of a whole region later reads no secret that was dealt in it. (Round keys of
-committees: `test_killed_anywhere`, `test_secrets_reused_after_restart`.)
+committees: `test_committee_keys_stolen_later`.)
 """
 
 from tests.support.regions import STUDY, Exchange, Ring, beacon_of

@@ -49,6 +49,19 @@ def test_ground_ids_are_not_found_nor_believed():
             RING.selector.check_list(forged)
 
 
+def test_keys_that_were_ground_before_they_are_enrolled_stand_where_the_nonce_puts_them():
+    """Even for a beacon that is known: the authority draws the nonce when it gets the key."""
+
+    def near(key, nonce):
+        position = position_of(node_id(key, nonce), EPOCH_BEACON)
+        return distance(position, CENTRE) <= reach(REGION)
+
+    keys = [digest("test/ground", n.to_bytes(4, "big")) for n in range(GROUND * NODES)]
+    ground = [key for key in keys if near(key, bytes(16))]
+    share = np.mean([near(key, digest("test/nonce", key)[:16]) for key in ground])
+    assert abs(share - REGION) < 3 * (REGION * (1 - REGION) / len(ground)) ** 0.5
+
+
 def test_without_certificates_ten_keys_a_node_take_most_of_a_region():
     """The cache of a network that lets anybody in: the attack that is stopped above."""
     ids = sorted([*RING.ids, *ground_keys(GROUND * NODES)])

@@ -139,6 +139,25 @@ def test_every_field_of_a_draw_is_bound():
         assert not believed(replace(proof, draw=draw)), name
 
 
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"beacon": beacon_of(1)},
+        {"study": b"s" * 32},
+        {"round_number": 2},
+        {"role": "committee"},
+        {"count": COUNT - 1},
+        {"expires": 1},
+    ],
+)
+def test_replay_of_a_list_that_was_made_for_something_else(terms):
+    """It is valid, and everybody signed it for what it was made for."""
+    draw = replace(RING.selector.draw(*DRAWN, 1), **terms)
+    other = listed(RING.selector, draw, RING.crypto)
+    RING.selector.check_list(other)
+    assert not believed(other)
+
+
 def elsewhere(**terms):
     """Another place that would like to use the list: a network, an epoch, another census."""
     s = RING.selector

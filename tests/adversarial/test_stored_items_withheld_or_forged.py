@@ -159,10 +159,10 @@ def test_hash_is_the_defence_against_another_note(monkeypatch):
 # --- floods --------------------------------------------------------------------------------------
 
 
-def belonging(scene, node, count, of):
+def belonging(scene, node, count, of, start=0):
     """Contents that a node is to hold, as notes of one signer."""
     found = []
-    for number in range(10_000):
+    for number in range(start, start + 10_000):
         content = number.to_bytes(4, "big")
         if node in scene.holders(note_key(content)):
             found.append(scene.note(of, content))
@@ -202,7 +202,7 @@ def test_items_that_others_hold():
 
 def test_storage_full():
     """What is held stays; there is no room for more."""
-    params = OverlayParams(cache_max=128, items_bytes_max=400, finger_first_s=600.0)
+    params = OverlayParams(cache_max=128, items_bytes_max=800, finger_first_s=600.0)
     scene = Scene(params)
     node = scene.town.nodes[2]
     notes = belonging(scene, node, 5, scene.owner)
@@ -211,6 +211,39 @@ def test_storage_full():
     held = replies[-1].held
     assert 0 < held < 5
     assert len(node.machine.storage) == held
+
+
+@pytest.mark.parametrize("bound", ["items_max", "items_bytes_max"])
+def test_notes_of_many_signers_leave_room_for_records(bound):
+    """Colluders choose contents that one node is to hold; records stand where nobody chose."""
+    few = {"items_max": 8, "items_bytes_max": 1600}[bound]
+    scene = Scene(OverlayParams(cache_max=128, finger_first_s=600.0, **{bound: few}))
+    node, coalition = scene.town.nodes[2], scene.town.nodes[10:]
+    for key in node.machine.storage.keys:
+        node.machine.storage.drop(key)
+    for at, signer in enumerate(coalition):
+        notes = belonging(scene, node, 5, signer, 10_000 * at)
+        scene.tell(node, scene.store(notes), peer=signer)
+    flooded = len(node.machine.storage)
+    assert 0 < flooded < 5 * len(coalition)
+    owner = next(n for n in scene.town.nodes if node in scene.holders(record_key(n.node_id)))
+    key = record_key(owner.node_id)
+    for sequence, host in ((5, "10.0.0.5"), (6, "a-longer-name.example.org")):
+        record = scene.record(owner, sequence, host)
+        assert scene.tell(node, scene.store([record]), peer=owner)[1] == []
+        assert node.machine.storage.get(key).signed == record
+
+
+def test_record_that_finds_no_room_leaves_the_old_one():
+    params = OverlayParams(cache_max=128, items_bytes_max=320, finger_first_s=600.0)
+    scene = Scene(params)
+    node = scene.town.nodes[2]
+    owner = next(n for n in scene.town.nodes if node in scene.holders(record_key(n.node_id)))
+    old, new = (scene.record(owner, 5 + n, "h" * (1 + 200 * n)) for n in range(2))
+    assert scene.tell(node, scene.store([old]), peer=owner)[1] == []
+    _, rules = scene.tell(node, scene.store([new]), peer=owner)
+    assert rules == ["this node has no room for more items"]
+    assert node.machine.storage.get(record_key(owner.node_id)).signed == old
 
 
 def test_requests_flooded(monkeypatch):

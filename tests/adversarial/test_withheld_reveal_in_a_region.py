@@ -3,6 +3,9 @@
 All secrets of a draw are shared among the nodes of the region with degree k_r - 1, so the k_r - 1
 accomplices that may be there can neither read them early nor keep them closed. In plain
 commit-reveal, measured beside it, whoever reveals last chooses between 2^a values.
+
+Where fewer than 2·k_r - 1 nodes take part, fewer than k_r of them may be honest. Those who withhold
+then hide a value that they have seen, which ends the attempt; they cannot have another of it.
 """
 
 import numpy as np
@@ -12,23 +15,28 @@ from tests.support.regions import Exchange, Ring, beacon_of
 
 from pnyx.protocol.selection.region import draw_context
 from pnyx.protocol.selection.region.messages import Continue, Locked, Reveal, Witness
-from pnyx.protocol.selection.region.rule import RegionRule
+from pnyx.protocol.selection.region.rule import RegionRule, region_rule
 from pnyx.protocol.selection.region.statements import point_of
+from pnyx.protocol.selection.tails import binomial_lower
 
 RING = Ring(36, corrupt_max=4)
 COUNT = 30
 
 
-def coalition(number):
-    """The trigger of a draw, and the k_r - 1 nodes next to it."""
-    wanted = RING.selector.draw(beacon_of(number), b"s" * 32, 1, "actors", COUNT, 1)
-    trigger = RING.cache.owner(point_of(draw_context(wanted))).node_id
-    return wanted, trigger, frozenset(RING.nodes_around(trigger)[: RING.rule.corrupt_max])
+SPARSE = Ring(12, rule=RegionRule(nodes=12, signers=8, region_share=1.0))  # 11 around a trigger
 
 
-def drawn(number, withheld, silent_trigger=False):
+def coalition(number, ring=RING, size=RING.rule.corrupt_max):
+    """The trigger of a draw, and as many nodes next to it: k_r - 1 of them."""
+    count = min(COUNT, len(ring.ids))
+    wanted = ring.selector.draw(beacon_of(number), b"s" * 32, 1, "actors", count, 1)
+    trigger = ring.cache.owner(point_of(draw_context(wanted))).node_id
+    return wanted, trigger, frozenset(ring.nodes_around(trigger)[:size])
+
+
+def drawn(number, withheld, silent_trigger=False, ring=RING, size=RING.rule.corrupt_max):
     """R1's value when these nodes open nothing, and the trigger shows locks to one node only."""
-    wanted, trigger, accomplices = coalition(number)
+    wanted, trigger, accomplices = coalition(number, ring, size)
     shown, values = [], set()
 
     def spoil(sender, receiver, message):
@@ -41,7 +49,7 @@ def drawn(number, withheld, silent_trigger=False):
             return [(receiver, message)] if len(shown) == 1 else []
         return [(receiver, message)]
 
-    Exchange(RING, COUNT, wanted=wanted, spoil=spoil).run(9.0)
+    Exchange(ring, COUNT, wanted=wanted, spoil=spoil).run(9.0)
     return values
 
 
@@ -60,6 +68,33 @@ def test_without_shares_withholding_would_hide_the_value(monkeypatch):
     monkeypatch.setattr(RegionRule, "corrupt_max", property(lambda rule: 15))
     _, _, accomplices = coalition(0)
     assert drawn(0, accomplices.__contains__) == set()
+
+
+def test_in_a_sparse_region_a_value_is_hidden_by_those_who_leave_fewer_than_signers():
+    assert len(drawn(0, lambda node: True, ring=SPARSE, size=3)) == 1, "8 of 11 open it"
+    assert drawn(0, lambda node: True, ring=SPARSE, size=4) == set(), "7 of 11 do not"
+
+
+@pytest.mark.parametrize("nodes", [1_000, 10_000, 1_000_000])
+def test_few_regions_are_so_sparse(nodes):
+    """With 5 % corrupted: if the caller is corrupt, its roll has no more than a quorum."""
+    rule, corrupted = region_rule(nodes, 21), nodes // 20
+    share, signers = rule.region_share, rule.signers
+
+    def chances(population):
+        lower = [binomial_lower(population, share, count) for count in range(4 * signers)]
+        return np.diff([0.0, *lower])
+
+    def hidden(rolled):
+        return sum(
+            here * there
+            for liars, here in enumerate(chances(corrupted))
+            for honest, there in enumerate(chances(nodes - corrupted))
+            if signers <= liars + honest and rolled(liars + honest) - liars < signers
+        )
+
+    assert hidden(lambda everybody: everybody) < 1.2e-3
+    assert hidden(rule.quorum) < 3.5e-3
 
 
 def test_plain_commit_reveal_multiplies_corrupted_actors():

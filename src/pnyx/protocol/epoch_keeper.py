@@ -245,7 +245,7 @@ class EpochKeeper:
             self.clock.fell_behind(now)
 
     def _take_up(self, record: Record, now: float) -> bool:
-        epoch = self.chain.accept(record)
+        opened, epoch = self.chain.plan, self.chain.accept(record)
         if epoch is None:
             return False
         plan = self.chain.plan_at(epoch.number, read_body(record).attempt)
@@ -260,7 +260,7 @@ class EpochKeeper:
         self.latest = self._find_latest()
         if record.abort is not None:
             self._host.emit(Forget(_handover_key(plan)))
-            self._gossip.drop((item_id(self._records.encode(record.abort)),))
+        self._withdraw_handover(opened)
         self._end_attempts(plan, name)
         self._host.begin_epoch(epoch)
         return True
@@ -276,12 +276,16 @@ class EpochKeeper:
             return
         following = self.chain.hand_over(handover)
         self._host.emit(Persist(_handover_key(opened), item))
-        before = () if opened.abort is None else (item_id(self._records.encode(opened.abort)),)
-        self._gossip.drop(before)
+        self._withdraw_handover(opened)
         before_it = self.chain.plan_at(following.round_number, following.attempt - 1)
         assert before_it is not None, "it was just handed over"
         self._end_attempts(before_it, self._gossip.add(item))
         self._host.open_round(following)
+
+    def _withdraw_handover(self, opened: RoundPlan) -> None:
+        """Tell no more what opened this attempt: the record tells, or a longer handover."""
+        if opened.abort is not None:
+            self._gossip.drop((item_id(self._records.encode(opened.abort)),))
 
     def _end_attempts(self, last: RoundPlan, name: bytes) -> None:
         """All attempts at a record up to this one are over: the item tells how."""

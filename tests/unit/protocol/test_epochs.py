@@ -215,6 +215,21 @@ def test_handovers_of_past_and_future_and_over_a_restart():
     assert town.rules() == set()
 
 
+def test_a_handover_goes_with_the_record_that_carries_it_with_other_signatures():
+    town = in_epoch(0)
+    machine = town.machines[0]
+    plan = machine.epochs.chain.plan
+    few = plan.size.handover_quorum
+    held, other = (handover_of(FOLK, plan, signers=range(at, few + at)) for at in (0, 1))
+    town.inject(1, 0, item(held))
+    assert item_id(codec.encode(held)) in machine._gossip
+    following = begun(0)
+    following.accept(machine.epoch_record)
+    town.inject(1, 0, item(record(FOLK, following.hand_over(other))))
+    assert machine.epochs.chain.number == 1
+    assert item_id(codec.encode(held)) not in machine._gossip
+
+
 def test_who_missed_handovers_learns_of_them_from_the_record():
     town = in_epoch(0)
     chain_ = town.machines[0].epochs.chain

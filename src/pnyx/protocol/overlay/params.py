@@ -85,6 +85,7 @@ class OverlayParams(msgspec.Struct, frozen=True, kw_only=True):
     # After a neighbour came or went, offers are made this fast.
     hasty_repair_s: float = 1.0
     republish_s: float = 900.0
+    # Room for items; notes fill half of it at most (`storage`).
     items_max: int = 65_536
     items_bytes_max: int = 64 * 1024 * 1024
     notes_per_signer_max: int = 16

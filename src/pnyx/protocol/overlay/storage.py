@@ -110,17 +110,20 @@ class Storage:
         """Replace what is held. Raises RuleBroken when there is no room, or the signer's is used.
 
         Nothing that is held makes room for something new: a flood would push out what others rely
-        upon.
+        upon. Notes fill one half at most: whoever writes them chooses where they are held, so some
+        hundreds of colluders could else keep the records of a place from being stored.
         """
         signer = item.signed.signer
         full = self._notes.get(signer, 0) >= self._params.notes_per_signer_max
         if item.content is not None and full:
             raise RuleBroken("its signer stores too many notes already")
+        share = 1 if item.content is None else 2
+        kept, kept_bytes = (0, 0) if held is None else (1, held.bytes_held)
+        count, room = self._params.items_max // share, self._params.items_bytes_max // share
+        if len(self._items) - kept >= count or self._bytes - kept_bytes + item.bytes_held > room:
+            raise RuleBroken("this node has no room for more items")
         if held is not None:
             self.drop(held.key)
-        too_many = len(self._items) >= self._params.items_max
-        if too_many or self._bytes + item.bytes_held > self._params.items_bytes_max:
-            raise RuleBroken("this node has no room for more items")
 
     def drop(self, key: bytes) -> None:
         """Hold an item no longer."""

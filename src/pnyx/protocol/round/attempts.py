@@ -25,10 +25,9 @@ The record of an epoch is not aborted but handed over (`handover`), for which fe
 
 from pnyx.errors import RuleBroken
 from pnyx.protocol import beacon
-from pnyx.protocol.agreement import check_decision, value_hash
+from pnyx.protocol.agreement import value_hash
 from pnyx.protocol.messages import (
     AbortCertificate,
-    Decision,
     GiveUp,
     Indices,
     Instance,
@@ -39,7 +38,7 @@ from pnyx.protocol.messages import (
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.round.actors import in_order, read_actors
 from pnyx.protocol.round.exclusions import to_name
-from pnyx.protocol.round.plan import ATTEMPTS_MAX, RoundPlan
+from pnyx.protocol.round.plan import ATTEMPTS_MAX, RoundPlan, check_decided
 from pnyx.protocol.round.services import RoundServices, StudyView
 from pnyx.protocol.round.values import InputReader
 from pnyx.protocol.selection import stand_ins
@@ -103,8 +102,8 @@ def second_attempt(plan: RoundPlan, certificate: AbortCertificate, crypto: Crypt
     if certificate.study != plan.study or certificate.round_number != plan.round_number:
         raise RuleBroken("an abort certificate belongs to another round")
     reader = InputReader(plan, crypto)
-    _check(plan, certificate.opened, Instance.OPEN, crypto)
-    _check(plan, certificate.aborted, plan.aborting, crypto)
+    check_decided(plan, certificate.opened, Instance.OPEN, crypto)
+    check_decided(plan, certificate.aborted, plan.aborting, crypto)
     there = reader.open_value(certificate.opened.value).keys() | reader.abort_value(
         certificate.aborted.value
     )
@@ -130,18 +129,6 @@ def second_attempt(plan: RoundPlan, certificate: AbortCertificate, crypto: Crypt
         following=plan.following,
         actors=plan.actors,
         listed=plan.listed,
-    )
-
-
-def _check(plan: RoundPlan, decision: Decision, instance: Instance, crypto: Crypto) -> None:
-    if decision.instance is not instance or decision.context != plan.context:
-        raise RuleBroken("an abort certificate carries a decision on something else")
-    check_decision(
-        decision,
-        context=plan.context,
-        quorum=plan.size.quorum,
-        public_keys=plan.public_keys,
-        verify=crypto.verify,
     )
 
 

@@ -29,7 +29,7 @@ from pnyx.protocol.aggregation.masked_verification.proof import prove_masked
 from pnyx.protocol.aggregation.masked_verification.sketch import offset_of
 from pnyx.protocol.aggregation.payloads import payload_bytes
 from pnyx.protocol.aggregation.verification import prove, within
-from pnyx.protocol.agreement import check_decision, value_hash
+from pnyx.protocol.agreement import value_hash
 from pnyx.protocol.chunks import chunks_of
 from pnyx.protocol.events import (
     Compute,
@@ -64,7 +64,7 @@ from pnyx.protocol.ports import IntVector
 from pnyx.protocol.privacy import phase_rho
 from pnyx.protocol.round.dispute import wrong_answers
 from pnyx.protocol.round.holdings import receipt_statement, share_info
-from pnyx.protocol.round.plan import RoundPlan
+from pnyx.protocol.round.plan import RoundPlan, check_decided
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.values import InputReader, contribution_context, header_hash
 from pnyx.protocol.round.vectors import (
@@ -315,13 +315,7 @@ class Contributor:
         """Take the open certificate: whom to seal to. Raises ProtocolError."""
         if decision.instance is not Instance.OPEN or self._keys is not None:
             return
-        check_decision(
-            decision,
-            context=self._plan.context,
-            quorum=self._plan.size.quorum,
-            public_keys=self._plan.public_keys,
-            verify=self._services.crypto.verify,
-        )
+        check_decided(self._plan, decision, Instance.OPEN, self._services.crypto)
         keys = self._reader.open_value(decision.value, locked=True)
         self.take_open(decision.value, keys, now)
 
@@ -526,13 +520,7 @@ class Contributor:
             return  # nothing was sent, or the owner withdrew
         if self._disputed or message.accepted.instance is not Instance.ACCEPT:
             return
-        check_decision(
-            message.accepted,
-            context=self._plan.context,
-            quorum=self._plan.size.quorum,
-            public_keys=self._plan.public_keys,
-            verify=self._services.crypto.verify,
-        )
+        check_decided(self._plan, message.accepted, Instance.ACCEPT, self._services.crypto)
         self._disputed = True
         work = self._work(self._vector, phase, stored.seed)
         if self._vectors is None:

@@ -21,10 +21,9 @@ why fewer than w members cannot suffice.
 """
 
 from pnyx.errors import RuleBroken
-from pnyx.protocol.agreement import check_decision
 from pnyx.protocol.messages import Handover, Instance
 from pnyx.protocol.ports import Crypto
-from pnyx.protocol.round.plan import HANDOVER, RoundPlan
+from pnyx.protocol.round.plan import HANDOVER, RoundPlan, check_decided
 from pnyx.protocol.selection import select_census
 
 
@@ -36,17 +35,9 @@ def handed_over(plan: RoundPlan, handover: Handover, crypto: Crypto) -> list[Rou
     for number, decision in enumerate(handover.decisions):
         if not plan.hands_over:
             raise RuleBroken("this attempt is handed over to nobody")
-        if decision.instance is not Instance.CLOSE or decision.context != plan.context:
-            raise RuleBroken("a handover carries a decision on something else")
         if decision.value != HANDOVER:
             raise RuleBroken("a handover carries a decision on a list")
-        check_decision(
-            decision,
-            context=plan.context,
-            quorum=plan.size.handover_quorum,
-            public_keys=plan.public_keys,
-            verify=crypto.verify,
-        )
+        check_decided(plan, decision, Instance.CLOSE, crypto, plan.size.handover_quorum)
         following = Handover(plan.study, plan.round_number, handover.decisions[: number + 1])
         plan = _following(plan, following)
         attempts.append(plan)

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
+from pnyx.errors import RuleBroken
 from pnyx.primitives.hashing import digest
-from pnyx.protocol.agreement import value_hash
+from pnyx.protocol.agreement import check_decision, value_hash
 from pnyx.protocol.identity import Census
 from pnyx.protocol.manifest import StudyPhase
 from pnyx.protocol.messages import (
@@ -20,6 +21,7 @@ from pnyx.protocol.messages import (
     Instance,
 )
 from pnyx.protocol.params import PROTOCOL_VERSION
+from pnyx.protocol.ports import Crypto
 from pnyx.protocol.round.actors import NextActors
 from pnyx.protocol.selection import contributor_groups
 
@@ -227,3 +229,21 @@ class RoundPlan:
 
     def __hash__(self) -> int:
         return hash(self.context)
+
+
+def check_decided(
+    plan: RoundPlan, decision: Decision, instance: Instance, crypto: Crypto, quorum: int = 0
+) -> None:
+    """Check that this agreement of this attempt fixed a value. Raises ProtocolError.
+
+    quorum: that of the value, if it is not the committee's.
+    """
+    if decision.instance is not instance or decision.context != plan.context:
+        raise RuleBroken("a decision was taken in another attempt, or on something else")
+    check_decision(
+        decision,
+        context=plan.context,
+        quorum=quorum or plan.size.quorum,
+        public_keys=plan.public_keys,
+        verify=crypto.verify,
+    )

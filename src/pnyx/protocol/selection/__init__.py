@@ -2,7 +2,8 @@
 
 - `security` chooses committee sizes and computes what remains possible; `region_sizes` does so
   for regions, by the exact `tails`; `assessment` tells people and programs.
-- `census` draws actors by hashing the beacon over the census, behind the `selector` interface.
+- `census` draws actors by hashing the beacon over the census, and `region`, which is imported by
+  itself, by nodes around points of a ring: both behind the `selector` interface.
 """
 
 from pnyx.protocol.selection.assessment import Assessment, as_json, assess, explain

@@ -77,7 +77,9 @@ def assess(
     corrupted, absent = head_count(corrupted_share, nodes), head_count(absent_share, nodes)
     network_wide = alpha_per_region is None
     region_alpha = alpha if alpha_per_region is None else alpha_per_region
-    region = smallest_signers(nodes, corrupted, region_alpha, network_wide=network_wide)
+    # As `region.rule`: a small network tolerates more corrupt nodes than the planned share.
+    planned = max(corrupted, sizes.corrupt_max) if network_wide else corrupted
+    region = smallest_signers(nodes, planned, region_alpha, network_wide=network_wide)
     signers = range(2, max(region.signers, _TABLE_SIGNERS_MAX) + 1)
 
     def exposure(corrupted: int, stand_ins: int = 0) -> float:
@@ -109,7 +111,7 @@ def assess(
         aggregators_needed=security.aggregators_needed(nodes, corrupted, rounds, committees, alpha),
         regions_network_wide=network_wide,
         region=region,
-        regions=region_table(nodes, corrupted, region_alpha, signers, network_wide=network_wide),
+        regions=region_table(nodes, planned, region_alpha, signers, network_wide=network_wide),
     )
 
 
@@ -175,8 +177,8 @@ def explain(assessment: Assessment) -> list[str]:
         f"{c.absent_max} members may be away besides. With {_nodes(a.absent)} away at a time, a "
         f"round must be tried again with probability {in_words(a.too_few_answers_probability)}.",
         f"In masked mode {a.aggregators_needed} aggregators are needed, so that one is honest.",
-        f"Region selection, for networks without a census, would ask {a.region.signers} nodes of a "
-        f"region of {a.region.expected_nodes:.1f} nodes to sign "
+        f"Region selection would ask {a.region.signers} nodes of a region of "
+        f"{a.region.expected_nodes:.1f} nodes to sign "
         + ("(bound for the whole network)." if a.regions_network_wide else "(bound per region)."),
     ]
 

@@ -160,11 +160,10 @@ def choose_committee(
     `exposure_probability`. Raises ConfigError when the network is too small.
     """
     _check_planning(nodes, corrupted_share, absent_share, rounds * groups)
-    if packing < 1 or not 5 <= size_max <= 1024 or not (0 < alpha < 1 and 0 < too_few_max < 1):
-        raise ConfigError(
-            "Packing must be at least 1, the largest committee 5 to 1024, and alpha and the share "
-            "of rounds with too few answers between 0 and 1."
-        )
+    if not (0 < alpha < 1 and 0 < too_few_max < 1):
+        raise ConfigError("Alpha, and the share of rounds that may fail, lie between 0 and 1.")
+    if packing < 1 or not 5 <= size_max <= 1024:
+        raise ConfigError("Packing must be at least 1, the largest committee 5 to 1024.")
     corrupted, absent = head_count(corrupted_share, nodes), head_count(absent_share, nodes)
     cap, drawn = min(_size_cap(nodes, absent), size_max), rounds * groups
     first = _smallest_in_large_network(
@@ -337,4 +336,4 @@ def _check_planning(nodes: int, corrupted_share: float, absent_share: float, dra
             "The corrupted and absent shares must be at least 0 and below 1; 0.05 means 5 %."
         )
     if drawn < 1:
-        raise ConfigError("A study has at least one round and one group.")
+        raise ConfigError("A study has at least one round, and a round at least one committee.")

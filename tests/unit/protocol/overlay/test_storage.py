@@ -89,14 +89,18 @@ def test_what_belongs_elsewhere_or_to_another_network_is_refused():
         held.put(note(b"words", network=b"x" * 32), always)
 
 
-@pytest.mark.parametrize("bounds", [{"items_max": 2}, {"items_bytes_max": 400}])
+@pytest.mark.parametrize("bounds", [{"items_max": 4}, {"items_bytes_max": 800}])
 def test_no_room(bounds):
+    """Notes fill one half."""
     held = storage(**bounds)
     held.put(note(b"a"), always)
     held.put(note(b"b"), always)
     with pytest.raises(RuleBroken, match="no room"):
         held.put(note(b"c"), always)
     assert len(held) == 2
+    held.put(record(1, 2), always)
+    held.put(record(2, 2), always)
+    assert len(held) == 4
 
 
 def test_missing_is_what_is_newer_and_belongs_here():

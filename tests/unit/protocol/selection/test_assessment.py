@@ -6,6 +6,7 @@ import pytest
 
 from pnyx.errors import ConfigError
 from pnyx.protocol.selection.assessment import as_json, assess, explain, in_words
+from pnyx.protocol.selection.region import region_rule
 from pnyx.protocol.selection.security import committee_size
 
 
@@ -50,6 +51,12 @@ def test_a_small_network_says_honestly_what_it_can_promise():
         "study becomes 99 %." in text
     )
     assert "16 signatures certify a decision; it would take 8 corrupt members" in text
+
+
+@pytest.mark.parametrize("nodes", [12, 36, 300, 10_000])
+def test_it_tells_the_regions_that_a_network_of_this_size_has(nodes):
+    told, rule = assess(nodes), region_rule(nodes, assess(nodes).committee.corrupt_max)
+    assert (told.region.signers, told.region.region_size) == (rule.signers, rule.region_share)
 
 
 def test_an_aim_out_of_reach_is_said_plainly():

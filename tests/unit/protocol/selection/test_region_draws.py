@@ -215,6 +215,16 @@ def test_a_node_that_restarts_takes_part_in_no_draw_twice():
     assert "this node took part in this draw before it was restarted" in exchange.refused
 
 
+def test_a_draw_that_is_closed_leaves_nothing_behind():
+    exchange = Exchange(RING, COUNT)
+    exchange.run()
+    for draws in exchange.draws.values():
+        draws._host.entered.add("list-of-another-round/1-0")
+        draws.close("list")
+        assert draws._host.entered == {"list-of-another-round/1-0"}
+        assert draws.next_deadline() is None
+
+
 def test_the_list_is_made_without_the_caller_once_secrets_are_locked():
     """Both callers fall silent after a single node has seen the locks."""
     shown = set()

@@ -13,6 +13,7 @@ nodes of the region check all that it sends (`signer`).
 
 from collections.abc import Collection, Iterable
 from enum import IntEnum
+from functools import cached_property
 
 from pnyx.errors import InvalidSignature, RuleBroken
 from pnyx.primitives.signature import QuorumCertificate
@@ -34,6 +35,7 @@ from pnyx.protocol.selection.region.services import DrawServices
 from pnyx.protocol.selection.region.statements import (
     NO_VALUE,
     call_statement,
+    call_value,
     choice_hash,
     deal_statement,
     lock_statement,
@@ -254,8 +256,20 @@ class Caller:
     def _on_presence(self, sender: bytes, presence: Presence) -> None:
         if self.stage is not Stage.CALL or sender not in self._keys or presence.node != sender:
             return
+        left_out, added = self._left_out, set(presence.additions)
+        if len(added) < len(presence.additions) or not left_out.issuperset(added):
+            raise RuleBroken("a node adds candidates that are none, named already, or named twice")
         self._check(sender, presence_statement(presence, self._call.signature), presence.signature)
         self._presences[sender] = presence
+
+    @cached_property
+    def _left_out(self) -> frozenset[bytes]:
+        """Who may be added. With more in it a few presences made a roll too long to be sent."""
+        if self._region is Region.VALUE:
+            return frozenset()
+        return frozenset(self._s.certified(call_value(self._call))).difference(
+            self._call.candidates
+        )
 
     def _on_deal(self, sender: bytes, deal: Deal) -> None:
         place = deal.dealt.dealer

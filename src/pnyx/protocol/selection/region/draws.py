@@ -353,6 +353,8 @@ class RegionDraws:
         if session is not None:
             for context in session.contexts():
                 del self._by_context[context]
+            entered = self._host.entered
+            self._host.entered = {each for each in entered if not each.startswith(f"{name}/")}
 
     def handle(self, sender: bytes, message: RegionMessage, now: float) -> None:
         """Process a message; those of sessions that are not open are asked for again later."""

@@ -8,7 +8,8 @@ at most alpha in an epoch (`region_sizes`). As long as there is no such node:
   one of them is of an honest node, which signs only what it checked;
 - among the *legitimate* nodes of a draw, at most 4·k_r nearest to the centre and in the region, at
   most k_r - 1 are corrupt. Secrets shared among them with degree k_r - 1 stay hidden until the
-  honest ones open them, and 2·k_r - 1 holders of a share open them whoever withholds;
+  honest ones open them, and 2·k_r - 1 holders of a share open them whoever withholds. Of fewer,
+  in a sparse region, enough may be corrupt to hide what these come to, and so end an attempt;
 - two quorums of ⌈(n + k_r)/2⌉ of the n legitimate nodes share k_r of them, so an honest one, which
   takes part in one call of a draw only: nobody makes two values and shows the better one.
 """

@@ -66,9 +66,13 @@ class DrawServices:
         self.on_list = on_list
         self.on_offence = on_offence
 
-    def candidates(self, value: bytes) -> tuple[bytes, ...]:
-        """Certified nodes of R3 that this node has heard of lately, nearest first."""
+    def certified(self, value: bytes) -> tuple[bytes, ...]:
+        """Certified nodes of R3, nearest first."""
         centre, share = point_of(self.context, value), self.rule.candidate_share(self.draw.count)
-        certified = self.cache.near(centre, share, CANDIDATES_MAX)
-        seen = self._seen(centre, share)
-        return tuple(p.node_id for p in certified if seen is None or p.node_id in seen)
+        return tuple(place.node_id for place in self.cache.near(centre, share, CANDIDATES_MAX))
+
+    def candidates(self, value: bytes) -> tuple[bytes, ...]:
+        """Those that this node has heard of lately."""
+        centre, share = point_of(self.context, value), self.rule.candidate_share(self.draw.count)
+        seen, certified = self._seen(centre, share), self.certified(value)
+        return certified if seen is None else tuple(node for node in certified if node in seen)
