@@ -8,7 +8,8 @@ What verification costs is measured in the same run. Counted as its own are the 
 for it (the challenge, the answers and their agreement), the local test of published vectors, and
 `prove` as a whole, although a part of that is the sharing that every protected round needs: so
 `cpu_ratio`, all CPU over what is left without verification, is stated rather too high. The CPU is
-the machines' alone; that of the simulator around them is left out.
+the machines' alone; that of the simulator around them is left out. Every member expands each
+challenge for itself, as nodes with a process each do.
 """
 
 import json
@@ -19,10 +20,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 from pnyx.node.crypto import NodeCrypto
 from pnyx.primitives import codec
 from pnyx.primitives.signature import SigningKey
+from pnyx.protocol.aggregation import coefficients
 from pnyx.protocol.machine import NodeMachine
 from pnyx.protocol.messages import (
     Announce,
@@ -119,6 +122,11 @@ def timed_calls(owner: Any, name: str, spent: Callable[[float], None]) -> Iterat
         setattr(owner, name, original)
 
 
+def each_for_itself() -> Any:
+    """A context in which no node finds in a cache what another one of this process has expanded."""
+    return patch.object(coefficients, "_REMEMBERED_DATA_MAX", 0)
+
+
 class _Counting(Simulation):
     """Counts what crosses the network, and the CPU that each arrival costs its receiver."""
 
@@ -131,6 +139,7 @@ class _Counting(Simulation):
         self.table = {_OWN: [0, 0, 0.0]}
         self.parts = dict.fromkeys(_PARTS, 0.0)
         with ExitStack() as stack:
+            stack.enter_context(each_for_itself())
             stack.enter_context(timed_calls(NodeMachine, "handle", self._spent))
             for part, (module, name) in _PARTS.items():
                 stack.enter_context(timed_calls(module, name, partial(self._spent_in, part)))

@@ -96,13 +96,13 @@ def unruled(monkeypatch) -> None:
     monkeypatch.setattr(
         verdicts, "ballot_wanted", lambda theta, bounds, field: np.zeros(len(theta), np.int64)
     )
-    coefficients.coefficients.cache_clear()
+    coefficients._remembered.cache_clear()
 
 
 @pytest.fixture(autouse=True)
 def _fresh_coefficients():
     yield
-    coefficients.coefficients.cache_clear()
+    coefficients._remembered.cache_clear()
 
 
 @pytest.mark.full
@@ -186,5 +186,5 @@ def test_rules_that_cancel_each_other(monkeypatch):
 
     monkeypatch.setattr(coefficients, "weights", without_weights)
     monkeypatch.setattr(verdicts, "weights", without_weights)
-    coefficients.coefficients.cache_clear()
+    coefficients._remembered.cache_clear()
     assert rules(CHOICE, ballots, 5) == {None}

@@ -73,12 +73,12 @@ def weakened(monkeypatch):
                 honest, **{name: c(getattr(honest, name)) for name, c in changes.items()}
             )
 
-        coefficients.coefficients.cache_clear()
+        coefficients._remembered.cache_clear()
         for module in (coefficients, verdicts, key_weights):
             monkeypatch.setattr(module, "weights", weak)
 
     yield weaken
-    coefficients.coefficients.cache_clear()
+    coefficients._remembered.cache_clear()
 
 
 def rules(make, trials: int = TRIALS) -> set[Rule | None]:

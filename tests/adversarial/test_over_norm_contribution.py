@@ -286,10 +286,10 @@ def test_non_zero_zero_blind(monkeypatch):
 
     monkeypatch.setattr(coefficients, "weights", constant)
     monkeypatch.setattr(verdicts, "weights", constant)
-    coefficients.coefficients.cache_clear()
+    coefficients._remembered.cache_clear()
     # with a constant factor before the sum of squares, the blind pays for the excess
     assert rules(excess(2), 5) == {None}
-    coefficients.coefficients.cache_clear()
+    coefficients._remembered.cache_clear()
 
 
 # --- another context ---

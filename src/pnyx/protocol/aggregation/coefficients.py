@@ -21,7 +21,7 @@ from pnyx.protocol.aggregation.ranges import combine
 from pnyx.protocol.selection.security import CommitteeSize
 
 _CHALLENGE_MODULUS = min(PRIMES)  # the same integers serve both fields
-_COEFFICIENTS_CACHED = 64
+_REMEMBERED, _REMEMBERED_DATA_MAX = 64, 512
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -102,15 +102,25 @@ def _ballot_rows(theta: IntVector, bounds: Bounds, size: CommitteeSize) -> IntVe
     return rows
 
 
-@lru_cache(maxsize=_COEFFICIENTS_CACHED)
+_Coefficients = tuple[tuple[IntVector, ...], tuple[IntVector, ...], IntVector]
+
+
 def coefficients(
     claim: Claim, challenge: bytes, bounds: Bounds, size: CommitteeSize
-) -> tuple[tuple[IntVector, ...], tuple[IntVector, ...], IntVector]:
+) -> _Coefficients:
     """For each field the rows that combine a share and its key, and τ as in `Weights`.
 
     Rows, for each repetition: one for V, then one per slot for L; [rows, data] field elements. On
     the key there is V alone, [repetitions, key columns]; what L has there comes apart.
+
+    A node needs them once. Those of short vectors are remembered for simulators, where all members
+    of a committee share a process; those of long ones would take hundreds of megabytes.
     """
+    short = layout(bounds, size).data <= _REMEMBERED_DATA_MAX
+    return (_remembered if short else _expanded)(claim, challenge, bounds, size)
+
+
+def _expanded(claim: Claim, challenge: bytes, bounds: Bounds, size: CommitteeSize) -> _Coefficients:
     plan = layout(bounds, size)
     drawn = weights(claim, challenge, bounds, plan.repetitions)
     linear = np.empty((plan.repetitions, size.packing, plan.data), dtype=np.int64)
@@ -138,6 +148,9 @@ def coefficients(
         per_field.append(rows.reshape(-1, plan.data))
         on_key.append(drawn.sampler.field_elements(field.modulus, (plan.repetitions, keys)))
     return tuple(per_field), tuple(on_key), drawn.taus
+
+
+_remembered = lru_cache(maxsize=_REMEMBERED)(_expanded)
 
 
 @lru_cache(maxsize=64)
