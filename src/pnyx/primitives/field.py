@@ -35,6 +35,7 @@ _BLAS_TERMS_MAX = 1 << (53 - _SPLIT_BITS - _MODULUS_BITS_MAX)
 _BLAS_INNER_MIN = 10  # below these shapes the conversions cost more than they save
 _BLAS_ROWS_MIN = 8
 _BLAS_COLUMNS_MIN = 256
+_ONE_PASS_MAX = 1 << 16  # products that stay in the cache
 _BLAS_BLOCK_WORK = 1 << 18  # multiplications: fits the cache, and too small for BLAS threads
 
 
@@ -99,6 +100,10 @@ class PrimeField:
             return self._matmul_blas(a, b)
         if inner <= _INT64_TERMS_MAX:
             return self._reduce_products(a @ b)
+        if columns == 1 and a.size <= _ONE_PASS_MAX:
+            products = a * b[:, 0]
+            sums = np.add.reduceat(products, range(0, inner, _INT64_TERMS_MAX), axis=1)
+            return self.reduce(self._reduce_products(sums).sum(axis=1, keepdims=True))
         total = np.zeros((rows, columns), dtype=np.int64)
         for start in range(0, inner, _INT64_TERMS_MAX):
             chunk = slice(start, start + _INT64_TERMS_MAX)

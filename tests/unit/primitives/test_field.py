@@ -54,6 +54,10 @@ SHAPES = [
     (30, 1571, 2),  # several int64 chunks
     (2, 512, 3),
     (2, 513, 3),
+    (9, 512, 1),
+    (9, 513, 1),  # one pass
+    (1, 5120, 1),
+    (33, 2048, 1),  # too large for it
     (24, 24, 1571),  # split BLAS, several blocks
     (8, 10, 256),
     (9, 4096, 256),
