@@ -219,6 +219,7 @@ def refused_parameters():
         case("a 31-bit modulus at degree 1024", "primes", primes=[large[0]]),
         case("a 62-bit modulus at degree 2048", "primes", degree=2048, primes=list(large)),
         case("a 54-bit modulus at degree 1024", "primes", primes=list(PRIMES[:2])),
+        case("a modulus that is no prime", "primes", primes=[7 * 19017143]),
         case("degree 512", "degree", degree=512),
         case("narrow errors", "noise_width", noise_width=3.2),
         case("one contributor more than slots hold", "contributors_max", slot_bits=16),
