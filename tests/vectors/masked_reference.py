@@ -177,6 +177,14 @@ def linear_hash(held: Set, integers: list[list[int]]) -> bytes:
     return b"".join(packed(p, part) for p, part in zip(PLAIN.HASH_PRIMES, total, strict=True))
 
 
+def parcel_name(data: bytes) -> bytes:
+    """Of a vector of one chunk."""
+    assert len(data) <= 128 * 1024
+    root = PLAIN.tree_root([digest("pnyx/parcel/chunk", data)])
+    sizes = len(data).to_bytes(8, "big"), (128 * 1024).to_bytes(4, "big")
+    return digest("pnyx/parcel", *sizes, root)
+
+
 # --- the vectors ----------------------------------------------------------------------------------
 
 
@@ -288,6 +296,26 @@ def decoding_vectors(stream):
         }
 
 
+def name_vectors(parts: list[Contribution]):
+    """What the roles of a round say of masked vectors (section 20)."""
+    headers = [sha256(bytes([part.contributor])).digest() for part in parts]
+    numbers = [part.contributor.to_bytes(4, "big") for part in parts]
+    summed = [number + header for number, header in zip(numbers, headers, strict=True)]
+    aggregator = 300
+    statement = digest("pnyx/vector", CONTEXT, aggregator.to_bytes(4, "big"), headers[0])
+    return {
+        "contributors": [part.contributor for part in parts],
+        "header_hashes": [header.hex() for header in headers],
+        "parcels": [parcel_name(part.segment).hex() for part in parts],
+        "linear_hashes": [
+            digest("pnyx/linear-hash", CONTEXT, part.linear_hash).hex() for part in parts
+        ],
+        "summed": digest("pnyx/summed", CONTEXT, *summed).hex(),
+        "aggregator": aggregator,
+        "receipt_of_first": (b"pnyx/vector/" + statement).hex(),
+    }
+
+
 def refused_vectors(part: Contribution):
     """Bytes that are no masked vector; a parcel of them can be named and pulled all the same."""
     data = part.segment
@@ -370,6 +398,7 @@ def vectors():
         "parameters": list(parameter_vectors()),
         "parameters_refused": refused_parameters(),
         "groups": groups,
+        "names": name_vectors(made),
         "decodings": list(decoding_vectors(stream)),
         "vectors_refused": refused_vectors(made[0]),
         "checked_sum": sum_vectors(made),

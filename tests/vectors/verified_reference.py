@@ -194,7 +194,7 @@ class Contribution:
         self.key = self.masked.key[0]
         padded = UPDATE + [0] * (STATED.coefficients - STATED.length)
         self.hidden = [SCALE * v + e for v, e in zip(padded, self.masked.errors, strict=True)]
-        self.parcel = parcel_name(self.masked.segment)
+        self.parcel = MASKS.parcel_name(self.masked.segment)
         parts = [b"".join(v.to_bytes(8, "little") for v in part) for part in (self.key, COUNTS)]
         secret = digest(
             "pnyx/masked-verification/seed", self.seed, self.context, self.parcel, *parts
@@ -288,14 +288,6 @@ class Contribution:
 
     def payload(self, member: int) -> bytes:
         return self.body(member) + b"".join(PLAIN.tree_path(self.leaves, member))
-
-
-def parcel_name(data: bytes) -> bytes:
-    """Of a vector of one chunk."""
-    assert len(data) <= 128 * 1024
-    root = PLAIN.tree_root([digest("pnyx/parcel/chunk", data)])
-    sizes = len(data).to_bytes(8, "big"), (128 * 1024).to_bytes(4, "big")
-    return digest("pnyx/parcel", *sizes, root)
 
 
 def gaussian(stream, width: int, count: int) -> list[int]:
