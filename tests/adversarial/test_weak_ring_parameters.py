@@ -50,8 +50,10 @@ def test_a_weak_ring_is_refused_by_name(fields, named):
 
 def test_a_modulus_that_is_no_prime_is_refused():
     composite = next(number for number in range(134176769 - 8192, 0, -8192) if number % 3 == 0)
-    with pytest.raises(ValueError, match="prime"):
-        ParameterSet(**SAFE, shift=10, degree=4096, primes=(composite,))
+    for number in (1, composite):
+        with pytest.raises(UnsafeParameters, match="a prime below") as raised:
+            ParameterSet(**SAFE, shift=10, degree=4096, primes=(number,))
+        assert (raised.value.field, raised.value.value) == ("primes", number)
 
 
 @pytest.mark.parametrize(("fields", "named"), WEAK)

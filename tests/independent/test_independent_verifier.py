@@ -25,7 +25,15 @@ from tests.independent.forge import (
     forged,
     three_rounds,
 )
-from tests.support.town import NETWORK, Town, manifest, phase, real
+from tests.support.town import (
+    NETWORK,
+    Town,
+    manifest,
+    masked_manifest,
+    phase,
+    real,
+    verified_manifest,
+)
 
 from pnyx.errors import MalformedMessage
 from pnyx.node.bundle import BUNDLE_BYTES_MAX, make_bundle, read_bundle
@@ -53,10 +61,15 @@ def lived(kind: str) -> tuple[bytes, list[list[int]]]:
     """A bundle of nine nodes that took part in a study, and the committees of its records."""
     refusing = kind == "below the floor"
     town = Town(make=real, debits=lambda index: not refusing or index < 2)
-    phases = [phase(LENGTH, rounds=2, deadline_s=4.0)]
+    plan = manifest(LENGTH, [phase(LENGTH, rounds=2, deadline_s=4.0)])
     if kind == "evaluated":
-        phases = [phase(LENGTH), phase(LENGTH, kind="evaluate", metrics_length=LENGTH)]
-    study = town.propose(plan=manifest(LENGTH, phases))
+        again = phase(LENGTH, kind="evaluate", metrics_length=LENGTH)
+        plan = manifest(LENGTH, [phase(LENGTH), again])
+    if kind == "masked":
+        plan = masked_manifest(LENGTH, rounds=2)
+    if kind == "masked and verified":
+        plan = verified_manifest(LENGTH)
+    study = town.propose(plan=plan)
     assert town.run(town.finished(study), seconds=200.0)
     machine = town.machines[0]
     state = machine.studies[study]
@@ -86,7 +99,7 @@ def committees(content: bytes) -> list[list[int]]:
     return found
 
 
-KINDS = ["trained", "evaluated", "below the floor"]
+KINDS = ["trained", "evaluated", "below the floor", "masked", "masked and verified"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -98,8 +111,17 @@ def test_chain_that_nodes_made_is_believed(kind) -> None:
 
 def test_lived_chains_show_what_they_are_named_after() -> None:
     last = {kind: read_body(read_bundle(lived(kind)[0]).records[-1]) for kind in KINDS}
-    assert [bool(last[kind].metrics) for kind in KINDS] == [False, True, False]
-    assert [last[kind].skipped for kind in KINDS] == [False, False, True]
+    assert {kind for kind in KINDS if last[kind].metrics} == {"evaluated"}
+    assert {kind for kind in KINDS if last[kind].skipped} == {"below the floor"}
+    plans = {
+        kind: read_manifest(read_bundle(lived(kind)[0]).manifest, NETWORK, DEFAULT_PARAMS)
+        for kind in KINDS
+    }
+    assert {kind for kind in KINDS if plans[kind].phases[0].masked} == {
+        "masked",
+        "masked and verified",
+    }
+    assert {kind for kind in KINDS if plans[kind].phases[0].verified} == {"masked and verified"}
 
 
 def test_unfinished_chain_is_believed() -> None:

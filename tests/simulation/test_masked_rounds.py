@@ -195,10 +195,14 @@ def members_without_other_role(scenario: Scenario) -> list[int]:
     return [index for index in plan.committee if index not in plan.aggregators]
 
 
+@pytest.mark.parametrize("more", [0, 1])
 @pytest.mark.parametrize("at_s", STEPS_S[::2])
-def test_the_planned_absences_of_a_committee(at_s: float) -> None:
+def test_the_planned_absences_of_a_committee_and_one_more(at_s: float, more: int) -> None:
+    """More absences than are planned for, up to k - q, end in an opened sum, too."""
     scenario = masked_study(4, nodes=14)
-    away = members_without_other_role(scenario)[: drawn(scenario).size.absent_max]
+    size = drawn(scenario).size
+    assert size.absent_max + more <= size.size - size.quorum
+    away = members_without_other_role(scenario)[: size.absent_max + more]
     crashes = tuple(Crash(node=node, at_s=at_s, away_s=None) for node in away)
     assert opened(run(replace(scenario, crashes=crashes)))
 

@@ -177,6 +177,14 @@ def linear_hash(held: Set, integers: list[list[int]]) -> bytes:
     return b"".join(packed(p, part) for p, part in zip(PLAIN.HASH_PRIMES, total, strict=True))
 
 
+def parcel_name(data: bytes) -> bytes:
+    """Of a vector of one chunk."""
+    assert len(data) <= 128 * 1024
+    root = PLAIN.tree_root([digest("pnyx/parcel/chunk", data)])
+    sizes = len(data).to_bytes(8, "big"), (128 * 1024).to_bytes(4, "big")
+    return digest("pnyx/parcel", *sizes, root)
+
+
 # --- the vectors ----------------------------------------------------------------------------------
 
 
@@ -219,6 +227,7 @@ def refused_parameters():
         case("a 31-bit modulus at degree 1024", "primes", primes=[large[0]]),
         case("a 62-bit modulus at degree 2048", "primes", degree=2048, primes=list(large)),
         case("a 54-bit modulus at degree 1024", "primes", primes=list(PRIMES[:2])),
+        case("a modulus that is no prime", "primes", primes=[7 * 19017143]),
         case("degree 512", "degree", degree=512),
         case("narrow errors", "noise_width", noise_width=3.2),
         case("one contributor more than slots hold", "contributors_max", slot_bits=16),
@@ -285,6 +294,26 @@ def decoding_vectors(stream):
             "residues": [number % p for p in held.primes],
             "sums": [u - 128 * 2048 for u in sums],
         }
+
+
+def name_vectors(parts: list[Contribution]):
+    """What the roles of a round say of masked vectors (section 20)."""
+    headers = [sha256(bytes([part.contributor])).digest() for part in parts]
+    numbers = [part.contributor.to_bytes(4, "big") for part in parts]
+    summed = [number + header for number, header in zip(numbers, headers, strict=True)]
+    aggregator = 300
+    statement = digest("pnyx/vector", CONTEXT, aggregator.to_bytes(4, "big"), headers[0])
+    return {
+        "contributors": [part.contributor for part in parts],
+        "header_hashes": [header.hex() for header in headers],
+        "parcels": [parcel_name(part.segment).hex() for part in parts],
+        "linear_hashes": [
+            digest("pnyx/linear-hash", CONTEXT, part.linear_hash).hex() for part in parts
+        ],
+        "summed": digest("pnyx/summed", CONTEXT, *summed).hex(),
+        "aggregator": aggregator,
+        "receipt_of_first": (b"pnyx/vector/" + statement).hex(),
+    }
 
 
 def refused_vectors(part: Contribution):
@@ -369,6 +398,7 @@ def vectors():
         "parameters": list(parameter_vectors()),
         "parameters_refused": refused_parameters(),
         "groups": groups,
+        "names": name_vectors(made),
         "decodings": list(decoding_vectors(stream)),
         "vectors_refused": refused_vectors(made[0]),
         "checked_sum": sum_vectors(made),

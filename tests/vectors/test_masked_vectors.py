@@ -18,6 +18,13 @@ from pnyx.protocol.aggregation.masked.checked_sum import add_digests, pack_diges
 from pnyx.protocol.aggregation.masked.keys import MaskingKey, hash_vector
 from pnyx.protocol.aggregation.masked.parameters import ParameterSet, choose, layout
 from pnyx.protocol.aggregation.masked.vectors import VectorCode, sum_vectors
+from pnyx.protocol.messages import HeldContribution
+from pnyx.protocol.round.vectors import (
+    accepted_hash,
+    linear_hash_name,
+    parcel_named,
+    vector_statement,
+)
 
 FOLDER = Path(__file__).parent
 VECTORS = json.loads((FOLDER / "masked.json").read_text())
@@ -109,6 +116,23 @@ def test_decodings() -> None:
         out = np.empty((parameters.slots, 8), dtype=np.int64)
         coding.decode(parameters, residues, case["count"], out)
         assert out[:, 7].tolist() == case["sums"]
+
+
+def test_names() -> None:
+    names, group = VECTORS["names"], VECTORS["groups"][0]
+    context = bytes.fromhex(group["context"])
+    headers = [bytes.fromhex(each) for each in names["header_hashes"]]
+    accepted = tuple(map(HeldContribution, names["contributors"], headers))
+    assert accepted_hash(context, accepted).hex() == names["summed"]
+    statement = vector_statement(context, names["aggregator"], headers[0])
+    assert statement.hex() == names["receipt_of_first"]
+    for case, parcel, linear_hash in zip(
+        group["contributions"], names["parcels"], names["linear_hashes"], strict=True
+    ):
+        seed, own = bytes.fromhex(case["seed"]), bytes.fromhex(case["context"])
+        made = first_group().mask(np.array(case["values"]), seed, own)
+        assert parcel_named(b"".join(made.segments)).hex() == parcel
+        assert linear_hash_name(context, made.linear_hash).hex() == linear_hash
 
 
 def first_group() -> VectorCode:

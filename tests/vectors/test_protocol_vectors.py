@@ -3,7 +3,8 @@
 protocol.json holds hexadecimal inputs and outputs. Negative cases each hold one fault and name the
 error. The committee is k = 7, f = 1, l = 2; a contribution is three entries of norm 60 at most and
 two counts up to 9, a ballot is an approval of at most two of three, in quarters, with noise up to
-10. `python -m tests.vectors.test_protocol_vectors` writes the file anew.
+10. "keyed" is the counts 0 and 9 with the key of a masked vector, 0, 1, 2, 3, p - 1 in each field.
+`python -m tests.vectors.test_protocol_vectors` writes the file anew.
 """
 
 import json
@@ -34,13 +35,16 @@ BOUNDS = Bounds(5, 3, 60, 9)
 VECTOR = np.array([1, -2, 3, 0, 9], dtype=np.int64)
 BALLOT_BOUNDS = Bounds(3, 0, 0, 1, 4, 10, Ballot("approval", 3, 2))
 BALLOT = np.array([1, 0, 0, -10, 3, 7], dtype=np.int64)  # three entries, and their noise
+KEYED = Bounds(2, 0, 0, 9, key_length=5, key_fields=2)
+COUNTS = np.array([0, 9], dtype=np.int64)
+KEY = tuple(np.array([0, 1, 2, 3, field.modulus - 1]) for field in FIELDS)
 CONTEXT, SEED = bytes(range(32)), bytes(range(32, 64))
 
 
-def contribution(vector=VECTOR, bounds=BOUNDS) -> dict[str, bytes]:
+def contribution(vector=VECTOR, bounds=BOUNDS, key=()) -> dict[str, bytes]:
     """A golden contribution of node 9, and what member 4 makes of it."""
     context = contribution_context(CONTEXT, 9)
-    proven = verification.prove(vector, bounds, SIZE, SEED, context)
+    proven = verification.prove(vector, bounds, SIZE, SEED, context, key)
     commitment = verification.commit(context, merkle_root(proven.payloads))
     claim = coefficients.Claim(9, commitment, proven.published)
     share = verification.read_payload(proven.payloads[4], bounds, SIZE)
@@ -77,6 +81,7 @@ def computed() -> dict[str, str]:
         "beacon": beacon.combine(CONTEXT, "next", {3: secret, 5: beacon.NO_SECRET}),
         **contribution(),
         **{f"ballot_{name}": value for name, value in contribution(BALLOT, BALLOT_BOUNDS).items()},
+        **{f"keyed_{name}": value for name, value in contribution(COUNTS, KEYED, KEY).items()},
     }
     return {name: value.hex() for name, value in values.items()}
 

@@ -258,13 +258,19 @@ def check_masking(phase: StudyPhase) -> None:
     _check_verified(phase)
     key = (0, 0) if masked is None else (masked.degree, len(masked.primes))
     if (bounds.key_length, bounds.key_fields) != key:
-        raise RuleBroken("a phase shares another key than its masks are made of")
+        raise RuleBroken(
+            "a phase shares another key than its masks are made of: key_length and key_fields are "
+            f"{bounds.key_length} and {bounds.key_fields}, not {key[0]} and {key[1]}"
+        )
     if masked is None:
         return
     if phase.kind != "train":
         raise RuleBroken("only a phase that trains has updates to mask")
     if masked.primes != PRIMES[: len(masked.primes)]:
-        raise RuleBroken("masks are modulo the primes that the committee shares keys in")
+        raise RuleBroken(
+            f"primes of masks are {masked.primes}, not the first of {PRIMES}, which the committee "
+            "shares keys in"
+        )
     if phase.group_size_max > masked.contributors_max:
         raise RuleBroken(
             f"{phase.group_size_max} contributors are drawn for one sum, and the masks of a phase "
@@ -280,8 +286,12 @@ def _check_verified(phase: StudyPhase) -> None:
         bounds = phase.masked_bounds
     except ValueError as error:
         raise RuleBroken(f"masked updates cannot be verified: {error}") from error
-    if phase.bounds.masked_norm_max != (0 if bounds is None else bounds.norm_scaled):
-        raise RuleBroken("a phase proves another norm of masked updates than it states")
+    stated = 0 if bounds is None else bounds.norm_scaled
+    if phase.bounds.masked_norm_max != stated:
+        raise RuleBroken(
+            "a phase proves another norm of masked updates than it states: masked_norm_max is "
+            f"{phase.bounds.masked_norm_max}, not {stated}"
+        )
     if bounds is None:
         return
     noise = noise_norm_max(phase.noise.update_width, bounds.length)

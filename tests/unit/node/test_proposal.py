@@ -63,6 +63,11 @@ def without_noise(text: str) -> str:
     return text.replace("noise_multiplier = 5.0", "noise_multiplier = 0")
 
 
+def test_the_template_calls_verified_masked_updates_experimental() -> None:
+    [line] = [line for line in VALID.splitlines() if "verified = true" in line]
+    assert "EXPERIMENTAL" in line
+
+
 def test_column_names_are_quoted_in_the_template(tmp_path) -> None:
     odd = 'x"]\n# '
     text = template((odd, "b"), "activity.windows", "activity", 6)

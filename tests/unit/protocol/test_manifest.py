@@ -6,6 +6,7 @@ from tests.support.town import NETWORK, manifest, masked_phase, phase, verified_
 
 from pnyx.errors import MalformedMessage, RuleBroken, WrongContext
 from pnyx.primitives import codec
+from pnyx.primitives.field import PRIMES
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import SUM_MAX
 from pnyx.protocol.aggregation.masked.parameters import P1, RINGS, SHARED_RINGS, choose
@@ -97,7 +98,11 @@ FEWER = choose(9, 2, 3, rings=SHARED_RINGS)
         ({"noise": Noise(update_width=4)}, "value_bits is 2, too few: .* need 7"),
         ({"clip": 2}, "value_bits is 2, too few: entries of up to 2 with noise of up to 0 need 3"),
         ({"masked": None}, "another key than its masks are made of"),
-        ({"masked": OTHER}, "another key than its masks are made of"),
+        ({"masked": OTHER}, r"another key .*: key_length and key_fields are \d+ and \d, not"),
+        (
+            {"masked": replace(MASKED.masked, primes=PRIMES[1:])},
+            "primes of masks are .*, not the first",
+        ),
         (
             {"masked": FEWER},
             "6 contributors are drawn for one sum, and the masks of a phase add up 3",

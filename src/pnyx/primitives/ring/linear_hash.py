@@ -125,21 +125,24 @@ class LinearHash:
                 sums[number] += ring.dot(integers[chunk], weights[number, chunk])
         return tuple(total % p for total, p in zip(sums, HASH_PRIMES, strict=True))
 
-    def add(self, a: Digest, b: Digest) -> Digest:
+    @staticmethod
+    def add(a: Digest, b: Digest) -> Digest:
         """Return the hash of the sum of what a and b are hashes of."""
         _check(a)
         _check(b)
         total = a + b
         return np.asarray(np.minimum(total, total - _PRIMES))
 
-    def pack(self, digest: Digest) -> bytes:
+    @staticmethod
+    def pack(digest: Digest) -> bytes:
         """Write a digest in DIGEST_BYTES, bits in the order of `packing`."""
         _check(digest)
         return b"".join(
             pack_residues(part, prime) for part, prime in zip(digest, HASH_PRIMES, strict=True)
         )
 
-    def unpack(self, data: bytes) -> Digest:
+    @staticmethod
+    def unpack(data: bytes) -> Digest:
         """Read a digest, or raise MalformedMessage."""
         if len(data) != DIGEST_BYTES:
             raise MalformedMessage(f"A linear hash takes {DIGEST_BYTES} bytes, not {len(data)}.")

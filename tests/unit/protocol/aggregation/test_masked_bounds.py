@@ -160,11 +160,14 @@ def test_honest_sketches_pass():
     [
         ((1000, 4096, 1024, 24, 25, 512), "colluding_max"),
         ((1000, 4096, 1024, 24, 6, 4097), "entry_max"),
-        ((1000, 2**20, 2**10, 24, 0, 1), "too large for the ring"),
-        ((1000, 4096, 256, 24, 6, 512), "errors of so many"),
+        (
+            (1000, 2**20, 2**10, 24, 0, 1),
+            "norm_max is 1048576, too large for the ring, which holds 131032",
+        ),
+        ((1000, 4096, 256, 24, 6, 512), "scale is 256: errors of the sum"),
         ((1000, 4700, 1024, 2, 0, 1), "too large to be proven"),
-        ((1000, 4096, 1024, 24, 8, 512), "could wrap"),
-        ((1000, 4096, 1024, 24, 0, 2800), "could wrap"),
+        ((1000, 4096, 1024, 24, 8, 512), "norm_max is 4096: .* wrap beyond 67088384"),
+        ((1000, 4096, 1024, 24, 0, 2800), "wrap beyond 67088384"),
         ((1_000_000, 10, 1024, 24, 0, 1), "errors alone"),
     ],
 )
@@ -173,6 +176,19 @@ def test_bounds_that_cannot_be_proven_are_refused(terms, message):
         MaskedBounds(*terms)
     with pytest.raises(msgspec.ValidationError):
         msgspec.msgpack.decode(msgspec.msgpack.encode(list(terms)), type=MaskedBounds)
+
+
+@pytest.mark.parametrize(
+    "terms", [(1000, 4700, 1024, 2, 0, 1), (1_000_000, 10, 1024, 24, 0, 1)], ids=["most", "least"]
+)
+def test_the_limit_that_an_error_names_is_the_last_that_can_be_proven(terms):
+    length, norm_max, *rest = terms
+    with pytest.raises(ValueError, match="norm_max") as raised:
+        MaskedBounds(*terms)
+    limit = int(str(raised.value).split()[-1])
+    MaskedBounds(length, limit, *rest)
+    with pytest.raises(ValueError, match="norm_max"):
+        MaskedBounds(length, limit + (1 if norm_max > limit else -1), *rest)
 
 
 def test_sums_wrap_where_the_bounds_are_refused():

@@ -71,10 +71,11 @@ def test_sums_travel_in_35_bits(ring):
     groups = layout(parameters).segment_coefficients(0) // 1024
     assert len(data) == len(parameters.primes) * groups * 1024 * 35 // 8
     assert equal(unpack_sum(parameters, 0, data, 20), sums)
-    with pytest.raises(RuleBroken, match="larger than its contributions"):
+    with pytest.raises(RuleBroken, match="larger than its contributions") as raised:
         unpack_sum(parameters, 0, data, 5)
+    assert str(raised.value).endswith(f": {5 * (parameters.primes[0] - 1)}")
     for damaged in (data[:-1], data + b"\0", b""):
-        with pytest.raises(MalformedMessage):
+        with pytest.raises(MalformedMessage, match=f"takes {len(data)} bytes, not {len(damaged)}"):
             unpack_sum(parameters, 0, damaged, 20)
     with pytest.raises(MalformedMessage, match="not below the prime"):
         unpack_sum(parameters, 0, b"\xff" * GROUP_BYTES + data[GROUP_BYTES:], 20)

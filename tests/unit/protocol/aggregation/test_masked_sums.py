@@ -24,6 +24,7 @@ from pnyx.protocol.aggregation.masked.parameters import (
     P1,
     P2,
     RINGS,
+    SHARED_RINGS,
     UnsafeParameters,
     choose,
     layout,
@@ -114,6 +115,29 @@ def test_ten_million_values_take_the_memory_of_a_segment():
     tracemalloc.stop()
     assert compared == 10_000_000
     assert peak_bytes < 48 << 20  # the vector alone would be 80 MB
+
+
+@pytest.mark.parametrize("kind", ["least", "most", "nothing", "mixed"])
+def test_the_largest_group_of_the_longest_vectors(kind):
+    """256 contributors of ten million values: the first segment, and the last."""
+    parameters = choose(10_000_000, 16, 256, rings=SHARED_RINGS)
+    keys = [
+        MaskingKey.derive(parameters, bytes([who]) * 32, masked.CONTEXT, bytes(32))
+        for who in range(256)
+    ]
+    key_sum = transform_key(parameters, masked.add_keys(parameters, [key.secret for key in keys]))
+    shape = layout(parameters)
+    for segment in (0, shape.segments - 1):
+        ramp = np.arange(shape.values(segment)) % 65_536 - parameters.offset
+        value = {"least": ramp * 0 + ramp[0], "most": ramp * 0 + 32_767, "nothing": ramp * 0}
+        values = value.get(kind, ramp)
+        public = public_segment(parameters, masked.CONTEXT, segment)
+        total = SegmentSum(parameters, segment)
+        for key in keys:
+            secret = transform_key(parameters, key.secret)
+            total.add(mask_segment(parameters, public, secret, key.errors_seed, segment, values))
+        found = unmask_segment(parameters, public, key_sum, total.total(), segment, 256)
+        assert np.array_equal(found, 256 * values)
 
 
 def test_sums_stay_integers():

@@ -36,12 +36,12 @@ HASH_SECURITY_BITS = 192  # against collisions among sums of at most 256 vectors
 
 def unpack_digest(data: bytes) -> Digest:
     """Read a linear hash. Raises MalformedMessage."""
-    return LinearHash(bytes(32)).unpack(data)
+    return LinearHash.unpack(data)
 
 
 def pack_digest(value: Digest) -> bytes:
     """Write a linear hash: DIGEST_BYTES bytes."""
-    return LinearHash(bytes(32)).pack(value)
+    return LinearHash.pack(value)
 
 
 class HashOfVector:

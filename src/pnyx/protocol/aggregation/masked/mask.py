@@ -211,8 +211,11 @@ class SegmentSum:
 def check_sums(parameters: ParameterSet, sums: Sums, count: int) -> None:
     """Refuse numbers that no sum of `count` contributions reaches. Raises RuleBroken."""
     for prime, total in zip(parameters.primes, sums, strict=True):
-        if int(total.max()) > count * (prime - 1):
-            raise RuleBroken("a masked sum is larger than its contributions can make it")
+        if (largest := int(total.max())) > count * (prime - 1):
+            raise RuleBroken(
+                f"a coefficient of a masked sum is {largest}, larger than its contributions can "
+                f"make it: {count * (prime - 1)}"
+            )
 
 
 def unmask_segment(

@@ -344,7 +344,12 @@ def _check_ring(degree: int, primes: tuple[int, ...]) -> None:
             raise UnsafeParameters(
                 "primes", prime, f"1 modulo {2 * degree}", "the ring has no transform"
             )
-        PrimeField(prime)  # raises ValueError unless it is a prime
+        try:
+            PrimeField(prime)
+        except ValueError as error:
+            raise UnsafeParameters(
+                "primes", prime, f"a prime below 2^{RESIDUE_BITS}", "no field has this modulus"
+            ) from error
 
 
 def _check_range(field: str, value: float, least: float, most: float) -> None:

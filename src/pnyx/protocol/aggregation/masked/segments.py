@@ -66,7 +66,8 @@ def unpack_sum(parameters: ParameterSet, segment: int, data: bytes, count: int) 
     """
     if len(data) != sum_bytes(parameters, segment):
         raise MalformedMessage(
-            f"a sum of segment {segment} has the wrong size for these parameters"
+            f"A sum of segment {segment} takes {sum_bytes(parameters, segment)} bytes, "
+            f"not {len(data)}."
         )
     sent = layout(parameters).segment_coefficients(segment)
     step = len(data) // len(parameters.primes)

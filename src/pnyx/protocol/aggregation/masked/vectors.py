@@ -224,7 +224,7 @@ def sum_vectors(parameters: ParameterSet, vectors: Sequence[Iterator[bytes]]) ->
             total.add(unpack_segment(parameters, segment, reader.read(size)))
         yield pack_sum(parameters, segment, total.total())
     if any(reader.read(1) for reader in readers):
-        raise MalformedMessage("a masked vector goes on beyond its last segment")
+        raise MalformedMessage(f"a masked vector goes on beyond its {parameters.bytes} bytes")
 
 
 class _Reader:

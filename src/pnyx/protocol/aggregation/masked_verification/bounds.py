@@ -103,17 +103,25 @@ class MaskedBounds(msgspec.Struct, frozen=True, array_like=True):
     def __post_init__(self) -> None:
         if self.colluding_max > self.contributors_max or self.entry_max > self.norm_max:
             raise ValueError("colluding_max is part of contributors_max, entry_max of norm_max")
-        if self.norm_max * self.scale >= MODULUS:
-            raise ValueError("norm_max is too large for the ring: choose coarser units")
-        if self.scale <= 2 * noise_sum_max(self.length, self.contributors_max):
-            raise ValueError("scale is too small: errors of so many contributors would show")
+        named = f"norm_max is {self.norm_max}"
+        if self.norm_scaled >= MODULUS:
+            most = (MODULUS - 1) // self.scale
+            raise ValueError(f"{named}, too large for the ring, which holds {most}")
+        errors = 2 * noise_sum_max(self.length, self.contributors_max)
+        if self.scale <= errors:
+            raise ValueError(f"scale is {self.scale}: errors of the sum would show up to {errors}")
         errors_squared = _ERROR_SQUARED_TIMES_4 * self.coefficients // 4
         if _ERROR_SHARE**2 * errors_squared > self.norm_scaled**2:
-            raise ValueError("norm_max is so small that errors alone would use it up")
+            least = isqrt(_ERROR_SHARE**2 * errors_squared) // self.scale + 1
+            raise ValueError(f"{named}: errors alone would use it up below {least}")
         if _proven_max(self.norm_scaled) >= PRIMES[0] * PRIMES[1]:
-            raise ValueError("norm_max is too large to be proven: choose coarser units")
+            most = _largest_provable() // self.scale
+            raise ValueError(f"{named}, too large to be proven: choose coarser units, up to {most}")
         if self.largest_sum > MODULUS // 2:
-            raise ValueError("sums of so many contributors could wrap: choose coarser units")
+            raise ValueError(
+                f"{named}: sums of {self.contributors_max} contributors would reach "
+                f"{self.largest_sum} and wrap beyond {MODULUS // 2}; choose coarser units"
+            )
 
     @property
     def norm_scaled(self) -> int:
