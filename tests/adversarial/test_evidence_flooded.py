@@ -9,9 +9,8 @@ from tests.support.evidence import LIAR, OUTSIDER, encoded_size, everything, sce
 
 from pnyx.errors import RuleBroken
 from pnyx.primitives import codec
-from pnyx.protocol.evidence import docket as docket_module
-from pnyx.protocol.evidence.docket import Docket
-from pnyx.protocol.evidence.proofs import Offence
+from pnyx.protocol.evidence.docket import PREFIX, Docket
+from pnyx.protocol.evidence.proofs import Offence, check_evidence
 from pnyx.protocol.messages import Evidence, Release, TwoBodies, WrongRelease
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.round.plan import RoundPlan
@@ -140,14 +139,15 @@ def test_padded_bodies_are_not_spread():
         docket().admit(evidence, S.c.plan)
 
 
-def test_peer_whose_evidence_fails_is_heard_no_more(monkeypatch):
+def test_peer_whose_evidence_fails_is_heard_no_more():
     """Judging takes milliseconds; a peer gets a few tries, and others go on."""
     judged = []
-    check = docket_module.check_evidence
-    monkeypatch.setattr(
-        docket_module, "check_evidence", lambda *what: (judged.append(1), check(*what))
-    )
-    held = docket()
+
+    def judge(*what):
+        judged.append(1)
+        check_evidence(*what)
+
+    held = Docket(S.c.plan.census, S.c.folk.cryptos[OUTSIDER], ProtocolParams(), verify=judge)
     forged = replace(everything()["wrong_share"][0], culprit=LIAR)
     for _ in range(100):
         try:
@@ -180,7 +180,7 @@ def test_restart_takes_back_what_was_verified():
     held = docket()
     admitted = held.admit(two_keys(0), S.c.plan)
     assert admitted.kept is not None
-    assert admitted.kept.key.startswith(docket_module.PREFIX)
+    assert admitted.kept.key.startswith(PREFIX)
     again = docket()
     assert again.restore([admitted.item]) == [admitted.item]
     assert (len(again), again.bytes_held) == (len(held), held.bytes_held)

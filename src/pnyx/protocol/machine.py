@@ -47,7 +47,9 @@ from pnyx.protocol.events import (
     TrainingFinished,
     VectorsSummed,
 )
+from pnyx.protocol.evidence.docket import VerifyEvidence
 from pnyx.protocol.evidence.dockets import Conviction, Docket, Dockets
+from pnyx.protocol.evidence.proofs import check_evidence
 from pnyx.protocol.evidence_keeper import EvidenceKeeper
 from pnyx.protocol.gossip import Gossip
 from pnyx.protocol.identity import Census, Others, SignedCensus, sign_body
@@ -100,7 +102,8 @@ class NodeMachine:
     `Forget` removed. census: that of the network's first committee. censuses: all that the shell
     knows, encoded as they were signed; authority_key: whose signature they need. unix_offset_s:
     unix time less the time that `handle` is given.
-    records: how items of gossip are read and written.
+    records, verify_evidence: how items of gossip are read, written and verified; simulators share
+    between nodes what comes out the same.
     """
 
     def __init__(
@@ -122,6 +125,7 @@ class NodeMachine:
         authority_key: bytes = b"",
         unix_offset_s: float = 0.0,
         records: Records = codec,
+        verify_evidence: VerifyEvidence = check_evidence,
     ) -> None:
         self.node_id = node_id
         self.network = census.network
@@ -142,7 +146,7 @@ class NodeMachine:
         self._address_sequence = address_sequence
         self._started = False
         sampler = Sampler(seed, "pnyx/machine")
-        self.dockets = Dockets(crypto, params, records)
+        self.dockets = Dockets(crypto, params, records, verify_evidence)
         self._gossip = Gossip(
             params,
             sampler,

@@ -45,6 +45,7 @@ from pnyx.protocol.events import (
     TrainingFailed,
     TrainingFinished,
 )
+from pnyx.protocol.evidence.docket import VerifyEvidence
 from pnyx.protocol.identity import (
     Census,
     CensusEntry,
@@ -208,6 +209,7 @@ class World(Protocol):
 
     scheduler: Scheduler
     records: Records
+    verify_evidence: VerifyEvidence
 
     def carry(self, sender: "SimulatedNode", receiver: bytes, payload: bytes) -> None:
         """Hand a message to the network."""
@@ -293,6 +295,7 @@ class SimulatedNode:
             restored=self.disk,
             now=self._now,
             records=self._world.records,
+            verify_evidence=self._world.verify_evidence,
         )
         self.handle(TimerExpired())
 

@@ -1,8 +1,9 @@
 """One memory of records for all nodes of a simulation: what is gossiped to everybody is held once.
 
 A join reaches ten thousand nodes, and so does evidence of half a megabyte. Each node would decode
-it, check that it is canonical, encode it for its neighbours, and keep both. Records are immutable,
-so nodes may share them; they cannot tell.
+it, check that it is canonical, verify it, encode it for its neighbours, and keep both. Records are
+immutable, so nodes may share them; they cannot tell. What evidence proves depends on it and on the
+plan of its attempt alone, so that is found out once, too.
 """
 
 from collections import OrderedDict
@@ -11,6 +12,10 @@ from typing import Any
 import msgspec
 
 from pnyx.primitives import codec
+from pnyx.protocol.evidence.proofs import check_evidence
+from pnyx.protocol.messages import Evidence
+from pnyx.protocol.ports import Crypto
+from pnyx.protocol.round.plan import RoundPlan
 
 _HELD_MAX = 20_000  # records that are remembered, the last ones used
 _HELD_BYTES_MAX = 256 * 1024 * 1024  # of them, encoded
@@ -22,6 +27,7 @@ class SharedRecords:
     def __init__(self) -> None:
         self._decoded = _Held()
         self._encoded = _Held()
+        self._proven = _Held()
 
     def encode(self, message: msgspec.Struct, /) -> bytes:
         """Encode a record in its one canonical form."""
@@ -40,6 +46,13 @@ class SharedRecords:
             self._decoded.put(key, known, len(data))
             self._encoded.put(known, data, len(data))  # what is canonical has no other encoding
         return known
+
+    def verify_evidence(self, evidence: Evidence, plan: RoundPlan, crypto: Crypto) -> None:
+        """As `check_evidence`; what fails is looked at by every node for itself."""
+        key = plan.context, evidence
+        if self._proven.get(key) is None:
+            check_evidence(evidence, plan, crypto)
+            self._proven.put(key, evidence.culprit, len(self.encode(evidence)))
 
 
 class _Held:

@@ -30,6 +30,7 @@ from pnyx.protocol.events import (
     StoreChunk,
     StudyProposed,
 )
+from pnyx.protocol.evidence.docket import VerifyEvidence
 from pnyx.protocol.manifest import Manifest, StudyPhase, study_id
 from pnyx.protocol.messages import Indices, RecordBody
 from pnyx.protocol.models import model_name
@@ -85,7 +86,9 @@ class Simulation:
         """say: told what happens, in words. listen: told every notice, with its time and node."""
         self.scenario = scenario
         self.scheduler = Scheduler()
-        self.records: Records = SharedRecords()
+        shared = SharedRecords()
+        self.records: Records = shared
+        self.verify_evidence: VerifyEvidence = shared.verify_evidence
         self.network = Network(scenario.link, scenario.partitions, scenario.cuts, scenario.seed)
         seed = digest("pnyx/simulator/run", scenario.seed.to_bytes(8, "big"))
         given = dict(scenario.owners)

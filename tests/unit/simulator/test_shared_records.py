@@ -1,10 +1,13 @@
 """Nodes of one simulation hold what all of them read once, and cannot tell."""
 
 import pytest
+from msgspec.structs import replace
+from tests.support import evidence
 
-from pnyx.errors import MalformedMessage
+from pnyx.errors import MalformedMessage, RuleBroken
 from pnyx.primitives import codec
 from pnyx.protocol.epochs import record_key
+from pnyx.protocol.evidence.proofs import check_evidence
 from pnyx.protocol.messages import Pull, Signed, Step
 from pnyx.simulator import Link, Scenario, Simulation, shared_records
 from pnyx.simulator.shared_records import SharedRecords
@@ -33,6 +36,26 @@ def test_what_is_known_is_still_checked_for_its_kind_and_size() -> None:
     for _ in range(2):
         with pytest.raises(MalformedMessage):
             records.decode(DATA[:-1], Signed, bytes_max=1000)
+
+
+def test_evidence_is_verified_once_for_all_who_know_the_same_plan(monkeypatch) -> None:
+    scene, verified = evidence.scene(), []
+
+    def counted(*what: object) -> None:
+        verified.append(what)
+        check_evidence(*what)
+
+    monkeypatch.setattr(shared_records, "check_evidence", counted)
+    records, plan = SharedRecords(), scene.c.plan
+    proven = evidence.everything()["wrong_share"][0]
+    for crypto in scene.c.folk.cryptos:
+        records.verify_evidence(proven, plan, crypto)
+    assert len(verified) == 1
+    forged = replace(proven, culprit=proven.culprit + 1)
+    for crypto in scene.c.folk.cryptos[:3]:
+        with pytest.raises(RuleBroken):
+            records.verify_evidence(forged, plan, crypto)
+    assert len(verified) == 4
 
 
 def test_what_was_not_used_for_long_is_forgotten(monkeypatch) -> None:

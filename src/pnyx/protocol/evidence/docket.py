@@ -14,7 +14,7 @@ it has verified itself.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -35,6 +35,7 @@ from pnyx.protocol.round.plan import RoundPlan
 
 PREFIX = "chain/evidence/"
 
+VerifyEvidence = Callable[[Evidence, RoundPlan, Crypto], None]
 _Key = tuple[int, bytes | None]  # culprit (census index), and the study; None for every study
 
 
@@ -71,7 +72,8 @@ class Conviction(msgspec.Struct, frozen=True):
 class Docket:
     """Evidence by culprit and study, against nodes of one census.
 
-    prefix: of the keys under which it is stored. records: how items are read and written.
+    prefix: of the keys under which it is stored. records: how items are read and written. verify:
+    as `check_evidence`.
     """
 
     def __init__(
@@ -81,9 +83,11 @@ class Docket:
         params: ProtocolParams,
         prefix: str = PREFIX,
         records: Records = codec,
+        verify: VerifyEvidence = check_evidence,
     ) -> None:
         self.prefix = prefix
         self._records = records
+        self._verify = verify
         self._census = census
         self._crypto = crypto
         self._params = params
@@ -176,7 +180,7 @@ class Docket:
         if not self.fits(evidence):
             raise RuleBroken("evidence is too large to be passed on")
         item = self._records.encode(evidence)
-        check_evidence(evidence, plan, self._crypto)
+        self._verify(evidence, plan, self._crypto)
         self._convict(evidence)
         offence, key = offence_of(evidence.proof), _key(evidence)
         leaving = self._leaving(key, len(item))

@@ -7,7 +7,8 @@ be read under another. What assumes nothing convicts a node by its id, in every 
 from collections.abc import Iterable, Mapping
 
 from pnyx.primitives import codec
-from pnyx.protocol.evidence.docket import PREFIX, Conviction, Docket
+from pnyx.protocol.evidence.docket import PREFIX, Conviction, Docket, VerifyEvidence
+from pnyx.protocol.evidence.proofs import check_evidence
 from pnyx.protocol.identity import Census
 from pnyx.protocol.messages import Indices
 from pnyx.protocol.params import ProtocolParams
@@ -15,12 +16,19 @@ from pnyx.protocol.ports import Crypto, Records
 
 
 class Dockets:
-    """Dockets by census root. records: how items are read and written."""
+    """Dockets by census root. records, verify: as for a `Docket`."""
 
-    def __init__(self, crypto: Crypto, params: ProtocolParams, records: Records = codec) -> None:
+    def __init__(
+        self,
+        crypto: Crypto,
+        params: ProtocolParams,
+        records: Records = codec,
+        verify: VerifyEvidence = check_evidence,
+    ) -> None:
         self._crypto = crypto
         self._params = params
         self._records = records
+        self._verify = verify
         self._dockets: dict[bytes, tuple[Census, Docket]] = {}
 
     def of(self, census: Census) -> Docket:
@@ -29,7 +37,8 @@ class Dockets:
         if known is None:
             first = census.body.number == 0
             prefix = PREFIX if first else f"chain/evidence-{census.root.hex()}/"
-            known = census, Docket(census, self._crypto, self._params, prefix, self._records)
+            terms = census, self._crypto, self._params, prefix, self._records, self._verify
+            known = census, Docket(*terms)
             self._dockets[census.root] = known
         return known[1]
 
