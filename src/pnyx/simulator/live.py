@@ -154,7 +154,10 @@ class LiveParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
                 f"not {self.corrupted}."
             )
         if self.coalition > self.nodes - 1:
-            raise ConfigError("corrupted_share must leave at least one honest node.")
+            raise ConfigError(
+                f"corrupted_share must be a number from 0 to {self.nodes - 1}/{self.nodes}, which "
+                f"leaves one honest node, not {self.corrupted_share:g}."
+            )
 
     def _check_committee(self) -> None:
         if not self.committee:

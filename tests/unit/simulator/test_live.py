@@ -28,7 +28,10 @@ def run(seed: int = 1, **changes):
         ({"strategy": "bribe"}, "strategy must be one of equivocate, garbage, lie, mixed"),
         ({"corrupted": 40}, "corrupted must be a whole number from 0 to 35, one below nodes"),
         ({"corrupted": 1, "corrupted_share": 0.1}, "corrupted and corrupted_share exclude"),
-        ({"corrupted_share": 1.0}, "corrupted_share must leave at least one honest node"),
+        (
+            {"corrupted_share": 1.0},
+            "corrupted_share must be a number from 0 to 35/36, which leaves",
+        ),
         ({"committee": 40}, "committee must be 0, or a whole number from 5 to 35"),
         (
             {"committee": 16, "committee_corrupt_max": 4},

@@ -127,6 +127,9 @@ def read_scenario(path: Path) -> ScenarioFile:
 
 def check_scenario(table: Mapping[str, Any]) -> ScenarioFile:
     """Make a scenario of a decoded file. Raises ConfigError."""
+    figures = table.get("figures")
+    for figure in figures if isinstance(figures, list) else ():
+        _check_keys(figure, Figure, "figures.")
     scenario = _convert(table, ScenarioFile, "")
     if scenario.mode not in EXPERIMENTS:
         raise ConfigError(f"mode must be one of {', '.join(sorted(EXPERIMENTS))}.")
@@ -212,19 +215,23 @@ def _fields(kind: type[msgspec.Struct]) -> tuple[inspect.Field, ...]:
 
 def _convert(table: Any, kind: type[_Kind], prefix: str) -> _Kind:
     """The table as a record of this kind. Raises ConfigError."""
-    if isinstance(table, Mapping):
-        names = {field.encode_name: field for field in _fields(kind)}
-        for key, value in table.items():
-            if key not in names:
-                choices = ", ".join(names)
-                raise ConfigError(
-                    f"There is no {prefix}{key} in a scenario: choose from {choices}."
-                )
-            _check_value(names[key], value, prefix)
+    _check_keys(table, kind, prefix)
     try:
         return msgspec.convert(table, kind)
     except msgspec.ValidationError as error:
         raise ConfigError(f"The scenario is not understood: {_worded(error)}.") from error
+
+
+def _check_keys(table: Any, kind: type[msgspec.Struct], prefix: str) -> None:
+    """Say what is no key of this kind of record, and what a key accepts. Raises ConfigError."""
+    if not isinstance(table, Mapping):
+        return
+    names = {field.encode_name: field for field in _fields(kind)}
+    for key, value in table.items():
+        if key not in names:
+            choices = ", ".join(names)
+            raise ConfigError(f"There is no {prefix}{key} in a scenario: choose from {choices}.")
+        _check_value(names[key], value, prefix)
 
 
 def _check_value(field: inspect.Field, value: Any, prefix: str) -> None:

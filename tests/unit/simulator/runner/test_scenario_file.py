@@ -107,6 +107,14 @@ def test_seeds_differ_by_repetition_and_scenario_seed_alone() -> None:
         ),
         ({"figures": [{"title": "f", "x": "round"}]}, "The scenario is not understood: "),
         (
+            {"figures": [{"title": "f", "x": "round", "y": "attempts", "y_scale": "cubic"}]},
+            "figures.y_scale must be one of linear, log, not 'cubic'",
+        ),
+        (
+            {"figures": [{"title": "f", "x": "round", "y": "attempts", "lines": "groups"}]},
+            "There is no figures.lines in a scenario: choose from title, x, y, series, where",
+        ),
+        (
             {"figures": [{"title": "f", "x": "round", "y": "speed"}]},
             "y of the figure 'f' must be one of attempts, ",
         ),
