@@ -28,8 +28,9 @@ from pnyx.errors import TrainingError
 from pnyx.learning.update import TRAIN_COUNTS
 from pnyx.node.clock import wall_clock
 from pnyx.node.daemon import Daemon
-from pnyx.node.decisions import CONSENT_SECONDS, study_request
+from pnyx.node.decisions import CONSENT_SECONDS, Decisions, study_request
 from pnyx.node.learning import choose_masks, phase_for
+from pnyx.node.study_tasks import StudyTasks
 from pnyx.primitives import codec
 from pnyx.primitives.ring import implementation
 from pnyx.protocol.aggregation.bounds import Bounds
@@ -108,6 +109,10 @@ class _Watch:
         self.sent: Callable[[], int] = lambda: 0
         self.spent: Spent | None = None
 
+    def count(self, number: int) -> None:
+        """A node gives its vector to a round."""
+        self.numbers += number
+
     def observe(self, number: int, notice: Notice) -> None:
         """Take a notice of a node."""
         if number == 0 and isinstance(notice, EpochOpened):
@@ -124,16 +129,41 @@ class _Watch:
                 self.finished.set()
 
 
+class _Agreeing(Decisions):
+    """Those of an owner who agrees to everything."""
+
+    def ask(self, effect: AskConsent) -> None:
+        now = wall_clock()
+        request = study_request(effect.study, effect.manifest)
+        self._vault.consents.record(
+            request, accepted=True, decided_by="owner", now=now, expires=now + CONSENT_SECONDS
+        )
+        self._deliver(ConsentGiven(effect.study))
+
+
+class _Ready(StudyTasks):
+    """Those of a node that has its vector ready."""
+
+    vector: IntVector
+    on_training: Callable[[], None]
+
+    async def train(self, effect: StartTraining) -> None:
+        self.on_training()
+        terms = effect.study, effect.round_number, self.vector, effect.attempt
+        self._deliver(TrainingFinished(*terms))
+
+
 class _Node(Daemon):
     """A daemon whose owner agrees to everything and has its vector ready."""
 
     def __init__(
         self, founded: Founded, member: Member, number: int, common: IntVector, watch: _Watch
     ) -> None:
+        config = NodeConfig(listen=Listen(port=member.port))
         super().__init__(
             layout=member.layout,
             keys=member.keys,
-            config=NodeConfig(listen=Listen(port=member.port)),
+            config=config,
             network=founded.network,
             worker=_NoWorker(),  # type: ignore[arg-type]  # all that is used of one
             observer=lambda notice: watch.observe(number, notice),
@@ -143,23 +173,20 @@ class _Node(Daemon):
         # Rounds last longer where all nodes share a core: idle links are looked at half as often.
         limits = msgspec.structs.replace(self._transport.limits, close_s=4.0)
         self._transport.limits = limits  # type: ignore[attr-defined]  # of TLS alone
-        self._number = number
-        self._common = common
-        self._watch = watch
-
-    def _ask_consent(self, effect: AskConsent) -> None:
-        now = wall_clock()
-        request = study_request(effect.study, effect.manifest)
-        self.vault.consents.record(
-            request, accepted=True, decided_by="owner", now=now, expires=now + CONSENT_SECONDS
+        self.decisions = _Agreeing(self.vault, config.consent, self.deliver)
+        self.tasks = ready = _Ready(
+            node_id=self.node_id,
+            vault=self.vault,
+            trainer=self._trainer,
+            sandbox=config.node.sandbox,
+            model_of=self.model_of,
+            deliver=self.deliver,
+            observer=self._observer,
+            fail=self._fail,
         )
-        self.deliver(ConsentGiven(effect.study))
-
-    async def _train(self, effect: StartTraining) -> None:
-        self._watch.numbers += self._number
         counts = np.ones(TRAIN_COUNTS, dtype=np.int64)
-        vector = np.concatenate([self._common + self._number, counts])
-        self.deliver(TrainingFinished(effect.study, effect.round_number, vector, effect.attempt))
+        ready.vector = np.concatenate([common + number, counts])
+        ready.on_training = lambda: watch.count(number)
 
 
 def _manifest(founded: Founded, work: Work, model: bytes) -> bytes:

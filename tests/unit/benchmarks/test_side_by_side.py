@@ -51,6 +51,5 @@ def test_all_ways_come_to_the_same_sum() -> None:
     assert 0 < plain.sent_mb < additive.sent_mb
 
 
-@pytest.mark.full
 def test_a_protected_round_comes_to_the_same_sum() -> None:
     assert run_protected(WORK, NODES, SIZE).cpu_s > 0
