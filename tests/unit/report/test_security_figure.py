@@ -26,7 +26,7 @@ def test_it_is_a_figure_of_known_marks(nodes):
 def test_it_says_what_was_chosen():
     said = " ".join(each.text for each in drawn(nodes=36).iter(f"{SVG}text"))
     assert "committee of 24, 4 tolerated" in said
-    assert "in force: 2, in regions of 36.0 nodes" in said
+    assert "in force: 4, in regions of 36.0 nodes" in said
 
 
 def test_more_corrupted_nodes_are_drawn_higher():
