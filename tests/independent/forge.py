@@ -124,7 +124,7 @@ def skip(step: RoundPlan) -> dict[str, Any]:
         "metrics": (),
         "record_joins": step.joins,
         "record_actors": step.actors,
-        "next_beacon": beacon.skipped(step.context),
+        "next_beacon": beacon.skipped(step.study, step.round_number, step.beacon),
     }
 
 

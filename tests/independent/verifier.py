@@ -789,7 +789,9 @@ class _Chain:
         if plan.phase is None or body.closed_value != ZERO:
             return
         stayed = joins_name(plan.joins, plan.actors)
-        beacon = digest("pnyx/beacon/skipped", context_of(self.census, plan))
+        beacon = digest(
+            "pnyx/beacon/skipped", self.study, plan.number.to_bytes(4, "big"), plan.beacon
+        )
         self.check(bool(plan.aborted), plan.where, "no closed list in a first attempt")
         self.check(body.skipped, plan.where, "no closed list, but not skipped")
         self.check(body.joins == stayed, plan.where, "joins or actors did not stay")

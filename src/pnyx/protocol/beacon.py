@@ -68,13 +68,15 @@ def dealers_needed(size: CommitteeSize) -> int:
     return size.corrupt_max + 1
 
 
-def skipped(context: bytes) -> bytes:
+def skipped(study: bytes, round_number: int, before: bytes) -> bytes:
     """The beacon after a round whose attempts both failed: nobody bends it, everybody foresees it.
 
-    `context` is that of the last attempt. No secret enters, for members may differ in which
-    dealings they hold to be fixed, and must sign one record.
+    before: the beacon that the round itself was drawn by. No secret enters, for members may differ
+    in which dealings they hold to be fixed, and must sign one record. Nor does anything of the
+    attempts enter: the context of the second hashes which members gave up the first, and whom they
+    name; whoever leads the abort could try as many of these as it likes.
     """
-    return digest("pnyx/beacon/skipped", context)
+    return digest("pnyx/beacon/skipped", study, round_number.to_bytes(4, "big"), before)
 
 
 def combine(context: bytes, purpose: str, secrets: Mapping[int, bytes]) -> bytes:

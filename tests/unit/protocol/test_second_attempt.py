@@ -66,7 +66,7 @@ class Aborted:
         terms = {
             "closed_value": NO_VALUE,
             "skipped": True,
-            "next_beacon": beacon.skipped(self.second.context),
+            "next_beacon": beacon.skipped(self.study, self.second.round_number, self.second.beacon),
             **changes,
         }
         return record(self.town, self.second, joins=self.second.joins, **terms)

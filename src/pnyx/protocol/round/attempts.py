@@ -189,7 +189,7 @@ def skip_body(
         model_hash=plan.model_hash,
         metrics=(),
         joins_root=joins_root,
-        next_beacon=beacon.skipped(plan.context),
+        next_beacon=beacon.skipped(plan.study, plan.round_number, plan.beacon),
         privacy_spent=plan.privacy_spent,
         excluded=excluded,
         sums=(),

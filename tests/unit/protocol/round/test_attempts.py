@@ -239,7 +239,8 @@ def test_a_second_abort_is_a_skip(monkeypatch):
     assert walk.aborts == []
     body = codec.decode(walk.member.body, RecordBody, bytes_max=10**6)
     assert (body.attempt, body.skipped, body.accepted, body.metrics) == (2, True, (), ())
-    assert body.next_beacon == beacon.skipped(walk.context)
+    plan = C.plan
+    assert body.next_beacon == beacon.skipped(plan.study, plan.round_number, plan.beacon)
     assert [vote.body_hash for vote in walk.box.of(RecordVote)]
     decision = walk.member.agreements[Instance.ACCEPT].decision
     assert decision in walk.hear(3, Pull(walk.context, Step.CLOSE))
