@@ -1,5 +1,6 @@
 """The roles that one node plays in one attempt of one round, and what they tell each other."""
 
+from pnyx.errors import RuleBroken
 from pnyx.protocol.messages import (
     Contribution,
     Decision,
@@ -49,17 +50,21 @@ class ActiveRound:
                 if self.aggregator is not None:
                     self.aggregator.handle(sender, message)
             case Receipt() | Dispute() | VectorReceipt():
-                if self.contributor is not None:
-                    self.contributor.handle(message, now)
+                self._tell_contributor(sender, message, now)
             case Decision() if self.member is None:
-                if self.contributor is not None:
-                    self.contributor.handle(message, now)
+                self._tell_contributor(sender, message, now)
             case Contribution() if self.member is None:
                 return
             case _:
                 if self.member is not None:
                     self.member.handle(sender, message, now)
         self._share_open_certificate(now)
+
+    def _tell_contributor(self, sender: int, message: RoundMessage, now: float) -> None:
+        if isinstance(message, Dispute) and sender not in self.plan.member_of:
+            raise RuleBroken("a dispute comes from outside the committee")
+        if self.contributor is not None:
+            self.contributor.handle(message, now)
 
     def _share_open_certificate(self, now: float) -> None:
         """A member that contributes need not be told twice, nor verify everything again."""

@@ -62,7 +62,7 @@ from pnyx.protocol.messages import (
 from pnyx.protocol.noise import clipped, noised, noised_update
 from pnyx.protocol.ports import IntVector
 from pnyx.protocol.privacy import phase_rho
-from pnyx.protocol.round.dispute import wrong_answers
+from pnyx.protocol.round.dispute import ShownAnswer, shown_answers, wrong_answers
 from pnyx.protocol.round.holdings import receipt_statement, share_info
 from pnyx.protocol.round.plan import RoundPlan, check_decided
 from pnyx.protocol.round.services import RoundServices
@@ -194,7 +194,7 @@ class Contributor:
         self._relay_at: float | None = None
         self._making = False
         self._disputed = False
-        self._dispute: Dispute | None = None  # until the contribution is made once more
+        self._shown: list[ShownAnswer] = []  # until the contribution is made once more
         stored = services.restored.get("contribution")
         self._stored = (
             codec.decode(stored, _Stored, bytes_max=_STORED_BYTES_MAX) if stored else None
@@ -385,8 +385,8 @@ class Contributor:
             return
         if name == _MADE and self.stage is Stage.DEBITING:
             self._contribute(result, now)
-        elif name == _MADE_AGAIN and self._dispute is not None:
-            self._open_disputed(self._dispute, result)
+        elif name == _MADE_AGAIN:
+            self._open_disputed(result)
 
     def _contribute(self, made: "_Made", now: float) -> None:
         """Commit to a contribution, seal it and send it."""
@@ -521,20 +521,20 @@ class Contributor:
         if self._disputed or message.accepted.instance is not Instance.ACCEPT:
             return
         check_decided(self._plan, message.accepted, Instance.ACCEPT, self._services.crypto)
+        self._shown = shown_answers(self._reader, self._header, message)
         self._disputed = True
         work = self._work(self._vector, phase, stored.seed)
         if self._vectors is None:
-            self._open_disputed(message, work())
+            self._open_disputed(work())
             return
-        self._dispute = message
         self._services.emit(Compute(self._plan.context, _MADE_AGAIN, work))
 
-    def _open_disputed(self, message: Dispute, made: "_Made") -> None:
+    def _open_disputed(self, made: "_Made") -> None:
         """Accuse the members that answered otherwise than they were dealt."""
-        self._dispute = None
+        shown, self._shown = self._shown, []
         if self._header is None or self._vector is None:
             return  # the owner withdrew meanwhile
-        found = wrong_answers(self._services, self._reader, self._header, made.payloads, message)
+        found = wrong_answers(self._services, self._reader, self._header, made.payloads, shown)
         for culprit, proof in found:
             self._services.accuse(culprit, proof)
 

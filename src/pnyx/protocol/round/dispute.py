@@ -5,8 +5,8 @@ from the verdicts which members are *off* which contribution, and cannot tell th
 victim of a dealer:
 
     a member that is off opens its committed share: it answered by it, which convicts the dealer;
-    a contributor is shown the answers by f + 1 members, once, and opens the committed shares of
-    those that answered otherwise than it dealt. That convicts these members.
+    a contributor is shown the answers by f + 1 members that answered, looks once, and opens the
+    committed shares of those that answered otherwise than it dealt. That convicts these members.
 
 **What is opened.** An honest member is never off an honest contribution, so it opens shares of
 corrupt dealers only. An honest contributor opens the shares of members that lied, at most f of
@@ -16,8 +16,8 @@ out, as it is without a dispute. A contribution that is undecided is nobody's gu
 Shares that are not opened here are erased at release like all others.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -115,16 +115,33 @@ class Disputes:
             if mine is not None:
                 self._accuse(who, WrongShare(closed.headers[who], mine, value.responses))
         doubtful = {who for who, rule in judgement.rejected.items() if rule is Rule.UNDECIDED}
-        self._call(sorted(doubtful.union(judgement.off)), closed, accepted)
+        there = [self._member_of(said) for said in value.responses]
+        self._call(sorted(doubtful.union(judgement.off)), closed, accepted, there)
 
-    def _call(self, contributors: Sequence[int], closed: ClosedList, accepted: Decision) -> None:
-        """Show contributors the answers; f + 1 members do, so that an honest one does."""
+    def _member_of(self, said: Signed) -> int:
+        index = self._plan.census.index_of(said.signer)
+        assert index is not None, "a value that was read is signed by members"
+        return self._plan.member_of[index]
+
+    def _call(
+        self,
+        contributors: Sequence[int],
+        closed: ClosedList,
+        accepted: Decision,
+        there: Collection[int],
+    ) -> None:
+        """Show contributors the answers; f + 1 members do, so that an honest one does.
+
+        there: members that answered. Who is away calls nobody.
+        """
         names = tuple(
             HeldContribution(who, header_hash(header))
             for who, header in sorted(closed.headers.items())
         )
+        size = self._plan.size
         for who in contributors:
-            if (self._member - who) % self._plan.size.size <= self._plan.size.corrupt_max:
+            callers = sorted(there, key=lambda member: (member - who) % size.size)
+            if self._member in callers[: size.corrupt_max + 1]:
                 self._services.send(who, Dispute(self._plan.context, accepted, names))
 
     # --- beacons and sums ------------------------------------------------------------------------
@@ -183,31 +200,57 @@ class Disputes:
 # --- the contributor -----------------------------------------------------------------------------
 
 
-def wrong_answers(
-    services: RoundServices,
-    reader: InputReader,
-    header: Signed,
-    payloads: Sequence[bytes],
-    dispute: Dispute,
-) -> list[tuple[int, WrongAnswer]]:
-    """Members that answered for this contribution otherwise than by the shares it dealt.
+class ShownAnswer(NamedTuple):
+    """What one member answered for a contribution, and the proof that it is this one."""
 
-    payloads: what this contributor committed to, by member. Returns (census index, proof), at most
-    f of them: more shares must never be opened. The decision was checked. Raises ProtocolError.
+    signed: Signed
+    response: VerifyResponse
+    named: tuple[bytes, ...]
+
+
+def shown_answers(reader: InputReader, header: Signed, dispute: Dispute) -> list[ShownAnswer]:
+    """What members answered for this contribution. Its decision was checked.
+
+    The decision certifies the answers, each of which names the headers that it is for by their
+    root; which these are the caller says. Raises ProtocolError if it says anything else: it must
+    not use up a look that a contributor takes once.
     """
-    plan = services.plan
-    contributor = reader.header(header).contributor
+    contributor, name = reader.header(header).contributor, header_hash(header)
     names = {held.contributor: held.header_hash for held in dispute.closed}
-    proofs = merkle_proofs(payloads)
-    found: list[tuple[int, WrongAnswer]] = []
+    shown: list[ShownAnswer] = []
     value = codec.decode(dispute.accepted.value, AcceptValue, bytes_max=VALUE_BYTES_MAX)
     for signed in value.responses:
         response = reader.member_body(signed)
         if not isinstance(response, VerifyResponse):
             raise RuleBroken("a signed body is not an answer to a challenge")
-        named = _named(response, names, contributor, header_hash(header))
-        if named is None:
+        if contributor not in response.held:
             continue
+        listed = [names.get(who, b"") for who in response.held]
+        if headers_root(listed) != response.headers:
+            raise RuleBroken("a dispute names other headers than those that were answered for")
+        place = response.held.index(contributor)
+        if listed[place] == name:
+            shown.append(ShownAnswer(signed, response, merkle_proofs(listed)[place]))
+    return shown
+
+
+def wrong_answers(
+    services: RoundServices,
+    reader: InputReader,
+    header: Signed,
+    payloads: Sequence[bytes],
+    shown: Sequence[ShownAnswer],
+) -> list[tuple[int, WrongAnswer]]:
+    """Members that answered for this contribution otherwise than by the shares it dealt.
+
+    payloads: what this contributor committed to, by member. Returns (census index, proof), at most
+    f of them: more shares must never be opened. Raises ProtocolError.
+    """
+    plan = services.plan
+    contributor = reader.header(header).contributor
+    proofs = merkle_proofs(payloads)
+    found: list[tuple[int, WrongAnswer]] = []
+    for signed, response, named in shown:
         place = response.held.index(contributor)
         given = read_answers(response.values, len(response.held), plan.size)[place]
         member = response.member
@@ -218,16 +261,3 @@ def wrong_answers(
             proof = WrongAnswer(header, opened, signed, named)
             found.append((plan.committee[member], proof))
     return found[: plan.size.corrupt_max]
-
-
-def _named(
-    response: VerifyResponse, names: Mapping[int, bytes], contributor: int, name: bytes
-) -> tuple[bytes, ...] | None:
-    """Proof that a response answers for this header; None if it does not."""
-    if contributor not in response.held or not set(response.held) <= set(names):
-        return None
-    listed = [names[who] for who in response.held]
-    place = response.held.index(contributor)
-    if listed[place] != name or headers_root(listed) != response.headers:
-        return None
-    return merkle_proofs(listed)[place]

@@ -25,7 +25,8 @@ from pnyx.protocol.messages import (
     WrongRelease,
     WrongShare,
 )
-from pnyx.protocol.round.dispute import Disputes, wrong_answers
+from pnyx.protocol.round.active import ActiveRound
+from pnyx.protocol.round.dispute import Disputes, shown_answers
 from pnyx.protocol.round.values import (
     AcceptValue,
     OpenValue,
@@ -145,6 +146,22 @@ def test_f_plus_one_members_show_a_contributor_its_answers():
     assert told == S.size.corrupt_max + 1
 
 
+def test_members_that_are_away_call_nobody():
+    """Those whose turn it would be did not answer: others that did show the answers."""
+    first = [(DEALER + turn) % S.size.size for turn in range(S.size.corrupt_max)]
+    answering = [member for member in range(S.size.size) if member not in first]
+    closed, judgement, accepted = round_with(
+        S.c.payloads(DEALER), S.c.header(DEALER), {LIAR}, answering
+    )
+    callers = set()
+    for member in range(S.size.size):
+        said, box = disputes(member)
+        said.judged(closed, judgement, accepted, lambda header: None)
+        callers |= {member for _ in box.of(Dispute)}
+    assert len(callers) == S.size.corrupt_max + 1
+    assert callers <= set(answering)
+
+
 def test_undecided_contribution_is_shown_and_convicts_nobody():
     """One short of 2D + 1 + 2f answers: a liar among them is enough, and no proof of anything."""
     payloads, header = S.c.payloads(DEALER), S.c.header(DEALER)
@@ -241,6 +258,17 @@ def test_contributor_opens_the_shares_of_liars_once():
     assert len(read_payload(opened.payload, ROUND.plan.phase.bounds, ROUND.size)) == 2
 
 
+def test_contributor_is_shown_answers_by_members_only():
+    made, outbox = sending()
+    active = ActiveRound(ROUND.plan, None, made, None)
+    outsider = next(i for i in range(len(ROUND.plan.census)) if i not in ROUND.plan.member_of)
+    with pytest.raises(RuleBroken, match="outside the committee"):
+        active.handle(outsider, call(made, {LIAR}), 2.0)
+    assert outbox.accused == []
+    active.handle(ROUND.plan.committee[1], call(made, {LIAR}), 2.0)
+    assert len(outbox.accused) == 1
+
+
 def test_contributor_opens_nothing_if_nobody_lied():
     made, outbox = sending()
     made.handle(call(made), 2.0)
@@ -299,12 +327,8 @@ def test_contributor_that_sent_nothing_opens_nothing():
 
 def test_what_no_certified_value_holds():
     made, _ = sending()
-    services, _ = ROUND.services(ME)
     shown = call(made)
     key = ROUND.member_signed(0, ROUND.round_key(0))
     strange = replace(shown.accepted, value=codec.encode(AcceptValue((key,))))
-    payloads = [bytes(32)] * ROUND.size.size
     with pytest.raises(RuleBroken, match="not an answer"):
-        wrong_answers(
-            services, ROUND.reader, made._header, payloads, replace(shown, accepted=strange)
-        )
+        shown_answers(ROUND.reader, made._header, replace(shown, accepted=strange))
