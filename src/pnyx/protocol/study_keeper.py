@@ -43,6 +43,7 @@ from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto, Records
 from pnyx.protocol.round.attempts import abort_hash, without_outcome
 from pnyx.protocol.round.plan import RoundPlan
+from pnyx.protocol.round.values import check_agreeable
 from pnyx.protocol.round_keeper import RoundKeeper, members_of
 from pnyx.protocol.selection.region import ActorProof
 from pnyx.protocol.study import StudyState, read_body, record_hash
@@ -159,6 +160,7 @@ class StudyKeeper:
         if signed.signer not in census:
             raise WrongContext("a study is proposed from outside the census of its epoch")
         check_sizes(manifest, census.committee)
+        check_agreeable(manifest, census.committee)
         if not (self._restoring or self._is_open_to(manifest)):
             self._keep_stale(study, signed)
             return

@@ -471,7 +471,16 @@ class Leader:
             good[member] = signed
         if not self._ready(good, self._m.listed, self._answers_wanted(), now):
             return None
-        return codec.encode(AcceptValue(tuple(good[m] for m in sorted(good))))
+        return self._fitting_answers(good)
+
+    def _fitting_answers(self, good: Mapping[int, Signed]) -> bytes:
+        """The value of these answers; of as many as are wanted where all would be too long."""
+        members = sorted(good)
+        while True:
+            value = codec.encode(AcceptValue(tuple(good[m] for m in members)))
+            if len(value) <= VALUE_BYTES_MAX or len(members) <= self._answers_wanted():
+                return value
+            members.pop()
 
     def _lead_release(self, now: float) -> None:
         size = self._m.plan.size

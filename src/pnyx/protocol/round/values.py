@@ -20,7 +20,7 @@ from msgspec import Meta
 
 from pnyx.errors import MalformedMessage, RuleBroken, WrongContext
 from pnyx.primitives import codec
-from pnyx.primitives.hashing import digest, merkle_root
+from pnyx.primitives.hashing import HASH_BYTES, digest, merkle_root
 from pnyx.protocol import beacon
 from pnyx.protocol.aggregation import direct
 from pnyx.protocol.aggregation.bounds import Bounds
@@ -39,6 +39,7 @@ from pnyx.protocol.aggregation.verification import (
     read_answers,
     released_bytes,
 )
+from pnyx.protocol.manifest import Manifest, StudyPhase
 from pnyx.protocol.messages import (
     CloseVote,
     ContributionHeader,
@@ -62,6 +63,9 @@ T = TypeVar("T", RoundKey, CloseVote, VerifyResponse, GiveUp)
 _VERIFIED_PER_NODE = 8
 NO_HEADERS = bytes(32)
 VALUE_BYTES_MAX = 4 * 1024 * 1024
+_INDEX_BYTES = 5  # of a census index, at most, as it is encoded
+_BODY_BYTES = 1024  # of a member's signed input, besides what it says of each contribution
+_HEADER_BYTES = 1536  # of a contributor's signed header; as much again for a sketch with its proof
 SignedInputs = Annotated[tuple[Signed, ...], Meta(max_length=1024)]
 
 
@@ -118,6 +122,37 @@ def inputs_wanted(size: CommitteeSize, view: int) -> int:
     there are not as many: then a quorum will do.
     """
     return size.quorum + size.corrupt_max if view <= size.corrupt_max else size.quorum
+
+
+def contributions_max(phase: StudyPhase, size: CommitteeSize, *, by_region: bool) -> int:
+    """Contributions of one round whose list, and whose answers, its committee can agree on.
+
+    The answers of q + f members for all of them make a value (`inputs_wanted`), and so do q close
+    votes with all headers. Where they are many, what each contribution takes is what counts; what
+    a signed body takes besides is bounded generously.
+    """
+    inputs = size.quorum + size.corrupt_max
+    answered = (VALUE_BYTES_MAX // inputs - _BODY_BYTES) // (
+        _INDEX_BYTES + ELEMENT_BYTES * answer_count(size)
+    )
+    header = _HEADER_BYTES + (_HEADER_BYTES if phase.verified is not None else 0)
+    room = VALUE_BYTES_MAX - size.quorum * _BODY_BYTES - (ACTOR_PROOF_BYTES_MAX if by_region else 0)
+    listed = room // (header + size.quorum * (_INDEX_BYTES + HASH_BYTES + 3))
+    return max(0, min(answered, listed))
+
+
+def check_agreeable(manifest: Manifest, size: CommitteeSize) -> None:
+    """Refuse phases that draw more than a committee of this size can agree on. Raises RuleBroken.
+
+    Their rounds would be aborted twice and skipped, all of them.
+    """
+    for phase in manifest.phases:
+        most = contributions_max(phase, size, by_region=manifest.selection == "region")
+        if phase.drawn > most:
+            raise RuleBroken(
+                f"a phase draws {phase.drawn} contributors, and a committee of {size.size} can "
+                f"agree on {most} at most; draw fewer"
+            )
 
 
 def contribution_context(context: bytes, contributor: int) -> bytes:

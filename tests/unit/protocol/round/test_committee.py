@@ -39,10 +39,11 @@ from pnyx.protocol.messages import (
     ViewChange,
     Vote,
 )
+from pnyx.protocol.round import leader
 from pnyx.protocol.round.committee import CommitteeMember
 from pnyx.protocol.round.leader import Leader
 from pnyx.protocol.round.services import RoundServices
-from pnyx.protocol.round.values import header_hash, headers_root
+from pnyx.protocol.round.values import AcceptValue, header_hash, headers_root
 
 VECTOR = np.arange(5, dtype=np.int64) - 2
 CONTRIBUTORS = (2, 3, 4)
@@ -651,6 +652,20 @@ def test_a_leader_takes_no_answers_from_an_unlisted_member():
         body = walk.response(member, walk.member.challenge)
         walk.hear(member, MemberInput(walk.context, walk.c.member_signed(member, body)))
     assert not any(p.instance is Instance.ACCEPT for p in walk.box.of(Proposal))
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_a_leader_leaves_out_answers_that_make_its_proposal_too_long(monkeypatch, fits):
+    walk = Walk(0).to(Step.ACCEPT)
+    whole = len(walk.accept_value())
+    monkeypatch.setattr(leader, "VALUE_BYTES_MAX", whole if fits else whole - 1)
+    monkeypatch.setattr(leader, "inputs_wanted", lambda size, view: size.quorum)  # in late views
+    for member in walk.listed:
+        body = walk.response(member, walk.member.challenge)
+        walk.hear(member, MemberInput(walk.context, walk.c.member_signed(member, body)))
+    [value] = {p.value for p in walk.box.of(Proposal) if p.instance is Instance.ACCEPT}
+    carried = codec.decode(value, AcceptValue, bytes_max=10**6).responses
+    assert len(carried) == (len(walk.listed) if fits else walk.c.size.quorum)
 
 
 def voted(walk, member, attached=()) -> MemberInput:

@@ -4,13 +4,30 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 from tests.support.committee import CHALLENGE, Committee
+from tests.support.town import manifest, phase
 
 from pnyx.errors import InvalidSignature, MalformedMessage, RuleBroken, WrongContext
 from pnyx.primitives import codec
 from pnyx.protocol import beacon
-from pnyx.protocol.messages import HeldContribution, Join, RoundKey
+from pnyx.protocol.aggregation.verification import PUBLISHED_BYTES, answer_count
+from pnyx.protocol.messages import (
+    ContributionHeader,
+    HeldContribution,
+    Join,
+    MaskedVector,
+    RoundKey,
+    Signed,
+    VerifyResponse,
+)
 from pnyx.protocol.round import values
-from pnyx.protocol.round.values import CloseValue, InputReader, OpenValue, header_hash
+from pnyx.protocol.round.values import (
+    AcceptValue,
+    CloseValue,
+    InputReader,
+    OpenValue,
+    header_hash,
+)
+from pnyx.protocol.selection import committee_size
 
 C = Committee()
 HEADERS = [C.header(index) for index in (2, 3, 4)]
@@ -359,3 +376,57 @@ def test_names_are_remembered_within_a_bound(monkeypatch):
         reader.name(replace(HEADERS[0], body=number.to_bytes(4, "big")))
     assert reader.name(HEADERS[0]) == header_hash(HEADERS[0])
     assert hashed.count(HEADERS[0]) == 2, "the oldest was forgotten"
+
+
+# --- how many contributions a value can hold ------------------------------------------------------
+
+SIZES = [
+    committee_size(7, 1, 1, 1),
+    committee_size(24, 4, 2, 4),
+    committee_size(110, 21, 4, 11),
+    committee_size(231, 51, 4, 11),
+]
+FAR = 2**31 - 5000  # census indices that take five bytes
+
+
+def longest_answers(size, count: int) -> int:
+    """Bytes of a value with q + f signed answers, each for so many contributions."""
+    held = tuple(range(FAR, FAR + count))
+    said = VerifyResponse(
+        b"c" * 32, 1000, CHALLENGE, held, b"h" * 32, bytes(4 * answer_count(size) * count)
+    )
+    signed = Signed(b"n" * 32, codec.encode(said), b"s" * 64)
+    return len(codec.encode(AcceptValue((signed,) * (size.quorum + size.corrupt_max))))
+
+
+def longest_list(size, count: int, header: Signed) -> int:
+    """Bytes of a closed list with q votes for so many contributions."""
+    held = tuple(HeldContribution(FAR + at, b"h" * 32) for at in range(count))
+    vote = C.close_vote(1, [], held=held, next_dealers=tuple(range(3 * size.corrupt_max + 1)))
+    signed = Signed(b"n" * 32, codec.encode(vote), b"s" * 64)
+    return len(codec.encode(CloseValue((signed,) * size.quorum, (header,) * count)))
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: str(size.size))
+def test_as_many_contributions_as_a_value_can_hold(size):
+    drawn = phase(9)
+    most = values.contributions_max(drawn, size, by_region=False)
+    header = replace(C.header(2), body=codec.encode(longest_header()))
+    fullest = max(longest_answers(size, most), longest_list(size, most, header))
+    assert 0.75 * values.VALUE_BYTES_MAX < fullest <= values.VALUE_BYTES_MAX
+    assert values.contributions_max(drawn, size, by_region=True) < most or size.size > 24
+
+
+def longest_header() -> ContributionHeader:
+    masked = MaskedVector(b"p" * 32, b"h" * 32)
+    return ContributionHeader(
+        b"c" * 32, FAR, b"o" * 32, b"m" * 32, b"r" * 32, bytes(PUBLISHED_BYTES), masked
+    )
+
+
+def test_phases_that_no_committee_could_agree_on_are_refused():
+    """All of their rounds would be aborted twice and skipped, at their owners' expense."""
+    size = committee_size(231, 51, 4, 11)
+    values.check_agreeable(manifest(9, [phase(9, target=90, drawn=90)]), size)
+    with pytest.raises(RuleBroken, match="draws 1000 contributors, and a committee of 231 can"):
+        values.check_agreeable(manifest(9, [phase(9, target=900, drawn=1000)]), size)
