@@ -100,6 +100,11 @@ def test_a_member_that_round_0_listed_leaves_for_good() -> None:
     assert outcome.records[0].attempt == 2
 
 
+def test_a_proposer_that_leaves_for_good_before_anybody_heard() -> None:
+    """Cut off from all but one node, whose requests are lost, it takes its study along."""
+    assert run(outlasting_scenario(2021)).finished
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("first", list(range(30, 2_000, 50)))
 def test_attempts_fail_full(first: int) -> None:

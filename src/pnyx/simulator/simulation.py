@@ -316,9 +316,13 @@ class Simulation:
 
     def _propose_again(self, number: int, study: bytes) -> None:
         """A proposer killed before anybody heard of the study: somebody proposes one once more."""
-        if not any(f"chain/manifest/{study.hex()}" in node.disk for node in self.nodes):
+        key = f"chain/manifest/{study.hex()}"
+        knowing = [node.index for node in self.nodes if key in node.disk]
+        if self._gone.issuperset(knowing):  # so does who takes it along for good
             self._studies.remove(study)  # another proposer makes another study
             self._propose(number)
+        elif len(knowing) == 1:
+            self.scheduler.call_at(self.scheduler.now + 2.0, self._propose_again, number, study)
 
     def done(self) -> bool:
         """Whether every honest node that is to come back holds all records and the last model."""
