@@ -114,6 +114,12 @@ class ProtocolParams(msgspec.Struct, frozen=True, kw_only=True):
 
     # Bounds on what peers may make a node store or do.
     message_bytes_max: int = 8 * 1024 * 1024
+    # Answers to one peer's questions: a burst, and then so many bytes a second. A burst is all that
+    # a member asks for that comes back late, at 231 members three times; after it a peer takes a
+    # sixth of a line of 6 MB/s, however often it asks.
+    answers_bytes_burst: int = 32 * 1024 * 1024
+    answers_bytes_per_s: float = 1024 * 1024
+    peers_counted_max: int = 4096
     item_bytes_max: int = 4 * 1024 * 1024
     items_per_message_max: int = 256
     early_messages_max: int = 4096

@@ -44,7 +44,7 @@ class Wire:
 async def live() -> tuple[Daemon, Wire, Machine]:
     daemon, wire, machine = Daemon.__new__(Daemon), Wire(), Machine()
     daemon._machine, daemon._rounds = machine, FullDisk()
-    daemon._postman = Postman(wire, lambda *_: None, lambda *_: None)
+    daemon._postman = Postman(wire, lambda *_: None, lambda *_: None, lambda _: None)
     daemon._pending, daemon._committed, daemon._failure = [], None, None
     daemon._timer, daemon._timer_at = None, float("inf")
     daemon._stopping = asyncio.Event()
