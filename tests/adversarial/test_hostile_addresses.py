@@ -237,6 +237,24 @@ def test_names_that_nobody_resolves_hold_up_nobody_else(tmp_path: Path, monkeypa
     run(main())
 
 
+def test_a_system_without_threads_costs_the_attempt(tmp_path: Path, monkeypatch):
+    def start(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> None:
+        node = Certified(tmp_path).transport()
+        await node.start(lambda peer, payload: b"")
+        node.learn_address(b"q" * 32, "nobody.example", 4000)
+        monkeypatch.setattr(threading.Thread, "start", start)
+        for _ in range(2):
+            with pytest.raises(TransportError, match="no thread left"):
+                await node.request(b"q" * 32, b"x")
+        monkeypatch.undo()
+        await node.stop()
+
+    run(main())
+
+
 def test_peers_with_names_are_reached(tmp_path: Path):
     async def main() -> None:
         town = Certified(tmp_path)

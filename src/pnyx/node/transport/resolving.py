@@ -55,8 +55,11 @@ class Resolver:
             with suppress(RuntimeError):  # the loop has ended meanwhile
                 loop.call_soon_threadsafe(settle, outcome)
 
+        try:
+            threading.Thread(target=_look_up, args=(host, tell), daemon=True).start()
+        except RuntimeError as error:
+            raise OSError("the system has no thread left") from error
         self._busy.add(peer)
-        threading.Thread(target=_look_up, args=(host, tell), daemon=True).start()
         return await found
 
 
