@@ -22,6 +22,7 @@ import msgspec
 from msgspec import Meta, inspect
 
 from pnyx.errors import ConfigError, PnyxError
+from pnyx.hosts import HOST_CHARACTERS_MAX, HOST_WORDS, is_host
 
 T = TypeVar("T")
 
@@ -30,7 +31,7 @@ FILE_NAME = r"\A[^\0]*\Z"  # the operating system takes no NUL
 _SHOWN_CHARACTERS_MAX = 60
 
 Port = Annotated[int, Meta(ge=0, le=65_535)]
-Host = Annotated[str, Meta(max_length=253)]
+Host = Annotated[str, Meta(max_length=HOST_CHARACTERS_MAX)]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Budget = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -56,7 +57,7 @@ class NodeSection(_Section, frozen=True):
 class Listen(_Section, frozen=True):
     """Where this node waits for peers; port 0 lets the system choose a free one."""
 
-    host: Annotated[str, Meta(min_length=1, max_length=253)] = "127.0.0.1"
+    host: Annotated[str, Meta(min_length=1, max_length=HOST_CHARACTERS_MAX)] = "127.0.0.1"
     port: Port = 7400
 
 
@@ -130,7 +131,14 @@ def read_config(path: Path) -> NodeConfig:
 
 def parse_config(data: bytes, source: str) -> NodeConfig:
     """Check settings given as TOML bytes; `source` names them in errors."""
-    return parse_toml(data, NodeConfig, source, ConfigError)
+    config = parse_toml(data, NodeConfig, source, ConfigError)
+    if not is_host(config.advertised_host):  # no peer would take it
+        name = "advertise.host" if config.advertise.host else "listen.host"
+        raise ConfigError(
+            f"{source}: {name} is {_shown(config.advertised_host)}; peers are told it, so set "
+            f"advertise.host to {HOST_WORDS}."
+        )
+    return config
 
 
 def write_toml(config: msgspec.Struct) -> bytes:

@@ -91,12 +91,12 @@ def bytes_in_memory(kind: type[ParcelSender]) -> int:
 
     async def scene() -> int:
         wire = Wire()
-        postman = Postman(wire, lambda *_: None, lambda *_: None)
+        postman = Postman(wire, lambda *_: None, lambda *_: None, lambda _: None)
         sender = kind(owner.store, postman.post, lambda _: None, lambda _: None, lambda _: None)
         for effect in sends:
             sender.send(effect)
         await asyncio.sleep(0.01)
-        waiting = sum(len(m) for m in postman._waiting.get(PULLER, []) if isinstance(m, bytes))
+        waiting = postman._waiting[PULLER].held_bytes
         await postman.stop()
         return wire.bytes_sent + waiting
 

@@ -239,7 +239,8 @@ def test_record_that_finds_no_room_leaves_the_old_one():
     scene = Scene(params)
     node = scene.town.nodes[2]
     owner = next(n for n in scene.town.nodes if node in scene.holders(record_key(n.node_id)))
-    old, new = (scene.record(owner, 5 + n, "h" * (1 + 200 * n)) for n in range(2))
+    hosts = "h", ".".join(["h" * 50] * 4)
+    old, new = (scene.record(owner, 5 + n, host) for n, host in enumerate(hosts))
     assert scene.tell(node, scene.store([old]), peer=owner)[1] == []
     _, rules = scene.tell(node, scene.store([new]), peer=owner)
     assert rules == ["this node has no room for more items"]

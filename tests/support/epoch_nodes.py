@@ -95,7 +95,7 @@ class EpochNode:
         town = self.town
         self.loop = loop
         self.transport = town.certified.transport(self.identity, limits=LIMITS, admit=self.admits)
-        self.postman = Postman(self.transport, self.on_message, self.on_reachable)
+        self.postman = Postman(self.transport, self.on_message, self.on_reachable, lambda _: None)
         self._timer: asyncio.TimerHandle | None = None
         await self.transport.start(self.serve)
         contacts = [node for node in town.nodes if node.up]

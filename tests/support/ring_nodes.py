@@ -45,7 +45,7 @@ class RealNode:
 
     async def start(self, contacts: Iterable["RealNode"] = (), port: int = 0) -> None:
         self.transport = self.nodes.town.transport(self.identity, limits=LIMITS, port=port)
-        self.postman = Postman(self.transport, self.on_message, self.on_reachable)
+        self.postman = Postman(self.transport, self.on_message, self.on_reachable, lambda _: None)
         await self.transport.start(self.serve)
         for contact in contacts:
             self.transport.learn_address(contact.node_id, "127.0.0.1", contact.transport.port)

@@ -81,6 +81,13 @@ def test_the_listening_address_is_advertised_by_default():
         ("[node]\nnetwork = '" + "a" * 5000 + "'", "aaa...; it must be a text of"),
         ("[listen", "x.toml is not valid TOML"),
         ('[node]\nnetwork = "a\\u0000"', r"network is 'a\x00'; it must be a text"),
+        (
+            "[advertise]\nhost = 'a..b'",
+            "x.toml: advertise.host is 'a..b'; peers are told it, so set advertise.host to an IP "
+            "address, or a host name of ASCII letters, digits, hyphens and dots (an international "
+            "name in its xn-- form).",
+        ),
+        ("[listen]\nhost = 'fe80::1%eth0'", "listen.host is 'fe80::1%eth0'; peers are told it"),
         ("x = " + "[" * 9000, "x.toml is not valid TOML"),
         ("x = " + "9" * 5000, "x.toml is not valid TOML"),
     ],

@@ -11,6 +11,7 @@ import structlog
 
 from pnyx.cli.common import plain
 from pnyx.node.parcel_sender import ParcelDamaged
+from pnyx.node.postman import MessagesDropped
 from pnyx.node.queries import QueryConfined
 from pnyx.node.trainer import TaskFailed, WorkerConfined
 from pnyx.protocol.events import (
@@ -79,6 +80,9 @@ class NoticeLog:
             case ParcelDamaged():
                 where = {"parcel": _short(notice.parcel), "chunk": notice.index}
                 log.warning("parcel damaged on the disk", **where)
+            case MessagesDropped():
+                sizes = {"bytes": notice.message_bytes, "waiting": notice.waiting_bytes}
+                log.warning("message dropped", peer=_short(notice.peer), **sizes)
             case RequestRefused():
                 log.warning("request refused", reason=plain(notice.reason))
             case WorkerConfined():

@@ -258,7 +258,13 @@ class Daemon:
         """Open the port and take up the protocol. Raises TransportError or VaultError."""
         restored = self._rounds.load()
         restored = without_parcels(restored, self._parcels.retain(held_parcels(restored)))
-        self._postman = Postman(self._transport, self._on_message, self._on_delivered)
+        self._postman = Postman(
+            self._transport,
+            self._on_message,
+            self._on_delivered,
+            self._observer,
+            self._params.message_bytes_max,
+        )
         self._sender = ParcelSender(
             self._parcels, self._postman.post, self.soon, self._observer, self._fail
         )

@@ -30,6 +30,7 @@ from pnyx.config import (
     read_config,
 )
 from pnyx.errors import ConfigError, InvalidCertificate, InvalidSignature
+from pnyx.hosts import HOST_WORDS, is_host
 from pnyx.node import keystore
 from pnyx.node.certificates import (
     CERTIFICATE_BYTES_MAX,
@@ -155,6 +156,11 @@ def read_request(path: Path) -> EnrolmentRequest:
         raise ConfigError(
             f"{path} is not a node's request; use the {REQUEST_NAME} that `pnyx node init` made."
         ) from error
+    if request.host and not is_host(request.host):
+        raise ConfigError(
+            f"{path} states the host {request.host[:60]!r}; it must be {HOST_WORDS}, so have its "
+            "owner create the node anew with another --advertise-host."
+        )
     if not verify(request.public_key, request.statement(), request.signature):
         raise InvalidSignature(f"{path} was altered after its node signed it; ask for it again.")
     return request

@@ -5,21 +5,31 @@ peer's own request is being answered they wait for the response: an answer that 
 its own would cost both sides as much again. A message that cannot be delivered is lost, which the
 protocol tolerates, and the machine is told that the peer is away.
 
+What waits for one peer is bounded in bytes. Beyond that, further messages for it are dropped until
+it takes some: a message may always be lost, for its sender repeats it, or its receiver asks again.
+So is a message that no peer would take for its size.
+
 A *deferred* message is one that is large and lies on the disk. It waits as a note of a few bytes
-and is read when it leaves: however much a peer has asked for, one batch of it is in memory.
+and is read when it leaves: however much a peer has asked for, one batch of it is in memory. How
+many may wait is for whoever posts them to bound (`protocol.parcels`).
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
 from pnyx.errors import MalformedMessage, TransportError
 from pnyx.node.transport.base import Transport
+from pnyx.protocol.events import Notice
+from pnyx.protocol.params import DEFAULT_PARAMS
 
 _LENGTH_BYTES = 4
 _BATCH_BYTES_MAX = 4 * 1024 * 1024
 _BATCH_MESSAGES_MAX = 4096
+# Four batches: as much as gossip answers with at a time. An empty queue takes any one message.
+_WAITING_BYTES_MAX = 16 * 1024 * 1024
 _DRAIN_STEP_S = 0.01
 
 
@@ -65,30 +75,67 @@ class Deferred(Protocol):
         ...
 
 
+class MessagesDropped(Notice, frozen=True):
+    """A message for a peer was dropped, with `waiting_bytes` before it, and further ones may be."""
+
+    peer: bytes
+    message_bytes: int
+    waiting_bytes: int
+
+
+class _Queue:
+    """What waits for one peer."""
+
+    __slots__ = ("full", "held_bytes", "messages")
+
+    def __init__(self) -> None:
+        self.messages: deque[bytes | Deferred] = deque()
+        self.held_bytes = 0  # of those in memory
+        self.full = False  # something was dropped, and nothing was taken since
+
+
 class Postman:
-    """Outgoing messages of one node."""
+    """Outgoing messages of one node.
+
+    message_bytes_max: what every peer refuses to take more of. observe: told of what is dropped,
+    once for a peer until it takes something.
+    """
 
     def __init__(
         self,
         transport: Transport,
         on_message: Callable[[bytes, bytes], None],
         on_reachable: Callable[[bytes, bool], None],
+        observe: Callable[[Notice], None],
+        message_bytes_max: int = DEFAULT_PARAMS.message_bytes_max,
     ) -> None:
         self._transport = transport
         self._on_message = on_message
         self._on_reachable = on_reachable
-        self._waiting: dict[bytes, list[bytes | Deferred]] = {}
+        self._waiting: dict[bytes, _Queue] = {}
+        self._observe = observe
+        self._message_bytes_max = message_bytes_max
         self._silent = False
         self._running: dict[bytes, asyncio.Task[None]] = {}
         self._wake: dict[bytes, asyncio.Handle] = {}
         self._answering: dict[bytes, int] = {}  # peer -> its requests that are being answered
 
     def post(self, peer: bytes, message: bytes | Deferred) -> None:
-        """Queue a message; it leaves with the next turn of the event loop."""
+        """Queue a message, if there is room; it leaves with the next turn of the event loop."""
         if self._silent:
             return
-        queue = self._waiting.setdefault(peer, [])
-        queue.append(message)
+        queue = self._waiting.get(peer, _Queue())
+        if isinstance(message, bytes):
+            size = len(message)
+            beyond = queue.messages and queue.held_bytes + size > _WAITING_BYTES_MAX
+            if beyond or size > self._message_bytes_max:
+                if not queue.full:
+                    self._observe(MessagesDropped(peer, size, queue.held_bytes))
+                queue.full = True
+                return
+            queue.held_bytes += size
+        queue.messages.append(message)
+        self._waiting[peer] = queue
         if peer not in self._answering:
             self._wake_for(peer)
 
@@ -140,21 +187,26 @@ class Postman:
 
     def _take(self, peer: bytes) -> list[bytes]:
         """What goes into the next batch, read."""
-        queue = self._waiting.pop(peer, [])
-        size, count = 0, 0
-        for message in queue:
-            size += _LENGTH_BYTES + (
-                len(message) if isinstance(message, bytes) else message.bytes_max
-            )
-            if count == _BATCH_MESSAGES_MAX or (size > _BATCH_BYTES_MAX and count):
-                self._waiting[peer] = queue[count:]
+        queue = self._waiting[peer]
+        queue.full = False
+        size = 0
+        taken: list[bytes | Deferred] = []
+        while queue.messages and len(taken) < _BATCH_MESSAGES_MAX:
+            message = queue.messages[0]
+            held = len(message) if isinstance(message, bytes) else 0
+            size += _LENGTH_BYTES + (held if isinstance(message, bytes) else message.bytes_max)
+            if size > _BATCH_BYTES_MAX and taken:
                 break
-            count += 1
-        read = (m if isinstance(m, bytes) else m.read() for m in queue[:count])
+            taken.append(queue.messages.popleft())
+            queue.held_bytes -= held
+        if not queue.messages:
+            del self._waiting[peer]
+        read = (m if isinstance(m, bytes) else m.read() for m in taken)
         return [message for message in read if message is not None]
 
     def _drop(self, peer: bytes) -> None:
-        for message in self._waiting.pop(peer, []):
+        queue = self._waiting.pop(peer, None)
+        for message in queue.messages if queue is not None else ():
             if not isinstance(message, bytes):
                 message.drop()
 

@@ -10,6 +10,7 @@ needs them (`models`).
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from math import inf
 
 from pnyx.primitives.hashing import digest
 from pnyx.primitives.sampling import Sampler
@@ -22,6 +23,55 @@ _LOOKED_AT_MAX = 256  # up to so many peers, each is looked at before a few are 
 def item_id(item: bytes) -> bytes:
     """Name of an encoded item."""
     return digest("pnyx/item", item)
+
+
+class _Asked:
+    """Names that were asked for: of whom, and when.
+
+    They only save asking several peers for one item at a time; what comes is taken in any case. So
+    a peer that announces more names than it may loses its own oldest, and takes nothing from
+    others. Where all peers together announce too many, the one with the most of them loses some.
+    """
+
+    def __init__(self, per_peer_max: int, names_max: int) -> None:
+        self._per_peer_max = per_peer_max
+        self._names_max = names_max
+        self._asked: dict[bytes, tuple[float, bytes]] = {}  # name -> when, of whom
+        self._of: dict[bytes, dict[bytes, None]] = {}  # peer -> names, the oldest first
+
+    def __len__(self) -> int:
+        return len(self._asked)
+
+    def at(self, name: bytes) -> float:
+        """When a name was asked for last; -inf if it is not known to have been."""
+        return self._asked[name][0] if name in self._asked else -inf
+
+    def note(self, name: bytes, peer: bytes, now: float) -> None:
+        """A peer, who announced it, is asked for a name."""
+        self.forget(name)
+        own = len(self._of.get(peer, ()))
+        if own >= self._per_peer_max or (own and len(self) >= self._names_max):
+            self._forget_oldest(peer)
+        elif len(self) >= self._names_max:
+            self._forget_oldest(max(self._of, key=lambda each: len(self._of[each])))
+        self._asked[name] = now, peer
+        self._of.setdefault(peer, {})[name] = None
+
+    def _forget_oldest(self, peer: bytes) -> None:
+        self.forget(next(iter(self._of[peer])))
+
+    def forget(self, name: bytes) -> None:
+        """The item is here, or it is not waited for any more."""
+        if name in self._asked:
+            _, peer = self._asked.pop(name)
+            del self._of[peer][name]
+            if not self._of[peer]:
+                del self._of[peer]
+
+    def expire(self, before: float) -> None:
+        """Forget what was asked for at this time or earlier."""
+        for name in [name for name, (at, _) in self._asked.items() if at <= before]:
+            self.forget(name)
 
 
 class Gossip:
@@ -49,7 +99,7 @@ class Gossip:
         self._models: dict[bytes, None] = {}  # names, the newest last
         self._fresh: dict[frozenset[bytes], list[bytes]] = {}
         self._fresh_models: list[bytes] = []
-        self._asked: dict[bytes, float] = {}
+        self._asked = _Asked(params.gossip_names_per_peer_max, params.gossip_names_max)
         self._refused: set[bytes] = set()
         self._next_round = now + params.gossip_interval_s
         self._news_at: float | None = None  # when what is new is announced
@@ -70,10 +120,7 @@ class Gossip:
         if now < self._next_round:
             return
         self._next_round = now + self._params.gossip_interval_s
-        patience = 8 * self._params.gossip_request_timeout_s
-        for name, asked_at in list(self._asked.items()):
-            if now >= asked_at + patience:
-                del self._asked[name]
+        self._asked.expire(now - 8 * self._params.gossip_request_timeout_s)
         # Whoever seemed away may be back, and at first everybody may: leave nobody out for ever.
         peers = self._peers()
         if peers:
@@ -169,11 +216,8 @@ class Gossip:
         for name in message.items:
             if name in self._items or name in self._refused:
                 continue
-            asked_at = self._asked.get(name)
-            if asked_at is None and len(self._asked) >= self._params.gossip_names_max:
-                continue  # announced again later, if it exists
-            if asked_at is None or now >= asked_at + timeout:
-                self._asked[name] = now
+            if now >= self._asked.at(name) + timeout:
+                self._asked.note(name, peer, now)
                 wanted.append(name)
         if wanted:
             self._send(peer, Request(tuple(wanted)))
@@ -201,7 +245,7 @@ class Gossip:
 
     def _on_item(self, peer: bytes, item: bytes) -> None:
         name = item_id(item)
-        self._asked.pop(name, None)
+        self._asked.forget(name)
         if name not in self._items and name not in self._refused:
             self._accept(peer, item)
 

@@ -16,6 +16,7 @@ from pnyx.errors import ProtocolError, WrongContext
 from pnyx.primitives import codec
 from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.actor_lists import ActorLists
+from pnyx.protocol.allowance import Allowance
 from pnyx.protocol.censuses import CensusFork
 from pnyx.protocol.epoch_keeper import EpochKeeper
 from pnyx.protocol.epochs import Epoch
@@ -63,17 +64,24 @@ from pnyx.protocol.messages import (
     GossipItem,
     GossipMessage,
     Handover,
+    HeadersRequest,
     Indices,
     Items,
     Join,
     Message,
     NodeRecord,
     ParcelMessage,
+    PartsRequest,
+    Pull,
     Record,
     Request,
     RoundMessage,
+    ShareRequest,
     Signed,
+    SumRequest,
     TwoWords,
+    ValueRequest,
+    ViewChange,
 )
 from pnyx.protocol.models import Models
 from pnyx.protocol.params import ProtocolParams
@@ -88,6 +96,17 @@ from pnyx.protocol.study_keeper import StudyKeeper
 PublicBody = Manifest | Join | NodeRecord
 AnyMessage = Message | RegionMessage
 AnyItem = GossipItem | ActorProof | SignedCensus | CensusFork
+# What is answered with much more than it takes to ask; chunks have a bound of their own.
+Question = (
+    Request
+    | Pull
+    | ViewChange
+    | ValueRequest
+    | PartsRequest
+    | HeadersRequest
+    | ShareRequest
+    | SumRequest
+)
 
 
 def _node_ids(plan: RoundPlan, indices: Indices) -> list[bytes]:
@@ -145,6 +164,9 @@ class NodeMachine:
         self._address = address
         self._address_sequence = address_sequence
         self._started = False
+        self._answers = Allowance(
+            params.answers_bytes_burst, params.answers_bytes_per_s, params.peers_counted_max
+        )
         sampler = Sampler(seed, "pnyx/machine")
         self.dockets = Dockets(crypto, params, records, verify_evidence)
         self._gossip = Gossip(
@@ -518,6 +540,25 @@ class NodeMachine:
         if not self.epochs.admits(peer):
             raise WrongContext("the peer is not in the census")
         message = codec.decode(payload, AnyMessage, bytes_max=self.params.message_bytes_max)
+        if isinstance(message, Question):
+            self._answer(peer, message, len(payload))
+        else:
+            self._take(peer, message, len(payload))
+
+    def _answer(self, peer: bytes, question: Question, size: int) -> None:
+        """Process a question within the peer's allowance. Raises RuleBroken when that is used up.
+
+        Who asks honestly asks again after a while, as for what was lost.
+        """
+        self._answers.check(peer, self.now)
+        before = len(self._effects)
+        try:
+            self._take(peer, question, size)
+        finally:
+            sent = (e for e in self._effects[before:] if isinstance(e, Send) and e.peer == peer)
+            self._answers.charge(peer, self.now, sum(len(each.payload) for each in sent))
+
+    def _take(self, peer: bytes, message: AnyMessage, size: int) -> None:
         if isinstance(message, Announce | Request | Items):
             self._gossip.handle(peer, message, self.now)
         elif isinstance(message, ParcelMessage):
@@ -525,7 +566,7 @@ class NodeMachine:
         elif isinstance(message, RegionMessage):
             self.actor_lists.handle(peer, message, self.now)
         else:
-            self.rounds.route(peer, message, len(payload))
+            self.rounds.route(peer, message, size)
 
     def _accept_item(self, peer: bytes, item: bytes) -> None:
         try:

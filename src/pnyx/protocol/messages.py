@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from pnyx.hosts import HOST_CHARACTERS_MAX, HOST_WORDS, is_host
 from pnyx.primitives.signature import QuorumCertificate
 
 Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
@@ -238,12 +239,21 @@ class Join(msgspec.Struct, frozen=True, array_like=True, tag=21):
 
 
 class NodeRecord(msgspec.Struct, frozen=True, array_like=True, tag=22):
-    """Where a node can be reached; the highest sequence number counts."""
+    """Where a node can be reached; the highest sequence number counts.
+
+    A record of anything but a host can neither be made nor decoded, by whatever way it comes: it
+    would be dialled.
+    """
 
     network: Digest
     sequence: Annotated[int, Meta(ge=0, lt=2**62)]
-    host: Annotated[str, Meta(max_length=253)]
+    host: Annotated[str, Meta(max_length=HOST_CHARACTERS_MAX)]
     port: Annotated[int, Meta(ge=1, le=65535)]
+
+    def __post_init__(self) -> None:
+        """Raises ValueError, which decoding turns into MalformedMessage."""
+        if not is_host(self.host):
+            raise ValueError(f"the host of a node record must be {HOST_WORDS}")
 
 
 # --- gossip -------------------------------------------------------------------------------------

@@ -83,8 +83,10 @@ class ProtocolParams(msgspec.Struct, frozen=True, kw_only=True):
     gossip_gather_s: float = 0.0
     gossip_request_timeout_s: float = 1.0
     gossip_announce_items_max: int = 1024
-    # Names asked for, and names refused, that a node remembers: 32 bytes each.
+    # Names asked for, and names refused, that a node remembers: 32 bytes each. And of one peer that
+    # announced them: as many as an honest one tells at a time.
     gossip_names_max: int = 65_536
+    gossip_names_per_peer_max: int = 1024
     # One request of a few kilobytes brings no more than this; the rest is asked for again.
     gossip_reply_bytes_max: int = 16 * 1024 * 1024
 
@@ -114,6 +116,11 @@ class ProtocolParams(msgspec.Struct, frozen=True, kw_only=True):
 
     # Bounds on what peers may make a node store or do.
     message_bytes_max: int = 8 * 1024 * 1024
+    # Answers to one peer's questions: a burst, twice what gossip answers with at a time, and then
+    # so many bytes a second: a sixth of a line of 6 MB/s, however often it asks.
+    answers_bytes_burst: int = 32 * 1024 * 1024
+    answers_bytes_per_s: float = 1024 * 1024
+    peers_counted_max: int = 4096
     item_bytes_max: int = 4 * 1024 * 1024
     items_per_message_max: int = 256
     early_messages_max: int = 4096

@@ -4,6 +4,7 @@ import pytest
 
 from pnyx.cli.log import NoticeLog, node_logger
 from pnyx.node.parcel_sender import ParcelDamaged
+from pnyx.node.postman import MessagesDropped
 from pnyx.node.queries import QueryConfined
 from pnyx.node.trainer import TaskFailed, WorkerConfined
 from pnyx.protocol.events import (
@@ -39,6 +40,7 @@ NOTICES = {
     "peer broke a rule": PeerBlamed(PEER, "bad share"),
     "parcel arrives": ParcelProgressed(PEER, 131_072, 5_000_000),
     "parcel damaged on the disk": ParcelDamaged(PEER, 3),
+    "message dropped": MessagesDropped(PEER, 5, 10),
     "request refused": RequestRefused("no such study"),
     "training sandbox": WorkerConfined(
         Confinement(landlock_version=0, system_calls=True, limits=True)
@@ -72,8 +74,8 @@ def test_level_decides_what_is_told(capsys) -> None:
     informed = logged(capsys, "info")
     assert not [event for event in DEBUG if event in informed]
     warned = logged(capsys, "warning").splitlines()
-    assert len(warned) == 7
-    assert 'confinement="reduced: files and network are not barred by Landlock"' in warned[4]
+    assert len(warned) == 8
+    assert 'confinement="reduced: files and network are not barred by Landlock"' in warned[5]
     full = WorkerConfined(Confinement(landlock_version=1, system_calls=True, limits=True))
     NoticeLog(node_logger("warning"))(full)
     assert capsys.readouterr().err == ""

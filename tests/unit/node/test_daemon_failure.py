@@ -3,10 +3,12 @@
 import asyncio
 
 import pytest
+from tests.transport_kit import Town
 
-from pnyx.errors import PnyxError, VaultError
+from pnyx.errors import PnyxError, TransportError, VaultError
 from pnyx.node.daemon import Daemon
 from pnyx.node.postman import Postman
+from pnyx.node.transport import TransportLimits
 from pnyx.protocol.events import Persist, Send, TimerExpired
 
 PEER = b"p" * 32
@@ -44,7 +46,7 @@ class Wire:
 async def live() -> tuple[Daemon, Wire, Machine]:
     daemon, wire, machine = Daemon.__new__(Daemon), Wire(), Machine()
     daemon._machine, daemon._rounds = machine, FullDisk()
-    daemon._postman = Postman(wire, lambda *_: None, lambda *_: None)
+    daemon._postman = Postman(wire, lambda *_: None, lambda *_: None, lambda _: None)
     daemon._pending, daemon._committed, daemon._failure = [], None, None
     daemon._timer, daemon._timer_at = None, float("inf")
     daemon._stopping = asyncio.Event()
@@ -62,3 +64,38 @@ def test_nothing_leaves_after_a_failed_flush() -> None:
     assert daemon._stopping.is_set()
     assert wire.sent == []
     assert machine.asked == 1
+
+
+def served(tmp_path, replies) -> tuple[Exception | None, list[str]]:
+    """What ends a node, if anything, whose handler gives each of these replies; what peers get."""
+
+    async def live() -> tuple[Exception | None, list[str]]:
+        daemon, town, got = Daemon.__new__(Daemon), Town(tmp_path), []
+        daemon._failure, daemon._postman, daemon._stopping = None, None, asyncio.Event()
+        asyncio.get_running_loop().set_exception_handler(daemon._on_loop_error)
+        limits = TransportLimits(frame_bytes_max=1000)
+        node, peer = town.transport(limits=limits), town.transport()
+        await node.start(lambda _peer, payload: replies[payload[0]]())
+        await peer.start(lambda _peer, _payload: b"")
+        peer.learn_address(node.node_id, "127.0.0.1", node.port)
+        for number in range(len(replies)):
+            try:
+                got.append(str(len(await peer.request(node.node_id, bytes([number])))))
+            except TransportError as error:
+                got.append(str(error))
+        await peer.stop()
+        await node.stop()
+        return daemon._failure, got
+
+    return asyncio.run(live())
+
+
+def test_an_answer_too_large_for_a_frame_is_logged_and_ends_no_node(tmp_path, caplog):
+    """Another node decides how much it asks for; an error of the handler is one of our own."""
+    failure, got = served(tmp_path, [lambda: bytes(1001), lambda: bytes(1000)])
+    assert failure is None
+    assert "failed while answering" in got[0]
+    assert got[1] == "1000"
+    assert "an answer of 1001 bytes to peer" in caplog.text
+    failure, _ = served(tmp_path, [lambda: 1 // 0])
+    assert isinstance(failure, ZeroDivisionError)

@@ -71,7 +71,7 @@ def diary(effects, fails="") -> tuple[list[str], Daemon]:
     async def live() -> tuple[list[str], Daemon]:
         daemon, disk = Daemon.__new__(Daemon), Disk(fails)
         daemon._machine, daemon._rounds, daemon._parcels = Machine(effects), disk, disk
-        daemon._postman = Postman(disk, lambda *_: None, lambda *_: None)
+        daemon._postman = Postman(disk, lambda *_: None, lambda *_: None, lambda _: None)
         daemon._sender = ParcelSender(
             disk, daemon._postman.post, daemon.soon, lambda _: None, daemon._fail
         )

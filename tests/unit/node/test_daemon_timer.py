@@ -33,7 +33,7 @@ class Machine:
 def bare_daemon(transport: TlsTransport, machine: Machine) -> Daemon:
     daemon = Daemon.__new__(Daemon)
     daemon._machine, daemon._overlay, daemon._away, daemon._tasks = machine, None, set(), set()
-    daemon._postman = Postman(transport, daemon._on_message, daemon._on_delivered)
+    daemon._postman = Postman(transport, daemon._on_message, daemon._on_delivered, lambda _: None)
     daemon._pending, daemon._committed, daemon._failure = [], None, None
     daemon._timer, daemon._timer_at = None, float("inf")
     return daemon

@@ -103,8 +103,25 @@ def test_existing_node_is_not_overwritten(layout, tmp_path) -> None:
 def test_strange_hosts_reach_the_settings_unchanged(tmp_path) -> None:
     layout = NodeLayout(tmp_path / "odd")
     host = 'quoted " and \\ back'
-    create_node(layout, KeyFile(tmp_path / "k"), listen=Listen(), advertise=Advertise(host=host))
-    assert read_config(layout.config).advertise.host == host
+    advertise = Advertise(host="ada.example.org")
+    create_node(layout, KeyFile(tmp_path / "k"), listen=Listen(host=host), advertise=advertise)
+    assert read_config(layout.config).listen.host == host
+
+
+def test_what_is_no_host_is_not_advertised(tmp_path) -> None:
+    layout, advertise = NodeLayout(tmp_path / "odd"), Advertise(host="ada_home")
+    with pytest.raises(ConfigError, match=r"advertise\.host is 'ada_home'; peers are told it"):
+        create_node(layout, KeyFile(tmp_path / "k"), listen=Listen(), advertise=advertise)
+    assert not layout.root.exists()
+
+
+def test_request_that_states_no_host_is_refused(tmp_path) -> None:
+    path = tmp_path / "request.json"
+    path.write_bytes(msgspec.json.encode(make_request(bytes(32), "a..b", 7400)))
+    with pytest.raises(ConfigError, match=r"states the host 'a\.\.b'; it must be an IP address"):
+        read_request(path)
+    path.write_bytes(msgspec.json.encode(make_request(bytes(32), "", 0)))
+    assert read_request(path).host == ""
 
 
 def test_altered_request_is_refused(layout, tmp_path) -> None:

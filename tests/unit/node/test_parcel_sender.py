@@ -57,7 +57,7 @@ class Post:
         self.sent: list[ChunkSent] = []
         self.notices: list = []
         self.failures: list = []
-        self.postman = Postman(self.wire, lambda *_: None, lambda *_: None)
+        self.postman = Postman(self.wire, lambda *_: None, lambda *_: None, lambda _: None)
         self.sender = ParcelSender(
             self.store,
             self.postman.post,

@@ -46,6 +46,10 @@ class Node:
         return sent
 
 
+def remembered(node: Node) -> set[bytes]:
+    return {name for name in names(400) if node.gossip._asked.at(name) >= 0.0}
+
+
 def names(count: int, start: int = 0) -> tuple[bytes, ...]:
     return tuple((start + at).to_bytes(32, "big") for at in range(count))
 
@@ -149,18 +153,44 @@ def test_a_reply_is_split_and_bounded():
 
 
 def test_names_that_lead_nowhere_are_bounded_and_forgotten():
-    params = replace(PARAMS, gossip_names_max=10)
-    node = Node(params)
+    """All are asked for, but no more than so many are remembered, the peer's newest."""
+    node = Node(replace(PARAMS, gossip_names_max=10))
     node.gossip.handle(PEERS[0], Announce(names(30)), 0.0)
-    ((_, request),) = node.take()
-    assert len(request.items) == 10
+    assert node.take() == [(PEERS[0], Request(names(30)))]
+    assert remembered(node) == set(names(10, 20))
+    node.gossip.tick(3 * PARAMS.gossip_interval_s)
+    assert remembered(node) == set(names(10, 20)), "they may still come"
     node.gossip.tick(4 * PARAMS.gossip_interval_s)
-    node.gossip.handle(PEERS[0], Announce(names(5, 100)), 8.0)
-    ((_, request),) = node.take()
-    assert len(request.items) == 5
-    node.gossip.handle(PEERS[0], Announce(names(5, 200)), 8.5)
-    node.gossip.tick(10.0)
-    assert len(node.gossip._asked) == 10
+    assert remembered(node) == set()
+
+
+def test_a_peer_that_announces_too_much_loses_its_own_names():
+    node = Node(replace(PARAMS, gossip_names_per_peer_max=5))
+    node.gossip.handle(PEERS[1], Announce(names(5)), 0.0)
+    node.gossip.handle(PEERS[0], Announce(names(30, 100)), 0.0)
+    assert remembered(node) == {*names(5), *names(5, 125)}
+    node.take()
+    node.gossip.handle(PEERS[2], Announce(names(5)), 0.5)
+    assert node.take() == [], "asked for of another one already"
+
+
+def test_where_all_announce_too_much_the_one_with_most_names_loses_some():
+    node = Node(replace(PARAMS, gossip_names_per_peer_max=8, gossip_names_max=10))
+    node.gossip.handle(PEERS[0], Announce(names(3)), 0.0)
+    node.gossip.handle(PEERS[1], Announce(names(7, 100)), 0.0)
+    node.gossip.handle(PEERS[2], Announce(names(1, 200)), 0.0)
+    assert remembered(node) == {*names(3), *names(6, 101), *names(1, 200)}
+    node.gossip.handle(PEERS[0], Announce(names(1, 300)), 0.0)
+    assert remembered(node) == {*names(2, 1), *names(6, 101), *names(1, 200), *names(1, 300)}
+
+
+def test_who_announced_a_name_again_is_asked_for_it_now():
+    """So what is forgotten with the first one's names is remembered as the other's."""
+    node = Node(replace(PARAMS, gossip_names_per_peer_max=2))
+    node.gossip.handle(PEERS[0], Announce(names(2)), 0.0)
+    node.gossip.handle(PEERS[1], Announce(names(2)), 1.0)
+    node.gossip.handle(PEERS[0], Announce(names(2, 100)), 1.0)
+    assert remembered(node) == {*names(2), *names(2, 100)}
 
 
 def test_refused_names_are_bounded():

@@ -52,6 +52,9 @@ class TransportLimits(msgspec.Struct, frozen=True, kw_only=True):
     # Waiting to be sent on one connection; a peer that asks and never reads ends here.
     outgoing_bytes_max: int = 64 * 1024 * 1024
 
+    # Names of peers being looked up at a time, each in a thread; a look-up may take half a minute.
+    lookups_max: int = 16
+
     connect_s: float = 5.0
     handshake_s: float = 10.0
     # From the first byte of a frame to its last; also how long a peer may refuse to read.

@@ -70,23 +70,25 @@ class Dialler:
 
     async def stop(self) -> None:
         """Cancel all attempts; those who wait get a TransportError."""
+        for peer in list(self._waiting):
+            self._fail(peer, "This node is stopping.")
         dials = list(self._dials.values())
         for dial in dials:
             dial.cancel()
         await asyncio.gather(*dials, return_exceptions=True)
-        for peer in list(self._waiting):
-            self._fail(peer, "This node is stopping.")
 
     async def _dial(self, peer: bytes, host: str, port: int) -> None:
+        reason = f"Connecting to peer {short(peer)} was given up."
         try:
             await self._connect(peer, host, port)
+            # For those who came after the link had opened, and been lost again, within one turn.
+            reason = f"Peer {short(peer)} closed the connection."
         except TransportError as error:
-            self._back_off(peer, str(error))
-            self._fail(peer, str(error))
-        finally:
+            reason = str(error)
+            self._back_off(peer, reason)
+        finally:  # whatever happened: nobody waits for an attempt that is over
             del self._dials[peer]
-        # Those who came after the link had opened, and been lost again, within one turn.
-        self._fail(peer, f"Peer {short(peer)} closed the connection.")
+            self._fail(peer, reason)
 
     def _back_off(self, peer: bytes, reason: str) -> None:
         limits, last = self._limits, self._pauses.get(peer)

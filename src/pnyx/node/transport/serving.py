@@ -4,6 +4,8 @@ Each request runs in its own task, so a slow answer delays nobody and an error s
 peer's requests are counted, by number and by bytes, and refused as busy beyond the limits. A
 PnyxError of the handler refuses the request; the peer learns no more than that. Any other exception
 is a bug: it goes to the event loop's exception handler, and the peer learns of an internal failure.
+An answer too large for a frame is not sent and reported there too, but without an exception, as
+nothing that should end a node: what a peer asks for decides how much there is to answer.
 """
 
 import asyncio
@@ -87,14 +89,20 @@ class RequestServer:
             reply = task.result()
             if len(reply) <= self._limits.frame_bytes_max:
                 return reply
-            error = ValueError(f"the handler's reply of {len(reply)} bytes exceeds the frame limit")
+            self._loop.call_exception_handler(
+                {
+                    "message": f"an answer of {len(reply)} bytes to peer {short(peer)} exceeds the "
+                    f"frame limit of {self._limits.frame_bytes_max} and was not sent"
+                }
+            )
         elif isinstance(error, PnyxError):
             return Failure.REFUSED
-        self._loop.call_exception_handler(
-            {
-                "message": f"handling a request of peer {short(peer)} failed",
-                "exception": error,
-                "task": task,
-            }
-        )
+        else:
+            self._loop.call_exception_handler(
+                {
+                    "message": f"handling a request of peer {short(peer)} failed",
+                    "exception": error,
+                    "task": task,
+                }
+            )
         return Failure.INTERNAL

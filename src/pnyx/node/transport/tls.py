@@ -18,6 +18,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from pnyx.errors import InvalidCertificate, TransportError
 from pnyx.node.certificates import verify_certificate
@@ -35,6 +36,7 @@ from pnyx.node.transport.dialling import Dialler
 from pnyx.node.transport.frames import Refusal
 from pnyx.node.transport.identity import TlsIdentity
 from pnyx.node.transport.link import Link, State
+from pnyx.node.transport.resolving import Resolver
 from pnyx.node.transport.serving import Answer, RequestServer
 
 _ACCEPT_BACKLOG = 256
@@ -70,6 +72,7 @@ class TlsTransport:
         self._wall_clock = wall_clock
         self._scratch = memoryview(bytearray(SCRATCH_BYTES))
         self._admission: Admission[Link] = Admission(self.limits)
+        self._resolver = Resolver(self.limits.lookups_max)
         self._dialler = Dialler(self._connect, self.limits)
         self._links: set[Link] = set()  # all, from TCP connection to loss
         self._links_of: dict[bytes, list[Link]] = {}  # opened ones, oldest first
@@ -169,7 +172,6 @@ class TlsTransport:
         return link.channel
 
     async def _connect(self, peer: bytes, host: str, port: int) -> None:
-        loop = asyncio.get_running_loop()
         if not self._make_room(peer):
             raise TransportError("All connections of this node are busy; try again later.")
         link = Link(self, expected=peer)
@@ -178,7 +180,8 @@ class TlsTransport:
         )
         try:
             async with asyncio.timeout(self.limits.connect_s):
-                await loop.create_connection(lambda: channel, host, port)
+                addresses = await self._resolver.resolve(peer, host)
+                await _connect_any(channel, addresses, port)
         except TimeoutError as error:
             raise TransportError(
                 f"Peer {short(peer)} did not answer at {host}:{port} within "
@@ -188,6 +191,10 @@ class TlsTransport:
             raise TransportError(
                 f"Peer {short(peer)} cannot be reached at {host}:{port} "
                 f"({_os_reason(error)}); is it running?"
+            ) from error
+        except ValueError as error:  # a resolver may raise it over a name; the name is the peer's
+            raise TransportError(
+                f"Peer {short(peer)} cannot be reached at {host!r}: that is no host name."
             ) from error
         if link.ready is not None:
             await link.ready
@@ -311,6 +318,17 @@ class TlsTransport:
                 await asyncio.wait_for(self._emptied.wait(), timeout_s)
             except TimeoutError:
                 return
+
+
+async def _connect_any(channel: TlsChannel, addresses: list[str], port: int) -> None:
+    """Connect to the first of these addresses that answers. Raises OSError of the last one."""
+    loop = asyncio.get_running_loop()
+    *others, last = addresses
+    for address in others:
+        with suppress(OSError):
+            await loop.create_connection(lambda: channel, address, port)
+            return
+    await loop.create_connection(lambda: channel, last, port)
 
 
 def _ignore(_peer: bytes) -> None:

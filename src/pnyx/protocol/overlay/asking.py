@@ -17,7 +17,6 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from pnyx.errors import RuleBroken
 from pnyx.primitives.sampling import Sampler
 
 NONCE_BYTES = 16
@@ -119,24 +118,3 @@ class Questions(Generic[T]):
             if question is not None:
                 self._close(question)
                 question.done(None)
-
-
-class Allowance:
-    """What peers may ask for: each a burst, and then so many requests a second."""
-
-    def __init__(self, burst: float, per_s: float, peers_max: int) -> None:
-        self._burst = burst
-        self._per_s = per_s
-        self._peers_max = peers_max
-        self._left: dict[bytes, tuple[float, float]] = {}  # peer -> requests left, at that time
-
-    def spend(self, peer: bytes, now: float) -> None:
-        """Count a request. Raises RuleBroken when the peer asks too much."""
-        left, at = self._left.pop(peer, (self._burst, now))
-        left = min(self._burst, left + (now - at) * self._per_s)
-        if left < 1.0:
-            self._left[peer] = left, now
-            raise RuleBroken("asks more often than it may")
-        self._left[peer] = left - 1.0, now
-        if len(self._left) > self._peers_max:
-            del self._left[next(iter(self._left))]

@@ -22,6 +22,7 @@ import msgspec
 from pnyx.errors import ProtocolError
 from pnyx.primitives import codec
 from pnyx.primitives.sampling import Sampler
+from pnyx.protocol.allowance import Allowance
 from pnyx.protocol.events import (
     Effect,
     Event,
@@ -36,7 +37,6 @@ from pnyx.protocol.events import (
 )
 from pnyx.protocol.identity import sign_body
 from pnyx.protocol.messages import NodeRecord, Signed
-from pnyx.protocol.overlay.asking import Allowance
 from pnyx.protocol.overlay.events import (
     Enumerate,
     EpochBegan,

@@ -20,8 +20,9 @@ from pnyx.errors import InvalidCertificate, ProtocolError, RuleBroken, WrongCont
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.primitives.sampling import Sampler
+from pnyx.protocol.allowance import Allowance
 from pnyx.protocol.messages import Signed
-from pnyx.protocol.overlay.asking import Allowance, Question, Questions
+from pnyx.protocol.overlay.asking import Question, Questions
 from pnyx.protocol.overlay.messages import (
     BODY_BYTES_MAX,
     Departing,

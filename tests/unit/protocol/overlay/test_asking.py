@@ -1,10 +1,9 @@
-"""Questions under way, and what peers may ask."""
+"""Questions under way."""
 
 import pytest
 
-from pnyx.errors import RuleBroken
 from pnyx.primitives.sampling import Sampler
-from pnyx.protocol.overlay.asking import Allowance, Questions
+from pnyx.protocol.overlay.asking import Questions
 
 PEER, OTHER = b"p" * 32, b"o" * 32
 
@@ -123,28 +122,3 @@ def test_so_many_questions_that_were_given_up_are_remembered(questions, told):
     assert patience_s(questions) == 2.0, "forgotten"
     assert questions.take(PEER, asked[1], 4.0) is None
     assert patience_s(questions) == 9.0
-
-
-def test_allowance_is_a_burst_and_then_a_rate():
-    allowance = Allowance(3.0, 2.0, 2)
-    for _ in range(3):
-        allowance.spend(PEER, 0.0)
-    with pytest.raises(RuleBroken, match="more often"):
-        allowance.spend(PEER, 0.1)
-    allowance.spend(PEER, 0.6)
-    with pytest.raises(RuleBroken):
-        allowance.spend(PEER, 0.6)
-    for _ in range(3):
-        allowance.spend(PEER, 100.0)
-    with pytest.raises(RuleBroken):
-        allowance.spend(PEER, 100.0)
-    allowance.spend(OTHER, 100.0)
-
-
-def test_allowance_remembers_so_many_peers():
-    allowance = Allowance(1.0, 0.0, 2)
-    for number in range(3):
-        allowance.spend(bytes([number]) * 32, 0.0)
-    allowance.spend(bytes(32), 0.0)  # forgotten: only as many as there are certificates matter
-    with pytest.raises(RuleBroken):
-        allowance.spend(bytes([2]) * 32, 0.0)
