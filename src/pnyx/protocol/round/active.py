@@ -80,12 +80,11 @@ class ActiveRound:
 
         own: this node's census index.
         """
-        if self.contributor is not None:
-            self.contributor.withhold()
+        vector = self.contributor.withhold() if self.contributor is not None else None
         if self.relay is not None:
             self.relay.forget(own)
         if self.aggregator is not None:
-            self.aggregator.forget(own)
+            self.aggregator.forget(own, vector)
 
     def on_computed(self, name: bytes, result: object, now: float) -> None:
         """Hand what came of long work to the role that asked for it."""

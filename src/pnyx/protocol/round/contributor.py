@@ -225,16 +225,20 @@ class Contributor:
             )
         )
 
-    def withhold(self) -> None:
-        """Send nothing (more): training failed, or consent was withdrawn."""
+    def withhold(self) -> bytes | None:
+        """Send nothing (more): training failed, or consent was withdrawn.
+
+        Returns the parcel of the masked vector that was made, which is not here any more.
+        """
         self.stage = Stage.WITHHELD
         self._shares.clear()
-        if self._header is not None:
-            masked = self._reader.header(self._header).masked
-            if masked is not None:  # aggregators pull it: what is not here any more does not leave
-                self._services.forget_parcel(masked.parcel)
         self._update = np.zeros(0, dtype=np.int64)
         self._vector = self._stored = None  # nor is anything of it opened later
+        masked = None if self._header is None else self._reader.header(self._header).masked
+        if masked is None:
+            return None
+        self._services.forget_parcel(masked.parcel)  # aggregators pull it
+        return masked.parcel
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do."""
