@@ -2,8 +2,8 @@
 
 Members get no share of its key any more, so the vector tells nobody anything; but the owner's word
 is that nothing leaves, and not that nothing of use does. Aggregators pull vectors, so a node that
-only stopped saying things would go on handing it out. Nor does it help to have named the same vector
-as one's own, which another contributor can do that pulls it as an aggregator.
+only stopped saying things would go on handing it out. Nor does it help to name the same vector as
+one's own, which another contributor can do that pulls it as an aggregator.
 """
 
 import pytest
