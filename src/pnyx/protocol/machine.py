@@ -337,7 +337,7 @@ class NodeMachine:
         self._dispatch(event)
         while self._local:
             message = self._local.popleft()
-            self.guard(self.node_id, partial(self.rounds.route, self.node_id, message, 0))
+            self.guard(self.node_id, partial(self.rounds.route, self.node_id, message))
         self._gossip.flush(now)
         self.parcels.flush(now)
         effects, self._effects = self._effects, []
@@ -525,7 +525,7 @@ class NodeMachine:
         elif isinstance(message, RegionMessage):
             self.actor_lists.handle(peer, message, self.now)
         else:
-            self.rounds.route(peer, message, len(payload))
+            self.rounds.route(peer, message)
 
     def _accept_item(self, peer: bytes, item: bytes) -> None:
         try:
