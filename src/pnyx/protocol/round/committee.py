@@ -283,10 +283,11 @@ class CommitteeMember(MemberState):
     def _on_value_request(self, member: int, message: ValueRequest) -> None:
         """Show a new leader a value that this member echoed; each of them a few times."""
         value = self.agreements[message.instance].value_of(message.value_hash)
-        self._shown[member, message.value_hash] += value is not None
-        if value is not None and self._shown[member, message.value_hash] <= _SHOWN_MAX:
-            shown = ShownValue(self.plan.context, message.instance, value)
-            self.services.send_member(member, shown)
+        asked = member, message.value_hash
+        if value is None or self._shown[asked] >= _SHOWN_MAX:
+            return  # nothing is remembered of values that are not here: anybody can name some
+        self._shown[asked] += 1
+        self.services.send_member(member, ShownValue(self.plan.context, message.instance, value))
 
     def _advance(self, now: float) -> None:
         """Enter steps, give inputs and lead, until nothing more follows."""

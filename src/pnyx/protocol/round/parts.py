@@ -115,8 +115,10 @@ class _Whole:
 
     def may_repeat(self, member: int, number: int) -> bool:
         """Tell whether a member may have a part that it asks for; it has it a few times at most."""
-        self._sent[member, number] += number < self.count
-        return number < self.count and self._sent[member, number] <= _REPEATS_MAX
+        if number >= self.count or self._sent[member, number] >= _REPEATS_MAX:
+            return False
+        self._sent[member, number] += 1
+        return True
 
 
 class _Gathering:
@@ -325,9 +327,9 @@ class Parts:
 
     def _begin(self, part: Part, leader: int, view: int, now: float) -> _Gathering:
         named = self._roots.setdefault((view, leader), set())
-        named.add(part.root)
-        if len(named) > _ROOTS_MAX:
+        if part.root not in named and len(named) == _ROOTS_MAX:
             raise RuleBroken("a leader says more than it has to")
+        named.add(part.root)
         params, others = self._services.params, len(self._others)
         step = part_bytes(part.length, others, params.part_line_bytes)
         gathering = _Gathering(part, leader, others, step, params.part_timeout_s, now)

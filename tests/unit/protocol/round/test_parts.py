@@ -1,6 +1,7 @@
 """How large messages of a leader reach a committee of seven: parts, relays, and requests."""
 
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 from msgspec.structs import replace
@@ -279,6 +280,16 @@ def test_a_leader_names_few_messages_in_a_view():
         member.hear(LEADER, named[8])
     member.parts.tick(5.0)
     assert {request.root for _, request in member.sent()} == {part.root for part in named[6:8]}
+
+
+def test_a_leader_that_names_more_is_not_remembered_for_it():
+    """A root has 32 bytes, and whoever leads can name one with every message."""
+    member = Member(RELAYS[0])
+    part = all_parts()[0]
+    for number in range(100):
+        with suppress(RuleBroken):
+            member.hear(LEADER, replace(part, root=number.to_bytes(32, "big")))
+    assert {view: len(named) for view, named in member.parts._roots.items()} == {(0, LEADER): 8}
 
 
 @pytest.mark.parametrize(
