@@ -65,6 +65,7 @@ from pnyx.protocol.privacy import phase_rho
 from pnyx.protocol.round.dispute import wrong_answers
 from pnyx.protocol.round.holdings import receipt_statement, share_info
 from pnyx.protocol.round.plan import RoundPlan, check_decided
+from pnyx.protocol.round.relay import relays
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.values import InputReader, contribution_context, header_hash
 from pnyx.protocol.round.vectors import (
@@ -478,16 +479,11 @@ class Contributor:
             return
         self._relayed |= fresh
         shares = tuple(self._shares[member] for member in sorted(fresh))
-        for index in self._plan.aggregators:
-            self._services.send(
-                index,
-                Relay(
-                    self._plan.context,
-                    self._header,
-                    shares,
-                    tuple(self._vector_receipts.values()),
-                ),
-            )
+        receipts = tuple(self._vector_receipts.values())
+        whole = Relay(self._plan.context, self._header, shares, receipts)
+        for relay in relays(whole, self._params.message_bytes_max):
+            for index in self._plan.aggregators:
+                self._services.send(index, relay)
 
     def _on_receipt(self, message: Receipt) -> None:
         if self.stage is not Stage.SENDING or self._header is None or self._keys is None:

@@ -45,6 +45,7 @@ from pnyx.protocol.messages import (
     ReleaseBundle,
 )
 from pnyx.protocol.round.services import RoundServices
+from pnyx.protocol.round.values import ascending
 
 Parted = Proposal | ReleaseBundle | ChallengeReveal | CloseNow
 _PART_BYTES_MIN = 4 * 1024  # below, proof and framing would be a tenth
@@ -292,7 +293,9 @@ class Parts:
     # --- members --------------------------------------------------------------------------------
 
     def on_request(self, sender: int, request: PartsRequest) -> None:
-        """Send a member the parts that it lacks, if they are here."""
+        """Send a member the parts that it lacks, if they are here. Raises RuleBroken."""
+        if not ascending(request.numbers):
+            raise RuleBroken("a member asks for a part twice, or out of order")
         whole = self._wholes.get(request.root)
         if whole is not None:
             for number in request.numbers:

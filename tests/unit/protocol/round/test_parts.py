@@ -231,13 +231,13 @@ def test_what_is_missing_is_asked_for_by_turns_and_ever_less_often():
 def test_whoever_has_the_whole_sends_what_is_missing_a_few_times():
     member = Member(RELAYS[0])
     parts = all_parts()
-    request = PartsRequest(CONTEXT, parts[0].root, (3, 1, 7))
+    request = PartsRequest(CONTEXT, parts[0].root, (1, 3, 7))
     member.parts.on_request(2, request)
     assert member.sent() == []
     member.hear_all(parts)
     for times in range(10):
         member.parts.on_request(2, request)
-        assert member.sent() == ([(2, parts[3]), (2, parts[1])] if times < 8 else [])
+        assert member.sent() == ([(2, parts[1]), (2, parts[3])] if times < 8 else [])
     member.parts.on_request(3, request)
     assert len(member.sent()) == 2
 
