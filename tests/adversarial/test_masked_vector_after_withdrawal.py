@@ -21,6 +21,7 @@ from pnyx.protocol.events import (
 )
 from pnyx.protocol.identity import sign_body
 from pnyx.protocol.messages import (
+    ChunkRequest,
     Contribution,
     ContributionHeader,
     Message,
@@ -130,3 +131,26 @@ def test_another_contributor_names_the_vector_too(reached):
         if index == owner and at >= at_s and isinstance(effect, SendChunk)
     ]
     assert parcel not in {effect.parcel for effect in left}
+
+
+def test_withdrawn_after_a_restart():
+    """The node was killed while its vector was pulled, and its owner says no when it is back."""
+    town = Town()
+    study = town.propose(plan=masked_manifest(9))
+    town.run(town.in_round(study, 1))
+    plan = town.plan(study)
+    owner = next(index for index in plan.contributors if index not in plan.aggregators)
+    contributor = town.machines[owner].rounds.active[plan.context].contributor
+    assert town.run(lambda: contributor._offer is not None)
+    header = codec.decode(contributor._offer.header.body, ContributionHeader, bytes_max=10**6)
+    parcel = header.masked.parcel
+    town.crash(owner)
+    town.consents = lambda index: index != owner
+    town.restart(owner)
+    town.handle(owner, ConsentDeclined(study))
+    for aggregator in plan.aggregators:
+        effects = town.inject(aggregator, owner, ChunkRequest(parcel, (0,)))
+        assert [effect for effect in effects if isinstance(effect, SendChunk)] == []
+    assert town.parcels[owner].read(parcel, 0) is None
+    assert town.run(town.finished(study))
+    assert town.model(study)[owner] == 0

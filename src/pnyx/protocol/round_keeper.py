@@ -40,7 +40,7 @@ from pnyx.protocol.ports import Crypto, IntVector, ModelRule, Records
 from pnyx.protocol.round.active import ActiveRound
 from pnyx.protocol.round.aggregator import Aggregator
 from pnyx.protocol.round.committee import CommitteeMember
-from pnyx.protocol.round.contributor import Contributor
+from pnyx.protocol.round.contributor import Contributor, forget_vector
 from pnyx.protocol.round.early import EarlyMessages
 from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.round.relay import EnvelopeRelay
@@ -341,7 +341,10 @@ class RoundKeeper:
             self._withhold(active)
 
     def _withhold(self, active: ActiveRound) -> None:
-        active.withhold(self.place_in(active.plan.census))
+        plan, earlier = active.plan, None
+        if active.contributor is None:  # killed and back, before the owner was asked
+            earlier = forget_vector(self.services(plan))
+        active.withhold(self.place_in(plan.census), earlier)
 
     def resume_contributing(self, state: StudyState, plan: RoundPlan) -> None:
         """After a restart the consent arrives when the round is already open."""

@@ -206,18 +206,12 @@ class Aggregator:
             self._checking = next(iter(self._reading))
             self._services.emit(ReadParcel(self._plan.context, self._checking))
 
-    def forget(self, own: int, vector: bytes | None) -> None:
+    def forget(self, vector: bytes) -> None:
         """This node's own vector is not here any more: its owner withdrew.
 
-        own: its contributor, who may have offered it here. vector: its parcel, if it was made in
-        this life of the process. Whoever else named that parcel is not waited for either.
+        Whoever else named its parcel is not waited for either.
         """
-        if vector is None and own in self._offers:
-            vector = self._parcel_of(own)
-        if vector is None:
-            return
         self._withdrawn = vector
-        self._services.forget_parcel(vector)  # of an earlier life, it may be here still
         self._reading.pop(vector, None)
         self._sealed -= {who for who in self._offers if self._parcel_of(who) == vector}
         if self._checking == vector and not self._computing:  # else its check ends, for nothing

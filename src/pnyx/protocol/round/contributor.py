@@ -158,6 +158,22 @@ def _make(plan: RoundPlan, phase: StudyPhase, code: VectorCode | None, secret: _
     return _Made(verified.payloads, verified.published, MaskedVector(parcel, name, proof), masked)
 
 
+def forget_vector(services: RoundServices) -> bytes | None:
+    """Let nobody pull the masked vector of this node's contribution any more, if one was made.
+
+    Whichever life of the process made it. Returns its parcel.
+    """
+    stored = services.restored.get("header")
+    if stored is None:
+        return None
+    signed = codec.decode(stored, Signed, bytes_max=_STORED_BYTES_MAX)
+    masked = codec.decode(signed.body, ContributionHeader, bytes_max=_STORED_BYTES_MAX).masked
+    if masked is None:
+        return None
+    services.forget_parcel(masked.parcel)
+    return masked.parcel
+
+
 class Contributor:
     """State of one contribution."""
 
@@ -226,20 +242,17 @@ class Contributor:
             )
         )
 
-    def withhold(self) -> bytes | None:
-        """Send nothing (more): training failed, or consent was withdrawn.
-
-        Returns the parcel of the masked vector that was made, which is not here any more.
-        """
+    def withhold(self) -> None:
+        """Send nothing (more)."""
         self.stage = Stage.WITHHELD
         self._shares.clear()
         self._update = np.zeros(0, dtype=np.int64)
         self._vector = self._stored = None  # nor is anything of it opened later
-        masked = None if self._header is None else self._reader.header(self._header).masked
-        if masked is None:
-            return None
-        self._services.forget_parcel(masked.parcel)  # aggregators pull it
-        return masked.parcel
+
+    def withdraw(self) -> bytes | None:
+        """Send nothing (more), and let nobody pull what is here; see `forget_vector`."""
+        self.withhold()
+        return forget_vector(self._services)
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do."""

@@ -173,9 +173,9 @@ def test_a_vector_that_its_owner_took_back_is_not_waited_for():
         made.handle(who, C.offer(who))
     for name, _, _, done, _ in fetches(outbox):
         done(name)
-    made.forget(4, None)
+    made.forget(parcel_of(C.vector(4)))
     assert [each.parcel for each in outbox.of(ReadParcel)] == [parcel_of(C.vector(2))]
-    made.forget(2, None)
+    made.forget(parcel_of(C.vector(2)))
     made.on_read(parcel_of(C.vector(2)), C.vector(2))  # which was under way
     assert outbox.of(Compute) == []
     read(made, outbox, parcel_of(C.vector(3)), C.vector(3))
@@ -203,7 +203,7 @@ def test_a_vector_that_its_owner_took_back_is_nobodys_else(first, checking):
     assert outbox.of(ReadParcel) == [ReadParcel(C.plan.context, taken_back)]
     if checking:
         made.on_read(taken_back, C.vector(2))
-    made.forget(2, taken_back)
+    made.forget(taken_back)
     if checking:
         made.on_computed(outbox.of(Compute)[-1].work())
     made.handle(OTHERS[0], C.offer(2))
