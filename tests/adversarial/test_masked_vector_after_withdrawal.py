@@ -2,14 +2,26 @@
 
 Members get no share of its key any more, so the vector tells nobody anything; but the owner's word
 is that nothing leaves, and not that nothing of use does. Aggregators pull vectors, so a node that
-only stopped saying things would go on handing it out.
+only stopped saying things would go on handing it out. Nor does it help to name the same vector as
+one's own, which another contributor can do that pulls it as an aggregator.
 """
 
-from tests.support.town import Town, masked_manifest
+import pytest
+from msgspec.structs import replace
+from tests.support.town import NETWORK, Town, masked_manifest
 
 from pnyx.primitives import codec
-from pnyx.protocol.events import ConsentDeclined, Send, SendChunk
+from pnyx.protocol.events import (
+    Compute,
+    ConsentDeclined,
+    Effect,
+    ReadParcel,
+    Send,
+    SendChunk,
+)
+from pnyx.protocol.identity import sign_body
 from pnyx.protocol.messages import (
+    ChunkRequest,
     Contribution,
     ContributionHeader,
     Message,
@@ -72,3 +84,73 @@ def test_no_share_leaves_after_the_withdrawal():
     assert not {"Contribution", "VectorOffer"} & set(withdrawal.later())
     assert town.model(withdrawal.study)[withdrawal.owner] == 0
     assert sum(town.model(withdrawal.study)) == town.certified()[0].contributors
+
+
+def is_read(effect: Effect, parcel: bytes) -> bool:
+    return isinstance(effect, ReadParcel) and effect.parcel == parcel
+
+
+def is_checked(effect: Effect, parcel: bytes) -> bool:
+    return isinstance(effect, Compute) and effect.name == b"vector" + parcel
+
+
+@pytest.mark.parametrize("reached", [is_read, is_checked])
+def test_another_contributor_names_the_vector_too(reached):
+    """The owner's node is an aggregator, and checks the vector for both when she withdraws."""
+    town = Town()
+    study = town.propose(plan=masked_manifest(9))
+    town.run(town.in_round(study, 1))
+    plan = town.plan(study)
+    owner = next(index for index in plan.contributors if index in plan.aggregators)
+    liar = next(index for index in plan.contributors if index not in plan.aggregators)
+    mine = town.machines[owner].rounds.active[plan.context]
+
+    def wire(sender: int, receiver: int, message: Message) -> list[Message] | None:
+        own = isinstance(message, Contribution | VectorOffer) and sender == liar
+        return [] if own or (sender == owner and isinstance(message, VectorOffer)) else None
+
+    town.wire = wire
+    assert town.run(lambda: mine.contributor._offer is not None)
+    offer = mine.contributor._offer
+    header = codec.decode(offer.header.body, ContributionHeader, bytes_max=10**6)
+    parcel = header.masked.parcel
+    copy = sign_body(
+        town.cryptos[liar], NETWORK, town.census.node_ids[liar], replace(header, contributor=liar)
+    )
+    town.inject(liar, owner, replace(offer, header=copy))
+    assert town.run(lambda: any(reached(effect, parcel) for _, _, effect in town.log))
+    town.handle(owner, ConsentDeclined(study))
+    at_s = town.now
+    assert town.run(town.finished(study))
+    others = set(plan.contributors) - {owner, liar}
+    assert {index for index in range(9) if town.model(study)[index]} == others
+    assert mine.aggregator._sealed == others, "the vectors of the others were checked and held"
+    left = [
+        effect
+        for at, index, effect in town.log
+        if index == owner and at >= at_s and isinstance(effect, SendChunk)
+    ]
+    assert parcel not in {effect.parcel for effect in left}
+
+
+def test_withdrawn_after_a_restart():
+    """The node was killed while its vector was pulled, and its owner says no when it is back."""
+    town = Town()
+    study = town.propose(plan=masked_manifest(9))
+    town.run(town.in_round(study, 1))
+    plan = town.plan(study)
+    owner = next(index for index in plan.contributors if index not in plan.aggregators)
+    contributor = town.machines[owner].rounds.active[plan.context].contributor
+    assert town.run(lambda: contributor._offer is not None)
+    header = codec.decode(contributor._offer.header.body, ContributionHeader, bytes_max=10**6)
+    parcel = header.masked.parcel
+    town.crash(owner)
+    town.consents = lambda index: index != owner
+    town.restart(owner)
+    town.handle(owner, ConsentDeclined(study))
+    for aggregator in plan.aggregators:
+        effects = town.inject(aggregator, owner, ChunkRequest(parcel, (0,)))
+        assert [effect for effect in effects if isinstance(effect, SendChunk)] == []
+    assert town.parcels[owner].read(parcel, 0) is None
+    assert town.run(town.finished(study))
+    assert town.model(study)[owner] == 0

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from pnyx.errors import VaultError
-from pnyx.vault import RoundStore, journal
+from pnyx.vault import RoundStore, journal, rounds
 from pnyx.vault.journal import Journal
 
 KEY = bytes(range(32))
@@ -68,6 +68,12 @@ def mark_first(self, record, append=Journal.append):
     append(self, record)
 
 
+def gather_by_scope(self, puts, doomed, put=RoundStore._put):
+    """What comes back to a scope is written with what went there before: fewer flushes."""
+    scopes = list(dict.fromkeys(rounds._scope_of(key) for key, _ in puts))
+    put(self, sorted(puts, key=lambda each: scopes.index(rounds._scope_of(each[0]))), doomed)
+
+
 def unlink_key_first(self):
     self.close()
     for kind in ("key", "journal"):
@@ -81,15 +87,20 @@ WEAKNESSES = {
     "takes a torn record for damage": (Journal, "_read_mark", lambda self, data: len(data)),
     "keeps what it forgot": (Journal, "destroy", Journal.close),
     "unlinks the key first": (Journal, "destroy", unlink_key_first),
+    "gathers by scope": (RoundStore, "_put", gather_by_scope),
 }
 
 
 def step(store, number):
-    """Step `number`: remember something in this round; the first of a round forgets the last."""
+    """Step `number`: remember something in this round; the first of a round forgets the last.
+
+    Then what relies on both that and what is permanent, as an answer on the share it is given by.
+    """
     round_number = number // ROUND
     puts = [
         (f"round/ab/{round_number}/{number}", bytes(number % 300)),
         ("chain/last", b"%d" % number),
+        (f"round/ab/{round_number}/answer", b"%d" % number),
     ]
     forgets = []
     if number % ROUND == 0:
@@ -178,6 +189,10 @@ def check(directory, last):
     finally:
         store.close()
     permanent = int(values.pop("chain/last", b"-1"))
+    answers = [int(values.pop(key)) for key in list(values) if key.endswith("/answer")]
+    for answer in answers:
+        if answer > permanent or f"round/ab/{answer // ROUND}/{answer}" not in values:
+            return f"after step {last}: answer {answer} without what it relies on"
     old, following = expected_after(last) if last >= 0 else {}, expected_after(last + 1)
     if last >= 0 and permanent not in (last, last + 1):
         return f"chain/last is {permanent} after step {last}"

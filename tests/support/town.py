@@ -358,7 +358,7 @@ class Town:
                 self.parcels[index].remove(effect.parcel)
             case SendChunk():
                 self._send_chunk(index, effect)
-            case ReadParcel():
+            case ReadParcel() if self.parcels[index].read(effect.parcel, 0) is not None:
                 data = b"".join(self.parcels[index].chunks(effect.parcel))
                 self.push(index, ParcelRead(effect.context, effect.parcel, data))
             case Compute():

@@ -12,6 +12,7 @@ with a `tag`; its bytes are a MessagePack array. `decode` is the only way in, an
 Signatures are made and checked over the bytes as received, never over a re-encoding.
 """
 
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from types import UnionType
 from typing import Any, TypeVar, overload
@@ -22,13 +23,34 @@ from pnyx.errors import MalformedMessage
 
 T = TypeVar("T")
 
+R = TypeVar("R", bound=msgspec.Struct)
+
 _DECODERS_MAX = 256
+_LIST_HEAD_BYTES_MAX = 5
 _ENCODER = msgspec.msgpack.Encoder(order="deterministic")
 
 
 def encode(message: msgspec.Struct) -> bytes:
     """Encode a record in its one canonical form."""
     return _ENCODER.encode(message)
+
+
+def runs(records: Iterable[R], bytes_max: int) -> Iterator[tuple[R, ...]]:
+    """Cut a list into runs, in order, each of which encodes to `bytes_max` bytes at most.
+
+    A record that is longer by itself makes a run of its own.
+    """
+    run: list[R] = []
+    size = _LIST_HEAD_BYTES_MAX
+    for record in records:
+        length = len(encode(record))
+        if run and size + length > bytes_max:
+            yield tuple(run)
+            run, size = [], _LIST_HEAD_BYTES_MAX
+        run.append(record)
+        size += length
+    if run:
+        yield tuple(run)
 
 
 @overload

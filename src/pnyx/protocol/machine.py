@@ -359,7 +359,7 @@ class NodeMachine:
         self._dispatch(event)
         while self._local:
             message = self._local.popleft()
-            self.guard(self.node_id, partial(self.rounds.route, self.node_id, message, 0))
+            self.guard(self.node_id, partial(self.rounds.route, self.node_id, message))
         self._gossip.flush(now)
         self.parcels.flush(now)
         effects, self._effects = self._effects, []
@@ -541,11 +541,11 @@ class NodeMachine:
             raise WrongContext("the peer is not in the census")
         message = codec.decode(payload, AnyMessage, bytes_max=self.params.message_bytes_max)
         if isinstance(message, Question):
-            self._answer(peer, message, len(payload))
+            self._answer(peer, message)
         else:
-            self._take(peer, message, len(payload))
+            self._take(peer, message)
 
-    def _answer(self, peer: bytes, question: Question, size: int) -> None:
+    def _answer(self, peer: bytes, question: Question) -> None:
         """Process a question within the peer's allowance. Raises RuleBroken when that is used up.
 
         Who asks honestly asks again after a while, as for what was lost.
@@ -553,12 +553,12 @@ class NodeMachine:
         self._answers.check(peer, self.now)
         before = len(self._effects)
         try:
-            self._take(peer, question, size)
+            self._take(peer, question)
         finally:
             sent = (e for e in self._effects[before:] if isinstance(e, Send) and e.peer == peer)
             self._answers.charge(peer, self.now, sum(len(each.payload) for each in sent))
 
-    def _take(self, peer: bytes, message: AnyMessage, size: int) -> None:
+    def _take(self, peer: bytes, message: AnyMessage) -> None:
         if isinstance(message, Announce | Request | Items):
             self._gossip.handle(peer, message, self.now)
         elif isinstance(message, ParcelMessage):
@@ -566,7 +566,7 @@ class NodeMachine:
         elif isinstance(message, RegionMessage):
             self.actor_lists.handle(peer, message, self.now)
         else:
-            self.rounds.route(peer, message, size)
+            self.rounds.route(peer, message)
 
     def _accept_item(self, peer: bytes, item: bytes) -> None:
         try:

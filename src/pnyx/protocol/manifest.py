@@ -22,7 +22,14 @@ from pnyx.protocol.aggregation.masked_verification.bounds import MaskedBounds, b
 from pnyx.protocol.aggregation.payloads import payload_bytes_max
 from pnyx.protocol.aggregation.robust import GROUPS_MAX, PLAIN_MEAN, Robust
 from pnyx.protocol.aggregation.verification import released_bytes
-from pnyx.protocol.messages import SHARE_BYTES_MAX, Digest, NodeId, RoundNumber, Signed
+from pnyx.protocol.messages import (
+    DRAWN_MAX,
+    SHARE_BYTES_MAX,
+    Digest,
+    NodeId,
+    RoundNumber,
+    Signed,
+)
 from pnyx.protocol.noise import Noise, check_noise, noise_norm_max
 from pnyx.protocol.params import PROTOCOL_VERSION, ProtocolParams
 from pnyx.protocol.selection.security import CommitteeSize
@@ -80,7 +87,7 @@ class StudyPhase(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     metrics_length: Annotated[int, Meta(ge=0, le=1024)]
     cohort_min: Annotated[int, Meta(ge=2, le=4096)]  # a sum over one is that one
     target: Annotated[int, Meta(ge=1, le=4096)]  # contributors at which a round closes
-    drawn: Annotated[int, Meta(ge=1, le=4096)]  # contributors drawn, above the target
+    drawn: Annotated[int, Meta(ge=1, le=DRAWN_MAX)]  # contributors drawn, above the target
     deadline_s: Annotated[float, Meta(gt=0, le=7 * 86_400)]
     clip: Annotated[int, Meta(ge=0, lt=2**53)]
     noise: Noise

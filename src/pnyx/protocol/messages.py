@@ -30,6 +30,9 @@ RoundNumber = Annotated[int, Meta(ge=0, lt=2**31)]
 MerkleProof = Annotated[tuple[Digest, ...], Meta(max_length=16)]
 Indices = Annotated[tuple[Index, ...], Meta(max_length=1_000_000)]
 Members = Annotated[tuple[Member, ...], Meta(max_length=1024)]
+# Contributors that a round draws at most, see `manifest`: nothing that a round says names more.
+DRAWN_MAX = 4096
+Contributors = Annotated[tuple[Index, ...], Meta(max_length=DRAWN_MAX)]
 SHARE_BYTES_MAX = 512 * 1024
 SharePayload = Annotated[bytes, Meta(max_length=SHARE_BYTES_MAX)]
 # What a parcel is cut into: small enough that a few of them are nothing in memory, large enough
@@ -109,7 +112,7 @@ class CloseVote(msgspec.Struct, frozen=True, array_like=True, tag=11):
 
     context: Digest
     member: Member
-    held: Annotated[tuple[HeldContribution, ...], Meta(max_length=4096)]
+    held: Annotated[tuple[HeldContribution, ...], Meta(max_length=DRAWN_MAX)]
     joined: Indices  # census indices of the owners whose join it knows
     next_dealers: Members  # dealers of whom it holds a valid share
     challenge_dealers: Members
@@ -124,7 +127,7 @@ class VerifyResponse(msgspec.Struct, frozen=True, array_like=True, tag=12):
     context: Digest
     member: Member
     challenge: Digest
-    held: Indices  # contributors of the closed list whose share it holds, ascending
+    held: Contributors  # those of the closed list whose share it holds, ascending
     headers: Digest  # Merkle root over the hashes of their headers, in order; zero when none
     values: SharePayload  # packed answers, see aggregation.verification
 
@@ -292,7 +295,7 @@ class MemberInput(msgspec.Struct, frozen=True, array_like=True, tag=50):
 
     context: Digest
     signed: Signed
-    attachments: Annotated[tuple[Signed, ...], Meta(max_length=4096)] = ()
+    attachments: Annotated[tuple[Signed, ...], Meta(max_length=DRAWN_MAX)] = ()
 
 
 class Dealing(msgspec.Struct, frozen=True, array_like=True, tag=51):
@@ -596,7 +599,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True, tag=66):
 
 
 class PartsRequest(msgspec.Struct, frozen=True, array_like=True, tag=67):
-    """A member asks for parts that it lacks."""
+    """A member asks for parts that it lacks, ascending."""
 
     context: Digest
     root: Digest
@@ -604,10 +607,13 @@ class PartsRequest(msgspec.Struct, frozen=True, array_like=True, tag=67):
 
 
 class HeadersRequest(msgspec.Struct, frozen=True, array_like=True, tag=68):
-    """A leader asks a member for headers that its close vote names, and the leader lacks."""
+    """A leader asks a member for headers that its close vote names, and the leader lacks.
+
+    names: their hashes, ascending.
+    """
 
     context: Digest
-    names: Annotated[tuple[Digest, ...], Meta(min_length=1, max_length=4096)]
+    names: Annotated[tuple[Digest, ...], Meta(min_length=1, max_length=DRAWN_MAX)]
 
 
 class Pull(msgspec.Struct, frozen=True, array_like=True, tag=62):
@@ -666,10 +672,10 @@ class Relay(msgspec.Struct, frozen=True, array_like=True, tag=72):
 
 
 class ShareRequest(msgspec.Struct, frozen=True, array_like=True, tag=73):
-    """A member asks an aggregator for its envelopes from these contributors (all when empty)."""
+    """A member asks an aggregator for its envelopes from these contributors, ascending."""
 
     context: Digest
-    contributors: Indices
+    contributors: Annotated[tuple[Index, ...], Meta(min_length=1, max_length=DRAWN_MAX)]
 
 
 LinearHashBytes = Annotated[bytes, Meta(max_length=16 * 1024)]
@@ -687,7 +693,7 @@ class SumRequest(msgspec.Struct, frozen=True, array_like=True, tag=77):
     """A member asks an aggregator for the sum of these contributions' masked vectors."""
 
     context: Digest
-    accepted: Annotated[tuple[HeldContribution, ...], Meta(max_length=4096)]
+    accepted: Annotated[tuple[HeldContribution, ...], Meta(max_length=DRAWN_MAX)]
 
 
 class VectorSum(msgspec.Struct, frozen=True, array_like=True, tag=78):
@@ -696,7 +702,7 @@ class VectorSum(msgspec.Struct, frozen=True, array_like=True, tag=78):
     context: Digest
     accepted: Digest  # hash of the list that it is the sum of
     parcel: Digest
-    linear_hashes: Annotated[tuple[LinearHashBytes, ...], Meta(max_length=4096)]
+    linear_hashes: Annotated[tuple[LinearHashBytes, ...], Meta(max_length=DRAWN_MAX)]
 
 
 class Dispute(msgspec.Struct, frozen=True, array_like=True, tag=74):
@@ -708,7 +714,7 @@ class Dispute(msgspec.Struct, frozen=True, array_like=True, tag=74):
 
     context: Digest
     accepted: Decision
-    closed: Annotated[tuple[HeldContribution, ...], Meta(max_length=4096)]
+    closed: Annotated[tuple[HeldContribution, ...], Meta(max_length=DRAWN_MAX)]
 
 
 # --- parcels ------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from pnyx.errors import WrongContext
+from pnyx.primitives import codec
 from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.actor_lists import ActorLists
 from pnyx.protocol.chunks import parcel_of
@@ -39,7 +40,7 @@ from pnyx.protocol.ports import Crypto, IntVector, ModelRule, Records
 from pnyx.protocol.round.active import ActiveRound
 from pnyx.protocol.round.aggregator import Aggregator
 from pnyx.protocol.round.committee import CommitteeMember
-from pnyx.protocol.round.contributor import Contributor
+from pnyx.protocol.round.contributor import Contributor, forget_vector
 from pnyx.protocol.round.early import EarlyMessages
 from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.round.relay import EnvelopeRelay
@@ -199,8 +200,8 @@ class RoundKeeper:
         if state is not None:
             _start_contributing(active, state)
             self._models.look(state, now)
-        for sender, message in self.early.take(plan.context):
-            self._host.guard(sender, partial(self.route, sender, message, 0))
+        for sender, payload in self.early.take(plan.context):
+            self._host.guard(sender, partial(self._route_early, sender, payload))
 
     def close(self, plan: RoundPlan) -> ActiveRound | None:
         """Drop the roles of a round whose record is in, and all that they stored."""
@@ -246,8 +247,8 @@ class RoundKeeper:
 
     # --- messages -------------------------------------------------------------------------------
 
-    def route(self, sender: bytes, message: RoundMessage, size: int) -> None:
-        """Hand a message of `size` bytes to the roles of its round. Raises ProtocolError.
+    def route(self, sender: bytes, message: RoundMessage) -> None:
+        """Hand a message to the roles of its round. Raises ProtocolError.
 
         What comes before its round is kept; who asks about one that is over is told its end.
         """
@@ -266,8 +267,11 @@ class RoundKeeper:
         elif isinstance(message, Pull) and message.step is Step.DONE:
             return  # it asks how a round ended that has not ended here
         elif name is None and item is None:
-            self.early.keep(sender, message, size)
+            self.early.keep(sender, message)
             self.epochs.hear(sender, message, now)
+
+    def _route_early(self, sender: bytes, payload: bytes) -> None:
+        self.route(sender, codec.decode(payload, RoundMessage, bytes_max=len(payload)))
 
     def tick(self) -> None:
         """Let every role do what time asks for."""
@@ -337,7 +341,10 @@ class RoundKeeper:
             self._withhold(active)
 
     def _withhold(self, active: ActiveRound) -> None:
-        active.withhold(self.place_in(active.plan.census))
+        plan, earlier = active.plan, None
+        if active.contributor is None:  # killed and back, before the owner was asked
+            earlier = forget_vector(self.services(plan))
+        active.withhold(self.place_in(plan.census), earlier)
 
     def resume_contributing(self, state: StudyState, plan: RoundPlan) -> None:
         """After a restart the consent arrives when the round is already open."""

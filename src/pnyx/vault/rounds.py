@@ -12,9 +12,10 @@ Forgetting a whole scope destroys its key, so that nothing written in it can eve
 forgetting less hides the keys, and the journal keeps their ciphertext until the scope itself is
 forgotten (or, for `chain/`, rewritten).
 
-`apply` is durable when it returns: one record and one flush per scope it puts into, in the order of
-first appearance, then its forgets. What it puts into *one* scope is atomic; a crash in a call that
-puts into several may leave the later scopes out. Nothing is forgotten before everything is put.
+`apply` is durable when it returns: its puts in their order, one record and one flush for each run
+of them into one scope, then its forgets. Such a run is atomic. A crash in a call with several may
+leave the last ones out, but none before one that is there, as effects are carried out in order.
+Nothing is forgotten before everything is put.
 
 The directory belongs in no backup: state put back from a copy would sign twice.
 """
@@ -24,6 +25,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import msgspec
@@ -171,16 +173,13 @@ class RoundStore:
 
     def _put(self, puts: Sequence[tuple[str, bytes]], doomed: Sequence[str]) -> None:
         assert self._scopes is not None
-        changes: dict[str, list[tuple[str, bytes]]] = {}
-        for key, value in puts:
-            changes.setdefault(_scope_of(key), []).append((key, value))
-        for name, changed in changes.items():
+        for name, run in groupby(puts, key=lambda put: _scope_of(put[0])):
             if name in doomed:
                 continue
             if name not in self._scopes:
                 journal = Journal.create(self._directory, name.replace("/", "."), self._key)
                 self._scopes[name] = _Scope(journal)
-            self._scopes[name].write(_Change(tuple(changed)))
+            self._scopes[name].write(_Change(tuple(run)))
 
     def _remove(self, forgets: Sequence[str], doomed: Sequence[str]) -> None:
         assert self._scopes is not None

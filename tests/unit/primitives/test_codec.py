@@ -1,12 +1,13 @@
 """Codec: round trips, and every way in which bytes fail to be one canonical record."""
 
+from itertools import pairwise
 from typing import Any
 
 import msgspec
 import pytest
 
 from pnyx.errors import MalformedMessage
-from pnyx.primitives.codec import decode, encode
+from pnyx.primitives.codec import decode, encode, runs
 
 
 class Greeting(msgspec.Struct, frozen=True, array_like=True, tag="greeting"):
@@ -31,6 +32,18 @@ def test_a_record_survives_the_round_trip() -> None:
 def test_a_union_is_told_apart_by_tag() -> None:
     for message in (Greeting("a"), Parting(1.5, {"b": 1})):
         assert decode(encode(message), Greeting | Parting, bytes_max=100) == message
+
+
+@pytest.mark.parametrize("bytes_max", [0, 30, 100, 1000])
+def test_runs_of_a_list_are_as_long_as_they_may_be(bytes_max: int) -> None:
+    records = [Greeting("a" * (at % 7)) for at in range(40)]
+    cut = list(runs(records, bytes_max))
+    assert [record for run in cut for record in run] == records
+    for run, following in pairwise(cut):
+        longer = msgspec.msgpack.encode((*run, following[0]))
+        assert len(longer) > bytes_max - 5, "the head of a list may take five bytes"
+        assert len(run) == 1 or len(msgspec.msgpack.encode(run)) <= bytes_max
+    assert list(runs([], bytes_max)) == []
 
 
 def test_the_size_limit_is_inclusive() -> None:

@@ -1,11 +1,13 @@
 import errno
 import os
 import stat
+from contextlib import suppress
 
 import pytest
 
 from pnyx.errors import VaultError
 from pnyx.vault import RoundStore, rounds
+from pnyx.vault.journal import Journal
 
 STUDY = "ab" * 32
 
@@ -55,6 +57,25 @@ def test_a_journal_longer_than_one_read_comes_back(store, reopen, monkeypatch):
     read = os.pread
     monkeypatch.setattr(os, "pread", lambda fd, size, at: read(fd, min(size, 1000), at))
     assert reopen() == values
+
+
+@pytest.mark.parametrize("done", range(4))
+def test_a_crash_leaves_the_first_puts_whatever_their_scopes(store, reopen, monkeypatch, done):
+    """An answer is never there without the share that it was given by."""
+    secret = f"secret/{STUDY}/1/late/7"
+    puts = [(path(1, "stopped"), b"1"), (secret, b"share"), (path(1, "response"), b"I hold 7")]
+    append, written = Journal.append, []
+
+    def dying(journal, record):
+        if len(written) == done:
+            raise KeyboardInterrupt
+        append(journal, record)
+        written.append(record)
+
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(Journal, "append", dying)
+        store.apply(puts)
+    assert reopen() == dict(puts[:done])
 
 
 @pytest.mark.parametrize("slash", ["", "/"])

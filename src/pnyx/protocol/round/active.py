@@ -80,17 +80,18 @@ class ActiveRound:
         if self.member is not None:
             self.member.on_parcel(parcel, data, now)
 
-    def withhold(self, own: int) -> None:
+    def withhold(self, own: int, vector: bytes | None = None) -> None:
         """Send nothing (more) of this node's contribution, nor what its relay keeps of it.
 
-        own: this node's census index.
+        own: this node's census index. vector: the parcel of its masked vector, where an earlier
+        life made one and this one contributes nothing.
         """
         if self.contributor is not None:
-            self.contributor.withhold()
+            vector = self.contributor.withdraw()
         if self.relay is not None:
             self.relay.forget(own)
-        if self.aggregator is not None:
-            self.aggregator.forget(own)
+        if self.aggregator is not None and vector is not None:
+            self.aggregator.forget(vector)
 
     def on_computed(self, name: bytes, result: object, now: float) -> None:
         """Hand what came of long work to the role that asked for it."""

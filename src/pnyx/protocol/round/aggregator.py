@@ -9,7 +9,9 @@ contributors signed. A contributor uploads its vector once; aggregators pull it 
 
 What others can make it do is bounded: one vector for each contributor, few sets of each group for
 each member. Nothing that it pulled is removed before the round ends. Two contributors can name one
-parcel, and who names another's must not take it from where it is needed.
+parcel, and who names another's must not take it from where it is needed. Only where the owner of
+this node withdraws her own vector is gone at once, whoever else named it: honest contributors never
+name another's, and nothing of it is to leave any more.
 """
 
 from collections.abc import Callable
@@ -121,6 +123,8 @@ class Aggregator:
         self._sources: dict[int, set[int]] = {}  # contributor -> from whom its vector is pulled
         self._reading: dict[bytes, set[int]] = {}  # to be checked -> contributors that named it
         self._checking: bytes | None = None  # the one of them that is being read or checked
+        self._computing = False  # it was read, and is being checked
+        self._withdrawn: bytes | None = None  # this node's own vector, once its owner withdrew
         self._asked: dict[bytes, _Asked] = {}  # by the hash of the set
         # (member's census index, group) -> the sets that it asked for
         self._sets_of: dict[tuple[int, int], set[bytes]] = {}
@@ -163,6 +167,8 @@ class Aggregator:
         ):
             raise RuleBroken("a linear hash is not the one that its contributor committed to")
         self._code.read_linear_hash(offer.linear_hash)
+        if masked.parcel == self._withdrawn:
+            return  # what others have of it does not come back here
         known = self._offers.setdefault(who, offer)
         if known.header != offer.header:
             raise RuleBroken("a contributor showed two different contributions")
@@ -200,12 +206,15 @@ class Aggregator:
             self._checking = next(iter(self._reading))
             self._services.emit(ReadParcel(self._plan.context, self._checking))
 
-    def forget(self, who: int) -> None:
-        """This node's own vector is not here any more: its owner withdrew. Do not wait for it."""
-        named = [parcel for parcel, waiting in self._reading.items() if waiting == {who}]
-        for parcel in named:
-            del self._reading[parcel]
-        if self._checking in named:
+    def forget(self, vector: bytes) -> None:
+        """This node's own vector is not here any more: its owner withdrew.
+
+        Whoever else named its parcel is not waited for either.
+        """
+        self._withdrawn = vector
+        self._reading.pop(vector, None)
+        self._sealed -= {who for who in self._offers if self._parcel_of(who) == vector}
+        if self._checking == vector and not self._computing:  # else its check ends, for nothing
             self._checking = None
             self._read_next()
 
@@ -226,6 +235,7 @@ class Aggregator:
         ]
         if self._checker is None:
             self._checker = self._code.checker(self._services.sampler.bytes(SEED_BYTES))
+        self._computing = True
         work = partial(_check, self._plan, self._code, self._checker, parcel, data, stated)
         self._services.emit(Compute(self._plan.context, b"vector" + parcel, work))
 
@@ -233,9 +243,10 @@ class Aggregator:
         """Give receipts for a vector that was checked, or accuse who stated something else."""
         if not isinstance(result, _Checked) or result.parcel != self._checking:
             return
-        self._checking = None
-        for who, right in result.right.items():
-            self._take(who, result.parcel, result.data, right=right)
+        self._checking, self._computing = None, False
+        if result.parcel != self._withdrawn:
+            for who, right in result.right.items():
+                self._take(who, result.parcel, result.data, right=right)
         self._read_next()
 
     def _take(self, who: int, parcel: bytes, data: bytes, *, right: bool) -> None:

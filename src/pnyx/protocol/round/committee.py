@@ -70,7 +70,7 @@ from pnyx.protocol.round.outcome import Outcome
 from pnyx.protocol.round.plan import HANDOVER
 from pnyx.protocol.round.services import RoundServices, StudyView
 from pnyx.protocol.round.state import MemberState
-from pnyx.protocol.round.values import VALUE_BYTES_MAX, header_hash, joins_root
+from pnyx.protocol.round.values import VALUE_BYTES_MAX, ascending, header_hash, joins_root
 from pnyx.protocol.round.vectors import sums_take_s
 
 Large = Part | PartsRequest | ValueRequest | ShownValue | HeadersRequest
@@ -253,16 +253,23 @@ class CommitteeMember(MemberState):
                 return
 
     def _on_headers_request(self, member: int, message: HeadersRequest) -> None:
-        """Repeat the close vote with headers that the leader lacks; each of them a few times."""
+        """Repeat the close vote with headers that the leader lacks; a few times.
+
+        It carries as many as a message holds: the leader asks again for the others.
+        """
         given = self._given.get(Step.CLOSE)
         if not isinstance(given, MemberInput) or member != self.views.leader:
             return
+        if not ascending(message.names):
+            raise RuleBroken("a leader asks for a header twice, or out of order")
         held = {name: self.holdings.headers[who] for who, name in self.holdings.receipted.items()}
-        headers = tuple(held[name] for name in message.names if name in held)
+        headers = [held[name] for name in message.names if name in held]
+        if not headers or self._headers_shown[member] >= _SHOWN_MAX:
+            return
         self._headers_shown[member] += 1
-        if headers and self._headers_shown[member] <= _SHOWN_MAX:
-            again = MemberInput(self.plan.context, given.signed, headers)
-            self.services.send_member(member, again)
+        room = self.params.message_bytes_max - len(codec.encode(given))
+        shown = next(codec.runs(headers, room))
+        self.services.send_member(member, MemberInput(self.plan.context, given.signed, shown))
 
     def _handle_large(self, member: int, message: Large, now: float) -> None:
         """What a leader says in parts counts as if it had said it in one; what one asks to see."""
@@ -283,10 +290,11 @@ class CommitteeMember(MemberState):
     def _on_value_request(self, member: int, message: ValueRequest) -> None:
         """Show a new leader a value that this member echoed; each of them a few times."""
         value = self.agreements[message.instance].value_of(message.value_hash)
-        self._shown[member, message.value_hash] += value is not None
-        if value is not None and self._shown[member, message.value_hash] <= _SHOWN_MAX:
-            shown = ShownValue(self.plan.context, message.instance, value)
-            self.services.send_member(member, shown)
+        asked = member, message.value_hash
+        if value is None or self._shown[asked] >= _SHOWN_MAX:
+            return  # nothing is remembered of values that are not here: anybody can name some
+        self._shown[asked] += 1
+        self.services.send_member(member, ShownValue(self.plan.context, message.instance, value))
 
     def _advance(self, now: float) -> None:
         """Enter steps, give inputs and lead, until nothing more follows."""

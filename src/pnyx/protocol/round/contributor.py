@@ -65,6 +65,7 @@ from pnyx.protocol.privacy import phase_rho
 from pnyx.protocol.round.dispute import ShownAnswer, shown_answers, wrong_answers
 from pnyx.protocol.round.holdings import receipt_statement, share_info
 from pnyx.protocol.round.plan import RoundPlan, check_decided
+from pnyx.protocol.round.relay import relays
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.values import InputReader, contribution_context, header_hash
 from pnyx.protocol.round.vectors import (
@@ -157,6 +158,22 @@ def _make(plan: RoundPlan, phase: StudyPhase, code: VectorCode | None, secret: _
     return _Made(verified.payloads, verified.published, MaskedVector(parcel, name, proof), masked)
 
 
+def forget_vector(services: RoundServices) -> bytes | None:
+    """Let nobody pull the masked vector of this node's contribution any more, if one was made.
+
+    Whichever life of the process made it. Returns its parcel.
+    """
+    stored = services.restored.get("header")
+    if stored is None:
+        return None
+    signed = codec.decode(stored, Signed, bytes_max=_STORED_BYTES_MAX)
+    masked = codec.decode(signed.body, ContributionHeader, bytes_max=_STORED_BYTES_MAX).masked
+    if masked is None:
+        return None
+    services.forget_parcel(masked.parcel)
+    return masked.parcel
+
+
 class Contributor:
     """State of one contribution."""
 
@@ -226,15 +243,16 @@ class Contributor:
         )
 
     def withhold(self) -> None:
-        """Send nothing (more): training failed, or consent was withdrawn."""
+        """Send nothing (more)."""
         self.stage = Stage.WITHHELD
         self._shares.clear()
-        if self._header is not None:
-            masked = self._reader.header(self._header).masked
-            if masked is not None:  # aggregators pull it: what is not here any more does not leave
-                self._services.forget_parcel(masked.parcel)
         self._update = np.zeros(0, dtype=np.int64)
         self._vector = self._stored = None  # nor is anything of it opened later
+
+    def withdraw(self) -> bytes | None:
+        """Send nothing (more), and let nobody pull what is here; see `forget_vector`."""
+        self.withhold()
+        return forget_vector(self._services)
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do."""
@@ -474,16 +492,11 @@ class Contributor:
             return
         self._relayed |= fresh
         shares = tuple(self._shares[member] for member in sorted(fresh))
-        for index in self._plan.aggregators:
-            self._services.send(
-                index,
-                Relay(
-                    self._plan.context,
-                    self._header,
-                    shares,
-                    tuple(self._vector_receipts.values()),
-                ),
-            )
+        receipts = tuple(self._vector_receipts.values())
+        whole = Relay(self._plan.context, self._header, shares, receipts)
+        for relay in relays(whole, self._params.message_bytes_max):
+            for index in self._plan.aggregators:
+                self._services.send(index, relay)
 
     def _on_receipt(self, message: Receipt) -> None:
         if self.stage is not Stage.SENDING or self._header is None or self._keys is None:

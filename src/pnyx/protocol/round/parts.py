@@ -45,6 +45,7 @@ from pnyx.protocol.messages import (
     ReleaseBundle,
 )
 from pnyx.protocol.round.services import RoundServices
+from pnyx.protocol.round.values import ascending
 
 Parted = Proposal | ReleaseBundle | ChallengeReveal | CloseNow
 _PART_BYTES_MIN = 4 * 1024  # below, proof and framing would be a tenth
@@ -115,8 +116,10 @@ class _Whole:
 
     def may_repeat(self, member: int, number: int) -> bool:
         """Tell whether a member may have a part that it asks for; it has it a few times at most."""
-        self._sent[member, number] += number < self.count
-        return number < self.count and self._sent[member, number] <= _REPEATS_MAX
+        if number >= self.count or self._sent[member, number] >= _REPEATS_MAX:
+            return False
+        self._sent[member, number] += 1
+        return True
 
 
 class _Gathering:
@@ -290,7 +293,9 @@ class Parts:
     # --- members --------------------------------------------------------------------------------
 
     def on_request(self, sender: int, request: PartsRequest) -> None:
-        """Send a member the parts that it lacks, if they are here."""
+        """Send a member the parts that it lacks, if they are here. Raises RuleBroken."""
+        if not ascending(request.numbers):
+            raise RuleBroken("a member asks for a part twice, or out of order")
         whole = self._wholes.get(request.root)
         if whole is not None:
             for number in request.numbers:
@@ -325,9 +330,9 @@ class Parts:
 
     def _begin(self, part: Part, leader: int, view: int, now: float) -> _Gathering:
         named = self._roots.setdefault((view, leader), set())
-        named.add(part.root)
-        if len(named) > _ROOTS_MAX:
+        if part.root not in named and len(named) == _ROOTS_MAX:
             raise RuleBroken("a leader says more than it has to")
+        named.add(part.root)
         params, others = self._services.params, len(self._others)
         step = part_bytes(part.length, others, params.part_line_bytes)
         gathering = _Gathering(part, leader, others, step, params.part_timeout_s, now)

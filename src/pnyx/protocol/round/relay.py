@@ -3,11 +3,20 @@
 It can read none of them, and a header does not commit to sealed bytes; so it takes envelopes from
 their contributor alone, or anybody could leave garbage in their place. It hands each to its member,
 when it comes and on request, so that the contributor need not stay.
+
+What a member makes it send is bounded: an envelope goes to its member when it comes, and as often
+again as a member that is killed now and then may have to ask. All members' envelopes of one
+contributor can take more than a message carries, so they come in several.
 """
 
+from collections import Counter
+from collections.abc import Iterator
 from typing import NamedTuple
 
+import msgspec
+
 from pnyx.errors import RuleBroken
+from pnyx.primitives import codec
 from pnyx.primitives.envelope import ENVELOPE_OVERHEAD_BYTES
 from pnyx.protocol.aggregation.payloads import payload_bytes
 from pnyx.protocol.messages import (
@@ -20,7 +29,16 @@ from pnyx.protocol.messages import (
     VectorReceipt,
 )
 from pnyx.protocol.round.services import RoundServices
-from pnyx.protocol.round.values import InputReader
+from pnyx.protocol.round.values import InputReader, ascending
+
+_HANDED_OUT_MAX = 4  # times that an envelope is, on request; honest members ask once a start
+
+
+def relays(whole: Relay, bytes_max: int) -> Iterator[Relay]:
+    """Cut a relay into several with its envelopes, in order, each of `bytes_max` bytes at most."""
+    rest = len(codec.encode(msgspec.structs.replace(whole, shares=())))
+    for shares in codec.runs(whole.shares, bytes_max - rest):
+        yield msgspec.structs.replace(whole, shares=shares)
 
 
 class EnvelopeRelay:
@@ -55,7 +73,7 @@ class EnvelopeRelay:
         if any(len(share.sealed) != self._sealed_bytes(share.member) for share in message.shares):
             raise RuleBroken("an envelope has the wrong size for this study's vector")
         kept = self._kept.setdefault(
-            header.contributor, _Kept(message.header, message.receipts, {})
+            header.contributor, _Kept(message.header, message.receipts, {}, Counter())
         )
         if kept.header != message.header:
             raise RuleBroken("a contributor showed two different contributions")
@@ -76,16 +94,24 @@ class EnvelopeRelay:
         member = self._plan.member_of.get(sender)
         if member is None:
             return
-        wanted = message.contributors or tuple(self._kept)
-        for contributor in wanted:
+        if not ascending(message.contributors):
+            raise RuleBroken("a member asks for an envelope twice, or out of order")
+        for contributor in message.contributors:
             kept = self._kept.get(contributor)
-            if kept is not None and member in kept.shares:
+            if kept is None or member not in kept.shares:
+                continue
+            if kept.handed_out[member] < _HANDED_OUT_MAX:
+                kept.handed_out[member] += 1
                 self._services.send(sender, self._contribution(kept, member))
 
 
 class _Kept(NamedTuple):
-    """What one contributor left: its header, receipts for its masked vector, envelopes."""
+    """What one contributor left: its header, receipts for its masked vector, envelopes.
+
+    handed_out: how often a member was given its envelope because it asked for it.
+    """
 
     header: Signed
     receipts: tuple[VectorReceipt, ...]
     shares: dict[int, SealedShare]
+    handed_out: Counter[int]

@@ -60,6 +60,7 @@ from pnyx.protocol.selection.region.messages import ACTOR_PROOF_BYTES_MAX
 from pnyx.protocol.selection.security import CommitteeSize
 
 T = TypeVar("T", RoundKey, CloseVote, VerifyResponse, GiveUp)
+Ordered = TypeVar("Ordered", int, bytes)
 _VERIFIED_PER_NODE = 8
 NO_HEADERS = bytes(32)
 VALUE_BYTES_MAX = 4 * 1024 * 1024
@@ -575,6 +576,6 @@ class ClosedList(msgspec.Struct, frozen=True):
         return tuple(sorted(self.headers))
 
 
-def ascending(numbers: Sequence[int]) -> bool:
-    """Whether numbers are in order, none twice."""
-    return all(map(lt, numbers, islice(numbers, 1, None)))
+def ascending(names: Sequence[Ordered]) -> bool:
+    """Whether numbers or hashes are in order, none twice."""
+    return all(map(lt, names, islice(names, 1, None)))

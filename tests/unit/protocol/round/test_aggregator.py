@@ -173,13 +173,45 @@ def test_a_vector_that_its_owner_took_back_is_not_waited_for():
         made.handle(who, C.offer(who))
     for name, _, _, done, _ in fetches(outbox):
         done(name)
-    made.forget(4)
+    made.forget(parcel_of(C.vector(4)))
     assert [each.parcel for each in outbox.of(ReadParcel)] == [parcel_of(C.vector(2))]
-    made.forget(2)
+    made.forget(parcel_of(C.vector(2)))
     made.on_read(parcel_of(C.vector(2)), C.vector(2))  # which was under way
     assert outbox.of(Compute) == []
     read(made, outbox, parcel_of(C.vector(3)), C.vector(3))
     assert [to for to, each in outbox.sent if each in outbox.of(VectorReceipt)] == [3]
+
+
+def copied() -> VectorOffer:
+    """Contributor 3 names the parcel, and the linear hash, of contributor 2."""
+    return C.offer(2, header=C.header(3, masked=C.reader.header(C.header(2)).masked))
+
+
+@pytest.mark.parametrize("first", [[C.offer(2), copied()], [copied(), C.offer(2)], [copied()]])
+@pytest.mark.parametrize("checking", [False, True], ids=["is read", "is checked"])
+def test_a_vector_that_its_owner_took_back_is_nobodys_else(first, checking):
+    """Whoever named it as well: nobody waits for it, and nothing is granted, said or shown of it.
+
+    Its parcel is gone, so it is never read, and to grant it would be a bug of ours.
+    """
+    made, outbox = aggregator(2)
+    for offer in [*first, C.offer(4)]:
+        made.handle(OTHERS[0], offer)
+    for name, _, _, done, _ in fetches(outbox):
+        done(name)
+    taken_back = parcel_of(C.vector(2))
+    assert outbox.of(ReadParcel) == [ReadParcel(C.plan.context, taken_back)]
+    if checking:
+        made.on_read(taken_back, C.vector(2))
+    made.forget(taken_back)
+    if checking:
+        made.on_computed(outbox.of(Compute)[-1].work())
+    made.handle(OTHERS[0], C.offer(2))
+    made.handle(OTHERS[1], copied())
+    assert grants(outbox) == outbox.sent == outbox.accused == []
+    assert outbox.of(ReadParcel)[1:] == [ReadParcel(C.plan.context, parcel_of(C.vector(4)))]
+    read(made, outbox, parcel_of(C.vector(4)), C.vector(4))
+    assert [to for to, each in outbox.sent if each in outbox.of(VectorReceipt)] == [4]
 
 
 def other_hash() -> VectorOffer:

@@ -223,6 +223,13 @@ def test_a_value_is_shown_to_one_member_a_few_times():
     assert len(walk.hear(3, request)) == 1
 
 
+def test_nothing_is_remembered_of_values_that_are_asked_for_and_not_here():
+    walk = Walk(1).to(Step.CLOSE)
+    for number in range(100):
+        walk.hear(2, ValueRequest(walk.context, Instance.CLOSE, number.to_bytes(32, "big")))
+    assert len(walk.member._shown) == 0
+
+
 def second() -> Committee:
     """The second attempt of the same round."""
     again = Committee()

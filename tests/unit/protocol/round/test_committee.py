@@ -39,6 +39,7 @@ from pnyx.protocol.messages import (
     ViewChange,
     Vote,
 )
+from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.round import leader
 from pnyx.protocol.round.committee import CommitteeMember
 from pnyx.protocol.round.leader import Leader
@@ -83,14 +84,16 @@ class StudyStub:
 class Walk:
     """Crafts what ends each step, with every key of the committee."""
 
-    def __init__(self, member: int = 1, *, listed=range(7), study=None, restored=None, **terms):
+    def __init__(
+        self, member: int = 1, *, listed=range(7), study=None, restored=None, params=None, **terms
+    ):
         self.c = Committee(phase_=phase(5, norm_max=4, **terms))
         self.contributors = CONTRIBUTORS
         self.listed = tuple(listed)
         self.open_value = self.c.open_value(self.listed)
         self.opened = value_hash(self.open_value)
         self.study = study or StudyStub()
-        services, self.box = self.c.services(member, restored)
+        services, self.box = self.c.services(member, restored, params=params)
         self.records = []
         self.aborts = []
         self.away: set[int] = set()
@@ -713,7 +716,7 @@ def test_a_member_shows_its_leader_the_headers_that_its_vote_names():
     held = [walk.c.contribution(i, 1) for i in CONTRIBUTORS]
     for who, message in zip(CONTRIBUTORS, held, strict=True):
         walk.hear(who, message)
-    wanted = (header_hash(held[1].header), bytes(32))
+    wanted = (bytes(32), header_hash(held[1].header))
     request = HeadersRequest(walk.context, wanted)
     assert walk.hear(0, request) == [], "it has not voted"
     walk.member._given[Step.CLOSE] = given = walk.member.inputs.signed_close_vote()
@@ -721,4 +724,23 @@ def test_a_member_shows_its_leader_the_headers_that_its_vote_names():
     shown = MemberInput(walk.context, given.signed, (held[1].header,))
     assert walk.hear(2, request) == [], "it does not lead"
     assert walk.hear(0, HeadersRequest(walk.context, (bytes(32),))) == []
-    assert [walk.hear(0, request) for _ in range(8)] == [[shown]] * 7 + [[]]
+    assert [walk.hear(0, request) for _ in range(9)] == [[shown]] * 8 + [[]]
+
+
+def test_a_member_shows_as_many_headers_as_a_message_holds_and_its_leader_asks_for_the_rest():
+    """The headers of a leader's choice may be more than one message carries."""
+    leader = Walk(0).to(Step.CLOSE)
+    headers = [leader.c.header(i, open_value=leader.opened) for i in CONTRIBUTORS]
+    limit = len(codec.encode(voted(leader, 1, headers[:2])))
+    walk = Walk(1, params=ProtocolParams(message_bytes_max=limit)).to(Step.CLOSE)
+    walk.member.holdings._private_key = walk.c.private_key(1)
+    for who in CONTRIBUTORS:
+        walk.hear(who, walk.c.contribution(who, 1))
+    walk.member._given[Step.CLOSE] = said = walk.member.inputs.signed_close_vote()
+    asked = []
+    while requested := requests(leader.hear(1, said)):
+        asked += requested
+        (said,) = walk.hear(0, requested[0])
+        assert len(codec.encode(said)) <= limit
+    assert [len(request.names) for request in asked] == [3, 1]
+    assert len(leader.member.leader._headers) == 3

@@ -44,8 +44,8 @@ VECTOR = np.array([1, 0, -1, 0, 0], dtype=np.int64)
 PARAMS = ProtocolParams()
 
 
-def contributor(committee: Committee = C, *, away=(), restored=None, secrets=None):
-    services, outbox = committee.services(ME, restored, secrets)
+def contributor(committee: Committee = C, *, away=(), restored=None, secrets=None, params=None):
+    services, outbox = committee.services(ME, restored, secrets, params)
     made = Contributor(services, b"manifest", ME, lambda index: index in away, 0.0)
     return made, outbox
 
@@ -273,6 +273,17 @@ def test_members_known_to_be_away_are_relayed_at_once():
     for member in (0, 1, 2, 4, 5, 6):
         made.handle(receipt(member, sent), 1.0)
     assert made.stage is Stage.ACKNOWLEDGED
+
+
+def test_envelopes_of_many_are_relayed_in_messages_that_nodes_take():
+    whole, *_ = sending(away=range(7))[1].of(Relay)
+    limit = len(codec.encode(whole)) - 1
+    _, outbox = sending(away=range(7), params=replace(PARAMS, message_bytes_max=limit))
+    relays = [relay for to, relay in outbox.sent if isinstance(relay, Relay) and to == 8]
+    assert len(relays) == 2
+    assert all(len(codec.encode(relay)) <= limit for relay in relays)
+    assert [share.member for relay in relays for share in relay.shares] == list(range(7))
+    assert {relay.header for relay in relays} == {whole.header}
 
 
 def test_receipts_are_checked():

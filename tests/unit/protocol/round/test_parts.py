@@ -1,6 +1,7 @@
 """How large messages of a leader reach a committee of seven: parts, relays, and requests."""
 
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 from msgspec.structs import replace
@@ -230,13 +231,13 @@ def test_what_is_missing_is_asked_for_by_turns_and_ever_less_often():
 def test_whoever_has_the_whole_sends_what_is_missing_a_few_times():
     member = Member(RELAYS[0])
     parts = all_parts()
-    request = PartsRequest(CONTEXT, parts[0].root, (3, 1, 7))
+    request = PartsRequest(CONTEXT, parts[0].root, (1, 3, 7))
     member.parts.on_request(2, request)
     assert member.sent() == []
     member.hear_all(parts)
     for times in range(10):
         member.parts.on_request(2, request)
-        assert member.sent() == ([(2, parts[3]), (2, parts[1])] if times < 8 else [])
+        assert member.sent() == ([(2, parts[1]), (2, parts[3])] if times < 8 else [])
     member.parts.on_request(3, request)
     assert len(member.sent()) == 2
 
@@ -279,6 +280,16 @@ def test_a_leader_names_few_messages_in_a_view():
         member.hear(LEADER, named[8])
     member.parts.tick(5.0)
     assert {request.root for _, request in member.sent()} == {part.root for part in named[6:8]}
+
+
+def test_a_leader_that_names_more_is_not_remembered_for_it():
+    """A root has 32 bytes, and whoever leads can name one with every message."""
+    member = Member(RELAYS[0])
+    part = all_parts()[0]
+    for number in range(100):
+        with suppress(RuleBroken):
+            member.hear(LEADER, replace(part, root=number.to_bytes(32, "big")))
+    assert {view: len(named) for view, named in member.parts._roots.items()} == {(0, LEADER): 8}
 
 
 @pytest.mark.parametrize(

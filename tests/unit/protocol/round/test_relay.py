@@ -4,12 +4,14 @@ import pytest
 from tests.support.committee import Committee
 
 from pnyx.errors import RuleBroken
+from pnyx.primitives import codec
 from pnyx.protocol.messages import Contribution, Pull, Relay, SealedShare, ShareRequest, Step
 from pnyx.protocol.round.active import ActiveRound
-from pnyx.protocol.round.relay import EnvelopeRelay
+from pnyx.protocol.round.relay import EnvelopeRelay, relays
 
 C = Committee()
 FIRST = [C.contribution(2, member) for member in (3, 5)]
+ASKED = ShareRequest(C.plan.context, (2,))
 
 
 def relay() -> tuple[EnvelopeRelay, object]:
@@ -28,9 +30,42 @@ def test_envelopes_are_passed_on_and_kept():
     assert outbox.sent == [(3, FIRST[0]), (5, FIRST[1])]
     outbox.sent.clear()
     kept.handle(5, ShareRequest(C.plan.context, (2, 6)))
-    kept.handle(3, ShareRequest(C.plan.context, ()))
-    kept.handle(4, ShareRequest(C.plan.context, ()))
+    kept.handle(3, ASKED)
+    kept.handle(4, ASKED)
     assert outbox.sent == [(5, FIRST[1]), (3, FIRST[0])]
+
+
+def test_an_envelope_is_handed_out_a_few_times_to_a_member_that_was_killed():
+    kept, outbox = relay()
+    kept.handle(2, message(*FIRST))
+    outbox.sent.clear()
+    for _ in range(10):
+        kept.handle(3, ASKED)
+    assert outbox.sent == [(3, FIRST[0])] * 4
+    kept.handle(5, ASKED)
+    assert outbox.sent[4:] == [(5, FIRST[1])], "of another member it is another one"
+
+
+@pytest.mark.parametrize("again", [(2, 2), (2, 6, 2), (6, 2)])
+def test_who_names_a_contributor_twice_gets_nothing(again):
+    kept, outbox = relay()
+    kept.handle(2, message(*FIRST))
+    outbox.sent.clear()
+    with pytest.raises(RuleBroken, match="twice, or out of order"):
+        kept.handle(3, ShareRequest(C.plan.context, again))
+    assert outbox.sent == []
+
+
+def test_envelopes_of_a_large_committee_come_in_several_messages():
+    whole = message(*(C.contribution(2, member) for member in range(7)))
+    limit = len(codec.encode(whole)) - 1
+    kept, outbox = relay()
+    for part in relays(whole, limit):
+        assert len(codec.encode(part)) <= limit
+        kept.handle(2, part)
+    assert outbox.of(Contribution) == [C.contribution(2, member) for member in range(7)]
+    assert len(list(relays(whole, limit))) == 2
+    assert list(relays(whole, limit + 10)) == [whole]
 
 
 def test_what_is_forgotten_is_not_handed_out():
@@ -39,7 +74,7 @@ def test_what_is_forgotten_is_not_handed_out():
     outbox.sent.clear()
     kept.forget(2)
     kept.forget(6)
-    kept.handle(3, ShareRequest(C.plan.context, ()))
+    kept.handle(3, ASKED)
     assert outbox.sent == []
 
 
@@ -53,7 +88,7 @@ def test_a_withdrawn_owners_relay_hands_out_nothing_of_hers(monkeypatch, forgets
     active.handle(2, message(*FIRST), 0.0)
     outbox.sent.clear()
     active.withhold(2)
-    active.handle(3, ShareRequest(C.plan.context, ()), 0.0)
+    active.handle(3, ASKED, 0.0)
     assert outbox.sent == ([] if forgets else [(3, FIRST[0])])
 
 
@@ -61,7 +96,7 @@ def test_only_members_are_served():
     kept, outbox = relay()
     kept.handle(2, message(*FIRST))
     outbox.sent.clear()
-    kept.handle(8, ShareRequest(C.plan.context, ()))
+    kept.handle(8, ASKED)
     kept.handle(3, Pull(C.plan.context, Step.OPEN))
     assert outbox.sent == []
 
@@ -90,5 +125,5 @@ def test_what_is_not_kept(sender, bad, rule):
     outbox.sent.clear()
     with pytest.raises(RuleBroken, match=rule):
         kept.handle(sender, bad)
-    kept.handle(5, ShareRequest(C.plan.context, ()))
+    kept.handle(5, ASKED)
     assert outbox.sent == []
