@@ -42,7 +42,9 @@ def _codes(module: CodeType) -> Iterator[tuple[str, CodeType]]:
 
 def _does(code: CodeType) -> tuple[object, ...]:
     """What tells the work of one code object from that of another, wherever it stands."""
-    constants = tuple(_does(each) if isinstance(each, CodeType) else each for each in code.co_consts)
+    constants = tuple(
+        _does(each) if isinstance(each, CodeType) else each for each in code.co_consts
+    )
     return code.co_code, constants, code.co_names, code.co_varnames, code.co_freevars
 
 
@@ -60,14 +62,15 @@ def _functions(module: ModuleType) -> Iterator[FunctionType]:
 
 
 def _function(value: object) -> FunctionType | None:
-    """The function behind a method, a property or a function that is remembered."""
-    for name in ("fget", "func", "__func__", "__wrapped__"):
+    """The function behind a method, a property, or a function that is wrapped."""
+    for name in ("fget", "func", "__func__"):
         value = getattr(value, name, value) if not isinstance(value, FunctionType) else value
-    return value if isinstance(value, FunctionType) else None
+    found = inspect.unwrap(value) if callable(value) else value
+    return found if isinstance(found, FunctionType) else None
 
 
 def succeeds(attack: Callable[..., object], *arguments: object) -> bool:
-    """Whether a test of an attack fails: what it asserts is not so, or what it expects not raised."""
+    """Whether a test of an attack fails: what it asserts or expects does not hold."""
     try:
         attack(*arguments)
     except (AssertionError, pytest.fail.Exception):
