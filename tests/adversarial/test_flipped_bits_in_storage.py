@@ -1,7 +1,7 @@
 """A bit flipped anywhere on the disk is refused, or changes nothing: never a silent lie.
 
-A vault whose pages carry no HMAC, histories whose hashes nobody looks at, and journals whose records
-and marks nobody checks read lies.
+A vault whose pages carry no HMAC, histories whose hashes nobody looks at, and journals whose
+records and marks nobody checks read lies.
 """
 
 import os
