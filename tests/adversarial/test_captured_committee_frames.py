@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 from tests.support.evidence import LIAR, OUTSIDER, everything, flipped, scene
 from tests.support.town import NETWORK, Town, manifest, phase
+from tests.support.weakened import succeeds, weaken
 
 from pnyx.primitives import codec
 from pnyx.primitives.sharing import _interpolate
@@ -17,6 +18,7 @@ from pnyx.protocol.aggregation.direct import read_released
 from pnyx.protocol.aggregation.encoding import FIELDS
 from pnyx.protocol.aggregation.verification import sum_share, summed_length
 from pnyx.protocol.events import PeerBlamed
+from pnyx.protocol.evidence import docket as module
 from pnyx.protocol.evidence.docket import Docket
 from pnyx.protocol.evidence.proofs import Offence, assumes_nothing
 from pnyx.protocol.identity import sign_body
@@ -72,6 +74,13 @@ def test_what_a_captured_committee_forges_counts_in_its_study_alone():
     again = docket()
     again.restore(codec.encode(forged(victim)) for victim in VICTIMS)
     assert again.culprits(ELSEWHERE) == ()
+
+
+def test_how_far_a_proof_counts_is_the_defence(monkeypatch):
+    everywhere = "            self._proven.add(evidence.culprit)\n"
+    asked = "        if assumes_nothing(evidence.proof):\n" + everywhere
+    weaken(monkeypatch, module, (asked, "        if True:\n" + everywhere))
+    assert succeeds(test_what_a_captured_committee_forges_counts_in_its_study_alone)
 
 
 @pytest.mark.parametrize("kind", everything())

@@ -66,6 +66,19 @@ def test_random_coalitions_of_full_committees(members: int, privacy: int, packin
             assert relations_learned(sharing, coalition) == learned
 
 
+class WithoutRandomness(PackedSharing):
+    """The weak sharing: what it draws is not used."""
+
+    def share(self, secrets: Vector, randomness: Vector) -> Vector:
+        return super().share(secrets, np.zeros_like(randomness))
+
+
+@pytest.mark.parametrize("prime", PRIMES)
+def test_the_randomness_is_the_defence(prime: int) -> None:
+    weak = WithoutRandomness(PrimeField(prime), 7, 3, 2)
+    assert relations_learned(weak, (3, 4, 5)) > 0
+
+
 def test_the_shares_of_f_members_are_uniform_whatever_the_secrets() -> None:
     """Exhaustive over all randomness of a tiny field: the view says nothing, not even a little."""
     field = PrimeField(11)

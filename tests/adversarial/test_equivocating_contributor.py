@@ -1,6 +1,7 @@
 """A contributor commits twice, to be counted twice or to split the committee (THREATS A3, A9)."""
 
 from tests.support.town import NETWORK, SMALL, Town, manifest, phase, unit
+from tests.support.weakened import succeeds, weaken
 
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import merkle_proofs, merkle_root
@@ -11,6 +12,7 @@ from pnyx.protocol.messages import (
     ContributionHeader,
     SealedShare,
 )
+from pnyx.protocol.round import values
 from pnyx.protocol.round.holdings import share_info
 from pnyx.protocol.round.values import contribution_context
 
@@ -55,3 +57,8 @@ def test_equivocating_contributor():
     assert model[traitor] == 0, "neither of its two contributions counts"
     assert sum(model) == town.certified()[0].contributors
     assert town.blamed() == {traitor}
+
+
+def test_the_comparison_of_what_one_node_signed_is_what_names_it(monkeypatch):
+    weaken(monkeypatch, values, ("if contradict(before, body):", "if False:"))
+    assert succeeds(test_equivocating_contributor)

@@ -6,9 +6,11 @@ from functools import lru_cache
 import pytest
 from msgspec.structs import replace
 from tests.support.evidence import LIAR, OUTSIDER, encoded_size, everything, scene
+from tests.support.weakened import succeeds, weaken
 
 from pnyx.errors import RuleBroken
 from pnyx.primitives import codec
+from pnyx.protocol.evidence import docket as module
 from pnyx.protocol.evidence.docket import PREFIX, Docket
 from pnyx.protocol.evidence.proofs import Offence, check_evidence
 from pnyx.protocol.messages import Evidence, Release, TwoBodies, WrongRelease
@@ -188,3 +190,45 @@ def test_restart_takes_back_what_was_verified():
     assert not again.wants(two_keys(1), PEER)
     assert codec.decode(admitted.item, Evidence, bytes_max=10**6).culprit == LIAR
     assert admitted.offence is Offence.TWO_ROUND_KEYS
+
+
+@pytest.mark.parametrize(
+    ("attack", "old", "new"),
+    [
+        (
+            test_corrupt_node_convicts_itself_a_hundred_times,
+            "return evidence.culprit not in self._proven",
+            "return True",
+        ),
+        (
+            test_culprit_convicts_itself_in_study_after_study,
+            "leaving = same[: max(0, len(same) + 1 - self._params.evidence_studies_max)]",
+            "leaving = []",
+        ),
+        (
+            test_many_culprits_fill_the_docket,
+            "return leaving if room >= 0 else None",
+            "return leaving",
+        ),
+        (
+            test_what_assumes_nothing_takes_the_place_of_what_does,
+            "if room >= 0 or study is not None:",
+            "if True:",
+        ),
+        (
+            test_padded_bodies_are_not_spread,
+            "padded = isinstance(evidence.proof, TwoBodies | FalseVector | FalseReceipt)",
+            "padded = False",
+        ),
+        (
+            test_peer_whose_evidence_fails_is_heard_no_more,
+            "if self._failures[peer] >= self._params.evidence_failures_max:",
+            "if False:",
+        ),
+        (test_evidence_beyond_its_size, "if not self.fits(evidence):", "if False:"),
+        (test_stranger_is_accused, "if evidence.culprit >= len(self._census):", "if False:"),
+    ],
+)
+def test_each_bound_is_a_defence(monkeypatch, attack, old, new):
+    weaken(monkeypatch, module, (old, new))
+    assert succeeds(attack)

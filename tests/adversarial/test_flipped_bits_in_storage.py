@@ -1,4 +1,8 @@
-"""A bit flipped anywhere on the disk is refused, or changes nothing: never a silent lie."""
+"""A bit flipped anywhere on the disk is refused, or changes nothing: never a silent lie.
+
+A vault whose pages carry no HMAC, histories whose hashes nobody looks at, and journals whose
+records and marks nobody checks read lies.
+"""
 
 import os
 import shutil
@@ -7,11 +11,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
+import sqlcipher3.dbapi2 as sqlcipher
+from tests.support.weakened import succeeds, weaken
 
 from pnyx.errors import VaultError
-from pnyx.vault import RoundStore, StudyRequest, Vault
+from pnyx.vault import RoundStore, StudyRequest, Vault, chain, database, journal
 from pnyx.vault.collections import Column, SourceFile
 
 KEY = bytes(range(32))
@@ -113,6 +120,87 @@ def test_flipped_bit_in_the_round_store(tmp_path, count):
 
     refused = trials(tmp_path / "kept", tmp_path / "copy", count, read)
     assert refused == count  # every bit of these files matters
+
+
+class Unauthenticated:
+    """The weak cipher: it hides nothing and checks nothing; lengths are those of AES-GCM."""
+
+    def __init__(self, key: bytes) -> None:
+        pass
+
+    def encrypt(self, nonce: bytes, data: bytes, associated: bytes) -> bytes:
+        return data + bytes(16)
+
+    def decrypt(self, nonce: bytes, data: bytes, associated: bytes) -> bytes:
+        return data[:-16]
+
+
+def test_the_authentication_of_records_is_the_defence(tmp_path, monkeypatch):
+    monkeypatch.setattr(journal, "AESGCM", Unauthenticated)
+    assert succeeds(test_flipped_bit_in_the_round_store, tmp_path, 20)
+
+
+def weak_vault(directory, monkeypatch, connection):
+    """A filled vault that is written and read through another kind of connection."""
+    connect = sqlcipher.connect
+    monkeypatch.setattr(
+        database.sqlcipher, "connect", lambda *args, **terms: connection(connect(*args, **terms))
+    )
+    with Vault.open(directory, KEY) as opened:
+        fill(opened)
+
+
+class WithoutHmac:
+    """The weak database: its pages are encrypted, and nothing tells whether they were altered."""
+
+    def __init__(self, connection):
+        self._connection = connection
+
+    def __getattr__(self, name):
+        return getattr(self._connection, name)
+
+    def execute(self, statement, *parameters):
+        found = self._connection.execute(statement, *parameters)
+        if statement.startswith("PRAGMA key"):
+            self._connection.execute("PRAGMA cipher_use_hmac = OFF")
+        return found
+
+
+def test_the_hmac_of_pages_is_the_defence(tmp_path, monkeypatch):
+    weak_vault(tmp_path / "kept", monkeypatch, WithoutHmac)
+    with pytest.raises((AssertionError, sqlcipher.Error, msgspec.DecodeError)):
+        trials(tmp_path / "kept", tmp_path / "copy", 60, content_of_copy)
+
+
+def test_the_hashes_of_histories_are_a_defence_of_their_own(tmp_path, monkeypatch):
+    """An entry that somebody altered within the database, whose pages are right."""
+    with Vault.open(tmp_path / "kept", KEY) as opened:
+        fill(opened)
+        (body,) = opened._database.query(
+            "SELECT body FROM chain_entries WHERE chain = 'ledger' AND sequence = 1"
+        )[0]
+        with opened._database.transaction() as connection:
+            connection.execute(
+                "UPDATE chain_entries SET body = ? WHERE chain = 'ledger' AND sequence = 1",
+                (body.replace(msgspec.msgpack.encode(0.1), msgspec.msgpack.encode(0.0)),),
+            )
+    with pytest.raises(VaultError, match="was altered at entry 1"):
+        Vault.open(tmp_path / "kept", KEY)
+    weaken(
+        monkeypatch,
+        chain,
+        ("if sequence != entries or stored != head:", "if False:"),
+        ("if stored_head != ([(entries, head)] if entries else []):", "if False:"),
+    )
+    with Vault.open(tmp_path / "kept", KEY) as opened:
+        assert opened.ledger.spent(STUDY).rho < 0.55, "one debit of six is free"
+
+
+def test_the_mark_is_the_defence_against_a_cut_end(tmp_path, monkeypatch):
+    checked = "if not _HEADER_BYTES <= acknowledged <= len(data):"
+    reported = "if position < acknowledged:"
+    weaken(monkeypatch, journal, (checked, "if False:"), (reported, "if False:"))
+    assert succeeds(test_truncated_round_store, tmp_path, "chain.journal")
 
 
 @pytest.mark.parametrize("name", ["round.ab.0.journal", "chain.journal"])

@@ -1,14 +1,19 @@
 """One certified peer tries to fill everybody's memory with cheap messages (THREATS D1, D2, D4)."""
 
+import pytest
 from msgspec.structs import replace
 from tests.support.town import NETWORK, Town
+from tests.support.weakened import succeeds, weaken
 
 from pnyx.primitives import codec
+from pnyx.protocol import gossip, joins
+from pnyx.protocol.aggregation.verification import PUBLISHED_BYTES
 from pnyx.protocol.events import Send
 from pnyx.protocol.identity import sign_body
 from pnyx.protocol.messages import (
     Announce,
     Contribution,
+    ContributionHeader,
     Dealing,
     Items,
     Join,
@@ -17,6 +22,7 @@ from pnyx.protocol.messages import (
     Signed,
 )
 from pnyx.protocol.params import ProtocolParams
+from pnyx.protocol.round import committee
 
 PARAMS = ProtocolParams(joins_ahead_max=3, gossip_names_max=100)
 
@@ -69,14 +75,13 @@ def test_contributions_before_the_open_certificate():
     plan = town.plan(study)
     member = town.machines[plan.committee[3]].rounds.active[plan.context].member
     assert not member.keys, "the round has just opened"
-    junk = Contribution(
-        plan.context,
-        Signed(town.census.node_ids[1], bytes(1000), bytes(64)),
-        SealedShare(3, bytes(1000), ()),
-    )
-    for at in range(50):
-        header = replace(junk.header, body=bytes(1000) + bytes((at,)))
-        town.inject(1, plan.committee[3], replace(junk, header=header))
+    share = SealedShare(3, bytes(1000), ())
+    for at in range(50):  # unsigned, in everybody's name and in that of nobody
+        header = ContributionHeader(
+            plan.context, at, bytes(32), plan.model_hash, bytes(32), bytes(PUBLISHED_BYTES)
+        )
+        signed = Signed(town.census.node_ids[at % 9], codec.encode(header), bytes(64))
+        town.inject(1, plan.committee[3], Contribution(plan.context, signed, share))
     assert member._early_contributions == {}
     dealing = Dealing(plan.context, 0, bytes(100))
     for at in range(50):
@@ -84,3 +89,43 @@ def test_contributions_before_the_open_certificate():
     assert len(member._early_dealings) == 1
     assert town.run(town.finished(study))
     assert town.certified()[0].contributors >= 5
+
+
+@pytest.mark.parametrize(
+    ("attack", "module", "old", "new"),
+    [
+        (
+            test_joins_to_studies_that_nobody_proposed,
+            joins,
+            "if ahead >= self._ahead_max:",
+            "if False:",
+        ),
+        (
+            test_one_item_requested_many_times,
+            gossip,
+            "for name in dict.fromkeys(message.items):",
+            "for name in message.items:",
+        ),
+        (
+            test_announcements_of_nothing,
+            gossip,
+            "len(self._asked) >= self._params.gossip_names_max",
+            "False",
+        ),
+        (
+            test_contributions_before_the_open_certificate,
+            committee,
+            "header = self.reader.header(message.header)\n            if sender ==",
+            "header = self.reader._unverified(message.header)\n            if sender ==",
+        ),
+        (
+            test_contributions_before_the_open_certificate,
+            committee,
+            "self._early_dealings.setdefault(member, message)",
+            "self._early_dealings[len(self._early_dealings)] = message",
+        ),
+    ],
+)
+def test_each_bound_is_a_defence(monkeypatch, attack, module, old, new):
+    weaken(monkeypatch, module, (old, new))
+    assert succeeds(attack)

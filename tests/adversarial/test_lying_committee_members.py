@@ -7,8 +7,12 @@ nobody but the liar is ever blamed.
 import pytest
 from msgspec.structs import replace
 from tests.support.town import NETWORK, Town, real
+from tests.support.weakened import succeeds, weaken
 
+from pnyx.errors import MalformedMessage
 from pnyx.primitives import codec
+from pnyx.protocol import agreement, dealing
+from pnyx.protocol.aggregation import direct, verdicts
 from pnyx.protocol.identity import sign_body
 from pnyx.protocol.messages import (
     CloseVote,
@@ -24,6 +28,7 @@ from pnyx.protocol.messages import (
     ViewChange,
     Vote,
 )
+from pnyx.protocol.round import contributor, dealer, outcome
 
 LIAR = 1  # a place in the committee
 
@@ -147,8 +152,9 @@ def test_lying_committee_member(lie):
     assert held_up or town.sent(ViewChange) == [], "an honest leader is not held up"
 
 
-def test_a_wrong_share_is_attributed():
-    town, study, liar = lying_town(wrong_release)
+@pytest.mark.parametrize("lie", [wrong_release, wrong_answers])
+def test_a_wrong_share_is_attributed(lie):
+    town, study, liar = lying_town(lie)
     assert town.run(town.finished(study))
     assert town.blamed() == {liar}
 
@@ -214,3 +220,58 @@ def test_forging_committee_member(lie):
     assert town.run(town.finished(study))
     assert sum(town.model(study)) == town.certified()[0].contributors
     assert town.blamed() == set()
+    assert town.sent(ViewChange) == [], "an honest leader is not held up"
+
+
+DECODED = (
+    "bad_columns = np.flatnonzero(~is_codeword(field, honest, table, size.degree))",
+    "bad_columns = np.flatnonzero([])",
+)
+COMMITTED = (
+    "return len(opened.share) == SHARE_BYTES and verify_merkle_proof(",
+    "return True or verify_merkle_proof(",
+)
+SIGNED = (
+    """        check_quorum(
+            QuorumCertificate((vote.member,), (vote.signature,)),
+            self._public_keys,
+            statement,
+            1,
+            self._crypto.verify,
+        )""",
+    "        pass",
+)
+
+
+@pytest.mark.parametrize(
+    ("attack", "lie", "module", "change"),
+    [
+        (test_lying_committee_member, wrong_release, direct, DECODED),
+        (test_lying_committee_member, wrong_openings, dealing, COMMITTED),
+        (
+            test_a_wrong_share_is_attributed,
+            wrong_release,
+            outcome,
+            ("self._m.wrong_releases.update(decoded[group].liars)", "pass"),
+        ),
+        (
+            test_a_wrong_share_is_attributed,
+            wrong_answers,
+            verdicts,
+            ("        if clean[at]:\n", "        if True:\n"),
+        ),
+        (test_forging_committee_member, forge_votes, agreement, SIGNED),
+    ],
+)
+def test_what_stops_a_lie_is_a_defence(monkeypatch, attack, lie, module, change):
+    weaken(monkeypatch, module, change)
+    assert succeeds(attack, lie)
+
+
+@pytest.mark.parametrize("module", [contributor, dealer])
+def test_who_expects_usable_keys_would_stop(monkeypatch, module):
+    weaken(monkeypatch, module, ("except MalformedMessage:", "except ZeroDivisionError:"))
+    try:
+        assert succeeds(test_an_unusable_key_with_real_envelopes)
+    except MalformedMessage:  # which nobody catches
+        assert module is contributor

@@ -7,7 +7,9 @@ they omit would be lost, round after round (THREATS A7, A9).
 """
 
 import pytest
+from tests.support.weakened import succeeds, weaken
 
+from pnyx.protocol.aggregation import direct
 from pnyx.protocol.aggregation.direct import settle
 from pnyx.protocol.aggregation.verdicts import Verdict
 from pnyx.protocol.selection import committee_size
@@ -63,3 +65,10 @@ def test_contributors_that_starve_no_more_than_could_lie_drop_a_bounded_number(c
 def test_with_the_planned_absences():
     """Of 20 that answer four may leave the pool: just the corrupt ones."""
     assert lost([set(range(4, 4 + F + 1))] * 6, range(4, K)) == set()
+
+
+def test_who_decides_whom_to_leave_out_is_the_defence(monkeypatch):
+    """Were all contributions asked, those that starve many would have honest members leave."""
+    few = "deciding = [held for who, held in holders.items() if lacked[who] <= size.corrupt_max]"
+    weaken(monkeypatch, direct, (few, "deciding = list(holders.values())"))
+    assert succeeds(test_contributions_that_starve_more_than_can_lie_yield_first, F + 1, 6)

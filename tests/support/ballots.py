@@ -27,6 +27,7 @@ class Ballot:
         instance: Instance = Instance.CLOSE,
     ) -> None:
         self.stored: list[bytes] = []
+        self._restored = restored
         self.validated: list[bytes] = []
 
         def validate(value: bytes) -> None:
@@ -52,7 +53,7 @@ class Ballot:
 
     def restarted(self, member: int = 0) -> "Ballot":
         """The member after a kill: only its durable slot is left."""
-        return Ballot(member, self.stored[-1] if self.stored else None)
+        return Ballot(member, self.stored[-1] if self.stored else self._restored)
 
 
 def proposal(value: bytes, view: int = 0, proof: EchoProof | None = None) -> Proposal:
