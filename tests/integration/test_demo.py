@@ -159,7 +159,7 @@ def test_over_scaled_contributions_are_rejected_and_their_sender_is_named(kept: 
 
 BROKEN = {  # what each kind of corrupt node can be convicted of
     "over scale": {Rule.RANGE, Rule.BOUND, Offence.TWO_CONTRIBUTIONS},
-    "liar": {Offence.WRONG_ANSWER, Offence.WRONG_RELEASE, Offence.MALFORMED_RELEASE},
+    "liar": {Offence.WRONG_ANSWER, Offence.WRONG_RELEASE},
     "equivocator": {Offence.TWO_CONTRIBUTIONS},
     "withheld reveals": set(),  # silence leaves no evidence
 }
