@@ -23,7 +23,7 @@ from pnyx.protocol.selection import committee_size
 
 SIZE = committee_size(7, 1, 2)
 TRIALS = 100
-FULL = 1000
+FULL = 10_000
 
 CHOICE = Bounds(6, 0, 0, 1, 1, 0, Ballot("choice", 3))
 APPROVAL = Bounds(4, 0, 0, 1, 1, 0, Ballot("approval", 4, 2))

@@ -382,5 +382,5 @@ def non_boolean(trial: int) -> Forger:
         (over_degree(0, 1), Rule.SHARING),
     ],
 )
-def test_a_thousand_of_each_kind(make, rule):
-    assert rules(make, 1000) == {rule}
+def test_ten_thousand_of_each_kind(make, rule):
+    assert rules(make, 10_000) == {rule}

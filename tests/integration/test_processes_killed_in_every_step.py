@@ -30,37 +30,41 @@ TARGETS = [
     ("sent", None),
     ("acknowledged", None),
     ("round", None),
-    ("random", None),
-    ("random", None),
 ]
-# In the full run every step of every role is hit a hundred times, and two hundred kills are random.
-KILLS = [11, pytest.param(1_100, marks=pytest.mark.full)]
+# The full run hits every step of every role a hundred times; a thousand kills of it are random.
+RANDOM, RANDOM_FULL, TIMES_FULL = 2, 10, 100  # random kills after each turn of the steps; turns
+KILLS = [
+    (len(TARGETS) + RANDOM, RANDOM),
+    pytest.param(TIMES_FULL * (len(TARGETS) + RANDOM_FULL), RANDOM_FULL, marks=pytest.mark.full),
+]
 
 
-@pytest.mark.parametrize("kills", KILLS)
-def test_processes_killed_in_every_step(tmp_path: Path, kills: int) -> None:
-    found = attack(tmp_path, kills, "whole disks")
+@pytest.mark.parametrize(("kills", "random"), KILLS)
+def test_processes_killed_in_every_step(tmp_path: Path, kills: int, random: int) -> None:
+    found = attack(tmp_path, kills, "whole disks", random)
     assert found["wrong"] == []  # first: the attack ends early when something is wrong
     assert found["kills"] >= kills
 
 
 @pytest.mark.full
 def test_processes_that_forget_their_round_would_be_blamed(tmp_path: Path) -> None:
-    found = attack(tmp_path, len(TARGETS), "forgetful disks")
+    found = attack(tmp_path, len(TARGETS) + RANDOM, "forgetful disks", RANDOM)
     assert any("blames" in fault for fault in found["wrong"])
 
 
-def attack(root: Path, kills: int, disks: str) -> dict[str, Any]:
-    arguments = [sys.executable, __file__, str(root), str(kills), disks]
+def attack(root: Path, kills: int, disks: str, random: int) -> dict[str, Any]:
+    arguments = [sys.executable, __file__, str(root), str(kills), disks, str(random)]
     run = subprocess.run(arguments, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout.splitlines()[-1])
 
 
 class Attack:
-    """One study under kills."""
+    """One study under kills: of each of the targets in turn, from the first on."""
 
-    def __init__(self, root: Path, first_target: int, seed: int) -> None:
+    def __init__(
+        self, root: Path, targets: list[tuple[str, str | None]], first_target: int, seed: int
+    ) -> None:
         from pnyx.demo.cluster import Cluster
         from pnyx.demo.journal import EventReader
         from pnyx.demo.study import DemoScript
@@ -71,6 +75,7 @@ class Attack:
         self.committee = assess(NODES, rounds=ROUNDS + 2).committee
         self.readers = [EventReader(self.cluster.directory(node)) for node in range(NODES)]
         self.events: list[list[dict]] = [[] for _ in range(NODES)]
+        self.targets = targets
         self.target = first_target
         self.kills = 0
         self.random = np.random.default_rng(seed)
@@ -105,11 +110,11 @@ class Attack:
                 self.kill(node, now)
         # The study is on its way once somebody contributed; before, its only copy may be in memory.
         begun = any(event["event"] == "sent" for each in self.events for event in each)
-        if TARGETS[self.target][0] == "random" and begun and now > self.next_random:
+        if self.targets[self.target][0] == "random" and begun and now > self.next_random:
             self.kill(int(self.random.integers(NODES)), now)
 
     def hit(self, event: dict) -> bool:
-        kind, step = TARGETS[self.target]
+        kind, step = self.targets[self.target]
         return event.get("round", 0) > 0 and (event["event"], event.get("step")) == (kind, step)
 
     def kill(self, node: int, now: float) -> None:
@@ -117,7 +122,7 @@ class Attack:
             self.cluster.kill(node)
             self.away = node, now
             self.kills += 1
-            self.target = (self.target + 1) % len(TARGETS)
+            self.target = (self.target + 1) % len(self.targets)
             self.next_random = now + AWAY_S + float(self.random.uniform(0.0, 0.6))
 
     def sums(self) -> list[str]:
@@ -175,15 +180,16 @@ def forget_rounds() -> None:
     daemon.RoundStore = Forgetful
 
 
-def drive(root: Path, kills: int, disks: str) -> dict[str, object]:
+def drive(root: Path, kills: int, disks: str, random: int) -> dict[str, object]:
     from pnyx.learning.training import warm_up
 
     warm_up()
     if disks == "forgetful disks":
         forget_rounds()
+    targets = [*TARGETS, *(("random", None) for _ in range(random))]
     done, studies, wrong = 0, 0, []
     while done < kills and not wrong:
-        attack = Attack(root / f"study-{studies}", done % len(TARGETS), studies)
+        attack = Attack(root / f"study-{studies}", targets, done % len(targets), studies)
         wrong += attack.run()
         done += attack.kills
         studies += 1
@@ -191,5 +197,5 @@ def drive(root: Path, kills: int, disks: str) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    found = drive(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    found = drive(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
     sys.stdout.write(json.dumps(found) + "\n")
