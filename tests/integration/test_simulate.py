@@ -36,18 +36,18 @@ def test_ctrl_c_leaves_results_and_the_command_goes_on(tmp_path: Path, jobs: int
         start_new_session=True,
     )
     limit = time.monotonic() + 60
-    while len(list((out / "runs").glob("*.json"))) < 2 and time.monotonic() < limit:
+    while len(list((out / "runs").glob("*.msgpack"))) < 2 and time.monotonic() < limit:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all its processes
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert "runs, whose tables and page are in" in errors.splitlines()[-1]
-    kept = {file: file.stat().st_mtime_ns for file in (out / "runs").glob("*.json")}
+    kept = {file: file.stat().st_mtime_ns for file in (out / "runs").glob("*.msgpack")}
     assert 2 <= len(kept) < 12
     assert "partial result" in (out / "report.html").read_text()
     done("simulate", path, "--out", out, "--jobs", 2)
-    assert len(list((out / "runs").glob("*.json"))) == 12
+    assert len(list((out / "runs").glob("*.msgpack"))) == 12
     assert all(file.stat().st_mtime_ns == at for file, at in kept.items()), "none again"
 
 

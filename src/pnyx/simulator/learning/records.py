@@ -52,7 +52,11 @@ class LearningRound(msgspec.Struct, frozen=True, kw_only=True):
     contributors: Annotated[int, Meta(description="owners that contributed")]
     accuracy: Annotated[float, Meta(description="of the model, on all held-out rows, a share")]
     epsilon: Annotated[
-        float, Meta(description="spent by who took part most often, at a delta of 1e-6")
+        float | None,
+        Meta(
+            description="epsilon spent by who took part most often, at a delta of 1e-6; none "
+            "without noise, where there is no bound"
+        ),
     ]
     participations: Annotated[int, Meta(description="of who took part most often")]
     clipped: Annotated[float, Meta(description="share of updates that were clipped")]

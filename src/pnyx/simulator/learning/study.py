@@ -95,7 +95,7 @@ class _Study:
             owners=self._owners,
             contributors=len(drawn),
             accuracy=right / len(self._data.held_out.targets),
-            epsilon=epsilon(most * self._rho(width, honest_min)),
+            epsilon=epsilon(most * self._rho(width, honest_min)) if width else None,
             participations=most,
             clipped=clipped / len(drawn),
         )
@@ -163,8 +163,6 @@ class _Study:
 
     def _rho(self, width: int, honest_min: int) -> float:
         """ρ of one participation; of the updates alone, for the counts here are nobody's."""
-        if not width:
-            return math.inf
         return norm_max(self._hyperparameters) ** 2 / (2 * honest_min * width**2)
 
     def _read(self) -> Owners:

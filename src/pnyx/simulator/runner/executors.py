@@ -1,7 +1,8 @@
 """Where runs are carried out: in this process, on all cores, or on a Ray cluster.
 
 A run is bytes in and bytes out: which experiment, with which parameters and seed, and the records
-that came of it, both as JSON. So every executor gives the same results, in whatever order; and what
+that came of it, both as MessagePack, which loses no number (JSON has neither infinities nor NaN,
+and would write null). So every executor gives the same results, in whatever order; and what
 worker processes and machines exchange is never more than that. (Ray itself trusts its cluster, and
 unpickles what comes from it: use a cluster of your own only.)
 """
@@ -45,15 +46,15 @@ class Executor(Protocol):
 
 def encode_job(mode: str, parameters: msgspec.Struct, seed: int) -> bytes:
     """Return a run as bytes, for `perform`."""
-    return msgspec.json.encode(Job(mode, msgspec.Raw(msgspec.json.encode(parameters)), seed))
+    return msgspec.msgpack.encode(Job(mode, msgspec.Raw(msgspec.msgpack.encode(parameters)), seed))
 
 
 def perform(job: bytes, progress: Progress = silent) -> bytes:
-    """Carry out a run; returns its records as a JSON list."""
-    wanted = msgspec.json.decode(job, type=Job)
+    """Carry out a run; returns its records as a MessagePack list."""
+    wanted = msgspec.msgpack.decode(job, type=Job)
     experiment = EXPERIMENTS[wanted.mode]
-    parameters = msgspec.json.decode(wanted.parameters, type=experiment.parameters)
-    return msgspec.json.encode(list(experiment.run(parameters, wanted.seed, progress)))
+    parameters = msgspec.msgpack.decode(wanted.parameters, type=experiment.parameters)
+    return msgspec.msgpack.encode(list(experiment.run(parameters, wanted.seed, progress)))
 
 
 class SerialExecutor:

@@ -1,8 +1,8 @@
 """The folder of results: which runs are done, so that a command can be interrupted and go on.
 
-    scenario.toml     the scenario, byte for byte
-    version           of the program that made the results
-    runs/000042.json  records of one run, as they came
+    scenario.toml        the scenario, byte for byte
+    version              of the program that made the results
+    runs/000042.msgpack  records of one run, as they came
     results.parquet, figures.parquet, report.html    made of what is there
 
 A run's file appears under its name when it is whole. One process at a time writes to a folder.
@@ -41,7 +41,7 @@ class Folder:
         return self._file(number).read_bytes()
 
     def _file(self, number: int) -> Path:
-        return self._runs / f"{number:06d}.json"
+        return self._runs / f"{number:06d}.msgpack"
 
 
 @contextmanager

@@ -135,7 +135,7 @@ def _write(scenario: ScenarioFile, text: str, runs: list[Run], folder: Folder) -
 
 def _rows(scenario: ScenarioFile, run: Run, folder: Folder) -> Iterator[Row]:
     """Records of a run, with the run and its swept values before them."""
-    records = msgspec.json.decode(
+    records = msgspec.msgpack.decode(
         folder.read(run.number),
         type=list[scenario.experiment.record],  # type: ignore[name-defined]  # known as it runs
     )

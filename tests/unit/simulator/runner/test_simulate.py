@@ -1,15 +1,21 @@
 """Runs, their folder, and what is written of them."""
 
+import math
 import re
 from pathlib import Path
 
+import msgspec
 import pyarrow.parquet as pq
 import pytest
 from tests.support.scenarios import SMALL, write_scenario
 
+from pnyx.demo.activity import windows_path
 from pnyx.errors import ConfigError, Interrupted
+from pnyx.simulator.bulk.effectiveness import SelectionParameters
+from pnyx.simulator.experiments import EXPERIMENTS
 from pnyx.simulator.runner import SerialExecutor, drawing, folder, read_scenario
 from pnyx.simulator.runner import simulate as carry_out
+from pnyx.simulator.runner.executors import encode_job, perform
 
 FAST = """
 title = "Selections <b>&amp; $\\u03b1$"
@@ -162,3 +168,46 @@ def test_broken_invariants_are_shown(tmp_path: Path, monkeypatch) -> None:
     made = run(write_scenario(tmp_path / "s.toml"), tmp_path / "out")
     assert made.broken == {"two records": 4}
     assert "broke in 4 runs" in (tmp_path / "out" / "report.html").read_text()
+
+
+STUDY = """
+title = "A study"
+mode = "learning"
+repetitions = 2
+[settings]
+data = "{data}"
+owner_column = "user"
+label_column = "activity"
+ignored = ["window_id"]
+contributors = 4
+rounds = 1
+[sweep]
+noise_multiplier = [0.0, 1.0]
+[[figures]]
+title = "Accuracy"
+x = "noise_multiplier"
+y = "accuracy"
+"""
+
+
+def test_studies_without_noise_have_no_epsilon(tmp_path: Path) -> None:
+    run(write_scenario(tmp_path / "s.toml", STUDY.format(data=windows_path())), tmp_path / "out")
+    rows = pq.read_table(tmp_path / "out" / "results.parquet").to_pylist()
+    spent = {(row["noise_multiplier"], row["epsilon"] is None) for row in rows}
+    assert spent == {(0.0, True), (1.0, False)}
+
+
+def test_no_number_is_lost_on_its_way(monkeypatch) -> None:
+    records = [Measured(value=value) for value in (math.inf, -math.inf, 0.1)]
+    measuring = msgspec.structs.replace(
+        EXPERIMENTS["selection"], record=Measured, run=lambda *_: [*records, Measured(math.nan)]
+    )
+    monkeypatch.setitem(EXPERIMENTS, "selection", measuring)
+    made = perform(encode_job("selection", SelectionParameters(), 1))
+    *same, last = msgspec.msgpack.decode(made, type=list[Measured])
+    assert same == records
+    assert math.isnan(last.value)
+
+
+class Measured(msgspec.Struct):
+    value: float
