@@ -9,7 +9,8 @@ import pytest
 from pnyx.simulator.experiments import EXPERIMENTS
 from pnyx.simulator.live import LiveParameters, Strategy
 from pnyx.simulator.runner import read_scenario
-from pnyx.simulator.runner.scenario_file import Figure, Range, ScenarioFile
+from pnyx.simulator.runner.figure import Figure
+from pnyx.simulator.runner.scenario_file import Range, Written
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIOS = sorted((ROOT / "scenarios").glob("*.toml"))
@@ -29,7 +30,7 @@ def test_every_experiment_has_a_scenario() -> None:
 
 
 def test_the_manual_names_every_key_setting_and_strategy() -> None:
-    kinds = (ScenarioFile, Figure, Range, LiveParameters)
+    kinds = (Written, Figure, Range, LiveParameters)
     keys = {field.encode_name for kind in kinds for field in msgspec.structs.fields(kind)}
     for name in [*keys, *EXPERIMENTS, *Strategy.__args__]:
         assert f"`{name}`" in MANUAL, name

@@ -11,7 +11,7 @@ from itertools import cycle
 from typing import Any
 
 from pnyx.errors import ConfigError
-from pnyx.simulator.runner.scenario_file import Figure
+from pnyx.simulator.runner.figure import Figure
 from pnyx.simulator.runner.statistics import Line
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

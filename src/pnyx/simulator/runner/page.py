@@ -8,7 +8,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pnyx.simulator.runner.drawing import draw
-from pnyx.simulator.runner.scenario_file import Figure, ScenarioFile
+from pnyx.simulator.runner.figure import Figure
+from pnyx.simulator.runner.scenario_file import ScenarioFile
 from pnyx.simulator.runner.statistics import Line
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from pnyx.simulator.runner.scenario_file import Figure
+from pnyx.simulator.runner.figure import Figure
 
 Row = Mapping[str, Any]
 _NORMAL = 1.959963985  # 97.5 % quantile

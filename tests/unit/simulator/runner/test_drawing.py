@@ -5,7 +5,7 @@ import re
 import pytest
 
 from pnyx.simulator.runner.drawing import draw
-from pnyx.simulator.runner.scenario_file import Figure
+from pnyx.simulator.runner.figure import Figure
 from pnyx.simulator.runner.statistics import Line, Mark
 
 LABELS = {"n": "nodes of the network", "y": "seconds until the record"}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pnyx.simulator.runner.scenario_file import Figure
+from pnyx.simulator.runner.figure import Figure
 from pnyx.simulator.runner.statistics import lines, student, student_quantile, wilson
 
 
