@@ -6,6 +6,7 @@ styles differ too, so that a black and white print can be read.
 
 import importlib
 import io
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from itertools import cycle
 from typing import Any
@@ -47,7 +48,7 @@ def check_drawing() -> None:
 
 
 def draw(figure: Figure, lines: Sequence[Line], labels: Mapping[str, str], origin: str) -> str:
-    """Return an <svg> element.
+    """Return an <svg> element; lines: what can be drawn of a figure (`drawable`).
 
     labels: column -> meaning and unit, for the axes. origin: one line printed below, that says
     which scenario and seed this is.
@@ -56,7 +57,9 @@ def draw(figure: Figure, lines: Sequence[Line], labels: Mapping[str, str], origi
     from matplotlib.figure import Figure as Canvas
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        # Of letters that its font lacks, which the reader's has: text stays text.
+        warnings.simplefilter("ignore", UserWarning)
         margins = ConstrainedLayoutEngine(w_pad=_MARGIN_INCHES, h_pad=_MARGIN_INCHES)
         canvas = Canvas(figsize=_SIZE_INCHES, layout=margins)
         axes = canvas.add_subplot()
@@ -71,7 +74,7 @@ def draw(figure: Figure, lines: Sequence[Line], labels: Mapping[str, str], origi
         else:
             xs = {mark.x for line in lines for mark in line.marks}
             _label(axes.xaxis, figure.x_scale, xs, at_values=True)
-        ys = {mark.y for line in lines for mark in line.marks}
+        ys = {mark.y for line in lines for mark in line.marks if mark.y is not None}
         _label(axes.yaxis, figure.y_scale, ys, at_values=False)
         axes.set_xlabel(labels[figure.x], wrap=True)
         axes.set_ylabel(labels[figure.y], wrap=True)
@@ -92,6 +95,26 @@ def draw(figure: Figure, lines: Sequence[Line], labels: Mapping[str, str], origi
     return drawn[drawn.index("<svg") :]
 
 
+def drawable(figure: Figure, lines: Sequence[Line]) -> tuple[Line, ...]:
+    """Return the lines without marks that have no place: without a value, or 0 on a log scale."""
+
+    def fits(value: Any, scale: str) -> bool:
+        return value is not None and (scale != "log" or value > 0)
+
+    kept = (
+        Line(
+            line.name,
+            tuple(
+                mark
+                for mark in line.marks
+                if fits(mark.x, figure.x_scale) and fits(mark.y, figure.y_scale)
+            ),
+        )
+        for line in lines
+    )
+    return tuple(line for line in kept if line.marks)
+
+
 def _plot(
     axes: Any,
     figure: Figure,
@@ -101,13 +124,16 @@ def _plot(
 ) -> None:
     """Draw the points of one series. style: colour, marker, dash. places: see `_places`."""
     colour, marker, dash = style
+    points = [
+        (mark.x, mark.y, mark.y - mark.low, mark.high - mark.y)
+        for mark in line.marks
+        if mark.y is not None and mark.low is not None and mark.high is not None
+    ]
+    xs, ys, below, above = zip(*points, strict=True)
     axes.errorbar(
-        [mark.x if places is None else places[mark.x] for mark in line.marks],
-        [mark.y for mark in line.marks],
-        yerr=[
-            [mark.y - mark.low for mark in line.marks],
-            [mark.high - mark.y for mark in line.marks],
-        ],
+        xs if places is None else [places[x] for x in xs],
+        ys,
+        yerr=[below, above],
         label=_named(line.name.removeprefix(f"{figure.series} = ")) or None,
         color=colour,
         marker=marker,
