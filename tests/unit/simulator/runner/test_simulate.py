@@ -16,6 +16,7 @@ from pnyx.simulator.bulk import effectiveness
 from pnyx.simulator.bulk.effectiveness import SelectionParameters
 from pnyx.simulator.experiment import silent
 from pnyx.simulator.experiments import EXPERIMENTS
+from pnyx.simulator.live import LiveParameters
 from pnyx.simulator.runner import (
     SerialExecutor,
     drawing,
@@ -25,7 +26,14 @@ from pnyx.simulator.runner import (
     trace,
 )
 from pnyx.simulator.runner import simulate as carry_out
-from pnyx.simulator.runner.executors import Failed, attempt, encode_job, perform
+from pnyx.simulator.runner.executors import (
+    Failed,
+    Kept,
+    PoolExecutor,
+    attempt,
+    encode_job,
+    perform,
+)
 from pnyx.simulator.runner.page import Broken
 
 FAST = """
@@ -388,3 +396,20 @@ x_scale = "log"
     assert "epsilon is measured: each point is at the mean of its runs." in page
     assert "2 of 4 rounds have a result in epsilon; the others are in no mean." in page
     assert ">noise multiplier: deviation of the sum" in page, "the axis says what x is"
+
+
+def test_processes_tell_how_far_they_are(tmp_path: Path) -> None:
+    parameters = LiveParameters(nodes=8, rounds=6, signatures="ideal")
+    jobs = [(number, encode_job("live", parameters, number)) for number in range(3)]
+    told: list[float] = []
+
+    def progress(share, records=()):
+        told.append(share)
+
+    pool = PoolExecutor(1)
+    results = pool.run(jobs, progress, lambda number: tmp_path / str(number))
+    number, first = next(results)
+    assert number == 0
+    assert isinstance(first, Kept)
+    assert any(0 < share < 1 for share in told), "within the first run"
+    assert [number for number, _ in results] == [1, 2], "more jobs than a process has waiting"
