@@ -156,7 +156,8 @@ def _carry_out(
         for run in left
     )
 
-    def within(share: float, _records: Sequence[msgspec.Struct] = ()) -> None:
+    def within(share: float, records: Sequence[msgspec.Struct] = ()) -> None:
+        del records  # which the executor keeps
         tell((done + share) / len(runs))
 
     for number, result in executor.run(jobs, within, folder.partial):
