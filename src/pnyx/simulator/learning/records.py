@@ -57,7 +57,9 @@ class LearningParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     batch_size: Annotated[int, Meta(ge=1, le=4096, description="examples of a batch")] = 16
     learning_rate: Annotated[_Rate, Meta(description="learning rate of local training")] = 0.3
     weight_decay: Annotated[_Share, Meta(description="weight decay of local training")] = 0.001
-    momentum: Annotated[_Share, Meta(description="momentum of local training")] = 0.0
+    momentum: Annotated[float, Meta(ge=0.0, le=0.999, description="momentum of local training")] = (
+        0.0
+    )
     server_learning_rate: Annotated[
         _Rate, Meta(description="share of the mean update by which the model moves")
     ] = 1.5

@@ -47,11 +47,19 @@ def check_drawing() -> None:
         ) from error
 
 
-def draw(figure: Figure, lines: Sequence[Line], labels: Mapping[str, str], origin: str) -> str:
+def draw(
+    figure: Figure,
+    lines: Sequence[Line],
+    labels: Mapping[str, str],
+    origin: str,
+    *,
+    measured: bool = False,
+) -> str:
     """Return an <svg> element; lines: what can be drawn of a figure (`drawable`).
 
     labels: column -> meaning and unit, for the axes. origin: one line printed below, that says
-    which scenario and seed this is.
+    which scenario and seed this is. measured: whether x comes out of runs, so that no tick need
+    stand at its values.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure as Canvas
@@ -73,7 +81,7 @@ def draw(figure: Figure, lines: Sequence[Line], labels: Mapping[str, str], origi
             axes.set_xticks(list(places.values()), [_tick(name) for name in places])
         else:
             xs = {mark.x for line in lines for mark in line.marks}
-            _label(axes.xaxis, figure.x_scale, xs, at_values=True)
+            _label(axes.xaxis, figure.x_scale, xs, at_values=not measured)
         ys = {mark.y for line in lines for mark in line.marks if mark.y is not None}
         _label(axes.yaxis, figure.y_scale, ys, at_values=False)
         axes.set_xlabel(labels[figure.x], wrap=True)

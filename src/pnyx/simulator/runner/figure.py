@@ -79,6 +79,11 @@ def is_measured(name: str, experiment: Experiment, varied: Collection[str]) -> b
     return isinstance(kinds.get(name), inspect.FloatType)
 
 
+def is_truth(name: str, experiment: Experiment, varied: Collection[str]) -> bool:
+    """Whether a column or varied setting is true or false, so that its mean is a share of runs."""
+    return isinstance(_kinds(experiment, varied)[name], inspect.BoolType)
+
+
 def cell(value: Any) -> Any:
     """Return a setting as tables and figures have it: a list becomes a text."""
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else value

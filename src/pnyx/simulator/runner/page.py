@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pnyx.simulator.runner.drawing import draw, drawable
-from pnyx.simulator.runner.figure import Figure, is_measured
+from pnyx.simulator.runner.figure import Figure, is_measured, is_truth
 from pnyx.simulator.runner.scenario_file import ScenarioFile
 from pnyx.simulator.runner.statistics import Line, Row, Summed, sum_up
 
@@ -52,15 +52,20 @@ def render(scenario: ScenarioFile, text: str, drawn: Sequence[Drawn], state: Sta
         if not lines:
             missing.append(each)
             continue
-        svg = draw(each.figure, lines, labels, origin)
+        experiment, varied = scenario.experiment, scenario.varied
+        named = dict(labels)
+        if is_truth(each.figure.y, experiment, varied):
+            named[each.figure.y] += ", share of runs"
+        measured = is_measured(each.figure.x, experiment, varied)
+        svg = draw(each.figure, lines, named, origin, measured=measured)
         figures.append(
             {
                 "figure": each.figure,
                 "lines": each.lines,
                 "notes": each.notes,
                 "svg": Markup(svg),  # noqa: S704  (drawn here)
-                "x": labels[each.figure.x],
-                "y": labels[each.figure.y],
+                "x": named[each.figure.x],
+                "y": named[each.figure.y],
             }
         )
     template = _environment().get_template("simulation.html")

@@ -130,9 +130,8 @@ def check_scenario(table: Mapping[str, Any], folder: Path = Path()) -> ScenarioF
             _check_table(figure, Figure, "figures.")
     written = _convert(table, Written, "")
     if written.mode not in EXPERIMENTS:
-        raise ConfigError(
-            f"mode must be one of {', '.join(sorted(EXPERIMENTS))}, not {shown(written.mode)}."
-        )
+        wanted = _accepted("mode", inspect.StrType())
+        raise ConfigError(f"mode must be {wanted}, not {shown(written.mode)}.")
     scenario = ScenarioFile(**msgspec.structs.asdict(written), folder=folder)
     _check_places(scenario)
     points = list(islice(scenario.points(), RUNS_MAX + 1))
@@ -244,6 +243,8 @@ def _check_table(table: Mapping[str, Any], kind: type[msgspec.Struct], prefix: s
 
 def _accepted(key: str, kind: inspect.Type) -> str:
     """Say in words what a key accepts."""
+    if key == "mode":
+        return f"one of {', '.join(sorted(EXPERIMENTS))}"
     match kind:
         case inspect.VarTupleType():
             return f"tables, each under [[{key}]]"

@@ -37,6 +37,13 @@ def test_a_logarithmic_axis_has_its_ticks_at_the_points() -> None:
     assert words[:4] == ["0.05", "100", "2 · 10⁴", "10⁷"]
 
 
+def test_measured_values_are_no_ticks() -> None:
+    made = [Line("", tuple(Mark(x, 1.0, 1.0, 1.0, 2, 2) for x in (0.7123456, 31.2345)))]
+    drawn = draw(_figure(x_scale="log"), made, LABELS, "", measured=True)
+    assert "0.712346" not in drawn
+    assert ">10<" in drawn
+
+
 def test_a_logarithmic_axis_of_many_points_has_powers() -> None:
     words = _words(_figure(x_scale="log"), [10 ** (each / 4) for each in range(-8, 25)])
     assert {"0.01", "100", "10⁶"} <= set(words)

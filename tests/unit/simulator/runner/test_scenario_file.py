@@ -131,6 +131,10 @@ def test_studies_are_checked_before_anything_runs(settings, sentence) -> None:
 def test_an_empty_file_lacks_a_title() -> None:
     with pytest.raises(ConfigError, match=r"^title is missing: it must be a text of 1 to 300"):
         check_scenario({})
+    with pytest.raises(
+        ConfigError, match=r"^mode is missing: it must be one of caches, learning, l"
+    ):
+        check_scenario({"title": "t"})
 
 
 @pytest.mark.parametrize(
@@ -154,7 +158,7 @@ def test_an_empty_file_lacks_a_title() -> None:
             {"description": ["x"]},
             "description must be a text of 0 to 10,000 characters, not ['x'].",
         ),
-        ({"mode": 5}, "mode must be a text of 1 to 300 characters"),
+        ({"mode": 5}, "mode must be one of caches, learning, live, "),
         ({"settings": 5}, "settings must be a table, not 5."),
         ({"sweep": [1]}, "sweep must be a table, not [1]."),
         ({"cases": {"nodes": 9}}, "cases must be tables, each under [[cases]], not {'nodes': 9}."),

@@ -10,12 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 from tests.support.scenarios import SMALL, write_scenario
 
+from pnyx.cli import simulate as command
 from pnyx.demo.activity import windows_path
 from pnyx.errors import ConfigError, Interrupted
 from pnyx.simulator.bulk import effectiveness
 from pnyx.simulator.bulk.effectiveness import SelectionParameters
 from pnyx.simulator.experiment import silent
 from pnyx.simulator.experiments import EXPERIMENTS
+from pnyx.simulator.invariants import Checker, InvariantError
 from pnyx.simulator.live import LiveParameters
 from pnyx.simulator.runner import (
     SerialExecutor,
@@ -89,10 +91,14 @@ def test_tables_and_page(tmp_path: Path) -> None:
     }
     assert table.schema.metadata[b"scenario"].decode() == SMALL
     assert b"seconds" in table.schema.field("latency_s").metadata[b"meaning"]
+    assert b"never arrive" in table.schema.field("loss").metadata[b"meaning"]
     points = pq.read_table(out / "figures.parquet").to_pylist()
     assert [p["x"] for p in points if p["figure"] == "Latency"] == ["0.0", "0.1"]
     page = (out / "report.html").read_text()
     assert page.count("<svg") == 2
+    assert ">share of messages that never arrive</text>" in page
+    assert ">whether the round had a result, share of runs</text>" in page
+    assert "Runs at a point: 2." in page
     assert "4 of 4 runs" in page
     assert "seed 3" in page
     assert "partial" not in page
@@ -177,22 +183,26 @@ def test_figures_without_what_draws_them(tmp_path: Path, monkeypatch) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_broken_invariants_are_shown(tmp_path: Path, monkeypatch) -> None:
-    from pnyx.simulator.invariants import Checker, InvariantError
-
+def test_broken_invariants_are_shown_and_replayed(tmp_path: Path, monkeypatch, capsys) -> None:
     def broken(*_):
         raise InvariantError("two records")
 
     monkeypatch.setattr(Checker, "_check_sum", broken)
-    made = run(write_scenario(tmp_path / "s.toml"), tmp_path / "out")
+    path, out = write_scenario(tmp_path / "s.toml"), tmp_path / "out"
+    made = run(path, out)
     assert made.broken == (Broken("two records", 4, 0, 0, 3),)
-    page = (tmp_path / "out" / "report.html").read_text()
+    page = (out / "report.html").read_text()
     assert "broke in 4 runs" in page
     assert "4, first in 0:0 with seed 3: two records" in page
-    told: list[str] = []
-    trace(read_scenario(tmp_path / "s.toml"), "0:0", told.append)
-    assert told[-1] == "BROKEN  two records"
-    assert "StepReached" in told[-2] + told[-3] + "".join(told)
+
+    command.simulate(path, out, jobs=1)
+    told = capsys.readouterr().err.splitlines()[-2]
+    assert told.startswith("An invariant broke in 4 runs, first in one with seed 3: two records; ")
+    *_, file, _, name = told.split()
+    command.simulate(Path(file), trace=name)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "BROKEN  two records"
+    assert any("StepReached" in line for line in lines)
 
 
 def test_what_can_be_traced(tmp_path: Path) -> None:
