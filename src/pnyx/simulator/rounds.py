@@ -10,6 +10,7 @@ study asked for, a committee waits for the deadline.
 Groups run side by side, each with a committee and aggregators of its own.
 """
 
+from functools import lru_cache
 from math import prod
 from typing import Annotated, Literal, NamedTuple
 
@@ -176,7 +177,7 @@ def run(parameters: RoundParameters, seed: int, progress: Progress) -> list[Roun
 
 def committee_of(parameters: RoundParameters) -> CommitteeSize:
     """Return the sizes of the committees."""
-    return choose_committee(
+    return _chosen(
         parameters.nodes,
         parameters.corrupted_share,
         parameters.absent_share,
@@ -184,6 +185,9 @@ def committee_of(parameters: RoundParameters) -> CommitteeSize:
         groups=parameters.groups,
         alpha=parameters.alpha,
     )
+
+
+_chosen = lru_cache(maxsize=256)(choose_committee)  # takes milliseconds, and every point asks
 
 
 def round_shape(parameters: RoundParameters, committee: CommitteeSize) -> RoundShape:
