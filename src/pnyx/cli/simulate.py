@@ -19,32 +19,54 @@ _TOLD_SHARE = 0.1  # between two lines of progress where there is no terminal
 
 def simulate(
     scenario: Annotated[Path, typer.Argument(readable=False, help="The scenario, a TOML file.")],
-    out: Annotated[Path, typer.Option(readable=False, help="Folder for tables and page.")],
+    out: Annotated[
+        Path | None, typer.Option(readable=False, help="Folder for tables and page.")
+    ] = None,
     jobs: Annotated[
         int, typer.Option(min=0, max=1024, help="Processes; 0: one for each core.")
     ] = 0,
     ray: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Run on the Ray cluster at this address.")
     ] = "",
+    trace: Annotated[
+        str,
+        typer.Option(
+            metavar="POINT:REPETITION",
+            help="Only print what happens in this run, which tables and page name.",
+        ),
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Simulate networks and studies; write tables and one HTML page with figures.
 
-    Interrupted with Ctrl-C, it writes what it has; the same command goes on from there.
+    Whatever ends it, it writes what it has; the same command goes on from there.
 
     Example: pnyx simulate scenarios/coalitions.toml --out coalitions
     """
+    from pnyx.errors import ConfigError
     from pnyx.simulator.runner import read_scenario
     from pnyx.simulator.runner import simulate as carry_out
+    from pnyx.simulator.runner import trace as tell_run
     from pnyx.simulator.runner.scenario_file import read_bytes
 
     read = read_scenario(scenario)
+    if trace:
+        tell_run(read, trace, typer.echo)
+        return
+    if out is None:
+        raise ConfigError("Give --out, a folder for tables and page.")
     with _progress(read.title) as tell:
         made = carry_out(read, read_bytes(scenario), out, _executor(read, jobs, ray), tell)
     if as_json:
         print_json(made)
     if made.broken:
-        say(f"An invariant broke in {sum(made.broken.values())} runs; the page says which.")
+        first = made.broken[0]
+        runs = sum(each.runs for each in made.broken)
+        say(
+            f"An invariant broke in {runs} runs, first in one with seed {first.seed}: "
+            f"{plain(first.rule)}; to replay it with its trace, give: "
+            f"pnyx simulate {scenario} --trace {first.point}:{first.repetition}"
+        )
     say(f"{made.runs_done} runs: tables and page are in {out}; open {out / 'report.html'}.")
 
 

@@ -3,23 +3,41 @@
 An experiment is a function `run(parameters, seed, progress)` that returns frozen records, all of
 one kind. It draws from nothing but the seed and keeps nothing between calls, so the same parameters
 and seed give the same records in whatever process it runs; a sweep is many calls. `progress` is
-told the share that is done, from 0 to 1; whoever calls may interrupt there by raising.
+told the share that is done, from 0 to 1, and whatever records are final; whoever calls may
+interrupt there by raising.
 
-Parameters are frozen records whose fields carry their ranges, records carry the meaning and the
-unit of each field: `read_parameters` and `columns` take both from there, so nothing is written
-twice. `experiments` has the table of all.
+Parameters are frozen records whose fields carry their ranges, meaning and unit, records carry the
+meaning and the unit of each field: `read_parameters` and `meanings` take all from there, so nothing
+is written twice. `experiments` has the table of all.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from msgspec import inspect
 
 from pnyx.errors import ConfigError
 
-Progress = Callable[[float], None]
 Parameters = TypeVar("Parameters", bound=msgspec.Struct)
+SHARE = {"share": True}  # `extra` of a column of shares, whose intervals end at 0 and 1
+FILE = {"file": True}  # `extra` of a parameter that names a file
+
+
+class Progress(Protocol):
+    """Hears how far a run is."""
+
+    def __call__(self, share: float, records: Sequence[msgspec.Struct] = ()) -> None:
+        """Hear the share that is done, and the records that no later part of the run changes.
+
+        records: all of them so far; what is kept of a run that is never finished.
+        """
+        ...
+
+
+def _nothing(parameters: Any) -> None:
+    """Parameters of which nothing is to be checked beside what their record refuses."""
 
 
 class Experiment(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,26 +48,54 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     parameters: type[msgspec.Struct]
     record: type[msgspec.Struct]
     run: Callable[[Any, int, Progress], Sequence[msgspec.Struct]]
+    # What takes files or time to find out, before anything runs. Raises ConfigError.
+    check: Callable[[Any], None] = _nothing
+    # The run of a seed again, told line by line.
+    trace: Callable[[Any, int, Callable[[str], None]], None] | None = None
 
     @property
     def columns(self) -> dict[str, str]:
         """Fields of a record, in order, with their meaning and unit."""
-        return columns(self.record)
+        return meanings(self.record)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Parameters, in order, with their meaning and unit."""
+        return meanings(self.parameters)
+
+    @property
+    def files(self) -> frozenset[str]:
+        """Parameters that name files."""
+        return marked(self.parameters, FILE)
+
+    @property
+    def shares(self) -> frozenset[str]:
+        """Columns of shares, from 0 to 1."""
+        return marked(self.record, SHARE)
 
 
-def silent(share: float) -> None:
+def silent(share: float, records: Sequence[msgspec.Struct] = ()) -> None:
     """Progress that nobody watches."""
 
 
-def columns(record: type[msgspec.Struct]) -> dict[str, str]:
-    """Return what each field of a kind of record means: its `description`."""
+def meanings(kind: type[msgspec.Struct]) -> dict[str, str]:
+    """Return what each field of parameters or of a record means: its `description`."""
     described = {}
-    for field in _fields(record):
+    for field in fields(kind):
         meta = field.type.extra_json_schema if isinstance(field.type, inspect.Metadata) else None
         if not meta or "description" not in meta:
-            raise TypeError(f"{record.__name__}.{field.name} says neither meaning nor unit")
+            raise TypeError(f"{kind.__name__}.{field.name} says neither meaning nor unit")
         described[field.name] = str(meta["description"])
     return described
+
+
+def marked(kind: type[msgspec.Struct], mark: Mapping[str, Any]) -> frozenset[str]:
+    """Return the fields that carry this `extra`."""
+    return frozenset(
+        field.name
+        for field in fields(kind)
+        if isinstance(field.type, inspect.Metadata) and field.type.extra == mark
+    )
 
 
 def read_parameters(kind: type[Parameters], table: Mapping[str, Any]) -> Parameters:
@@ -59,14 +105,14 @@ def read_parameters(kind: type[Parameters], table: Mapping[str, Any]) -> Paramet
     missing one, a value out of range, and what the record itself refuses (values that do not fit
     together).
     """
-    fields = {field.name: field for field in _fields(kind)}
+    known = {field.name: field for field in fields(kind)}
     for key in table:
-        if key not in fields:
+        if key not in known:
             raise ConfigError(
-                f"There is no setting {key} here: choose from {', '.join(sorted(fields))}."
+                f"There is no setting {key} here: choose from {', '.join(sorted(known))}."
             )
     values = {}
-    for name, field in fields.items():
+    for name, field in known.items():
         if name in table:
             values[name] = _converted(kind, field, table[name])
         elif field.required:
@@ -87,8 +133,12 @@ def accepted(kind: inspect.Type) -> str:
             return "true or false"
         case inspect.LiteralType():
             return "one of " + ", ".join(str(value) for value in kind.values)
-        case inspect.VarTupleType():
+        case inspect.VarTupleType() | inspect.ListType():
             return "a list, each " + accepted(kind.item_type)
+        case inspect.DictType() | inspect.StructType():
+            return "a table"
+        case inspect.StrType(max_length=int(most)):
+            return f"a text of {kind.min_length or 0} to {most:,} characters"
         case _:
             return "a text"
 
@@ -115,7 +165,14 @@ def _converted(kind: type[msgspec.Struct], field: inspect.Field, value: Any) -> 
         raise ConfigError(f"{field.name} must be {accepted(field.type)}, not {value!r}.") from error
 
 
-def _fields(kind: type[msgspec.Struct]) -> tuple[inspect.Field, ...]:
+def plain(kind: inspect.Type) -> inspect.Type:
+    """Return a field's type without what is said about it."""
+    return kind.type if isinstance(kind, inspect.Metadata) else kind
+
+
+@cache
+def fields(kind: type[msgspec.Struct]) -> tuple[inspect.Field, ...]:
+    """Return the fields of a kind of record, in order."""
     described = inspect.type_info(kind)
     assert isinstance(described, inspect.StructType)
     return described.fields

@@ -14,6 +14,7 @@ _ALL = (
         parameters=live.LiveParameters,
         record=outcomes.LiveRound,
         run=live.run,
+        trace=live.trace,
     ),
     Experiment(
         name="selection",
@@ -91,6 +92,7 @@ _ALL = (
         parameters=LearningParameters,
         record=LearningRound,
         run=learning.run,
+        check=learning.check,
     ),
 )
 

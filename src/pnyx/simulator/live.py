@@ -9,7 +9,7 @@ Below a thousand nodes signatures and envelopes are real, from there on ideal (`
 same sizes, so that times and bytes are the same.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Literal, get_args
 
 import msgspec
@@ -63,49 +63,136 @@ class LiveParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """A network, its study, its lines, its people and its enemies."""
 
     # The network and its study.
-    nodes: Annotated[int, Meta(ge=NODES_MIN, le=100_000)] = 36
-    consenting: _Share = 1.0  # of the honest owners; corrupted ones always join
-    rounds: Annotated[int, Meta(ge=1, le=1_000)] = 1
-    cohort_min: Annotated[int, Meta(ge=2, le=4_096)] = 3
-    contributors: Annotated[int, Meta(ge=0, le=4_096)] = 0  # 0: two thirds of those who join
-    groups: Annotated[int, Meta(ge=1, le=64)] = 1
-    groups_tolerated: Annotated[int, Meta(ge=0, le=31)] = 0  # that a trimmed mean withstands
-    vector_length: Annotated[int, Meta(ge=0, le=2_000_000)] = 0  # 0: the shortest
-    masked: bool = False
-    committee: Annotated[int, Meta(ge=0, le=512)] = 0  # 0: by the security of such a network
-    committee_corrupt_max: Annotated[int, Meta(ge=1, le=127)] = 1  # with `committee`
-    join_window_s: Annotated[float, Meta(gt=0.0, le=86_400.0)] = 3.0
-    deadline_s: Annotated[float, Meta(gt=0.0, le=86_400.0)] = 10.0
-    view_timeout_s: Annotated[float, Meta(gt=0.0, le=3_600.0)] = 5.0
-    attempt_timeout_s: Annotated[float, Meta(gt=0.0, le=86_400.0)] = 300.0
-    limit_s: Annotated[float, Meta(gt=0.0, le=1e7)] = 600.0  # when a run ends at the latest
-    signatures: Literal["auto", "real", "ideal"] = "auto"
+    nodes: Annotated[int, Meta(ge=NODES_MIN, le=100_000, description="nodes of the network")] = 36
+    consenting: Annotated[
+        _Share, Meta(description="share of the honest owners that join; corrupted ones always do")
+    ] = 1.0
+    rounds: Annotated[int, Meta(ge=1, le=1_000, description="rounds of the study")] = 1
+    cohort_min: Annotated[
+        int, Meta(ge=2, le=4_096, description="fewest contributions of a group that are opened")
+    ] = 3
+    contributors: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=4_096,
+            description="contributions at which a round closes; 0: two thirds of those who join",
+        ),
+    ] = 0
+    groups: Annotated[int, Meta(ge=1, le=64, description="groups of contributors")] = 1
+    groups_tolerated: Annotated[
+        int, Meta(ge=0, le=31, description="groups whose sums a trimmed mean withstands")
+    ] = 0
+    vector_length: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=2_000_000,
+            description="values that are summed; 0: as few as show who was counted",
+        ),
+    ] = 0
+    masked: Annotated[bool, Meta(description="whether the update travels masked")] = False
+    committee: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=512,
+            description="members of the committee; 0: by the security of such a network",
+        ),
+    ] = 0
+    committee_corrupt_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=127,
+            description="corrupted members that a committee withstands, where its size is given",
+        ),
+    ] = 1
+    join_window_s: Annotated[
+        float, Meta(gt=0.0, le=86_400.0, description="time for which joins are waited for, seconds")
+    ] = 3.0
+    deadline_s: Annotated[
+        float,
+        Meta(
+            gt=0.0, le=86_400.0, description="time for which contributions are waited for, seconds"
+        ),
+    ] = 10.0
+    view_timeout_s: Annotated[
+        float, Meta(gt=0.0, le=3_600.0, description="patience with a leader, seconds")
+    ] = 5.0
+    attempt_timeout_s: Annotated[
+        float, Meta(gt=0.0, le=86_400.0, description="patience with an attempt, seconds")
+    ] = 300.0
+    limit_s: Annotated[
+        float,
+        Meta(gt=0.0, le=1e7, description="virtual time at which a run ends at the latest, seconds"),
+    ] = 600.0
+    signatures: Annotated[
+        Literal["auto", "real", "ideal"],
+        Meta(description="whether signatures are real, or ideal ones of the same sizes"),
+    ] = "auto"
     # Its lines.
-    latency_s: Annotated[float, Meta(ge=0.0, le=60.0)] = 0.02
-    latency_tail_s: Annotated[float, Meta(ge=0.0, le=60.0)] = 0.01  # mean of the exponential part
-    mbit_per_s: Annotated[float, Meta(ge=0.001, le=1e6)] = 100.0  # of a node's uplink
-    loss: _Share = 0.0
-    duplication: _Share = 0.0
-    reordering: bool = False
-    partition_share: _Share = 0.0  # of the nodes, cut off from the others
-    one_way_cuts: _Count = 0  # ordered pairs between which nothing passes
-    cut_from_s: _Seconds = 2.0
-    cut_until_s: _Seconds = 10.0
+    latency_s: Annotated[
+        float,
+        Meta(ge=0.0, le=60.0, description="latency of a line without its random part, seconds"),
+    ] = 0.02
+    latency_tail_s: Annotated[
+        float,
+        Meta(
+            ge=0.0,
+            le=60.0,
+            description="mean of the random, exponential part of the latency, seconds",
+        ),
+    ] = 0.01
+    mbit_per_s: Annotated[float, Meta(ge=0.001, le=1e6, description="uplink of a node, Mbit/s")] = (
+        100.0
+    )
+    loss: Annotated[_Share, Meta(description="share of messages that never arrive")] = 0.0
+    duplication: Annotated[_Share, Meta(description="share of messages that arrive twice")] = 0.0
+    reordering: Annotated[
+        bool, Meta(description="whether messages between two nodes overtake each other")
+    ] = False
+    partition_share: Annotated[
+        _Share, Meta(description="share of the nodes that are cut off from the others for a while")
+    ] = 0.0
+    one_way_cuts: Annotated[
+        _Count, Meta(description="ordered pairs of nodes between which nothing passes for a while")
+    ] = 0
+    cut_from_s: Annotated[_Seconds, Meta(description="when partitions and cuts begin, seconds")] = (
+        2.0
+    )
+    cut_until_s: Annotated[_Seconds, Meta(description="when partitions and cuts end, seconds")] = (
+        10.0
+    )
     # Its people.
-    training_s: Annotated[float, Meta(ge=0.0, le=86_400.0)] = 0.1  # mean; uniform, ± half of it
-    sessions: Sessions = "none"
-    session_s: Annotated[float, Meta(gt=0.0, le=1e9)] = 3_600.0  # mean
-    session_shape: Annotated[float, Meta(ge=0.1, le=10.0)] = 1.5
-    absence_s: Annotated[float, Meta(gt=0.0, le=1e9)] = 600.0  # mean
+    training_s: Annotated[
+        float, Meta(ge=0.0, le=86_400.0, description="training of a node, mean, seconds")
+    ] = 0.1
+    sessions: Annotated[Sessions, Meta(description="distribution of the sessions")] = "none"
+    session_s: Annotated[
+        float, Meta(gt=0.0, le=1e9, description="session of a node, mean, seconds")
+    ] = 3_600.0
+    session_shape: Annotated[
+        float, Meta(ge=0.1, le=10.0, description="shape of the distribution of the sessions")
+    ] = 1.5
+    absence_s: Annotated[
+        float, Meta(gt=0.0, le=1e9, description="absence of a node, mean, seconds")
+    ] = 600.0
     # Its enemies.
-    corrupted: _Count = 0  # nodes
-    corrupted_share: _Share = 0.0  # of the nodes, rounded up, in place of a number
-    strategy: Strategy = "mixed"
+    corrupted: Annotated[_Count, Meta(description="corrupted nodes")] = 0
+    corrupted_share: Annotated[_Share, Meta(description="corrupted share of the nodes")] = 0.0
+    strategy: Annotated[Strategy, Meta(description="what the corrupted nodes do")] = "mixed"
 
     def __post_init__(self) -> None:
         self._check_corrupted()
         self._check_committee()
         self._check_cohort()
+        links = self.nodes * (self.nodes - 1)
+        if self.one_way_cuts > links:
+            raise ConfigError(
+                f"one_way_cuts must be a whole number from 0 to {links:,}, the ordered pairs of "
+                f"{self.nodes} nodes, not {self.one_way_cuts:,}."
+            )
         if self.cut_until_s < self.cut_from_s:
             raise ConfigError(f"cut_until_s must be at least cut_from_s, {self.cut_from_s:g}.")
         if self.sessions == "pareto" and self.session_shape <= 1:
@@ -261,14 +348,31 @@ def run(parameters: LiveParameters, seed: int, progress: Progress) -> list[LiveR
     """Run a network to the end of its study, or of its time; one record a round, from round 0."""
     watch = Watch(scenario_of(parameters, seed), _crypto(parameters))
     total = parameters.rounds + 2  # openings, and the end
-    now = 0.0
-    while now < parameters.limit_s and not watch.over:
-        now += _SLICE_S
-        watch.advance(now)
+    over: list[LiveRound] = []
+    for now in _drive(watch, parameters.limit_s):
+        if watch.finished > len(over):
+            over = watch.records()[: watch.finished]
         done = max(len(watch.opened) / total, now / parameters.limit_s)
-        progress(min(done, 1.0))
+        progress(min(done, 1.0), over)
     progress(1.0)
     return watch.records()
+
+
+def trace(parameters: LiveParameters, seed: int, say: Callable[[str], None]) -> None:
+    """Run a network again and tell every notice of its nodes, and which invariant broke."""
+    watch = Watch(scenario_of(parameters, seed), _crypto(parameters), say)
+    for _ in _drive(watch, parameters.limit_s):
+        pass
+    say(f"BROKEN  {watch.broken}" if watch.broken else "No invariant broke.")
+
+
+def _drive(watch: Watch, limit_s: float) -> Iterator[float]:
+    """Run piece by piece until all is over; yields the virtual time after each."""
+    now = 0.0
+    while now < limit_s and not watch.over:
+        now += _SLICE_S
+        watch.advance(now)
+        yield now
 
 
 def _crypto(parameters: LiveParameters) -> CryptoFactory:

@@ -32,13 +32,19 @@ _ROUND = 1
 class LiveRoundParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A small network, its lines, and how its nodes fail."""
 
-    nodes: Annotated[int, Meta(ge=NODES_MIN, le=200)] = 36
-    masked: bool = False
-    vector_length: Annotated[int, Meta(ge=2, le=400_000)] = 100
-    window_s: Annotated[float, Meta(ge=0.0, le=1e9)] = 400.0
-    runs: Annotated[int, Meta(ge=1, le=1_000)] = 8
-    latency_s: Annotated[float, Meta(ge=0.0, le=10.0)] = 0.033
-    kib_per_s: Annotated[float, Meta(ge=1.0, le=1e12)] = 6_000.0
+    nodes: Annotated[int, Meta(ge=NODES_MIN, le=200, description="nodes of the network")] = 36
+    masked: Annotated[bool, Meta(description="whether vectors travel masked")] = False
+    vector_length: Annotated[int, Meta(ge=2, le=400_000, description="values of the vector")] = 100
+    window_s: Annotated[
+        float, Meta(ge=0.0, le=1e9, description="nodes die uniformly from 0 to this, seconds")
+    ] = 400.0
+    runs: Annotated[int, Meta(ge=1, le=1_000, description="runs, with failures drawn anew")] = 8
+    latency_s: Annotated[float, Meta(ge=0.0, le=10.0, description="latency of a line, seconds")] = (
+        0.033
+    )
+    kib_per_s: Annotated[float, Meta(ge=1.0, le=1e12, description="line of a node, KiB/s")] = (
+        6_000.0
+    )
 
     def __post_init__(self) -> None:
         if self.vector_length < 2 * self.nodes:

@@ -1,10 +1,12 @@
 """What became of each round of a live run.
 
 A `Watch` drives a simulation piece by piece and hears every notice of its nodes. A round is timed
-from when a first member of its committee opens it to when a first node holds its verified record;
-*spread* is how long it then takes to reach nineteen of twenty of the nodes.
+from when a first member of its committee opens it to when a first node holds the verified record of
+its result, if it has one; *spread* is how long a record then takes to reach nineteen of twenty of
+the nodes.
 """
 
+from collections.abc import Callable
 from typing import Annotated
 
 import msgspec
@@ -43,10 +45,18 @@ class LiveRound(msgspec.Struct, frozen=True, kw_only=True):
     committee_corrupted: Annotated[int, Meta(description="corrupted members of the committee")]
     excluded: Annotated[int, Meta(description="nodes excluded by evidence, up to this record")]
     latency_s: Annotated[
-        float | None, Meta(description="time from opening to the first verified record, seconds")
+        float | None,
+        Meta(
+            description="time from opening to the first verified record of a result, seconds; none "
+            "without one"
+        ),
     ]
     spread_s: Annotated[
-        float | None, Meta(description="time from there until 95 % of the nodes hold it, seconds")
+        float | None,
+        Meta(
+            description="time from the first verified record until 95 % of the nodes hold it, "
+            "seconds; none if they never do"
+        ),
     ]
     messages: Annotated[int, Meta(description="messages sent from its opening to the next one's")]
     mebibytes: Annotated[float, Meta(description="data sent from then to then, MiB")]
@@ -70,17 +80,29 @@ class _Tally(msgspec.Struct, frozen=True):
 class Watch:
     """A run in the making, and when its rounds opened and ended."""
 
-    def __init__(self, scenario: Scenario, crypto: CryptoFactory) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        crypto: CryptoFactory,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        """say: told what happens, in words."""
         self.scenario = scenario
         self.opened: dict[int, _Tally] = {}
         self.broken = ""
-        self._simulation = Simulation(scenario, crypto, listen=self._hear)
+        self._simulation = Simulation(scenario, crypto, say, self._hear)
         self._network = self._simulation.population.network
         self._certified: dict[int, list[float]] = {}
         self._holding: set[tuple[int, int]] = set()  # (round, node)
         self._aborted: set[int] = set()
         self._rejected = self._blamed = 0
         self.opened[0] = self._tally(0.0)
+
+    @property
+    def finished(self) -> int:
+        """Rounds that are over, round 0 included: the next one has opened, or there is none."""
+        last = self.scenario.rounds in self._certified
+        return max(self.opened) + last
 
     @property
     def over(self) -> bool:
@@ -113,7 +135,7 @@ class Watch:
         corrupt = self._simulation.corrupt
         accepted = () if body is None else body.accepted
         done = body is not None and not body.skipped
-        ended = held[0] if held else None
+        ended = held[0] if held and (done or number == 0) else None  # a skipped round has no result
         if number == 0 and 1 in self.opened:  # its record is no news but opens the next round
             ended = self.opened[1].time_s
         return LiveRound(

@@ -10,6 +10,7 @@ study asked for, a committee waits for the deadline.
 Groups run side by side, each with a committee and aggregators of its own.
 """
 
+from functools import lru_cache
 from math import prod
 from typing import Annotated, Literal, NamedTuple
 
@@ -31,7 +32,7 @@ from pnyx.protocol.selection.security import (
 from pnyx.protocol.selection.tails import head_count
 from pnyx.simulator.bulk.effectiveness import Alpha, Nodes, Share
 from pnyx.simulator.device import DEVICES, DeviceName
-from pnyx.simulator.experiment import Progress
+from pnyx.simulator.experiment import SHARE, Progress
 from pnyx.simulator.round_model import STEPS, Network, RoundCost, RoundShape, round_cost
 
 _KIB = 1024
@@ -41,27 +42,66 @@ _DIRECT_VALUES_MAX = DEFAULT_PARAMS.vector_length_max
 class RoundParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A round, its network, and how its nodes fail."""
 
-    mode: Literal["direct", "masked"] = "masked"
-    window_s: Annotated[float, Meta(ge=0.0, le=1e9)] = 400.0
-    runs: Annotated[int, Meta(ge=1, le=100_000)] = 8
+    mode: Annotated[
+        Literal["direct", "masked"], Meta(description="whether updates travel masked or directly")
+    ] = "masked"
+    window_s: Annotated[
+        float, Meta(ge=0.0, le=1e9, description="nodes die uniformly from 0 to this, seconds")
+    ] = 400.0
+    runs: Annotated[int, Meta(ge=1, le=100_000, description="runs, with failures drawn anew")] = 8
     nodes: Nodes = 10_000
-    contributors: Annotated[int, Meta(ge=2, le=10_000)] = 512
-    surplus: Annotated[float, Meta(ge=0.0, le=4.0)] = 0.1
-    groups: Annotated[int, Meta(ge=1, le=256)] = 2
-    aggregators: Annotated[int, Meta(ge=1, le=16)] = 3
-    values: Annotated[int, Meta(ge=1, le=16_777_216)] = 262_144
-    latency_s: Annotated[float, Meta(ge=0.0, le=10.0)] = 0.033
-    timeout_s: Annotated[float, Meta(ge=0.0, le=600.0)] = 0.66
-    kib_per_s: Annotated[float, Meta(ge=1.0, le=1e9)] = 6_000.0
-    receivers_limited: bool = False
-    device: DeviceName = "published"
+    contributors: Annotated[
+        int, Meta(ge=2, le=10_000, description="contributors that the study asks for")
+    ] = 512
+    surplus: Annotated[
+        float,
+        Meta(
+            ge=0.0, le=4.0, description="contributors drawn in surplus, a share of those asked for"
+        ),
+    ] = 0.1
+    groups: Annotated[
+        int, Meta(ge=1, le=256, description="groups that are summed side by side")
+    ] = 2
+    aggregators: Annotated[int, Meta(ge=1, le=16, description="aggregators of a group")] = 3
+    values: Annotated[int, Meta(ge=1, le=16_777_216, description="values of the vector")] = 262_144
+    latency_s: Annotated[float, Meta(ge=0.0, le=10.0, description="latency of a line, seconds")] = (
+        0.033
+    )
+    timeout_s: Annotated[
+        float,
+        Meta(
+            ge=0.0, le=600.0, description="time after which a silent node counts as dead, seconds"
+        ),
+    ] = 0.66
+    kib_per_s: Annotated[float, Meta(ge=1.0, le=1e9, description="line of a node, KiB/s")] = 6_000.0
+    receivers_limited: Annotated[
+        bool, Meta(description="whether lines limit what a node receives, too")
+    ] = False
+    device: Annotated[DeviceName, Meta(description="how fast nodes compute")] = "published"
     corrupted_share: Share = 0.05
-    absent_share: Annotated[float, Meta(ge=0.0, le=0.5)] = 0.05
-    rounds: Annotated[int, Meta(ge=1, le=10_000)] = 40
-    alpha: Alpha = ALPHA
-    deadline_s: Annotated[float, Meta(ge=0.0, le=604_800.0)] = 10.0
+    absent_share: Annotated[
+        float, Meta(ge=0.0, le=0.5, description="share of the members that may be away")
+    ] = 0.05
+    rounds: Annotated[
+        int, Meta(ge=1, le=10_000, description="rounds for which committees are chosen")
+    ] = 40
+    alpha: Annotated[
+        Alpha, Meta(description="chance that some committee of these rounds is exposed")
+    ] = ALPHA
+    deadline_s: Annotated[
+        float,
+        Meta(
+            ge=0.0, le=604_800.0, description="time for which contributions are waited for, seconds"
+        ),
+    ] = 10.0
 
     def __post_init__(self) -> None:
+        joining = int(self.nodes / (1 + self.surplus))
+        if self.contributors > joining:
+            raise ConfigError(
+                f"contributors must be a whole number from 2 to {joining:,}, who with a surplus of "
+                f"{self.surplus:g} are all {self.nodes:,} nodes, not {self.contributors:,}."
+            )
         per_group = -(-self.contributors // self.groups)
         if not 2 <= per_group <= CONTRIBUTORS_MAX:
             raise ConfigError(
@@ -72,6 +112,15 @@ class RoundParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             raise ConfigError(
                 f"values must be a whole number from 1 to {_DIRECT_VALUES_MAX:,} in direct mode, "
                 f"not {self.values:,}."
+            )
+        committee = committee_of(self)
+        expected = committee.size * head_count(self.corrupted_share, self.nodes)
+        if expected > committee.corrupt_max * self.nodes:
+            most = committee.corrupt_max / committee.size
+            raise ConfigError(
+                f"corrupted_share must be a number from 0 to {most:.3f} with {self.nodes:,} nodes, "
+                f"whose committees of {committee.size} withstand {committee.corrupt_max} corrupted "
+                f"members, not {self.corrupted_share:g}."
             )
 
 
@@ -84,7 +133,9 @@ class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     contributors: Annotated[int, Meta(description="contributors that the study asks for")]
     groups: Annotated[int, Meta(description="groups that are summed side by side")]
     committee: Annotated[int, Meta(description="members of a committee, k")]
-    completeness: Annotated[float, Meta(description="share of those asked for in the result")]
+    completeness: Annotated[
+        float, Meta(description="share of those asked for in the result", extra=SHARE)
+    ]
     latency_s: Annotated[float, Meta(description="seconds from the record before to this one")]
     acknowledged_s: Annotated[float, Meta(description="seconds until a contributor may leave")]
     work_s: Annotated[float, Meta(description="computing of all nodes, seconds of one core")]
@@ -107,14 +158,7 @@ class _Group(NamedTuple):
 
 def run(parameters: RoundParameters, seed: int, progress: Progress) -> list[RoundRecord]:
     """Run the round many times, with failures drawn anew."""
-    committee = choose_committee(
-        parameters.nodes,
-        parameters.corrupted_share,
-        parameters.absent_share,
-        parameters.rounds,
-        groups=parameters.groups,
-        alpha=parameters.alpha,
-    )
+    committee = committee_of(parameters)
     shape = round_shape(parameters, committee)
     network = Network(
         latency_s=parameters.latency_s,
@@ -129,6 +173,21 @@ def run(parameters: RoundParameters, seed: int, progress: Progress) -> list[Roun
         records.append(_record(parameters, number, shape, cost, groups))
         progress((number + 1) / parameters.runs)
     return records
+
+
+def committee_of(parameters: RoundParameters) -> CommitteeSize:
+    """Return the sizes of the committees."""
+    return _chosen(
+        parameters.nodes,
+        parameters.corrupted_share,
+        parameters.absent_share,
+        parameters.rounds,
+        groups=parameters.groups,
+        alpha=parameters.alpha,
+    )
+
+
+_chosen = lru_cache(maxsize=256)(choose_committee)  # takes milliseconds, and every point asks
 
 
 def round_shape(parameters: RoundParameters, committee: CommitteeSize) -> RoundShape:

@@ -13,7 +13,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pnyx.simulator.experiment import columns
+from pnyx.simulator.experiment import meanings
 
 _MEANING = b"meaning"
 _ORIGIN = b"pnyx"
@@ -28,12 +28,12 @@ def write_table(path: Path, records: Sequence[msgspec.Struct], origin: Mapping[s
     kinds = {type(record) for record in records}
     if len(kinds) != 1:
         raise ValueError("a table holds records of exactly one kind")
-    meanings = columns(kinds.pop())
+    described = meanings(kinds.pop())
     rows = [msgspec.structs.asdict(record) for record in records]
     table = pa.Table.from_pylist(rows)
     fields = [
         table.schema.field(name).with_metadata({_MEANING: meaning.encode()})
-        for name, meaning in meanings.items()
+        for name, meaning in described.items()
     ]
     schema = pa.schema(fields, metadata={_ORIGIN: json.dumps(origin, sort_keys=True).encode()})
     beside = path.with_name(path.name + ".part")
@@ -44,8 +44,8 @@ def write_table(path: Path, records: Sequence[msgspec.Struct], origin: Mapping[s
 def read_table(path: Path) -> tuple[list[dict[str, Any]], dict[str, str], dict[str, Any]]:
     """Return the rows of a table, the meaning of each column, and what made it."""
     table = pq.read_table(path)
-    meanings = {
+    described = {
         field.name: (field.metadata or {}).get(_MEANING, b"").decode() for field in table.schema
     }
     origin = json.loads((table.schema.metadata or {}).get(_ORIGIN, b"{}"))
-    return table.to_pylist(), meanings, origin
+    return table.to_pylist(), described, origin

@@ -1,5 +1,6 @@
 """Every experiment: documented columns, sentences for bad settings, one result for one seed."""
 
+import math
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -8,7 +9,7 @@ import pytest
 
 from pnyx.demo.activity import windows_path
 from pnyx.errors import ConfigError
-from pnyx.simulator.experiment import columns, read_parameters, silent
+from pnyx.simulator.experiment import meanings, read_parameters, silent
 from pnyx.simulator.experiments import EXPERIMENTS
 from pnyx.simulator.tables import read_table, write_table
 
@@ -61,10 +62,23 @@ def test_another_process_finds_the_same() -> None:
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_column_says_what_it_means(name: str) -> None:
-    described = EXPERIMENTS[name].columns
-    assert list(described) == list(EXPERIMENTS[name].record.__struct_fields__)
-    assert all(len(meaning) > 8 for meaning in described.values())
+def test_every_column_and_setting_says_what_it_means(name: str) -> None:
+    experiment = EXPERIMENTS[name]
+    for described, kind in (
+        (experiment.columns, experiment.record),
+        (experiment.settings, experiment.parameters),
+    ):
+        assert list(described) == list(kind.__struct_fields__)
+        assert all(len(meaning) > 8 for meaning in described.values())
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_units_are_said(name: str) -> None:
+    described = {**EXPERIMENTS[name].columns, **EXPERIMENTS[name].settings}
+    units = {"_per_s": "/s", "_s": "second", "_kib": "KiB"}
+    for key, meaning in described.items():
+        unit = next((unit for ending, unit in units.items() if key.endswith(ending)), "")
+        assert unit in meaning, key
 
 
 class Undescribed(msgspec.Struct):
@@ -73,7 +87,7 @@ class Undescribed(msgspec.Struct):
 
 def test_a_column_without_meaning_is_a_bug() -> None:
     with pytest.raises(TypeError, match=r"Undescribed\.bytes_sent"):
-        columns(Undescribed)
+        meanings(Undescribed)
 
 
 @pytest.mark.parametrize(
@@ -87,9 +101,23 @@ def test_a_column_without_meaning_is_a_bug() -> None:
         ("selection", {"nodes": 100, "actors": 101}, "actors must be a whole number from 1 to"),
         ("selection", {"selections": 5}, "epochs must be a whole number from 1 to selections"),
         ("caches", {"nodes": 100, "actors": 101}, "actors must be a whole number from 1 to"),
+        ("selection-cost", {"nodes": 100, "actors": 101}, "actors must be a whole number from 1"),
+        ("naive-selection", {"nodes": 100, "actors": 101}, "actors must be a whole number from 1"),
+        ("naive-selection", {"nodes": 100, "tolerance": 101}, "tolerance must be a whole number"),
+        ("naive-selection", {"selections": 5, "epochs": 6}, "epochs must be a whole number from"),
+        ("withheld-reveals", {"nodes": 100, "actors": 101}, "actors must be a whole number from"),
+        ("live", {"nodes": 6, "one_way_cuts": 31}, "one_way_cuts must be a whole number from 0"),
+        ("live", {"loss": math.nan}, "loss must be a number from 0.0 to 1.0, not nan"),
         ("trees", {"window_s": -1}, "window_s must be a number from 0.0 to"),
         ("trees", {"depth": 6}, "depth must be such that fan_out 8 gives at most 5,000 groups"),
         ("trees", {"strategy": "hope"}, "strategy must be one of abort, cut, eager, replace"),
+        ("rounds", {"nodes": 100}, "contributors must be a whole number from 2 to 90, who with"),
+        ("rounds", {"corrupted_share": 0.5}, "corrupted_share must be a number from 0 to 0.230 "),
+        (
+            "rounds",
+            {"nodes": 100, "contributors": 80, "corrupted_share": 0.4},
+            "corrupted_share must be a number from 0 to 0.227 with 100 nodes",
+        ),
         ("rounds", {"groups": 1}, "groups must be such that each has 2 to 256 of the 512"),
         ("rounds", {"mode": "direct"}, "values must be a whole number from 1 to 20,000 in direct"),
         ("rounds", {"receivers_limited": 1}, "receivers_limited must be true or false, not 1."),
@@ -109,9 +137,9 @@ def test_tables_keep_everything(name: str, tmp_path) -> None:
     records, path = run_small(name, 1), tmp_path / "table.parquet"
     origin = {"experiment": name, "parameters": SMALL[name], "seeds": [1]}
     write_table(path, records, origin)
-    rows, meanings, kept = read_table(path)
+    rows, described, kept = read_table(path)
     assert rows == [msgspec.structs.asdict(record) for record in records]
-    assert meanings == EXPERIMENTS[name].columns
+    assert described == EXPERIMENTS[name].columns
     assert kept == origin
     assert [each.name for each in tmp_path.iterdir()] == ["table.parquet"]
 

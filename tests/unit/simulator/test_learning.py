@@ -1,16 +1,17 @@
 """Simulated studies: what a population learns, from one seed."""
 
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pnyx.errors import ConfigError
 from pnyx.protocol.privacy import epsilon
+from pnyx.simulator.learning.inputs import check
 from pnyx.simulator.learning.records import LearningParameters, LearningRound
 from pnyx.simulator.learning.study import run_study
 
@@ -37,7 +38,7 @@ def test_a_study_learns_and_repeats() -> None:
     rounds = _run()
     assert [each.round for each in rounds] == [1, 2, 3, 4]
     assert rounds[-1].accuracy > 0.6
-    assert all(each.epsilon == np.inf for each in rounds)
+    assert all(each.epsilon is None for each in rounds)
     assert rounds == _run()
     assert rounds != list(run_study(_parameters(), 4))
 
@@ -61,8 +62,9 @@ def test_participations_are_capped() -> None:
     assert _run(contributors=9, rounds=12)[-1].participations <= 4
     rounds = _run(contributors=18, participations_max=2, rounds=3)
     assert rounds[-1].participations == 2
-    with pytest.raises(ConfigError, match="too few owners have participations left"):
-        _run(contributors=18, participations_max=1)
+    rounds = _run(contributors=35, participations_max=4, rounds=4)
+    assert sum(each.contributors for each in rounds) <= 4 * 35
+    assert rounds[-1].participations <= 4
 
 
 @pytest.mark.parametrize("attack", ["sign_flip", "label_flip"])
@@ -74,26 +76,53 @@ def test_attackers_cost_accuracy(attack: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"data": "nowhere.parquet"}, "nowhere.parquet cannot be read"),
-        ({"label_column": "mood"}, "has no column mood"),
-        ({"ignored": ()}, "no numbers|window_id"),
-        ({"program": "nowhere.json"}, "nowhere.json cannot be read"),
-        ({"clip_norm": 0.001}, "raise fraction_bits"),
+        ({"data": "nowhere.parquet"}, r"data must name .* there is no file nowhere\.parquet"),
+        ({"data": __file__}, r"data must name a Parquet table, which .* is not"),
+        ({"data": "/"}, r"data must name a Parquet table: there is no file /\."),
+        ({"owner_column": "who"}, r"owner_column must name a column of .*, not 'who'"),
+        ({"label_column": "mood"}, r"label_column must name a column of .*, one of .*user.*'mood'"),
+        ({"ignored": ("mood",)}, r"ignored must name a column of .*, not 'mood'"),
+        ({"label_column": "window_id", "ignored": ()}, r"ignored must name the column activity"),
+        ({"program": "nowhere.json"}, r"program must name .* nowhere\.json cannot be read"),
+        ({"program": __file__}, r"program must name a program made by pnyx\.export, which .* not"),
+        (
+            {"clip_norm": 0.001},
+            r"clip_norm must be above 0\.0\d+, .* not 0\.001; or raise fraction",
+        ),
+        (
+            {"noise_multiplier": 1000.0, "fraction_bits": 24, "clip_norm": 100.0},
+            r"noise_multiplier must be a number from 0 to 0\.0\d+ with fraction_bits 24",
+        ),
+        (
+            {"contributors": 18, "participations_max": 1},
+            r"participations_max must be 0, or a whole number from 2 to 10,000, .* not 1\.",
+        ),
     ],
 )
 def test_what_does_not_fit_is_said(changes: dict[str, Any], sentence: str) -> None:
-    if changes == {"ignored": ()}:
-        changes = {"label_column": "window_id", "ignored": ()}
-    with pytest.raises(ConfigError, match=sentence):
-        _run(**changes)
+    """Found out without training."""
+    with pytest.raises(ConfigError, match=sentence) as refused:
+        check(_parameters(**changes))
+    assert "\n" not in str(refused.value)
+
+
+def test_the_widest_noise_that_is_accepted_is_drawn() -> None:
+    wide = {"fraction_bits": 20, "clip_norm": 10.0, "rounds": 1}
+    with pytest.raises(ConfigError) as refused:
+        check(_parameters(**wide, noise_multiplier=1000.0))
+    found = re.search(r"from 0 to (\S+) with", str(refused.value))
+    assert found
+    assert _run(**wide, noise_multiplier=float(found[1]))[0].epsilon
 
 
 def test_owners_with_too_few_rows_are_left_out(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     owners = [1] * 3 + [2] * 3
     pq.write_table(pa.table({"x": [0.5] * 6, "who": owners, "label": [0, 1] * 3}), path)
-    with pytest.raises(ConfigError, match="No owner in"):
+    with pytest.raises(
+        ConfigError, match="data must name a table in which somebody has at least 4"
+    ):
         _run(data=str(path), owner_column="who", label_column="label", ignored=())
     pq.write_table(pa.table({"who": owners, "label": [0, 1] * 3}), path)
-    with pytest.raises(ConfigError, match="no column left to learn from"):
+    with pytest.raises(ConfigError, match="ignored must leave a column"):
         _run(data=str(path), owner_column="who", label_column="label", ignored=())

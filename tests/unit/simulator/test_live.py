@@ -109,6 +109,28 @@ def test_a_round_that_cannot_end_ends_with_the_run() -> None:
     assert rounds[1].spread_s is None
 
 
+def test_a_skipped_round_has_no_time_to_a_result() -> None:
+    skipped = run(attempt_timeout_s=3.0, deadline_s=2.0, training_s=30.0)[1]
+    assert skipped.skipped
+    assert skipped.latency_s is None
+
+
+def test_rounds_that_are_over_are_told_while_a_run_goes_on() -> None:
+    heard: list[list] = []
+
+    def progress(share, records=()):
+        if len(records) > (len(heard[-1]) if heard else 0):
+            heard.append(list(records))
+
+    whole = live.run(LiveParameters(**IDEAL, rounds=2), 1, progress)
+    assert [len(records) for records in heard] == [1, 2, 3]
+    for records in heard:
+        for early, late in zip(
+            records[:-1], whole, strict=False
+        ):  # of the last, news still spreads
+            assert early == late
+
+
 def test_what_breaks_beyond_the_bound_is_told(monkeypatch) -> None:
     def broken(*_):
         raise InvariantError("no sum")

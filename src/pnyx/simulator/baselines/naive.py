@@ -21,13 +21,21 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from pnyx.errors import ConfigError
 from pnyx.protocol.selection.security import ALPHA
 from pnyx.protocol.selection.tails import head_count
 from pnyx.simulator.bulk.draws import draw_region
-from pnyx.simulator.bulk.effectiveness import Actors, Alpha, Nodes, Share
+from pnyx.simulator.bulk.effectiveness import (
+    Actors,
+    Alpha,
+    Nodes,
+    Share,
+    check_actors,
+    check_epochs,
+)
 from pnyx.simulator.bulk.ring import POSITIONS, Flags, Indices, Positions, Ring, width_of
 from pnyx.simulator.bulk.sizing import region_rule, sized
-from pnyx.simulator.experiment import Progress
+from pnyx.simulator.experiment import SHARE, Progress
 
 _STEP = 10_000
 
@@ -38,10 +46,23 @@ class NaiveParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     nodes: Nodes = 1_000_000
     corrupted_share: Share = 0.01
     actors: Actors = 32
-    tolerance: Annotated[int, Meta(ge=1, le=10_000)] = 16
-    selections: Annotated[int, Meta(ge=1, le=10_000_000)] = 20_000
-    epochs: Annotated[int, Meta(ge=1, le=10_000)] = 5
+    tolerance: Annotated[
+        int, Meta(ge=1, le=10_000, description="nodes expected in the region that is accepted")
+    ] = 16
+    selections: Annotated[int, Meta(ge=1, le=10_000_000, description="selections made")] = 20_000
+    epochs: Annotated[
+        int, Meta(ge=1, le=10_000, description="times that positions and coalition are drawn")
+    ] = 5
     alpha: Alpha = ALPHA
+
+    def __post_init__(self) -> None:
+        check_actors(self.actors, self.nodes)
+        check_epochs(self.epochs, self.selections)
+        if self.tolerance > self.nodes:
+            raise ConfigError(
+                f"tolerance must be a whole number from 1 to nodes, which is {self.nodes}, not "
+                f"{self.tolerance}."
+            )
 
 
 class NaiveRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +77,9 @@ class NaiveRecord(msgspec.Struct, frozen=True, kw_only=True):
     standard_error: Annotated[float, Meta(description="of that mean")]
     ideal: Annotated[float, Meta(description="corrupted actors of a uniform draw, A·C/N")]
     excess: Annotated[float, Meta(description="corrupted actors over the ideal, ratio")]
-    captured: Annotated[float, Meta(description="share of selections with no honest actor")]
+    captured: Annotated[
+        float, Meta(description="share of selections with no honest actor", extra=SHARE)
+    ]
     selections: Annotated[int, Meta(description="selections made")]
 
 

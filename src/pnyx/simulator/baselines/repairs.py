@@ -32,7 +32,7 @@ from pnyx.simulator.bulk.draws import others_around
 from pnyx.simulator.bulk.effectiveness import Alpha, Nodes, Share
 from pnyx.simulator.bulk.ring import Flags, Indices, Ring, width_of
 from pnyx.simulator.bulk.sizing import sized
-from pnyx.simulator.experiment import Progress
+from pnyx.simulator.experiment import SHARE, Progress
 
 _SIGNERS_MIN = 2
 
@@ -62,8 +62,10 @@ class RepairParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     nodes: Nodes = 1_000_000
     corrupted_share: Share = 0.01
     alpha: Alpha = ALPHA
-    networks: Annotated[int, Meta(ge=1, le=10_000)] = 20
-    samples: Annotated[int, Meta(ge=1, le=10_000_000)] = 20_000
+    networks: Annotated[int, Meta(ge=1, le=10_000, description="networks drawn")] = 20
+    samples: Annotated[
+        int, Meta(ge=1, le=10_000_000, description="nodes whose regions are looked at")
+    ] = 20_000
 
 
 class RepairRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,9 +78,13 @@ class RepairRecord(msgspec.Struct, frozen=True, kw_only=True):
     signers_asked: Annotated[
         float, Meta(description="signers that an honest trigger asks, mean over those that can")
     ]
-    stuck: Annotated[float, Meta(description="share of honest triggers that find too few signers")]
+    stuck: Annotated[
+        float, Meta(description="share of honest triggers that find too few signers", extra=SHARE)
+    ]
     forgers: Annotated[float, Meta(description="corrupted nodes that can forge, per network, mean")]
-    forgeable: Annotated[float, Meta(description="share of networks in which anybody can")]
+    forgeable: Annotated[
+        float, Meta(description="share of networks in which anybody can", extra=SHARE)
+    ]
     forgers_expected: Annotated[
         float,
         Meta(description="forgers per network by the exact tail; summed over rows if several"),

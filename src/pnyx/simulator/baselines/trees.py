@@ -15,7 +15,7 @@ from pnyx.errors import ConfigError
 from pnyx.simulator.baselines.tree_run import Shape, Strategy, TreeOutcome, TreeRun
 from pnyx.simulator.bulk.effectiveness import Share
 from pnyx.simulator.device import DEVICES, DeviceName
-from pnyx.simulator.experiment import Progress
+from pnyx.simulator.experiment import SHARE, Progress
 
 _KIB = 1024
 _GROUPS_MAX = 5_000  # larger trees take minutes and gigabytes
@@ -25,18 +25,33 @@ _SHARE_PASSES = 2  # make a share, and encrypt it
 class TreeParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A tree, its network, and how its nodes fail."""
 
-    strategy: Strategy = "eager"
-    window_s: Annotated[float, Meta(ge=0.0, le=1e9)] = 400.0
-    runs: Annotated[int, Meta(ge=1, le=100_000)] = 8
-    group_size: Annotated[int, Meta(ge=2, le=64)] = 5
-    fan_out: Annotated[int, Meta(ge=2, le=64)] = 8
-    depth: Annotated[int, Meta(ge=1, le=6)] = 3
-    vector_kib: Annotated[int, Meta(ge=1, le=1_048_576)] = 1024
-    latency_s: Annotated[float, Meta(ge=0.0, le=10.0)] = 0.033
-    timeout_s: Annotated[float, Meta(ge=0.0, le=600.0)] = 0.66
-    kib_per_s: Annotated[float, Meta(ge=1.0, le=1e9)] = 6_000.0
-    backup_share: Annotated[float, Meta(ge=0.0, le=4.0)] = 0.125
-    device: DeviceName = "published"
+    strategy: Annotated[Strategy, Meta(description="what happens when an aggregator dies")] = (
+        "eager"
+    )
+    window_s: Annotated[
+        float, Meta(ge=0.0, le=1e9, description="nodes die uniformly from 0 to this, seconds")
+    ] = 400.0
+    runs: Annotated[int, Meta(ge=1, le=100_000, description="runs, with failures drawn anew")] = 8
+    group_size: Annotated[int, Meta(ge=2, le=64, description="aggregators of a group")] = 5
+    fan_out: Annotated[int, Meta(ge=2, le=64, description="children of a group")] = 8
+    depth: Annotated[int, Meta(ge=1, le=6, description="levels of groups")] = 3
+    vector_kib: Annotated[int, Meta(ge=1, le=1_048_576, description="size of the vector, KiB")] = (
+        1024
+    )
+    latency_s: Annotated[float, Meta(ge=0.0, le=10.0, description="latency of a line, seconds")] = (
+        0.033
+    )
+    timeout_s: Annotated[
+        float,
+        Meta(
+            ge=0.0, le=600.0, description="time after which a silent node counts as dead, seconds"
+        ),
+    ] = 0.66
+    kib_per_s: Annotated[float, Meta(ge=1.0, le=1e9, description="line of a node, KiB/s")] = 6_000.0
+    backup_share: Annotated[
+        float, Meta(ge=0.0, le=4.0, description="backups over aggregators, ratio")
+    ] = 0.125
+    device: Annotated[DeviceName, Meta(description="how fast nodes compute")] = "published"
     corrupted_share: Share = 0.05
 
     def __post_init__(self) -> None:
@@ -56,7 +71,9 @@ class TreeRecord(msgspec.Struct, frozen=True, kw_only=True):
     run: Annotated[int, Meta(description="number of the run")]
     contributors: Annotated[int, Meta(description="contributors of the tree")]
     aggregators: Annotated[int, Meta(description="aggregators of the tree")]
-    completeness: Annotated[float, Meta(description="share of the contributors in the result")]
+    completeness: Annotated[
+        float, Meta(description="share of the contributors in the result", extra=SHARE)
+    ]
     latency_s: Annotated[float, Meta(description="seconds from request to result, or to giving up")]
     work_s: Annotated[float, Meta(description="computing of all nodes, seconds of one core")]
     bytes: Annotated[int, Meta(description="bytes of vectors sent by all nodes")]
@@ -71,7 +88,10 @@ class TreeRecord(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ]
     exposed_somebody: Annotated[
-        float, Meta(description="chance that it holds all shares of any contributor of the run")
+        float,
+        Meta(
+            description="chance that it holds all shares of any contributor of the run", extra=SHARE
+        ),
     ]
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import Meta
 
 from pnyx.protocol.selection.tails import head_count
-from pnyx.simulator.bulk.effectiveness import Actors, Nodes, Share
+from pnyx.simulator.bulk.effectiveness import Actors, Nodes, Share, check_actors
 from pnyx.simulator.experiment import Progress
 
 _BATCH = 1 << 20  # values that are looked at together
@@ -26,8 +26,13 @@ class WithheldParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     nodes: Nodes = 1_000_000
     corrupted_share: Share = 0.10
     actors: Actors = 8
-    withheld_max: Annotated[int, Meta(ge=0, le=16)] = 8
-    trials: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
+    withheld_max: Annotated[
+        int, Meta(ge=0, le=16, description="reveals that the coalition may withhold, at most")
+    ] = 8
+    trials: Annotated[int, Meta(ge=1, le=1_000_000, description="choices simulated")] = 10_000
+
+    def __post_init__(self) -> None:
+        check_actors(self.actors, self.nodes)
 
 
 class WithheldRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,14 +22,13 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from pnyx.errors import ConfigError
 from pnyx.protocol.selection.security import ALPHA
 from pnyx.protocol.selection.tails import head_count
 from pnyx.simulator.bulk.costs import ENTRY, HEADER
-from pnyx.simulator.bulk.effectiveness import Actors, Alpha, Nodes, Share
+from pnyx.simulator.bulk.effectiveness import Actors, Alpha, Nodes, Share, check_actors
 from pnyx.simulator.bulk.ring import POSITIONS
 from pnyx.simulator.bulk.sizing import region_rule, sized
-from pnyx.simulator.experiment import Progress
+from pnyx.simulator.experiment import SHARE, Progress
 
 _WEIBULL_SHAPE = 0.5
 _WEIBULL_MEAN = 2.0  # of a Weibull variable of shape 1/2 and scale 1: Γ(3)
@@ -45,18 +44,23 @@ class CacheParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     nodes: Nodes = 1_000_000
     corrupted_share: Share = 0.05
     actors: Actors = 32
-    session_s: Seconds = 4 * 3600.0
-    absence_s: Seconds = 3600.0
-    sessions: Literal["exponential", "weibull"] = "exponential"
-    refresh_s: Seconds = 600.0
-    caches: Annotated[int, Meta(ge=10, le=1_000_000)] = 20_000
+    session_s: Annotated[Seconds, Meta(description="session of an honest node, mean, seconds")] = (
+        4 * 3600.0
+    )
+    absence_s: Annotated[Seconds, Meta(description="absence of an honest node, mean, seconds")] = (
+        3600.0
+    )
+    sessions: Annotated[
+        Literal["exponential", "weibull"], Meta(description="distribution of the sessions")
+    ] = "exponential"
+    refresh_s: Annotated[
+        Seconds, Meta(description="time between two refreshes of a cache, seconds")
+    ] = 600.0
+    caches: Annotated[int, Meta(ge=10, le=1_000_000, description="caches looked at")] = 20_000
     alpha: Alpha = ALPHA
 
     def __post_init__(self) -> None:
-        if self.actors > self.nodes:
-            raise ConfigError(
-                f"actors must be a whole number from 1 to nodes, {self.nodes}, not {self.actors}."
-            )
+        check_actors(self.actors, self.nodes)
 
 
 class CacheRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,23 +70,32 @@ class CacheRecord(msgspec.Struct, frozen=True, kw_only=True):
     corrupted: Annotated[int, Meta(description="nodes of the coalition")]
     sessions: Annotated[str, Meta(description="distribution of the sessions")]
     availability: Annotated[
-        float, Meta(description="share of the time that an honest node is online")
+        float, Meta(description="share of the time that an honest node is online", extra=SHARE)
     ]
     refresh_s: Annotated[float, Meta(description="seconds between two refreshes")]
     entries: Annotated[float, Meta(description="entries of a cache, mean")]
-    stale: Annotated[float, Meta(description="share of entries whose node is away")]
-    stale_predicted: Annotated[float, Meta(description="the same, by the formula for exponential")]
-    missing: Annotated[float, Meta(description="share of online nodes that a cache lacks")]
+    stale: Annotated[float, Meta(description="share of entries whose node is away", extra=SHARE)]
+    stale_predicted: Annotated[
+        float, Meta(description="the same, by the formula for exponential", extra=SHARE)
+    ]
+    missing: Annotated[
+        float, Meta(description="share of online nodes that a cache lacks", extra=SHARE)
+    ]
     contacts: Annotated[
         float, Meta(description="candidates asked until enough actors answer, mean")
     ]
-    short: Annotated[float, Meta(description="share of caches with too few candidates that answer")]
-    corrupted_online: Annotated[float, Meta(description="corrupted share of those who answer")]
+    short: Annotated[
+        float, Meta(description="share of caches with too few candidates that answer", extra=SHARE)
+    ]
+    corrupted_online: Annotated[
+        float, Meta(description="corrupted share of those who answer", extra=SHARE)
+    ]
     corrupted_predicted: Annotated[
-        float, Meta(description="the same, by the formula for exponential")
+        float, Meta(description="the same, by the formula for exponential", extra=SHARE)
     ]
     signers_short: Annotated[
-        float, Meta(description="share of regions in which fewer than k_r others answer")
+        float,
+        Meta(description="share of regions in which fewer than k_r others answer", extra=SHARE),
     ]
     messages_per_hour: Annotated[float, Meta(description="messages of a node to keep its cache")]
     bytes_per_hour: Annotated[float, Meta(description="bytes of a node to keep its cache")]

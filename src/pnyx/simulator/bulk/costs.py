@@ -27,11 +27,10 @@ from typing import Annotated, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from pnyx.errors import ConfigError
 from pnyx.protocol.selection.region_sizes import region_size
 from pnyx.protocol.selection.security import ALPHA
 from pnyx.protocol.selection.tails import head_count
-from pnyx.simulator.bulk.effectiveness import Actors, Alpha, Nodes, Share
+from pnyx.simulator.bulk.effectiveness import Actors, Alpha, Nodes, Share, check_actors
 from pnyx.simulator.bulk.ring import POSITIONS
 from pnyx.simulator.bulk.sizing import region_rule, sized
 from pnyx.simulator.experiment import Progress
@@ -45,8 +44,13 @@ class CostParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     nodes: Nodes = 1_000_000
     corrupted_share: Share = 0.05
     actors: Actors = 32
-    sources: Annotated[int, Meta(ge=1, le=10_000_000)] = 512
+    sources: Annotated[
+        int, Meta(ge=1, le=10_000_000, description="sources that check the list")
+    ] = 512
     alpha: Alpha = ALPHA
+
+    def __post_init__(self) -> None:
+        check_actors(self.actors, self.nodes)
 
 
 class CostRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,8 +102,6 @@ def run(parameters: CostParameters, seed: int, progress: Progress) -> list[CostR
     del seed
     nodes, actors = parameters.nodes, parameters.actors
     corrupted = head_count(parameters.corrupted_share, nodes)
-    if actors > nodes:
-        raise ConfigError(f"actors must be a whole number from 1 to nodes, {nodes}, not {actors}.")
     size = sized(nodes, corrupted, parameters.alpha)
     rule = region_rule(nodes, size, actors)
     candidates = ceil(nodes * rule.candidates_width / POSITIONS)

@@ -24,10 +24,29 @@ from pnyx.simulator.experiment import Progress
 
 _STEP = 5_000  # selections between two reports of progress
 
-Nodes = Annotated[int, Meta(ge=100, le=10_000_000)]
-Share = Annotated[float, Meta(ge=0.0, le=0.5)]
-Actors = Annotated[int, Meta(ge=1, le=512)]
-Alpha = Annotated[float, Meta(gt=0.0, lt=1.0)]
+Nodes = Annotated[int, Meta(ge=100, le=10_000_000, description="nodes of the network")]
+Share = Annotated[float, Meta(ge=0.0, le=0.5, description="corrupted share of the nodes")]
+Actors = Annotated[int, Meta(ge=1, le=512, description="actors of a selection")]
+Alpha = Annotated[
+    float, Meta(gt=0.0, lt=1.0, description="chance of a forged random value or list, alpha")
+]
+
+
+def check_actors(actors: int, nodes: int) -> None:
+    """Refuse to select more nodes than there are. Raises ConfigError."""
+    if actors > nodes:
+        raise ConfigError(
+            f"actors must be a whole number from 1 to nodes, which is {nodes}, not {actors}."
+        )
+
+
+def check_epochs(epochs: int, selections: int) -> None:
+    """Refuse epochs in which nothing is selected. Raises ConfigError."""
+    if epochs > selections:
+        raise ConfigError(
+            f"epochs must be a whole number from 1 to selections, which is {selections}, not "
+            f"{epochs}."
+        )
 
 
 class SelectionParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,23 +54,19 @@ class SelectionParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
 
     nodes: Nodes = 1_000_000
     corrupted_share: Share = 0.05
-    back_end: Literal["census", "region"] = "census"
+    back_end: Annotated[
+        Literal["census", "region"], Meta(description="how actors are selected")
+    ] = "census"
     actors: Actors = 32
-    selections: Annotated[int, Meta(ge=1, le=10_000_000)] = 100_000
-    epochs: Annotated[int, Meta(ge=1, le=10_000)] = 10
+    selections: Annotated[int, Meta(ge=1, le=10_000_000, description="selections made")] = 100_000
+    epochs: Annotated[
+        int, Meta(ge=1, le=10_000, description="times that positions and coalition are drawn")
+    ] = 10
     alpha: Alpha = ALPHA
 
     def __post_init__(self) -> None:
-        if self.actors > self.nodes:
-            raise ConfigError(
-                f"actors must be a whole number from 1 to nodes, which is {self.nodes}, not "
-                f"{self.actors}."
-            )
-        if self.epochs > self.selections:
-            raise ConfigError(
-                f"epochs must be a whole number from 1 to selections, which is {self.selections}, "
-                f"not {self.epochs}."
-            )
+        check_actors(self.actors, self.nodes)
+        check_epochs(self.epochs, self.selections)
 
 
 class SelectionRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from pnyx.simulator.bulk.draws import others_around
 from pnyx.simulator.bulk.effectiveness import Alpha, Nodes, Share
 from pnyx.simulator.bulk.ring import Ring, width_of
 from pnyx.simulator.bulk.sizing import sized
-from pnyx.simulator.experiment import Progress
+from pnyx.simulator.experiment import SHARE, Progress
 
 
 class RegionParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -25,8 +25,10 @@ class RegionParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     nodes: Nodes = 1_000_000
     corrupted_share: Share = 0.05
     alpha: Alpha = ALPHA
-    networks: Annotated[int, Meta(ge=1, le=1_000)] = 5
-    samples: Annotated[int, Meta(ge=1, le=10_000_000)] = 100_000
+    networks: Annotated[int, Meta(ge=1, le=1_000, description="networks drawn")] = 5
+    samples: Annotated[
+        int, Meta(ge=1, le=10_000_000, description="nodes whose regions are looked at")
+    ] = 100_000
 
 
 class RegionRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,14 +37,20 @@ class RegionRecord(msgspec.Struct, frozen=True, kw_only=True):
     nodes: Annotated[int, Meta(description="nodes of the network")]
     corrupted: Annotated[int, Meta(description="nodes of the coalition")]
     signers: Annotated[int, Meta(description="signers that are asked for, k_r")]
-    region_size: Annotated[float, Meta(description="share of the ring that a region is")]
+    region_size: Annotated[
+        float, Meta(description="share of the ring that a region is", extra=SHARE)
+    ]
     expected: Annotated[float, Meta(description="nodes expected in a region")]
     occupancy: Annotated[float, Meta(description="other nodes in a region, mean")]
     occupancy_deviation: Annotated[float, Meta(description="their standard deviation")]
     occupancy_min: Annotated[int, Meta(description="their least")]
     occupancy_max: Annotated[int, Meta(description="their most")]
-    sparse: Annotated[float, Meta(description="share of regions with fewer than k_r others")]
-    sparse_predicted: Annotated[float, Meta(description="the same by the binomial tail")]
+    sparse: Annotated[
+        float, Meta(description="share of regions with fewer than k_r others", extra=SHARE)
+    ]
+    sparse_predicted: Annotated[
+        float, Meta(description="the same by the binomial tail", extra=SHARE)
+    ]
     corrupted_max: Annotated[
         int, Meta(description="most corrupted others around any corrupted node of any network")
     ]

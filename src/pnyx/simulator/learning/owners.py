@@ -49,10 +49,12 @@ def read_owners(
 ) -> Owners:
     """Read a Parquet table of examples. Raises ConfigError, naming what to change."""
     table = _read(path)
-    for name in (owner_column, label_column, *ignored):
+    wanted = [("owner_column", owner_column), ("label_column", label_column)]
+    for key, name in (*wanted, *(("ignored", name) for name in ignored)):
         if name not in table.column_names:
             raise ConfigError(
-                f"{path} has no column {name}: it has {', '.join(table.column_names)}."
+                f"{key} must name a column of {path}, one of {', '.join(table.column_names)}, not "
+                f"{name!r}."
             )
     left_out = {owner_column, label_column, *ignored}
     names = [name for name in table.column_names if name not in left_out]
@@ -68,7 +70,10 @@ def read_owners(
         training.append(own)
         held_out.append(others)
     if not training:
-        raise ConfigError(f"No owner in {path} has {ROWS_MIN} rows or more: name another table.")
+        raise ConfigError(
+            f"data must name a table in which somebody has at least {ROWS_MIN} rows: in {path} no "
+            f"{owner_column} has."
+        )
     together = Examples(
         np.concatenate([each.features for each in held_out]),
         np.concatenate([each.targets for each in held_out]),
@@ -77,10 +82,16 @@ def read_owners(
 
 
 def _read(path: Path) -> pa.Table:
+    if not path.is_file():
+        raise ConfigError(f"data must name a Parquet table: there is no file {path}.")
     try:
         return pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise ConfigError(f"{path} cannot be read as a Parquet table: {error}") from error
+    except OSError as error:
+        raise ConfigError(
+            f"data must name a Parquet table: {path} cannot be read: {error.strerror or error}."
+        ) from error
+    except pa.ArrowException as error:
+        raise ConfigError(f"data must name a Parquet table, which {path} is not.") from error
 
 
 def _features(table: pa.Table, names: list[str], path: Path) -> np.ndarray:  # [rows, columns]
@@ -89,9 +100,11 @@ def _features(table: pa.Table, names: list[str], path: Path) -> np.ndarray:  # [
         kind = table.schema.field(name).type
         if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
             raise ConfigError(
-                f"Column {name} of {path} holds {kind}, no numbers: put it into `ignored`."
+                f"ignored must name the column {name} of {path}, which holds {kind}, no numbers."
             )
         columns.append(table.column(name).to_numpy().astype(np.float32))
     if not columns:
-        raise ConfigError(f"{path} has no column left to learn from.")
+        raise ConfigError(
+            f"ignored must leave a column of {path} to learn from: all are owner, label or ignored."
+        )
     return np.stack(columns, axis=1)

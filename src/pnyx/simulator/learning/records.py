@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from pnyx.simulator.experiment import FILE, SHARE
+
 _Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 _Rate = Annotated[float, Meta(gt=0.0, le=100.0)]
 Attack = Literal["sign_flip", "label_flip"]
@@ -13,35 +15,80 @@ Attack = Literal["sign_flip", "label_flip"]
 class LearningParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What determines a simulated study, beside its seed."""
 
-    data: str  # Parquet, one row per example
-    owner_column: str
-    label_column: str
-    ignored: tuple[str, ...] = ()
-    standardise: Literal["owner", "none"] = "owner"
-    program: str = ""  # file of an exported program; else a perceptron
-    hidden: tuple[Annotated[int, Meta(ge=1, le=4096)], ...] = (64,)
-    owners: Annotated[int, Meta(ge=0, le=10_000_000)] = 0  # 0: those of the data
-    rows: Annotated[int, Meta(ge=0, le=100_000)] = 0  # a simulated owner's; 0: all its real ones
-    contributors: Annotated[int, Meta(ge=1, le=1_000_000)] = 24  # or all, where they are fewer
-    rounds: Annotated[int, Meta(ge=1, le=10_000)] = 20
-    participations_max: Annotated[int, Meta(ge=0, le=10_000)] = 0  # 0: see `most_participations`
-    local_epochs: Annotated[int, Meta(ge=1, le=1000)] = 3
-    batch_size: Annotated[int, Meta(ge=1, le=4096)] = 16
-    learning_rate: _Rate = 0.3
-    weight_decay: _Share = 0.001
-    momentum: _Share = 0.0
-    server_learning_rate: _Rate = 1.5
-    clip_norm: _Rate = 2.0
-    fraction_bits: Annotated[int, Meta(ge=0, le=24)] = 11
-    noise_multiplier: Annotated[float, Meta(ge=0.0, le=1000.0)] = 0.0
-    honest_share: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.5  # whose noise must suffice
-    corrupted: _Share = 0.0
-    attack: Attack = "sign_flip"
+    data: Annotated[str, Meta(description="Parquet table with one row per example", extra=FILE)]
+    owner_column: Annotated[str, Meta(description="column that names the owner")]
+    label_column: Annotated[str, Meta(description="column that holds the class")]
+    ignored: Annotated[tuple[str, ...], Meta(description="columns that are not learned from")] = ()
+    standardise: Annotated[
+        Literal["owner", "none"], Meta(description="whose statistics standardise the columns")
+    ] = "owner"
+    program: Annotated[
+        str, Meta(description="exported program; none: a perceptron", extra=FILE)
+    ] = ""
+    hidden: Annotated[
+        tuple[Annotated[int, Meta(ge=1, le=4096)], ...],
+        Meta(description="widths of the perceptron's hidden layers"),
+    ] = (64,)
+    owners: Annotated[
+        int, Meta(ge=0, le=10_000_000, description="owners of the population; 0: those of the data")
+    ] = 0
+    rows: Annotated[
+        int,
+        Meta(ge=0, le=100_000, description="examples of a simulated owner; 0: all its real ones"),
+    ] = 0
+    contributors: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000_000,
+            description="owners that contribute to a round; or all, where they are fewer",
+        ),
+    ] = 24
+    rounds: Annotated[int, Meta(ge=1, le=10_000, description="rounds of the study")] = 20
+    participations_max: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10_000,
+            description="participations of one owner at most; 0: one above the even share",
+        ),
+    ] = 0
+    local_epochs: Annotated[int, Meta(ge=1, le=1000, description="epochs of local training")] = 3
+    batch_size: Annotated[int, Meta(ge=1, le=4096, description="examples of a batch")] = 16
+    learning_rate: Annotated[_Rate, Meta(description="learning rate of local training")] = 0.3
+    weight_decay: Annotated[_Share, Meta(description="weight decay of local training")] = 0.001
+    momentum: Annotated[float, Meta(ge=0.0, le=0.999, description="momentum of local training")] = (
+        0.0
+    )
+    server_learning_rate: Annotated[
+        _Rate, Meta(description="share of the mean update by which the model moves")
+    ] = 1.5
+    clip_norm: Annotated[_Rate, Meta(description="norm to which updates are clipped")] = 2.0
+    fraction_bits: Annotated[
+        int, Meta(ge=0, le=24, description="binary digits of an update after the point")
+    ] = 11
+    noise_multiplier: Annotated[
+        float,
+        Meta(
+            ge=0.0,
+            le=1000.0,
+            description="noise multiplier: deviation of the sum's noise over the clipping norm",
+        ),
+    ] = 0.0
+    honest_share: Annotated[
+        float,
+        Meta(gt=0.0, le=1.0, description="share of the contributors whose noise must suffice"),
+    ] = 0.5
+    corrupted: Annotated[_Share, Meta(description="corrupted share of the owners")] = 0.0
+    attack: Annotated[Attack, Meta(description="what the corrupted owners do")] = "sign_flip"
+
+    def even_participations(self, owners: int) -> int:
+        """Of one owner, if all of these owners take part equally often."""
+        return -(-self.rounds * min(self.contributors, owners) // owners)
 
     def most_participations(self, owners: int) -> int:
         """Of one owner: as stated, or one more than if all took part equally often."""
-        even = -(-self.rounds * min(self.contributors, owners) // owners)
-        return self.participations_max or even + 1
+        return self.participations_max or self.even_participations(owners) + 1
 
 
 class LearningRound(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,9 +97,15 @@ class LearningRound(msgspec.Struct, frozen=True, kw_only=True):
     round: Annotated[int, Meta(description="round, from 1")]
     owners: Annotated[int, Meta(description="owners of the population")]
     contributors: Annotated[int, Meta(description="owners that contributed")]
-    accuracy: Annotated[float, Meta(description="of the model, on all held-out rows, a share")]
+    accuracy: Annotated[
+        float, Meta(description="accuracy of the model on all held-out rows, a share", extra=SHARE)
+    ]
     epsilon: Annotated[
-        float, Meta(description="spent by who took part most often, at a delta of 1e-6")
+        float | None,
+        Meta(
+            description="epsilon spent by who took part most often, at a delta of 1e-6; none "
+            "without noise, where there is no bound"
+        ),
     ]
     participations: Annotated[int, Meta(description="of who took part most often")]
-    clipped: Annotated[float, Meta(description="share of updates that were clipped")]
+    clipped: Annotated[float, Meta(description="share of updates that were clipped", extra=SHARE)]

@@ -1,8 +1,9 @@
 """A simulated study, round by round.
 
 In each round contributors are drawn among the owners that have participations left, as beacons
-draw them. The sum of their noise is drawn at once: the sum of n discrete Gaussians of width σ is
-one of width σ√n within the distance that the accountant neglects anyway (`protocol.privacy`).
+draw them; towards the end these may by chance be fewer than the study asks for. The sum of their
+noise is drawn at once: the sum of n discrete Gaussians of width σ is one of width σ√n within the
+distance that the accountant neglects anyway (`protocol.privacy`).
 
 What an owner has spent is counted as the ledger of its node counts it; the ε of a round is that of
 the owner that took part most often so far.
@@ -14,16 +15,14 @@ labels that are moved by one class. They send the noise that honest ones send.
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pnyx.errors import ConfigError, TrainingError
-from pnyx.learning import Hyperparameters, Program, apply_update, initial_model, mlp
+from pnyx.learning import apply_update, initial_model
 from pnyx.learning.cohort import Client, Cohort
 from pnyx.learning.features import Examples
-from pnyx.learning.programs import read_program
 from pnyx.learning.programs.models import PARAMETER_DTYPE, SEED_BYTES
 from pnyx.learning.training import warm_up
 from pnyx.learning.update import TRAIN_COUNTS, norm_max, quantise
@@ -32,25 +31,25 @@ from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.aggregation.gaussian import discrete_gaussian
 from pnyx.protocol.noise import noise_norm_max, update_width
 from pnyx.protocol.privacy import epsilon
-from pnyx.simulator.experiment import Progress, silent
-from pnyx.simulator.learning.owners import Owners, read_owners
+from pnyx.simulator.learning.inputs import (
+    check,
+    hyperparameters,
+    read_data,
+    read_program_of,
+)
 from pnyx.simulator.learning.records import LearningParameters, LearningRound
 
 
-def run_study(
-    parameters: LearningParameters,
-    seed: int,
-    progress: Progress = silent,
-) -> Iterator[LearningRound]:
+def run_study(parameters: LearningParameters, seed: int) -> Iterator[LearningRound]:
     """Simulate a study; yields each round when it is over. The same seed gives the same rounds.
 
     Raises ConfigError for parameters that do not fit the data or each other.
     """
+    check(parameters)
     warm_up()  # torch in one thread: a sweep has a process for every core
     study = _Study(parameters, seed)
     for number in range(1, parameters.rounds + 1):
         yield study.run_round(number)
-        progress(number / parameters.rounds)
 
 
 class _Study:
@@ -59,11 +58,11 @@ class _Study:
     def __init__(self, parameters: LearningParameters, seed: int) -> None:
         self._parameters = parameters
         self._seed = digest("pnyx/simulator/learning", seed.to_bytes(16, "big"))
-        self._data = self._read()
+        self._data = read_data(parameters, self._seed)
         self._owners = parameters.owners or len(self._data.training)
         self._contributors = min(parameters.contributors, self._owners)
-        self._hyperparameters = _hyperparameters(parameters)
-        self._program = self._read_program()
+        self._hyperparameters = hyperparameters(parameters)
+        self._program = read_program_of(parameters, self._data.width, self._data.classes)
         self._model = initial_model(self._program, self._seed)
         self._cohort = Cohort(self._program, self._hyperparameters)
         self._taken = np.zeros(self._owners, dtype=np.int64)  # participations by owner
@@ -95,21 +94,16 @@ class _Study:
             owners=self._owners,
             contributors=len(drawn),
             accuracy=right / len(self._data.held_out.targets),
-            epsilon=epsilon(most * self._rho(width, honest_min)),
+            epsilon=epsilon(most * self._rho(width, honest_min)) if width else None,
             participations=most,
             clipped=clipped / len(drawn),
         )
 
     def _draw(self, number: int) -> NDArray[np.int64]:
         most = self._parameters.most_participations(self._owners)
-        eligible = np.flatnonzero(self._taken < most)
-        if len(eligible) < self._contributors:
-            raise ConfigError(
-                f"After {number - 1} rounds too few owners have participations left: raise "
-                "participations_max or owners, or lower rounds or contributors."
-            )
+        eligible = np.flatnonzero(self._taken < most)  # never none: see `inputs.check`
         generator = self._generator("contributors", number)
-        return generator.choice(eligible, self._contributors, replace=False)
+        return generator.choice(eligible, min(self._contributors, len(eligible)), replace=False)
 
     def _sum(self, drawn: NDArray[np.int64], number: int) -> tuple[NDArray[np.int64], int]:
         """Sum of the quantised updates [shared_count + counts], and how many were clipped."""
@@ -143,8 +137,8 @@ class _Study:
             return quantise(update, self._hyperparameters)
         except TrainingError as error:
             raise ConfigError(
-                "Training left the range of numbers, or the grid is coarser than the clip: lower "
-                "learning_rate, or raise fraction_bits."
+                "Training left the range of numbers: lower learning_rate, which is "
+                f"{self._parameters.learning_rate:g}."
             ) from error
 
     def _client(self, owner: int, number: int, bad: bool) -> Client:
@@ -163,37 +157,7 @@ class _Study:
 
     def _rho(self, width: int, honest_min: int) -> float:
         """ρ of one participation; of the updates alone, for the counts here are nobody's."""
-        if not width:
-            return math.inf
         return norm_max(self._hyperparameters) ** 2 / (2 * honest_min * width**2)
-
-    def _read(self) -> Owners:
-        parameters = self._parameters
-        return read_owners(
-            Path(parameters.data),
-            owner_column=parameters.owner_column,
-            label_column=parameters.label_column,
-            ignored=parameters.ignored,
-            standardise=parameters.standardise,
-            seed=self._seed,
-        )
-
-    def _read_program(self) -> Program:
-        if not self._parameters.program:
-            return mlp((self._data.width, *self._parameters.hidden, self._data.classes))
-        path = Path(self._parameters.program)
-        try:
-            program = read_program(path.read_bytes())
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
-        if (program.width, program.classes) != (self._data.width, self._data.classes):
-            raise ConfigError(
-                f"{path} takes {program.width} columns and {program.classes} classes where the "
-                f"data has {self._data.width} and {self._data.classes}."
-            )
-        if program.local_count:
-            raise ConfigError(f"{path} has local parameters, which simulated owners do not keep.")
-        return program
 
     def _key(self, purpose: str, *numbers: int) -> bytes:
         return digest(
@@ -205,23 +169,3 @@ class _Study:
 
     def _generator(self, purpose: str, *numbers: int) -> np.random.Generator:
         return np.random.default_rng(int.from_bytes(self._key(purpose, *numbers), "big"))
-
-
-def _hyperparameters(parameters: LearningParameters) -> Hyperparameters:
-    try:
-        return Hyperparameters(
-            local_epochs=parameters.local_epochs,
-            batch_size=parameters.batch_size,
-            learning_rate=parameters.learning_rate,
-            momentum=parameters.momentum,
-            weight_decay=parameters.weight_decay,
-            clip_norm=parameters.clip_norm,
-            fraction_bits=parameters.fraction_bits,
-            server_learning_rate=parameters.server_learning_rate,
-            fine_tune_epochs=1,
-            fine_tune_learning_rate=parameters.learning_rate,
-            alone_epochs=1,
-            alone_learning_rate=parameters.learning_rate,
-        )
-    except ValueError as error:
-        raise ConfigError(f"{error}.") from error

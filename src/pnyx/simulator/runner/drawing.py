@@ -6,12 +6,13 @@ styles differ too, so that a black and white print can be read.
 
 import importlib
 import io
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from itertools import cycle
 from typing import Any
 
 from pnyx.errors import ConfigError
-from pnyx.simulator.runner.scenario_file import Figure
+from pnyx.simulator.runner.figure import Figure
 from pnyx.simulator.runner.statistics import Line
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -46,17 +47,27 @@ def check_drawing() -> None:
         ) from error
 
 
-def draw(figure: Figure, lines: Sequence[Line], labels: Mapping[str, str], origin: str) -> str:
-    """Return an <svg> element.
+def draw(
+    figure: Figure,
+    lines: Sequence[Line],
+    labels: Mapping[str, str],
+    origin: str,
+    *,
+    measured: bool = False,
+) -> str:
+    """Return an <svg> element; lines: what can be drawn of a figure (`drawable`).
 
     labels: column -> meaning and unit, for the axes. origin: one line printed below, that says
-    which scenario and seed this is.
+    which scenario and seed this is. measured: whether x comes out of runs, so that no tick need
+    stand at its values.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure as Canvas
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        # Of letters that its font lacks, which the reader's has: text stays text.
+        warnings.simplefilter("ignore", UserWarning)
         margins = ConstrainedLayoutEngine(w_pad=_MARGIN_INCHES, h_pad=_MARGIN_INCHES)
         canvas = Canvas(figsize=_SIZE_INCHES, layout=margins)
         axes = canvas.add_subplot()
@@ -70,8 +81,8 @@ def draw(figure: Figure, lines: Sequence[Line], labels: Mapping[str, str], origi
             axes.set_xticks(list(places.values()), [_tick(name) for name in places])
         else:
             xs = {mark.x for line in lines for mark in line.marks}
-            _label(axes.xaxis, figure.x_scale, xs, at_values=True)
-        ys = {mark.y for line in lines for mark in line.marks}
+            _label(axes.xaxis, figure.x_scale, xs, at_values=not measured)
+        ys = {mark.y for line in lines for mark in line.marks if mark.y is not None}
         _label(axes.yaxis, figure.y_scale, ys, at_values=False)
         axes.set_xlabel(labels[figure.x], wrap=True)
         axes.set_ylabel(labels[figure.y], wrap=True)
@@ -92,6 +103,26 @@ def draw(figure: Figure, lines: Sequence[Line], labels: Mapping[str, str], origi
     return drawn[drawn.index("<svg") :]
 
 
+def drawable(figure: Figure, lines: Sequence[Line]) -> tuple[Line, ...]:
+    """Return the lines without marks that have no place: without a value, or 0 on a log scale."""
+
+    def fits(value: Any, scale: str) -> bool:
+        return value is not None and (scale != "log" or value > 0)
+
+    kept = (
+        Line(
+            line.name,
+            tuple(
+                mark
+                for mark in line.marks
+                if fits(mark.x, figure.x_scale) and fits(mark.y, figure.y_scale)
+            ),
+        )
+        for line in lines
+    )
+    return tuple(line for line in kept if line.marks)
+
+
 def _plot(
     axes: Any,
     figure: Figure,
@@ -101,13 +132,16 @@ def _plot(
 ) -> None:
     """Draw the points of one series. style: colour, marker, dash. places: see `_places`."""
     colour, marker, dash = style
+    points = [
+        (mark.x, mark.y, mark.y - mark.low, mark.high - mark.y)
+        for mark in line.marks
+        if mark.y is not None and mark.low is not None and mark.high is not None
+    ]
+    xs, ys, below, above = zip(*points, strict=True)
     axes.errorbar(
-        [mark.x if places is None else places[mark.x] for mark in line.marks],
-        [mark.y for mark in line.marks],
-        yerr=[
-            [mark.y - mark.low for mark in line.marks],
-            [mark.high - mark.y for mark in line.marks],
-        ],
+        xs if places is None else [places[x] for x in xs],
+        ys,
+        yerr=[below, above],
         label=_named(line.name.removeprefix(f"{figure.series} = ")) or None,
         color=colour,
         marker=marker,

@@ -1,15 +1,16 @@
 """The report of a simulation: one HTML page that loads nothing and has no script."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from pnyx.simulator.runner.drawing import draw
-from pnyx.simulator.runner.scenario_file import Figure, ScenarioFile
-from pnyx.simulator.runner.statistics import Line
+from pnyx.simulator.runner.drawing import draw, drawable
+from pnyx.simulator.runner.figure import Figure, is_measured, is_truth
+from pnyx.simulator.runner.scenario_file import ScenarioFile
+from pnyx.simulator.runner.statistics import Line, Row, Summed, sum_up
 
 
 class Drawn(msgspec.Struct, frozen=True):
@@ -17,60 +18,111 @@ class Drawn(msgspec.Struct, frozen=True):
 
     figure: Figure
     lines: tuple[Line, ...]
+    notes: tuple[str, ...]  # sentences about what is not in it, or not as it seems
 
 
-def render(
-    scenario: ScenarioFile,
-    text: str,
-    drawn: Sequence[Drawn],
-    *,
-    version: str,
-    done: int,
-    total: int,
-    broken: Mapping[str, int],
-) -> str:
-    """Write the page.
+class Broken(msgspec.Struct, frozen=True):
+    """An invariant that broke: in how many runs, and the first of them."""
 
-    text: the scenario file. done, total: runs. broken: invariant -> runs in which it broke.
-    """
-    origin = f"{scenario.title} · seed {scenario.seed} · pnyx {version}"
-    labels = labels_of(scenario)
-    figures = [
-        {
-            "figure": each.figure,
-            "lines": each.lines,
-            "svg": Markup(draw(each.figure, each.lines, labels, origin)),  # noqa: S704  (drawn here)
-            "x": labels[each.figure.x],
-            "y": labels[each.figure.y],
-            "single": all(mark.runs == 1 for line in each.lines for mark in line.marks),
-        }
-        for each in drawn
-        if any(line.marks for line in each.lines)
-    ]
-    return (
-        _environment()
-        .get_template("simulation.html")
-        .render(
-            scenario=scenario,
-            text=text,
-            figures=figures,
-            missing=[e.figure.title for e in drawn if not any(line.marks for line in e.lines)],
-            columns=scenario.experiment.columns,
-            purpose=scenario.experiment.purpose,
-            version=version,
-            done=done,
-            total=total,
-            broken=broken,
+    rule: str
+    runs: int
+    point: int
+    repetition: int
+    seed: int
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a scenario is."""
+
+    version: str  # of the code
+    done: int
+    total: int
+    rounds: int  # final records of runs that are not done
+    failed: tuple[str, ...]  # of each run that failed, why
+    broken: tuple[Broken, ...]
+
+
+def render(scenario: ScenarioFile, text: str, drawn: Sequence[Drawn], state: State) -> str:
+    """Write the page. text: the scenario file."""
+    origin = f"{scenario.title} · seed {scenario.seed} · pnyx {state.version}"
+    labels = {name: axis_of(meaning) for name, meaning in labels_of(scenario).items()}
+    figures, missing = [], []
+    for each in drawn:
+        lines = drawable(each.figure, each.lines)
+        if not lines:
+            missing.append(each)
+            continue
+        experiment, varied = scenario.experiment, scenario.varied
+        named = dict(labels)
+        if is_truth(each.figure.y, experiment, varied):
+            named[each.figure.y] += ", share of runs"
+        measured = is_measured(each.figure.x, experiment, varied)
+        svg = draw(each.figure, lines, named, origin, measured=measured)
+        figures.append(
+            {
+                "figure": each.figure,
+                "lines": each.lines,
+                "notes": each.notes,
+                "svg": Markup(svg),  # noqa: S704  (drawn here)
+                "x": named[each.figure.x],
+                "y": named[each.figure.y],
+            }
         )
+    template = _environment().get_template("simulation.html")
+    return template.render(
+        scenario=scenario,
+        text=text,
+        figures=figures,
+        missing=missing,
+        columns=scenario.experiment.columns,
+        purpose=scenario.experiment.purpose,
+        state=state,
     )
 
 
+def shown_by(scenario: ScenarioFile, figure: Figure, rows: Sequence[Row]) -> Drawn:
+    """Return what a figure shows of these rows, with what is to be said about it."""
+    measured = is_measured(figure.x, scenario.experiment, scenario.varied)
+    share = figure.y in scenario.experiment.shares
+    found = sum_up(rows, figure, measured=measured, share=share)
+    return Drawn(figure, found.lines, tuple(_notes(scenario, figure, found, measured=measured)))
+
+
+def _notes(
+    scenario: ScenarioFile, figure: Figure, found: Summed, *, measured: bool
+) -> Iterator[str]:
+    kind = "rounds" if "round" in scenario.experiment.columns else "records"
+    marks = [mark for line in found.lines for mark in line.marks if mark.runs]
+    counts = sorted({mark.runs for mark in marks})
+    if counts:
+        yield f"Runs at a point: {counts[0]}{f' to {counts[-1]}' if len(counts) > 1 else ''}."
+    if counts == [1]:
+        yield "One run gives no interval."
+    elif counts:
+        alone = " (none at points of one run)" if 1 in counts else ""
+        yield f"Points are means over runs, bars their 95 % confidence intervals{alone}."
+    if measured:
+        yield f"{figure.x} is measured: each point is at the mean of its runs."
+    for axis, without in ((figure.x, found.without_x), (figure.y, found.without_y)):
+        if without:
+            yield (
+                f"{found.rows - without} of {found.rows} {kind} have a result in {axis}; the "
+                "others are in no mean."
+            )
+    drawn = sum(len(line.marks) for line in drawable(figure, found.lines))
+    if drawn < len(marks):
+        yield f"{len(marks) - drawn} points are not above 0, which a logarithmic axis cannot show."
+
+
 def labels_of(scenario: ScenarioFile) -> dict[str, str]:
-    """Column or swept setting -> what an axis says."""
-    return {
-        **{name: name.replace("_", " ") for name in scenario.varied},
-        **scenario.experiment.columns,
-    }
+    """Column or varied setting -> its meaning and unit."""
+    settings = scenario.experiment.settings
+    return {**{name: settings[name] for name in scenario.varied}, **scenario.experiment.columns}
+
+
+def axis_of(meaning: str) -> str:
+    """Return what an axis says of a meaning: what is before exceptions and defaults."""
+    return meaning.split(";")[0]
 
 
 @cache
@@ -87,6 +139,8 @@ def _environment() -> Environment:
 
 
 def _number(value: object) -> str:
+    if value is None:
+        return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -3,12 +3,14 @@
 `mode` names an experiment of `experiments`, `[settings]` sets its parameters. `[sweep]` gives some
 of them several values: a list, or a range `{ from = 10, to = 1000, steps = 5, scale = "log" }`.
 `[[cases]]` are settings that change together. Every combination of a case and of swept values is a
-*point*, and every point runs `repetitions` times with different seeds.
-`[[figures]]` says what the page shows. docs/simulation.md is the manual.
+*point*, and every point runs `repetitions` times with different seeds. Files are named relative to
+the folder of the scenario.
+`[[figures]]` says what the page shows (`figures`). docs/simulation.md is the manual.
 """
 
+import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from itertools import islice, product
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -18,31 +20,13 @@ from msgspec import Meta, inspect
 
 from pnyx.errors import ConfigError
 from pnyx.primitives.hashing import digest
-from pnyx.simulator.experiment import Experiment, accepted, read_parameters
+from pnyx.simulator.experiment import Experiment, accepted, fields, plain, read_parameters
 from pnyx.simulator.experiments import EXPERIMENTS
+from pnyx.simulator.runner.figure import Figure, Text, cell, check_figure, shown
 
 SCENARIO_BYTES_MAX = 1024 * 1024
 RUNS_MAX = 100_000
-_SHOWN_MAX = 60  # characters of a wrong value that are shown
 _Kind = TypeVar("_Kind", bound=msgspec.Struct)
-_Text = Annotated[str, Meta(min_length=1, max_length=300)]
-
-
-class Figure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One figure: a column over a column or swept setting, a line for each value of `series`.
-
-    where: only rows that have these values. y may be a column of numbers, or of true and false,
-    whose mean is a share.
-    """
-
-    title: _Text
-    x: _Text
-    y: _Text
-    series: Annotated[str, Meta(max_length=300)] = ""
-    where: dict[str, Any] = {}
-    x_scale: Literal["linear", "log"] = "linear"
-    y_scale: Literal["linear", "log"] = "linear"
-    caption: Annotated[str, Meta(max_length=2000)] = ""
 
 
 class Range(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,23 +38,22 @@ class Range(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     scale: Literal["linear", "log"] = "linear"
 
     def values(self, *, whole: bool) -> list[Any]:
-        """The values, rounded and without repetition where they must be whole numbers."""
+        """The values, without repetition; rounded where they must be whole numbers."""
         if self.scale == "log":
             ratio = self.last / self.first
             made = [self.first * ratio ** (at / (self.steps - 1)) for at in range(self.steps)]
         else:
             width = self.last - self.first
             made = [self.first + width * at / (self.steps - 1) for at in range(self.steps)]
-        if whole:
-            return list(dict.fromkeys(round(value) for value in made))
-        return [float(f"{value:.12g}") for value in made]
+        rounded = (round(value) if whole else float(f"{value:.12g}") for value in made)
+        return list(dict.fromkeys(rounded))
 
 
-class ScenarioFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A scenario as it is written; `read_scenario` checks it against its experiment."""
+class Written(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A scenario as it is written."""
 
-    title: _Text
-    mode: _Text
+    title: Text
+    mode: Text
     description: Annotated[str, Meta(max_length=10_000)] = ""
     seed: Annotated[int, Meta(ge=0, le=2**53)] = 1
     repetitions: Annotated[int, Meta(ge=1, le=RUNS_MAX)] = 1
@@ -78,6 +61,12 @@ class ScenarioFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     cases: tuple[dict[str, Any], ...] = ()
     sweep: dict[str, Any] = {}
     figures: tuple[Figure, ...] = ()
+
+
+class ScenarioFile(Written, frozen=True, kw_only=True):
+    """A scenario that was checked against its experiment."""
+
+    folder: Path = Path()  # that files are named relative to
 
     @property
     def experiment(self) -> Experiment:
@@ -97,7 +86,15 @@ class ScenarioFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     def parameters(self, point: Mapping[str, Any]) -> msgspec.Struct:
         """Parameters at a point. Raises ConfigError."""
-        return read_parameters(self.experiment.parameters, {**self.settings, **point})
+        table = {**self.settings, **point}
+        for name in self.experiment.files & table.keys():
+            if table[name] and isinstance(table[name], str):
+                table[name] = str(self.folder / table[name])
+        return read_parameters(self.experiment.parameters, table)
+
+    def wording(self, point: Mapping[str, Any]) -> str:
+        """A point in words: "loss = 0.1, nodes = 36"; of the only one nothing."""
+        return ", ".join(f"{name} = {cell(value)}" for name, value in point.items())
 
     def seed_of(self, repetition: int) -> int:
         """Seed of a repetition: at every point the same, so that points differ by nothing else.
@@ -122,17 +119,20 @@ def read_scenario(path: Path) -> ScenarioFile:
         raise ConfigError(f"{path} is not a text in UTF-8.") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not TOML: {error}.") from error
-    return check_scenario(table)
+    return check_scenario(table, path.parent)
 
 
-def check_scenario(table: Mapping[str, Any]) -> ScenarioFile:
-    """Make a scenario of a decoded file. Raises ConfigError."""
+def check_scenario(table: Mapping[str, Any], folder: Path = Path()) -> ScenarioFile:
+    """Make a scenario of a decoded file in this folder. Raises ConfigError."""
     figures = table.get("figures")
     for figure in figures if isinstance(figures, list) else ():
-        _check_keys(figure, Figure, "figures.")
-    scenario = _convert(table, ScenarioFile, "")
-    if scenario.mode not in EXPERIMENTS:
-        raise ConfigError(f"mode must be one of {', '.join(sorted(EXPERIMENTS))}.")
+        if isinstance(figure, dict):
+            _check_table(figure, Figure, "figures.")
+    written = _convert(table, Written, "")
+    if written.mode not in EXPERIMENTS:
+        wanted = _accepted("mode", inspect.StrType())
+        raise ConfigError(f"mode must be {wanted}, not {shown(written.mode)}.")
+    scenario = ScenarioFile(**msgspec.structs.asdict(written), folder=folder)
     _check_places(scenario)
     points = list(islice(scenario.points(), RUNS_MAX + 1))
     if len(points) * scenario.repetitions > RUNS_MAX:
@@ -140,11 +140,30 @@ def check_scenario(table: Mapping[str, Any]) -> ScenarioFile:
             f"This scenario asks for more than {RUNS_MAX:,} runs: sweep fewer values, or lower "
             "repetitions."
         )
-    for point in points:
-        scenario.parameters(point)
+    last_round = _check_points(scenario, points)
     for figure in scenario.figures:
-        _check_figure(scenario, figure)
+        check_figure(figure, scenario.experiment, points, last_round)
     return scenario
+
+
+def _check_points(scenario: ScenarioFile, points: Sequence[Mapping[str, Any]]) -> int | None:
+    """Every point is possible, and none is there twice; returns the most rounds, if it has any."""
+    seen: set[bytes] = set()
+    last_round: int | None = None
+    for point in points:
+        parameters = scenario.parameters(point)
+        encoded = msgspec.msgpack.encode(parameters)
+        if encoded in seen:
+            raise ConfigError(
+                f"[[cases]] and [sweep] give the same settings twice, {scenario.wording(point)}: "
+                "leave one of them out."
+            )
+        seen.add(encoded)
+        scenario.experiment.check(parameters)
+        rounds = getattr(parameters, "rounds", None)
+        if rounds is not None:
+            last_round = max(rounds, last_round or 0)
+    return last_round
 
 
 def _check_places(scenario: ScenarioFile) -> None:
@@ -167,96 +186,98 @@ def _check_places(scenario: ScenarioFile) -> None:
             raise ConfigError(f"{name} is missing in some of the [[cases]]: give it in each.")
 
 
-def _check_figure(scenario: ScenarioFile, figure: Figure) -> None:
-    known = {*scenario.experiment.columns, *scenario.varied}
-    named = {"x": figure.x, "y": figure.y, "series": figure.series}
-    named |= {f"where.{name}": name for name in figure.where}
-    for key, name in named.items():
-        if name and name not in known:
-            raise ConfigError(
-                f"{key} of the figure '{figure.title}' must be one of {', '.join(sorted(known))}."
-            )
-
-
 def _axis(experiment: Experiment, name: str, given: Any) -> list[Any]:
     """Values of one swept setting."""
     if isinstance(given, list) and given:
-        if len({repr(value) for value in given}) < len(given):
-            raise ConfigError(f"{name} in [sweep] lists a value twice.")
+        if len({value if isinstance(value, Hashable) else repr(value) for value in given}) < len(
+            given
+        ):
+            raise ConfigError(f"{name} in [sweep] lists a value twice: leave one of them out.")
         return given
     if isinstance(given, dict):
         span = _convert(given, Range, f"{name}.")
         if span.scale == "log" and not (span.first > 0 and span.last > 0):
             raise ConfigError(f"{name}.from and {name}.to must be above 0 where the scale is log.")
-        return span.values(whole=_whole(experiment, name))
+        values = span.values(whole=_whole(experiment, name))
+        if len(values) < 2:
+            raise ConfigError(
+                f"{name}.to must give other values than {name}.from, {span.first:g}, not "
+                f"{span.last:g}; or set {name} in [settings]."
+            )
+        return values
     raise ConfigError(
         f"{name} in [sweep] must be a list of values, or a range such as "
-        "{ from = 1, to = 9, steps = 5 }."
+        f"{{ from = 1, to = 9, steps = 5 }}, not {shown(given)}."
     )
 
 
 def _whole(experiment: Experiment, name: str) -> bool:
     """Whether a setting takes whole numbers only."""
-    for field in _fields(experiment.parameters):
-        if field.encode_name == name:
-            return isinstance(_plain(field.type), inspect.IntType)
-    return False
-
-
-def _plain(kind: inspect.Type) -> inspect.Type:
-    return kind.type if isinstance(kind, inspect.Metadata) else kind
-
-
-def _fields(kind: type[msgspec.Struct]) -> tuple[inspect.Field, ...]:
-    described = inspect.type_info(kind)
-    assert isinstance(described, inspect.StructType)
-    return described.fields
+    kinds = {field.name: plain(field.type) for field in fields(experiment.parameters)}
+    return isinstance(kinds.get(name), inspect.IntType)
 
 
 def _convert(table: Any, kind: type[_Kind], prefix: str) -> _Kind:
     """The table as a record of this kind. Raises ConfigError."""
-    _check_keys(table, kind, prefix)
-    try:
-        return msgspec.convert(table, kind)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"The scenario is not understood: {_worded(error)}.") from error
+    _check_table(table, kind, prefix)
+    return msgspec.convert(table, kind)
 
 
-def _check_keys(table: Any, kind: type[msgspec.Struct], prefix: str) -> None:
-    """Say what is no key of this kind of record, and what a key accepts. Raises ConfigError."""
-    if not isinstance(table, Mapping):
-        return
-    names = {field.encode_name: field for field in _fields(kind)}
-    for key, value in table.items():
-        if key not in names:
-            choices = ", ".join(names)
+def _check_table(table: Mapping[str, Any], kind: type[msgspec.Struct], prefix: str) -> None:
+    """Say what is no key of this kind of record, what is missing, and what a key accepts."""
+    known = {field.encode_name: field for field in fields(kind)}
+    for key in table:
+        if key not in known:
+            choices = ", ".join(known)
             raise ConfigError(f"There is no {prefix}{key} in a scenario: choose from {choices}.")
-        _check_value(names[key], value, prefix)
+    for key, field in known.items():
+        kind_of = plain(field.type)
+        if key in table:
+            if not _fits(kind_of, table[key]):
+                raise ConfigError(
+                    f"{prefix}{key} must be {_accepted(key, kind_of)}, not {shown(table[key])}."
+                )
+        elif field.required:
+            raise ConfigError(f"{prefix}{key} is missing: it must be {_accepted(key, kind_of)}.")
 
 
-def _check_value(field: inspect.Field, value: Any, prefix: str) -> None:
-    """Say what a plain field accepts, where the value is something else."""
-    plain = _plain(field.type)
-    numbers = inspect.IntType | inspect.FloatType
-    if not isinstance(plain, numbers | inspect.LiteralType):
-        return
-    fits = isinstance(value, str) if isinstance(plain, inspect.LiteralType) else True
-    if isinstance(plain, numbers):
-        whole = isinstance(plain, inspect.IntType)
-        fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-        fits = fits and (plain.ge is None or value >= plain.ge)
-        fits = fits and (plain.le is None or value <= plain.le)
-    elif isinstance(plain, inspect.LiteralType):
-        fits = value in plain.values
-    if not fits:
-        shown = repr(value)[:_SHOWN_MAX]
-        raise ConfigError(f"{prefix}{field.encode_name} must be {accepted(plain)}, not {shown}.")
+def _accepted(key: str, kind: inspect.Type) -> str:
+    """Say in words what a key accepts."""
+    if key == "mode":
+        return f"one of {', '.join(sorted(EXPERIMENTS))}"
+    match kind:
+        case inspect.VarTupleType():
+            return f"tables, each under [[{key}]]"
+        case inspect.StrType(pattern=str()):
+            return f"{accepted(kind)} without control characters"
+        case _:
+            return accepted(kind)
 
 
-def _worded(error: msgspec.ValidationError) -> str:
-    """Msgspec's own words, as the rest of a sentence."""
-    text = str(error)
-    return text[:1].lower() + text[1:].replace("`$.", "`").rstrip(".")
+def _fits(kind: inspect.Type, value: Any) -> bool:
+    """Whether a key of this kind takes the value."""
+    match kind:
+        case inspect.IntType() | inspect.FloatType():
+            whole = isinstance(kind, inspect.IntType)
+            return (
+                isinstance(value, int if whole else int | float)
+                and not isinstance(value, bool)
+                and (kind.ge is None or value >= kind.ge)
+                and (kind.le is None or value <= kind.le)
+            )
+        case inspect.LiteralType():
+            return isinstance(value, str) and value in kind.values
+        case inspect.StrType():
+            return (
+                isinstance(value, str)
+                and (kind.min_length or 0) <= len(value)
+                and (kind.max_length is None or len(value) <= kind.max_length)
+                and (kind.pattern is None or re.search(kind.pattern, value) is not None)
+            )
+        case inspect.DictType():
+            return isinstance(value, dict)
+        case _:
+            return isinstance(value, list) and all(isinstance(each, dict) for each in value)
 
 
 def read_bytes(path: Path) -> bytes:

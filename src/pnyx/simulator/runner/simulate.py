@@ -1,7 +1,11 @@
-"""Carry out a scenario: run what is not done yet, then write tables and page of what is there."""
+"""Carry out a scenario: run what is not done yet, then write tables and page of what is there.
 
-from collections import Counter
+Whatever ends it, the folder then holds tables and page of the runs that are done, and of the rounds
+that are over of those that are not.
+"""
+
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +13,22 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pnyx import __version__
-from pnyx.errors import Interrupted
+from pnyx.errors import ConfigError, Interrupted, PnyxError
 from pnyx.simulator.runner.drawing import check_drawing
-from pnyx.simulator.runner.executors import Executor, encode_job
+from pnyx.simulator.runner.executors import Executor, Failed, encode_job
+from pnyx.simulator.runner.figure import cell
 from pnyx.simulator.runner.folder import Folder, open_folder, replace
-from pnyx.simulator.runner.page import Drawn, labels_of, render
+from pnyx.simulator.runner.page import Broken, Drawn, State, labels_of, render, shown_by
+from pnyx.simulator.runner.provenance import code_version
 from pnyx.simulator.runner.scenario_file import ScenarioFile
-from pnyx.simulator.runner.statistics import Row, lines
+from pnyx.simulator.runner.statistics import Row
 
 Tell = Callable[[float], None]
 _MEANINGS = {
     "point": "number of the combination of swept values",
     "repetition": "number of the run at this point",
     "seed": "seed of the run",
+    "partial": "whether the run is not done, and this record is of what is over of it",
 }
 
 
@@ -33,7 +39,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     mode: str
     runs_done: int
     runs_total: int
-    broken: dict[str, int]  # invariant -> runs in which it broke
+    rounds_partial: int  # final records of runs that are not done
+    broken: tuple[Broken, ...]
     folder: str
     figures: tuple[Drawn, ...]
 
@@ -57,32 +64,90 @@ def runs_of(scenario: ScenarioFile) -> Iterator[Run]:
             yield Run(repetition * len(points) + point, point, swept, repetition, seed)
 
 
+def run_named(scenario: ScenarioFile, name: str) -> Run:
+    """Return the run "POINT:REPETITION". Raises ConfigError."""
+    runs = {f"{run.point}:{run.repetition}": run for run in runs_of(scenario)}
+    if name not in runs:
+        raise ConfigError(
+            f"--trace must be POINT:REPETITION, from 0:0 to {list(runs)[-1]}, not {name!r}."
+        )
+    return runs[name]
+
+
+def trace(scenario: ScenarioFile, name: str, say: Callable[[str], None]) -> None:
+    """Run the run "POINT:REPETITION" again and tell what happens in it. Raises ConfigError."""
+    run = run_named(scenario, name)
+    if scenario.experiment.trace is None:
+        raise ConfigError(f"--trace tells runs of mode live, and this is {scenario.mode}.")
+    scenario.experiment.trace(scenario.parameters(run.swept), run.seed, say)
+
+
 def simulate(
     scenario: ScenarioFile, text: bytes, out: Path, executor: Executor, tell: Tell
 ) -> Summary:
     """Run a scenario into a folder, going on with what is there.
 
-    text: the scenario file. tell: told the share that is done. Raises ConfigError, or Interrupted
-    when Ctrl-C ends it: the folder then holds tables and page of the runs that are done.
+    text: the scenario file. tell: told the share that is done. Raises ConfigError, also when runs
+    failed, or Interrupted when Ctrl-C ends it: the folder then holds tables and page of what is
+    done.
     """
     if scenario.figures:
         check_drawing()
     runs = list(runs_of(scenario))
-    with open_folder(out, text, __version__) as folder:
+    with open_folder(out, text, code_version()) as folder:
+        failed: list[tuple[Run, Failed]] = []
         try:
-            _carry_out(scenario, runs, folder, executor, tell)
+            _carry_out(scenario, runs, folder, executor, tell, failed)
         except KeyboardInterrupt as error:
-            made = _write(scenario, text.decode(), runs, folder)
+            standing = _standing(_write(scenario, text.decode(), runs, folder))
             raise Interrupted(
-                f"Interrupted after {made.runs_done} of {made.runs_total} runs, whose tables and "
-                f"page are in {out}; give the same command again to go on."
+                f"Interrupted: {standing}; give the same command again to go on."
             ) from error
-        return _write(scenario, text.decode(), runs, folder)
+        except PnyxError as error:
+            standing = _standing(_write(scenario, text.decode(), runs, folder))
+            raise ConfigError(f"{error} So far {standing}.") from error
+        except BaseException:
+            with suppress(OSError):  # of a full disk; what is kept stays
+                _write(scenario, text.decode(), runs, folder)
+            raise
+        made = _write(scenario, text.decode(), runs, folder)
+        if failed:
+            raise ConfigError(_failure(scenario, failed, made))
+        return made
+
+
+def _standing(made: Summary) -> str:
+    """What is there, as a part of a sentence."""
+    rounds = f", and {made.rounds_partial} rounds of others" if made.rounds_partial else ""
+    if made.runs_done or rounds:
+        return (
+            f"{made.runs_done} of {made.runs_total} runs are done{rounds}, and their tables and "
+            f"page are in {made.folder}"
+        )
+    return f"none of {made.runs_total} runs is done, and {made.folder} holds no table"
+
+
+def _failure(scenario: ScenarioFile, failed: Sequence[tuple[Run, Failed]], made: Summary) -> str:
+    run, reason = min(failed, key=lambda each: each[0].number)
+    settings = scenario.wording(run.swept)
+    return (
+        f"{len(failed)} of {made.runs_total} runs failed, the first at point {run.point}"
+        f"{f' ({settings})' if settings else ''}, repetition {run.repetition}, of: "
+        f"{reason.sentence.rstrip('.')}; runs/*.failed says where, {_standing(made)}; give the "
+        "same command again to try these runs once more, or mend the scenario and name another "
+        "--out."
+    )
 
 
 def _carry_out(
-    scenario: ScenarioFile, runs: list[Run], folder: Folder, executor: Executor, tell: Tell
+    scenario: ScenarioFile,
+    runs: Sequence[Run],
+    folder: Folder,
+    executor: Executor,
+    tell: Tell,
+    failed: list[tuple[Run, Failed]],
 ) -> None:
+    """Run what is not done. failed: takes the runs that failed."""
     left = [run for run in runs if not folder.has(run.number)]
     done = len(runs) - len(left)
     tell(done / len(runs))
@@ -91,52 +156,56 @@ def _carry_out(
         for run in left
     )
 
-    def within(share: float) -> None:
+    def within(share: float, records: Sequence[msgspec.Struct] = ()) -> None:
+        del records  # which the executor keeps
         tell((done + share) / len(runs))
 
-    for number, records in executor.run(jobs, within):
-        folder.keep(number, records)
+    for number, result in executor.run(jobs, within, folder.partial):
+        if isinstance(result, Failed):
+            failed.append((runs[number], result))
+            folder.fail(number, f"{result.sentence}\n\n{result.details}")
+        else:
+            folder.keep(number, bytes(result.records))
         done += 1
         tell(done / len(runs))
 
 
-def _write(scenario: ScenarioFile, text: str, runs: list[Run], folder: Folder) -> Summary:
-    finished = [run for run in runs if folder.has(run.number)]
-    rows = [row for run in finished for row in _rows(scenario, run, folder)]
-    drawn = tuple(Drawn(figure, lines(rows, figure)) for figure in scenario.figures)
-    broken = Counter(
-        rule
-        for rule, _ in {(row.get("broken"), (row["point"], row["repetition"])) for row in rows}
-        if rule
+def _write(scenario: ScenarioFile, text: str, runs: Sequence[Run], folder: Folder) -> Summary:
+    rows = [row for run in runs for row in _rows(scenario, run, folder)]
+    drawn = tuple(shown_by(scenario, figure, rows) for figure in scenario.figures)
+    reasons = [folder.failure(run.number) for run in runs]
+    state = State(
+        version=code_version(),
+        done=sum(folder.has(run.number) for run in runs),
+        total=len(runs),
+        rounds=sum(row["partial"] for row in rows),
+        failed=tuple(reason.splitlines()[0] for reason in reasons if reason),
+        broken=tuple(_broken(rows)),
     )
     if rows:
         _write_table(folder.path / "results.parquet", rows, _meanings(scenario), text)
         _write_points(folder.path / "figures.parquet", drawn, text)
-    page = render(
-        scenario,
-        text,
-        drawn,
-        version=__version__,
-        done=len(finished),
-        total=len(runs),
-        broken=broken,
-    )
-    replace(folder.path / "report.html", page.encode())
+    replace(folder.path / "report.html", render(scenario, text, drawn, state).encode())
     return Summary(
         title=scenario.title,
         mode=scenario.mode,
-        runs_done=len(finished),
-        runs_total=len(runs),
-        broken=dict(broken),
+        runs_done=state.done,
+        runs_total=state.total,
+        rounds_partial=state.rounds,
+        broken=state.broken,
         folder=str(folder.path),
         figures=drawn,
     )
 
 
 def _rows(scenario: ScenarioFile, run: Run, folder: Folder) -> Iterator[Row]:
-    """Records of a run, with the run and its swept values before them."""
-    records = msgspec.json.decode(
-        folder.read(run.number),
+    """Records that are kept of a run, with the run and its swept values before them."""
+    try:
+        kept, whole = folder.read(run.number)
+    except FileNotFoundError:
+        return
+    records = msgspec.msgpack.decode(
+        kept,
         type=list[scenario.experiment.record],  # type: ignore[name-defined]  # known as it runs
     )
     for record in records:
@@ -144,9 +213,22 @@ def _rows(scenario: ScenarioFile, run: Run, folder: Folder) -> Iterator[Row]:
             "point": run.point,
             "repetition": run.repetition,
             "seed": run.seed,
-            **run.swept,
+            "partial": not whole,
+            **{name: cell(value) for name, value in run.swept.items()},
             **msgspec.structs.asdict(record),
         }
+
+
+def _broken(rows: Sequence[Row]) -> Iterator[Broken]:
+    """Invariants that broke, each with the runs that it broke in."""
+    first: dict[str, dict[tuple[int, int], Row]] = {}
+    for row in rows:
+        if row.get("broken"):
+            runs = first.setdefault(row["broken"], {})
+            runs.setdefault((row["point"], row["repetition"]), row)
+    for rule, runs in first.items():
+        row = next(iter(runs.values()))
+        yield Broken(rule, len(runs), row["point"], row["repetition"], row["seed"])
 
 
 def _meanings(scenario: ScenarioFile) -> dict[str, str]:
@@ -164,13 +246,20 @@ def _write_points(path: Path, drawn: tuple[Drawn, ...], text: str) -> None:
             "low": mark.low,
             "high": mark.high,
             "runs": mark.runs,
+            "made": mark.made,
         }
         for each in drawn
         for line in each.lines
         for mark in line.marks
     ]
     if rows:
-        _write_table(path, rows, {"low": "lower end of the 95 % confidence interval"}, text)
+        meanings = {
+            "low": "lower end of the 95 % confidence interval",
+            "high": "upper end of the 95 % confidence interval",
+            "runs": "runs with a value",
+            "made": "runs at this point",
+        }
+        _write_table(path, rows, meanings, text)
 
 
 def _write_table(path: Path, rows: Sequence[Row], meanings: Mapping[str, str], text: str) -> None:
@@ -181,7 +270,7 @@ def _write_table(path: Path, rows: Sequence[Row], meanings: Mapping[str, str], t
         else field
         for field in table.schema
     ]
-    metadata = {b"scenario": text.encode(), b"version": __version__.encode()}
+    metadata = {b"scenario": text.encode(), b"version": code_version().encode()}
     sink = pa.BufferOutputStream()
     pq.write_table(table.cast(pa.schema(fields, metadata=metadata)), sink)
     replace(path, sink.getvalue().to_pybytes())

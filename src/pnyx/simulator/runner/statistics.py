@@ -2,7 +2,9 @@
 
 Rows of one run are not independent: they are averaged first, and the spread is that between runs.
 Means get Student's interval, shares of yes and no Wilson's (1927), which stays within [0, 1] and
-does not vanish where all agree. Both are of 95 %.
+does not vanish where all agree. Both are of 95 %. One run gives no interval.
+
+A row without a value, or with one that is not finite, is in no mean; how many these are is counted.
 """
 
 import math
@@ -12,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from pnyx.simulator.runner.scenario_file import Figure
+from pnyx.simulator.runner.figure import Figure, cell
 
 Row = Mapping[str, Any]
 _NORMAL = 1.959963985  # 97.5 % quantile
@@ -32,13 +34,17 @@ _STUDENT = (
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """One point. low, high: its interval; equal to y where one run gives none."""
+    """One point. low, high: its interval; equal to y where one run gives none.
+
+    runs: those with a value, of `made`; without any, y and its interval are None.
+    """
 
     x: Any
-    y: float
-    low: float
-    high: float
+    y: float | None
+    low: float | None
+    high: float | None
     runs: int
+    made: int
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -48,26 +54,77 @@ class Line(msgspec.Struct, frozen=True):
     marks: tuple[Mark, ...]
 
 
-def lines(rows: Iterable[Row], figure: Figure) -> tuple[Line, ...]:
-    """Sum up what a figure shows; a row without a value of x or y is left out.
+class Summed(msgspec.Struct, frozen=True):
+    """What a figure shows, and of how many rows."""
 
-    rows: each with "point" and "repetition", which together name its run.
+    lines: tuple[Line, ...]
+    rows: int
+    without_x: int
+    without_y: int
+
+
+class _Runs:
+    """Values of x and y of one mark, by run."""
+
+    def __init__(self) -> None:
+        self.x: dict[Any, list[Any]] = {}
+        self.y: dict[Any, list[Any]] = {}
+        self.made: set[Any] = set()
+
+    def add(self, run: Any, x: Any, y: Any) -> None:
+        """Take a row's values; y: None where it has none."""
+        self.made.add(run)
+        self.x.setdefault(run, []).append(x)
+        if y is not None:
+            self.y.setdefault(run, []).append(y)
+
+
+def sum_up(
+    rows: Iterable[Row], figure: Figure, *, measured: bool = False, share: bool = False
+) -> Summed:
+    """Sum up what a figure shows.
+
+    rows: each with "point" and "repetition", which together name its run. measured: whether x comes
+    out of runs, so that there is one mark a point, at the mean x of its runs. share: whether y is a
+    column of shares, whose intervals end at 0 and 1.
     """
-    found: dict[Any, dict[Any, dict[Any, list[Any]]]] = {}
-    for row in rows:
-        x, y = row[figure.x], row[figure.y]
-        if x is None or y is None or any(row[k] != v for k, v in figure.where.items()):
+    found: dict[Any, dict[Any, _Runs]] = {}
+    wanted = [row for row in rows if all(row[k] == cell(v) for k, v in figure.where.items())]
+    without_x = without_y = 0
+    for row in wanted:
+        x, y = _value(row[figure.x]), _value(row[figure.y])
+        without_x += x is None
+        without_y += y is None
+        if x is None or (measured and y is None):
             continue
         series = row[figure.series] if figure.series else ""
-        runs = found.setdefault(series, {}).setdefault(x, {})
-        runs.setdefault((row["point"], row["repetition"]), []).append(y)
-    return tuple(
-        Line(
-            f"{figure.series} = {_worded(series)}" if figure.series else "",
-            tuple(_mark(x, list(runs.values())) for x, runs in _ordered(by_x)),
-        )
-        for series, by_x in _ordered(found)
+        at = found.setdefault(series, {}).setdefault(row["point"] if measured else x, _Runs())
+        at.add((row["point"], row["repetition"]), x, y)
+    return Summed(
+        tuple(
+            Line(
+                f"{figure.series} = {_worded(series)}" if figure.series else "",
+                _marks(by_x, measured=measured, share=share),
+            )
+            for series, by_x in _ordered(found)
+        ),
+        len(wanted),
+        without_x,
+        without_y,
     )
+
+
+def _value(value: Any) -> Any:
+    """None where there is no value to average."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _marks(by_x: Mapping[Any, _Runs], *, measured: bool, share: bool) -> tuple[Mark, ...]:
+    if not measured:
+        return tuple(_mark(x, runs, share=share) for x, runs in _ordered(by_x))
+    means = [(fmean(map(fmean, runs.x.values())), runs) for runs in by_x.values()]
+    means.sort(key=lambda mean: mean[0])
+    return tuple(_mark(x, runs, share=share) for x, runs in means)
 
 
 def _worded(value: Any) -> str:
@@ -83,18 +140,22 @@ def _ordered(table: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
     return list(table.items())
 
 
-def _mark(x: Any, runs: Sequence[Sequence[Any]]) -> Mark:
+def _mark(x: Any, found: _Runs, *, share: bool) -> Mark:
+    runs, made = list(found.y.values()), len(found.made)
+    if not runs:
+        return Mark(x, None, None, None, 0, made)
     means = [fmean(map(float, values)) for values in runs]
     mean = fmean(means)
-    shares = all(isinstance(value, bool) for values in runs for value in values)
-    if shares and all(len(values) == 1 for values in runs):
+    yes_or_no = all(isinstance(value, bool) for values in runs for value in values)
+    low = high = mean
+    if len(runs) > 1 and yes_or_no and all(len(values) == 1 for values in runs):
         low, high = wilson(sum(values[0] for values in runs), len(runs))
-    else:
+    elif len(runs) > 1:
         reach = student(means)
         low, high = mean - reach, mean + reach
-    if shares:
-        low, high = max(low, 0.0), min(high, 1.0)
-    return Mark(x, mean, low, high, len(runs))
+    if yes_or_no or share:
+        low, high = max(low, min(mean, 0.0)), min(high, max(mean, 1.0))
+    return Mark(x, mean, low, high, len(runs), made)
 
 
 def student(values: Sequence[float]) -> float:

@@ -4,15 +4,15 @@ import re
 
 import pytest
 
-from pnyx.simulator.runner.drawing import draw
-from pnyx.simulator.runner.scenario_file import Figure
+from pnyx.simulator.runner.drawing import draw, drawable
+from pnyx.simulator.runner.figure import Figure
 from pnyx.simulator.runner.statistics import Line, Mark
 
 LABELS = {"n": "nodes of the network", "y": "seconds until the record"}
 
 
 def _words(figure: Figure, xs: list[float], names: tuple[str, ...] = ("",)) -> list[str]:
-    made = [Line(name, tuple(Mark(x, x / 3, x / 4, x / 2, 3) for x in xs)) for name in names]
+    made = [Line(name, tuple(Mark(x, x / 3, x / 4, x / 2, 3, 3) for x in xs)) for name in names]
     return re.findall(r"<text[^>]*>([^<]*)</text>", draw(figure, made, LABELS, "Sizes · seed 7"))
 
 
@@ -37,6 +37,13 @@ def test_a_logarithmic_axis_has_its_ticks_at_the_points() -> None:
     assert words[:4] == ["0.05", "100", "2 · 10⁴", "10⁷"]
 
 
+def test_measured_values_are_no_ticks() -> None:
+    made = [Line("", tuple(Mark(x, 1.0, 1.0, 1.0, 2, 2) for x in (0.7123456, 31.2345)))]
+    drawn = draw(_figure(x_scale="log"), made, LABELS, "", measured=True)
+    assert "0.712346" not in drawn
+    assert ">10<" in drawn
+
+
 def test_a_logarithmic_axis_of_many_points_has_powers() -> None:
     words = _words(_figure(x_scale="log"), [10 ** (each / 4) for each in range(-8, 25)])
     assert {"0.01", "100", "10⁶"} <= set(words)
@@ -57,3 +64,27 @@ def test_the_legend_names_the_series_once() -> None:
         "c",
     ]
     assert "per_source = c" not in words
+
+
+def test_what_has_no_place_is_not_drawn() -> None:
+    marks = [
+        Mark(0, 1.0, 1.0, 1.0, 1, 1),
+        Mark(1, 0.0, 0.0, 0.0, 1, 1),
+        Mark(2, 3.0, 3.0, 3.0, 1, 1),
+    ]
+    lines = [Line("", (*marks, Mark(3, None, None, None, 0, 4)))]
+    for scales, kept in (
+        ({}, [0, 1, 2]),
+        ({"x_scale": "log"}, [1, 2]),
+        ({"y_scale": "log"}, [0, 2]),
+    ):
+        (line,) = drawable(_figure(**scales), lines)
+        assert [mark.x for mark in line.marks] == kept
+    none = [Line("", (marks[0],))]
+    assert drawable(_figure(x_scale="log"), none) == ()
+
+
+def test_letters_that_the_font_lacks_give_no_warning() -> None:
+    """Warnings are errors here."""
+    figure = Figure(title="选 𓀀", x="n", y="y")
+    assert "选 𓀀" in _words(figure, [1, 2])

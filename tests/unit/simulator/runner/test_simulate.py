@@ -1,15 +1,42 @@
 """Runs, their folder, and what is written of them."""
 
+import itertools
+import math
 import re
 from pathlib import Path
 
+import msgspec
 import pyarrow.parquet as pq
 import pytest
 from tests.support.scenarios import SMALL, write_scenario
 
+from pnyx.cli import simulate as command
+from pnyx.demo.activity import windows_path
 from pnyx.errors import ConfigError, Interrupted
-from pnyx.simulator.runner import SerialExecutor, drawing, folder, read_scenario
+from pnyx.simulator.bulk import effectiveness
+from pnyx.simulator.bulk.effectiveness import SelectionParameters
+from pnyx.simulator.experiment import silent
+from pnyx.simulator.experiments import EXPERIMENTS
+from pnyx.simulator.invariants import Checker, InvariantError
+from pnyx.simulator.live import LiveParameters
+from pnyx.simulator.runner import (
+    SerialExecutor,
+    drawing,
+    folder,
+    provenance,
+    read_scenario,
+    trace,
+)
 from pnyx.simulator.runner import simulate as carry_out
+from pnyx.simulator.runner.executors import (
+    Failed,
+    Kept,
+    PoolExecutor,
+    attempt,
+    encode_job,
+    perform,
+)
+from pnyx.simulator.runner.page import Broken
 
 FAST = """
 title = "Selections <b>&amp; $\\u03b1$"
@@ -40,19 +67,19 @@ class Counting:
         self.numbers: list[int] = []
         self.most = most
 
-    def run(self, jobs, progress):
-        for number, records in SerialExecutor().run(jobs, progress):
+    def run(self, jobs, progress, partial):
+        for number, result in SerialExecutor().run(jobs, progress, partial):
             if len(self.numbers) == self.most:
                 raise KeyboardInterrupt
             self.numbers.append(number)
-            yield number, records
+            yield number, result
 
 
 def test_tables_and_page(tmp_path: Path) -> None:
     shares: list[float] = []
     out = tmp_path / "out"
     made = run(write_scenario(tmp_path / "s.toml"), out, tell=shares.append)
-    assert (made.runs_done, made.runs_total, made.broken) == (4, 4, {})
+    assert (made.runs_done, made.runs_total, made.broken) == (4, 4, ())
     assert shares == sorted(shares)
     assert shares[0] == 0.0
     assert shares[-1] == 1.0
@@ -64,10 +91,14 @@ def test_tables_and_page(tmp_path: Path) -> None:
     }
     assert table.schema.metadata[b"scenario"].decode() == SMALL
     assert b"seconds" in table.schema.field("latency_s").metadata[b"meaning"]
+    assert b"never arrive" in table.schema.field("loss").metadata[b"meaning"]
     points = pq.read_table(out / "figures.parquet").to_pylist()
     assert [p["x"] for p in points if p["figure"] == "Latency"] == ["0.0", "0.1"]
     page = (out / "report.html").read_text()
     assert page.count("<svg") == 2
+    assert ">share of messages that never arrive</text>" in page
+    assert ">whether the round had a result, share of runs</text>" in page
+    assert "Runs at a point: 2." in page
     assert "4 of 4 runs" in page
     assert "seed 3" in page
     assert "partial" not in page
@@ -95,7 +126,7 @@ def test_a_page_runs_and_loads_nothing(tmp_path: Path) -> None:
 def test_an_interrupted_command_goes_on(tmp_path: Path) -> None:
     path, out = write_scenario(tmp_path / "s.toml", FAST), tmp_path / "out"
     first, second = Counting(2), Counting()
-    with pytest.raises(Interrupted, match=r"after 2 of 6 runs.*give the same command again"):
+    with pytest.raises(Interrupted, match=r"2 of 6 runs are done, and their .* in .*give the same"):
         run(path, out, first)
     page = (out / "report.html").read_text()
     assert "2 of 6 runs" in page
@@ -111,7 +142,7 @@ def test_an_interrupted_command_goes_on(tmp_path: Path) -> None:
 
 def test_interrupted_before_anything_is_done(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with pytest.raises(Interrupted, match="after 0 of 6"):
+    with pytest.raises(Interrupted, match=r"none of 6 runs is done, and .* holds no table"):
         run(write_scenario(tmp_path / "s.toml", FAST), out, Counting(0))
     assert "nothing to show yet" in (out / "report.html").read_text()
     assert not (out / "results.parquet").exists()
@@ -124,8 +155,8 @@ def test_folders_that_are_not_free(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--out .* holds results of another scenario"):
         run(path, out)
     write_scenario(path, FAST)
-    (out / "version").write_text("0.0.1")
-    with pytest.raises(ConfigError, match=r"another version of Pnyx, 0\.0\.1"):
+    (out / "version").write_text("0.1.0+abc")
+    with pytest.raises(ConfigError, match=r"results of other code, 0\.1\.0\+abc, where this is 0"):
         run(path, out)
     with pytest.raises(ConfigError, match=r"--out .* holds other files"):
         run(path, tmp_path)
@@ -152,13 +183,243 @@ def test_figures_without_what_draws_them(tmp_path: Path, monkeypatch) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_broken_invariants_are_shown(tmp_path: Path, monkeypatch) -> None:
-    from pnyx.simulator.invariants import Checker, InvariantError
-
+def test_broken_invariants_are_shown_and_replayed(tmp_path: Path, monkeypatch, capsys) -> None:
     def broken(*_):
         raise InvariantError("two records")
 
     monkeypatch.setattr(Checker, "_check_sum", broken)
-    made = run(write_scenario(tmp_path / "s.toml"), tmp_path / "out")
-    assert made.broken == {"two records": 4}
-    assert "broke in 4 runs" in (tmp_path / "out" / "report.html").read_text()
+    path, out = write_scenario(tmp_path / "s.toml"), tmp_path / "out"
+    made = run(path, out)
+    assert made.broken == (Broken("two records", 4, 0, 0, 3),)
+    page = (out / "report.html").read_text()
+    assert "broke in 4 runs" in page
+    assert "4, first in 0:0 with seed 3: two records" in page
+
+    command.simulate(path, out, jobs=1)
+    told = capsys.readouterr().err.splitlines()[-2]
+    assert told.startswith("An invariant broke in 4 runs, first in one with seed 3: two records; ")
+    *_, file, _, name = told.split()
+    command.simulate(Path(file), trace=name)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "BROKEN  two records"
+    assert any("StepReached" in line for line in lines)
+
+
+def test_what_can_be_traced(tmp_path: Path) -> None:
+    live = read_scenario(write_scenario(tmp_path / "s.toml"))
+    with pytest.raises(ConfigError, match=r"POINT:REPETITION, from 0:0 to 1:1, not '2:0'"):
+        trace(live, "2:0", print)
+    told: list[str] = []
+    trace(live, "1:1", told.append)
+    assert told[-1] == "No invariant broke."
+    selection = read_scenario(write_scenario(tmp_path / "s.toml", FAST))
+    with pytest.raises(ConfigError, match="of mode live, and this is selection"):
+        trace(selection, "0:0", print)
+
+
+STUDY = """
+title = "A study"
+mode = "learning"
+repetitions = 2
+[settings]
+data = "{data}"
+owner_column = "user"
+label_column = "activity"
+ignored = ["window_id"]
+contributors = 4
+rounds = 1
+[sweep]
+noise_multiplier = [0.0, 1.0]
+[[figures]]
+title = "Accuracy"
+x = "noise_multiplier"
+y = "accuracy"
+"""
+
+
+def test_studies_without_noise_have_no_epsilon(tmp_path: Path) -> None:
+    run(write_scenario(tmp_path / "s.toml", STUDY.format(data=windows_path())), tmp_path / "out")
+    rows = pq.read_table(tmp_path / "out" / "results.parquet").to_pylist()
+    spent = {(row["noise_multiplier"], row["epsilon"] is None) for row in rows}
+    assert spent == {(0.0, True), (1.0, False)}
+
+
+def test_no_number_is_lost_on_its_way(monkeypatch) -> None:
+    records = [Measured(value=value) for value in (math.inf, -math.inf, 0.1)]
+    measuring = msgspec.structs.replace(
+        EXPERIMENTS["selection"], record=Measured, run=lambda *_: [*records, Measured(math.nan)]
+    )
+    monkeypatch.setitem(EXPERIMENTS, "selection", measuring)
+    made = perform(encode_job("selection", SelectionParameters(), 1))
+    *same, last = msgspec.msgpack.decode(made, type=list[Measured])
+    assert same == records
+    assert math.isnan(last.value)
+
+
+class Measured(msgspec.Struct):
+    value: float
+
+
+def test_a_failing_point_costs_no_other(tmp_path: Path, monkeypatch) -> None:
+    plain = effectiveness.run
+
+    def failing(parameters, seed, progress):
+        if parameters.actors == 4:
+            raise ZeroDivisionError("a bug")
+        return plain(parameters, seed, progress)
+
+    broken = msgspec.structs.replace(EXPERIMENTS["selection"], run=failing)
+    monkeypatch.setitem(EXPERIMENTS, "selection", broken)
+    path, out = write_scenario(tmp_path / "s.toml", FAST), tmp_path / "out"
+    with pytest.raises(ConfigError) as refused:
+        run(path, out)
+    assert str(refused.value) == (
+        "3 of 6 runs failed, the first at point 0 (actors = 4), repetition 0, of: "
+        "ZeroDivisionError: a bug; runs/*.failed says where, 3 of 6 runs are done, and their "
+        f"tables and page are in {out}; give the same command again to try these runs once more, "
+        "or mend the scenario and name another --out."
+    )
+    rows = pq.read_table(out / "results.parquet").to_pylist()
+    assert [(row["actors"], row["partial"]) for row in rows] == [(8, False)] * 3
+    assert "3 runs failed" in (out / "report.html").read_text()
+    assert "test_simulate.py" in (out / "runs" / "000000.failed").read_text()
+    monkeypatch.undo()
+    assert run(path, out).runs_done == 6
+    assert "runs failed" not in (out / "report.html").read_text()
+    assert not list((out / "runs").glob("*.failed"))
+
+
+class Ending:
+    """Carries out one run, and then ends the sweep."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def run(self, jobs, progress, partial):
+        yield from itertools.islice(SerialExecutor().run(jobs, progress, partial), 1)
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "sentence"),
+    [
+        (ConfigError("A process was ended."), ConfigError, "A process was ended. So far 1 of 6 ru"),
+        (KeyboardInterrupt(), Interrupted, "Interrupted: 1 of 6 runs are done, and their"),
+        (RuntimeError("bug"), RuntimeError, "bug"),
+    ],
+)
+def test_whatever_ends_a_sweep_leaves_tables(tmp_path: Path, error, kind, sentence) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(kind) as ended:
+        run(write_scenario(tmp_path / "s.toml", FAST), out, Ending(error))
+    assert str(ended.value).startswith(sentence)
+    assert pq.read_table(out / "results.parquet").num_rows == 1
+    assert "1 of 6 runs" in (out / "report.html").read_text()
+
+
+ROUNDS = """
+title = "Three rounds"
+mode = "live"
+[settings]
+nodes = 8
+rounds = 3
+signatures = "ideal"
+[[figures]]
+title = "Messages"
+x = "round"
+y = "messages"
+"""
+
+
+def test_finished_rounds_of_an_interrupted_run_are_kept(tmp_path: Path, monkeypatch) -> None:
+    path, out = write_scenario(tmp_path / "s.toml", ROUNDS), tmp_path / "out"
+
+    def stop(share):
+        if (out / "runs" / "000000.partial").exists() and share > 0.5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match=r"0 of 1 runs are done, and (\d) rounds of others, and"):
+        run(path, out, tell=stop)
+    rows = pq.read_table(out / "results.parquet").to_pylist()
+    assert 1 <= len(rows) <= 3
+    assert all(row["partial"] for row in rows)
+    assert f"{len(rows)} rounds of runs that are not done" in (out / "report.html").read_text()
+    kept = [tuple(row[name] for name in ("round", "messages", "latency_s")) for row in rows]
+    assert run(path, out).rounds_partial == 0
+    rows = pq.read_table(out / "results.parquet").to_pylist()
+    assert [row["partial"] for row in rows] == [False] * 4, "replaced"
+    whole = [tuple(row[name] for name in ("round", "messages", "latency_s")) for row in rows]
+    assert whole[: len(kept)] == kept
+    assert [file.name for file in (out / "runs").iterdir()] == ["000000.msgpack"]
+
+
+def test_a_second_attempt_loses_no_round_of_the_first(tmp_path: Path) -> None:
+    file = tmp_path / "000000.partial"
+    records = [Measured(value=value) for value in range(5)]
+    folder.keeping(file, silent)(0.5, records[:3])
+    again = folder.keeping(file, silent)
+    again(0.1, records[:1])
+    assert len(msgspec.msgpack.decode(file.read_bytes())) == 3
+    again(0.6, records[:4])
+    assert len(msgspec.msgpack.decode(file.read_bytes())) == 4
+
+
+def test_a_folder_without_runs_takes_another_scenario(tmp_path: Path) -> None:
+    path, out = write_scenario(tmp_path / "s.toml", FAST), tmp_path / "out"
+    with pytest.raises(Interrupted):
+        run(path, out, Counting(0))
+    write_scenario(path, FAST.replace("50", "60"))
+    assert run(path, out).runs_done == 6
+
+
+def test_runs_of_other_code_are_refused() -> None:
+    job = msgspec.msgpack.decode(encode_job("selection", SelectionParameters(), 1))
+    made = attempt(msgspec.msgpack.encode(job | {"code": "0.1.0+other"}))
+    failed = msgspec.msgpack.decode(made, type=Failed)
+    assert "than the one that sends the runs, 0.1.0+other: install the same" in failed.sentence
+
+
+def test_code_is_named_by_its_source(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "a.py").write_text("x = 1")
+    names = []
+    for _ in range(2):
+        monkeypatch.setattr(provenance.pnyx, "__file__", str(tmp_path / "__init__.py"))
+        names.append(provenance.code_version.__wrapped__())
+        (tmp_path / "a.py").write_text("x = 2")
+    assert names[0] != names[1]
+    assert all(re.fullmatch(r"0\.1\.0\+[0-9a-f]{12}", name) for name in names)
+
+
+def test_pages_say_what_figures_leave_out(tmp_path: Path) -> None:
+    text = (
+        STUDY.format(data=windows_path())
+        + """
+[[figures]]
+title = "By epsilon"
+x = "epsilon"
+y = "accuracy"
+x_scale = "log"
+"""
+    )
+    run(write_scenario(tmp_path / "s.toml", text), tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "epsilon is measured: each point is at the mean of its runs." in page
+    assert "2 of 4 rounds have a result in epsilon; the others are in no mean." in page
+    assert ">noise multiplier: deviation of the sum" in page, "the axis says what x is"
+
+
+def test_processes_tell_how_far_they_are(tmp_path: Path) -> None:
+    parameters = LiveParameters(nodes=8, rounds=6, signatures="ideal")
+    jobs = [(number, encode_job("live", parameters, number)) for number in range(3)]
+    told: list[float] = []
+
+    def progress(share, records=()):
+        told.append(share)
+
+    pool = PoolExecutor(1)
+    results = pool.run(jobs, progress, lambda number: tmp_path / str(number))
+    number, first = next(results)
+    assert number == 0
+    assert isinstance(first, Kept)
+    assert any(0 < share < 1 for share in told), "within the first run"
+    assert [number for number, _ in results] == [1, 2], "more jobs than a process has waiting"
