@@ -1,6 +1,6 @@
 """Trees of additive shares: the published figures, and what must hold in every run."""
 
-from statistics import fmean, pstdev
+from statistics import fmean, stdev
 
 import numpy as np
 import pytest
@@ -22,6 +22,11 @@ PUBLISHED = {
     ("eager", 100): (96.0, 6.06, 3.23),
 }
 PUBLISHED_SEEDS, RUNS = 8, 40
+# More than three standard errors away from ours: what docs/evaluation.md names, and nothing else.
+DIFFERENT = {
+    ("replace", 400): {"latency_s"},
+    ("eager", 200): {"latency_s", "gibibytes"},
+}
 
 
 def outcomes(strategy, window_s, runs=RUNS, **changed):
@@ -31,16 +36,24 @@ def outcomes(strategy, window_s, runs=RUNS, **changed):
 
 @pytest.mark.parametrize(("strategy", "window_s"), PUBLISHED)
 def test_published_figures(strategy: str, window_s: int) -> None:
-    completeness, latency, data = PUBLISHED[strategy, window_s]
-    found = outcomes(strategy, window_s)
-    percent = [100 * record.completeness for record in found]
-    # A single root that dies takes a cut tree's result with it, so the spread is wide.
-    spread = max(pstdev(percent), 0.4) * (1 / PUBLISHED_SEEDS + 1 / RUNS) ** 0.5
-    if (strategy, window_s) == ("cut", 400):
-        spread = 21.3 * (1 / PUBLISHED_SEEDS + 1 / RUNS) ** 0.5  # that of 400 runs
-    assert fmean(percent) == pytest.approx(completeness, abs=3 * spread)
-    assert fmean(record.latency_s for record in found) == pytest.approx(latency, rel=0.16)
-    assert fmean(record.bytes for record in found) / 2**30 == pytest.approx(data, rel=0.035)
+    """The errors are of the spread that is measured here, over all runs compared."""
+    # A root that dies takes a cut tree's whole result along: rare, the rarer the longer the window,
+    # and most of the spread. So there are more runs the rarer it is.
+    found = outcomes(strategy, window_s, window_s if strategy == "cut" else RUNS)
+    ours = {
+        "completeness": [100 * record.completeness for record in found],
+        "latency_s": [record.latency_s for record in found],
+        "gibibytes": [record.bytes / 2**30 for record in found],
+    }
+    of_a_difference = (1 / PUBLISHED_SEEDS + 1 / len(found)) ** 0.5
+    different = {
+        name
+        for (name, values), published in zip(
+            ours.items(), PUBLISHED[strategy, window_s], strict=True
+        )
+        if abs(fmean(values) - published) > 3 * stdev(values) * of_a_difference
+    }
+    assert different == DIFFERENT.get((strategy, window_s), set())
 
 
 def test_nobody_dies() -> None:
