@@ -43,11 +43,16 @@ class LiveRoundParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     nodes: Annotated[int, Meta(ge=NODES_MIN, le=200)] = 36
     masked: bool = False
     vector_length: Annotated[int, Meta(ge=2, le=400_000)] = 100
-    surplus: Annotated[float, Meta(ge=0.0, le=0.5)] = 0.25  # contributors drawn beyond those asked
     window_s: Annotated[float, Meta(ge=0.0, le=1e9)] = 400.0
     runs: Annotated[int, Meta(ge=1, le=1_000)] = 8
     latency_s: Annotated[float, Meta(ge=0.0, le=10.0)] = 0.033
     kib_per_s: Annotated[float, Meta(ge=1.0, le=1e12)] = 6_000.0
+    surplus: Annotated[
+        float,
+        Meta(
+            ge=0.0, le=0.5, description="contributors drawn in surplus, a share of those asked for"
+        ),
+    ] = 0.25
 
     def __post_init__(self) -> None:
         if self.vector_length < 2 * self.nodes:
