@@ -100,6 +100,13 @@ def test_everybody_dies_at_once() -> None:
         assert found.contributors == 0
 
 
+def test_times_after_the_death_of_a_backup_are_plain_numbers() -> None:
+    """Results are stored as JSON, which takes no numbers of numpy's."""
+    found = outcomes("replace", 20, runs=4)
+    assert any(record.replaced for record in found)
+    assert {type(record.latency_s) for record in found} == {float}
+
+
 def test_a_seat_taken_over_exposes_more() -> None:
     [found] = outcomes("eager", 30, runs=1, corrupted_share=0.2)
     assert found.replaced > 10
