@@ -42,7 +42,6 @@ TABLES: dict[str, Callable[[], Iterator[Line]]] = {
     "coalitions-excluded": faults.coalitions(faults.excluded),
     "poisoning": faults.accuracy("poisoning", "attack", "corrupted", 20),
     "privacy": faults.accuracy("privacy", "owners", "noise_multiplier", 20),
-    "privacy-price": faults.price,
 }
 
 

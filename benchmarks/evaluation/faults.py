@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator
-from statistics import fmean
 
 from benchmarks.evaluation.cells import Line, Row, kinds, mean, percent, rows_of, share, values
 
@@ -88,29 +87,3 @@ def accuracy(scenario: str, series: str, x: str, last: int) -> Callable[[], Iter
             yield cell, *(percent(values(each, "accuracy")) for each in rows)
 
     return lines
-
-
-def price() -> Iterator[Line]:
-    """What noise costs in accuracy: differences of runs with one seed."""
-    yield "owners", "z", "ε", "without noise %", "with noise %", "difference, points"
-    found = rows_of("privacy-price", round=20)
-    for owners, noise in kinds(found, "owners", "noise_multiplier"):
-        if not noise:
-            continue
-        at = {
-            each: {
-                row["repetition"]: row
-                for row in found
-                if (row["owners"], row["noise_multiplier"]) == (owners, each)
-            }
-            for each in (0.0, noise)
-        }
-        pairs = [(at[0.0][number], row) for number, row in at[noise].items()]
-        yield (
-            f"{owners:,}",
-            f"{noise:g}",
-            f"{fmean(values(at[noise].values(), 'epsilon')):.2g}",
-            percent(values(at[0.0].values(), "accuracy")),
-            percent(values(at[noise].values(), "accuracy")),
-            percent([noisy["accuracy"] - clear["accuracy"] for clear, noisy in pairs]),
-        )

@@ -40,12 +40,13 @@ def reference() -> Iterator[Line]:
             rows = rows_of("trees", strategy=strategy, window_s=window_s, device="published")
             published = PUBLISHED.get((strategy, window_s), (None, None, None))
             cells: list[object] = []
-            columns = (("completeness", 100.0), ("latency_s", 1.0), ("bytes", 1 / GIB))
-            for (column, scale), theirs in zip(columns, published, strict=True):
+            columns = (("completeness", 100.0, 1), ("latency_s", 1.0, 2), ("bytes", 1 / GIB, 2))
+            for (column, scale, digits), theirs in zip(columns, published, strict=True):
                 ours = values(rows, column, scale)
                 error = stdev(ours) * (1 / PUBLISHED_SEEDS + 1 / len(ours)) ** 0.5
                 far = theirs is not None and abs(fmean(ours) - theirs) > 3 * error
-                cells += ["" if theirs is None else theirs, mean(ours) + " †" * far]
+                shown = "" if theirs is None else f"{theirs:.{digits}f}"
+                cells += [shown, mean(ours) + " †" * far]
             yield f"{strategy}, {window_s}", *cells
 
 
@@ -185,12 +186,12 @@ def deaths() -> Iterator[Line]:
         yield (
             "masked" if masked else "direct",
             rows[0]["drawn"],
-            window_s,
+            f"{window_s:g}",
             share([row["completed"] for row in rows]),
             mean(values(done, "accepted"), 0),
             mean(values(done, "latency_s")),
             f"{max(values(done, 'latency_s'), default=math.nan):.1f}",
-            sum(values(done, "drawn_died")),
-            sum(values(done, "lost")),
+            round(sum(values(done, "drawn_died"))),
+            round(sum(values(done, "lost"))),
             mean(values(done, "bytes", 1e-6)),
         )

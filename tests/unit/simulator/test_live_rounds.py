@@ -17,7 +17,7 @@ def of(runs: int, seed: int = 1, **changed):
     ("nodes", "masked", "length", "runs", "within"),
     [
         (36, False, 100, 1, 1 / 6),
-        (36, True, 20_000, 3, 1 / 6),  # one in some masked rounds asks once more for a vector
+        (36, True, 20_000, 3, 1 / 6),  # one in five waits longer for the sum
         pytest.param(48, False, 100, 1, 1 / 6, marks=pytest.mark.full),
         pytest.param(90, False, 180, 1, 1 / 3, marks=pytest.mark.full),  # it errs more as k grows
     ],
