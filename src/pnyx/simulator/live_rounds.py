@@ -3,9 +3,14 @@
 Every node runs the machine that ships, with ideal cryptography of the real sizes, in virtual time.
 The first run of a seed has no failures and tells when round 1 opens; then nodes die for good at
 times uniform over a window from there. What is timed is round 1, until the first node holds its
-record. Computing takes no time here, and training 0.1 s beside the opening of the round.
+record. Computing takes no time here, and training 0.1 s beside the opening of the round. What
+`round_model` says of the same round, without failures and with devices that compute in no time,
+stands in every record: the model is used for sizes that no machines are run at.
 
-Feasible up to about a hundred nodes; beyond, `rounds` goes on with a model that this checks.
+More contributors are drawn than are asked for, so a full result does not mean that nobody is
+missed: records count the drawn contributors that died, and those of them whose vector is not in.
+
+Feasible up to some hundred and fifty nodes.
 """
 
 from typing import Annotated
@@ -17,9 +22,11 @@ from numpy.typing import NDArray
 
 from pnyx.errors import ConfigError
 from pnyx.protocol.events import Notice, RoundCertified, StepReached
-from pnyx.protocol.selection.security import NODES_MIN
+from pnyx.protocol.selection.security import NODES_MIN, choose_committee
+from pnyx.simulator.device import Device
 from pnyx.simulator.experiment import Progress
 from pnyx.simulator.network import Link
+from pnyx.simulator.round_model import Network, RoundShape, round_cost
 from pnyx.simulator.scenario import Crash, Scenario
 from pnyx.simulator.simulation import Simulation
 
@@ -27,6 +34,7 @@ _KIB = 1024
 _OPENS_MAX_S = 120.0
 _PATIENCE_S = 60.0  # for the record of the round, from when it opens
 _ROUND = 1
+_AT_ONCE = Device(pass_s_per_mib=0.0, check_s=0.0)
 
 
 class LiveRoundParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,6 +53,12 @@ class LiveRoundParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     kib_per_s: Annotated[float, Meta(ge=1.0, le=1e12, description="line of a node, KiB/s")] = (
         6_000.0
     )
+    surplus: Annotated[
+        float,
+        Meta(
+            ge=0.0, le=0.5, description="contributors drawn in surplus, a share of those asked for"
+        ),
+    ] = 0.25
 
     def __post_init__(self) -> None:
         if self.vector_length < 2 * self.nodes:
@@ -52,6 +66,16 @@ class LiveRoundParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
                 f"vector_length must be a whole number from 2 · nodes, which is {2 * self.nodes}, "
                 f"to 400,000, not {self.vector_length}."
             )
+
+    @property
+    def asked(self) -> int:
+        """Contributors at which the round closes."""
+        return self.nodes * 2 // 3
+
+    @property
+    def drawn(self) -> int:
+        """Contributors that are drawn."""
+        return round(self.asked * (1 + self.surplus))
 
 
 class LiveRoundRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,9 +87,18 @@ class LiveRoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     window_s: Annotated[float, Meta(description="nodes die uniformly from 0 to this, seconds")]
     run: Annotated[int, Meta(description="number of the run")]
     asked: Annotated[int, Meta(description="contributors that the study asks for")]
+    drawn: Annotated[int, Meta(description="contributors that were drawn")]
+    drawn_died: Annotated[int, Meta(description="drawn contributors that died in the round")]
+    lost: Annotated[int, Meta(description="drawn contributors that died and are not in the result")]
     accepted: Annotated[int, Meta(description="contributors in the result; 0 without one")]
     completed: Annotated[bool, Meta(description="whether the round had a result")]
     latency_s: Annotated[float, Meta(description="seconds from the record before to this one")]
+    model_s: Annotated[
+        float,
+        Meta(
+            description="the same by the model, if nobody dies and computing takes no time, seconds"
+        ),
+    ]
     bytes: Annotated[int, Meta(description="bytes sent by all nodes from then to then")]
     messages: Annotated[int, Meta(description="messages sent by all nodes from then to then")]
     deaths: Annotated[int, Meta(description="nodes that died in the round")]
@@ -80,12 +113,20 @@ class _Watch:
         self._simulation = Simulation(scenario, listen=self._hear)
         self.opened_s: float | None = None
         self.certified: RoundCertified | None = None
+        self.drawn: tuple[int, ...] = ()  # nodes drawn as contributors, once the round is open
         self._bytes = self._messages = 0
 
     def run(self, until_s: float) -> float:
         """Run until the round has a record, or until this time; return the time."""
         self._simulation.scheduler.run(until_s, self._done)
         return self._simulation.scheduler.now
+
+    @property
+    def accepted(self) -> tuple[int, ...]:
+        """Nodes that the result counts; none without a result."""
+        chains = self._simulation.checker.records.values()
+        body = next((chain[_ROUND][0] for chain in chains if _ROUND in chain), None)
+        return () if body is None or body.skipped else tuple(body.accepted)
 
     def _done(self) -> bool:
         return self.certified is not None or (self._until_open and self.opened_s is not None)
@@ -96,14 +137,22 @@ class _Watch:
         network = self._simulation.network
         return network.bytes_sent - self._bytes, network.messages - self._messages
 
-    def _hear(self, now: float, _node: int, notice: Notice) -> None:
+    def _hear(self, now: float, node: int, notice: Notice) -> None:
         match notice:
             case StepReached(round_number=number) if number == _ROUND and self.opened_s is None:
                 self.opened_s = now
+                self.drawn = self._drawn(node, notice.study)
                 network = self._simulation.network
                 self._bytes, self._messages = network.bytes_sent, network.messages
             case RoundCertified(round_number=number) if number == _ROUND:
                 self.certified = self.certified or notice
+
+    def _drawn(self, node: int, study: bytes) -> tuple[int, ...]:
+        """Contributors of the round, as a node knows them that takes part in it."""
+        machine = self._simulation.nodes[node].machine
+        state = machine.studies.get(study) if machine is not None else None
+        plan = state.plan_at(_ROUND, 1, self._simulation.scenario.params) if state else None
+        return () if plan is None else plan.contributors
 
 
 def run(parameters: LiveRoundParameters, seed: int, progress: Progress) -> list[LiveRoundRecord]:
@@ -147,10 +196,25 @@ def scenario(
         nodes=parameters.nodes,
         cohort_min=max(2, parameters.nodes // 3),
         vector_length=parameters.vector_length,
+        target=parameters.asked,
+        drawn=parameters.drawn,
         masks=parameters.masked,
         link=link,
         crashes=crashes,
     )
+
+
+def modelled_s(parameters: LiveRoundParameters) -> float:
+    """Return what the model says of this round, in which nobody dies and nobody computes."""
+    shape = RoundShape(
+        committee=choose_committee(parameters.nodes),
+        contributors=parameters.asked,
+        drawn=parameters.drawn,
+        values=parameters.vector_length,
+        masked=parameters.masked,
+    )
+    network = Network(latency_s=parameters.latency_s, bytes_per_s=parameters.kib_per_s * _KIB)
+    return round_cost(shape, network, _AT_ONCE).seconds
 
 
 def opens_at(parameters: LiveRoundParameters, seed: int) -> float:
@@ -172,8 +236,8 @@ def _record(
     ended: float,
     deaths: NDArray[np.float64],
 ) -> LiveRoundRecord:
-    certified, opened = watch.certified, watch.opened_s or 0.0
-    done = certified is not None and not certified.skipped
+    opened = watch.opened_s or 0.0
+    died = {node for node in watch.drawn if deaths[node] < ended - opened}
     sent, messages = watch.sent
     return LiveRoundRecord(
         nodes=parameters.nodes,
@@ -181,10 +245,14 @@ def _record(
         vector_length=parameters.vector_length,
         window_s=parameters.window_s,
         run=number,
-        asked=parameters.nodes * 2 // 3,
-        accepted=certified.contributors if certified and done else 0,
-        completed=done,
+        asked=parameters.asked,
+        drawn=len(watch.drawn),
+        drawn_died=len(died),
+        lost=len(died.difference(watch.accepted)),
+        accepted=len(watch.accepted),
+        completed=watch.certified is not None and not watch.certified.skipped,
         latency_s=ended - opened,
+        model_s=modelled_s(parameters),
         bytes=sent,
         messages=messages,
         deaths=int((deaths < ended - opened).sum()),

@@ -5,7 +5,8 @@ as in `baselines.trees`. A contributor counts if it lives until it has its recei
 result if at every step a quorum of its committee lives, and as many members as decode the answers
 when nobody lies; otherwise its attempt is aborted, and here that is the end. A dead leader costs
 the time until it is missed and the step once more. With fewer acknowledged contributions than the
-study asked for, a committee waits for the deadline.
+study asked for, a committee waits for the deadline. What steps that are done again send and compute
+is not modelled: work and bytes are those of a round in which nobody dies.
 
 Groups run side by side, each with a committee and aggregators of its own.
 """
@@ -138,8 +139,10 @@ class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     ]
     latency_s: Annotated[float, Meta(description="seconds from the record before to this one")]
     acknowledged_s: Annotated[float, Meta(description="seconds until a contributor may leave")]
-    work_s: Annotated[float, Meta(description="computing of all nodes, seconds of one core")]
-    bytes: Annotated[int, Meta(description="bytes sent by all nodes")]
+    work_s: Annotated[
+        float, Meta(description="computing of all nodes if nobody dies, seconds of one core")
+    ]
+    bytes: Annotated[int, Meta(description="bytes sent by all nodes if nobody dies")]
     contributor_bytes: Annotated[int, Meta(description="bytes that one contributor sends")]
     leader_bytes: Annotated[int, Meta(description="bytes that the leader of a committee sends")]
     aggregator_bytes: Annotated[int, Meta(description="bytes that one aggregator sends")]

@@ -1,27 +1,27 @@
 """Trees of additive shares: the published figures, and what must hold in every run."""
 
-from statistics import fmean, pstdev
+from statistics import fmean, stdev
 
 import numpy as np
 import pytest
 
 from pnyx.simulator.baselines.tree_run import Shape, TreeRun
-from pnyx.simulator.baselines.trees import TreeParameters, group_exposures, run, tree_shape
+from pnyx.simulator.baselines.trees import (
+    PUBLISHED,
+    PUBLISHED_SEEDS,
+    TreeParameters,
+    group_exposures,
+    run,
+    tree_shape,
+)
 from pnyx.simulator.experiment import silent
 
-# The authors' simulator, 8 seeds: completeness %, latency s, data GiB; nodes die within W seconds.
-PUBLISHED = {
-    ("cut", 400): (86.7, 3.55, 2.84),
-    ("cut", 200): (85.2, 3.54, 2.83),
-    ("cut", 100): (66.2, 3.57, 2.81),
-    ("replace", 400): (95.6, 3.88, 2.85),
-    ("replace", 200): (93.1, 3.74, 2.86),
-    ("replace", 100): (85.6, 4.16, 2.85),
-    ("eager", 400): (99.7, 3.96, 2.89),
-    ("eager", 200): (98.4, 4.81, 3.00),
-    ("eager", 100): (96.0, 6.06, 3.23),
+RUNS = 40
+# More than three standard errors away from ours: what docs/evaluation.md names, and nothing else.
+DIFFERENT = {
+    ("replace", 400): {"latency_s"},
+    ("eager", 200): {"latency_s", "gibibytes"},
 }
-PUBLISHED_SEEDS, RUNS = 8, 40
 
 
 def outcomes(strategy, window_s, runs=RUNS, **changed):
@@ -31,16 +31,24 @@ def outcomes(strategy, window_s, runs=RUNS, **changed):
 
 @pytest.mark.parametrize(("strategy", "window_s"), PUBLISHED)
 def test_published_figures(strategy: str, window_s: int) -> None:
-    completeness, latency, data = PUBLISHED[strategy, window_s]
-    found = outcomes(strategy, window_s)
-    percent = [100 * record.completeness for record in found]
-    # A single root that dies takes a cut tree's result with it, so the spread is wide.
-    spread = max(pstdev(percent), 0.4) * (1 / PUBLISHED_SEEDS + 1 / RUNS) ** 0.5
-    if (strategy, window_s) == ("cut", 400):
-        spread = 21.3 * (1 / PUBLISHED_SEEDS + 1 / RUNS) ** 0.5  # that of 400 runs
-    assert fmean(percent) == pytest.approx(completeness, abs=3 * spread)
-    assert fmean(record.latency_s for record in found) == pytest.approx(latency, rel=0.16)
-    assert fmean(record.bytes for record in found) / 2**30 == pytest.approx(data, rel=0.035)
+    """The errors are of the spread that is measured here, over all runs compared."""
+    # A root that dies takes a cut tree's whole result along: rare, the rarer the longer the window,
+    # and most of the spread. So there are more runs the rarer it is.
+    found = outcomes(strategy, window_s, window_s if strategy == "cut" else RUNS)
+    ours = {
+        "completeness": [100 * record.completeness for record in found],
+        "latency_s": [record.latency_s for record in found],
+        "gibibytes": [record.bytes / 2**30 for record in found],
+    }
+    of_a_difference = (1 / PUBLISHED_SEEDS + 1 / len(found)) ** 0.5
+    different = {
+        name
+        for (name, values), published in zip(
+            ours.items(), PUBLISHED[strategy, window_s], strict=True
+        )
+        if abs(fmean(values) - published) > 3 * stdev(values) * of_a_difference
+    }
+    assert different == DIFFERENT.get((strategy, window_s), set())
 
 
 def test_nobody_dies() -> None:
@@ -90,6 +98,13 @@ def test_everybody_dies_at_once() -> None:
         shape = Shape(backups=0)
         found = TreeRun(shape, strategy, 0.05, np.random.default_rng(1)).run()
         assert found.contributors == 0
+
+
+def test_times_after_the_death_of_a_backup_are_plain_numbers() -> None:
+    """Results are stored as JSON, which takes no numbers of numpy's."""
+    found = outcomes("replace", 20, runs=4)
+    assert any(record.replaced for record in found)
+    assert {type(record.latency_s) for record in found} == {float}
 
 
 def test_a_seat_taken_over_exposes_more() -> None:

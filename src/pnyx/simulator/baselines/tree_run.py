@@ -135,7 +135,7 @@ class TreeRun:
         self._scheduler = Scheduler()
         self._deaths = self._draw(generator, window_s, shape.contributors)
         seats = self._draw(generator, window_s, shape.groups * shape.group_size)
-        self._backups = list(self._draw(generator, window_s, shape.backups))
+        self._backups: list[float] = self._draw(generator, window_s, shape.backups).tolist()
         self._groups: dict[int, _Group] = {}
         self._leaves: list[_Group] = []
         self._root = self._grow(None, shape.depth, iter(seats.tolist()))

@@ -1,0 +1,1 @@
+"""The tables of docs/evaluation.md, made of what `make evaluation` left."""

@@ -1,0 +1,89 @@
+"""Rounds of whole networks under faults, and what populations learn."""
+
+import math
+from collections.abc import Callable, Iterator
+
+from benchmarks.evaluation.cells import Line, Row, kinds, mean, percent, rows_of, share, values
+
+
+def _live(rows: list[Row]) -> Line:
+    done = [row for row in rows if row["completed"]]
+    return (
+        share([row["completed"] for row in rows]),
+        mean(values(done, "latency_s")),
+        f"{max(values(done, 'latency_s'), default=math.nan):.1f}",
+        mean(values(done, "contributors"), 0),
+        mean(values(rows, "messages"), 0),
+    )
+
+
+LIVE = "rounds with a result", "latency s", "longest", "counted", "messages"
+
+
+def lossy() -> Iterator[Line]:
+    """Rounds over bad lines."""
+    yield "a third cut off", "loss", *LIVE
+    for apart, loss in kinds(rows_of("live-lines"), "partition_share", "loss"):
+        rows = rows_of("live-lines", partition_share=apart, loss=loss, round=1)
+        yield "18 s" if apart else "no", f"{100 * loss:g} %", *_live(rows)
+
+
+def churn() -> Iterator[Line]:
+    """Rounds while nodes come and go."""
+    yield "sessions", "mean, s", "round", *LIVE, "processes that ended"
+    for sessions, session_s in kinds(rows_of("live-churn"), "sessions", "session_s"):
+        for number in (1, 2):
+            rows = rows_of("live-churn", sessions=sessions, session_s=session_s, round=number)
+            yield sessions, session_s, number, *_live(rows), mean(values(rows, "deaths"), 0)
+
+
+def network_sizes() -> Iterator[Line]:
+    """Rounds in networks of several sizes."""
+    yield "nodes", *LIVE, "MiB"
+    for (nodes,) in kinds(rows_of("live-sizes"), "nodes"):
+        rows = rows_of("live-sizes", nodes=nodes, round=1)
+        yield nodes, *_live(rows), mean(values(rows, "mebibytes"), 1)
+
+
+def coalitions(cell: Callable[[list[Row]], object]) -> Callable[[], Iterator[Line]]:
+    """Strategies by the size of the coalition."""
+
+    def lines() -> Iterator[Line]:
+        counts = [count for (count,) in kinds(rows_of("coalitions"), "corrupted")]
+        yield "strategy", *(f"{count} of 24" for count in counts)
+        for (strategy,) in kinds(rows_of("coalitions"), "strategy"):
+            of = [rows_of("coalitions", strategy=strategy, corrupted=count) for count in counts]
+            yield strategy, *(cell(rows) for rows in of)
+
+    return lines
+
+
+def results(rows: list[Row]) -> str:
+    """Rounds with a result, and runs in which an invariant broke."""
+    broken = {row["repetition"] for row in rows if row["broken"]}
+    done = [row["completed"] for row in rows if row["round"] > 0]
+    return f"{sum(done)} of {len(done)}" + (f", {len(broken)} runs broken" if broken else "")
+
+
+def latency(rows: list[Row]) -> str:
+    """Seconds of round 1, where it has a result."""
+    return mean([row["latency_s"] for row in rows if row["round"] == 1 and row["completed"]])
+
+
+def excluded(rows: list[Row]) -> str:
+    """Nodes excluded by round 2."""
+    return mean([row["excluded"] for row in rows if row["round"] == 2 and row["completed"]], 0)
+
+
+def accuracy(scenario: str, series: str, x: str, last: int) -> Callable[[], Iterator[Line]]:
+    """Accuracy of the last round's model, in per cent."""
+
+    def lines() -> Iterator[Line]:
+        swept = [value for (value,) in kinds(rows_of(scenario), x)]
+        yield series, *(f"{x.replace('_', ' ')} {value:g}" for value in swept)
+        for (name,) in kinds(rows_of(scenario), series):
+            rows = [rows_of(scenario, **{series: name, x: value}, round=last) for value in swept]
+            cell = f"{name:,}" if isinstance(name, int) else name
+            yield cell, *(percent(values(each, "accuracy")) for each in rows)
+
+    return lines

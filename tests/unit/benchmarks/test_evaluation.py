@@ -1,0 +1,64 @@
+"""Tables of the evaluation: which there are, how numbers are shown, what is replaced."""
+
+import re
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from benchmarks.evaluation import __main__ as tables
+from benchmarks.evaluation import cells
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_the_document_has_every_table_once():
+    named = re.findall(
+        r"^<!-- table: (\S+) -->\n\|", (ROOT / tables.DOCUMENT).read_text(), re.MULTILINE
+    )
+    assert sorted(named) == sorted(tables.TABLES)
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ([], "–"),
+        ([2.0], "2.00"),
+        ([2.0, 2.0], "2.00"),
+        ([1.0, 3.0], "2 ± 13"),  # Student's with one degree of freedom: 12.7
+        ([1.0, 1.1, 0.9, 1.0], "1.00 ± 0.13"),
+        ([1000.0, 3000.0], "2,000 ± 12,706"),
+    ],
+)
+def test_means_have_the_digits_that_their_interval_allows(values, shown):
+    assert cells.mean(values) == shown
+
+
+def test_shares_have_wilsons_interval():
+    assert cells.share([True] * 3) == "3 of 3 (44 to 100 %)"
+    assert cells.share([True] + [False] * 3) == "1 of 4 (5 to 70 %)"
+
+
+def test_rare_numbers_have_one_digit():
+    shown = [cells.rare(value) for value in (0, 0.5, 166.2, 0.00096, 3.1e-7)]
+    assert shown == ["0", "0.5", "166", "1 · 10⁻³", "3 · 10⁻⁷"]
+
+
+def test_a_table_is_replaced_and_one_without_a_run_is_named(tmp_path, monkeypatch):
+    rows = [
+        {"actors": actors, "withheld": count, "gain": 1.0 + count}
+        for actors in (8, 32)
+        for count in (0, 1, 2, 3, 4, 6, 8)
+    ]
+    (tmp_path / "withheld-reveals").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "withheld-reveals" / "results.parquet")
+    monkeypatch.setattr(cells, "FOLDER", tmp_path)
+    before = (
+        "a\n<!-- table: withheld-reveals -->\n| old |\n\nb\n<!-- table: caches -->\n| kept |\nc\n"
+    )
+    after, left = tables.rewritten(before)
+    assert "| gain, 8 actors | 1.00 | 2.00 | 3.00 | 4.00 | 5.00 | 7.00 | 9.00 |\n" in after
+    assert "old" not in after
+    assert after.startswith("a\n<!-- table: withheld-reveals -->\n| reveals withheld, a |")
+    assert after.endswith("\n\nb\n<!-- table: caches -->\n| kept |\nc\n")
+    assert [each.split(":")[0] for each in left] == ["caches"]

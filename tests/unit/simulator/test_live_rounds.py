@@ -1,0 +1,48 @@
+"""Rounds of the machines on the network of the trees: the model beside them, and who is missed."""
+
+from statistics import median
+
+import pytest
+
+from pnyx.simulator import live_rounds
+from pnyx.simulator.experiment import silent
+from pnyx.simulator.live_rounds import LiveRoundParameters
+
+
+def of(runs: int, seed: int = 1, **changed):
+    return live_rounds.run(LiveRoundParameters(runs=runs, **changed), seed, silent)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "masked", "length", "runs", "within"),
+    [
+        (36, False, 100, 1, 1 / 6),
+        (36, True, 20_000, 3, 1 / 6),  # one in five waits longer for the sum
+        pytest.param(48, False, 100, 1, 1 / 6, marks=pytest.mark.full),
+        pytest.param(90, False, 180, 1, 1 / 3, marks=pytest.mark.full),  # it errs more as k grows
+    ],
+)
+def test_the_model_is_near_the_machines(nodes, masked, length, runs, within) -> None:
+    found = of(runs, nodes=nodes, masked=masked, vector_length=length, window_s=0.0)
+    for record in found:
+        assert record.completed
+        assert record.accepted >= record.asked
+        assert (record.drawn_died, record.lost) == (0, 0)
+    latency_s = median(record.latency_s for record in found)
+    assert found[0].model_s == pytest.approx(latency_s, rel=within)
+
+
+def test_with_some_in_surplus_the_dead_are_not_missed() -> None:
+    for record in of(2, 5, nodes=14, vector_length=28, window_s=8.0):
+        assert record.drawn == 11
+        assert record.completed
+        assert record.accepted >= record.asked == 9
+
+
+def test_without_surplus_a_round_counts_whom_it_lost() -> None:
+    found = of(4, 5, nodes=14, vector_length=28, window_s=8.0, surplus=0.0)
+    assert all(record.completed and record.drawn == record.asked == 9 for record in found)
+    assert all(record.accepted + record.lost == 9 for record in found)
+    assert all(record.lost <= record.drawn_died <= record.deaths for record in found)
+    assert sum(record.lost for record in found) > 0
+    assert sum(record.drawn_died - record.lost for record in found) > 0  # who had its receipts
