@@ -39,7 +39,8 @@ def attacked(directory: Path, kills: int, node: str = "honest") -> dict[str, int
 @pytest.mark.parametrize("kills", [30, pytest.param(10_000, marks=pytest.mark.full)])
 def test_budget_overspent_by_kills(tmp_path, kills):
     outcome = attacked(tmp_path, kills)
-    assert outcome["acknowledged"] > kills  # the nodes did work before they were killed
+    # The nodes did work before they were killed: two in three are let do some, however slow.
+    assert outcome["acknowledged"] >= 2 * kills // 3
     assert outcome["forgotten"] == 0
     assert outcome["unacknowledged"] <= kills  # at most the one in flight
     assert outcome["overspent"] == 0
