@@ -96,7 +96,9 @@ class _ParcelNode:
         self._effects: list[Effect] = []
         self._store = FileParcelStore(directory)
         self._store.retain({})
-        self._postman = Postman(transport, self._on_message, lambda _peer, _reachable: None)
+        self._postman = Postman(
+            transport, self._on_message, lambda _peer, _reachable: None, lambda _notice: None
+        )
         self._sender = ParcelSender(
             self._store, self._postman.post, self._on_sent, lambda _notice: None, _raise
         )

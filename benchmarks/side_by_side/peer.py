@@ -19,7 +19,15 @@ from pnyx.node.postman import Postman, unpack
 from pnyx.node.transport.tls import TlsTransport
 from pnyx.primitives import codec
 from pnyx.protocol.chunks import chunks_of
-from pnyx.protocol.events import ChunkSent, Effect, ForgetParcel, SealParcel, SendChunk, StoreChunk
+from pnyx.protocol.events import (
+    ChunkSent,
+    Effect,
+    ForgetParcel,
+    Notice,
+    SealParcel,
+    SendChunk,
+    StoreChunk,
+)
 from pnyx.protocol.messages import Message
 from pnyx.protocol.params import DEFAULT_PARAMS
 from pnyx.protocol.parcels import Parcels
@@ -53,7 +61,9 @@ class Peer:
                 self.transport.learn_address(each.node_id, HOST, each.port)
         self.store = FileParcelStore(member.layout.parcels)
         self.store.retain({})
-        self._postman = Postman(self.transport, self._on_message, lambda _peer, _reachable: None)
+        self._postman = Postman(
+            self.transport, self._on_message, lambda _peer, _reachable: None, _dropped
+        )
         self._sender = ParcelSender(
             self.store, self._postman.post, self._on_sent, lambda _notice: None, _raise
         )
@@ -141,6 +151,10 @@ class Peer:
                     self.store.remove(effect.parcel)
                 case SendChunk():
                     self._sender.send(effect)
+
+
+def _dropped(notice: Notice) -> None:
+    raise PnyxError(f"A message was dropped: {notice}.")
 
 
 def _raise(error: VaultError) -> None:

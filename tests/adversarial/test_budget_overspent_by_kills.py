@@ -62,7 +62,6 @@ def test_a_weak_ledger_would_show(tmp_path, node, faults):
     assert faults <= {name for name, count in outcome.items() if count}
 
 
-@pytest.mark.xfail(strict=True, raises=VaultError, reason="the anchor is written in its place")
 def test_killed_while_the_vault_is_created(tmp_path, monkeypatch):
     """Nothing is in the vault yet, so that nothing is lost by beginning anew."""
     write = Anchor._write

@@ -35,12 +35,18 @@ class Anchor:
         """Transactions known to be committed."""
 
     def create(self) -> None:
-        """Write a new anchor at zero, durably; it must not exist."""
+        """Write a new anchor at zero, durably; it must not exist.
+
+        It gets its name when it is whole: one without a valid slot would refuse the vault for ever.
+        """
+        draft = self._path.with_name(f"{self._path.name}.new")
         try:
-            self._descriptor = create_private_file(self._path)
+            draft.unlink(missing_ok=True)  # of who was killed here
+            self._descriptor = create_private_file(draft)
             os.ftruncate(self._descriptor, 2 * _SLOT_BYTES)
             self._write(0)
             os.fsync(self._descriptor)
+            draft.rename(self._path)
             sync_directory(self._path.parent)
         except OSError as error:
             raise self._error(error) from error
