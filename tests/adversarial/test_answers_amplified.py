@@ -92,7 +92,7 @@ def test_everything_that_is_asked_comes_out_of_one_allowance():
         ValueRequest(context, Instance.OPEN, bytes(32)),
         PartsRequest(context, bytes(32), (0,)),
         HeadersRequest(context, (bytes(32),)),
-        ShareRequest(context, ()),
+        ShareRequest(context, (1,)),
         SumRequest(context, ()),
     ]
     for question in questions:

@@ -109,8 +109,8 @@ def test_contributions_before_the_open_certificate():
         (
             test_announcements_of_nothing,
             gossip,
-            "len(self._asked) >= self._params.gossip_names_max",
-            "False",
+            "self._names_max = names_max",
+            "self._names_max = 1_000_000",
         ),
         (
             test_contributions_before_the_open_certificate,
