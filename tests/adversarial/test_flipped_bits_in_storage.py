@@ -78,7 +78,8 @@ def trials(original, copy, count, read):
 def directory(tmp_path, request):
     """A vault closed in order, or left behind by a killed process with its log unfolded."""
     arguments = [sys.executable, __file__, str(tmp_path / "vault"), request.param]
-    subprocess.run(arguments, check=request.param == "closed")
+    root = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run(arguments, check=request.param == "closed", env=os.environ | root)
     names = {path.name for path in (tmp_path / "vault").iterdir()}
     assert ("vault.db-wal" in names) == (request.param == "killed")
     return tmp_path / "vault"

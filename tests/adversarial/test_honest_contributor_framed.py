@@ -66,8 +66,8 @@ def garbage_kept() -> tuple[int, bool]:
     kept = 0
     for index in plan.aggregators:
         relay = town.machines[index].rounds.active[plan.context].relay
-        for _, _, shares in relay._kept.values():
-            kept += sum(share.sealed in garbage for share in shares.values())
+        for left in relay._kept.values():
+            kept += sum(share.sealed in garbage for share in left.shares.values())
     assert town.run(town.finished(study))
     return kept, town.effects(PeerBlamed) != []
 
