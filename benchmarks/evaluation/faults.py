@@ -87,3 +87,30 @@ def accuracy(scenario: str, series: str, x: str, last: int) -> Callable[[], Iter
             yield cell, *(percent(values(each, "accuracy")) for each in rows)
 
     return lines
+
+
+def cost(scenario: str, series: str, x: str, last: int) -> Callable[[], Iterator[Line]]:
+    """Points of accuracy lost against the same seeds at the first value of x."""
+
+    def lines() -> Iterator[Line]:
+        first, *swept = [value for (value,) in kinds(rows_of(scenario), x)]
+        yield series, *(f"{x.replace('_', ' ')} {value:g}" for value in swept)
+        for (name,) in kinds(rows_of(scenario), series):
+            found = {
+                value: {
+                    row["seed"]: 100 * row["accuracy"]
+                    for row in rows_of(scenario, **{series: name, x: value}, round=last)
+                }
+                for value in (first, *swept)
+            }
+            cell = f"{name:,}" if isinstance(name, int) else name
+            whole = found[first]
+            yield (
+                cell,
+                *(
+                    mean([whole[seed] - each for seed, each in found[value].items()])
+                    for value in swept
+                ),
+            )
+
+    return lines
