@@ -86,6 +86,9 @@ def test_nodes_join_through_one_and_survive_a_fifth_leaving(tmp_path: Path) -> N
     run(lives_and_shrinks(tmp_path, 24, QUICK, 60, 15.0))
 
 
+# Forty nodes stop at once while others dial them: what a listener accepted in the turn in which it
+# closes, asyncio leaves to the collector, some fifteen sockets.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.full
 def test_two_hundred_nodes_join_through_one_and_survive_a_fifth_leaving(tmp_path: Path) -> None:
     async def main() -> None:
