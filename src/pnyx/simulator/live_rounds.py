@@ -99,8 +99,8 @@ class LiveRoundRecord(msgspec.Struct, frozen=True, kw_only=True):
             description="the same by the model, if nobody dies and computing takes no time, seconds"
         ),
     ]
-    bytes: Annotated[int, Meta(description="bytes sent by all nodes from then to then")]
-    messages: Annotated[int, Meta(description="messages sent by all nodes from then to then")]
+    bytes: Annotated[int, Meta(description="bytes sent by all nodes in the round")]
+    messages: Annotated[int, Meta(description="messages sent by all nodes in the round")]
     deaths: Annotated[int, Meta(description="nodes that died in the round")]
 
 

@@ -58,11 +58,11 @@ class LiveRound(msgspec.Struct, frozen=True, kw_only=True):
             "seconds; none if they never do"
         ),
     ]
-    messages: Annotated[int, Meta(description="messages sent from its opening to the next one's")]
-    mebibytes: Annotated[float, Meta(description="data sent from then to then, MiB")]
-    deaths: Annotated[int, Meta(description="processes that ended from then to then")]
-    rejected: Annotated[int, Meta(description="messages that were rejected from then to then")]
-    blamed: Annotated[int, Meta(description="times that a node blamed another, from then to then")]
+    messages: Annotated[int, Meta(description="messages sent in the round")]
+    mebibytes: Annotated[float, Meta(description="data sent in the round, MiB")]
+    deaths: Annotated[int, Meta(description="processes that ended in the round")]
+    rejected: Annotated[int, Meta(description="messages that were rejected in the round")]
+    blamed: Annotated[int, Meta(description="times that a node blamed another in the round")]
     broken: Annotated[str, Meta(description="invariant that broke in the run; empty if none")]
 
 

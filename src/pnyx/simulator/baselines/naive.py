@@ -68,7 +68,7 @@ class NaiveParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 class NaiveRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What selections by one strategy came to."""
 
-    strategy: Annotated[str, Meta(description="who is believed, see the module")]
+    strategy: Annotated[str, Meta(description="who is believed")]
     nodes: Annotated[int, Meta(description="nodes of the network")]
     corrupted: Annotated[int, Meta(description="nodes of the coalition")]
     actors: Annotated[int, Meta(description="actors of a selection")]

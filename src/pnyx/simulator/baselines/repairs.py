@@ -71,7 +71,7 @@ class RepairParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 class RepairRecord(msgspec.Struct, frozen=True, kw_only=True):
     """How forgeable random values are under one rule."""
 
-    rule: Annotated[str, Meta(description="which repairs are there, see the module")]
+    rule: Annotated[str, Meta(description="which repairs are there")]
     nodes: Annotated[int, Meta(description="nodes of the network")]
     corrupted: Annotated[int, Meta(description="nodes of the coalition")]
     signers: Annotated[int, Meta(description="signers, the most where the trigger may choose")]

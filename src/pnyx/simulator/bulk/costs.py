@@ -56,7 +56,7 @@ class CostParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class CostRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The cost of a selection by one strategy."""
 
-    strategy: Annotated[str, Meta(description="how actors are selected, see the module")]
+    strategy: Annotated[str, Meta(description="how actors are selected")]
     nodes: Annotated[int, Meta(description="nodes of the network")]
     corrupted: Annotated[int, Meta(description="nodes of the coalition")]
     actors: Annotated[int, Meta(description="actors of a selection")]

@@ -9,6 +9,7 @@ import io
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from itertools import cycle
+from textwrap import fill
 from typing import Any
 
 from pnyx.errors import ConfigError
@@ -78,7 +79,7 @@ def draw(
         axes.set_xscale(figure.x_scale if places is None else "linear")
         axes.set_yscale(figure.y_scale)
         if places is not None:
-            axes.set_xticks(list(places.values()), [_tick(name) for name in places])
+            axes.set_xticks(list(places.values()), [fill(_tick(name), 14) for name in places])
         else:
             xs = {mark.x for line in lines for mark in line.marks}
             _label(axes.xaxis, figure.x_scale, xs, at_values=not measured)

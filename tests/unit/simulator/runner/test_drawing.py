@@ -50,6 +50,15 @@ def test_a_logarithmic_axis_of_many_points_has_powers() -> None:
     assert len(words) < 33
 
 
+def test_long_names_take_several_lines() -> None:
+    names = ("repaired", "per region trigger counts")
+    made = [Line("", tuple(Mark(name, 1.0, 1.0, 1.0, 2, 2) for name in names))]
+    drawn = draw(_figure(), made, LABELS, "")
+    assert "per region" in drawn
+    assert "trigger counts" in drawn
+    assert names[1] not in drawn
+
+
 def test_large_numbers_are_written_by_their_power() -> None:
     words = _words(_figure(), [0, 3e7, 6e7])
     assert {"0", "2 · 10⁷"} <= set(words)
