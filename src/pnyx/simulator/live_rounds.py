@@ -25,6 +25,7 @@ from pnyx.protocol.events import Notice, RoundCertified, StepReached
 from pnyx.protocol.selection.security import NODES_MIN, choose_committee
 from pnyx.simulator.device import Device
 from pnyx.simulator.experiment import Progress
+from pnyx.simulator.failing import LatencyS, WindowS
 from pnyx.simulator.network import Link
 from pnyx.simulator.round_model import Network, RoundShape, round_cost
 from pnyx.simulator.scenario import Crash, Scenario
@@ -43,13 +44,9 @@ class LiveRoundParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     nodes: Annotated[int, Meta(ge=NODES_MIN, le=200, description="nodes of the network")] = 36
     masked: Annotated[bool, Meta(description="whether vectors travel masked")] = False
     vector_length: Annotated[int, Meta(ge=2, le=400_000, description="values of the vector")] = 100
-    window_s: Annotated[
-        float, Meta(ge=0.0, le=1e9, description="nodes die uniformly from 0 to this, seconds")
-    ] = 400.0
+    window_s: WindowS = 400.0
     runs: Annotated[int, Meta(ge=1, le=1_000, description="runs, with failures drawn anew")] = 8
-    latency_s: Annotated[float, Meta(ge=0.0, le=10.0, description="latency of a line, seconds")] = (
-        0.033
-    )
+    latency_s: LatencyS = 0.033
     kib_per_s: Annotated[float, Meta(ge=1.0, le=1e12, description="line of a node, KiB/s")] = (
         6_000.0
     )

@@ -32,8 +32,9 @@ from pnyx.protocol.selection.security import (
 )
 from pnyx.protocol.selection.tails import head_count
 from pnyx.simulator.bulk.effectiveness import Alpha, Nodes, Share
-from pnyx.simulator.device import DEVICES, DeviceName
+from pnyx.simulator.device import DEVICES
 from pnyx.simulator.experiment import SHARE, Progress
+from pnyx.simulator.failing import DeviceSpeed, KibPerS, LatencyS, Runs, TimeoutS, WindowS
 from pnyx.simulator.round_model import STEPS, Network, RoundCost, RoundShape, round_cost
 
 _KIB = 1024
@@ -46,10 +47,8 @@ class RoundParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     mode: Annotated[
         Literal["direct", "masked"], Meta(description="whether updates travel masked or directly")
     ] = "masked"
-    window_s: Annotated[
-        float, Meta(ge=0.0, le=1e9, description="nodes die uniformly from 0 to this, seconds")
-    ] = 400.0
-    runs: Annotated[int, Meta(ge=1, le=100_000, description="runs, with failures drawn anew")] = 8
+    window_s: WindowS = 400.0
+    runs: Runs = 8
     nodes: Nodes = 10_000
     contributors: Annotated[
         int, Meta(ge=2, le=10_000, description="contributors that the study asks for")
@@ -65,20 +64,13 @@ class RoundParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     ] = 2
     aggregators: Annotated[int, Meta(ge=1, le=16, description="aggregators of a group")] = 3
     values: Annotated[int, Meta(ge=1, le=16_777_216, description="values of the vector")] = 262_144
-    latency_s: Annotated[float, Meta(ge=0.0, le=10.0, description="latency of a line, seconds")] = (
-        0.033
-    )
-    timeout_s: Annotated[
-        float,
-        Meta(
-            ge=0.0, le=600.0, description="time after which a silent node counts as dead, seconds"
-        ),
-    ] = 0.66
-    kib_per_s: Annotated[float, Meta(ge=1.0, le=1e9, description="line of a node, KiB/s")] = 6_000.0
+    latency_s: LatencyS = 0.033
+    timeout_s: TimeoutS = 0.66
+    kib_per_s: KibPerS = 6_000.0
     receivers_limited: Annotated[
         bool, Meta(description="whether lines limit what a node receives, too")
     ] = False
-    device: Annotated[DeviceName, Meta(description="how fast nodes compute")] = "published"
+    device: DeviceSpeed = "published"
     corrupted_share: Share = 0.05
     absent_share: Annotated[
         float, Meta(ge=0.0, le=0.5, description="share of the members that may be away")

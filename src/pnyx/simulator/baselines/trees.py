@@ -14,8 +14,9 @@ from msgspec import Meta
 from pnyx.errors import ConfigError
 from pnyx.simulator.baselines.tree_run import Shape, Strategy, TreeOutcome, TreeRun
 from pnyx.simulator.bulk.effectiveness import Share
-from pnyx.simulator.device import DEVICES, DeviceName
+from pnyx.simulator.device import DEVICES
 from pnyx.simulator.experiment import SHARE, Progress
+from pnyx.simulator.failing import DeviceSpeed, KibPerS, LatencyS, Runs, TimeoutS, WindowS
 
 _KIB = 1024
 _GROUPS_MAX = 5_000  # larger trees take minutes and gigabytes
@@ -42,30 +43,21 @@ class TreeParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     strategy: Annotated[Strategy, Meta(description="what happens when an aggregator dies")] = (
         "eager"
     )
-    window_s: Annotated[
-        float, Meta(ge=0.0, le=1e9, description="nodes die uniformly from 0 to this, seconds")
-    ] = 400.0
-    runs: Annotated[int, Meta(ge=1, le=100_000, description="runs, with failures drawn anew")] = 8
+    window_s: WindowS = 400.0
+    runs: Runs = 8
     group_size: Annotated[int, Meta(ge=2, le=64, description="aggregators of a group")] = 5
     fan_out: Annotated[int, Meta(ge=2, le=64, description="children of a group")] = 8
     depth: Annotated[int, Meta(ge=1, le=6, description="levels of groups")] = 3
     vector_kib: Annotated[int, Meta(ge=1, le=1_048_576, description="size of the vector, KiB")] = (
         1024
     )
-    latency_s: Annotated[float, Meta(ge=0.0, le=10.0, description="latency of a line, seconds")] = (
-        0.033
-    )
-    timeout_s: Annotated[
-        float,
-        Meta(
-            ge=0.0, le=600.0, description="time after which a silent node counts as dead, seconds"
-        ),
-    ] = 0.66
-    kib_per_s: Annotated[float, Meta(ge=1.0, le=1e9, description="line of a node, KiB/s")] = 6_000.0
+    latency_s: LatencyS = 0.033
+    timeout_s: TimeoutS = 0.66
+    kib_per_s: KibPerS = 6_000.0
     backup_share: Annotated[
         float, Meta(ge=0.0, le=4.0, description="backups over aggregators, ratio")
     ] = 0.125
-    device: Annotated[DeviceName, Meta(description="how fast nodes compute")] = "published"
+    device: DeviceSpeed = "published"
     corrupted_share: Share = 0.05
 
     def __post_init__(self) -> None:
