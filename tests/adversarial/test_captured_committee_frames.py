@@ -98,9 +98,9 @@ def test_only_what_assumes_nothing_counts_in_other_studies(kind):
 def test_a_malformed_share_that_comes_with_answers_relies_on_them():
     """What decides how far a proof counts is what it carries, whatever it would show without."""
     evidence = everything()["unreadable_share"][0]
-    answers = everything()["wrong_share"][0].proof.responses
+    answers = everything()["wrong_share"][0].proof.answers
     held = docket()
-    held.admit(replace(evidence, proof=replace(evidence.proof, responses=answers)), S.c.plan)
+    held.admit(replace(evidence, proof=replace(evidence.proof, answers=answers)), S.c.plan)
     assert held.culprits(ELSEWHERE) == ()
 
 

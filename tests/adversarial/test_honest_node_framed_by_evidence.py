@@ -29,8 +29,8 @@ from pnyx.protocol.evidence import proofs
 from pnyx.protocol.messages import (
     BadDealing,
     CloseVote,
+    OpenedAnswer,
     Release,
-    Signed,
     TwoBodies,
     WrongAnswer,
     WrongRelease,
@@ -38,7 +38,7 @@ from pnyx.protocol.messages import (
 )
 from pnyx.protocol.round import holdings
 from pnyx.protocol.round.holdings import Holdings
-from pnyx.protocol.round.values import header_hash, headers_root
+from pnyx.protocol.round.values import header_hash
 from pnyx.protocol.selection import committee_size
 
 S = scene()
@@ -50,14 +50,15 @@ def test_dealer_shows_a_member_one_header_and_the_judge_another(monkeypatch):
     first = S.c.payloads(DEALER)
     second = S.c.payloads(DEALER, seed=1)
     shown, kept = S.c.header(DEALER, first), S.c.header(DEALER, second)
-    answer = S.c.member_signed(LIAR, S.response(LIAR, DEALER, first, shown))
-    framed = S.evidence(LIAR, WrongAnswer(kept, S.opened(second, LIAR), answer, ()))
+    values = S.values(LIAR, first, shown)
+    answer = S.answer(LIAR, values, shown)
+    framed = S.evidence(LIAR, WrongAnswer(kept, S.opened(second, LIAR), answer))
     assert not S.convicts(framed)
     check = proofs.verify_merkle_proof
 
     def without_headers(root, leaf, index, count, proof):
         """The response commits to no headers: any header would do."""
-        return leaf == header_hash(kept) or check(root, leaf, index, count, proof)
+        return leaf == header_hash(kept) + values or check(root, leaf, index, count, proof)
 
     monkeypatch.setattr(proofs, "verify_merkle_proof", without_headers)
     assert S.convicts(framed)
@@ -65,9 +66,9 @@ def test_dealer_shows_a_member_one_header_and_the_judge_another(monkeypatch):
 
 def test_dealer_opens_another_share_than_it_committed_to(monkeypatch):
     payloads, header = S.c.payloads(DEALER), S.c.header(DEALER)
-    answer = S.c.member_signed(LIAR, S.response(LIAR, DEALER, payloads, header))
+    answer = S.answer(LIAR, S.values(LIAR, payloads, header), header)
     opened = replace(S.opened(payloads, LIAR), payload=flipped(payloads[LIAR]))
-    framed = S.evidence(LIAR, WrongAnswer(header, opened, answer, ()))
+    framed = S.evidence(LIAR, WrongAnswer(header, opened, answer))
     assert not S.convicts(framed)
     monkeypatch.setattr(proofs, "verify_merkle_proof", lambda *_: True)
     assert S.convicts(framed)
@@ -90,16 +91,33 @@ def test_dealer_hands_a_member_another_share_than_it_commits_to(monkeypatch):
     assert not keeps()
     monkeypatch.setattr(holdings, "verify_merkle_proof", lambda *_: True)
     assert keeps()
-    answer = S.c.member_signed(LIAR, S.response(LIAR, DEALER, handed, header))
-    assert S.convicts(S.evidence(LIAR, WrongAnswer(header, S.opened(payloads, LIAR), answer, ())))
+    answer = S.answer(LIAR, S.values(LIAR, handed, header), header)
+    assert S.convicts(S.evidence(LIAR, WrongAnswer(header, S.opened(payloads, LIAR), answer)))
+
+
+def test_answer_that_a_member_never_gave_is_shown_under_its_signature(monkeypatch):
+    """What is shown of a response is one answer; the member's signature is on a root of them."""
+    payloads, header = S.c.payloads(DEALER), S.c.header(DEALER)
+    values = S.values(LIAR, payloads, header)
+    shown = replace(S.answer(LIAR, values, header), values=flipped(values))
+    framed = S.evidence(LIAR, WrongAnswer(header, S.opened(payloads, LIAR), shown))
+    assert not S.convicts(framed)
+    check = proofs.verify_merkle_proof
+
+    def without_answers(root, leaf, index, count, proof):
+        """The response commits to headers alone: any answer would do."""
+        return leaf.startswith(header_hash(header)) or check(root, leaf, index, count, proof)
+
+    monkeypatch.setattr(proofs, "verify_merkle_proof", without_answers)
+    assert S.convicts(framed)
 
 
 def test_member_lies_and_opens_its_share_to_convict_the_dealer(monkeypatch):
     """Off the polynomials by its own lie, it opens an honest dealer's share."""
     payloads, header = S.c.payloads(2), S.c.header(2)
-    responses = S.responses(2, payloads, header)
-    responses[LIAR] = S.lie(LIAR, 2)
-    framed = S.evidence(2, WrongShare(header, S.opened(payloads, LIAR), tuple(responses)))
+    answers = S.answers(payloads, header)
+    answers[LIAR] = S.lie(LIAR, 2)
+    framed = S.evidence(2, WrongShare(header, S.opened(payloads, LIAR), tuple(answers)))
     assert not S.convicts(framed)
     monkeypatch.setattr(proofs.np, "array_equal", lambda *_: True)
     assert S.convicts(framed)
@@ -114,17 +132,17 @@ def test_colluding_members_steer_the_decoder_off_an_honest_share(monkeypatch):
     payloads, header = LARGE.c.payloads(dealer), LARGE.c.header(dealer)
     shape = len(FIELDS), CHECKS, layout(LARGE.bounds, LARGE.size).repetitions
 
-    def answer(member: int) -> Signed:
-        body = LARGE.response(member, dealer, payloads, header)
+    def answer(member: int) -> OpenedAnswer:
+        given = LARGE.values(member, payloads, header)
         if member in liars:
-            (values,) = read_answers(body.values, 1, LARGE.size).copy()
+            (values,) = read_answers(given, 1, LARGE.size).copy()
             product = values.reshape(shape)[0, 2]  # a view; the first field's
             product[0] = (product[0] + prod(member - other for other in kept)) % FIELDS[0].modulus
-            body = replace(body, values=pack_answers([values]))
-        return LARGE.c.member_signed(member, body)
+            given = pack_answers([values])
+        return LARGE.answer(member, given, header)
 
-    responses = tuple(answer(member) for member in sorted((*kept, fifth, *liars)))
-    proof = WrongShare(header, LARGE.opened(payloads, fifth), responses)
+    answers = tuple(answer(member) for member in sorted((*kept, fifth, *liars)))
+    proof = WrongShare(header, LARGE.opened(payloads, fifth), answers)
     framed = LARGE.evidence(dealer, proof)
     assert not LARGE.convicts(framed)
     monkeypatch.setattr(
@@ -198,12 +216,11 @@ def test_dealing_spoilt_by_the_members_that_open_it(monkeypatch):
 def test_words_of_another_round():
     """An honest member's answers in another round do not fit the shares of this one."""
     proof = wrong_answer(S).proof
-    elsewhere = S.response(LIAR, 3, S.c.payloads(3), S.c.header(3))
-    named = headers_root([header_hash(S.c.header(2))])
-    here = replace(elsewhere, held=(2,), headers=named)
-    earlier = replace(here, context=b"e" * 32)
+    elsewhere = S.values(LIAR, S.c.payloads(3), S.c.header(3))
+    here = S.answer(LIAR, elsewhere, S.c.header(2))
+    earlier = S.answer(LIAR, elsewhere, S.c.header(2), context=b"e" * 32)
     for answer, convicted in ((earlier, False), (here, True)):
-        framed = replace(proof, response=S.c.member_signed(LIAR, answer))
+        framed = replace(proof, answer=answer)
         assert S.convicts(S.evidence(LIAR, framed)) == convicted
 
 
@@ -211,11 +228,11 @@ def test_words_of_another_round():
 def test_honest_members_and_dealers_of_a_spoilt_round(member):
     """A bad dealer's round convicts nobody that answered by its share, whoever opens it."""
     payloads, header = S.dealt(DEALER, lambda m, p: flipped(p) if m == 1 else p)
-    responses = tuple(S.responses(DEALER, payloads, header))
+    answers = tuple(S.answers(payloads, header))
     opened = S.opened(payloads, member)
     for culprit in range(9):
-        answer = S.evidence(culprit, WrongAnswer(header, opened, responses[member], ()))
+        answer = S.evidence(culprit, WrongAnswer(header, opened, answers[member]))
         assert not S.convicts(answer)
-        share = S.evidence(culprit, WrongShare(header, opened, responses))
+        share = S.evidence(culprit, WrongShare(header, opened, answers))
         assert S.convicts(share) == (member == 1 and culprit == DEALER)
     assert S.convicts(wrong_share(S))

@@ -6,6 +6,9 @@ nobody but the liar is ever blamed.
 
 import pytest
 from msgspec.structs import replace
+from tests.support.lies import (
+    AnswersLied,
+)
 from tests.support.town import NETWORK, Town, real
 from tests.support.weakened import succeeds, weaken
 
@@ -15,6 +18,7 @@ from pnyx.protocol import agreement, dealing
 from pnyx.protocol.aggregation import direct, verdicts
 from pnyx.protocol.identity import sign_body
 from pnyx.protocol.messages import (
+    Answers,
     CloseVote,
     Dealing,
     HeldContribution,
@@ -53,13 +57,17 @@ def wrong_openings(body):
     )
 
 
-def wrong_answers(body):
-    return replace(body, values=flip(body.values)) if isinstance(body, VerifyResponse) else body
+def wrong_answers(answers):
+    return replace(answers, values=flip(answers.values))
 
 
-def no_answers(body):
-    nothing = {"held": (), "headers": bytes(32), "values": b""}
-    return replace(body, **nothing) if isinstance(body, VerifyResponse) else body
+def no_answers(answers):
+    del answers
+    return Answers((), b"")
+
+
+def other_answers_than_it_gives(body):
+    return replace(body, answers=bytes(32)) if isinstance(body, VerifyResponse) else body
 
 
 def answers_to_another_challenge(body):
@@ -102,8 +110,7 @@ SIGNED_LIES = [
     wrong_release,
     no_openings,
     wrong_openings,
-    wrong_answers,
-    no_answers,
+    other_answers_than_it_gives,
     answers_to_another_challenge,
     wrong_contributor,
     unknown_contribution,
@@ -112,14 +119,17 @@ SIGNED_LIES = [
     unusable_key,
     foreign_dealing,
 ]
+ANSWERED_LIES = [wrong_answers, no_answers]
 
 
 def lying_town(lie, **terms):
     """A town in which one node lies about every body that it signs as a member of round 1."""
     town = Town(**terms)
     study = town.propose()
+    lies = AnswersLied(town)
 
     def wire(sender, receiver, message):
+        lies.note(message)
         if not isinstance(message, MemberInput):
             return None
         state = town.machines[sender].studies.get(study)
@@ -128,6 +138,9 @@ def lying_town(lie, **terms):
             return None
         if plan.committee[LIAR] != sender:
             return None
+        if lie in ANSWERED_LIES:
+            lied = lies.instead(sender, message, lie)
+            return None if lied is None else [lied]
         body = codec.decode(message.signed.body, RoundBody, bytes_max=10**7)
         signed = sign_body(town.cryptos[sender], NETWORK, town.census.node_ids[sender], lie(body))
         return [replace(message, signed=signed)]
@@ -137,7 +150,7 @@ def lying_town(lie, **terms):
     return town, study, town.plan(study).committee[LIAR]
 
 
-@pytest.mark.parametrize("lie", SIGNED_LIES)
+@pytest.mark.parametrize("lie", SIGNED_LIES + ANSWERED_LIES)
 def test_lying_committee_member(lie):
     town, study, liar = lying_town(lie)
     assert town.run(town.finished(study))
@@ -148,7 +161,7 @@ def test_lying_committee_member(lie):
     assert max(model) == 1, "the sum is exact"
     assert town.blamed(ignoring=liar) <= {liar}
     # An answer that no value can carry is as good as none, and this committee plans no absences.
-    held_up = lie is answers_to_another_challenge
+    held_up = lie in (answers_to_another_challenge, other_answers_than_it_gives)
     assert held_up or town.sent(ViewChange) == [], "an honest leader is not held up"
 
 

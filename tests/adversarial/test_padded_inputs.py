@@ -6,18 +6,18 @@ asked for; repeat another member's old input.
 
 import pytest
 from msgspec.structs import replace
-from tests.support.committee import CHALLENGE, Committee
+from tests.support.committee import Committee
 from tests.unit.protocol.round.test_committee import Walk
 
 from pnyx.errors import MalformedMessage, ProtocolError, RuleBroken
 from pnyx.protocol.messages import (
+    Answers,
     HeldContribution,
     Instance,
     MemberInput,
     OpenedShare,
     Release,
     Step,
-    VerifyResponse,
 )
 from pnyx.protocol.round.committee import CommitteeMember
 from pnyx.protocol.round.values import VALUE_BYTES_MAX, InputReader
@@ -37,8 +37,6 @@ def padded_bodies():
     yield replace(vote, culprits=tuple(range(10))), "outside the census"
     yield replace(vote, held=(HeldContribution(8, b"a" * 32),)), "not drawn"
     yield replace(vote, next_dealers=(0, 0)), "twice"
-    yield VerifyResponse(CONTEXT, 1, CHALLENGE, (), bytes(32), bytes(500_000)), "too long"
-    yield VerifyResponse(CONTEXT, 1, CHALLENGE, (8,), bytes(32), b""), "not drawn"
     yield Release(CONTEXT, 1, bytes(32), bytes(500_000), ()), "too long"
     yield Release(CONTEXT, 1, bytes(32), b"", (opened, opened)), "twice"
 
@@ -55,9 +53,35 @@ def test_long_bodies_would_be_kept_without_the_rule(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(InputReader, "_check_size", lambda reader, body: None)
     reader = InputReader(C.plan, C.folk.cryptos[0])
     for at in range(20):
-        body = VerifyResponse(CONTEXT, 1, CHALLENGE, (), bytes(32), at.to_bytes(4) * 100_000)
+        body = Release(CONTEXT, 1, bytes(32), at.to_bytes(4) * 100_000, ())
         reader.member_body(C.member_signed(1, body))
     assert sum(len(signed.body) for signed in reader._verified) > 4_000_000
+
+
+PADDED_ANSWERS = [
+    (Answers((), bytes(500_000)), "too long"),
+    (Answers((8,), b""), "not drawn"),
+    (Answers((OWNER, OWNER), b""), "out of order"),
+]
+
+
+@pytest.mark.parametrize(("answers", "rule"), PADDED_ANSWERS)
+def test_padded_answers_are_refused_and_not_kept(answers: Answers, rule: str) -> None:
+    member = leader()
+    message = MemberInput(CONTEXT, C.answered(1).signed, answers=answers)
+    with pytest.raises((RuleBroken, MalformedMessage), match=rule):
+        member.leader.on_input(1, message)
+    with pytest.raises(RuleBroken, match="without its answers"):
+        member.leader.on_input(1, replace(message, answers=None))
+    assert not member.leader._responses
+
+
+def test_padded_answers_would_be_kept_without_the_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(InputReader, "check_answers", lambda reader, answers: None)
+    member = leader()
+    for answers, _ in PADDED_ANSWERS:
+        member.leader.on_input(1, MemberInput(CONTEXT, C.answered(1).signed, answers=answers))
+        assert member.leader._responses[1][1].answers == answers
 
 
 def headers(count: int):

@@ -33,6 +33,7 @@ from pnyx.protocol.messages import (
     HeadersRequest,
     Instance,
     Items,
+    MemberInput,
     PartsRequest,
     Relay,
     ReleaseBundle,
@@ -157,6 +158,14 @@ def refused(body: msgspec.Struct, rule: str) -> Callable[[], None]:
     return check
 
 
+def answers_of_one_member() -> None:
+    walk = Walk(0).to(Step.ACCEPT)
+    given = C.answered(1, (2, 3))
+    said = MemberInput(walk.context, given.signed, answers=replace(given.answers, held=(2, 2)))
+    with pytest.raises(RuleBroken, match="out of order"):
+        walk.member.leader.on_input(1, said)
+
+
 def vote_of(**lists: tuple) -> Callable[[], None]:
     return refused(C.close_vote(1, (), **lists), "a close vote lists somebody twice")
 
@@ -269,12 +278,12 @@ TRIED: dict[str, Callable[[], None]] = {
     "CloseVote.next_dealers": vote_of(next_dealers=(1, 1)),
     "CloseVote.challenge_dealers": vote_of(challenge_dealers=(1, 1)),
     "CloseVote.culprits": vote_of(culprits=(1, 1)),
-    "VerifyResponse.held": refused(C.response(1, (2, 2)), "out of order"),
+    "Answers.held": answers_of_one_member,
     "Release.openings": refused(RELEASE, "opens a dealing twice"),
     "GiveUp.culprits": culprits_of_one_word,
     "Record.joins": joins,
-    "WrongShare.responses": in_evidence(messages.WrongShare, "responses"),
-    "BadContribution.responses": in_evidence(messages.BadContribution, "responses"),
+    "WrongShare.answers": in_evidence(messages.WrongShare, "answers"),
+    "BadContribution.answers": in_evidence(messages.BadContribution, "answers"),
     "WrongRelease.releases": in_evidence(messages.WrongRelease, "releases"),
     "BadDealing.members": in_evidence(messages.BadDealing, "members"),
     "BadDealing.shares": in_evidence(messages.BadDealing, "shares"),
@@ -287,7 +296,7 @@ TRIED: dict[str, Callable[[], None]] = {
         (
             "OpenedShare.proof",
             "OpenedPayload.proof",
-            "WrongAnswer.named",
+            "OpenedAnswer.proof",
             "Part.proof",
             "SealedShare.proof",
             "Chunk.proof",
@@ -304,7 +313,7 @@ COMPARED = {  # as a whole, or read where it is tried
     "VectorSum.linear_hashes": "they are those that the headers of the set commit to, in order",
     "Word.parts": "they are hashed, and signed, together",
     "Relay.receipts": "16 at most, and a member that is given the envelope counts them",
-    "Dispute.closed": "a response names the headers of all that it answers for by their root",
+    "Dispute.closed": "a response is signed with the headers of all that it answers for",
 }
 
 

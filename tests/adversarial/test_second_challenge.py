@@ -11,7 +11,7 @@ from tests.support.town import Town, manifest, verified_phase
 
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
-from pnyx.protocol.messages import MemberBody, MemberInput, Signed, VerifyResponse
+from pnyx.protocol.messages import Answered, MemberBody, MemberInput, VerifyResponse
 from pnyx.protocol.round.committee import CommitteeMember
 from pnyx.protocol.round.services import RoundServices
 
@@ -28,7 +28,7 @@ class Attack:
         self.town.run(self.town.in_round(self.study, 1))
         self.plan = self.town.plan(self.study)
         self.victim = self.plan.committee[place]
-        self.answered: dict[int, list[Signed]] = {}
+        self.answered: dict[int, list[Answered]] = {}
         self.kills = 0
         self.town.wire = self.wire
 
@@ -38,7 +38,7 @@ class Attack:
         body = codec.decode(message.signed.body, MemberBody, bytes_max=10**7)
         if not isinstance(body, VerifyResponse):
             return None
-        self.answered.setdefault(sender, []).append(message.signed)
+        self.answered.setdefault(sender, []).append(Answered(message.signed, message.answers))
         if sender != self.victim or self.kills == KILLS:
             return None
         self.kills += 1
@@ -51,7 +51,7 @@ class Attack:
             if not self.town.alive[self.victim]:
                 self.town.restart(self.victim)
 
-    def answers(self) -> set[Signed]:
+    def answers(self) -> set[Answered]:
         """What the victim answered in four lives."""
         self.run(lambda: len(self.answered.get(self.victim, [])) > KILLS)
         return set(self.answered[self.victim])
@@ -94,6 +94,8 @@ def test_another_challenge_after_a_restart_gets_the_first_answers(attack):
 
 def test_the_durable_answer_is_the_defence(attack, monkeypatch):
     monkeypatch.setattr(
-        RoundServices, "sign_once", lambda services, slot, body: services.sign(body)
+        RoundServices,
+        "answer_once",
+        lambda services, response, answers: Answered(services.sign(response), answers),
     )
     assert len(attack.answers()) > 1

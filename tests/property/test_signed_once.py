@@ -13,8 +13,15 @@ from msgspec.structs import replace
 from tests.support.committee import Committee, Outbox
 from tests.support.weakened import weaken
 
+from pnyx.primitives import (
+    codec,
+)
 from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.events import Forget, Persist, Send
+from pnyx.protocol.messages import (
+    Answers,
+    VerifyResponse,
+)
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.round import services as module
 from pnyx.protocol.round.services import RoundServices
@@ -24,7 +31,7 @@ SECOND = Committee(folk=FIRST.folk, round_number=2)  # another attempt's scopes 
 COMMITTEES = (FIRST, SECOND)
 MEMBER = 1
 SECRET = "seed"
-slots = st.sampled_from(["round-key", "response", "release"])
+slots = st.sampled_from(["round-key", "release"])
 attempts = st.sampled_from([0, 1])
 words = st.integers(0, 3)
 
@@ -84,8 +91,8 @@ class SignerAndKills(RuleBasedStateMachine):
                         if not key.startswith(effect.prefix)
                     }
                 case Send():
-                    at, slot, signed = effect.payload
-                    self.said.setdefault((at, slot), set()).add(signed.body)
+                    at, slot, word = effect.payload
+                    self.said.setdefault((at, slot), set()).add(word)
         del self.queue.effects[:count]
 
     @rule(at=attempts, slot=slots, word=words)
@@ -93,7 +100,16 @@ class SignerAndKills(RuleBasedStateMachine):
         """What it would say now depends on what it has seen since it started."""
         body = replace(COMMITTEES[at].round_key(MEMBER), encryption_key=bytes((word,)) * 32)
         signed = self.nodes[at].sign_once(slot, body)
-        self.nodes[at]._mailbox.post(0, COMMITTEES[at].plan, (at, slot, signed))
+        self.nodes[at]._mailbox.post(0, COMMITTEES[at].plan, (at, slot, signed.body))
+
+    @rule(at=attempts, word=words)
+    def answer(self, at: int, word: int) -> None:
+        """A response, and the answers that go with it: those of its life before, if there was."""
+        plan = COMMITTEES[at].plan
+        response = VerifyResponse(plan.context, MEMBER, bytes((word,)) * 32, bytes(32))
+        answered = self.nodes[at].answer_once(response, Answers((), bytes((word,))))
+        said = (at, "response", codec.encode(answered))
+        self.nodes[at]._mailbox.post(0, plan, said)
 
     @rule(at=attempts)
     def draw(self, at: int) -> None:

@@ -19,6 +19,8 @@ from pnyx.protocol.events import Effect
 from pnyx.protocol.identity import sign_body
 from pnyx.protocol.manifest import StudyPhase
 from pnyx.protocol.messages import (
+    Answered,
+    Answers,
     CloseVote,
     Contribution,
     ContributionHeader,
@@ -38,9 +40,10 @@ from pnyx.protocol.round.values import (
     CloseValue,
     InputReader,
     OpenValue,
+    answer_leaves,
+    answers_root,
     contribution_context,
     header_hash,
-    headers_root,
 )
 from pnyx.protocol.selection import CommitteeSize
 
@@ -291,30 +294,39 @@ class Committee:
         share, claim = self.shares(index, member), self.reader.claim(self.header(index))
         return verification.answers(share, member, claim, challenge, self.bounds, self.size)
 
-    def response(
+    def answered(
         self,
         member: int,
         indices: Sequence[int] = (2, 3, 4),
         challenge: bytes = CHALLENGE,
+        headers: Sequence[Signed] | None = None,
         **changes,
-    ):
-        """A member's honest answers to a challenge."""
-        values = [self.answer(index, member, challenge) for index in indices]
-        terms = {
-            "context": self.plan.context,
-            "member": member,
-            "challenge": challenge,
-            "held": tuple(indices),
-            "headers": headers_root([header_hash(self.header(index)) for index in indices]),
-            "values": verification.pack_answers(values),
-            **changes,
-        }
-        return VerifyResponse(**terms)
+    ) -> Answered:
+        """A member's honest answers to a challenge, and its signed response.
 
-    def accept_value(self, responses: Sequence[VerifyResponse] | None = None) -> bytes:
+        headers: those that it answers for. changes: of the response or, before it is signed, of the
+        answers.
+        """
+        values = [self.answer(index, member, challenge) for index in indices]
+        answers = Answers(
+            changes.pop("held", tuple(indices)),
+            changes.pop("values", verification.pack_answers(values)),
+        )
+        shown = [self.header(index) for index in indices] if headers is None else headers
+        leaves = answer_leaves([header_hash(header) for header in shown], answers.values)
+        terms = {"challenge": challenge, "answers": answers_root(leaves), **changes}
+        body = VerifyResponse(**{"context": self.plan.context, "member": member, **terms})
+        return Answered(self.member_signed(member, body), answers)
+
+    def response(self, member: int, *terms, **changes) -> VerifyResponse:
+        """What a member signs to answer a challenge honestly; arguments as of `answered`."""
+        signed = self.answered(member, *terms, **changes).signed
+        return codec.decode(signed.body, VerifyResponse, bytes_max=10**6)
+
+    def accept_value(self, responses: Sequence[Answered] | None = None) -> bytes:
         """An ACCEPT value."""
-        given = responses or [self.response(m) for m in range(self.size.size)]
-        return codec.encode(AcceptValue(tuple(self.member_signed(r.member, r) for r in given)))
+        given = responses or [self.answered(m) for m in range(self.size.size)]
+        return codec.encode(AcceptValue(tuple(given)))
 
     # --- roles ----------------------------------------------------------------------------------
 

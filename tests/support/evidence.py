@@ -3,11 +3,12 @@
 Node 8 took no part in the round: what it believes, anybody does.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from unittest.mock import patch
 
 import numpy as np
+from msgspec.structs import replace
 from tests.support.committee import CHALLENGE, Committee
 
 from pnyx.errors import ProtocolError
@@ -18,9 +19,12 @@ from pnyx.protocol.aggregation import verification
 from pnyx.protocol.aggregation.verification import pack_answers, sum_share
 from pnyx.protocol.evidence.proofs import Offence, check_evidence
 from pnyx.protocol.messages import (
+    Answered,
+    Answers,
     BadContribution,
     BadDealing,
     Evidence,
+    OpenedAnswer,
     OpenedPayload,
     OpenedShare,
     Proof,
@@ -32,7 +36,12 @@ from pnyx.protocol.messages import (
     WrongRelease,
     WrongShare,
 )
-from pnyx.protocol.round.values import contribution_context, header_hash, headers_root
+from pnyx.protocol.round.values import (
+    answer_leaves,
+    answers_root,
+    contribution_context,
+    header_hash,
+)
 
 OUTSIDER = 8
 LIAR, DEALER = 3, 5  # a member; a contributor, who is a member as well
@@ -84,33 +93,52 @@ class Scene:
         payloads = spoilt(made.payloads)
         return payloads, self.c.header(index, payloads, published=made.published)
 
-    def responses(self, index: int, payloads: Sequence[bytes], header: Signed) -> list[Signed]:
-        """Everybody's honest answers for one contribution alone."""
-        return [
-            self.c.member_signed(member, self.response(member, index, payloads, header))
-            for member in range(self.size.size)
-        ]
-
-    def response(
-        self, member: int, index: int, payloads: Sequence[bytes], header: Signed, **changes
-    ) -> VerifyResponse:
-        """One member's honest answer for one contribution alone."""
+    def values(self, member: int, payloads: Sequence[bytes], header: Signed) -> bytes:
+        """A member's honest answer for one contribution, packed."""
         share = self.c.reader.share(header, member, payloads[member])
-        values = self.c.reader.answer(header, member, share, CHALLENGE)
-        terms: dict = {"held": (index,), "headers": headers_root([header_hash(header)])}
-        terms.update(challenge=CHALLENGE, values=pack_answers([values]))
-        return VerifyResponse(self.c.plan.context, member, **{**terms, **changes})
+        return pack_answers([self.c.reader.answer(header, member, share, CHALLENGE)])
+
+    def answers(self, payloads: Sequence[bytes], header: Signed) -> list[OpenedAnswer]:
+        """Everybody's honest answers for one contribution alone."""
+        members = range(self.size.size)
+        return [self.answer(m, self.values(m, payloads, header), header) for m in members]
+
+    def answer(
+        self, member: int, values: bytes, header: Signed, challenge: bytes = CHALLENGE, **changes
+    ) -> OpenedAnswer:
+        """An answer that a member signed for one contribution alone.
+
+        changes: of the signed response.
+        """
+        root = answers_root(answer_leaves([header_hash(header)], values))
+        body = VerifyResponse(self.c.plan.context, member, challenge, root)
+        signed = self.c.member_signed(member, replace(body, **changes))
+        return OpenedAnswer(signed, values, 0, 1, ())
+
+    def answered(
+        self, member: int, values: Mapping[int, bytes], headers: Mapping[int, Signed], **changes
+    ) -> Answered:
+        """A member's answers for several contributions.
+
+        changes: of the response or, once it is signed, of the answers.
+        """
+        held = tuple(sorted(headers))
+        answers = Answers(
+            changes.pop("held", held),
+            changes.pop("values", b"".join(values[who] for who in held)),
+        )
+        names = [header_hash(headers[who]) for who in held]
+        root = answers_root(answer_leaves(names, b"".join(values[who] for who in held)))
+        body = VerifyResponse(self.c.plan.context, member, CHALLENGE, root)
+        return Answered(self.c.member_signed(member, replace(body, **changes)), answers)
 
     # --- members ---------------------------------------------------------------------------------
 
-    def lie(self, member: int, index: int, **changes) -> Signed:
+    def lie(self, member: int, index: int, **changes) -> OpenedAnswer:
         """A signed answer that the member's share does not give."""
-        honest = self.response(member, index, self.c.payloads(index), self.c.header(index))
-        terms = {"values": flipped(honest.values), **changes}
-        response = self.response(
-            member, index, self.c.payloads(index), self.c.header(index), **terms
-        )
-        return self.c.member_signed(member, response)
+        header = self.c.header(index)
+        values = flipped(self.values(member, self.c.payloads(index), header))
+        return self.answer(member, values, header, **changes)
 
     def release(
         self,
@@ -163,7 +191,7 @@ def two_bodies(scene: Scene, offence: Offence) -> Evidence:
 def wrong_answer(scene: Scene) -> Evidence:
     """A member that lied about an honest contribution."""
     opened = scene.opened(scene.c.payloads(2), LIAR)
-    return scene.evidence(LIAR, WrongAnswer(scene.c.header(2), opened, scene.lie(LIAR, 2), ()))
+    return scene.evidence(LIAR, WrongAnswer(scene.c.header(2), opened, scene.lie(LIAR, 2)))
 
 
 def unreadable_share(scene: Scene) -> Evidence:
@@ -177,8 +205,8 @@ def unreadable_share(scene: Scene) -> Evidence:
 def wrong_share(scene: Scene) -> Evidence:
     """A dealer that dealt one member a share off the polynomials."""
     payloads, header = scene.dealt(DEALER, lambda m, p: flipped(p) if m == 1 else p)
-    responses = tuple(scene.responses(DEALER, payloads, header))
-    return scene.evidence(DEALER, WrongShare(header, scene.opened(payloads, 1), responses))
+    answers = tuple(scene.answers(payloads, header))
+    return scene.evidence(DEALER, WrongShare(header, scene.opened(payloads, 1), answers))
 
 
 def bad_contribution(scene: Scene, rule: Offence) -> Evidence:
@@ -194,8 +222,8 @@ def bad_contribution(scene: Scene, rule: Offence) -> Evidence:
     else:
         payloads, header = no_vector(scene)
         word = "sharing"
-    responses = tuple(scene.responses(DEALER, payloads, header))
-    return scene.evidence(DEALER, BadContribution(word, header, responses))
+    answers = tuple(scene.answers(payloads, header))
+    return scene.evidence(DEALER, BadContribution(word, header, answers))
 
 
 def no_vector(scene: Scene) -> tuple[list[bytes], Signed]:

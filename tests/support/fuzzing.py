@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
-from tests.support.evidence import flipped
+from tests.support.lies import AnswersLied
 from tests.support.mutation import mutated
 from tests.support.parcels import content, cut
 from tests.support.town import Town
@@ -19,7 +19,7 @@ from tests.support.town import Town
 from pnyx.primitives import codec
 from pnyx.protocol.chunks import describe
 from pnyx.protocol.events import MessageRejected, TimerExpired
-from pnyx.protocol.identity import sign_body, signing_input
+from pnyx.protocol.identity import signing_input
 from pnyx.protocol.machine import AnyMessage
 from pnyx.protocol.manifest import Manifest
 from pnyx.protocol.messages import (
@@ -31,7 +31,6 @@ from pnyx.protocol.messages import (
     ShownValue,
     Signed,
     ValueRequest,
-    VerifyResponse,
     Vote,
 )
 from pnyx.protocol.params import ProtocolParams
@@ -109,11 +108,12 @@ def troubled_study(meddle: Meddle, asked: Study, seconds: float = 200.0) -> int:
     """
     params = ProtocolParams(parted_bytes_min=asked.parted_bytes_min, part_line_bytes=0)
     town, liar = Town(params=params), asked.liar
-    root = bytes(32)
+    lies, root = AnswersLied(town), bytes(32)
 
     def wire(sender: int, receiver: int, message: AnyMessage) -> Iterable[object] | None:
         nonlocal root
         meddle(town, sender, receiver, message)
+        lies.note(message)
         if isinstance(message, Part):
             root = message.root
         if sender == liar and isinstance(message, Vote):
@@ -128,12 +128,8 @@ def troubled_study(meddle: Meddle, asked: Study, seconds: float = 200.0) -> int:
                 meddle(town, sender, receiver, each)
             return [message, *others]
         if sender == liar and isinstance(message, MemberInput):
-            body = codec.decode(message.signed.body, RoundBody, bytes_max=BYTES_MAX)
-            if isinstance(body, VerifyResponse) and body.values:
-                wrong = msgspec.structs.replace(body, values=flipped(body.values))
-                name, crypto = town.census.node_ids[liar], town.cryptos[liar]
-                signed = sign_body(crypto, town.census.network, name, wrong)
-                return [msgspec.structs.replace(message, signed=signed)]
+            lied = lies.instead(sender, message)
+            return None if lied is None else [lied]
         return None
 
     town.wire = wire

@@ -57,15 +57,14 @@ def false_receipt() -> FalseReceipt:
 def link() -> BadContribution:
     """A contribution whose proof is of another sketch than its header states."""
     payloads, header = _committee().payloads(DEALER), other_sketch()
-    responses = tuple(verified_scene().responses(DEALER, payloads, header))
-    return BadContribution("link", header, responses)
+    return BadContribution("link", header, tuple(verified_scene().answers(payloads, header)))
 
 
 def wrong_answer() -> WrongAnswer:
     """A member that lied about an honest contribution."""
     c, scene = _committee(), verified_scene()
     opened = scene.opened(c.payloads(2), LIAR)
-    return WrongAnswer(c.header(2), opened, scene.lie(LIAR, 2), ())
+    return WrongAnswer(c.header(2), opened, scene.lie(LIAR, 2))
 
 
 def unreadable_share() -> WrongShare:

@@ -122,14 +122,30 @@ class CloseVote(msgspec.Struct, frozen=True, array_like=True, tag=11):
 
 
 class VerifyResponse(msgspec.Struct, frozen=True, array_like=True, tag=12):
-    """A member's answers to the challenge: one set of check values per contribution it holds."""
+    """A member's commitment to its answers to the challenge.
+
+    answers: Merkle root over them, each with the hash of the header that it answers for; zero when
+    there are none. So a single answer can be shown to others without the rest.
+    """
 
     context: Digest
     member: Member
     challenge: Digest
+    answers: Digest
+
+
+class Answers(msgspec.Struct, frozen=True, array_like=True):
+    """What a member answers: check values for each contribution that it holds."""
+
     held: Contributors  # those of the closed list whose share it holds, ascending
-    headers: Digest  # Merkle root over the hashes of their headers, in order; zero when none
     values: SharePayload  # packed answers, see aggregation.verification
+
+
+class Answered(msgspec.Struct, frozen=True, array_like=True):
+    """A signed `VerifyResponse` with the answers that it commits to."""
+
+    signed: Signed
+    answers: Answers
 
 
 class OpenedShare(msgspec.Struct, frozen=True, array_like=True):
@@ -291,11 +307,15 @@ Value = Annotated[bytes, Meta(max_length=4 * 1024 * 1024)]
 
 
 class MemberInput(msgspec.Struct, frozen=True, array_like=True, tag=50):
-    """A member's signed body for its leader, with headers of a close vote that it was asked for."""
+    """A member's signed body for its leader.
+
+    attachments: headers of a close vote that it was asked for. answers: those of a response.
+    """
 
     context: Digest
     signed: Signed
     attachments: Annotated[tuple[Signed, ...], Meta(max_length=DRAWN_MAX)] = ()
+    answers: Answers | None = None
 
 
 class Dealing(msgspec.Struct, frozen=True, array_like=True, tag=51):
@@ -443,6 +463,16 @@ class OpenedPayload(msgspec.Struct, frozen=True, array_like=True):
     proof: MerkleProof
 
 
+class OpenedAnswer(msgspec.Struct, frozen=True, array_like=True):
+    """One member's answer for one contribution, with its proof under the signed response."""
+
+    response: Signed
+    values: Annotated[bytes, Meta(max_length=1024)]
+    place: Annotated[int, Meta(ge=0, lt=DRAWN_MAX)]
+    count: Annotated[int, Meta(ge=1, le=DRAWN_MAX)]  # of the contributions that it answers for
+    proof: MerkleProof
+
+
 class TwoBodies(msgspec.Struct, frozen=True, array_like=True, tag=120):
     """Two bodies by one signer for one slot, of which an honest node signs one."""
 
@@ -451,12 +481,11 @@ class TwoBodies(msgspec.Struct, frozen=True, array_like=True, tag=120):
 
 
 class WrongAnswer(msgspec.Struct, frozen=True, array_like=True, tag=121):
-    """A member's signed answers, and the share that one of them contradicts."""
+    """A member's answer, and the share that it contradicts."""
 
     header: Signed
     opened: OpenedPayload
-    response: Signed
-    named: MerkleProof  # that the response answers for this header
+    answer: OpenedAnswer
 
 
 class WrongShare(msgspec.Struct, frozen=True, array_like=True, tag=122):
@@ -464,7 +493,7 @@ class WrongShare(msgspec.Struct, frozen=True, array_like=True, tag=122):
 
     header: Signed
     opened: OpenedPayload
-    responses: Annotated[tuple[Signed, ...], Meta(max_length=1024)]
+    answers: Annotated[tuple[OpenedAnswer, ...], Meta(max_length=1024)]
 
 
 class BadContribution(msgspec.Struct, frozen=True, array_like=True, tag=123):
@@ -472,7 +501,7 @@ class BadContribution(msgspec.Struct, frozen=True, array_like=True, tag=123):
 
     rule: Literal["range", "bound", "sharing", "link"]
     header: Signed
-    responses: Annotated[tuple[Signed, ...], Meta(max_length=1024)]
+    answers: Annotated[tuple[OpenedAnswer, ...], Meta(max_length=1024)]
 
 
 class WrongRelease(msgspec.Struct, frozen=True, array_like=True, tag=124):

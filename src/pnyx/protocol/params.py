@@ -126,8 +126,9 @@ class ProtocolParams(msgspec.Struct, frozen=True, kw_only=True):
     early_messages_max: int = 4096
     early_bytes_max: int = 64 * 1024 * 1024
     # Evidence is gossiped up to this size; what is larger stays where it is. A wrong share of
-    # a sum of 20,000 entries takes 13 shares of 40 KB from 24 members, 33 of 20 KB from 64.
-    evidence_bytes_max: int = 1024 * 1024
+    # a sum of 20,000 entries takes 11 shares of 80 KB from 24 members, 47 of 40 KB from 110.
+    # Answers for one contribution take 1.1 MB from 1,000 members.
+    evidence_bytes_max: int = 2 * 1024 * 1024
     # Two bodies of one signer, who could pad them: two shares of 40 KB, or two close votes that
     # list 20,000 joins each, fit. Or a masked vector that is false: of 75,000 values.
     two_bodies_bytes_max: int = 256 * 1024

@@ -34,6 +34,7 @@ from pnyx.protocol.events import Effect, Event, MessageReceived, Send
 from pnyx.protocol.identity import Census, sign_body
 from pnyx.protocol.machine import AnyMessage
 from pnyx.protocol.messages import (
+    Answers,
     Certificate,
     ChallengeReveal,
     CloseNow,
@@ -65,7 +66,10 @@ from pnyx.protocol.round.values import (
     AcceptValue,
     CloseValue,
     OpenValue,
+    answer_leaves,
+    answers_root,
     contribution_context,
+    header_hash,
     is_abort,
 )
 from pnyx.protocol.selection import CommitteeSize
@@ -107,6 +111,31 @@ def read(payload: bytes) -> RoundMessage | None:
     """The round message in these bytes, if it is one."""
     message = codec.decode(payload, AnyMessage, bytes_max=_BYTES_MAX)
     return None if isinstance(message, GossipMessage | ParcelMessage | RegionMessage) else message
+
+
+class HeadersSeen:
+    """Headers that came by; who signs other answers must know what they are for."""
+
+    def __init__(self) -> None:
+        self._names: dict[tuple[bytes, int], bytes] = {}
+
+    def note(self, message: object) -> None:
+        """Remember the header that a message carries, if any."""
+        if isinstance(message, Contribution | Relay):
+            body = codec.decode(message.header.body, ContributionHeader, bytes_max=_BYTES_MAX)
+            self._names[message.context, body.contributor] = header_hash(message.header)
+
+    def answering(
+        self, message: MemberInput, answers: Answers, sign: Callable[[msgspec.Struct], Signed]
+    ) -> MemberInput | None:
+        """The input with other answers, validly signed; None where a header did not come by."""
+        body = codec.decode(message.signed.body, VerifyResponse, bytes_max=_BYTES_MAX)
+        names = [self._names.get((message.context, who), b"") for who in answers.held]
+        if b"" in names:
+            return None
+        root = answers_root(answer_leaves(names, answers.values))
+        signed = sign(msgspec.structs.replace(body, answers=root))
+        return msgspec.structs.replace(message, signed=signed, answers=answers)
 
 
 class Wrapper:
@@ -179,8 +208,15 @@ def _liar(hands: Hands) -> Wrapper:
     Whoever gives wrong check values is not asked for its share of the sum. So in every other round,
     as the context has it, the liar answers truly first, and lies about its share of the sum.
     """
+    headers = HeadersSeen()
+
+    def hear(event: MessageReceived, message: RoundMessage) -> bool:
+        del event
+        headers.note(message)
+        return True
 
     def change(send: Send, message: RoundMessage) -> list[Send]:
+        headers.note(message)
         if isinstance(message, Opening):
             openings = tuple(
                 msgspec.structs.replace(opened, share=off_by_one(opened.share))
@@ -192,12 +228,15 @@ def _liar(hands: Hands) -> Wrapper:
         if isinstance(body, Release) and answers_truly:
             lie = msgspec.structs.replace(body, shares=off_by_one(body.shares))
             return [resigned(hands, send, message, lie)]
-        if isinstance(body, VerifyResponse) and not answers_truly:
-            answers = msgspec.structs.replace(body, values=off_by_one(body.values))
-            return [resigned(hands, send, message, answers)]
+        if isinstance(message, MemberInput) and message.answers and not answers_truly:
+            answers = msgspec.structs.replace(
+                message.answers, values=off_by_one(message.answers.values)
+            )
+            lied = headers.answering(message, answers, hands.sign)
+            return [_replaced(send, lied or message)]
         return [send]
 
-    return Wrapper(change)
+    return Wrapper(change, hear)
 
 
 def _equivocating_leader(hands: Hands) -> Wrapper:

@@ -3,6 +3,7 @@
 Wrappers around an honest machine, as in `adversary`.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 import msgspec
@@ -14,7 +15,9 @@ from pnyx.protocol.events import Effect, MessageReceived, Send, StepReached
 from pnyx.protocol.gossip import item_id
 from pnyx.protocol.messages import (
     Announce,
+    Answered,
     BadContribution,
+    ContributionHeader,
     Dealing,
     DealingShares,
     Decision,
@@ -36,8 +39,15 @@ from pnyx.protocol.messages import (
     WrongRelease,
     WrongShare,
 )
+from pnyx.protocol.round.dispute import ShownAnswers
 from pnyx.protocol.round.holdings import dealing_info
-from pnyx.protocol.round.values import AcceptValue, CloseValue, OpenValue, is_abort
+from pnyx.protocol.round.values import (
+    AcceptValue,
+    CloseValue,
+    OpenValue,
+    header_hash,
+    is_abort,
+)
 from pnyx.simulator.adversary import Hands, Wrapper, input_body, off_by_one, resigned
 
 _BYTES_MAX = 8 * 1024 * 1024
@@ -120,7 +130,7 @@ class Perjurer(Wrapper):
         super().__init__(hear=self._listen)
         self._hands = hands
         self._headers: dict[bytes, tuple[Signed, ...]] = {}  # by context
-        self._responses: dict[bytes, tuple[Signed, ...]] = {}
+        self._responses: dict[bytes, tuple[Answered, ...]] = {}
         self._round: tuple[bytes, int] | None = None
         self._told: set[bytes] = set()
 
@@ -164,17 +174,28 @@ class Perjurer(Wrapper):
 
     def _proofs(self, context: bytes) -> Iterator[tuple[Proof, bytes]]:
         sampler = self._hands.sampler
-        responses = self._responses[context]
-        for header in self._headers[context][:_FALSE_A_ROUND]:
-            response = responses[sampler.below(len(responses))]
+        headers = self._headers[context]
+        names: defaultdict[int, bytes] = defaultdict(lambda: bytes(32))
+        names.update({_contributor(header): header_hash(header) for header in headers})
+        shown = ShownAnswers(AcceptValue(self._responses[context]), names)
+        for header in headers[:_FALSE_A_ROUND]:
+            answers = shown.of(_contributor(header))
+            if not answers:
+                continue
+            answer = answers[sampler.below(len(answers))]
+            response = answer.response
             body = codec.decode(response.body, VerifyResponse, bytes_max=_BYTES_MAX)
             opened = OpenedPayload(body.member, sampler.bytes(64), ())
-            yield WrongAnswer(header, opened, response, ()), response.signer
-            yield WrongShare(header, opened, responses), header.signer
-            yield BadContribution("range", header, responses), header.signer
-            yield BadContribution("bound", header, responses), header.signer
-            yield BadContribution("sharing", header, responses), header.signer
-            yield BadContribution("link", header, responses), header.signer
+            yield WrongAnswer(header, opened, answer), response.signer
+            yield WrongShare(header, opened, answers), header.signer
+            yield BadContribution("range", header, answers), header.signer
+            yield BadContribution("bound", header, answers), header.signer
+            yield BadContribution("sharing", header, answers), header.signer
+            yield BadContribution("link", header, answers), header.signer
             yield FalseVector(header, sampler.bytes(64)), header.signer
             yield TwoBodies(response, response), response.signer
             yield WrongRelease((response,)), response.signer
+
+
+def _contributor(header: Signed) -> int:
+    return codec.decode(header.body, ContributionHeader, bytes_max=_BYTES_MAX).contributor

@@ -2,7 +2,9 @@
 
 import pytest
 from msgspec.structs import replace
-from tests.support.evidence import flipped
+from tests.support.lies import (
+    AnswersLied,
+)
 from tests.support.town import NETWORK, Town, manifest, phase
 
 from pnyx.primitives import codec
@@ -22,7 +24,6 @@ from pnyx.protocol.messages import (
     Receipt,
     RoundKey,
     TwoBodies,
-    VerifyResponse,
     WrongAnswer,
 )
 from pnyx.protocol.params import ProtocolParams
@@ -45,9 +46,11 @@ class Trial:
         self.first = self.town.plan(self.study)
         self.traitor = self.first.committee[2] if traitor is None else traitor
         self.deaf = deaf
+        self.lies = AnswersLied(self.town)
         self.town.wire = self.wire
 
     def wire(self, sender, receiver, message):
+        self.lies.note(message)
         if isinstance(message, Items) and receiver in self.deaf:
             decoded = [codec.decode(item, GossipItem, bytes_max=10**7) for item in message.items]
             kept = [
@@ -63,15 +66,8 @@ class Trial:
             if hasattr(message, "context")
             else False
         )
-        if not lies or not isinstance(message, MemberInput):
-            return None
-        body = codec.decode(message.signed.body, MemberBody, bytes_max=10**7)
-        if not isinstance(body, VerifyResponse):
-            return None
-        lie = replace(body, values=flipped(body.values))
-        town = self.town
-        signed = sign_body(town.cryptos[sender], NETWORK, town.census.node_ids[sender], lie)
-        return [replace(message, signed=signed)]
+        lied = self.lies.instead(sender, message) if lies else None
+        return None if lied is None else [lied]
 
     def believers(self):
         """Nodes that hold evidence."""
@@ -211,6 +207,9 @@ def test_evidence_from_peers():
         town.inject(6, target, Items((codec.encode(changed),)))
         return [effect.rule for effect in town.effects(MessageRejected, target)]
 
+    def with_proof(proof):
+        return replace(evidence.proof, answer=replace(evidence.proof.answer, proof=proof))
+
     assert hear(evidence) == [], "known already"
     assert isinstance(evidence.proof, WrongAnswer)
     assert hear(replace(evidence, study=b"u" * 32, culprit=4)) == [], "of a study to come"
@@ -218,9 +217,9 @@ def test_evidence_from_peers():
     assert hear(replace(evidence, attempt=2, culprit=4)) == [], "of no attempt"
     assert len(hear(replace(evidence, culprit=4))) == 1
     for at in range(ProtocolParams().evidence_failures_max):
-        changed = replace(evidence.proof, named=(bytes((at,)) * 32,))
+        changed = with_proof((bytes((at,)) * 32,))
         hear(replace(evidence, culprit=4, proof=changed))
-    changed = replace(evidence.proof, named=(b"z" * 32,))
+    changed = with_proof((b"z" * 32,))
     assert "failed too often" in hear(replace(evidence, culprit=4, proof=changed))[0]
 
 

@@ -17,22 +17,24 @@ honest node:
 
 **Why no honest node is ever convicted.** TwoBodies, TwoWords, WrongAnswer, BadDealing, false
 vectors and malformed shares need no assumption at all: an honest node signs once for a slot, and
-gives one word of a kind in a draw, restarts included; its answers name the very header they are for
-(`VerifyResponse.headers`), so that nobody who signs two headers can show it a share that it never
-held; its dealings are polynomials. The other proofs
+gives one word of a kind in a draw, restarts included; it signs each answer with the very header
+that it is for (`VerifyResponse.answers`), so that nobody who signs two headers can show it a share
+that it never held; its dealings are polynomials. The other proofs
 read polynomials off signed answers or shares, and assume that at most f members of *that committee*
 are corrupt: within the safe radius D + 1 (2D + 1) honest members then lie on whatever is decoded,
 and answers for an honest contributor's shares always decode with f errors (`verdicts`). f + 1 can
 convict every honest one, so such proofs count in that committee's study alone (`docket`). They need
 no certificate: an honest member answers one challenge, and an honest contributor signs one header,
-so the honest answers to one challenge speak of the same contribution whoever collected them.
+so the honest answers to one challenge speak of the same contribution whoever collected them. An
+answer comes with a Merkle proof under what its member signed, so that evidence has the size of one
+contribution's answers, however many contributions the round had.
 
 Where masked updates are verified the same holds of the link between digits, key and vector: what
 the vector sketches to is the contributor's own signed word, and the key's coefficients every member
 computes for itself, as whoever judges an answer does. No third party has a part in it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 
 import msgspec
@@ -45,10 +47,7 @@ from pnyx.protocol import beacon
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import IntVector
 from pnyx.protocol.aggregation.verdicts import Rule, judge_one
-from pnyx.protocol.aggregation.verification import (
-    FieldShares,
-    read_answers,
-)
+from pnyx.protocol.aggregation.verification import FieldShares, read_answers
 from pnyx.protocol.manifest import StudyPhase
 from pnyx.protocol.messages import (
     BadContribution,
@@ -58,6 +57,7 @@ from pnyx.protocol.messages import (
     Evidence,
     FalseReceipt,
     FalseVector,
+    OpenedAnswer,
     OpenedPayload,
     Proof,
     Release,
@@ -77,6 +77,7 @@ from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.round.values import (
     VALUE_BYTES_MAX,
     InputReader,
+    answer_leaves,
     ascending,
     contradict,
     header_hash,
@@ -160,7 +161,7 @@ def assumes_nothing(proof: Proof) -> bool:
         ):
             return True
         case WrongShare():
-            return not proof.responses
+            return not proof.answers
         case BadContribution() | WrongRelease():
             return False
 
@@ -232,50 +233,36 @@ class _Court:
         return proof.first.signer
 
     def _wrong_answer(self, proof: WrongAnswer) -> bytes:
-        header = self._reader.header(proof.header)
-        response = self._response(proof.response)
-        who = header.contributor
-        if response.member != proof.opened.member or who not in response.held:
+        response, given = self._answer(proof.header, proof.answer)
+        if response.member != proof.opened.member:
             raise RuleBroken("a response does not answer for the share that is opened")
-        place = response.held.index(who)
-        name, count = header_hash(proof.header), len(response.held)
-        if not verify_merkle_proof(response.headers, name, place, count, proof.named):
-            raise RuleBroken("a response answers for another header")
         share = self._opened(proof.header, proof.opened)
         if share is None:
             raise RuleBroken("a member cannot answer by a share that cannot be read")
-        given = read_answers(response.values, count, self._size)[place]
         right = self._reader.answer(proof.header, response.member, share, response.challenge)
         if np.array_equal(given, right):
             raise RuleBroken("the answer is the one that the share gives")
-        return proof.response.signer
+        return proof.answer.response.signer
 
     def _wrong_share(self, proof: WrongShare) -> bytes:
-        header = self._reader.header(proof.header)
         share = self._opened(proof.header, proof.opened)
         if share is None:
             return proof.header.signer
-        responses = self._responses(proof.responses)
-        given = self._given(header.contributor, responses)
+        challenge, given = self._answers(proof.header, proof.answers)
         member = proof.opened.member
         if member not in given:
             raise RuleBroken("the member of the opened share gave no answer")
-        right = self._reader.answer(proof.header, member, share, responses[member].challenge)
+        right = self._reader.answer(proof.header, member, share, challenge)
         if not np.array_equal(given[member], right):
             raise RuleBroken("the member of the opened share did not answer by it")
-        claim, challenge = self._reader.claim(proof.header), responses[member].challenge
+        claim = self._reader.claim(proof.header)
         verdict = judge_one(self._size, self._bounds, claim, challenge, given)
         if member not in verdict.off:
             raise RuleBroken("the opened share lies on the contribution's polynomials")
         return proof.header.signer
 
     def _bad_contribution(self, proof: BadContribution) -> bytes:
-        header = self._reader.header(proof.header)
-        responses = self._responses(proof.responses)
-        given = self._given(header.contributor, responses)
-        if not given:
-            raise RuleBroken("nobody answered for the contribution")
-        challenge = next(iter(responses.values())).challenge
+        challenge, given = self._answers(proof.header, proof.answers)
         claim = self._reader.claim(proof.header)
         verdict = judge_one(self._size, self._bounds, claim, challenge, given)
         if verdict.rule is not Rule[proof.rule.upper()]:
@@ -330,31 +317,30 @@ class _Court:
 
     # --- reading ---------------------------------------------------------------------------------
 
-    def _response(self, signed: Signed) -> VerifyResponse:
-        body = self._reader.member_body(signed)
-        if not isinstance(body, VerifyResponse):
-            raise RuleBroken("a signed body is not an answer to a challenge")
-        if not ascending(body.held):
-            raise RuleBroken("a member's answers are out of order")
-        return body
+    def _answer(self, header: Signed, opened: OpenedAnswer) -> tuple[VerifyResponse, IntVector]:
+        """A member's response, and what it answers for this very header."""
+        response = self._reader.response(opened.response)
+        (leaf,) = answer_leaves([header_hash(header)], opened.values)
+        if not verify_merkle_proof(
+            response.answers, leaf, opened.place, opened.count, opened.proof
+        ):
+            raise RuleBroken("a response gives another answer, or for another header")
+        return response, read_answers(opened.values, 1, self._size)[0]
 
-    def _responses(self, inputs: Sequence[Signed]) -> dict[int, VerifyResponse]:
-        """Answers of distinct members to one challenge."""
-        read = [self._response(signed) for signed in inputs]
-        if not ascending([response.member for response in read]):
+    def _answers(
+        self, header: Signed, opened: Sequence[OpenedAnswer]
+    ) -> tuple[bytes, dict[int, IntVector]]:
+        """The challenge, and what distinct members answered to it for one contribution."""
+        self._reader.header(header)
+        read = [self._answer(header, each) for each in opened]
+        if not read:
+            raise RuleBroken("nobody answered for the contribution")
+        if not ascending([response.member for response, _ in read]):
             raise RuleBroken("answers are out of order")
-        if len({response.challenge for response in read}) > 1:
+        challenges = {response.challenge for response, _ in read}
+        if len(challenges) > 1:
             raise RuleBroken("members answered different challenges")
-        return {response.member: response for response in read}
-
-    def _given(self, who: int, responses: Mapping[int, VerifyResponse]) -> dict[int, IntVector]:
-        """Member -> its answers for one contribution."""
-        given: dict[int, IntVector] = {}
-        for member, response in responses.items():
-            table = read_answers(response.values, len(response.held), self._size)
-            if who in response.held:
-                given[member] = table[response.held.index(who)]
-        return given
+        return challenges.pop(), {response.member: given for response, given in read}
 
     def _opened(self, signed: Signed, opened: OpenedPayload) -> FieldShares | None:
         """The committed share; None when what was committed to cannot be read as one."""

@@ -47,6 +47,7 @@ from pnyx.protocol.messages import (
     Dispute,
     Instance,
     MaskedVector,
+    OpenedAnswer,
     Pull,
     Receipt,
     Relay,
@@ -62,7 +63,7 @@ from pnyx.protocol.messages import (
 from pnyx.protocol.noise import clipped, noised, noised_update
 from pnyx.protocol.ports import IntVector
 from pnyx.protocol.privacy import phase_rho
-from pnyx.protocol.round.dispute import ShownAnswer, shown_answers, wrong_answers
+from pnyx.protocol.round.dispute import shown_answers, wrong_answers
 from pnyx.protocol.round.holdings import receipt_statement, share_info
 from pnyx.protocol.round.plan import RoundPlan, check_decided
 from pnyx.protocol.round.relay import relays
@@ -211,7 +212,7 @@ class Contributor:
         self._relay_at: float | None = None
         self._making = False
         self._disputed = False
-        self._shown: list[ShownAnswer] = []  # until the contribution is made once more
+        self._shown: list[OpenedAnswer] = []  # until the contribution is made once more
         stored = services.restored.get("contribution")
         self._stored = (
             codec.decode(stored, _Stored, bytes_max=_STORED_BYTES_MAX) if stored else None

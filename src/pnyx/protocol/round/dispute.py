@@ -16,8 +16,8 @@ out, as it is without a dispute. A contribution that is undecided is nobody's gu
 Shares that are not opened here are erased at release like all others.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -29,11 +29,13 @@ from pnyx.protocol.aggregation import direct
 from pnyx.protocol.aggregation.verdicts import Rule
 from pnyx.protocol.aggregation.verification import read_answers
 from pnyx.protocol.messages import (
+    Answered,
     BadContribution,
     BadDealing,
     Decision,
     Dispute,
     HeldContribution,
+    OpenedAnswer,
     OpenedPayload,
     OpenedShare,
     Proof,
@@ -41,7 +43,6 @@ from pnyx.protocol.messages import (
     RoundKey,
     Signed,
     TwoBodies,
-    VerifyResponse,
     WrongAnswer,
     WrongRelease,
     WrongShare,
@@ -54,8 +55,9 @@ from pnyx.protocol.round.values import (
     ClosedList,
     InputReader,
     OpenValue,
+    answer_leaves,
+    answers_root,
     header_hash,
-    headers_root,
 )
 
 Openings = Sequence[tuple[int, tuple[OpenedShare, ...]]]
@@ -66,6 +68,42 @@ _WORDS: dict[Rule | None, Literal["range", "bound", "sharing", "link"]] = {
     Rule.SHARING: "sharing",
     Rule.LINK: "link",
 }
+
+
+class ShownAnswers:
+    """Opens what an accepted value holds, one contribution at a time.
+
+    names: contributor -> hash of the header that the responses answer for. Every tree is hashed
+    once, however many contributions are opened.
+    """
+
+    def __init__(self, value: AcceptValue, names: Mapping[int, bytes]) -> None:
+        self._value = value
+        self._names = names
+        self._opened: dict[int, list[OpenedAnswer]] | None = None
+
+    def of(self, contributor: int) -> tuple[OpenedAnswer, ...]:
+        """The answers for one contribution, in member order."""
+        if self._opened is None:
+            self._opened = {}
+            for each in self._value.responses:
+                for who, answer in self._open(each):
+                    self._opened.setdefault(who, []).append(answer)
+        return tuple(self._opened.get(contributor, ()))
+
+    def _open(self, answered: Answered) -> Iterator[tuple[int, OpenedAnswer]]:
+        held = answered.answers.held
+        if not held:
+            return
+        names = [self._names[who] for who in held]
+        leaves = answer_leaves(names, answered.answers.values)
+        proofs = merkle_proofs(leaves)
+        for place, (who, name, leaf) in enumerate(zip(held, names, leaves, strict=True)):
+            values = leaf[len(name) :]
+            yield (
+                who,
+                OpenedAnswer(answered.signed, values, place, len(held), tuple(proofs[place])),
+            )
 
 
 class Disputes:
@@ -105,18 +143,22 @@ class Disputes:
 
         opened: this member's share of a contribution, while it has it.
         """
+        if not judgement.rejected and not judgement.off:
+            return
         value = codec.decode(accepted.value, AcceptValue, bytes_max=VALUE_BYTES_MAX)
+        names = {who: header_hash(header) for who, header in closed.headers.items()}
+        shown = ShownAnswers(value, names)
         for who, rule in judgement.rejected.items():
             header = closed.headers[who]
             if rule in _WORDS:
-                self._accuse(who, BadContribution(_WORDS[rule], header, value.responses))
+                self._accuse(who, BadContribution(_WORDS[rule], header, shown.of(who)))
         for who, off in judgement.off.items():
             mine = opened(closed.headers[who]) if self._member in off else None
             if mine is not None:
-                self._accuse(who, WrongShare(closed.headers[who], mine, value.responses))
+                self._accuse(who, WrongShare(closed.headers[who], mine, shown.of(who)))
         doubtful = {who for who, rule in judgement.rejected.items() if rule is Rule.UNDECIDED}
-        there = [self._member_of(said) for said in value.responses]
-        self._call(sorted(doubtful.union(judgement.off)), closed, accepted, there)
+        there = [self._member_of(each.signed) for each in value.responses]
+        self._call(sorted(doubtful.union(judgement.off)), names, accepted, there)
 
     def _member_of(self, said: Signed) -> int:
         index = self._plan.census.index_of(said.signer)
@@ -126,23 +168,21 @@ class Disputes:
     def _call(
         self,
         contributors: Sequence[int],
-        closed: ClosedList,
+        names: Mapping[int, bytes],
         accepted: Decision,
         there: Collection[int],
     ) -> None:
         """Show contributors the answers; f + 1 members do, so that an honest one does.
 
-        there: members that answered. Who is away calls nobody.
+        names: contributor -> hash of its header on the closed list. there: members that answered.
+        Who is away calls nobody.
         """
-        names = tuple(
-            HeldContribution(who, header_hash(header))
-            for who, header in sorted(closed.headers.items())
-        )
+        listed = tuple(HeldContribution(who, name) for who, name in sorted(names.items()))
         size = self._plan.size
         for who in contributors:
             callers = sorted(there, key=lambda member: (member - who) % size.size)
             if self._member in callers[: size.corrupt_max + 1]:
-                self._services.send(who, Dispute(self._plan.context, accepted, names))
+                self._services.send(who, Dispute(self._plan.context, accepted, listed))
 
     # --- beacons and sums ------------------------------------------------------------------------
 
@@ -200,38 +240,23 @@ class Disputes:
 # --- the contributor -----------------------------------------------------------------------------
 
 
-class ShownAnswer(NamedTuple):
-    """What one member answered for a contribution, and the proof that it is this one."""
-
-    signed: Signed
-    response: VerifyResponse
-    named: tuple[bytes, ...]
-
-
-def shown_answers(reader: InputReader, header: Signed, dispute: Dispute) -> list[ShownAnswer]:
+def shown_answers(reader: InputReader, header: Signed, dispute: Dispute) -> list[OpenedAnswer]:
     """What members answered for this contribution. Its decision was checked.
 
-    The decision certifies the answers, each of which names the headers that it is for by their
-    root; which these are the caller says. Raises ProtocolError if it says anything else: it must
-    not use up a look that a contributor takes once.
+    The decision certifies the answers, each of which was signed for one header; which these are the
+    caller says. Raises ProtocolError if it says anything else: it must not use up a look that a
+    contributor takes once.
     """
     contributor, name = reader.header(header).contributor, header_hash(header)
     names = {held.contributor: held.header_hash for held in dispute.closed}
-    shown: list[ShownAnswer] = []
     value = codec.decode(dispute.accepted.value, AcceptValue, bytes_max=VALUE_BYTES_MAX)
-    for signed in value.responses:
-        response = reader.member_body(signed)
-        if not isinstance(response, VerifyResponse):
-            raise RuleBroken("a signed body is not an answer to a challenge")
-        if contributor not in response.held:
-            continue
-        listed = [names.get(who, b"") for who in response.held]
-        if headers_root(listed) != response.headers:
+    for each in value.responses:
+        response = reader.response(each.signed)
+        listed = [names.get(who, b"") for who in each.answers.held]
+        if answers_root(answer_leaves(listed, each.answers.values)) != response.answers:
             raise RuleBroken("a dispute names other headers than those that were answered for")
-        place = response.held.index(contributor)
-        if listed[place] == name:
-            shown.append(ShownAnswer(signed, response, merkle_proofs(listed)[place]))
-    return shown
+    named = names.get(contributor) == name
+    return list(ShownAnswers(value, names).of(contributor)) if named else []
 
 
 def wrong_answers(
@@ -239,7 +264,7 @@ def wrong_answers(
     reader: InputReader,
     header: Signed,
     payloads: Sequence[bytes],
-    shown: Sequence[ShownAnswer],
+    shown: Sequence[OpenedAnswer],
 ) -> list[tuple[int, WrongAnswer]]:
     """Members that answered for this contribution otherwise than by the shares it dealt.
 
@@ -247,17 +272,15 @@ def wrong_answers(
     f of them: more shares must never be opened. Raises ProtocolError.
     """
     plan = services.plan
-    contributor = reader.header(header).contributor
     proofs = merkle_proofs(payloads)
     found: list[tuple[int, WrongAnswer]] = []
-    for signed, response, named in shown:
-        place = response.held.index(contributor)
-        given = read_answers(response.values, len(response.held), plan.size)[place]
+    for answer in shown:
+        response = reader.response(answer.response)
+        (given,) = read_answers(answer.values, 1, plan.size)
         member = response.member
         share = reader.share(header, member, payloads[member])
         right = reader.answer(header, member, share, response.challenge)
         if not np.array_equal(given, right):
             opened = OpenedPayload(member, payloads[member], tuple(proofs[member]))
-            proof = WrongAnswer(header, opened, signed, named)
-            found.append((plan.committee[member], proof))
+            found.append((plan.committee[member], WrongAnswer(header, opened, answer)))
     return found[: plan.size.corrupt_max]

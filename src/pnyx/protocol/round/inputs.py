@@ -11,6 +11,7 @@ from pnyx.protocol.aggregation.verification import pack_answers, sum_share
 from pnyx.protocol.agreement import value_hash
 from pnyx.protocol.identity import signing_input
 from pnyx.protocol.messages import (
+    Answers,
     CloseVote,
     Instance,
     MemberInput,
@@ -26,7 +27,7 @@ from pnyx.protocol.ports import IntVector
 from pnyx.protocol.round.attempts import may_give_up
 from pnyx.protocol.round.exclusions import to_name
 from pnyx.protocol.round.state import MemberState
-from pnyx.protocol.round.values import ClosedList, headers_root
+from pnyx.protocol.round.values import ClosedList, answer_leaves, answers_root
 
 _TURN_S = 0.001
 
@@ -143,19 +144,18 @@ class Inputs:
         self._goes_on_at = None
         answers: list[tuple[int, IntVector]] = []
         for who, header in sorted(closed.headers.items()):
-            given = self._answers.get(self._m.reader.name(header))
-            if given is not None:
+            values = self._answers.get(self._m.reader.name(header))
+            if values is not None:
                 self._m.holdings.store_late(who, header)
-                answers.append((who, given))
-        body = VerifyResponse(
-            self._m.plan.context,
-            self._m.member,
-            challenge,
-            tuple(who for who, _ in answers),
-            headers_root([self._m.reader.name(closed.headers[who]) for who, _ in answers]),
-            pack_answers([values for _, values in answers]),
+                answers.append((who, values))
+        given = Answers(
+            tuple(who for who, _ in answers), pack_answers([values for _, values in answers])
         )
-        return MemberInput(self._m.plan.context, self._m.services.sign_once("response", body))
+        names = [self._m.reader.name(closed.headers[who]) for who in given.held]
+        root = answers_root(answer_leaves(names, given.values))
+        body = VerifyResponse(self._m.plan.context, self._m.member, challenge, root)
+        said = self._m.services.answer_once(body, given)
+        return MemberInput(self._m.plan.context, said.signed, answers=said.answers)
 
     def _compute_answers(self, closed: ClosedList, challenge: bytes) -> bool:
         """Compute what is missing of the answers; tell whether there is more to do.

@@ -15,6 +15,7 @@ from pnyx.primitives.signature import QuorumCertificate
 from pnyx.protocol.agreement import value_hash
 from pnyx.protocol.identity import signing_input
 from pnyx.protocol.messages import (
+    Answered,
     Certificate,
     ChallengeReveal,
     CloseNow,
@@ -69,8 +70,8 @@ class Leader:
         self._close_votes: dict[int, tuple[Signed, CloseVote]] = {}
         self._headers: dict[bytes, Signed] = {}
         self._headers_asked: Counter[int] = Counter()  # by member
-        self._responses: dict[int, Signed] = {}
-        self._good_responses: dict[int, Signed] = {}  # those whose answers can be read
+        self._responses: dict[int, tuple[VerifyResponse, Answered]] = {}
+        self._good_responses: dict[int, Answered] = {}  # those whose answers can be read
         self._openings: dict[int, Opening] = {}
         self._releases: dict[int, Signed] = {}
         self._record_votes: dict[int, RecordVote] = {}
@@ -102,11 +103,17 @@ class Leader:
             case CloseVote():
                 self._on_close_vote(message, body)
             case VerifyResponse():
-                self._responses[body.member] = message.signed
+                self._on_response(message, body)
             case Release():
                 self._releases[body.member] = message.signed
             case GiveUp():
                 self._give_ups[body.member] = message.signed
+
+    def _on_response(self, message: MemberInput, response: VerifyResponse) -> None:
+        if message.answers is None:
+            raise RuleBroken("a response comes without its answers")
+        self._m.reader.check_answers(message.answers)
+        self._responses[response.member] = response, Answered(message.signed, message.answers)
 
     def _on_close_vote(self, message: MemberInput, vote: CloseVote) -> None:
         """Keep a vote with the headers that it names; those that no vote names any more go.
@@ -458,22 +465,19 @@ class Leader:
         if closed is None or challenge is None:
             return None
         good = self._good_responses  # list and challenge are fixed: what was good stays good
-        for member, signed in self._responses.items():
-            if good.get(member) == signed:
-                continue
-            body = self._m.reader.member_body(signed)
-            if member not in self._m.keys or not isinstance(body, VerifyResponse):
+        for member, (response, answered) in self._responses.items():
+            if member not in self._m.keys or good.get(member) == answered:
                 continue
             try:
-                self._m.reader.answers(body, closed, challenge)
+                self._m.reader.answers(response, answered.answers, closed, challenge)
             except ProtocolError:
                 continue  # an answer that would make the proposal invalid
-            good[member] = signed
+            good[member] = answered
         if not self._ready(good, self._m.listed, self._answers_wanted(), now):
             return None
         return self._fitting_answers(good)
 
-    def _fitting_answers(self, good: Mapping[int, Signed]) -> bytes:
+    def _fitting_answers(self, good: Mapping[int, Answered]) -> bytes:
         """The value of these answers; of as many as are wanted where all would be too long."""
         members = sorted(good)
         while True:

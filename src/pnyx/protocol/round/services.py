@@ -1,7 +1,7 @@
 """What the roles of a round share: the node's keys, its outgoing effects and its durable slots."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -9,11 +9,21 @@ from pnyx.primitives import codec
 from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.events import Effect, Forget, Persist
 from pnyx.protocol.identity import sign_body
-from pnyx.protocol.messages import Evidence, Indices, Proof, RoundMessage, Signed
+from pnyx.protocol.messages import (
+    Answered,
+    Answers,
+    Evidence,
+    Indices,
+    Proof,
+    RoundMessage,
+    Signed,
+    VerifyResponse,
+)
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto, IntVector
 from pnyx.protocol.round.plan import RoundPlan
 
+T = TypeVar("T", Signed, Answered)
 SIGNED_BYTES_MAX = 8 * 1024 * 1024
 
 ParcelTold = Callable[[bytes], None]
@@ -174,12 +184,22 @@ class RoundServices:
 
         An honest node never signs two values for one slot, whatever happens to its process.
         """
+        return self._once(slot, Signed, lambda: self.sign(body))
+
+    def answer_once(self, response: VerifyResponse, answers: Answers) -> Answered:
+        """As `sign_once`; the answers are kept with the response, which is worth nothing alone.
+
+        So they stay the same even if the member could answer for more contributions by then.
+        """
+        return self._once("response", Answered, lambda: Answered(self.sign(response), answers))
+
+    def _once(self, slot: str, kind: type[T], make: Callable[[], T]) -> T:
         stored = self.restored.get(slot)
         if stored is None:
-            signed = self.sign(body)
-            self.persist(slot, codec.encode(signed))
-            return signed
-        return codec.decode(stored, Signed, bytes_max=SIGNED_BYTES_MAX)
+            made = make()
+            self.persist(slot, codec.encode(made))
+            return made
+        return codec.decode(stored, kind, bytes_max=SIGNED_BYTES_MAX)
 
 
 class StudyView(Protocol):

@@ -41,6 +41,8 @@ from pnyx.protocol.aggregation.verification import (
 )
 from pnyx.protocol.manifest import Manifest, StudyPhase
 from pnyx.protocol.messages import (
+    Answered,
+    Answers,
     CloseVote,
     ContributionHeader,
     GiveUp,
@@ -62,7 +64,7 @@ from pnyx.protocol.selection.security import CommitteeSize
 T = TypeVar("T", RoundKey, CloseVote, VerifyResponse, GiveUp)
 Ordered = TypeVar("Ordered", int, bytes)
 _VERIFIED_PER_NODE = 8
-NO_HEADERS = bytes(32)
+NO_ANSWERS = bytes(32)
 VALUE_BYTES_MAX = 4 * 1024 * 1024
 _INDEX_BYTES = 5  # of a census index, at most, as it is encoded
 _BODY_BYTES = 1024  # of a member's signed input, besides what it says of each contribution
@@ -94,9 +96,9 @@ class CloseValue(msgspec.Struct, frozen=True, array_like=True, tag=101):
 
 
 class AcceptValue(msgspec.Struct, frozen=True, array_like=True, tag=102):
-    """Answers to the challenge in member order."""
+    """Responses to the challenge, with their answers, in member order."""
 
-    responses: SignedInputs
+    responses: Annotated[tuple[Answered, ...], Meta(max_length=1024)]
 
 
 class AbortValue(msgspec.Struct, frozen=True, array_like=True, tag=103):
@@ -166,9 +168,18 @@ def header_hash(signed: Signed) -> bytes:
     return digest("pnyx/header", signed.signer, signed.body, signed.signature)
 
 
-def headers_root(names: Sequence[bytes]) -> bytes:
-    """What a response commits to: the headers that it answers for, by their hashes, in order."""
-    return merkle_root(names) if names else NO_HEADERS
+def answer_leaves(names: Sequence[bytes], values: bytes) -> list[bytes]:
+    """What a response commits to, in order: hash of a header, and the packed answers for it.
+
+    values: packed, all of one length.
+    """
+    each = len(values) // max(1, len(names))
+    return [name + values[at * each : (at + 1) * each] for at, name in enumerate(names)]
+
+
+def answers_root(leaves: Sequence[bytes]) -> bytes:
+    """The commitment of a response to its answers."""
+    return merkle_root(leaves) if leaves else NO_ANSWERS
 
 
 def contradict(first: RoundBody, second: RoundBody) -> bool:
@@ -211,7 +222,6 @@ class InputReader:
         self._first: dict[tuple[bytes, type], Signed] = {}
         self._names: OrderedDict[Signed, bytes] = OrderedDict()
         self._claims: OrderedDict[Signed, Claim] = OrderedDict()
-        self._last_root: tuple[tuple[bytes, ...], bytes] = ((), NO_HEADERS)
         self._verified: OrderedDict[Signed, RoundBody] = OrderedDict()
         self._verified_max = _VERIFIED_PER_NODE * (len(plan.committee) + len(plan.contributors) + 1)
         self._weighed: tuple[Claim, bytes, IntVector | None] | None = None  # of the last answer
@@ -223,6 +233,13 @@ class InputReader:
         body = self.body(signed)
         if isinstance(body, ContributionHeader):
             raise RuleBroken("a contribution header is not a member's input")
+        return body
+
+    def response(self, signed: Signed) -> VerifyResponse:
+        """Check a member's signed response to the challenge. Raises ProtocolError."""
+        body = self.body(signed)
+        if not isinstance(body, VerifyResponse):
+            raise RuleBroken("a signed body is not an answer to a challenge")
         return body
 
     def header(self, signed: Signed) -> ContributionHeader:
@@ -371,11 +388,6 @@ class InputReader:
                     raise RuleBroken("a close vote holds a contribution of a node not drawn")
                 if max((*body.joined, *body.culprits), default=0) >= len(plan.census):
                     raise RuleBroken("a close vote lists nodes outside the census")
-            case VerifyResponse():
-                if not (ascending(body.held) and plan.contributor_set.issuperset(body.held)):
-                    raise RuleBroken("a member's answers are out of order, or for nodes not drawn")
-                if len(body.values) > ELEMENT_BYTES * answer_count(plan.size) * len(body.held):
-                    raise MalformedMessage("answers to a challenge are too long")
             case Release():
                 most = 0
                 if plan.phase is not None:
@@ -529,29 +541,36 @@ class InputReader:
 
     def _judge(self, data: bytes, closed: "ClosedList", challenge: bytes) -> direct.Judgement:
         value = codec.decode(data, AcceptValue, bytes_max=VALUE_BYTES_MAX)
+        responses = self._votes(tuple(each.signed for each in value.responses), VerifyResponse)
         given = {
-            member: self.answers(response, closed, challenge)
-            for member, response in self._votes(value.responses, VerifyResponse).items()
+            member: self.answers(response, each.answers, closed, challenge)
+            for (member, response), each in zip(responses.items(), value.responses, strict=True)
         }
         claims = [self.claim(closed.headers[who]) for who in closed.contributors]
         verdicts = judge(self._plan.size, self._bounds, claims, challenge, given)
         return direct.settle(self._plan.size, verdicts, given)
 
+    def check_answers(self, given: Answers) -> None:
+        """Check what is kept of answers before they are read. Raises ProtocolError."""
+        if not (ascending(given.held) and self._plan.contributor_set.issuperset(given.held)):
+            raise RuleBroken("a member's answers are out of order, or for nodes not drawn")
+        if len(given.values) > ELEMENT_BYTES * answer_count(self._plan.size) * len(given.held):
+            raise MalformedMessage("answers to a challenge are too long")
+
     def answers(
-        self, response: VerifyResponse, closed: "ClosedList", challenge: bytes
+        self, response: VerifyResponse, given: Answers, closed: "ClosedList", challenge: bytes
     ) -> dict[int, IntVector]:
         """Read one member's answers: contributor -> check values. Raises ProtocolError."""
         if response.challenge != challenge:
             raise RuleBroken("a member answered another challenge")
-        if any(who not in closed.headers for who in response.held):
+        self.check_answers(given)
+        if any(who not in closed.headers for who in given.held):
             raise RuleBroken("a member answers for a contribution outside the closed list")
-        names = tuple(self.name(closed.headers[who]) for who in response.held)
-        if names != self._last_root[0]:  # honest members all answer for the same ones
-            self._last_root = names, headers_root(names)
-        if response.headers != self._last_root[1]:
-            raise RuleBroken("a member answers for other headers than those of the closed list")
-        table = read_answers(response.values, len(response.held), self._plan.size)
-        return dict(zip(response.held, table, strict=True))
+        table = read_answers(given.values, len(given.held), self._plan.size)
+        names = [self.name(closed.headers[who]) for who in given.held]
+        if answers_root(answer_leaves(names, given.values)) != response.answers:
+            raise RuleBroken("a member gives other answers than it signed, or for other headers")
+        return dict(zip(given.held, table, strict=True))
 
 
 class ClosedList(msgspec.Struct, frozen=True):

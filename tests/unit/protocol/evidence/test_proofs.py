@@ -23,6 +23,7 @@ from pnyx.protocol.messages import (
     GiveUp,
     OpenedPayload,
     TwoBodies,
+    WrongAnswer,
     WrongRelease,
 )
 from pnyx.protocol.round.plan import RoundPlan
@@ -93,18 +94,22 @@ def test_two_bodies_that_do_not_contradict():
 
 def test_answers_that_are_right_or_not_given():
     c, right = S.c, wrong_answer(S).proof
-    honest = c.member_signed(LIAR, S.response(LIAR, 2, c.payloads(2), c.header(2)))
-    refused(S.evidence(LIAR, replace(right, response=honest)), "the one that the share gives")
-    key = c.member_signed(LIAR, c.round_key(LIAR))
-    refused(S.evidence(LIAR, replace(right, response=key)), "not an answer")
+    values = S.values(LIAR, c.payloads(2), c.header(2))
+    honest = S.answer(LIAR, values, c.header(2))
+    refused(S.evidence(LIAR, replace(right, answer=honest)), "the one that the share gives")
+    key = replace(right.answer, response=c.member_signed(LIAR, c.round_key(LIAR)))
+    refused(S.evidence(LIAR, replace(right, answer=key)), "not an answer")
     opened = S.opened(c.payloads(2), 1)
     refused(S.evidence(LIAR, replace(right, opened=opened)), "does not answer for the share")
-    unheld = S.lie(LIAR, 2, held=(3,))
-    refused(S.evidence(LIAR, replace(right, response=unheld)), "does not answer for the share")
-    elsewhere = S.lie(LIAR, 2, headers=bytes(32))
-    refused(S.evidence(LIAR, replace(right, response=elsewhere)), "another header")
-    disorder = S.lie(LIAR, 2, held=(2, 2))
-    refused(S.evidence(LIAR, replace(right, response=disorder)), "out of order")
+    unsaid = replace(right.answer, values=values)
+    refused(S.evidence(LIAR, replace(right, answer=unsaid)), "another answer")
+    elsewhere = S.answer(LIAR, right.answer.values, c.header(3))
+    refused(S.evidence(LIAR, replace(right, answer=elsewhere)), "for another header")
+    for changes in ({"place": 1}, {"count": 2}, {"proof": (bytes(32),)}):
+        moved = replace(right.answer, **changes)
+        refused(S.evidence(LIAR, replace(right, answer=moved)), "another answer")
+    long = S.answer(LIAR, right.answer.values * 2, c.header(2))
+    refused(S.evidence(LIAR, replace(right, answer=long)), "wrong size")
     moved = OpenedPayload(LIAR, c.payloads(2)[1], right.opened.proof)
     refused(S.evidence(LIAR, replace(right, opened=moved)), "not the one that was committed to")
 
@@ -114,16 +119,8 @@ def test_no_answer_follows_from_a_share_that_cannot_be_read():
     payloads = c.payloads(DEALER)
     payloads[LIAR] = b"nothing"
     header = c.header(DEALER, payloads)
-    good = c.payloads(DEALER)
-    response = S.response(LIAR, DEALER, good, c.header(DEALER))
-    named = replace(response, headers=S.response(1, DEALER, payloads, header).headers)
-    proof = wrong_answer(S).proof
-    proof = replace(
-        proof,
-        header=header,
-        opened=S.opened(payloads, LIAR),
-        response=c.member_signed(LIAR, named),
-    )
+    values = S.values(LIAR, c.payloads(DEALER), c.header(DEALER))
+    proof = WrongAnswer(header, S.opened(payloads, LIAR), S.answer(LIAR, values, header))
     refused(S.evidence(LIAR, proof), "cannot be read")
 
 
@@ -134,24 +131,23 @@ def test_shares_that_lie_where_they_should():
     assert header == proof.header
     right = replace(proof, opened=S.opened(payloads, 2))
     refused(S.evidence(DEALER, right), "lies on the contribution's polynomials")
-    fewer = replace(proof, responses=proof.responses[2:])
+    fewer = replace(proof, answers=proof.answers[2:])
     refused(S.evidence(DEALER, fewer), "gave no answer")
-    twice = replace(proof, responses=(proof.responses[0], *proof.responses))
+    twice = replace(proof, answers=(proof.answers[0], *proof.answers))
     refused(S.evidence(DEALER, twice), "out of order")
-    challenge = S.response(6, DEALER, payloads, header, challenge=b"y" * 32)
-    mixed = (*proof.responses[:6], S.c.member_signed(6, challenge))
-    refused(S.evidence(DEALER, replace(proof, responses=mixed)), "different challenges")
-    silent = S.response(0, DEALER, payloads, header, held=(), values=b"", headers=bytes(32))
-    some = (S.c.member_signed(0, silent), *proof.responses[1:])
-    refused(S.evidence(DEALER, replace(proof, responses=some)), "lies on")  # too few to tell
+    challenge = S.answer(6, proof.answers[6].values, header, b"y" * 32)
+    mixed = (*proof.answers[:6], challenge)
+    refused(S.evidence(DEALER, replace(proof, answers=mixed)), "different challenges")
+    some = proof.answers[1:]
+    refused(S.evidence(DEALER, replace(proof, answers=some)), "lies on")  # too few to tell
 
 
 def test_contributions_that_keep_their_bounds():
     c = S.c
     payloads, header = c.payloads(2), c.header(2)
-    responses = tuple(S.responses(2, payloads, header))
+    answers = tuple(S.answers(payloads, header))
     for rule in ("range", "bound", "sharing"):
-        refused(S.evidence(2, BadContribution(rule, header, responses)), "no such contribution")
+        refused(S.evidence(2, BadContribution(rule, header, answers)), "no such contribution")
         refused(S.evidence(2, BadContribution(rule, header, ())), "nobody answered")
     for rule, said in (("bound", "range"), ("range", "sharing"), ("sharing", "bound")):
         other = replace(everything()[rule][0].proof, rule=said)

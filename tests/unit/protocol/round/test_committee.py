@@ -16,6 +16,7 @@ from pnyx.protocol.events import ContributionsJudged, Forget, PeerBlamed, Persis
 from pnyx.protocol.evidence.proofs import Offence, check_evidence, offence_of
 from pnyx.protocol.identity import signing_input
 from pnyx.protocol.messages import (
+    Answered,
     Certificate,
     ChallengeReveal,
     CloseNow,
@@ -44,7 +45,7 @@ from pnyx.protocol.round import leader
 from pnyx.protocol.round.committee import CommitteeMember
 from pnyx.protocol.round.leader import Leader
 from pnyx.protocol.round.services import RoundServices
-from pnyx.protocol.round.values import AcceptValue, header_hash, headers_root
+from pnyx.protocol.round.values import AcceptValue, header_hash
 
 VECTOR = np.arange(5, dtype=np.int64) - 2
 CONTRIBUTORS = (2, 3, 4)
@@ -151,12 +152,16 @@ class Walk:
 
     def accept_value(self):
         challenge = self.member.challenge
-        responses = [self.response(m, challenge) for m in self.listed]
+        responses = [self.answered(m, challenge) for m in self.listed]
         return self.c.accept_value(responses)
 
-    def response(self, member, challenge):
-        names = [header_hash(self.c.header(i, open_value=self.opened)) for i in self.contributors]
-        return self.c.response(member, self.contributors, challenge, headers=headers_root(names))
+    def answered(self, member, challenge):
+        headers = [self.c.header(i, open_value=self.opened) for i in self.contributors]
+        return self.c.answered(member, self.contributors, challenge, headers=headers)
+
+    def hear_answers(self, member):
+        given = self.answered(member, self.member.challenge)
+        self.hear(member, MemberInput(self.context, given.signed, answers=given.answers))
 
     def release(self, member, **changes):
         shares = [self.c.shares(i, member) for i in self.member.judgement.accepted]
@@ -598,7 +603,7 @@ def test_a_restart_opens_the_same_challenge():
 
 def responses(walk) -> list:
     return [
-        m.signed
+        Answered(m.signed, m.answers)
         for m in walk.box.of(MemberInput)
         if isinstance(walk.member.reader.member_body(m.signed), VerifyResponse)
     ]
@@ -612,7 +617,7 @@ def test_a_member_answers_one_challenge_only(monkeypatch):
         first.hear(who, first.c.contribution(who, 1, header=first.c.header(who)))
     first.to(Step.ACCEPT)
     (given,) = responses(first)
-    assert first.member.reader.member_body(given).held == CONTRIBUTORS
+    assert given.answers.held == CONTRIBUTORS
     kept = {
         e.key.rsplit("/1-1/", 1)[1]: e.value
         for e in first.box.of(Persist)
@@ -624,15 +629,15 @@ def test_a_member_answers_one_challenge_only(monkeypatch):
         walk.member.holdings._private_key = walk.c.private_key(1)
         walk.to(Step.ACCEPT)
         walk.member.challenge = challenge
-        return responses(walk)[0], walk.member.inputs.make(Step.ACCEPT, 1.0).signed
+        again = walk.member.inputs.make(Step.ACCEPT, 1.0)
+        return responses(walk)[0], Answered(again.signed, again.answers)
 
     assert answered_after_a_restart(first.member.challenge) == (given, given)
     assert answered_after_a_restart(bytes(32)) == (given, given)
-    once = RoundServices.sign_once
     monkeypatch.setattr(
         RoundServices,
-        "sign_once",
-        lambda self, slot, body: self.sign(body) if slot == "response" else once(self, slot, body),
+        "answer_once",
+        lambda self, response, answers: Answered(self.sign(response), answers),
     )
     _, second = answered_after_a_restart(bytes(32))
     assert second != given, "the slot on the disk is the defence"
@@ -652,8 +657,7 @@ def test_a_leader_waits_for_dealers():
 def test_a_leader_takes_no_answers_from_an_unlisted_member():
     walk = Walk(0, listed=range(6)).to(Step.ACCEPT)
     for member in (6, 1, 2, 3, 4):
-        body = walk.response(member, walk.member.challenge)
-        walk.hear(member, MemberInput(walk.context, walk.c.member_signed(member, body)))
+        walk.hear_answers(member)
     assert not any(p.instance is Instance.ACCEPT for p in walk.box.of(Proposal))
 
 
@@ -664,8 +668,7 @@ def test_a_leader_leaves_out_answers_that_make_its_proposal_too_long(monkeypatch
     monkeypatch.setattr(leader, "VALUE_BYTES_MAX", whole if fits else whole - 1)
     monkeypatch.setattr(leader, "inputs_wanted", lambda size, view: size.quorum)  # in late views
     for member in walk.listed:
-        body = walk.response(member, walk.member.challenge)
-        walk.hear(member, MemberInput(walk.context, walk.c.member_signed(member, body)))
+        walk.hear_answers(member)
     [value] = {p.value for p in walk.box.of(Proposal) if p.instance is Instance.ACCEPT}
     carried = codec.decode(value, AcceptValue, bytes_max=10**6).responses
     assert len(carried) == (len(walk.listed) if fits else walk.c.size.quorum)

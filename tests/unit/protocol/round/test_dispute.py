@@ -15,6 +15,8 @@ from pnyx.protocol.aggregation.verdicts import Rule
 from pnyx.protocol.aggregation.verification import prove, read_payload
 from pnyx.protocol.evidence.proofs import Offence, check_evidence, offence_of
 from pnyx.protocol.messages import (
+    Answered,
+    Answers,
     BadDealing,
     ContributionHeader,
     Dispute,
@@ -32,7 +34,6 @@ from pnyx.protocol.round.values import (
     OpenValue,
     contribution_context,
     header_hash,
-    headers_root,
 )
 
 S = Scene()
@@ -66,17 +67,12 @@ def round_with(payloads, header, lies=(), answering=range(7)):
     headers = {**{who: S.c.header(who) for who in OTHERS}, special: header}
     shares = {**{who: S.c.payloads(who) for who in OTHERS}, special: payloads}
     closed = closed_of([headers[who] for who in sorted(headers)])
-    names = headers_root([header_hash(headers[who]) for who in sorted(headers)])
     responses = []
     for member in answering:
-        values = [
-            S.response(member, who, shares[who], headers[who]).values for who in sorted(headers)
-        ]
+        values = {who: S.values(member, shares[who], headers[who]) for who in headers}
         if member in lies:
-            values[-1] = flipped(values[-1])
-        body = S.c.response(member, (), CHALLENGE)
-        body = replace(body, held=tuple(sorted(headers)), headers=names, values=b"".join(values))
-        responses.append(S.c.member_signed(member, body))
+            values[max(values)] = flipped(values[max(values)])
+        responses.append(S.answered(member, values, headers))
     value = codec.encode(AcceptValue(tuple(responses)))
     judgement = S.c.reader.accept_value(value, closed, CHALLENGE)
     return closed, judgement, decision(S.c, Instance.ACCEPT, value)
@@ -236,10 +232,10 @@ def call(made, liars=(), header=None, **changes) -> Dispute:
     scene = Scene(ROUND)
     responses = []
     for member in range(ROUND.size.size):
-        body = scene.response(member, ME, payloads, header, **changes)
+        values = scene.values(member, payloads, header)
         if member in liars:
-            body = replace(body, values=flipped(body.values))
-        responses.append(ROUND.member_signed(member, body))
+            values = flipped(values)
+        responses.append(scene.answered(member, {ME: values}, {ME: header}, **changes))
     accepted = decision(ROUND, Instance.ACCEPT, codec.encode(AcceptValue(tuple(responses))))
     held = (HeldContribution(ME, header_hash(header)),)
     return Dispute(ROUND.plan.context, accepted, held)
@@ -291,7 +287,7 @@ def test_contributor_opens_nothing_for_answers_to_another_header():
 
 
 @pytest.mark.parametrize(
-    "changes", [{"headers": b"h" * 32}, {"held": ()}, {"held": (2,)}, {"held": (2, ME)}]
+    "changes", [{"answers": b"h" * 32}, {"held": ()}, {"held": (2,)}, {"held": (2, ME)}]
 )
 def test_contributor_opens_nothing_for_answers_that_name_no_header(changes):
     made, outbox = sending()
@@ -329,6 +325,7 @@ def test_what_no_certified_value_holds():
     made, _ = sending()
     shown = call(made)
     key = ROUND.member_signed(0, ROUND.round_key(0))
-    strange = replace(shown.accepted, value=codec.encode(AcceptValue((key,))))
+    value = AcceptValue((Answered(key, Answers((), b"")),))
+    strange = replace(shown.accepted, value=codec.encode(value))
     with pytest.raises(RuleBroken, match="not an answer"):
         shown_answers(ROUND.reader, made._header, replace(shown, accepted=strange))

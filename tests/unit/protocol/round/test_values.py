@@ -11,6 +11,8 @@ from pnyx.primitives import codec
 from pnyx.protocol import beacon
 from pnyx.protocol.aggregation.verification import PUBLISHED_BYTES, answer_count
 from pnyx.protocol.messages import (
+    Answered,
+    Answers,
     ContributionHeader,
     HeldContribution,
     Join,
@@ -292,21 +294,34 @@ def test_accept():
     [
         ({"challenge": b"x" * 32}, RuleBroken, "another challenge"),
         ({"held": (2, 3, 5)}, RuleBroken, "outside the closed list"),
-        ({"held": (2, 3)}, RuleBroken, "other headers"),
-        ({"headers": bytes(32)}, RuleBroken, "other headers"),
+        ({"held": (2, 3)}, MalformedMessage, "too long"),
+        ({"held": (2, 4, 3)}, RuleBroken, "out of order"),
+        ({"answers": bytes(32)}, RuleBroken, "other answers than it signed"),
+        ({"headers": [C.header(who) for who in (2, 3, 5)]}, RuleBroken, "for other headers"),
         ({"values": b""}, MalformedMessage, "wrong size"),
         ({"values": b"\xff" * 144}, MalformedMessage, "not an element"),
     ],
 )
 def test_answers_that_cannot_be_read(changes, error, rule):
+    given = C.answered(3, **changes)
     with pytest.raises(error, match=rule):
-        C.reader.answers(C.response(3, **changes), C.closed(), CHALLENGE)
+        C.reader.answers(C.reader.response(given.signed), given.answers, C.closed(), CHALLENGE)
+
+
+def test_answers_of_another_member_or_none():
+    """What travels beside a signed response is worth nothing with another one."""
+    given, closed = C.answered(3), C.closed()
+    for other in (C.answered(2).answers, Answers((), b"")):
+        with pytest.raises(RuleBroken, match="other answers than it signed"):
+            C.reader.answers(C.reader.response(given.signed), other, closed, CHALLENGE)
+    none = C.answered(3, ())
+    assert C.reader.answers(C.reader.response(none.signed), none.answers, closed, CHALLENGE) == {}
 
 
 def test_an_accept_value_without_a_quorum():
     with pytest.raises(RuleBroken, match="fewer members than a quorum"):
         C.reader.accept_value(
-            C.accept_value([C.response(m) for m in range(5)]), C.closed(), CHALLENGE
+            C.accept_value([C.answered(m) for m in range(5)]), C.closed(), CHALLENGE
         )
 
 
@@ -392,11 +407,10 @@ FAR = 2**31 - 5000  # census indices that take five bytes
 def longest_answers(size, count: int) -> int:
     """Bytes of a value with q + f signed answers, each for so many contributions."""
     held = tuple(range(FAR, FAR + count))
-    said = VerifyResponse(
-        b"c" * 32, 1000, CHALLENGE, held, b"h" * 32, bytes(4 * answer_count(size) * count)
-    )
+    said = VerifyResponse(b"c" * 32, 1000, CHALLENGE, b"h" * 32)
     signed = Signed(b"n" * 32, codec.encode(said), b"s" * 64)
-    return len(codec.encode(AcceptValue((signed,) * (size.quorum + size.corrupt_max))))
+    given = Answered(signed, Answers(held, bytes(4 * answer_count(size) * count)))
+    return len(codec.encode(AcceptValue((given,) * (size.quorum + size.corrupt_max))))
 
 
 def longest_list(size, count: int, header: Signed) -> int:
