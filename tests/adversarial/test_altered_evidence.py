@@ -17,8 +17,15 @@ from tests.support.verified_evidence import of_verified_rounds, verified_scene
 from pnyx.errors import MalformedMessage, ProtocolError
 from pnyx.primitives import codec
 from pnyx.protocol.evidence.proofs import check_evidence, offence_of
-from pnyx.protocol.messages import Evidence, FalseVector
+from pnyx.protocol.messages import (
+    Evidence,
+    FalseVector,
+    OpenedAnswer,
+    Signed,
+)
 
+JUNK = OpenedAnswer(Signed(b"x" * 32, b"y" * 1_000, b"s" * 64), b"", 0, 1, ())
+PADDING = msgspec.msgpack.decode(codec.encode(JUNK))
 KINDS = sorted(everything())
 
 
@@ -38,6 +45,7 @@ def altered(tree: Any) -> Iterator[Any]:
                 yield from ([*tree[:at], other, *tree[at + 1 :]] for other in altered(each))
                 yield [*tree[:at], *tree[at + 1 :]]
             yield [*tree, b"x" * 32]
+            yield [*tree, PADDING]
 
 
 def nothing_altered_is_believed(evidence: Evidence, judge: Scene) -> None:

@@ -12,6 +12,9 @@ from tests.support.evidence import LIAR, OUTSIDER, everything, flipped, scene
 from tests.support.town import NETWORK, Town, manifest, phase
 from tests.support.weakened import succeeds, weaken
 
+from pnyx.errors import (
+    RuleBroken,
+)
 from pnyx.primitives import codec
 from pnyx.primitives.sharing import _interpolate
 from pnyx.protocol.aggregation.direct import read_released
@@ -95,13 +98,15 @@ def test_only_what_assumes_nothing_counts_in_other_studies(kind):
     assert held.convicted(evidence.culprit, ELSEWHERE) == (kind not in bound)
 
 
-def test_a_malformed_share_that_comes_with_answers_relies_on_them():
-    """What decides how far a proof counts is what it carries, whatever it would show without."""
+def test_a_malformed_share_that_comes_with_answers_is_refused():
+    """It needs none, so they are padding; and with them it would count in one study alone."""
     evidence = everything()["unreadable_share"][0]
     answers = everything()["wrong_share"][0].proof.answers
     held = docket()
-    held.admit(replace(evidence, proof=replace(evidence.proof, answers=answers)), S.c.plan)
-    assert held.culprits(ELSEWHERE) == ()
+    padded = replace(evidence, proof=replace(evidence.proof, answers=answers))
+    with pytest.raises(RuleBroken, match="comes with answers"):
+        held.admit(padded, S.c.plan)
+    assert held.culprits(ELSEWHERE) == held.culprits(S.c.plan.study) == ()
 
 
 def test_proof_beyond_doubt_follows_upon_one_that_is_not():

@@ -6,7 +6,13 @@ It can only delay: after a time-out the next leader finishes the round with one 
 import pytest
 from msgspec.structs import replace
 from tests.support.ballots import echo_again
+from tests.support.lies import (
+    flip_values,
+)
 from tests.support.town import Town
+from tests.support.weakened import (
+    weaken,
+)
 
 from pnyx.primitives import codec
 from pnyx.protocol.agreement import Agreement
@@ -21,7 +27,17 @@ from pnyx.protocol.messages import (
     ReleaseBundle,
     Vote,
 )
-from pnyx.protocol.round.values import VALUE_BYTES_MAX, CloseValue
+from pnyx.protocol.round import (
+    values,
+)
+from pnyx.protocol.round.leader import (
+    Leader,
+)
+from pnyx.protocol.round.values import (
+    VALUE_BYTES_MAX,
+    AcceptValue,
+    CloseValue,
+)
 
 LED = (Proposal, Certificate, ChallengeReveal, ReleaseBundle, CloseNow, Decision)
 
@@ -128,3 +144,50 @@ def test_proposal_by_a_member_that_does_not_lead():
     assert proposal.view == 0
     for forged in (proposal, replace(proposal, view=1), replace(proposal, view=2)):
         assert town.inject(plan.committee[2], plan.committee[3], forged) == []
+
+
+def round_of_altered_answers(monkeypatch: pytest.MonkeyPatch) -> tuple[Town, bytes, set[bytes]]:
+    """A leader alters the answers that travel beside signatures of honest members.
+
+    Returns the contexts in which it proposed them.
+    """
+    town = Town()
+    study = town.propose()
+    town.run(town.in_round(study, 1))
+    liar = town.census.node_ids[town.plan(study).committee[0]]
+    true_value, altered = Leader._accept_value, set()
+
+    def false_value(leader: Leader, now: float) -> bytes | None:
+        value = true_value(leader, now)
+        if value is None or leader._m.services.node_id != liar:
+            return value
+        altered.add(leader._m.plan.context)
+        responses = codec.decode(value, AcceptValue, bytes_max=VALUE_BYTES_MAX).responses
+        false = [
+            replace(each, answers=flip_values(each.answers)) if each.signed.signer != liar else each
+            for each in responses
+        ]
+        return codec.encode(AcceptValue(tuple(false)))
+
+    monkeypatch.setattr(Leader, "_accept_value", false_value)
+    assert town.run(town.finished(study))
+    return town, study, altered
+
+
+def test_leader_that_alters_the_answers_of_others(monkeypatch):
+    """Its proposal is no value; the next leader proposes what members answered."""
+    town, study, altered = round_of_altered_answers(monkeypatch)
+    assert len(altered) == 1
+    assert any("other answers than it signed" in rule for rule in town.rules())
+    assert sum(town.model(study)) == town.certified()[0].contributors
+    assert town.blamed() == set()
+
+
+def test_the_signed_root_is_the_defence_against_altered_answers(monkeypatch):
+    with monkeypatch.context() as patched:
+        town, _, _ = round_of_altered_answers(patched)
+    honest = town.certified()[0].contributors
+    weaken(monkeypatch, values, ("answers_root(leaves) != response.answers", "False"))
+    town, _, altered = round_of_altered_answers(monkeypatch)
+    assert len(altered) == 1
+    assert town.certified()[0].contributors < honest, "an honest contribution does not count"

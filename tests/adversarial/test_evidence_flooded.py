@@ -6,14 +6,31 @@ from functools import lru_cache
 import pytest
 from msgspec.structs import replace
 from tests.support.evidence import LIAR, OUTSIDER, encoded_size, everything, scene
-from tests.support.weakened import succeeds, weaken
+from tests.support.weakened import (
+    succeeds,
+    weaken,
+)
 
 from pnyx.errors import RuleBroken
-from pnyx.primitives import codec
-from pnyx.protocol.evidence import docket as module
+from pnyx.primitives import (
+    codec,
+)
+from pnyx.protocol.evidence import (
+    docket as module,
+)
+from pnyx.protocol.evidence import (
+    proofs,
+)
 from pnyx.protocol.evidence.docket import PREFIX, Docket
 from pnyx.protocol.evidence.proofs import Offence, check_evidence
-from pnyx.protocol.messages import Evidence, Release, TwoBodies, WrongRelease
+from pnyx.protocol.messages import (
+    Evidence,
+    OpenedAnswer,
+    Release,
+    Signed,
+    TwoBodies,
+    WrongRelease,
+)
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.round.plan import RoundPlan
 
@@ -141,6 +158,20 @@ def test_padded_bodies_are_not_spread():
         docket().admit(evidence, S.c.plan)
 
 
+def test_genuine_evidence_padded_by_a_peer(monkeypatch):
+    """Somebody hangs two megabytes on evidence of another, to fill the dockets of all nodes."""
+    genuine = everything()["unreadable_share"][0]
+    junk = OpenedAnswer(Signed(b"x" * 32, bytes(1_900_000), b"s" * 64), b"", 0, 1, ())
+    padded = replace(genuine, proof=replace(genuine.proof, answers=(junk,)))
+    assert docket().fits(padded)
+    with pytest.raises(RuleBroken, match="comes with answers"):
+        docket().admit(padded, S.c.plan)
+    weaken(monkeypatch, proofs, ("if proof.answers:  #", "if False:  #"))
+    held = docket()
+    held.admit(padded, S.c.plan)
+    assert held.bytes_held > 1_000 * encoded_size(genuine)
+
+
 def test_peer_whose_evidence_fails_is_heard_no_more():
     """Judging takes milliseconds; a peer gets a few tries, and others go on."""
     judged = []
@@ -184,7 +215,8 @@ def test_restart_takes_back_what_was_verified():
     assert admitted.kept is not None
     assert admitted.kept.key.startswith(PREFIX)
     again = docket()
-    assert again.restore([admitted.item]) == [admitted.item]
+    old = codec.encode(two_keys(0))[:-1]  # what an older version wrote cannot be read
+    assert again.restore([old, admitted.item]) == [admitted.item]
     assert (len(again), again.bytes_held) == (len(held), held.bytes_held)
     assert again.standing == {LIAR: True}
     assert not again.wants(two_keys(1), PEER)

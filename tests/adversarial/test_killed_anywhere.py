@@ -94,7 +94,8 @@ def check(town: Town, study: bytes) -> None:
                 body = codec.decode(message.signed.body, RoundBody, bytes_max=10**7)
                 if not isinstance(body, CloseVote):
                     key = message.context, type(body), message.signed.signer
-                    inputs.setdefault(key, set()).add(message.signed.body)
+                    answers = codec.encode(message.answers) if message.answers else b""
+                    inputs.setdefault(key, set()).add(message.signed.body + answers)
     assert all(len(each) == 1 for each in headers.values()), "two contributions"
     assert all(len(each) == 1 for each in votes.values()), "two votes in a view"
     assert all(len(each) == 1 for each in inputs.values()), "two inputs in a slot"

@@ -126,7 +126,7 @@ def lying_town(lie, **terms):
     """A town in which one node lies about every body that it signs as a member of round 1."""
     town = Town(**terms)
     study = town.propose()
-    lies = AnswersLied(town)
+    lies, told = AnswersLied(town), []
 
     def wire(sender, receiver, message):
         lies.note(message)
@@ -140,20 +140,23 @@ def lying_town(lie, **terms):
             return None
         if lie in ANSWERED_LIES:
             lied = lies.instead(sender, message, lie)
+            told.extend([lie] * lies.told)
             return None if lied is None else [lied]
         body = codec.decode(message.signed.body, RoundBody, bytes_max=10**7)
+        told.extend([lie] * (lie(body) != body))
         signed = sign_body(town.cryptos[sender], NETWORK, town.census.node_ids[sender], lie(body))
         return [replace(message, signed=signed)]
 
     town.wire = wire
     town.run(town.in_round(study, 1))
-    return town, study, town.plan(study).committee[LIAR]
+    return town, study, town.plan(study).committee[LIAR], told
 
 
 @pytest.mark.parametrize("lie", SIGNED_LIES + ANSWERED_LIES)
 def test_lying_committee_member(lie):
-    town, study, liar = lying_town(lie)
+    town, study, liar, told = lying_town(lie)
     assert town.run(town.finished(study))
+    assert told, "the lie was told"
     (certified,) = town.certified()
     assert not certified.skipped
     model = town.model(study)
@@ -167,14 +170,14 @@ def test_lying_committee_member(lie):
 
 @pytest.mark.parametrize("lie", [wrong_release, wrong_answers])
 def test_a_wrong_share_is_attributed(lie):
-    town, study, liar = lying_town(lie)
+    town, study, liar, _ = lying_town(lie)
     assert town.run(town.finished(study))
     assert town.blamed() == {liar}
 
 
 def test_an_unusable_key_with_real_envelopes():
     """A key of small order makes sealing fail: it must not stop dealers and contributors."""
-    town, study, liar = lying_town(unusable_key, make=real)
+    town, study, liar, _ = lying_town(unusable_key, make=real)
     assert town.run(town.finished(study))
     assert town.certified()[0].contributors >= 5
     assert town.blamed(ignoring=liar) == set()

@@ -59,7 +59,7 @@ def test_long_bodies_would_be_kept_without_the_rule(monkeypatch: pytest.MonkeyPa
 
 
 PADDED_ANSWERS = [
-    (Answers((), bytes(500_000)), "too long"),
+    (Answers((), bytes(500_000)), "wrong size"),
     (Answers((8,), b""), "not drawn"),
     (Answers((OWNER, OWNER), b""), "out of order"),
 ]

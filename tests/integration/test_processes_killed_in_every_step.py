@@ -4,9 +4,10 @@ This file is also the program under attack: run as a script it launches a networ
 follows what each says about itself. Whoever reaches the step that is to be hit next is killed with
 SIGKILL at once, and started again soon after. Random kills fall in between.
 
-Every study must end at every node, with one sum a round. Nothing that an owner decided and no
-debit may be lost or doubled, and nothing was sent that was not debited. Nodes whose disk forgets
-what they said in a round break this: they say something else, and are blamed.
+Every study must end at every node, with one sum a round. Every contribution that was acknowledged
+is on the closed list. Nothing that an owner decided and no debit may be lost or doubled, and
+nothing was sent that was not debited. Nodes whose disk forgets what they said in a round break
+this: they say something else, and are blamed.
 """
 
 import json
@@ -15,10 +16,13 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from pnyx.protocol.messages import RecordBody
 
 NODES, ROUNDS = 12, 5
 STUDY_S_MAX = 240.0
@@ -44,6 +48,7 @@ def test_processes_killed_in_every_step(tmp_path: Path, kills: int, random: int)
     found = attack(tmp_path, kills, "whole disks", random)
     assert found["wrong"] == []  # first: the attack ends early when something is wrong
     assert found["kills"] >= kills
+    assert found["acknowledged"] > found["studies"] * NODES
 
 
 @pytest.mark.full
@@ -78,6 +83,7 @@ class Attack:
         self.targets = targets
         self.target = first_target
         self.kills = 0
+        self.acknowledged = 0  # contributions
         self.random = np.random.default_rng(seed)
         self.away: tuple[int, float] | None = None
         self.next_random = 0.0
@@ -92,9 +98,14 @@ class Attack:
                 if time.monotonic() > limit:
                     return [f"not ended: {[len(each) for each in self.events]}"]
                 time.sleep(POLL_S)
+            rounds = self.certified()
         finally:
             self.cluster.stop()
-        return [*self.sums(), *(fault for node in range(NODES) for fault in self.vault(node))]
+        return [
+            *self.sums(),
+            *self.lost(rounds),
+            *(fault for node in range(NODES) for fault in self.vault(node)),
+        ]
 
     def finished(self, node: int) -> bool:
         return any(event["event"] == "finished" for event in self.events[node])
@@ -136,6 +147,50 @@ class Attack:
                     said = event["contributors"], tuple(event["metrics"]), event["skipped"]
                     seen.setdefault(event["round"], set()).add(said)
         return wrong + [f"round {number}: {said}" for number, said in seen.items() if len(said) > 1]
+
+    def certified(self) -> "tuple[RecordBody, ...]":
+        """The records of the study, from a node that is there, verified as anybody would."""
+        from pnyx.demo.report import ask_nodes
+        from pnyx.node.bundle import read_bundle, verify_bundle
+        from pnyx.node.clock import wall_clock
+        from pnyx.node.enrolment import verifying_crypto
+        from pnyx.node.network import read_network
+
+        there = [node for node in range(NODES) if self.away is None or node != self.away[0]]
+        file = self.cluster.directory(there[0]) / "network.json"
+        self.census = read_network(file, verifying_crypto(), now=wall_clock()).census
+        bundle = read_bundle(ask_nodes(self.cluster, there).bundle)
+        return verify_bundle(bundle, self.census, verifying_crypto()).rounds
+
+    def lost(self, rounds: "tuple[RecordBody, ...]") -> list[str]:
+        """Contributions that were acknowledged, and not even on the closed list of their round.
+
+        From there one is left out only where too few of those that hold it are there to answer.
+        """
+        wrong = []
+        for body in rounds:
+            if body.attempt > 1 or body.skipped:
+                continue
+            said = {node for node in range(NODES) if self.told(node, "acknowledged", body)}
+            self.acknowledged += len(said)
+            missing = [node for node in said if self.place(node) not in body.accepted]
+            judged = [e for node in range(NODES) for e in self.told(node, "judged", body)]
+            if len(missing) > max((event["left_out"] for event in judged), default=0):
+                wrong.append(f"round {body.round_number} lost what {missing} sent")
+        return wrong
+
+    def told(self, node: int, kind: str, body: "RecordBody") -> list[dict]:
+        """What a node said of a round."""
+        return [
+            event
+            for event in self.events[node]
+            if event["event"] == kind and event["round"] == body.round_number
+        ]
+
+    def place(self, node: int) -> int | None:
+        """A node's place in the census."""
+        names = {event["node_id"] for event in self.events[node] if event["event"] == "started"}
+        return self.census.index_of(bytes.fromhex(names.pop()))
 
     def vault(self, node: int) -> list[str]:
         """What the owner's vault says, against what the node said that it sent."""
@@ -187,13 +242,14 @@ def drive(root: Path, kills: int, disks: str, random: int) -> dict[str, object]:
     if disks == "forgetful disks":
         forget_rounds()
     targets = [*TARGETS, *(("random", None) for _ in range(random))]
-    done, studies, wrong = 0, 0, []
+    done, studies, acknowledged, wrong = 0, 0, 0, []
     while done < kills and not wrong:
         attack = Attack(root / f"study-{studies}", targets, done % len(targets), studies)
         wrong += attack.run()
         done += attack.kills
+        acknowledged += attack.acknowledged
         studies += 1
-    return {"kills": done, "studies": studies, "wrong": wrong}
+    return {"kills": done, "studies": studies, "acknowledged": acknowledged, "wrong": wrong}
 
 
 if __name__ == "__main__":

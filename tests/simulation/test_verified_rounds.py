@@ -90,7 +90,7 @@ def answers_of(log: list[Effect]) -> set[bytes]:
         if isinstance(message, MemberInput):
             body = codec.decode(message.signed.body, MemberBody, bytes_max=10**7)
             if isinstance(body, VerifyResponse):
-                found.add(message.signed.body)
+                found.add(message.signed.body + codec.encode(message.answers))
     return found
 
 

@@ -19,10 +19,14 @@ def flip_values(answers: Answers) -> Answers:
 
 
 class AnswersLied:
-    """Hears all that a town sends, and signs other answers for whom it is asked to."""
+    """Hears all that a town sends, and signs other answers for whom it is asked to.
+
+    told: how many lies so far, that a test can see that there was one.
+    """
 
     def __init__(self, town: Town) -> None:
         self._town = town
+        self.told = 0
         self._headers = HeadersSeen()
 
     def note(self, message: object) -> None:
@@ -35,7 +39,9 @@ class AnswersLied:
         """The sender's response with other answers; None if the message is none, or is empty."""
         if not isinstance(message, MemberInput) or not message.answers or not message.answers.held:
             return None
-        return self._headers.answering(message, alter(message.answers), self._signs(sender))
+        lied = self._headers.answering(message, alter(message.answers), self._signs(sender))
+        self.told += lied is not None and lied != message
+        return lied
 
     def _signs(self, sender: int) -> Callable[[msgspec.Struct], Signed]:
         census, crypto = self._town.census, self._town.cryptos[sender]

@@ -197,7 +197,10 @@ class Checker:
         body = codec.decode(message.signed.body, MemberBody, bytes_max=_BYTES_MAX)
         if isinstance(body, RoundKey | VerifyResponse | Release | GiveUp):
             slot = (type(body).__name__,)
-            self._sign_once(node, message.context, slot, message.signed.body)
+            said = message.signed.body
+            if message.answers is not None:  # the same ones go with the same response
+                said += codec.encode(message.answers)
+            self._sign_once(node, message.context, slot, said)
         if isinstance(body, RoundKey):
             self._fresh(node, message.context, body.encryption_key)
         if isinstance(body, Release) and any(body.accepted):

@@ -92,6 +92,7 @@ def test_liar_is_convicted_everywhere_and_excluded():
     trial = Trial()
     bodies = trial.finish()
     town = trial.town
+    assert trial.lies.told > 0
     assert trial.believers() == set(range(9))
     blamed = {(e.peer, e.rule) for e in town.effects(PeerBlamed)}
     assert blamed == {(town.census.node_ids[trial.traitor], Offence.WRONG_ANSWER.value)}

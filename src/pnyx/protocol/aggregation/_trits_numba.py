@@ -82,6 +82,7 @@ def project(columns: NDArray[np.uint8], vector: NDArray[np.int64]) -> NDArray[np
 
 def combine(columns: NDArray[np.uint8], weights: NDArray[np.int64]) -> NDArray[np.int64]:
     """See `ranges.Loops.combine`."""
+    assert columns.shape[1] % _PLACES == 0, "what is compiled does not look where arrays end"
     count = len(weights)
     found = np.empty((count, len(columns)), dtype=np.int64)
     table = np.empty((_BYTE * columns.shape[1], _LANES), dtype=np.int32)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from pnyx.errors import RuleBroken
+from pnyx.errors import MalformedMessage, RuleBroken
 from pnyx.primitives import codec
 from pnyx.protocol.evidence.proofs import (
     Offence,
@@ -135,12 +135,18 @@ class Docket:
         )
 
     def restore(self, stored: Iterable[bytes]) -> list[bytes]:
-        """Take back what was verified before it was stored; return it for gossip."""
+        """Take back what was verified before it was stored; return it for gossip.
+
+        What cannot be read, as an older version wrote it, convicts nobody any more.
+        """
         items = []
         for item in stored:
-            evidence = self._records.decode(
-                item, Evidence, bytes_max=self._params.evidence_bytes_max
-            )
+            try:
+                evidence = self._records.decode(
+                    item, Evidence, bytes_max=self._params.evidence_bytes_max
+                )
+            except MalformedMessage:
+                continue
             self._convict(evidence)
             self._add(evidence, item)
             items.append(item)

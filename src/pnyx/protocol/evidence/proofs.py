@@ -247,6 +247,8 @@ class _Court:
     def _wrong_share(self, proof: WrongShare) -> bytes:
         share = self._opened(proof.header, proof.opened)
         if share is None:
+            if proof.answers:  # nobody answers by such a share: it would be padding
+                raise RuleBroken("a share that cannot be read comes with answers")
             return proof.header.signer
         challenge, given = self._answers(proof.header, proof.answers)
         member = proof.opened.member

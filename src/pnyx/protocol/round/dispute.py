@@ -21,7 +21,6 @@ from typing import Literal
 
 import numpy as np
 
-from pnyx.errors import RuleBroken
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import merkle_proofs
 from pnyx.protocol import beacon
@@ -56,7 +55,6 @@ from pnyx.protocol.round.values import (
     InputReader,
     OpenValue,
     answer_leaves,
-    answers_root,
     header_hash,
 )
 
@@ -244,17 +242,14 @@ def shown_answers(reader: InputReader, header: Signed, dispute: Dispute) -> list
     """What members answered for this contribution. Its decision was checked.
 
     The decision certifies the answers, each of which was signed for one header; which these are the
-    caller says. Raises ProtocolError if it says anything else: it must not use up a look that a
-    contributor takes once.
+    caller says. Raises ProtocolError if it says anything else, which must not use up a look that a
+    contributor takes once; or if a captured committee certified what are no answers.
     """
     contributor, name = reader.header(header).contributor, header_hash(header)
     names = {held.contributor: held.header_hash for held in dispute.closed}
     value = codec.decode(dispute.accepted.value, AcceptValue, bytes_max=VALUE_BYTES_MAX)
     for each in value.responses:
-        response = reader.response(each.signed)
-        listed = [names.get(who, b"") for who in each.answers.held]
-        if answers_root(answer_leaves(listed, each.answers.values)) != response.answers:
-            raise RuleBroken("a dispute names other headers than those that were answered for")
+        reader.answers_for(names, reader.response(each.signed), each.answers)
     named = names.get(contributor) == name
     return list(ShownAnswers(value, names).of(contributor)) if named else []
 

@@ -70,8 +70,8 @@ class Leader:
         self._close_votes: dict[int, tuple[Signed, CloseVote]] = {}
         self._headers: dict[bytes, Signed] = {}
         self._headers_asked: Counter[int] = Counter()  # by member
-        self._responses: dict[int, tuple[VerifyResponse, Answered]] = {}
-        self._good_responses: dict[int, Answered] = {}  # those whose answers can be read
+        self._responses: dict[int, tuple[VerifyResponse, Answered]] = {}  # not read yet
+        self._good_responses: dict[int, Answered] = {}  # of those, whose answers can be read
         self._openings: dict[int, Opening] = {}
         self._releases: dict[int, Signed] = {}
         self._record_votes: dict[int, RecordVote] = {}
@@ -464,9 +464,10 @@ class Leader:
         closed, challenge = self._m.closed, self._m.challenge
         if closed is None or challenge is None:
             return None
-        good = self._good_responses  # list and challenge are fixed: what was good stays good
-        for member, (response, answered) in self._responses.items():
-            if member not in self._m.keys or good.get(member) == answered:
+        good = self._good_responses
+        while self._responses:  # list and challenge are fixed: each is read once
+            member, (response, answered) = self._responses.popitem()
+            if member not in self._m.keys:
                 continue
             try:
                 self._m.reader.answers(response, answered.answers, closed, challenge)

@@ -551,11 +551,11 @@ class InputReader:
         return direct.settle(self._plan.size, verdicts, given)
 
     def check_answers(self, given: Answers) -> None:
-        """Check what is kept of answers before they are read. Raises ProtocolError."""
+        """Check what is kept of answers, before they are read. Raises ProtocolError."""
         if not (ascending(given.held) and self._plan.contributor_set.issuperset(given.held)):
             raise RuleBroken("a member's answers are out of order, or for nodes not drawn")
-        if len(given.values) > ELEMENT_BYTES * answer_count(self._plan.size) * len(given.held):
-            raise MalformedMessage("answers to a challenge are too long")
+        if len(given.values) != ELEMENT_BYTES * answer_count(self._plan.size) * len(given.held):
+            raise MalformedMessage("answers to a challenge have the wrong size")
 
     def answers(
         self, response: VerifyResponse, given: Answers, closed: "ClosedList", challenge: bytes
@@ -563,13 +563,25 @@ class InputReader:
         """Read one member's answers: contributor -> check values. Raises ProtocolError."""
         if response.challenge != challenge:
             raise RuleBroken("a member answered another challenge")
-        self.check_answers(given)
         if any(who not in closed.headers for who in given.held):
             raise RuleBroken("a member answers for a contribution outside the closed list")
-        table = read_answers(given.values, len(given.held), self._plan.size)
-        names = [self.name(closed.headers[who]) for who in given.held]
-        if answers_root(answer_leaves(names, given.values)) != response.answers:
+        names = {who: self.name(closed.headers[who]) for who in given.held}
+        return self.answers_for(names, response, given)
+
+    def answers_for(
+        self, names: Mapping[int, bytes], response: VerifyResponse, given: Answers
+    ) -> dict[int, IntVector]:
+        """Read answers that a response was signed with: contributor -> check values.
+
+        names: contributor -> hash of the header that they are for. Raises ProtocolError.
+        """
+        self.check_answers(given)
+        if any(who not in names for who in given.held):
+            raise RuleBroken("a member gives answers for headers that are not named")
+        leaves = answer_leaves([names[who] for who in given.held], given.values)
+        if answers_root(leaves) != response.answers:
             raise RuleBroken("a member gives other answers than it signed, or for other headers")
+        table = read_answers(given.values, len(given.held), self._plan.size)
         return dict(zip(given.held, table, strict=True))
 
 

@@ -66,4 +66,6 @@ def test_evidence_by_answers_can_always_be_passed_on(size: CommitteeSize) -> Non
     for proof in proofs_by_answers(size):
         evidence = Evidence(S.c.plan.study, 1, 1, DEALER, proof)
         assert docket.fits(evidence)
-        assert len(codec.encode(evidence)) < 1100 * size.size + 1.2 * len(SHARE)
+        encoded = codec.encode(evidence)
+        assert len(encoded) < 1300 * size.size + 1.2 * len(SHARE)
+        assert codec.decode(encoded, Evidence, bytes_max=len(encoded)) == evidence

@@ -294,7 +294,7 @@ def test_accept():
     [
         ({"challenge": b"x" * 32}, RuleBroken, "another challenge"),
         ({"held": (2, 3, 5)}, RuleBroken, "outside the closed list"),
-        ({"held": (2, 3)}, MalformedMessage, "too long"),
+        ({"held": (2, 3)}, MalformedMessage, "wrong size"),
         ({"held": (2, 4, 3)}, RuleBroken, "out of order"),
         ({"answers": bytes(32)}, RuleBroken, "other answers than it signed"),
         ({"headers": [C.header(who) for who in (2, 3, 5)]}, RuleBroken, "for other headers"),
