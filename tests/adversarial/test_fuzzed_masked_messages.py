@@ -14,6 +14,7 @@ import pytest
 from tests.support.fuzzing import (
     COPIES_IN_A_STUDY,
     RSS_GROWTH_BYTES_MAX,
+    SLOW_S,
     Mutations,
     SignedAnew,
     Study,
@@ -86,6 +87,7 @@ def test_mutated_message(mode: str, kind: str, count: int) -> None:
         mutations = mutations_of(mode, kind, copies, seed)
         troubled_study(mutations, mutations.study)
         assert mutations.left < copies // 2
+        assert mutations.slowest_s < SLOW_S
         sizes.append(resident_bytes())
     assert settled_growth(sizes) < RSS_GROWTH_BYTES_MAX
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tests.support.fuzzing import (
     COPIES_IN_A_STUDY,
     RSS_GROWTH_BYTES_MAX,
+    SLOW_S,
     Mutations,
     Study,
     corpus,
@@ -104,6 +105,7 @@ def test_mutated_message(kind, count):
         mutations = mutations_of(kind, copies, seed)
         troubled_study(mutations, mutations.study)
         assert mutations.left < copies // 2
+        assert mutations.slowest_s < SLOW_S
         sizes.append(resident_bytes())
     assert settled_growth(sizes) < RSS_GROWTH_BYTES_MAX
 
