@@ -234,7 +234,7 @@ options = {len(OPTIONS)}
     )
 
 
-def _phase(kind: str, rounds: int, owners: int, deadline_s: float = 10.0) -> str:
+def _phase(kind: str, rounds: int, owners: int, deadline_s: float = 60.0) -> str:
     return f"""
 [[phases]]
 kind = "{kind}"
