@@ -206,6 +206,7 @@ hidden = [8]
 classes = {len(LABELS)}
 [training]
 standardise = "{"study" if standardise else "owner"}"
+fine_tune_epochs = 30
 [ranges]
 {ranges}
 """
