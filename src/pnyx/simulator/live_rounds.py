@@ -154,7 +154,7 @@ class _Watch:
 
 def run(parameters: LiveRoundParameters, seed: int, progress: Progress) -> list[LiveRoundRecord]:
     """Run the machines many times, with failures drawn anew."""
-    records = []
+    records: list[LiveRoundRecord] = []
     for number in range(parameters.runs):
         generator = np.random.Generator(np.random.PCG64([seed, 10, number]))
         run_seed = int(generator.integers(0, 1 << 62))
@@ -167,7 +167,7 @@ def run(parameters: LiveRoundParameters, seed: int, progress: Progress) -> list[
         watch = _Watch(scenario(parameters, run_seed, crashes))
         ended = watch.run(until_s)
         records.append(_record(parameters, number, watch, ended, deaths))
-        progress((number + 1) / parameters.runs)
+        progress((number + 1) / parameters.runs, records)
     return records
 
 

@@ -1,7 +1,7 @@
 """Carry out a scenario: run what is not done yet, then write tables and page of what is there.
 
-Whatever ends it, the folder then holds tables and page of the runs that are done, and of the rounds
-that are over of those that are not.
+Whatever ends it, the folder then holds tables and page of the runs that are done, and of the
+records that are final of those that are not.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,7 +39,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     mode: str
     runs_done: int
     runs_total: int
-    rounds_partial: int  # final records of runs that are not done
+    records_partial: int  # final records of runs that are not done
     broken: tuple[Broken, ...]
     folder: str
     figures: tuple[Drawn, ...]
@@ -99,12 +99,12 @@ def simulate(
         try:
             _carry_out(scenario, runs, folder, executor, tell, failed)
         except KeyboardInterrupt as error:
-            standing = _standing(_write(scenario, text.decode(), runs, folder))
+            standing = _standing(scenario, _write(scenario, text.decode(), runs, folder))
             raise Interrupted(
                 f"Interrupted: {standing}; give the same command again to go on."
             ) from error
         except PnyxError as error:
-            standing = _standing(_write(scenario, text.decode(), runs, folder))
+            standing = _standing(scenario, _write(scenario, text.decode(), runs, folder))
             raise ConfigError(f"{error} So far {standing}.") from error
         except BaseException:
             with suppress(OSError):  # of a full disk; what is kept stays
@@ -116,12 +116,13 @@ def simulate(
         return made
 
 
-def _standing(made: Summary) -> str:
+def _standing(scenario: ScenarioFile, made: Summary) -> str:
     """What is there, as a part of a sentence."""
-    rounds = f", and {made.rounds_partial} rounds of others" if made.rounds_partial else ""
-    if made.runs_done or rounds:
+    counted = scenario.experiment.counted
+    others = f", and {made.records_partial} {counted} of others" if made.records_partial else ""
+    if made.runs_done or others:
         return (
-            f"{made.runs_done} of {made.runs_total} runs are done{rounds}, and their tables and "
+            f"{made.runs_done} of {made.runs_total} runs are done{others}, and their tables and "
             f"page are in {made.folder}"
         )
     return f"none of {made.runs_total} runs is done, and {made.folder} holds no table"
@@ -130,10 +131,11 @@ def _standing(made: Summary) -> str:
 def _failure(scenario: ScenarioFile, failed: Sequence[tuple[Run, Failed]], made: Summary) -> str:
     run, reason = min(failed, key=lambda each: each[0].number)
     settings = scenario.wording(run.swept)
+    standing = _standing(scenario, made)
     return (
         f"{len(failed)} of {made.runs_total} runs failed, the first at point {run.point}"
         f"{f' ({settings})' if settings else ''}, repetition {run.repetition}, of: "
-        f"{reason.sentence.rstrip('.')}; runs/*.failed says where, {_standing(made)}; give the "
+        f"{reason.sentence.rstrip('.')}; runs/*.failed says where, {standing}; give the "
         "same command again to try these runs once more, or mend the scenario and name another "
         "--out."
     )
@@ -178,7 +180,7 @@ def _write(scenario: ScenarioFile, text: str, runs: Sequence[Run], folder: Folde
         version=code_version(),
         done=sum(folder.has(run.number) for run in runs),
         total=len(runs),
-        rounds=sum(row["partial"] for row in rows),
+        partial=sum(row["partial"] for row in rows),
         failed=tuple(reason.splitlines()[0] for reason in reasons if reason),
         broken=tuple(_broken(rows)),
     )
@@ -191,7 +193,7 @@ def _write(scenario: ScenarioFile, text: str, runs: Sequence[Run], folder: Folde
         mode=scenario.mode,
         runs_done=state.done,
         runs_total=state.total,
-        rounds_partial=state.rounds,
+        records_partial=state.partial,
         broken=state.broken,
         folder=str(folder.path),
         figures=drawn,

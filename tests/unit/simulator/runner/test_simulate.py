@@ -317,40 +317,77 @@ def test_whatever_ends_a_sweep_leaves_tables(tmp_path: Path, error, kind, senten
     assert "1 of 6 runs" in (out / "report.html").read_text()
 
 
-ROUNDS = """
-title = "Three rounds"
-mode = "live"
+SCENARIO = """
+title = "One run"
+mode = "{mode}"
 [settings]
-nodes = 8
-rounds = 3
-signatures = "ideal"
-[[figures]]
-title = "Messages"
-x = "round"
-y = "messages"
+{settings}
 """
+# Of each kind of experiment whose runs come to several records one after the other: a run of four.
+IN_PARTS = {
+    "live": "nodes = 8\nrounds = 3\nsignatures = 'ideal'",
+    "learning": f"data = '{windows_path()}'\nowner_column = 'user'\nlabel_column = 'activity'\n"
+    "ignored = ['window_id']\nrounds = 4",
+    "withheld-reveals": "withheld_max = 3\ntrials = 50",
+    "trees": "fan_out = 3\ndepth = 2\nruns = 4\nwindow_s = 20",
+    "rounds": "contributors = 40\nruns = 4\nwindow_s = 500",
+    "live-rounds": "nodes = 12\nvector_length = 24\nruns = 4",
+}
+# The records of these sum up a whole run: none is final before its end.
+AT_THE_END = {
+    "selection": "nodes = 1000\nselections = 400\nepochs = 4",
+    "regions": "nodes = 1000\nnetworks = 4\nsamples = 50",
+    "repairs": "nodes = 1000\nnetworks = 4\nsamples = 50",
+    "naive-selection": "nodes = 1000\nselections = 400\nepochs = 4",
+    "selection-cost": "nodes = 1000",
+    "caches": "nodes = 1000\ncaches = 50",
+}
 
 
-def test_finished_rounds_of_an_interrupted_run_are_kept(tmp_path: Path, monkeypatch) -> None:
-    path, out = write_scenario(tmp_path / "s.toml", ROUNDS), tmp_path / "out"
+def test_all_are_interrupted_here() -> None:
+    assert sorted([*IN_PARTS, *AT_THE_END]) == sorted(EXPERIMENTS)
+
+
+@pytest.mark.parametrize("mode", IN_PARTS)
+def test_final_records_of_an_interrupted_run_are_kept(tmp_path: Path, mode: str) -> None:
+    text = SCENARIO.format(mode=mode, settings=IN_PARTS[mode])
+    path, out = write_scenario(tmp_path / "s.toml", text), tmp_path / "out"
+    columns = EXPERIMENTS[mode].columns
 
     def stop(share):
         if (out / "runs" / "000000.partial").exists() and share > 0.5:
             raise KeyboardInterrupt
 
-    with pytest.raises(Interrupted, match=r"0 of 1 runs are done, and (\d) rounds of others, and"):
+    with pytest.raises(Interrupted) as interrupted:
         run(path, out, tell=stop)
     rows = pq.read_table(out / "results.parquet").to_pylist()
     assert 1 <= len(rows) <= 3
     assert all(row["partial"] for row in rows)
-    assert f"{len(rows)} rounds of runs that are not done" in (out / "report.html").read_text()
-    kept = [tuple(row[name] for name in ("round", "messages", "latency_s")) for row in rows]
-    assert run(path, out).rounds_partial == 0
+    counted = "rounds" if mode in {"live", "learning"} else "records"
+    said = f"0 of 1 runs are done, and {len(rows)} {counted} of others, and their tables"
+    assert said in str(interrupted.value)
+    page = (out / "report.html").read_text()
+    assert f"{len(rows)} {counted} of runs that are not done" in page
+    kept = [[row[name] for name in columns] for row in rows]
+    assert run(path, out).records_partial == 0
     rows = pq.read_table(out / "results.parquet").to_pylist()
     assert [row["partial"] for row in rows] == [False] * 4, "replaced"
-    whole = [tuple(row[name] for name in ("round", "messages", "latency_s")) for row in rows]
-    assert whole[: len(kept)] == kept
+    assert [[row[name] for name in columns] for row in rows][: len(kept)] == kept
     assert [file.name for file in (out / "runs").iterdir()] == ["000000.msgpack"]
+
+
+@pytest.mark.parametrize("mode", AT_THE_END)
+def test_sums_over_a_whole_run_are_never_of_a_part(tmp_path: Path, mode: str) -> None:
+    text = SCENARIO.format(mode=mode, settings=AT_THE_END[mode])
+    path, out = write_scenario(tmp_path / "s.toml", text), tmp_path / "out"
+
+    def stop(share):
+        if share > 0.5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match=r"none of 1 runs is done, and .* holds no table"):
+        run(path, out, tell=stop)
+    assert not list((out / "runs").iterdir())
 
 
 def test_a_second_attempt_loses_no_round_of_the_first(tmp_path: Path) -> None:
