@@ -34,7 +34,7 @@ class Broken(msgspec.Struct, frozen=True):
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """How far a scenario is."""
 
-    version: str  # of the code
+    version: str  # of the code and of what the scenario reads
     done: int
     total: int
     partial: int  # final records of runs that are not done

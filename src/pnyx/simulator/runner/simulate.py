@@ -19,7 +19,7 @@ from pnyx.simulator.runner.executors import Executor, Failed, encode_job
 from pnyx.simulator.runner.figure import cell
 from pnyx.simulator.runner.folder import Folder, open_folder, replace
 from pnyx.simulator.runner.page import Broken, Drawn, State, labels_of, render, shown_by
-from pnyx.simulator.runner.provenance import code_version
+from pnyx.simulator.runner.provenance import made_by
 from pnyx.simulator.runner.scenario_file import ScenarioFile
 from pnyx.simulator.runner.statistics import Row
 
@@ -93,8 +93,8 @@ def simulate(
     """
     if scenario.figures:
         check_drawing()
-    runs = list(runs_of(scenario))
-    with open_folder(out, text, code_version()) as folder:
+    runs, version = list(runs_of(scenario)), made_by(text, scenario.files().items())
+    with open_folder(out, text, version) as folder:
         failed: list[tuple[Run, Failed]] = []
         try:
             _carry_out(scenario, runs, folder, executor, tell, failed)
@@ -177,7 +177,7 @@ def _write(scenario: ScenarioFile, text: str, runs: Sequence[Run], folder: Folde
     drawn = tuple(shown_by(scenario, figure, rows) for figure in scenario.figures)
     reasons = [folder.failure(run.number) for run in runs]
     state = State(
-        version=code_version(),
+        version=folder.version,
         done=sum(folder.has(run.number) for run in runs),
         total=len(runs),
         partial=sum(row["partial"] for row in rows),
@@ -185,8 +185,9 @@ def _write(scenario: ScenarioFile, text: str, runs: Sequence[Run], folder: Folde
         broken=tuple(_broken(rows)),
     )
     if rows:
-        _write_table(folder.path / "results.parquet", rows, _meanings(scenario), text)
-        _write_points(folder.path / "figures.parquet", drawn, text)
+        marks = {b"scenario": text.encode(), b"version": folder.version.encode()}
+        _write_table(folder.path / "results.parquet", rows, _meanings(scenario), marks)
+        _write_points(folder.path / "figures.parquet", drawn, marks)
     replace(folder.path / "report.html", render(scenario, text, drawn, state).encode())
     return Summary(
         title=scenario.title,
@@ -237,7 +238,7 @@ def _meanings(scenario: ScenarioFile) -> dict[str, str]:
     return {**_MEANINGS, **labels_of(scenario)}
 
 
-def _write_points(path: Path, drawn: tuple[Drawn, ...], text: str) -> None:
+def _write_points(path: Path, drawn: tuple[Drawn, ...], marks: Mapping[bytes, bytes]) -> None:
     """The points of all figures; x as text, for figures differ in its type."""
     rows = [
         {
@@ -261,10 +262,13 @@ def _write_points(path: Path, drawn: tuple[Drawn, ...], text: str) -> None:
             "runs": "runs with a value",
             "made": "runs at this point",
         }
-        _write_table(path, rows, meanings, text)
+        _write_table(path, rows, meanings, marks)
 
 
-def _write_table(path: Path, rows: Sequence[Row], meanings: Mapping[str, str], text: str) -> None:
+def _write_table(
+    path: Path, rows: Sequence[Row], meanings: Mapping[str, str], marks: Mapping[bytes, bytes]
+) -> None:
+    """Write a table. marks: what it says of itself as a whole."""
     table = pa.Table.from_pylist([dict(row) for row in rows])
     fields = [
         field.with_metadata({b"meaning": meanings[field.name].encode()})
@@ -272,7 +276,6 @@ def _write_table(path: Path, rows: Sequence[Row], meanings: Mapping[str, str], t
         else field
         for field in table.schema
     ]
-    metadata = {b"scenario": text.encode(), b"version": code_version().encode()}
     sink = pa.BufferOutputStream()
-    pq.write_table(table.cast(pa.schema(fields, metadata=metadata)), sink)
+    pq.write_table(table.cast(pa.schema(fields, metadata=marks)), sink)
     replace(path, sink.getvalue().to_pybytes())

@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+from hashlib import sha256
 from pathlib import Path
 
 import msgspec
@@ -156,7 +157,7 @@ def test_folders_that_are_not_free(tmp_path: Path) -> None:
         run(path, out)
     write_scenario(path, FAST)
     (out / "version").write_text("0.1.0+abc")
-    with pytest.raises(ConfigError, match=r"results of other code, 0\.1\.0\+abc, where this is 0"):
+    with pytest.raises(ConfigError, match=r"settings name, 0\.1\.0\+abc, where this is 0"):
         run(path, out)
     with pytest.raises(ConfigError, match=r"--out .* holds other files"):
         run(path, tmp_path)
@@ -416,15 +417,69 @@ def test_runs_of_other_code_are_refused() -> None:
     assert "than the one that sends the runs, 0.1.0+other: install the same" in failed.sentence
 
 
-def test_code_is_named_by_its_source(tmp_path: Path, monkeypatch) -> None:
-    (tmp_path / "a.py").write_text("x = 1")
-    names = []
-    for _ in range(2):
-        monkeypatch.setattr(provenance.pnyx, "__file__", str(tmp_path / "__init__.py"))
+@pytest.mark.parametrize(
+    "name", ["a.py", "data/rows.parquet", "b.json", "b.sql", "b.toml", "b.csv", "templates/b.html"]
+)
+def test_code_is_named_by_every_file_of_the_package(tmp_path: Path, monkeypatch, name) -> None:
+    monkeypatch.setattr(provenance.pnyx, "__file__", str(tmp_path / "__init__.py"))
+    file, names = tmp_path / name, []
+    file.parent.mkdir(exist_ok=True)
+    for content in ("x = 1", "x = 2", "x = 1"):
+        file.write_text(content)
         names.append(provenance.code_version.__wrapped__())
-        (tmp_path / "a.py").write_text("x = 2")
     assert names[0] != names[1]
+    assert names[0] == names[2]
     assert all(re.fullmatch(r"0\.1\.0\+[0-9a-f]{12}", name) for name in names)
+    file.rename(file.with_stem("c"))
+    assert provenance.code_version.__wrapped__() != names[0]
+
+
+def test_code_is_not_named_by_what_running_leaves(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(provenance.pnyx, "__file__", str(tmp_path / "__init__.py"))
+    (tmp_path / "a.py").write_text("x = 1")
+    name = provenance.code_version.__wrapped__()
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "a.cpython-311.pyc").write_text("bytes")
+    (tmp_path / ".a.py.swp").write_text("an editor's")
+    assert provenance.code_version.__wrapped__() == name
+
+
+def test_data_of_the_package_are_in_its_name(monkeypatch) -> None:
+    read: list[Path] = []
+    monkeypatch.setattr(
+        provenance, "file_digest", lambda file, kind: read.append(Path(file.name)) or sha256()
+    )
+    provenance.code_version.__wrapped__()
+    assert windows_path() in read
+    assert Path(provenance.__file__) in read
+
+
+def test_results_are_named_by_their_scenario_and_its_files(tmp_path: Path) -> None:
+    data = tmp_path / "rows.parquet"
+    data.write_bytes(windows_path().read_bytes())
+    text = STUDY.format(data=data.name)
+    path, out = write_scenario(tmp_path / "s.toml", text), tmp_path / "out"
+    run(path, out)
+    version = (out / "version").read_text()
+    assert re.fullmatch(r"0\.1\.0\+[0-9a-f]{12}\.[0-9a-f]{12}", version)
+    assert version.startswith(provenance.code_version())
+    page = (out / "report.html").read_text()
+    assert page.count(version) == 2, "at the top, and at the foot of the figure"
+    assert pq.read_table(out / "results.parquet").schema.metadata[b"version"] == version.encode()
+    run(path, out)
+
+    rows = pq.read_table(data)
+    pq.write_table(rows.slice(0, len(rows) - 1), data)
+    with pytest.raises(ConfigError, match=r"results of other code, or of other files that settin"):
+        run(path, out)
+    run(path, tmp_path / "other")
+    assert (tmp_path / "other" / "version").read_text() != version
+
+    data.write_bytes(windows_path().read_bytes())
+    run(write_scenario(path, text + "# changed"), tmp_path / "third")
+    assert (tmp_path / "third" / "version").read_text() != version
+    run(write_scenario(path, text), tmp_path / "fourth")
+    assert (tmp_path / "fourth" / "version").read_text() == version
 
 
 def test_pages_say_what_figures_leave_out(tmp_path: Path) -> None:
