@@ -32,6 +32,7 @@ from pnyx.simulator.device import Device
 from pnyx.simulator.experiment import Progress
 from pnyx.simulator.failing import LatencyS, WindowS
 from pnyx.simulator.network import Link
+from pnyx.simulator.population import UnitVectors
 from pnyx.simulator.round_model import Network, RoundCost, RoundShape, round_cost
 from pnyx.simulator.scenario import Crash, Scenario
 from pnyx.simulator.simulation import Simulation
@@ -230,12 +231,20 @@ def scenario(
 
 def modelled(parameters: LiveRoundParameters, device: Device) -> RoundCost:
     """Return what the model says of this round, in which nobody dies."""
+    rule = UnitVectors(
+        parameters.nodes,
+        parameters.vector_length,
+        masks=parameters.masked,
+        contributors_max=parameters.drawn,
+    )
     shape = RoundShape(
         committee=choose_committee(parameters.nodes),
         contributors=parameters.asked,
         drawn=parameters.drawn,
         values=parameters.vector_length,
         masked=parameters.masked,
+        masking=rule.masked,  # values of a unit vector have three bits, a deep network's thirteen
+        stated=rule.bounds,
     )
     network = Network(latency_s=parameters.latency_s, bytes_per_s=parameters.kib_per_s * _KIB)
     return round_cost(shape, network, device)

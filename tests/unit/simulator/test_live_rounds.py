@@ -4,11 +4,14 @@ from statistics import median
 
 import pytest
 
+from pnyx.protocol.aggregation.masked.parameters import SHARED_RINGS, choose
 from pnyx.protocol.params import ProtocolParams
 from pnyx.simulator import live_rounds
 from pnyx.simulator.crypto import Tally
+from pnyx.simulator.device import DEVICES
 from pnyx.simulator.experiment import silent
 from pnyx.simulator.live_rounds import LiveRoundParameters
+from pnyx.simulator.population import UnitVectors
 
 
 def of(runs: int, seed: int = 1, **changed):
@@ -34,6 +37,16 @@ def test_the_model_is_near_the_machines(nodes, masked, length, runs, within) -> 
     assert found[0].model_s == pytest.approx(latency_s, rel=within)
     assert found[0].model_bytes == pytest.approx(found[0].bytes, rel=1 / 5)
     assert found[0].model_checks == pytest.approx(found[0].checks, rel=1 / 4)
+
+
+def test_the_model_masks_as_the_machines_do() -> None:
+    """Values of three bits, not a deep network's thirteen: vectors are less than half as long."""
+    parameters = LiveRoundParameters(nodes=36, masked=True, vector_length=262_144)
+    rule = UnitVectors(36, 262_144, masks=True, contributors_max=parameters.drawn)
+    assert rule.masked is not None
+    upload = live_rounds.modelled(parameters, DEVICES["measured"]).contributor_bytes
+    deep = choose(262_144, 13, parameters.drawn, rings=SHARED_RINGS)
+    assert rule.masked.bytes < upload < deep.bytes
 
 
 def test_no_quiet_masked_round_waits_for_a_repeated_request() -> None:
