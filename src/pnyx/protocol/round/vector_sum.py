@@ -224,10 +224,21 @@ class WantedSum:
         willing = [each for each in trusted if not self._unreachable(each)] or trusted
         self._ask_at = now + self._services.params.retransmit_s
         if willing:
-            index = willing[self._turn % len(willing)]
-            self._turn += 1
+            index = self._next_of(willing)
             self._asked.add(index)
             self._services.send(index, SumRequest(self._plan.context, self._accepted))
+
+    def _next_of(self, willing: list[int]) -> int:
+        """Who is asked now. A member that is an aggregator asks itself first.
+
+        Nothing travels then. And another aggregator takes its request for one of an aggregator that
+        lacks vectors, unless a member asked there for this set before: the leader, which knows the
+        set first, would wait for `retransmit_s` in vain.
+        """
+        if self._own in willing and self._own not in self._asked:
+            return self._own
+        self._turn += 1
+        return willing[(self._turn - 1) % len(willing)]
 
     def on_sum(self, sender: int, message: VectorSum) -> None:
         """Pull a sum whose linear hashes are those that were committed to. Raises ProtocolError.

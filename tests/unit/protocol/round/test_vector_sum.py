@@ -224,12 +224,27 @@ def test_without_the_linear_hash_a_shifted_sum_would_be_taken(monkeypatch):
 
 def test_members_begin_with_different_aggregators():
     asked = []
-    for member in range(3):
+    for member in (1, 2, 3):  # who are no aggregators
         services, outbox = C.services(member)
         made = WantedSum(services, member, C.reader, C.code, lambda _: False)
         made.want(C.closed(SET), SET, 0.0)
         asked.append(outbox.sent[0][0])
     assert sorted(asked) == sorted(AGGREGATORS)
+
+
+def test_a_member_that_is_an_aggregator_asks_itself_first():
+    """Others would take its request for one of an aggregator that lacks vectors."""
+    own = AGGREGATORS[2]
+    assert C.plan.committee[0] == own
+    for away in ((), (AGGREGATORS[0],)):
+        services, outbox = C.services(0)
+        made = WantedSum(services, 0, C.reader, C.code, away.__contains__)
+        made.want(C.closed(SET), SET, 0.0)
+        for turn in range(1, 4):
+            made.tick(turn * AGAIN_S)
+        there = [each for each in AGGREGATORS if each not in away]
+        assert [to for to, _ in outbox.sent][:2] == [own, there[0]]
+        assert {to for to, _ in outbox.sent} == set(there)
 
 
 def test_the_set_is_named_by_the_headers_of_the_closed_list():
