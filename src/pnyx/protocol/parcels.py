@@ -52,7 +52,7 @@ from pnyx.protocol.events import (
     SendChunk,
     StoreChunk,
 )
-from pnyx.protocol.fetches import Fetch
+from pnyx.protocol.fetches import Fetch, Slice
 from pnyx.protocol.messages import (
     CHUNK_BYTES,
     CHUNKS_PER_REQUEST_MAX,
@@ -169,6 +169,7 @@ class Parcels:
         self._send = send
         self._held: dict[bytes, _Held] = {}
         self._wanted: dict[bytes, _Wanted] = {}
+        self._slices: dict[bytes, Slice] = {}  # the last one of each source that had a whole one
         self._turns: dict[bytes, float] = {}  # fetches under way, and when their turn ends
         self._queue: deque[bytes] = deque()  # fetches that wait for a turn
         self._waiting: dict[bytes, set[tuple[bytes, int]]] = {}  # chunks not yet sent, by peer
@@ -267,7 +268,7 @@ class Parcels:
             return
         if wanted is None:
             self._check_room(length)
-            wanted = self._wanted[name] = _Wanted(Fetch(self._params, self._away))
+            wanted = self._wanted[name] = _Wanted(Fetch(self._params, self._away, self._slices))
         wanted.keep([*wanted.orders, _Order(scope, length, done, failed)])
         self.add_sources(name, sources)
 
@@ -318,6 +319,8 @@ class Parcels:
 
     def tick(self, now: float) -> None:
         """Ask again for what did not come; a fetch that gets nothing lets others go first."""
+        for peer in [peer for peer, its in self._slices.items() if now >= its.until]:
+            del self._slices[peer]
         for name, wanted in self._wanted.items():
             if wanted.fetch.tick(now) and name in self._turns:
                 self._turns[name] = now
@@ -327,6 +330,7 @@ class Parcels:
         if self._queue:
             for name in [name for name, ends in self._turns.items() if now >= ends]:
                 del self._turns[name]
+                self._wanted[name].fetch.pause(now)
                 self._queue.append(name)
         while self._queue and len(self._turns) < self._params.parcel_fetches_max:
             self._turns[self._queue.popleft()] = now + self._params.parcel_turn_s
