@@ -62,6 +62,7 @@ class Fetch:
     ) -> None:
         self.length: int | None = None  # bytes, once a chunk has proven it
         self.hashes: dict[int, bytes] = {}  # of the chunks that are stored, by index
+        self.silences = 0  # how often a source was given up since a chunk came
         self._window_max = params.parcel_window_chunks
         self._window = 1
         self._timeout_s = params.parcel_request_timeout_s
@@ -97,6 +98,11 @@ class Fetch:
         return self.length is not None and len(self.hashes) == self.count
 
     @property
+    def stalled(self) -> bool:
+        """Whether since the last chunk came there were as many silences as there are sources."""
+        return self.silences >= max(1, len(self._sources))
+
+    @property
     def count(self) -> int:
         """How many chunks there are; ValueError before the length is known."""
         if self.length is None:
@@ -107,6 +113,16 @@ class Fetch:
         """A chunk proved how long the parcel is."""
         self.length = length
         self._unasked = set(range(1, self.count))
+
+    def restart(self) -> None:
+        """Begin again with the first chunk: what had come is not stored any more."""
+        self.length = None
+        self.hashes.clear()
+        self._unasked = {0}
+        self._asked_at.clear()
+        self._asked.clear()
+        self._window = 1
+        self._begin_slice(None)
 
     def add_sources(self, sources: Iterable[bytes]) -> None:
         """Learn of peers that hold the parcel; the first ones known are asked first."""
@@ -151,6 +167,7 @@ class Fetch:
                 self._adapt(now - asked_at)
         if index in self.hashes:
             return False
+        self.silences = 0
         self.hashes[index] = chunk_hash
         self._unasked.discard(index)
         self._asked_at.pop(index, None)
@@ -189,6 +206,7 @@ class Fetch:
         """
         overdue = [i for i, at in self._asked_at.items() if now >= at + self._patience_s]
         if overdue and all(self._asked_at[index] >= self._heard_at for index in overdue):
+            self.silences += 1
             self._patience_s = min(2 * self._patience_s, self._timeout_s_max)
             self._end_slice(now, silent=True)
             return True
