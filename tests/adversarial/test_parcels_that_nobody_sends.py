@@ -168,9 +168,29 @@ def test_silent_names_hold_up_nothing_new():
 
 
 def test_counting_silences_is_the_defence(monkeypatch):
-    by_silences = "min(self._queue, key=lambda name: self._wanted[name].fetch.silences)"
-    weaken(monkeypatch, parcels, (by_silences, "self._queue[0]"))
+    by_rank = "min(self._queue, key=rank)"
+    weaken(monkeypatch, parcels, (by_rank, "self._queue[0]"))
     assert succeeds(attack_turns)
+
+
+def attack_turns_by_new_names() -> None:
+    node = Node(PULLER)
+    invented(node, 480, 3456)
+    node.fetch(bytes(32), 3_400_000, [OTHER], scope=GOOD)
+    assert asked_after(node, 0.0, bytes(32)) <= 2 * PARAMS.parcel_request_timeout_s
+
+
+def test_names_of_one_attempt_hold_up_no_other():
+    attack_turns_by_new_names()
+
+
+def test_counting_turns_by_scope_is_the_defence(monkeypatch):
+    weaken(
+        monkeypatch,
+        parcels,
+        ("return wanted.fetch.silences, held[wanted.scope]", "return wanted.fetch.silences, 0"),
+    )
+    assert succeeds(attack_turns_by_new_names)
 
 
 def attack_turns_of_a_silent_one() -> None:
