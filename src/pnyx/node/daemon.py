@@ -53,6 +53,7 @@ from pnyx.protocol.events import (
     ForgetParcel,
     LearnAddress,
     MessageReceived,
+    NothingOpened,
     Notice,
     ParcelRead,
     PeerReachable,
@@ -542,7 +543,7 @@ class Daemon:
             case ContributionAcknowledged():
                 self.decisions.acknowledge(effect)
                 self._observer(effect)
-            case AttemptAborted():
+            case AttemptAborted() | NothingOpened():
                 self.decisions.give_back(effect)
                 self._observer(effect)
             case Notice():
