@@ -264,9 +264,13 @@ class WantedSum:
             self._refuse(message.parcel)
             return
         self._shown = message.linear_hashes
-        self._services.fetch_parcel(
-            message.parcel, self._code.sum_bytes, (sender,), self._read, self._refuse
-        )
+        try:
+            self._services.fetch_parcel(
+                message.parcel, self._code.sum_bytes, (sender,), self._read, self._refuse
+            )
+        except RuleBroken:  # no room now: what it offers is taken when it is asked again
+            del self._parcels[sender]
+            raise
 
     def _read(self, parcel: bytes) -> None:
         """A sum has come whole, perhaps told by more than one: read it once."""

@@ -9,12 +9,14 @@ from tests.support.masked_round import (
     masked_committee,
     parcel_of,
 )
+from tests.support.weakened import weaken
 
 from pnyx.errors import RuleBroken
 from pnyx.primitives import codec
 from pnyx.protocol.events import Compute, PeerBlamed, Persist, ReadParcel
 from pnyx.protocol.messages import SumRequest
 from pnyx.protocol.params import ProtocolParams
+from pnyx.protocol.round import vector_sum
 from pnyx.protocol.round.vector_sum import WantedSum, WantedSums
 
 C = masked_committee()
@@ -99,6 +101,31 @@ def test_a_second_aggregator_is_another_source_of_the_same_sum():
         done(name)
     assert len(outbox.of(ReadParcel)) == 1
     assert read(made, outbox, parcel_of(C.total(SET)), C.total(SET))
+
+
+def test_sums_offered_while_there_is_no_room(monkeypatch):
+    """An offer that is forgotten is taken again; else a full disk for a moment lost all of them."""
+
+    def full(*_):
+        raise RuleBroken("this node has no room for another parcel")
+
+    made, outbox = wanted()
+    with monkeypatch.context() as patch:
+        patch.setattr(Outbox, "fetch_parcel", full)
+        for sender in AGGREGATORS:
+            with pytest.raises(RuleBroken, match="no room"):
+                made.on_sum(sender, C.told(*SET))
+    made.on_sum(FIRST, C.told(*SET))
+    ((name, _, sources, done, _),) = fetches(outbox)
+    assert sources == (FIRST,)
+    done(name)
+    assert read(made, outbox, name, C.total(SET))
+
+
+def test_an_offer_is_noted_only_if_it_is_pulled(monkeypatch):
+    weaken(monkeypatch, vector_sum, ("            del self._parcels[sender]\n", ""))
+    with pytest.raises(ValueError, match="not enough values"):
+        test_sums_offered_while_there_is_no_room(monkeypatch)
 
 
 def offered(data: bytes, *senders: int) -> tuple[WantedSum, Outbox]:
