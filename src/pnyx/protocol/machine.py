@@ -548,15 +548,18 @@ class NodeMachine:
     def _answer(self, peer: bytes, question: Question) -> None:
         """Process a question within the peer's allowance. Raises RuleBroken when that is used up.
 
-        Who asks honestly asks again after a while, as for what was lost.
+        Who asks honestly asks again after a while, as for what was lost. A request for a sum is
+        passed on to other aggregators: this costs who made it, too.
         """
         self._answers.check(peer, self.now)
         before = len(self._effects)
         try:
             self._take(peer, question)
         finally:
-            sent = (e for e in self._effects[before:] if isinstance(e, Send) and e.peer == peer)
-            self._answers.charge(peer, self.now, sum(len(each.payload) for each in sent))
+            sent = [e for e in self._effects[before:] if isinstance(e, Send)]
+            passes_on = isinstance(question, SumRequest)
+            cost = sum(len(each.payload) for each in sent if passes_on or each.peer == peer)
+            self._answers.charge(peer, self.now, cost)
 
     def _take(self, peer: bytes, message: AnyMessage) -> None:
         if isinstance(message, Announce | Request | Items):

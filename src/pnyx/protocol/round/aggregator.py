@@ -126,6 +126,7 @@ class Aggregator:
         self._computing = False  # it was read, and is being checked
         self._withdrawn: bytes | None = None  # this node's own vector, once its owner withdrew
         self._asked: dict[bytes, _Asked] = {}  # by the hash of the set
+        self._asked_at: dict[HeldContribution, float] = {}  # when others were asked for a vector
         # (member's census index, group) -> the sets that it asked for
         self._sets_of: dict[tuple[int, int], set[bytes]] = {}
         self._sums: dict[bytes, bytes] = {}  # set -> parcel; empty while it is computed
@@ -143,13 +144,13 @@ class Aggregator:
         with suppress(ProtocolError):  # no room: as if it had never come
             self._pull(who, who, lambda _: self._hold(who))
 
-    def handle(self, sender: int, message: RoundMessage) -> None:
+    def handle(self, sender: int, message: RoundMessage, now: float) -> None:
         """Take an offer or a request. Raises ProtocolError."""
         match message:
             case VectorOffer():
                 self._on_offer(sender, message)
             case SumRequest():
-                self._on_request(sender, message)
+                self._on_request(sender, message, now)
             case _:
                 return
 
@@ -284,7 +285,7 @@ class Aggregator:
 
     # --- sums -------------------------------------------------------------------------------------
 
-    def _on_request(self, sender: int, request: SumRequest) -> None:
+    def _on_request(self, sender: int, request: SumRequest, now: float) -> None:
         among_us = sender in self._others
         if sender not in self._plan.member_of and not among_us:
             raise RuleBroken(
@@ -298,14 +299,26 @@ class Aggregator:
             raise RuleBroken("a sum is asked for over contributors of several groups")
         name = accepted_hash(self._plan.context, request.accepted)
         if among_us:
-            for index in sorted(self._sealed.intersection(who)):
-                self._services.send(sender, self._offers[index])
+            for held in request.accepted:  # it asks for what a member says: that may be invented
+                if self._holds(held):
+                    self._services.send(sender, self._offers[held.contributor])
             if name not in self._asked:
                 return  # it may be a member too: then what it passes on is not what it wants
         else:
+            self._refuse_others(request.accepted)
             self._count(sender, groups.pop(), name)
         if sender in self._plan.member_of:
-            self._want(sender, name, request.accepted)
+            self._want(sender, name, request.accepted, now)
+
+    def _refuse_others(self, accepted: Accepted) -> None:
+        """Refuse a set that can never be added up here: one with other headers than are known.
+
+        Nobody is asked for such vectors, as they would be refused. Raises RuleBroken.
+        """
+        for held in accepted:
+            offer = self._offers.get(held.contributor)
+            if offer is not None and self._reader.name(offer.header) != held.header_hash:
+                raise RuleBroken("a sum is asked for over another contribution than was offered")
 
     def _count(self, member: int, group: int, name: bytes) -> None:
         """Bound what one member makes this node add up. Raises RuleBroken."""
@@ -315,20 +328,26 @@ class Aggregator:
             raise RuleBroken(f"a member asks for the sums of more than {limit} sets of one group")
         asked.add(name)
 
-    def _want(self, sender: int, name: bytes, accepted: Accepted) -> None:
+    def _want(self, sender: int, name: bytes, accepted: Accepted, now: float) -> None:
         """Tell a member the sum of a set, now or once all vectors are here."""
-        first = name not in self._asked
-        askers = self._asked.setdefault(name, _Asked(accepted, set())).senders
-        again = sender in askers
-        askers.add(sender)
+        self._asked.setdefault(name, _Asked(accepted, set())).senders.add(sender)
         if parcel := self._sums.get(name):
             self._tell(sender, name, parcel)
             return
         self._sum(name)
-        missing = self._missing(accepted)
-        if missing and (first or again):
-            for index in self._others:
-                self._services.send(index, SumRequest(self._plan.context, missing))
+        self._ask_others(self._missing(accepted), now)
+
+    def _ask_others(self, missing: Accepted, now: float) -> None:
+        """Ask the other aggregators for vectors, for each one once in a while.
+
+        However often members ask, and for whatever sets: what the others answer, they count as
+        this node's.
+        """
+        before = now - self._services.params.retransmit_s
+        asked = tuple(held for held in missing if self._asked_at.get(held, before) <= before)
+        self._asked_at.update(dict.fromkeys(asked, now))
+        for index in self._others if asked else ():
+            self._services.send(index, SumRequest(self._plan.context, asked))
 
     def _sum(self, name: bytes) -> None:
         """Add up a set, once, if all its vectors are held."""
