@@ -43,6 +43,7 @@ from pnyx.protocol.events import (
     RequestRefused,
     Send,
     StudyProposed,
+    SummingFailed,
     TimerExpired,
     TrainingFailed,
     TrainingFinished,
@@ -395,7 +396,7 @@ class NodeMachine:
                 self.rounds.on_read(event)
             case Computed():
                 self.rounds.on_computed(event)
-            case VectorsSummed():
+            case VectorsSummed() | SummingFailed():
                 self.rounds.on_summed(event)
             case RegionListed():
                 self.actor_lists.on_listed(event, self.now)
@@ -492,6 +493,10 @@ class NodeMachine:
     def forget_parcel(self, plan: RoundPlan, name: bytes) -> None:
         """Need a parcel no longer for an attempt."""
         self.parcels.forget(name, plan.scope)
+
+    def check_room(self, length: int) -> None:
+        """Raises RuleBroken when there is no room for a parcel that the shell is to make."""
+        self.parcels.check_room(length)
 
     def send(self, peer: bytes, message: AnyMessage) -> None:
         """Send a message to a peer."""

@@ -443,15 +443,67 @@ def test_what_is_not_added_up(sender, request_, rule):
 
 def test_a_member_asks_for_few_sets():
     """Each sum costs the aggregator a parcel and a pass over all vectors."""
-    made, outbox = holding(*SET)
+    made, _ = holding(*SET)
     for few in [(2,), (3,), (2, 3), (2, 4), (2,)]:
         made.handle(1, C.request(*few), NOW)
-    assert len(outbox.of(SumVectors)) == ProtocolParams().summed_sets_max == 4
+    assert len(made._asked) == ProtocolParams().summed_sets_max == 4
     for other in [(3, 4), SET]:
         with pytest.raises(RuleBroken, match="more than 4 sets of one group"):
             made.handle(1, C.request(*other), NOW)
     made.handle(2, C.request(*SET), NOW)
-    assert len(outbox.of(SumVectors)) == 5
+    assert len(made._asked) == 5
+
+
+def test_sums_are_made_one_after_the_other():
+    made, outbox = holding(*SET)
+    made.handle(1, C.request(2), NOW)
+    made.handle(1, C.request(3), NOW)
+    made.handle(2, C.request(3), NOW)
+    assert len(outbox.of(SumVectors)) == 1
+    summed(made, outbox)
+    assert len(outbox.of(SumVectors)) == 2
+    summed(made, outbox)
+    assert outbox.sent == [(1, C.told(2)), (1, C.told(3)), (2, C.told(3))]
+    assert outbox.room == [C.code.sum_bytes] * 2
+    assert len(outbox.of(SumVectors)) == 2
+
+
+def test_a_sum_that_failed_is_made_for_whoever_asks_again():
+    made, outbox = holding(*SET)
+    made.handle(1, C.request(*SET), NOW)
+    made.handle(1, C.request(2), NOW)
+    made.on_summing_failed(C.name_of(*SET))
+    made.on_summing_failed(C.name_of(*SET))
+    assert [each.name for each in outbox.of(SumVectors)] == [C.name_of(*SET), C.name_of(2)]
+    summed(made, outbox)
+    made.handle(1, C.request(*SET), LATER)
+    assert outbox.of(SumVectors)[-1].name == C.name_of(*SET)
+    summed(made, outbox)
+    assert outbox.sent[-1] == (1, C.told(*SET))
+
+
+def test_a_vector_taken_back_before_its_turn_is_not_added_up():
+    made, outbox = holding(*SET)
+    for few in [(3, 4), (2, 3)]:
+        made.handle(1, C.request(*few), NOW)
+    made.forget(parcel_of(C.vector(2)))
+    summed(made, outbox)
+    assert [each.name for each in outbox.of(SumVectors)] == [C.name_of(3, 4)]
+
+
+def test_without_room_for_a_sum_it_is_asked_for_again(monkeypatch):
+    made, outbox = holding(*SET)
+
+    def full(length: int):
+        raise RuleBroken("this node has no room for another parcel")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox, "check_room", full)
+        made.handle(1, C.request(*SET), NOW)
+    assert outbox.of(SumVectors) == []
+    made.handle(1, C.request(*SET), LATER)
+    summed(made, outbox)
+    assert outbox.sent == [(1, C.told(*SET))]
 
 
 # --- restarts -------------------------------------------------------------------------------------
