@@ -117,6 +117,10 @@ class ProtocolParams(msgspec.Struct, frozen=True, kw_only=True):
     model_bytes_max: int = 40_000_000
     models_bytes_max: int = 2 * 1024 * 1024 * 1024
 
+    # Values of the sums of all groups of a masked round, which members hold, unmask and compare at
+    # a time: 21 bytes each, so 1.7 GB: eight groups with the largest model.
+    group_values_max: int = 80_000_000
+
     # Bounds on what peers may make a node store or do.
     message_bytes_max: int = 8 * 1024 * 1024
     # Answers to one peer's questions: a burst, twice what gossip answers with at a time, and then
