@@ -150,7 +150,7 @@ def asked(terms):
     services, outbox = c.services(AGGREGATORS[0])
     made = Aggregator(services, AGGREGATORS[0], c.code, lambda _: False)
     for who in c.plan.contributors:
-        made.handle(who, c.offer(who))
+        made.handle(who, c.offer(who), 0.0)
         name, _, _, done, _ = fetches(outbox)[-1]
         done(name)
         made.on_read(name, c.vector(who))
@@ -162,17 +162,18 @@ def test_a_sum_over_two_groups_is_not_added_up():
     c, made, outbox = asked({"groups": 2, "cohort_min": 2})
     first, second = members_of(c.plan, 0), members_of(c.plan, 1)
     with pytest.raises(RuleBroken, match="several groups"):
-        made.handle(1, c.request(*sorted((*first, second[0]))))
+        made.handle(1, c.request(*sorted((*first, second[0]))), 0.0)
     for group in (first, second):
-        made.handle(1, c.request(*sorted(group)))
+        made.handle(1, c.request(*sorted(group)), 0.0)
+        made.on_summed(outbox.of(SumVectors)[-1].name, bytes(32))  # one sum at a time
     assert len(outbox.of(SumVectors)) == 2
     with pytest.raises(RuleBroken, match="several groups"):
-        made.handle(1, c.request(*sorted((first[0], *second))))
+        made.handle(1, c.request(*sorted((first[0], *second))), 0.0)
     assert len(outbox.of(SumVectors)) == 2, "a parcel and a pass over the vectors for each group"
 
 
 def test_in_one_group_the_same_set_is_added_up():
     """The groups are the defence."""
     c, made, outbox = asked({})
-    made.handle(1, c.request(*sorted(c.plan.contributors)[:4]))
+    made.handle(1, c.request(*sorted(c.plan.contributors)[:4]), 0.0)
     assert len(outbox.of(SumVectors)) == 1

@@ -104,7 +104,7 @@ def sums_asked_for() -> None:
     services, outbox = masked.services(8)
     aggregator = Aggregator(services, 8, masked.code, lambda index: False)
     with pytest.raises(RuleBroken, match="out of order"):
-        aggregator.handle(1, SumRequest(masked.plan.context, masked.accepted(2) * TIMES))
+        aggregator.handle(1, SumRequest(masked.plan.context, masked.accepted(2) * TIMES), 0.0)
     assert outbox.sent == outbox.effects == []
 
 

@@ -25,6 +25,7 @@ MODULUS = 134176769 * 134111233
 SUM_MAX = (MODULUS - 1) // 2
 MODEL_BYTES_MAX = 40_000_000
 VECTOR_LENGTH_MAX = 20_000
+GROUP_VALUES_MAX = 80_000_000
 
 
 class Finding(NamedTuple):
@@ -599,6 +600,10 @@ class _Chain:
             masked = phase.masked
             self.check(masked is None or masks_hold(masked), where, "masks that do not hold")
             self.check(masks_fit(phase), where, "masks that do not fit the phase")
+            values = 0 if masked is None else masked.length
+            self.check(4 * values <= manifest.model_bytes, where, "updates above the model")
+            few = phase.groups * values <= GROUP_VALUES_MAX
+            self.check(few, where, "sums of too many values")
             self.check(groups_fit(phase), where, "groups that do not fit the phase")
             self.check(norm_holds(phase), where, "a masked norm that cannot be verified")
             ordered = phase.groups * phase.cohort_min <= phase.target <= phase.drawn

@@ -74,6 +74,7 @@ class Outbox:
     effects: list[Effect] = field(default_factory=list)
     accused: list[Evidence] = field(default_factory=list)
     parcels: list[tuple] = field(default_factory=list)
+    room: list[int] = field(default_factory=list)  # lengths that there was room for
 
     def accuse(self, plan: RoundPlan, evidence: Evidence) -> None:
         self.accused.append(evidence)
@@ -97,6 +98,9 @@ class Outbox:
 
     def forget_parcel(self, plan: RoundPlan, name) -> None:
         self.parcels.append(("forget", name))
+
+    def check_room(self, length: int) -> None:
+        self.room.append(length)
 
     def of(self, kind: type) -> list:
         """Sent messages or effects of one kind."""

@@ -46,6 +46,7 @@ from pnyx.protocol.events import (
     StartTraining,
     StoreChunk,
     StudyProposed,
+    SummingFailed,
     SumVectors,
     TimerExpired,
     TrainingFinished,
@@ -369,6 +370,8 @@ class Town:
 
     def _sum(self, index: int, effect: SumVectors) -> Event:
         store = self.parcels[index]
+        if any(store.read(parcel, 0) is None for parcel in effect.parcels):
+            return SummingFailed(effect.context, effect.name)
         return store_sum(store, effect, summed_chunks(store, effect))
 
     def _send_chunk(self, index: int, effect: SendChunk) -> None:

@@ -67,6 +67,7 @@ from pnyx.protocol.events import (
     SendChunk,
     StartTraining,
     StoreChunk,
+    SummingFailed,
     SumVectors,
     TimerExpired,
 )
@@ -624,8 +625,13 @@ class Daemon:
         except PnyxError:
             if all(map(self._parcels.holds, effect.parcels)):
                 raise
-            return  # the round has ended meanwhile, and took them away
-        self.deliver(store_sum(self._parcels, effect, chunks))
+            # The round has ended meanwhile, and took them away, or an owner withdrew hers.
+            self.deliver(SummingFailed(effect.context, effect.name))
+            return
+        if self._parcels.has_room(sum(map(len, chunks))):
+            self.deliver(store_sum(self._parcels, effect, chunks))
+        else:  # nobody relies on a sum that is not made: the node goes on
+            self.deliver(SummingFailed(effect.context, effect.name))
 
     def soon(self, event: Event) -> None:
         """Deliver an event after the current one is finished."""

@@ -84,6 +84,10 @@ class FileParcelStore:
         self.bytes_stored = sum(self._sealed.values())
         return frozenset(parcels) - self._sealed.keys()
 
+    def has_room(self, length: int) -> bool:
+        """Whether a parcel of so many bytes may be written."""
+        return self.bytes_stored + length <= self._bytes_max
+
     def write(self, parcel: bytes, index: int, data: bytes) -> None:
         """Put a chunk into its place; of a sealed parcel it is there already."""
         if parcel in self._sealed:

@@ -111,6 +111,13 @@ class ParcelRead(Event, frozen=True):
     data: bytes
 
 
+class SummingFailed(Event, frozen=True):
+    """Masked vectors were not added up: one is gone, or the store has no room for the sum."""
+
+    context: bytes
+    name: bytes
+
+
 class VectorsSummed(Event, frozen=True):
     """The sum of masked vectors is sealed as a parcel.
 
@@ -251,9 +258,10 @@ class ReadParcel(Effect, frozen=True):
 
 
 class SumVectors(Effect, frozen=True):
-    """Add up masked vectors into a parcel, segment by segment; answered by VectorsSummed.
+    """Add up masked vectors into a parcel, segment by segment.
 
-    name: of the set that is summed. parcels: held here, in the order of the set.
+    Answered by VectorsSummed or SummingFailed. name: of the set that is summed. parcels: held here,
+    in the order of the set.
     """
 
     context: bytes

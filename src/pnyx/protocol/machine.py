@@ -43,6 +43,7 @@ from pnyx.protocol.events import (
     RequestRefused,
     Send,
     StudyProposed,
+    SummingFailed,
     TimerExpired,
     TrainingFailed,
     TrainingFinished,
@@ -395,7 +396,7 @@ class NodeMachine:
                 self.rounds.on_read(event)
             case Computed():
                 self.rounds.on_computed(event)
-            case VectorsSummed():
+            case VectorsSummed() | SummingFailed():
                 self.rounds.on_summed(event)
             case RegionListed():
                 self.actor_lists.on_listed(event, self.now)
@@ -493,6 +494,10 @@ class NodeMachine:
         """Need a parcel no longer for an attempt."""
         self.parcels.forget(name, plan.scope)
 
+    def check_room(self, length: int) -> None:
+        """Raises RuleBroken when there is no room for a parcel that the shell is to make."""
+        self.parcels.check_room(length)
+
     def send(self, peer: bytes, message: AnyMessage) -> None:
         """Send a message to a peer."""
         if self._encoded is None or self._encoded[0] is not message:
@@ -548,15 +553,18 @@ class NodeMachine:
     def _answer(self, peer: bytes, question: Question) -> None:
         """Process a question within the peer's allowance. Raises RuleBroken when that is used up.
 
-        Who asks honestly asks again after a while, as for what was lost.
+        Who asks honestly asks again after a while, as for what was lost. A request for a sum is
+        passed on to other aggregators: this costs who made it, too.
         """
         self._answers.check(peer, self.now)
         before = len(self._effects)
         try:
             self._take(peer, question)
         finally:
-            sent = (e for e in self._effects[before:] if isinstance(e, Send) and e.peer == peer)
-            self._answers.charge(peer, self.now, sum(len(each.payload) for each in sent))
+            sent = [e for e in self._effects[before:] if isinstance(e, Send)]
+            passes_on = isinstance(question, SumRequest)
+            cost = sum(len(each.payload) for each in sent if passes_on or each.peer == peer)
+            self._answers.charge(peer, self.now, cost)
 
     def _take(self, peer: bytes, message: AnyMessage) -> None:
         if isinstance(message, Announce | Request | Items):

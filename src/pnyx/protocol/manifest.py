@@ -18,6 +18,7 @@ from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import SUM_MAX
 from pnyx.protocol.aggregation.masked.parameters import ParameterSet
+from pnyx.protocol.aggregation.masked.segments import whole_sum_bytes
 from pnyx.protocol.aggregation.masked_verification.bounds import MaskedBounds, bounds_of
 from pnyx.protocol.aggregation.payloads import payload_bytes_max
 from pnyx.protocol.aggregation.robust import GROUPS_MAX, PLAIN_MEAN, Robust
@@ -38,6 +39,7 @@ MANIFEST_BYTES_MAX = 64 * 1024
 # All members' shares of all groups' sums travel in one message of 8 MiB, with their signatures.
 RELEASES_BYTES_MAX = 6 * 1024 * 1024
 QUERY_CHARACTERS_MAX = 8192
+MODEL_VALUE_BYTES = 4  # of a parameter in a model, at least
 NO_MODEL = bytes(32)  # the name of no parcel
 ShortText = Annotated[str, Meta(min_length=1, max_length=200)]
 Text = Annotated[str, Meta(min_length=1, max_length=2000)]
@@ -202,6 +204,7 @@ def read_manifest(signed: Signed, network: bytes, params: ProtocolParams) -> Man
     if manifest.ranges and len(manifest.ranges) != len(manifest.columns):
         raise RuleBroken("a study states the range of every column, or of none")
     check_model(manifest, params)
+    check_updates(manifest)
     for phase in manifest.phases:
         if phase.kind == "statistics" and not manifest.ranges:
             raise RuleBroken("a statistics phase needs the range of every column")
@@ -220,6 +223,18 @@ def check_model(manifest: Manifest, params: ProtocolParams) -> None:
         raise RuleBroken("a study names a model and its size, or neither")
     if manifest.model_bytes == 0 and any(phase.kind == "train" for phase in manifest.phases):
         raise RuleBroken("a study that trains needs a model to begin with")
+
+
+def check_updates(manifest: Manifest) -> None:
+    """Refuse masked updates of more values than the model has. Raises RuleBroken.
+
+    Owners consent to a model of a size; what nodes keep, send and compute follows from the updates.
+    """
+    longest = max(phase.masked_length for phase in manifest.phases)
+    if MODEL_VALUE_BYTES * longest > manifest.model_bytes:
+        raise RuleBroken(
+            f"updates of {longest} values are masked, for a model of {manifest.model_bytes} bytes"
+        )
 
 
 def check_phase(phase: StudyPhase, params: ProtocolParams) -> None:
@@ -242,6 +257,7 @@ def check_phase(phase: StudyPhase, params: ProtocolParams) -> None:
     )
     check_masking(phase)
     check_groups(phase)
+    check_load(phase, params)
     if not phase.groups * phase.cohort_min <= phase.target <= phase.drawn:
         raise RuleBroken("a phase needs groups x cohort_min <= target <= drawn")
     if phase.group_size_max * bounds.entry_max > SUM_MAX:
@@ -256,6 +272,26 @@ def check_groups(phase: StudyPhase) -> None:
         raise RuleBroken(
             f"to tolerate {phase.robust.tolerated} poisoned groups a phase needs "
             f"{phase.robust.groups_min} groups or more"
+        )
+
+
+def check_load(phase: StudyPhase, params: ProtocolParams) -> None:
+    """Refuse masked updates that members have no memory for, or aggregators no room."""
+    masked = phase.masked
+    if masked is None:
+        return
+    values = phase.groups * masked.length
+    if values > params.group_values_max:
+        raise RuleBroken(
+            f"sums of {phase.groups} groups have {values} values, above {params.group_values_max}; "
+            "ask for fewer groups"
+        )
+    sums = phase.groups * (params.unvouched_sums_max + 1) * whole_sum_bytes(masked)
+    room = phase.drawn * masked.bytes + sums
+    if room > params.parcels_bytes_max:
+        raise RuleBroken(
+            f"the vectors of {phase.drawn} contributors and their sums take {room} bytes, above "
+            f"the {params.parcels_bytes_max} that an aggregator holds; draw fewer"
         )
 
 

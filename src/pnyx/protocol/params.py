@@ -62,9 +62,12 @@ class ProtocolParams(msgspec.Struct, frozen=True, kw_only=True):
     # Members lock an accepted set once they hold its sums. So much longer they bear with an attempt
     # as the sums take to all of them, over lines of aggregators on which so many bytes pass.
     sum_bytes_per_s: float = 1_000_000.0
-    # Sets of one group whose sums an aggregator makes for one member: those of as many leaders that
-    # let a set be echoed and do not get it locked.
+    # Sets of one group that one member may ask an aggregator for: those of as many leaders that let
+    # a set be echoed and do not get it locked.
     summed_sets_max: int = 4
+    # Sums of one group that it makes for f members or fewer, who may all be corrupt: that of a
+    # leader whom few members heard, and of the next. Others wait until more members ask.
+    unvouched_sums_max: int = 2
 
     # Aggregators keep envelopes for absent members; three survive two absences.
     aggregator_count: int = 3
@@ -114,6 +117,10 @@ class ProtocolParams(msgspec.Struct, frozen=True, kw_only=True):
     # top, one model a study.
     model_bytes_max: int = 40_000_000
     models_bytes_max: int = 2 * 1024 * 1024 * 1024
+
+    # Values of the sums of all groups of a masked round, which members hold, unmask and compare at
+    # a time: 21 bytes each, so 1.7 GB: eight groups with the largest model.
+    group_values_max: int = 80_000_000
 
     # Bounds on what peers may make a node store or do.
     message_bytes_max: int = 8 * 1024 * 1024

@@ -304,6 +304,10 @@ class Parcels:
         wanted = self._wanted.get(name)
         return wanted is not None and wanted.fetch.source is None
 
+    def check_room(self, length: int) -> None:
+        """Raises RuleBroken when there is no room for a parcel that the shell is to make."""
+        self._check_room(b"", length)
+
     def forget(self, name: bytes, scope: str = COMMON_SCOPE) -> None:
         """Keep a parcel no longer for this scope, nor pull it; remove it when no scope is left."""
         held = self._held.get(name)

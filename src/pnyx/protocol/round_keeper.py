@@ -23,6 +23,7 @@ from pnyx.protocol.events import (
     Forget,
     ForgetParcel,
     ParcelRead,
+    SummingFailed,
     TrainingFailed,
     TrainingFinished,
     VectorsSummed,
@@ -299,16 +300,21 @@ class RoundKeeper:
             act = active.on_computed
             self._host.guard(self._node_id, lambda: act(event.name, event.result, self._host.now))
 
-    def on_summed(self, event: VectorsSummed) -> None:
-        """Vectors are added, and their sum is stored."""
-        parcel = parcel_of(event.length, event.hashes)
+    def on_summed(self, event: VectorsSummed | SummingFailed) -> None:
+        """Vectors are added, and their sum is stored; or they could not be."""
         active = self.active.get(event.context)
-        if active is None or active.aggregator is None:
+        aggregator = None if active is None else active.aggregator
+        if isinstance(event, SummingFailed):
+            if aggregator is not None:
+                aggregator.on_summing_failed(event.name)
+            return
+        parcel = parcel_of(event.length, event.hashes)
+        if active is None or aggregator is None:
             if parcel.name not in self._parcels:
                 self._host.emit(ForgetParcel(parcel.name))
             return
         self._parcels.adopt(parcel, active.plan.scope)
-        active.aggregator.on_summed(event.name, parcel.name)
+        aggregator.on_summed(event.name, parcel.name)
 
     def on_trained(self, event: TrainingFinished | TrainingFailed, plan: RoundPlan | None) -> None:
         """Training has ended; `plan` is that of the attempt its study is in."""

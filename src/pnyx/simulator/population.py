@@ -40,6 +40,7 @@ from pnyx.protocol.events import (
     SendChunk,
     StartTraining,
     StoreChunk,
+    SummingFailed,
     SumVectors,
     TimerExpired,
     TrainingFailed,
@@ -403,6 +404,8 @@ class SimulatedNode:
         if all(self.parcels.read(parcel, 0) is not None for parcel in effect.parcels):
             chunks = summed_chunks(self.parcels, effect)
             self.handle(store_sum(self.parcels, effect, chunks))
+        else:
+            self.handle(SummingFailed(effect.context, effect.name))
 
     def _later(self, delay_s: float, action: Callable[..., None], *args: object) -> None:
         """Answer a slow effect, unless the process dies first."""

@@ -48,7 +48,7 @@ class ActiveRound:
                 pass  # it holds what it is asked for
             case VectorOffer() | SumRequest():
                 if self.aggregator is not None:
-                    self.aggregator.handle(sender, message)
+                    self.aggregator.handle(sender, message, now)
             case Receipt() | Dispute() | VectorReceipt():
                 self._tell_contributor(sender, message, now)
             case Decision() if self.member is None:

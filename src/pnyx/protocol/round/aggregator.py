@@ -7,8 +7,12 @@ A masked vector hides its update from everybody, so an aggregator keeps no secre
 nothing: who asks for the sum of a set gets it, and checks it against the linear hashes that
 contributors signed. A contributor uploads its vector once; aggregators pull it from each other.
 
-What others can make it do is bounded: one vector for each contributor, few sets of each group for
-each member. Nothing that it pulled is removed before the round ends. Two contributors can name one
+What others can make it do is bounded: one vector for each contributor, one sum at a time, and few
+sums of each group beyond those that honest members want. Which these are, it cannot tell before
+more than f members have asked for the same one. So it makes a few for whoever asks, and no more on
+the word of f members, however many sets they name and however often the process is started again.
+
+Nothing that it pulled is removed before the round ends. Two contributors can name one
 parcel, and who names another's must not take it from where it is needed. Only where the owner of
 this node withdraws her own vector is gone at once, whoever else named it: honest contributors never
 name another's, and nothing of it is to leave any more.
@@ -49,6 +53,7 @@ from pnyx.protocol.round.vectors import (
 )
 
 _STORED_BYTES_MAX = 64 * 1024
+_HASTY = "summed/"
 
 
 class _Asked(NamedTuple):
@@ -126,14 +131,21 @@ class Aggregator:
         self._computing = False  # it was read, and is being checked
         self._withdrawn: bytes | None = None  # this node's own vector, once its owner withdrew
         self._asked: dict[bytes, _Asked] = {}  # by the hash of the set
+        self._asked_at: dict[HeldContribution, float] = {}  # when others were asked for a vector
         # (member's census index, group) -> the sets that it asked for
         self._sets_of: dict[tuple[int, int], set[bytes]] = {}
-        self._sums: dict[bytes, bytes] = {}  # set -> parcel; empty while it is computed
+        self._sums: dict[bytes, bytes] = {}  # set -> parcel
+        self._to_sum: dict[bytes, None] = {}  # sets whose sums are due, the first one first
+        self._summing: bytes | None = None  # the one of them that is being added up
+        self._hasty: dict[int, set[bytes]] = {}  # group -> sets added up on the word of few members
         self._restore()
 
     def _restore(self) -> None:
         """Take up what was receipted. A vector that the disk has lost is pulled once more."""
         for name, stored in sorted(self._services.restored.items()):
+            if name.startswith(_HASTY):  # its sum takes room until the round is over
+                group, summed = name.removeprefix(_HASTY).split("/")
+                self._hasty.setdefault(int(group), set()).add(bytes.fromhex(summed))
             if name.startswith("vector/"):
                 self._take_up(codec.decode(stored, VectorOffer, bytes_max=_STORED_BYTES_MAX))
 
@@ -143,13 +155,13 @@ class Aggregator:
         with suppress(ProtocolError):  # no room: as if it had never come
             self._pull(who, who, lambda _: self._hold(who))
 
-    def handle(self, sender: int, message: RoundMessage) -> None:
+    def handle(self, sender: int, message: RoundMessage, now: float) -> None:
         """Take an offer or a request. Raises ProtocolError."""
         match message:
             case VectorOffer():
                 self._on_offer(sender, message)
             case SumRequest():
-                self._on_request(sender, message)
+                self._on_request(sender, message, now)
             case _:
                 return
 
@@ -284,7 +296,7 @@ class Aggregator:
 
     # --- sums -------------------------------------------------------------------------------------
 
-    def _on_request(self, sender: int, request: SumRequest) -> None:
+    def _on_request(self, sender: int, request: SumRequest, now: float) -> None:
         among_us = sender in self._others
         if sender not in self._plan.member_of and not among_us:
             raise RuleBroken(
@@ -298,14 +310,26 @@ class Aggregator:
             raise RuleBroken("a sum is asked for over contributors of several groups")
         name = accepted_hash(self._plan.context, request.accepted)
         if among_us:
-            for index in sorted(self._sealed.intersection(who)):
-                self._services.send(sender, self._offers[index])
+            for held in request.accepted:  # it asks for what a member says: that may be invented
+                if self._holds(held):
+                    self._services.send(sender, self._offers[held.contributor])
             if name not in self._asked:
                 return  # it may be a member too: then what it passes on is not what it wants
         else:
+            self._refuse_others(request.accepted)
             self._count(sender, groups.pop(), name)
         if sender in self._plan.member_of:
-            self._want(sender, name, request.accepted)
+            self._want(sender, name, request.accepted, now)
+
+    def _refuse_others(self, accepted: Accepted) -> None:
+        """Refuse a set that can never be added up here: one with other headers than are known.
+
+        Nobody is asked for such vectors, as they would be refused. Raises RuleBroken.
+        """
+        for held in accepted:
+            offer = self._offers.get(held.contributor)
+            if offer is not None and self._reader.name(offer.header) != held.header_hash:
+                raise RuleBroken("a sum is asked for over another contribution than was offered")
 
     def _count(self, member: int, group: int, name: bytes) -> None:
         """Bound what one member makes this node add up. Raises RuleBroken."""
@@ -315,35 +339,80 @@ class Aggregator:
             raise RuleBroken(f"a member asks for the sums of more than {limit} sets of one group")
         asked.add(name)
 
-    def _want(self, sender: int, name: bytes, accepted: Accepted) -> None:
+    def _want(self, sender: int, name: bytes, accepted: Accepted, now: float) -> None:
         """Tell a member the sum of a set, now or once all vectors are here."""
-        first = name not in self._asked
-        askers = self._asked.setdefault(name, _Asked(accepted, set())).senders
-        again = sender in askers
-        askers.add(sender)
+        self._asked.setdefault(name, _Asked(accepted, set())).senders.add(sender)
         if parcel := self._sums.get(name):
             self._tell(sender, name, parcel)
             return
         self._sum(name)
-        missing = self._missing(accepted)
-        if missing and (first or again):
-            for index in self._others:
-                self._services.send(index, SumRequest(self._plan.context, missing))
+        self._ask_others(self._missing(accepted), now)
+
+    def _ask_others(self, missing: Accepted, now: float) -> None:
+        """Ask the other aggregators for vectors, for each one once in a while.
+
+        However often members ask, and for whatever sets: what the others answer, they count as
+        this node's.
+        """
+        before = now - self._services.params.retransmit_s
+        asked = tuple(held for held in missing if self._asked_at.get(held, before) <= before)
+        self._asked_at.update(dict.fromkeys(asked, now))
+        for index in self._others if asked else ():
+            self._services.send(index, SumRequest(self._plan.context, asked))
 
     def _sum(self, name: bytes) -> None:
-        """Add up a set, once, if all its vectors are held."""
-        accepted = self._asked[name].accepted
-        if name in self._sums or self._missing(accepted):
+        """Add up a set, once, if all its vectors are held; when it is its turn."""
+        if name in self._sums or name == self._summing or name in self._to_sum:
             return
-        self._sums[name] = b""
-        self._services.emit(
-            SumVectors(
-                self._plan.context,
-                name,
-                tuple(self._parcel_of(held.contributor) for held in accepted),
-                self._code.parameters,
-            )
-        )
+        if self._missing(self._asked[name].accepted):
+            return
+        if self._is_due(name):
+            self._to_sum[name] = None
+            self._sum_next()
+
+    def _is_due(self, name: bytes) -> bool:
+        """Whether an honest member wants a sum, or there are few yet that perhaps none wants."""
+        if self._vouched(name):
+            return True
+        group = self._plan.group_of[self._asked[name].accepted[0].contributor]
+        hasty = self._hasty.setdefault(group, set())
+        if name in hasty:
+            return True
+        unvouched = sum(not self._vouched(each) for each in hasty)
+        if unvouched >= self._services.params.unvouched_sums_max:
+            return False
+        hasty.add(name)
+        self._services.persist(f"{_HASTY}{group}/{name.hex()}", b"")
+        return True
+
+    def _vouched(self, name: bytes) -> bool:
+        """Whether so many members asked for a set that one of them is honest."""
+        asked = self._asked.get(name)
+        return asked is not None and len(asked.senders) > self._plan.size.corrupt_max
+
+    def _sum_next(self) -> None:
+        """Have one set added up at a time, where there is room; else it is asked for again."""
+        while self._summing is None and self._to_sum:
+            name = next(iter(self._to_sum))
+            del self._to_sum[name]
+            accepted = self._asked[name].accepted
+            if not self._missing(accepted) and self._has_room():
+                self._summing = name
+                self._services.emit(
+                    SumVectors(
+                        self._plan.context,
+                        name,
+                        tuple(self._parcel_of(held.contributor) for held in accepted),
+                        self._code.parameters,
+                    )
+                )
+
+    def _has_room(self) -> bool:
+        try:
+            self._services.check_room(self._code.sum_bytes)
+        except RuleBroken:
+            return False
+        return True
 
     def _missing(self, accepted: Accepted) -> Accepted:
         return tuple(held for held in accepted if not self._holds(held))
@@ -362,6 +431,16 @@ class Aggregator:
         self._sums[name] = parcel
         for sender in sorted(self._asked[name].senders):
             self._tell(sender, name, parcel)
+        self._end_sum(name)
+
+    def on_summing_failed(self, name: bytes) -> None:
+        """The shell could not: whoever wants the sum asks again."""
+        self._end_sum(name)
+
+    def _end_sum(self, name: bytes) -> None:
+        if name == self._summing:
+            self._summing = None
+            self._sum_next()
 
     def _tell(self, sender: int, name: bytes, parcel: bytes) -> None:
         self._services.grant_parcel(parcel, (sender,))

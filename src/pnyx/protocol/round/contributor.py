@@ -275,6 +275,9 @@ class Contributor:
         if now >= self._resend_at:
             if self._keys is None:
                 self._ask()
+            elif self._stored is not None and self.stage is Stage.DEBITING and not self._making:
+                self._be_patient()
+                self.on_debited(now)  # debited, and there was no room for the vector
             elif self.stage is Stage.UPLOADING:
                 self._upload()
             elif self.stage is Stage.SENDING:
@@ -402,8 +405,10 @@ class Contributor:
         """Take a contribution that is made, unless it was withheld meanwhile."""
         if not isinstance(result, _Made):
             return
-        if name == _MADE and self.stage is Stage.DEBITING:
-            self._contribute(result, now)
+        if name == _MADE:
+            self._making = False
+            if self.stage is Stage.DEBITING:
+                self._contribute(result, now)
         elif name == _MADE_AGAIN:
             self._open_disputed(result)
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pnyx.errors import DecodingError, MalformedMessage
+from pnyx.errors import DecodingError, MalformedMessage, RuleBroken
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.protocol import beacon
@@ -140,6 +140,7 @@ class Outcome:
     def __init__(self, state: MemberState) -> None:
         self._m = state
         self._asked: set[bytes] = set()  # names of sums that are being unmasked
+        self._came: dict[bytes, _Came] = {}  # what they came to, until there is room for the model
         self._found: dict[bytes, _Found] = {}
         self._last: _Read | None = None  # asked for again when sum or model have come
 
@@ -148,7 +149,7 @@ class Outcome:
         if name not in self._asked or not isinstance(result, _Came):
             return False
         self._asked.discard(name)
-        self._found[name] = self._keep(result)
+        self._came[name] = result
         return True
 
     def read_release(self, signed: Signed) -> Release | None:
@@ -264,16 +265,28 @@ class Outcome:
     def _computed(self, sums: _Sums, work: Callable[[], _Came]) -> _Found | None:
         """What masked sums come to, once that is computed; ask for it the first time."""
         name = sums.name
-        if name not in self._found and name not in self._asked:
+        if name in self._came:
+            found = self._keep(self._came[name])
+            if found is None:
+                return None
+            self._found[name] = found
+            del self._came[name]
+        elif name not in self._found and name not in self._asked:
             self._asked.add(name)
             self._m.services.emit(Compute(self._m.plan.context, name, work))
         return self._found.get(name)
 
-    def _keep(self, came: _Came) -> _Found:
-        """Store the next model, before the vote that could certify it: it must exist somewhere."""
+    def _keep(self, came: _Came) -> _Found | None:
+        """Store the next model, before the vote that could certify it: it must exist somewhere.
+
+        None while there is no room for it: the next bundle asks again.
+        """
         model_hash = self._m.plan.model_hash
         if came.chunks is not None:
-            model_hash = self._m.services.keep_parcel(came.chunks)
+            try:
+                model_hash = self._m.services.keep_parcel(came.chunks)
+            except RuleBroken:
+                return None
         return _Found(model_hash, came.metrics, came.sums)
 
     def _decoded(self, releases: dict[int, Release], phase: StudyPhase) -> dict[int, DecodedSum]:

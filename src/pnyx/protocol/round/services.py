@@ -72,6 +72,10 @@ class Mailbox(Protocol):
         """Remove a parcel that is not needed any more."""
         ...
 
+    def check_room(self, length: int) -> None:
+        """Raise RuleBroken when there is no room for a parcel."""
+        ...
+
 
 class RoundServices:
     """Services bound to one plan.
@@ -156,6 +160,10 @@ class RoundServices:
     def forget_parcel(self, name: bytes) -> None:
         """Remove a parcel before the round's record is in, or stop fetching it."""
         self._mailbox.forget_parcel(self.plan, name)
+
+    def check_room(self, length: int) -> None:
+        """Raises RuleBroken when there is no room for a parcel that the shell is to make."""
+        self._mailbox.check_room(length)
 
     def persist(self, name: str, value: bytes) -> None:
         """Store durably before whatever is sent next; kept until the round's record is in."""

@@ -34,6 +34,8 @@ C = masked_committee()
 ME = AGGREGATORS[0]
 OTHERS = AGGREGATORS[1:]
 SET = (2, 3, 4)
+NOW = 0.0
+LATER = ProtocolParams().retransmit_s  # when whoever got no answer asks again
 
 
 def aggregator(index: int = ME, *, away=(), restored=None) -> tuple[Aggregator, Outbox]:
@@ -44,7 +46,7 @@ def aggregator(index: int = ME, *, away=(), restored=None) -> tuple[Aggregator, 
 def arrive(made: Aggregator, outbox: Outbox, *contributors: int) -> None:
     """Offer vectors, and let them come whole and be read."""
     for who in contributors:
-        made.handle(who, C.offer(who))
+        made.handle(who, C.offer(who), NOW)
         name, _, _, done, _ = fetches(outbox)[-1]
         done(name)
         read(made, outbox, name, C.vector(who))
@@ -87,7 +89,7 @@ def kept(outbox: Outbox) -> dict[str, bytes]:
 
 def test_the_way_of_a_vector():
     made, outbox = aggregator()
-    made.handle(2, C.offer(2))
+    made.handle(2, C.offer(2), NOW)
     ((name, length, sources, done, _),) = fetches(outbox)
     assert name == parcel_of(C.vector(2))
     assert length == C.code.vector_bytes == len(C.vector(2))
@@ -107,25 +109,25 @@ def test_the_way_of_a_vector():
 
 def test_an_offer_from_another_aggregator():
     made, outbox = aggregator()
-    made.handle(OTHERS[0], C.offer(2))
+    made.handle(OTHERS[0], C.offer(2), NOW)
     ((_, _, sources, _, _),) = fetches(outbox)
     assert sources == (OTHERS[0], 2, OTHERS[1])
 
 
 def test_who_is_away_is_no_source():
     made, outbox = aggregator(away=(OTHERS[0],))
-    made.handle(2, C.offer(2))
+    made.handle(2, C.offer(2), NOW)
     ((_, _, sources, _, _),) = fetches(outbox)
     assert sources == (2, OTHERS[1])
-    made.handle(OTHERS[0], C.offer(2))
+    made.handle(OTHERS[0], C.offer(2), NOW)
     assert fetches(outbox)[1][2] == (OTHERS[0], 2, OTHERS[1]), "until it offers the vector"
 
 
 def test_offered_again_a_vector_costs_nothing():
     made, outbox = aggregator()
     for _ in range(5):
-        made.handle(2, C.offer(2))
-        made.handle(OTHERS[0], C.offer(2))
+        made.handle(2, C.offer(2), NOW)
+        made.handle(OTHERS[0], C.offer(2), NOW)
     assert len(fetches(outbox)) == 1
     name, _, _, done, _ = fetches(outbox)[0]
     done(name)
@@ -138,9 +140,9 @@ def test_offered_again_a_vector_costs_nothing():
 
 def test_its_contributor_gets_the_receipt_again():
     made, outbox = holding(2)
-    made.handle(OTHERS[0], C.offer(2))
+    made.handle(OTHERS[0], C.offer(2), NOW)
     assert outbox.sent == [], "who passes it on needs none"
-    made.handle(2, C.offer(2))
+    made.handle(2, C.offer(2), NOW)
     assert outbox.sent == [(2, C.receipt(ME, C.header(2)))]
     assert len(fetches(outbox)) == 1
 
@@ -149,7 +151,7 @@ def test_vectors_are_checked_one_at_a_time():
     """However many have come, one is in memory."""
     made, outbox = aggregator()
     for who in SET:
-        made.handle(who, C.offer(who))
+        made.handle(who, C.offer(who), NOW)
     for name, _, _, done, _ in fetches(outbox):
         done(name)
     for at, who in enumerate(SET):
@@ -170,7 +172,7 @@ def test_vectors_are_checked_one_at_a_time():
 def test_a_vector_that_its_owner_took_back_is_not_waited_for():
     made, outbox = aggregator()
     for who in (2, 3):
-        made.handle(who, C.offer(who))
+        made.handle(who, C.offer(who), NOW)
     for name, _, _, done, _ in fetches(outbox):
         done(name)
     made.forget(parcel_of(C.vector(4)))
@@ -196,7 +198,7 @@ def test_a_vector_that_its_owner_took_back_is_nobodys_else(first, checking):
     """
     made, outbox = aggregator(2)
     for offer in [*first, C.offer(4)]:
-        made.handle(OTHERS[0], offer)
+        made.handle(OTHERS[0], offer, NOW)
     for name, _, _, done, _ in fetches(outbox):
         done(name)
     taken_back = parcel_of(C.vector(2))
@@ -206,8 +208,8 @@ def test_a_vector_that_its_owner_took_back_is_nobodys_else(first, checking):
     made.forget(taken_back)
     if checking:
         made.on_computed(outbox.of(Compute)[-1].work())
-    made.handle(OTHERS[0], C.offer(2))
-    made.handle(OTHERS[1], copied())
+    made.handle(OTHERS[0], C.offer(2), NOW)
+    made.handle(OTHERS[1], copied(), NOW)
     assert grants(outbox) == outbox.sent == outbox.accused == []
     assert outbox.of(ReadParcel)[1:] == [ReadParcel(C.plan.context, parcel_of(C.vector(4)))]
     read(made, outbox, parcel_of(C.vector(4)), C.vector(4))
@@ -225,7 +227,7 @@ def other_hash() -> VectorOffer:
 def test_a_vector_with_another_linear_hash_is_blamed_on_its_contributor(data):
     """Also one that is no vector at all: residues above the prime."""
     made, outbox = aggregator()
-    made.handle(2, other_hash())
+    made.handle(2, other_hash(), NOW)
     name, _, _, done, _ = fetches(outbox)[0]
     done(name)
     read(made, outbox, name, data)
@@ -236,19 +238,19 @@ def test_a_vector_with_another_linear_hash_is_blamed_on_its_contributor(data):
     assert outbox.sent == []
     assert kept(outbox) == {}
     with pytest.raises(RuleBroken, match="seen to be wrong"):
-        made.handle(2, other_hash())
+        made.handle(2, other_hash(), NOW)
     assert len(fetches(outbox)) == 1
 
 
 def test_a_parcel_of_another_size_is_blamed_on_who_named_it():
     made, outbox = aggregator()
-    made.handle(2, C.offer(2))
+    made.handle(2, C.offer(2), NOW)
     name, _, _, _, failed = fetches(outbox)[0]
     failed(name)
     failed(name)
     assert [blame.peer for blame in outbox.of(PeerBlamed)] == [C.plan.census.node_ids[2]]
     with pytest.raises(RuleBroken, match="seen to be wrong"):
-        made.handle(2, C.offer(2))
+        made.handle(2, C.offer(2), NOW)
 
 
 def with_hash(data: bytes) -> VectorOffer:
@@ -280,7 +282,7 @@ def with_hash(data: bytes) -> VectorOffer:
 def test_what_is_not_taken(sender, offer, error, rule):
     made, outbox = aggregator()
     with pytest.raises(error, match=rule):
-        made.handle(sender, offer)
+        made.handle(sender, offer, NOW)
     assert fetches(outbox) == outbox.sent == outbox.effects == []
 
 
@@ -288,7 +290,7 @@ def test_a_second_contribution_is_refused():
     made, outbox = holding(2)
     second = C.offer(2, header=C.header(2, open_value=b"o" * 32))
     with pytest.raises(RuleBroken, match="two different contributions"):
-        made.handle(2, second)
+        made.handle(2, second, NOW)
     assert len(fetches(outbox)) == 1
     assert outbox.sent == []
 
@@ -302,7 +304,7 @@ def test_without_room_a_vector_may_be_offered_again(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(outbox, "fetch_parcel", full)
         with pytest.raises(RuleBroken, match="no room"):
-            made.handle(2, C.offer(2))
+            made.handle(2, C.offer(2), NOW)
     arrive(made, outbox, 2)
     assert len(outbox.of(VectorReceipt)) == 1
 
@@ -314,9 +316,9 @@ def test_who_names_anothers_vector_neither_loses_it_nor_delays_it():
     name = linear_hash_name(C.plan.context, C.masked(3).linear_hash)
     lie = C.header(4, masked=MaskedVector(stolen, name))
     made, outbox = aggregator()
-    made.handle(2, C.offer(2))
-    made.handle(3, C.offer(2, header=copy))
-    made.handle(4, C.offer(3, header=lie))
+    made.handle(2, C.offer(2), NOW)
+    made.handle(3, C.offer(2, header=copy), NOW)
+    made.handle(4, C.offer(3, header=lie), NOW)
     for parcel, _, _, done, _ in fetches(outbox):
         assert parcel == stolen
         done(parcel)
@@ -329,7 +331,7 @@ def test_who_names_anothers_vector_neither_loses_it_nor_delays_it():
 
 def test_other_messages_and_parcels_are_not_for_it():
     made, outbox = holding(2)
-    made.handle(0, Pull(C.plan.context, Step.OPEN))
+    made.handle(0, Pull(C.plan.context, Step.OPEN), NOW)
     read(made, outbox, b"p" * 32, C.vector(2))
     assert outbox.sent == []
 
@@ -339,15 +341,15 @@ def test_other_messages_and_parcels_are_not_for_it():
 
 def test_a_sum_is_made_once_and_told_to_whoever_asks():
     made, outbox = holding(*SET)
-    made.handle(1, C.request(*SET))
-    made.handle(2, C.request(*SET))
+    made.handle(1, C.request(*SET), NOW)
+    made.handle(2, C.request(*SET), NOW)
     assert len(outbox.of(SumVectors)) == 1
     assert outbox.sent == []
     parcel = summed(made, outbox)
     assert outbox.sent == [(1, C.told(*SET)), (2, C.told(*SET))]
     assert grants(outbox)[-2:] == [(parcel, (1,)), (parcel, (2,))]
     outbox.sent.clear()
-    made.handle(3, C.request(*SET))
+    made.handle(3, C.request(*SET), NOW)
     assert outbox.sent == [(3, C.told(*SET))], "the others have heard it"
     assert len(outbox.of(SumVectors)) == 1
     C.code.check_sum(C.total(SET), outbox.sent[0][1].linear_hashes)
@@ -355,14 +357,14 @@ def test_a_sum_is_made_once_and_told_to_whoever_asks():
 
 def test_a_sum_waits_for_vectors_that_are_missing():
     made, outbox = holding(3)
-    made.handle(1, C.request(*SET))
+    made.handle(1, C.request(*SET), NOW)
     wanted = SumRequest(C.plan.context, C.accepted(2, 4))
     assert outbox.sent == [(index, wanted) for index in OTHERS], "others may hold them"
     outbox.sent.clear()
-    made.handle(2, C.request(*SET))
+    made.handle(2, C.request(*SET), NOW)
     assert outbox.sent == [], "asked already"
-    made.handle(1, C.request(*SET))
-    assert len(outbox.sent) == 2, "until somebody asks again"
+    made.handle(1, C.request(*SET), LATER)
+    assert len(outbox.sent) == 2, "until somebody asks again, after a while"
     for who in (2, 4):
         assert outbox.of(SumVectors) == []
         arrive(made, outbox, who)
@@ -370,25 +372,25 @@ def test_a_sum_waits_for_vectors_that_are_missing():
     assert [to for to, message in outbox.sent if isinstance(message, VectorSum)] == [1, 2]
 
 
-def test_a_vector_under_another_header_is_missing():
+def test_a_vector_under_another_header_is_nothing_to_ask_for():
     made, outbox = holding(*SET)
     other = C.header(3, open_value=b"o" * 32)
     asked = list(C.accepted(*SET))
     asked[1] = msgspec.structs.replace(asked[1], header_hash=b"h" * 32)
-    made.handle(1, SumRequest(C.plan.context, tuple(asked)))
-    assert outbox.of(SumVectors) == []
-    assert [m.accepted for m in outbox.of(SumRequest)] == [(asked[1],)] * 2
+    with pytest.raises(RuleBroken, match="another contribution than was offered"):
+        made.handle(1, SumRequest(C.plan.context, tuple(asked)), NOW)
+    assert outbox.of(SumVectors) == outbox.sent == []
     with pytest.raises(RuleBroken, match="two different"):
-        made.handle(3, C.offer(3, header=other))
+        made.handle(3, C.offer(3, header=other), NOW)
 
 
 def test_other_aggregators_are_offered_what_they_miss_and_told_nothing_else():
     made, outbox = holding(2, 3)
-    made.handle(OTHERS[0], C.request(2, 4))
+    made.handle(OTHERS[0], C.request(2, 4), NOW)
     assert outbox.sent == [(OTHERS[0], C.offer(2))]
     assert outbox.of(SumVectors) == []
-    made.handle(1, C.request(2, 3))
-    made.handle(OTHERS[0], C.request(2, 3))
+    made.handle(1, C.request(2, 3), NOW)
+    made.handle(OTHERS[0], C.request(2, 3), NOW)
     outbox.sent.clear()
     summed(made, outbox)
     assert outbox.sent == [(1, C.told(2, 3))]
@@ -399,12 +401,12 @@ def test_an_aggregator_that_is_a_member_too():
     both = OTHERS[1]
     assert both in C.plan.member_of
     made, outbox = holding(*SET)
-    made.handle(both, C.request(2))
-    made.handle(both, C.request(*SET))
+    made.handle(both, C.request(2), NOW)
+    made.handle(both, C.request(*SET), NOW)
     assert outbox.of(SumVectors) == []
-    made.handle(1, C.request(*SET))
+    made.handle(1, C.request(*SET), NOW)
     outbox.sent.clear()
-    made.handle(both, C.request(*SET))
+    made.handle(both, C.request(*SET), NOW)
     assert outbox.sent == [(both, C.offer(who)) for who in SET]
     outbox.sent.clear()
     summed(made, outbox)
@@ -414,7 +416,7 @@ def test_an_aggregator_that_is_a_member_too():
 def test_an_aggregator_asks_itself_as_a_member():
     made, outbox = aggregator(OTHERS[1])
     arrive(made, outbox, *SET)
-    made.handle(OTHERS[1], C.request(*SET))
+    made.handle(OTHERS[1], C.request(*SET), NOW)
     outbox.sent.clear()
     summed(made, outbox)
     assert outbox.sent == [(OTHERS[1], C.told(*SET))]
@@ -435,21 +437,73 @@ def test_an_aggregator_asks_itself_as_a_member():
 def test_what_is_not_added_up(sender, request_, rule):
     made, outbox = holding(*SET)
     with pytest.raises(RuleBroken, match=rule):
-        made.handle(sender, request_)
+        made.handle(sender, request_, NOW)
     assert outbox.sent == outbox.of(SumVectors) == []
 
 
 def test_a_member_asks_for_few_sets():
     """Each sum costs the aggregator a parcel and a pass over all vectors."""
-    made, outbox = holding(*SET)
+    made, _ = holding(*SET)
     for few in [(2,), (3,), (2, 3), (2, 4), (2,)]:
-        made.handle(1, C.request(*few))
-    assert len(outbox.of(SumVectors)) == ProtocolParams().summed_sets_max == 4
+        made.handle(1, C.request(*few), NOW)
+    assert len(made._asked) == ProtocolParams().summed_sets_max == 4
     for other in [(3, 4), SET]:
         with pytest.raises(RuleBroken, match="more than 4 sets of one group"):
-            made.handle(1, C.request(*other))
-    made.handle(2, C.request(*SET))
-    assert len(outbox.of(SumVectors)) == 5
+            made.handle(1, C.request(*other), NOW)
+    made.handle(2, C.request(*SET), NOW)
+    assert len(made._asked) == 5
+
+
+def test_sums_are_made_one_after_the_other():
+    made, outbox = holding(*SET)
+    made.handle(1, C.request(2), NOW)
+    made.handle(1, C.request(3), NOW)
+    made.handle(2, C.request(3), NOW)
+    assert len(outbox.of(SumVectors)) == 1
+    summed(made, outbox)
+    assert len(outbox.of(SumVectors)) == 2
+    summed(made, outbox)
+    assert outbox.sent == [(1, C.told(2)), (1, C.told(3)), (2, C.told(3))]
+    assert outbox.room == [C.code.sum_bytes] * 2
+    assert len(outbox.of(SumVectors)) == 2
+
+
+def test_a_sum_that_failed_is_made_for_whoever_asks_again():
+    made, outbox = holding(*SET)
+    made.handle(1, C.request(*SET), NOW)
+    made.handle(1, C.request(2), NOW)
+    made.on_summing_failed(C.name_of(*SET))
+    made.on_summing_failed(C.name_of(*SET))
+    assert [each.name for each in outbox.of(SumVectors)] == [C.name_of(*SET), C.name_of(2)]
+    summed(made, outbox)
+    made.handle(1, C.request(*SET), LATER)
+    assert outbox.of(SumVectors)[-1].name == C.name_of(*SET)
+    summed(made, outbox)
+    assert outbox.sent[-1] == (1, C.told(*SET))
+
+
+def test_a_vector_taken_back_before_its_turn_is_not_added_up():
+    made, outbox = holding(*SET)
+    for few in [(3, 4), (2, 3)]:
+        made.handle(1, C.request(*few), NOW)
+    made.forget(parcel_of(C.vector(2)))
+    summed(made, outbox)
+    assert [each.name for each in outbox.of(SumVectors)] == [C.name_of(3, 4)]
+
+
+def test_without_room_for_a_sum_it_is_asked_for_again(monkeypatch):
+    made, outbox = holding(*SET)
+
+    def full(length: int):
+        raise RuleBroken("this node has no room for another parcel")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox, "check_room", full)
+        made.handle(1, C.request(*SET), NOW)
+    assert outbox.of(SumVectors) == []
+    made.handle(1, C.request(*SET), LATER)
+    summed(made, outbox)
+    assert outbox.sent == [(1, C.told(*SET))]
 
 
 # --- restarts -------------------------------------------------------------------------------------
@@ -463,9 +517,9 @@ def test_after_a_restart_it_still_holds_what_it_gave_receipts_for():
         assert length == C.code.vector_bytes
         done(name)  # what is held is told at once
     assert outbox.of(ReadParcel) == [], "it was checked before"
-    made.handle(2, C.offer(2))
+    made.handle(2, C.offer(2), NOW)
     assert outbox.sent == [(2, C.receipt(ME, C.header(2)))]
-    made.handle(1, C.request(*SET))
+    made.handle(1, C.request(*SET), NOW)
     outbox.sent.clear()
     summed(made, outbox)
     assert outbox.sent == [(1, C.told(*SET))]
@@ -477,7 +531,7 @@ def test_what_a_disk_has_lost_is_pulled_once_more_before_it_is_added_up():
     lost, *others = fetches(outbox)
     for name, _, _, done, _ in others:
         done(name)
-    made.handle(1, C.request(*SET))
+    made.handle(1, C.request(*SET), NOW)
     assert outbox.of(SumVectors) == []
     name, _, sources, done, _ = lost
     assert sources == (2, *OTHERS)
@@ -494,9 +548,9 @@ def test_without_room_for_what_was_lost_it_starts_all_the_same(monkeypatch):
     monkeypatch.setattr(Outbox, "fetch_parcel", full)
     made, outbox = aggregator(restored=kept(before))
     monkeypatch.undo()
-    made.handle(1, C.request(2))
+    made.handle(1, C.request(2), NOW)
     assert outbox.of(SumVectors) == []
-    made.handle(OTHERS[0], C.offer(2))
+    made.handle(OTHERS[0], C.offer(2), NOW)
     assert len(fetches(outbox)) == 1
 
 

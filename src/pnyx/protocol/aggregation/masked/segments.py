@@ -48,6 +48,11 @@ def sum_bytes(parameters: ParameterSet, segment: int) -> int:
     return len(parameters.primes) * groups * (GROUP_BYTES + GROUP)
 
 
+def whole_sum_bytes(parameters: ParameterSet) -> int:
+    """Size of the packed sum of all segments."""
+    return sum(sum_bytes(parameters, each) for each in range(layout(parameters).segments))
+
+
 def pack_sum(parameters: ParameterSet, segment: int, sums: Sums) -> bytes:
     """Write the integer sums of a segment."""
     sent = layout(parameters).segment_coefficients(segment)

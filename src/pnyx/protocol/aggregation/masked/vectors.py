@@ -38,6 +38,7 @@ from pnyx.protocol.aggregation.masked.segments import (
     sum_bytes,
     unpack_segment,
     unpack_sum,
+    whole_sum_bytes,
 )
 
 Blocks = tuple[NDArray[np.uint32], ...]  # of one prime, [n, LANES] each
@@ -81,7 +82,7 @@ class VectorCode:
     @property
     def sum_bytes(self) -> int:
         """Size of a sum of masked vectors."""
-        return sum(sum_bytes(self.parameters, segment) for segment in range(self._layout.segments))
+        return whole_sum_bytes(self.parameters)
 
     def mask(self, update: IntVector, seed: bytes, contributor_context: bytes) -> MaskedUpdate:
         """Mask an update [length] of values within `value_max`.
