@@ -54,6 +54,7 @@ def test_what_is_sealed_can_be_read_again_and_again(place, count, rest):
     for _ in range(2):
         assert [place.store.read(name, at) for at in range(count)] == cut(data)
         assert b"".join(place.store.chunks(name)) == data
+        assert place.store.holds(name)
         assert place.restart().retain({name: len(data)}) == frozenset()
 
 

@@ -38,6 +38,8 @@ from pnyx.protocol.params import ProtocolParams
 
 BYTES_MAX = 2**24
 SLOW_S = 0.05  # of CPU, which no message of a peer may take to be refused
+# Of verified vectors: fewer than nodes, for a member that is one asks nobody else for sums.
+AGGREGATORS = 6
 COPIES_IN_A_STUDY = 10_000  # then another study begins
 SETTLED_STUDIES = 20
 RSS_GROWTH_BYTES_MAX = 64 * 1024 * 1024
@@ -65,7 +67,7 @@ def read(payload: bytes) -> AnyMessage:
 
 def first_actors(plan: Manifest) -> tuple[int, tuple[int, ...]]:
     """Who leads the first view of round 1 of a study, and who aggregates."""
-    town = Town()
+    town = Town(params=ProtocolParams(verified_aggregator_count=AGGREGATORS))
     study = town.propose(plan=plan)
     town.run(town.in_round(study, 1))
     return town.plan(study).committee[0], town.plan(study).aggregators
@@ -108,7 +110,11 @@ def troubled_study(meddle: Meddle, asked: Study, seconds: float = 200.0) -> int:
     That leader is away for 5 s, and the liar answers wrong. What meddle adds may change the draw:
     only undisturbed is the liar the leader as well.
     """
-    params = ProtocolParams(parted_bytes_min=asked.parted_bytes_min, part_line_bytes=0)
+    params = ProtocolParams(
+        parted_bytes_min=asked.parted_bytes_min,
+        part_line_bytes=0,
+        verified_aggregator_count=AGGREGATORS,
+    )
     town, liar = Town(params=params), asked.liar
     lies, root = AnswersLied(town), bytes(32)
 

@@ -106,6 +106,10 @@ class ParcelStore(Protocol):
         """All chunks of a sealed parcel, in order, for whoever computes with it."""
         ...
 
+    def holds(self, parcel: bytes) -> bool:
+        """Whether a parcel was sealed, and not removed since."""
+        ...
+
     def remove(self, parcel: bytes) -> None:
         """Remove a parcel, sealed or not, if it is here."""
         ...

@@ -51,6 +51,10 @@ class MemoryParcelStore:
         """All chunks of a sealed parcel."""
         return iter(self._sealed[parcel])
 
+    def holds(self, parcel: bytes) -> bool:
+        """Whether a parcel was sealed and not removed since."""
+        return parcel in self._sealed
+
     def remove(self, parcel: bytes) -> None:
         """Remove a parcel."""
         self._parts.pop(parcel, None)
