@@ -133,22 +133,23 @@ def exposed() -> Iterator[Line]:
             yield device, window_s, rows[0]["committee"], *found, rare(rows[0]["exposure"])
 
 
-def sizes() -> Iterator[Line]:
+def sizes(name: str) -> Callable[[], Iterator[Line]]:
     """Rounds of the machines without failures, and the model beside them."""
-    yield (
-        "nodes",
-        "values",
-        "mode",
-        "committee",
-        "runs",
-        "in the result",
-        "latency s",
-        ("model, s"),
-        "machines over model",
-        "MB sent",
-        "messages",
-    )
-    for name in ("live-round-sizes", "live-masked-sizes"):
+
+    def lines() -> Iterator[Line]:
+        yield (
+            "nodes",
+            "values",
+            "mode",
+            "committee",
+            "runs",
+            "in the result",
+            "latency s",
+            ("model, s"),
+            "machines over model",
+            "MB sent",
+            "messages",
+        )
         for nodes, length, masked in kinds(rows_of(name), "nodes", "vector_length", "masked"):
             rows = rows_of(name, nodes=nodes, vector_length=length)
             yield (
@@ -163,6 +164,41 @@ def sizes() -> Iterator[Line]:
                 mean([row["latency_s"] / row["model_s"] for row in rows]),
                 mean(values(rows, "bytes", 1e-6), 0),
                 mean(values(rows, "messages"), 0),
+            )
+
+    return lines
+
+
+def model() -> Iterator[Line]:
+    """What quiet rounds of the machines send and check, beside what the model says of them."""
+    yield (
+        "nodes",
+        "values",
+        "mode",
+        "drawn",
+        "MB sent",
+        "by the model",
+        "machines over model",
+        "checks",
+        "by the model",
+        "machines over model",
+    )
+    for name in ("live-round-sizes", "live-masked-sizes"):
+        columns = ("nodes", "vector_length", "masked", "drawn")
+        for nodes, length, masked, drawn in kinds(rows_of(name), *columns):
+            rows = rows_of(name, nodes=nodes, vector_length=length, masked=masked, drawn=drawn)
+            first = rows[0]
+            yield (
+                nodes,
+                f"{length:,}",
+                "masked" if masked else "direct",
+                drawn,
+                mean(values(rows, "bytes", 1e-6)),
+                f"{first['model_bytes'] / 1e6:.2f}",
+                mean(values(rows, "bytes", 1 / first["model_bytes"])),
+                mean(values(rows, "checks"), 0),
+                f"{first['model_checks']:,}",
+                mean(values(rows, "checks", 1 / first["model_checks"])),
             )
 
 
@@ -195,3 +231,65 @@ def deaths() -> Iterator[Line]:
             round(sum(values(done, "lost"))),
             mean(values(done, "bytes", 1e-6)),
         )
+
+
+SPENT = ("bytes", "messages", "checks")  # of which a tree has the first alone
+
+
+def failures() -> Iterator[Line]:
+    """What rounds of the machines spend while nodes die, and trees of that size."""
+    yield (
+        "system",
+        "W",
+        "complete %",
+        "latency s",
+        "MB",
+        "over quiet",
+        "messages",
+        "over quiet",
+        "checks",
+        "over quiet",
+        "MB without a result",
+    )
+    calm = rows_of("trees-live", window_s=0)[0]  # whatever the strategy: nothing happens
+    for strategy, window_s in kinds(rows_of("trees-live"), "strategy", "window_s"):
+        rows = rows_of("trees-live", strategy=strategy, window_s=window_s)
+        if not window_s and strategy != calm["strategy"]:
+            continue
+        yield (
+            f"tree, {strategy}" if window_s else "tree",
+            f"{window_s:g}" if window_s else "none",
+            percent(values(rows, "completeness"), 0),
+            mean(values(rows, "latency_s")),
+            mean(values(rows, "bytes", 1e-6)),
+            mean(values(rows, "bytes", 1 / calm["bytes"])) if window_s else "",
+            *[""] * 5,
+        )
+    for masked, surplus in kinds(rows_of("live-rounds-quiet"), "masked", "surplus"):
+        quiet = rows_of("live-rounds-quiet", masked=masked, surplus=surplus)
+        yield _spent(quiet, quiet)
+        for (window_s,) in kinds(rows_of("live-rounds"), "window_s"):
+            where: Row = {"masked": masked, "surplus": surplus, "window_s": window_s}
+            yield _spent(rows_of("live-rounds", **where), quiet)
+
+
+def _spent(rows: list[Row], quiet: list[Row]) -> Line:
+    """One line of `failures`; each round with a result beside the quiet round of its seed."""
+    calm = {row["seed"]: row for row in quiet}
+    done = [row for row in rows if row["completed"]]
+    without = [row for row in rows if not row["completed"]]
+    cells = []
+    for column in SPENT:
+        ratios = [row[column] / calm[row["seed"]][column] for row in done]
+        scale, digits = (1e-6, 2) if column == "bytes" else (1.0, 0)
+        cells += [mean(values(done, column, scale), digits), "" if rows == quiet else mean(ratios)]
+    mode = "masked" if rows[0]["masked"] else "direct"
+    counted = [min(row["accepted"], row["asked"]) / row["asked"] for row in rows]
+    return (
+        f"ours, {mode}, {rows[0]['drawn']} drawn",
+        f"{rows[0]['window_s']:g}" if rows != quiet else "none",
+        percent(counted, 0),
+        mean(values(done, "latency_s")),
+        *cells,
+        mean(values(without, "bytes", 1e-6)) if without else "",
+    )

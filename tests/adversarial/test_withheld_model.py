@@ -1,23 +1,31 @@
 """A model is withheld, or another one is served in its place (THREATS A6, A7).
 
-Corrupt nodes announce a model before anybody else and never send it; or they send chunks of another
-model, or of the one that it replaced. Whoever needs the model gets it, from others, and nothing
-else is ever taken for it. Each defence is taken away in turn, and its attack then succeeds.
+Corrupt nodes announce a model before anybody else and never send it, or a chunk now and then, just
+in time; or they push out of memory who else announced it. Or they send chunks of another model, or
+of the one that it replaced. Whoever needs the model gets it, from others, and nothing else is ever
+taken for it. Each defence is taken away in turn, and its attack then succeeds.
 """
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 from msgspec.structs import replace
 from tests.support.large_models import MODEL, NAME, NODES, OTHER, QUICK, holders, propose
+from tests.support.parcels import NODES as PEERS
+from tests.support.parcels import OWNER, STRANGER, Node
 from tests.support.town import Town, manifest, phase
+from tests.support.weakened import succeeds, weaken
 
-from pnyx.protocol import parcels
+from pnyx.primitives import codec
+from pnyx.primitives.sampling import Sampler
+from pnyx.protocol import fetches, models, parcels
 from pnyx.protocol.chunks import chunk_hash, chunks_of, describe
-from pnyx.protocol.events import MessageRejected, PeerBlamed
+from pnyx.protocol.events import MessageReceived, MessageRejected, PeerBlamed, TimerExpired
 from pnyx.protocol.messages import Announce, Chunk, ChunkRequest
 from pnyx.protocol.models import Models, model_name
 
+OTHER_NODE = PEERS[4]
 WITHHOLDING = frozenset((1, 2))
 
 
@@ -91,6 +99,120 @@ def test_who_refuses_is_passed_over():
     assert town.run(town.finished(study), seconds=60.0)
     rules = {e.rule for e in town.effects(MessageRejected)}
     assert rules == {"asks for a parcel that it may not read"}
+
+
+# --- trickled -------------------------------------------------------------------------------------
+
+TURN_S = 4.0
+SHORT_TURNS = replace(QUICK, parcel_turn_s=TURN_S)
+
+
+def trickled(seconds: float) -> set[int]:
+    """Corrupt nodes announced the model first, and send each chunk just before patience ends.
+
+    Returns who holds the model after some seconds.
+    """
+    town = Town(params=SHORT_TURNS)
+    sent: dict[tuple[int, int], int] = {}
+
+    def wire(sender: int, receiver: int, message: object) -> list[object] | None:
+        if sender not in WITHHOLDING or not isinstance(message, Chunk):
+            return None
+        count = sent[sender, receiver] = sent.get((sender, receiver), 0) + 1
+        late_s = min(0.9 * QUICK.parcel_request_timeout_s * 2.8 ** (count - 1), 55.0)
+        event = MessageReceived(town.census.node_ids[sender], codec.encode(message))
+        town.push(receiver, event, after=late_s)
+        return []
+
+    town.wire = wire
+    town.run(seconds=0.2)
+    for liar in WITHHOLDING:
+        town.machines[liar].parcels.keep(chunks_of(MODEL), (parcels.EVERYBODY,))
+        town.handle(liar, TimerExpired())
+        for index in set(range(NODES)) - {liar}:
+            town.inject(liar, index, Announce((), (NAME,)))
+    study = propose(town)
+    town.run(lambda: len(holders(town, study)) == NODES, seconds=seconds)
+    return holders(town, study)
+
+
+def attack_trickling_announcers() -> None:
+    """Two of them, a turn each, and then somebody who sends the model."""
+    assert trickled(2 * TURN_S + 2.0) == set(range(NODES))
+
+
+def test_trickled_by_those_who_announced_it_first():
+    attack_trickling_announcers()
+
+
+def test_slices_are_the_defence_against_trickling(monkeypatch):
+    weaken(
+        monkeypatch,
+        fetches,
+        ("return self._slice_s if len(self._sources) > 1 else inf", "return inf"),
+    )
+    assert succeeds(attack_trickling_announcers)
+
+
+# --- who is asked first ---------------------------------------------------------------------------
+
+
+def listening(seed: int) -> Models:
+    """The models of a node that hears announcements, and pulls nothing yet."""
+    sampler = Sampler(seed.to_bytes(32, "big"), "test")
+    nothing = lambda *_: None  # noqa: E731
+    return Models(QUICK, sampler, Node(OWNER).parcels, None, list, nothing, nothing)
+
+
+def sources_of(known: Models, makers: tuple[bytes, ...]) -> list[bytes]:
+    return known._sources(SimpleNamespace(model_hash=NAME, model_makers=makers))
+
+
+def attack_announced_early() -> None:
+    """It knew the name before the record was made, and told everybody; makers are asked as soon."""
+    makers, first = (b"m" * 32, b"n" * 32), 0
+    for seed in range(100):
+        known = listening(seed)
+        known.on_announced(STRANGER, [NAME])
+        sources = sources_of(known, makers)
+        assert set(sources) == {STRANGER, *makers}
+        assert STRANGER in sources[:2], "and announcers, lest makers serve everybody"
+        first += sources[0] == STRANGER
+    assert 30 <= first <= 70
+
+
+def test_who_announced_a_model_early_is_not_asked_before_who_made_it():
+    attack_announced_early()
+
+
+def test_the_coin_is_the_defence(monkeypatch):
+    weaken(
+        monkeypatch,
+        models,
+        ("mixed = (pair[at] for at in self._sampler.sample(2, 2))", "mixed = pair"),
+    )
+    assert succeeds(attack_announced_early)
+
+
+def attack_invented_names() -> None:
+    known = listening(0)
+    invented = [at.to_bytes(32, "big") for at in range(1, 1000)]
+    known.on_announced(STRANGER, invented[:300])
+    known.on_announced(OTHER_NODE, [NAME])
+    known.on_announced(STRANGER, invented[300:])
+    assert len(known._hints) == 256
+    assert sources_of(known, ()) == [OTHER_NODE]
+    assert invented[-1] in known._hints, "the oldest of those that one peer invented go first"
+
+
+def test_invented_names_do_not_push_out_who_announced_a_model():
+    attack_invented_names()
+
+
+def test_counting_names_by_peer_is_the_defence(monkeypatch):
+    by_peer = "min(names_of[peer] for peer in self._hints[name])"
+    weaken(monkeypatch, models, (by_peer, "0"))
+    assert succeeds(attack_invented_names)
 
 
 # --- another model under the right name -----------------------------------------------------------
@@ -167,7 +289,7 @@ def test_model_of_another_round():
 
     town.wire = wire
     assert town.run(town.finished(study), seconds=100.0)
-    models = {town.model_bytes(study, index) for index in range(NODES)}
-    assert len(models) == 1
-    assert models != {old}
+    ended_with = {town.model_bytes(study, index) for index in range(NODES)}
+    assert len(ended_with) == 1
+    assert ended_with != {old}
     assert town.blamed() <= liars

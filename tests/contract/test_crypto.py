@@ -4,8 +4,9 @@ import pytest
 from tests.support.town import ideal, real
 
 from pnyx.errors import MalformedMessage
+from pnyx.simulator.crypto import Tally
 
-MAKERS = pytest.mark.parametrize("make", [ideal, real])
+MAKERS = pytest.mark.parametrize("make", [ideal, real, Tally().crypto])
 KEY, OTHER = b"1" * 32, b"2" * 32
 
 

@@ -17,6 +17,7 @@ from tests.support.commands import (
     done,
     environment,
     refused,
+    refused_here,
     write_study,
 )
 from tests.support.place import Place
@@ -63,16 +64,16 @@ def test_no_terminal_to_ask_for_the_passphrase(place: Place) -> None:
 
 
 def test_key_file_and_keyring_together(place: Place) -> None:
-    assert "not both" in refused("data", "list", *place.key, "--keyring")
+    assert "not both" in refused_here("data", "list", *place.key, "--keyring")
 
 
 def test_wrong_kind_of_unlocking(place: Place) -> None:
-    assert "key-file" in refused("data", "list", *place.here)
+    assert "key-file" in refused_here("data", "list", *place.here)
 
 
 def test_creating_a_node_twice(place: Place) -> None:
     before = contents(place.root)
-    assert "exists already" in refused("node", "init", *place.key)
+    assert "exists already" in refused_here("node", "init", *place.key)
     assert contents(place.root) == before
 
 
@@ -85,7 +86,7 @@ def test_no_node_there(tmp_path: Path) -> None:
 
 def test_expired_network_file(place: Place) -> None:
     before = contents(place.root)
-    assert "expired" in refused("node", "install", place.expired_network, *place.here)
+    assert "expired" in refused_here("node", "install", place.expired_network, *place.here)
     assert contents(place.root) == before
 
 
@@ -93,7 +94,7 @@ def test_certificate_that_is_none(place: Place, tmp_path: Path) -> None:
     before = contents(place.root)
     bad = tmp_path / "bad.pem"
     bad.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
-    said = refused("node", "install", place.network, "--certificate", bad, *place.here)
+    said = refused_here("node", "install", place.network, "--certificate", bad, *place.here)
     assert "not readable X.509" in said
     assert contents(place.root) == before
 
@@ -149,15 +150,15 @@ def test_port_in_use(place: Place) -> None:
 def test_bad_csv(place: Place, tmp_path: Path, change, expected: str) -> None:
     bad = tmp_path / "bad.csv"
     bad.write_text(change(place.table.read_text()))
-    said = refused(*place.import_data(bad))
+    said = refused_here(*place.import_data(bad))
     assert expected in said
     assert json.loads(done("data", "list", *place.key, "--json")) == []
 
 
 def test_missing_table_and_mapping(place: Place, tmp_path: Path) -> None:
-    assert "no such file" in refused(*place.import_data(tmp_path / "none.csv")).lower()
+    assert "no such file" in refused_here(*place.import_data(tmp_path / "none.csv")).lower()
     lost = ("data", "import", place.table, "--mapping", tmp_path / "none.toml", *place.key)
-    assert "no such file" in refused(*lost)
+    assert "no such file" in refused_here(*lost)
 
 
 def test_full_disk(place: Place, tmp_path: Path) -> None:
@@ -218,39 +219,39 @@ def test_query_on_ones_own_data(place: Place, tmp_path: Path) -> None:
 
 def test_node_not_running(place: Place) -> None:
     for command in (("node", "status"), ("node", "stop"), ("study", "list")):
-        assert "pnyx node run" in refused(*command, *place.here)
-    assert "pnyx node run" in refused("consent", "decline", "4f", *place.here)
+        assert "pnyx node run" in refused_here(*command, *place.here)
+    assert "pnyx node run" in refused_here("consent", "decline", "4f", *place.here)
 
 
 def test_withdrawing_without_a_decision(place: Place) -> None:
-    assert "pnyx consent list" in refused("consent", "withdraw", "4f", *place.key)
+    assert "pnyx consent list" in refused_here("consent", "withdraw", "4f", *place.key)
 
 
 def test_malformed_study_file(place: Place, tmp_path: Path) -> None:
     bad = tmp_path / "study.toml"
     bad.write_text('title = "x"')
-    assert "purpose is missing" in refused("study", "check", bad)
-    assert "exists already" in refused("study", "new", bad)
-    assert "no such file" in refused("study", "check", tmp_path / "none.toml")
+    assert "purpose is missing" in refused_here("study", "check", bad)
+    assert "exists already" in refused_here("study", "new", bad)
+    assert "no such file" in refused_here("study", "check", tmp_path / "none.toml")
 
 
 def test_proof_that_is_none(place: Place, tmp_path: Path) -> None:
     bad = tmp_path / "bundle"
     for content in (b"", b"\x93\x01\x02"):
         bad.write_bytes(content)
-        said = refused("study", "verify", bad, "--network", place.network)
+        said = refused_here("study", "verify", bad, "--network", place.network)
         assert "proves nothing" in said
 
 
 def test_security_figures_out_of_range() -> None:
-    assert "at least 6 nodes" in refused("security", "--nodes", 3)
-    assert "0.05 means 5 %" in refused("security", "--corrupted", 5)
+    assert "at least 6 nodes" in refused_here("security", "--nodes", 3)
+    assert "0.05 means 5 %" in refused_here("security", "--corrupted", 5)
 
 
 def test_demo_out_of_range(tmp_path: Path) -> None:
-    assert "--nodes" in refused("demo", "--nodes", 3)
+    assert "--nodes" in refused_here("demo", "--nodes", 3)
     (tmp_path / "file").touch()
-    assert "not empty" in refused("demo", "--keep", tmp_path)
+    assert "not empty" in refused_here("demo", "--keep", tmp_path)
 
 
 # --- a node that runs ---------------------------------------------------------------------------
@@ -268,8 +269,10 @@ def test_vault_in_use(place: Place, running: RunningNode) -> None:
 
 def test_unknown_study(place: Place, running: RunningNode) -> None:
     for command in ("accept", "decline", "withdraw"):
-        assert "not known here" in refused("consent", command, "ffff", "--dir", place.layout.root)
-    assert "not known here" in refused("study", "status", "zz", *place.here)
+        assert "not known here" in refused_here(
+            "consent", command, "ffff", "--dir", place.layout.root
+        )
+    assert "not known here" in refused_here("study", "status", "zz", *place.here)
 
 
 def test_too_many_proposals(place: Place, running: RunningNode, tmp_path: Path) -> None:
@@ -280,9 +283,9 @@ def test_too_many_proposals(place: Place, running: RunningNode, tmp_path: Path) 
     for _ in range(16):
         proposal = read_proposal(file, status.network_id, bytes.fromhex(status.node_id))
         call(layout, Propose(proposal.manifest, proposal.model), StudySummary)
-    assert "too many studies" in refused("study", "propose", file, *place.here)
+    assert "too many studies" in refused_here("study", "propose", file, *place.here)
     assert len(json.loads(done("study", "list", *place.here, "--json"))) == 16
-    assert "no certified round" in refused(
+    assert "no certified round" in refused_here(
         "study", "result", first_study(place), "--bundle", tmp_path / "b", *place.here
     )
 

@@ -9,11 +9,10 @@ import sys
 
 import msgspec
 import pytest
-from tests.support.modules import cases
+from tests.support.modules import cases, exported
 
 from pnyx.learning import Hyperparameters, TrainingOutcome, TrainingTask, initial_model
 from pnyx.learning.programs import read_program
-from pnyx.learning.programs.export import export
 from pnyx.learning.training import run_task, warm_up
 
 ROWS = 40
@@ -63,10 +62,9 @@ sys.stdout.buffer.write(msgspec.msgpack.encode((outcomes, confinement.system_cal
 def tasks():
     warm_up()  # one thread, as in the worker: else sums differ in their last bits
     made = {}
-    for name, case in CASES.items():
-        program = read_program(
-            export(case.module, case.loss, case.batch(4), score=case.score).program
-        )
+    for name in CASES:
+        case, result = exported(name)
+        program = read_program(result.program)
         features, targets = case.batch(ROWS)
         for kind in KINDS:
             made[f"{name} {kind}"] = TrainingTask(

@@ -20,6 +20,9 @@ from tests.support.commands import (
     write_study,
 )
 
+from pnyx.node.control import Studies, StudySummary, call
+from pnyx.node.keystore import NodeLayout
+
 NODES = 7
 ROUNDS = 2
 NAMES = [f'"{name}"' for name in COLUMNS]
@@ -83,13 +86,19 @@ def set_policies(nodes: list[Path]) -> None:
 
 
 def await_study(node: Path, study: str, state: str, timeout_s: float = 90) -> dict:
+    """Ask over the node's socket until it is so, which starts no processes; then by a command."""
     limit = time.monotonic() + timeout_s
     while True:
-        found = [s for s in done_json("study", "list", "--dir", node) if s["study"] == study]
-        if found and (state == "known" or found[0]["finished"]):
-            return found[0]
-        assert time.monotonic() < limit, (found, (node / "log").read_text()[-2000:])
-        time.sleep(0.5)
+        known = call(NodeLayout(node), Studies(), list[StudySummary])
+        if any(each.study == study and (state == "known" or each.finished) for each in known):
+            break
+        assert time.monotonic() < limit, (known, (node / "log").read_text()[-2000:])
+        time.sleep(0.2)
+    (found,) = [
+        each for each in done_json("study", "list", "--dir", node) if each["study"] == study
+    ]
+    assert state == "known" or found["finished"]
+    return found
 
 
 def test_study_from_authority_to_verified_result(tmp_path: Path) -> None:

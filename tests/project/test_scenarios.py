@@ -49,7 +49,7 @@ def small(table: dict[str, Any]) -> dict[str, Any]:
     varied = {*sweep, *(key for case in cases for key in case)}
     shorter = {
         key: value
-        for key, value in {**defaults, **cut}.items()
+        for key, value in {**cut, **defaults}.items()
         if key not in varied | {"round"} and not callable(value)
     }
     settings = {key: changed(key, value) for key, value in table["settings"].items()}

@@ -9,12 +9,11 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from tests.support.modules import cases
+from tests.support.modules import cases, exported
 
 from pnyx.errors import TrainingError
 from pnyx.learning.programs import Operation, Program, read_program
 from pnyx.learning.programs.audit import _Audit
-from pnyx.learning.programs.export import export
 from pnyx.learning.programs.interpreter import Interpreter
 from pnyx.learning.programs.kernels import DTYPES
 from pnyx.learning.programs.sizes import at
@@ -25,11 +24,7 @@ TRIALS = 600
 
 @pytest.fixture(scope="module")
 def programs():
-    torch.manual_seed(5)
-    return [
-        read_program(export(each.module, each.loss, each.batch(4), score=each.score).program)
-        for each in cases().values()
-    ]
+    return [read_program(exported(name)[1].program) for name in cases()]
 
 
 def one_of(draw: np.random.Generator, options):

@@ -206,6 +206,7 @@ hidden = [8]
 classes = {len(LABELS)}
 [training]
 standardise = "{"study" if standardise else "owner"}"
+fine_tune_epochs = 30
 [ranges]
 {ranges}
 """
@@ -234,7 +235,7 @@ options = {len(OPTIONS)}
     )
 
 
-def _phase(kind: str, rounds: int, owners: int, deadline_s: float = 10.0) -> str:
+def _phase(kind: str, rounds: int, owners: int, deadline_s: float = 60.0) -> str:
     return f"""
 [[phases]]
 kind = "{kind}"

@@ -12,6 +12,8 @@ from pnyx.simulator.population import SimulatedNode
 # false receipt before they hear of a false vector.
 VERIFIED_SEED = 26
 
+_TELLING_SEED = 40  # tried first: to search for it from 1 on takes forty runs
+
 
 def masked_study(seed: int | None = None, **terms) -> Scenario:
     """A study of one masked round among eight nodes, without faults.
@@ -26,8 +28,9 @@ def masked_study(seed: int | None = None, **terms) -> Scenario:
 
 @lru_cache(maxsize=1)
 def _seed() -> int:
-    """The first seed whose draw tells something: draws change with every word of manifests."""
-    return next(seed for seed in range(1, 1000) if _telling(drawn(masked_study(seed))))
+    """A seed whose draw tells something: draws change with every word of manifests."""
+    tried = (_TELLING_SEED, *range(1, 1000))
+    return next(seed for seed in tried if _telling(drawn(masked_study(seed))))
 
 
 def _telling(plan: RoundPlan) -> bool:

@@ -1,11 +1,14 @@
 """Modules that an author might export, one of each kind; with loss, score and rows to train on."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from pnyx.learning.programs.export import Exported, export
 
 CLASSES = 5
 
@@ -268,6 +271,13 @@ def cases() -> dict[str, Case]:
         "patchwork": Case(Patchwork(), _normal(16)),
         "everything": Case(Everything(), _normal(32), all_losses),
     }
+
+
+@cache
+def exported(name: str) -> tuple[Case, Exported]:
+    """A case and what it is exported to: seconds each, so a process does it once."""
+    case = cases()[name]
+    return case, export(case.module, case.loss, case.batch(4), score=case.score)
 
 
 def without_dropout(module: nn.Module) -> nn.Module:

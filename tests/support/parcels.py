@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+import numpy as np
 from msgspec.structs import replace
 
 from pnyx.errors import RuleBroken
@@ -29,8 +30,10 @@ OWNER, PULLER, OTHER, STRANGER = NODES[:4]
 def content(count: int, rest: int = 1000, seed: int = 0) -> bytes:
     """Bytes of `count` chunks, the last one of `rest` bytes; no two chunks are equal."""
     size = (count - 1) * CHUNK_BYTES + rest
-    word = b"%04d" % seed
-    return b"".join(word + at.to_bytes(4, "big") for at in range(size // 8 + 1))[:size]
+    words = np.empty((size // 8 + 1, 2), dtype=">u4")
+    words[:, 0] = int.from_bytes(b"%04d" % seed, "big")
+    words[:, 1] = np.arange(len(words))
+    return words.tobytes()[:size]
 
 
 @dataclass

@@ -53,6 +53,7 @@ from pnyx.protocol.events import (
     ForgetParcel,
     LearnAddress,
     MessageReceived,
+    NothingOpened,
     Notice,
     ParcelRead,
     PeerReachable,
@@ -543,7 +544,7 @@ class Daemon:
             case ContributionAcknowledged():
                 self.decisions.acknowledge(effect)
                 self._observer(effect)
-            case AttemptAborted():
+            case AttemptAborted() | NothingOpened():
                 self.decisions.give_back(effect)
                 self._observer(effect)
             case Notice():
@@ -577,7 +578,7 @@ class Daemon:
                     self._sender.send(effect)
 
     def _read_parcel(self, effect: ReadParcel) -> None:
-        if self._holds(effect.parcel):  # else its round has ended meanwhile
+        if self._parcels.holds(effect.parcel):  # else its round has ended meanwhile
             data = b"".join(self._parcels.chunks(effect.parcel))
             self.deliver(ParcelRead(effect.context, effect.parcel, data))
 
@@ -603,17 +604,26 @@ class Daemon:
             self.deliver(listed)
 
     def model_of(self, name: bytes) -> bytes | None:
-        """The bytes of a model, if this node holds it. Raises VaultError."""
+        """The bytes of a model, if this node holds it.
+
+        Raises VaultError, and the node stops: it says that it has the model, and has not.
+        """
         if name == NO_MODEL:
             return b""
-        return b"".join(self._parcels.chunks(name)) if self._holds(name) else None
+        if not self._parcels.holds(name):
+            return None
+        try:
+            return b"".join(self._parcels.chunks(name))
+        except VaultError as error:
+            self._fail(error)
+            raise
 
     async def _sum_vectors(self, effect: SumVectors) -> None:
         """Add up masked vectors beside the event loop; what is written is written on it."""
         try:
             chunks = await asyncio.to_thread(summed_chunks, self._parcels, effect)
         except PnyxError:
-            if all(map(self._holds, effect.parcels)):
+            if all(map(self._parcels.holds, effect.parcels)):
                 raise
             # The round has ended meanwhile, and took them away, or an owner withdrew hers.
             self.deliver(SummingFailed(effect.context, effect.name))
@@ -622,9 +632,6 @@ class Daemon:
             self.deliver(store_sum(self._parcels, effect, chunks))
         else:  # nobody relies on a sum that is not made: the node goes on
             self.deliver(SummingFailed(effect.context, effect.name))
-
-    def _holds(self, parcel: bytes) -> bool:
-        return self._parcels.read(parcel, 0) is not None
 
     def soon(self, event: Event) -> None:
         """Deliver an event after the current one is finished."""

@@ -21,6 +21,7 @@ from pnyx.protocol.events import (
     DebitRecorded,
     DebitRefused,
     Event,
+    NothingOpened,
     RecordDebit,
 )
 from pnyx.protocol.privacy import epsilon, study_rho
@@ -130,8 +131,8 @@ class Decisions:
             now=wall_clock(),
         )
 
-    def give_back(self, effect: AttemptAborted) -> None:
-        """Nobody can ever read what left in an aborted attempt: it costs no privacy."""
+    def give_back(self, effect: AttemptAborted | NothingOpened) -> None:
+        """Nobody can ever read what left in an attempt that opened nothing: it costs no privacy."""
         ledger, attempt = self._vault.ledger, (effect.study, effect.round_number, effect.attempt)
         if ledger.debited(*attempt) is not None:
             ledger.abort(*attempt, certificate=effect.certificate, now=wall_clock())

@@ -10,6 +10,10 @@ the protocol does not name: half of a parcel, and parcels whose round was forgot
 moment. A parcel that should be there and is not, or has another size, is reported; the protocol
 then does not hold it, and fetches it again if it wants it.
 
+What the node computes with is compared with its name each time it is read: nobody else is to
+answer for a bit that this disk changed. Such a file is removed and the node stops, for the roles
+that rely on it have said so; when it starts again the parcel is one that is not there.
+
 Nothing is encrypted at rest. A contributor's masked vector is a ring-LWE ciphertext: who copies the
 disk learns no more from it than the aggregators, to whom it was made to be shown. Sums and models
 are public in their network. The keys to a masked vector are never in a parcel; they are in the
@@ -26,7 +30,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pnyx.errors import VaultError
-from pnyx.protocol.chunks import chunk_count, chunk_length
+from pnyx.protocol.chunks import chunk_count, chunk_hash, chunk_length, parcel_of
 from pnyx.protocol.messages import CHUNK_BYTES
 from pnyx.vault.files import (
     FILE_MODE,
@@ -153,8 +157,13 @@ class FileParcelStore:
             os.close(descriptor)
 
     def chunks(self, parcel: bytes) -> Iterator[bytes]:
-        """All chunks of a sealed parcel, one at a time. VaultError when any is not there whole."""
+        """All chunks of a sealed parcel, one at a time. VaultError when any is not there whole.
+
+        The last one comes only if all of them are what the parcel's name says. Otherwise the file
+        is removed first: VaultError says so.
+        """
         length = self._sealed.get(parcel)
+        hashes: list[bytes] = []
         for index in range(1 if length is None else chunk_count(length)):
             data = self.read(parcel, index)
             if length is None or data is None or len(data) != chunk_length(length, index):
@@ -162,7 +171,26 @@ class FileParcelStore:
                     f"A parcel in {self._directory} was removed or cut short while the node ran; "
                     "start the node again and it will be fetched anew."
                 )
+            hashes.append(chunk_hash(data))
+            if len(hashes) == chunk_count(length) and parcel_of(length, hashes).name != parcel:
+                self._discard(parcel)
+                raise VaultError(
+                    f"A parcel in {self._directory} was damaged on the disk, and removed; start "
+                    "the node again and it will be fetched anew. If it happens again, check the "
+                    "disk."
+                )
             yield data
+
+    def _discard(self, parcel: bytes) -> None:
+        """Remove a damaged file only, from any thread: to this process it is still sealed."""
+        try:
+            self._path(parcel, _SEALED).unlink(missing_ok=True)
+        except OSError as error:
+            raise self._broken(error) from error
+
+    def holds(self, parcel: bytes) -> bool:
+        """Whether a parcel was sealed and not removed since, whatever became of its file."""
+        return parcel in self._sealed
 
     def remove(self, parcel: bytes) -> None:
         """Remove a parcel; durable or not, for the next start removes it again."""

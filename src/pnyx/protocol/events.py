@@ -368,6 +368,18 @@ class AttemptAborted(Notice, frozen=True):
     certificate: bytes
 
 
+class NothingOpened(Notice, frozen=True):
+    """Certified: this attempt ended below the floor, and opened nothing; its cost is given back.
+
+    certificate: 32-byte hash of the record that says so. Said and repeated as `AttemptAborted` is.
+    """
+
+    study: bytes
+    round_number: int
+    attempt: int
+    certificate: bytes
+
+
 class DrawStalled(Notice, frozen=True):
     """An attempt at a round's actor list is over, and this node waited in vain for one node's part.
 

@@ -11,16 +11,22 @@ a model is always a parcel (see `chunks`), and everybody may read it. So one rul
 Needed is what this node has a part in: its owner joined, proposed or asks for the model, or the
 node is a member of the round that starts from it; and the last model of a finished study, as long
 as all models together take no more than `models_bytes_max`. Who made a model signed the record that
-names it, so most of them have it; who announces one may say what it likes. So both are asked in
-turn, in random order: announcers, lest few members serve everybody; makers, lest a coalition that
-announces first and says nothing holds a node up. Who is silent is passed over, and who lies is
-never asked again (`fetches`). When nobody is left, strangers are asked.
+names it, so most of them have it; who announces one may say what it likes. So one of each is asked
+in turn, in random order, and a coin tells which of the two comes first: announcers, lest few
+members serve everybody; makers, lest a coalition holds everybody up that announces first, and then
+says nothing or trickles. A corrupt member knows the next model's name before anybody else does. Who
+is silent is passed over, who trickles is left, and who lies is never asked again (`fetches`). When
+nobody is left, strangers are asked.
+
+Names that are announced before they are needed are bounded. Those of whoever announced most go
+first, so who invents names pushes out its own.
 
 Nothing here sees a byte of a model but the proposer's.
 """
 
-from collections import OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from heapq import nlargest
 from itertools import zip_longest
 
 from pnyx.errors import RuleBroken
@@ -70,7 +76,7 @@ class Models:
         self._peers = peers
         self._needed = needed
         self._told = told
-        self._hints: OrderedDict[bytes, list[bytes]] = OrderedDict()  # model -> who announced it
+        self._hints: dict[bytes, list[bytes]] = {}  # model -> who announced it
         self._ask_at: dict[bytes, float] = {}  # study -> when to look for more sources
         self._bytes: dict[bytes, int] = {}  # study -> of its model, held or pulled
 
@@ -126,8 +132,7 @@ class Models:
                 hinted = self._hints.setdefault(name, [])
                 if peer not in hinted and len(hinted) < _HINTED_PEERS_MAX:
                     hinted.append(peer)
-        while len(self._hints) > _HINTS_MAX:
-            self._hints.popitem(last=False)
+        self._bound_hints()
 
     def tick(self, states: Iterable[StudyState], now: float) -> None:
         """Look for sources of what is still not here."""
@@ -138,20 +143,33 @@ class Models:
                 if self._parcels.lacks_sources(state.model_hash):
                     self._parcels.add_sources(state.model_hash, self._stranger())
 
+    def _bound_hints(self) -> None:
+        """Drop names that only peers with many names announced; of equal ones the oldest."""
+        excess = len(self._hints) - _HINTS_MAX
+        if excess <= 0:
+            return
+        names_of = Counter(peer for peers in self._hints.values() for peer in peers)
+        worst = nlargest(
+            excess, self._hints, key=lambda name: min(names_of[peer] for peer in self._hints[name])
+        )
+        for name in worst:
+            del self._hints[name]
+
     def _stranger(self) -> list[bytes]:
         """Anybody: who is no likely holder costs the patience that a likely one may need."""
         peers = self._peers()
         return [peers[at] for at in self._sampler.sample(len(peers), min(1, len(peers)))]
 
     def _sources(self, state: StudyState) -> list[bytes]:
-        """Whom to ask: by turns one that announced the model, and one that made it."""
+        """Whom to ask: of those who announced the model and those who made it, one each in turn."""
         sources: list[bytes] = []
         hinted, makers = (
             [known[at] for at in self._sampler.sample(len(known), len(known))]
             for known in (self._hints.get(state.model_hash, []), state.model_makers)
         )
         for pair in zip_longest(hinted, makers):
-            sources += [peer for peer in pair if peer is not None]
+            mixed = (pair[at] for at in self._sampler.sample(2, 2))
+            sources += [peer for peer in mixed if peer is not None]
         return sources
 
     def _fits(self, state: StudyState) -> bool:

@@ -97,7 +97,8 @@ class ProtocolParams(msgspec.Struct, frozen=True, kw_only=True):
     parcel_window_chunks: int = 8
     # Parcels that are pulled at a time, so at most 8 MiB are under way; others wait for a turn.
     parcel_fetches_max: int = 8
-    # How long a fetch keeps its place while others wait: a source cannot hold them up by trickling.
+    # How long a fetch keeps its place while others wait, and a source its fetch while there are
+    # others: no source can hold either up by trickling.
     parcel_turn_s: float = 10.0
     # A chunk that has not come by then is asked for again; a source that sent nothing is left. On
     # lines on which a chunk of 128 KiB takes longer, patience grows with what chunks take.

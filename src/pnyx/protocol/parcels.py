@@ -21,7 +21,7 @@ the source is right and that order fails. Who asks for what it may not read lear
 whether it is here.
 """
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Container, Iterable, Mapping
 
 import msgspec
@@ -52,7 +52,7 @@ from pnyx.protocol.events import (
     SendChunk,
     StoreChunk,
 )
-from pnyx.protocol.fetches import Fetch
+from pnyx.protocol.fetches import Fetch, Slice
 from pnyx.protocol.messages import (
     CHUNK_BYTES,
     CHUNKS_PER_REQUEST_MAX,
@@ -91,6 +91,7 @@ _PART = "/parcel/"
 _HASHES, _READERS = "hashes", "readers"
 _TREES_MAX = 32  # parcels that are being served, whose Merkle trees are at hand
 _TOLD_PER_PARCEL = 8
+_PASSED_MAX = 3  # turns in a row that others take before whoever has waited longest
 _DESCRIPTION_BYTES_MAX = 4 * 1024 * 1024
 
 
@@ -132,12 +133,28 @@ class _Wanted:
     def __init__(self, fetch: Fetch) -> None:
         self.fetch = fetch
         self.orders: list[_Order] = []
+        self.gave_way = False
         self.readers: dict[str, set[bytes]] = {}
 
     @property
+    def scope(self) -> str:
+        """For whom it is pulled, or one of them."""
+        return self.orders[0].scope
+
+    @property
     def room(self) -> int:
-        """Bytes that the parcel may take."""
-        return self.fetch.length or max(order.length for order in self.orders)
+        """Bytes that are kept free: of one chunk, until that proves how many there are."""
+        return self.fetch.length or min(CHUNK_BYTES, max(order.length for order in self.orders))
+
+    @property
+    def stalled(self) -> bool:
+        """Whether it has more room than for a chunk, and nobody sends anything more."""
+        return self.room > CHUNK_BYTES and self.fetch.stalled
+
+    def give_way(self) -> None:
+        """Begin again: what had come is not stored any more."""
+        self.gave_way = True
+        self.fetch.restart()
 
     def keep(self, orders: list[_Order]) -> None:
         """Go on for these orders only."""
@@ -169,8 +186,10 @@ class Parcels:
         self._send = send
         self._held: dict[bytes, _Held] = {}
         self._wanted: dict[bytes, _Wanted] = {}
+        self._slices: dict[bytes, Slice] = {}  # the last one of each source that had a whole one
         self._turns: dict[bytes, float] = {}  # fetches under way, and when their turn ends
-        self._queue: deque[bytes] = deque()  # fetches that wait for a turn
+        self._queue: deque[bytes] = deque()  # fetches that wait for a turn, the longest first
+        self._passed = 0  # turns in a row that did not go to who waited longest
         self._waiting: dict[bytes, set[tuple[bytes, int]]] = {}  # chunks not yet sent, by peer
         self._proofs: OrderedDict[bytes, list[tuple[bytes, ...]]] = OrderedDict()
         self._restore(restored)
@@ -192,8 +211,8 @@ class Parcels:
         cut = list(chunks)
         parcel = describe(cut)
         if parcel.name not in self._held:
-            if parcel.name not in self._wanted:
-                self._check_room(parcel.length)
+            self._check_length(parcel.length)
+            self._check_room(parcel.name, parcel.length)
             for index, data in enumerate(cut):
                 self._emit(StoreChunk(parcel.name, index, data))
             self._emit(SealParcel(parcel.name, parcel.length))
@@ -253,9 +272,9 @@ class Parcels:
         """Pull a parcel; call again to name more sources.
 
         done: told the name once the parcel is sealed and held, within this call if it is already.
-        failed: told it when the parcel of this name has another length. While no source answers,
-        neither is called: the fetch goes on until it is forgotten. Raises RuleBroken when there is
-        no room.
+        failed: told it when the parcel of this name has another length. While no source answers, or
+        there is no room for all of it, neither is called: the fetch goes on until it is forgotten.
+        Raises RuleBroken when there is no room for one more.
         """
         held, wanted = self._held.get(name), self._wanted.get(name)
         if held is not None and held.parcel.length == length:
@@ -266,8 +285,10 @@ class Parcels:
             failed(name)
             return
         if wanted is None:
-            self._check_room(length)
-            wanted = self._wanted[name] = _Wanted(Fetch(self._params, self._away))
+            self._check_length(length)
+            self._check_unproven(scope)
+            self._check_room(name, min(length, CHUNK_BYTES))
+            wanted = self._wanted[name] = _Wanted(Fetch(self._params, self._away, self._slices))
         wanted.keep([*wanted.orders, _Order(scope, length, done, failed)])
         self.add_sources(name, sources)
 
@@ -283,9 +304,12 @@ class Parcels:
         wanted = self._wanted.get(name)
         return wanted is not None and wanted.fetch.source is None
 
-    def check_room(self, length: int) -> None:
-        """Raises RuleBroken when there is no room for a parcel that the shell is to make."""
-        self._check_room(length)
+    def make_room(self, length: int) -> None:
+        """Have room for a parcel that the shell is to make and that has no name yet.
+
+        If need be in the place of others that come no further. Raises RuleBroken if there is none.
+        """
+        self._check_room(b"", length)
 
     def forget(self, name: bytes, scope: str = COMMON_SCOPE) -> None:
         """Keep a parcel no longer for this scope, nor pull it; remove it when no scope is left."""
@@ -322,18 +346,15 @@ class Parcels:
 
     def tick(self, now: float) -> None:
         """Ask again for what did not come; a fetch that gets nothing lets others go first."""
+        for peer in [peer for peer, its in self._slices.items() if now >= its.until]:
+            del self._slices[peer]
         for name, wanted in self._wanted.items():
             if wanted.fetch.tick(now) and name in self._turns:
                 self._turns[name] = now
 
     def flush(self, now: float) -> None:
         """Ask for the chunks that there is room for."""
-        if self._queue:
-            for name in [name for name, ends in self._turns.items() if now >= ends]:
-                del self._turns[name]
-                self._queue.append(name)
-        while self._queue and len(self._turns) < self._params.parcel_fetches_max:
-            self._turns[self._queue.popleft()] = now + self._params.parcel_turn_s
+        self._give_turns(now)
         for name in self._turns:
             fetch = self._wanted[name].fetch
             indices = fetch.ask(now)
@@ -402,17 +423,22 @@ class Parcels:
                 self._seal(chunk.parcel, wanted.fetch, chunk.length)
 
     def _learn_length(self, wanted: _Wanted, chunk: Chunk) -> bool:
-        """Fail orders of another length, which no parcel of this name has. Tells if any is left."""
+        """Fail orders of another length, which no parcel of this name has.
+
+        Tells if any is left that there is room for. Without room the first chunk is not taken, as
+        if it had not come, and is asked for again in a while.
+        """
         wrong = [order for order in wanted.orders if order.length != chunk.length]
         wanted.keep([order for order in wanted.orders if order.length == chunk.length])
-        if wanted.orders:
+        fits = bool(wanted.orders) and self._make_room(chunk.parcel, chunk.length)
+        if fits:
             wanted.fetch.learn_length(chunk.length)
-        else:
+        elif not wanted.orders:
             del self._wanted[chunk.parcel]
             self._stop_asking(chunk.parcel)
         for order in wrong:
             order.failed(chunk.parcel)
-        return bool(wanted.orders)
+        return fits
 
     def _seal(self, name: bytes, fetch: Fetch, length: int) -> None:
         parcel = parcel_of(length, [fetch.hashes[at] for at in range(fetch.count)])
@@ -434,6 +460,40 @@ class Parcels:
             tell = order.done if order.length == parcel.length else order.failed
             tell(parcel.name)
 
+    def _give_turns(self, now: float) -> None:
+        """Let fetches that wait take the places of those whose turn is over."""
+        if self._queue:
+            for name in [name for name, ends in self._turns.items() if now >= ends]:
+                del self._turns[name]
+                self._wanted[name].fetch.pause(now)
+                self._queue.append(name)
+        params = self._params
+        while self._queue and len(self._turns) < params.parcel_fetches_max:
+            name = self._next_in_queue()
+            silent = self._wanted[name].fetch.silences > 0
+            turn_s = params.parcel_request_timeout_s if silent else params.parcel_turn_s
+            self._turns[name] = now + min(turn_s, params.parcel_turn_s)
+
+    def _next_in_queue(self) -> bytes:
+        """Who met fewest silences goes first, but now and then whoever has waited longest does.
+
+        So what is new or moves is not held up by what comes from nobody, which costs nothing to ask
+        for, and nothing waits for ever. Of equal ones those of a scope go first that has fewest
+        turns: one study's parcels do not hold up those of another.
+        """
+        held = Counter(self._wanted[name].scope for name in self._turns)
+
+        def rank(name: bytes) -> tuple[int, int]:
+            wanted = self._wanted[name]
+            return wanted.fetch.silences, held[wanted.scope]
+
+        chosen = min(self._queue, key=rank)
+        if self._passed >= _PASSED_MAX:
+            chosen = self._queue[0]
+        self._passed = 0 if chosen == self._queue[0] else self._passed + 1
+        self._queue.remove(chosen)
+        return chosen
+
     def _wait_for_turn(self, name: bytes, fetch: Fetch) -> None:
         if fetch.source is not None and name not in self._turns and name not in self._queue:
             self._queue.append(name)
@@ -450,18 +510,50 @@ class Parcels:
 
     # --- holding --------------------------------------------------------------------------------
 
-    def _check_room(self, length: int) -> None:
-        params = self._params
-        if not 0 < length <= params.parcel_bytes_max:
-            raise RuleBroken(
-                f"length of a parcel is {length} bytes: this node takes 1 to "
-                f"{params.parcel_bytes_max}"
-            )
-        lengths = [held.parcel.length for held in self._held.values()]
-        lengths += [wanted.room for wanted in self._wanted.values()]
-        too_many = len(lengths) >= params.parcels_max
-        if too_many or sum(lengths) + length > params.parcels_bytes_max:
+    def _check_length(self, length: int) -> None:
+        limit = self._params.parcel_bytes_max
+        if not 0 < length <= limit:
+            raise RuleBroken(f"length of a parcel is {length} bytes: this node takes 1 to {limit}")
+
+    def _check_unproven(self, scope: str) -> None:
+        """One scope wants at most as many parcels of which nothing has come as are left to others.
+
+        A name costs whoever invents it nothing. Half of `parcels_max` are for such fetches.
+        """
+        unproven = [w for w in self._wanted.values() if w.fetch.length is None]
+        mine = sum(any(order.scope == scope for order in w.orders) for w in unproven)
+        if mine >= max(1, self._params.parcels_max // 2 - len(unproven)):
+            raise RuleBroken("this node has no room for another parcel that nobody has sent yet")
+
+    def _check_room(self, name: bytes, length: int) -> None:
+        too_many = len(self._held) + len(self._wanted) >= self._params.parcels_max
+        if (too_many and name not in self._wanted) or not self._make_room(name, length):
             raise RuleBroken("this node has no room for another parcel")
+
+    def _make_room(self, name: bytes, length: int) -> bool:
+        """Whether a parcel fits, if need be in the place of others that come no further.
+
+        These are wanted still, and begin again once there is room: who sends some chunks of each
+        and then nothing would otherwise keep the room of all the others.
+        """
+        rooms = {other: wanted.room for other, wanted in self._wanted.items() if other != name}
+        taken = sum(held.parcel.length for held in self._held.values()) + sum(rooms.values())
+        missing = taken + length - self._params.parcels_bytes_max
+        if missing <= 0:
+            return True
+        asking = self._wanted.get(name)
+        if asking is not None and asking.gave_way:
+            return False  # or those that come no further would push out each other in turn
+        stalled = [other for other in rooms if self._wanted[other].stalled]
+        stalled.sort(key=lambda other: -self._wanted[other].fetch.silences)
+        if missing > sum(rooms[other] - CHUNK_BYTES for other in stalled):
+            return False
+        while missing > 0:
+            other = stalled.pop(0)
+            missing -= rooms[other] - CHUNK_BYTES
+            self._wanted[other].give_way()
+            self._emit(ForgetParcel(other))
+        return True
 
     def _release(self, name: bytes, scope: str) -> None:
         held, wanted = self._held.get(name), self._wanted.get(name)

@@ -22,6 +22,7 @@ from pnyx.protocol.events import (
     AskConsent,
     AttemptAborted,
     Forget,
+    NothingOpened,
     RequestRefused,
     RoundCertified,
     StudyFinished,
@@ -250,6 +251,9 @@ class StudyKeeper:
         self._rounds.close(opened)
         if isinstance(record.abort, AbortCertificate):
             self._settle_attempts(opened, plan, record, record.abort)
+        if accepted.skipped and not without_outcome(accepted):
+            attempt = plan.study, plan.round_number, plan.attempt
+            self._host.emit(NothingOpened(*attempt, record_hash(record)))
         if plan.round_number > 0:
             self._host.emit(
                 RoundCertified(

@@ -58,3 +58,49 @@ class IdealCrypto:
         if sealed != self.seal(ideal_public_key(private_key), plaintext, info):
             raise MalformedMessage("an envelope does not open")
         return plaintext
+
+
+class Tally:
+    """How often nodes checked a signature, or sealed or opened an envelope, all together."""
+
+    def __init__(self) -> None:
+        self.checks = 0
+
+    def crypto(self, secret: bytes) -> "CountedCrypto":
+        """Make the cryptography of one node, which counts here."""
+        return CountedCrypto(secret, self)
+
+
+class CountedCrypto:
+    """Ideal cryptography whose use is counted."""
+
+    def __init__(self, secret: bytes, tally: Tally) -> None:
+        self._ideal, self._tally = IdealCrypto(secret), tally
+
+    @property
+    def public_key(self) -> bytes:
+        """The node's public key."""
+        return self._ideal.public_key
+
+    def sign(self, message: bytes) -> bytes:
+        """Sign with the node's key: not counted, as it costs half of a check."""
+        return self._ideal.sign(message)
+
+    def verify(self, public_key: bytes, message: bytes, signature: bytes) -> bool:
+        """Tell whether the signature is valid."""
+        self._tally.checks += 1
+        return self._ideal.verify(public_key, message, signature)
+
+    def envelope_public_key(self, private_key: bytes) -> bytes:
+        """Public half of an envelope key."""
+        return self._ideal.envelope_public_key(private_key)
+
+    def seal(self, public_key: bytes, plaintext: bytes, info: bytes) -> bytes:
+        """Bind the plaintext to key and context."""
+        self._tally.checks += 1
+        return self._ideal.seal(public_key, plaintext, info)
+
+    def open_envelope(self, private_key: bytes, sealed: bytes, info: bytes) -> bytes:
+        """Open an envelope; raises MalformedMessage when key or context differ."""
+        self._tally.checks += 1
+        return self._ideal.open_envelope(private_key, sealed, info)

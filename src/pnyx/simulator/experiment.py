@@ -64,6 +64,11 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
         return meanings(self.parameters)
 
     @property
+    def counted(self) -> str:
+        """What its records are, in the plural."""
+        return "rounds" if "round" in self.columns else "records"
+
+    @property
     def files(self) -> frozenset[str]:
         """Parameters that name files."""
         return marked(self.parameters, FILE)

@@ -7,13 +7,17 @@ record. Computing takes no time here, and training 0.1 s beside the opening of t
 `round_model` says of the same round, without failures and with devices that compute in no time,
 stands in every record: the model is used for sizes that no machines are run at.
 
+Bytes, messages and checks are those of all nodes, whatever is sent and checked again because
+somebody died included; checks are `device`'s unit of work. What long vectors cost to mask, to hash
+and to add up is not counted.
+
 More contributors are drawn than are asked for, so a full result does not mean that nobody is
 missed: records count the drawn contributors that died, and those of them whose vector is not in.
 
 Feasible up to some hundred and fifty nodes.
 """
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 import numpy as np
@@ -23,11 +27,13 @@ from numpy.typing import NDArray
 from pnyx.errors import ConfigError
 from pnyx.protocol.events import Notice, RoundCertified, StepReached
 from pnyx.protocol.selection.security import NODES_MIN, choose_committee
+from pnyx.simulator.crypto import Tally
 from pnyx.simulator.device import Device
 from pnyx.simulator.experiment import Progress
 from pnyx.simulator.failing import LatencyS, WindowS
 from pnyx.simulator.network import Link
-from pnyx.simulator.round_model import Network, RoundShape, round_cost
+from pnyx.simulator.population import UnitVectors
+from pnyx.simulator.round_model import Network, RoundCost, RoundShape, round_cost
 from pnyx.simulator.scenario import Crash, Scenario
 from pnyx.simulator.simulation import Simulation
 
@@ -36,6 +42,7 @@ _OPENS_MAX_S = 120.0
 _PATIENCE_S = 60.0  # for the record of the round, from when it opens
 _ROUND = 1
 _AT_ONCE = Device(pass_s_per_mib=0.0, check_s=0.0)
+_COUNTING = Device(pass_s_per_mib=0.0, check_s=1.0)  # computes for a second a check
 
 
 class LiveRoundParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,8 +104,26 @@ class LiveRoundRecord(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ]
     bytes: Annotated[int, Meta(description="bytes sent by all nodes in the round")]
+    model_bytes: Annotated[
+        int, Meta(description="the same by the model, if nobody dies; without gossip, bytes")
+    ]
     messages: Annotated[int, Meta(description="messages sent by all nodes in the round")]
+    checks: Annotated[
+        int,
+        Meta(
+            description="signatures checked, envelopes sealed and opened by all nodes in the round"
+        ),
+    ]
+    model_checks: Annotated[int, Meta(description="the same by the model, if nobody dies")]
     deaths: Annotated[int, Meta(description="nodes that died in the round")]
+
+
+class _Spent(NamedTuple):
+    """What all nodes together have sent, and checked."""
+
+    sent: int  # bytes
+    messages: int
+    checks: int
 
 
 class _Watch:
@@ -107,11 +132,12 @@ class _Watch:
     def __init__(self, scenario: Scenario, *, until_open: bool = False) -> None:
         """until_open: whether the run ends as soon as the round opens."""
         self._until_open = until_open
-        self._simulation = Simulation(scenario, listen=self._hear)
+        self._tally = Tally()
+        self._simulation = Simulation(scenario, self._tally.crypto, listen=self._hear)
         self.opened_s: float | None = None
         self.certified: RoundCertified | None = None
         self.drawn: tuple[int, ...] = ()  # nodes drawn as contributors, once the round is open
-        self._bytes = self._messages = 0
+        self._before = _Spent(0, 0, 0)
 
     def run(self, until_s: float) -> float:
         """Run until the round has a record, or until this time; return the time."""
@@ -129,18 +155,20 @@ class _Watch:
         return self.certified is not None or (self._until_open and self.opened_s is not None)
 
     @property
-    def sent(self) -> tuple[int, int]:
-        """Bytes and messages since the round opened."""
+    def spent(self) -> "_Spent":
+        """What all nodes have spent since the round opened."""
+        return _Spent(*(now - then for now, then in zip(self._total(), self._before, strict=True)))
+
+    def _total(self) -> "_Spent":
         network = self._simulation.network
-        return network.bytes_sent - self._bytes, network.messages - self._messages
+        return _Spent(network.bytes_sent, network.messages, self._tally.checks)
 
     def _hear(self, now: float, node: int, notice: Notice) -> None:
         match notice:
             case StepReached(round_number=number) if number == _ROUND and self.opened_s is None:
                 self.opened_s = now
                 self.drawn = self._drawn(node, notice.study)
-                network = self._simulation.network
-                self._bytes, self._messages = network.bytes_sent, network.messages
+                self._before = self._total()
             case RoundCertified(round_number=number) if number == _ROUND:
                 self.certified = self.certified or notice
 
@@ -154,7 +182,7 @@ class _Watch:
 
 def run(parameters: LiveRoundParameters, seed: int, progress: Progress) -> list[LiveRoundRecord]:
     """Run the machines many times, with failures drawn anew."""
-    records = []
+    records: list[LiveRoundRecord] = []
     for number in range(parameters.runs):
         generator = np.random.Generator(np.random.PCG64([seed, 10, number]))
         run_seed = int(generator.integers(0, 1 << 62))
@@ -167,7 +195,7 @@ def run(parameters: LiveRoundParameters, seed: int, progress: Progress) -> list[
         watch = _Watch(scenario(parameters, run_seed, crashes))
         ended = watch.run(until_s)
         records.append(_record(parameters, number, watch, ended, deaths))
-        progress((number + 1) / parameters.runs)
+        progress((number + 1) / parameters.runs, records)
     return records
 
 
@@ -201,17 +229,25 @@ def scenario(
     )
 
 
-def modelled_s(parameters: LiveRoundParameters) -> float:
-    """Return what the model says of this round, in which nobody dies and nobody computes."""
+def modelled(parameters: LiveRoundParameters, device: Device) -> RoundCost:
+    """Return what the model says of this round, in which nobody dies."""
+    rule = UnitVectors(
+        parameters.nodes,
+        parameters.vector_length,
+        masks=parameters.masked,
+        contributors_max=parameters.drawn,
+    )
     shape = RoundShape(
         committee=choose_committee(parameters.nodes),
         contributors=parameters.asked,
         drawn=parameters.drawn,
         values=parameters.vector_length,
         masked=parameters.masked,
+        masking=rule.masked,  # values of a unit vector have three bits, a deep network's thirteen
+        stated=rule.bounds,
     )
     network = Network(latency_s=parameters.latency_s, bytes_per_s=parameters.kib_per_s * _KIB)
-    return round_cost(shape, network, _AT_ONCE).seconds
+    return round_cost(shape, network, device)
 
 
 def opens_at(parameters: LiveRoundParameters, seed: int) -> float:
@@ -235,7 +271,7 @@ def _record(
 ) -> LiveRoundRecord:
     opened = watch.opened_s or 0.0
     died = {node for node in watch.drawn if deaths[node] < ended - opened}
-    sent, messages = watch.sent
+    spent, model = watch.spent, modelled(parameters, _AT_ONCE)
     return LiveRoundRecord(
         nodes=parameters.nodes,
         masked=parameters.masked,
@@ -249,8 +285,11 @@ def _record(
         accepted=len(watch.accepted),
         completed=watch.certified is not None and not watch.certified.skipped,
         latency_s=ended - opened,
-        model_s=modelled_s(parameters),
-        bytes=sent,
-        messages=messages,
+        model_s=model.seconds,
+        bytes=spent.sent,
+        model_bytes=int(model.sent),
+        messages=spent.messages,
+        checks=spent.checks,
+        model_checks=int(modelled(parameters, _COUNTING).work_s),
         deaths=int((deaths < ended - opened).sum()),
     )

@@ -85,11 +85,14 @@ class RoundShape(msgspec.Struct, frozen=True, kw_only=True):
     values: int  # of the model
     masked: bool
     aggregators: int = 3
+    # As the phase of a study states them; None: those of a deep network.
+    masking: ParameterSet | None = None
+    stated: Bounds | None = None
 
     @property
     def parameters(self) -> ParameterSet:
         """How vectors are masked."""
-        return choose(
+        return self.masking or choose(
             self.values,
             _VALUE_BITS,
             self.contributors,
@@ -101,6 +104,8 @@ class RoundShape(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def bounds(self) -> Bounds:
         """What the shares hold: the whole vector, or a key and a few counts."""
+        if self.stated is not None:
+            return self.stated
         if not self.masked:
             return Bounds(self.values, self.values, (1 << (_VALUE_BITS - 1)) - 1, 0)
         ring = self.parameters

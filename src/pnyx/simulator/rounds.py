@@ -161,12 +161,12 @@ def run(parameters: RoundParameters, seed: int, progress: Progress) -> list[Roun
         receivers_limited=parameters.receivers_limited,
     )
     cost = round_cost(shape, network, DEVICES[parameters.device])
-    records = []
+    records: list[RoundRecord] = []
     for number in range(parameters.runs):
         generator = np.random.Generator(np.random.PCG64([seed, 9, number]))
         groups = [_run_group(parameters, shape, cost, generator) for _ in range(parameters.groups)]
         records.append(_record(parameters, number, shape, cost, groups))
-        progress((number + 1) / parameters.runs)
+        progress((number + 1) / parameters.runs, records)
     return records
 
 

@@ -8,9 +8,10 @@ therefore waste budget, and never overspend it.
     debit ──▶ sent ──▶ acknowledged (a quorum holds it)
                   └──▶ aborted (a certificate proves that nothing was or will be opened)
 
-An abort certificate gives the privacy cost back, since nobody can ever read the contribution; a
-missing answer does not. Costs are in ρ (zero-concentrated differential privacy) and add up, per
-study and for the owner; budgets are in the ε that such a sum amounts to (`protocol.privacy`).
+An abort certificate, or the record of a round below the floor, gives the privacy cost back, since
+nobody can ever read the contribution; a missing answer does not. Costs are in ρ (zero-concentrated
+differential privacy) and add up, per study and for the owner; budgets are in the ε that such a sum
+amounts to (`protocol.privacy`).
 The entries form a hash chain, like the consents.
 """
 

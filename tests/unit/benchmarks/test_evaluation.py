@@ -62,3 +62,43 @@ def test_a_table_is_replaced_and_one_without_a_run_is_named(tmp_path, monkeypatc
     assert after.startswith("a\n<!-- table: withheld-reveals -->\n| reveals withheld, a |")
     assert after.endswith("\n\nb\n<!-- table: caches -->\n| kept |\nc\n")
     assert [each.split(":")[0] for each in left] == ["caches"]
+
+
+def test_what_rounds_spend_stands_beside_the_quiet_round_of_their_seed(tmp_path, monkeypatch):
+    live = {"masked": False, "surplus": 0.0, "drawn": 24, "asked": 24}
+    spent = [  # seed, window, accepted, whether there is a result, bytes, messages, checks
+        (1, 0, 24, True, 2_000_000, 100, 1000),
+        (2, 0, 24, True, 4_000_000, 200, 2000),
+        (1, 10, 24, True, 3_000_000, 200, 500),
+        (2, 10, 12, True, 4_000_000, 300, 1000),
+        (3, 10, 0, False, 9_000_000, 900, 9000),
+    ]
+    columns = ("seed", "window_s", "accepted", "completed", "bytes", "messages", "checks")
+    rows = [live | dict(zip(columns, row, strict=True)) | {"latency_s": 2.0} for row in spent]
+    trees = [
+        {"strategy": strategy, "window_s": window_s, "completeness": 0.5} | grown
+        for strategy in ("cut", "eager")
+        for window_s, grown in ((0, {"latency_s": 1.0, "bytes": 100}), (10, {"bytes": 150}))
+    ]
+    for name, table in (
+        ("live-rounds-quiet", rows[:2]),
+        ("live-rounds", rows[2:]),
+        ("trees-live", [{"latency_s": 3.0} | each for each in trees]),
+    ):
+        (tmp_path / name).mkdir()
+        pq.write_table(pa.Table.from_pylist(table), tmp_path / name / "results.parquet")
+    monkeypatch.setattr(cells, "FOLDER", tmp_path)
+    head, *lines = tables.TABLES["live-failures"]()
+    assert {len(line) for line in lines} == {len(head)}
+    assert [line[:2] for line in lines[:3]] == [
+        ("tree", "none"),
+        ("tree, cut", "10"),
+        ("tree, eager", "10"),
+    ]
+    assert [line[5] for line in lines[:3]] == ["", "1.50", "1.50"]
+    quiet, dying = ([str(cell) for cell in line] for line in lines[3:])
+    assert quiet[:2] == ["ours, direct, 24 drawn", "none"]
+    assert quiet[2:6] == ["100", "2.00", "3 ± 13", ""]
+    assert dying[2].startswith("50 ±"), "a round without a result counts nobody"
+    assert dying[5::2] == ["1 ± 3", "2 ± 3", "0.50"]  # 1.5 and 1, 2 and 1.5, a half and a half
+    assert dying[-1] == "9.00"

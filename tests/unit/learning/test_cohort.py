@@ -1,5 +1,8 @@
 """Many clients trained at once obtain what each would have computed alone."""
 
+from collections.abc import Callable
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -61,7 +64,10 @@ def _alone(
     return learner.train(start, epochs=EPOCHS, learning_rate=RATE)
 
 
-def _exported(module: nn.Module, local: tuple[str, ...] = ()) -> Program:
+@cache
+def _exported(kind: Callable[[], nn.Module], local: tuple[str, ...] = ()) -> Program:
+    """A module's program: seconds of export, so only for the tests that use it."""
+    module = kind()
     example = (torch.randn(2, 12), torch.zeros(2, dtype=torch.int64))
     made = export(module, functional.cross_entropy, example, local=local, classes=4)
     return read_program(made.program)
@@ -109,20 +115,21 @@ def _dropping() -> nn.Module:
     return nn.Sequential(nn.Linear(12, 8), nn.Dropout(0.5), nn.Linear(8, 4))
 
 
-PROGRAMS = {
-    "perceptron": (mlp((12, 9, 4)), True),
-    "normalised": (_exported(_Normed()), True),
-    "convolved": (_exported(_Convolved()), True),
-    "personal": (_exported(_Personal(), ("head",)), True),
-    "dropping out": (_exported(_dropping()), False),
-    "large": (mlp((12, TOGETHER_PARAMETERS_MAX // 16, 4)), False),
+PROGRAMS: dict[str, tuple[Callable[[], Program], bool]] = {
+    "perceptron": (lambda: mlp((12, 9, 4)), True),
+    "normalised": (lambda: _exported(_Normed), True),
+    "convolved": (lambda: _exported(_Convolved), True),
+    "personal": (lambda: _exported(_Personal, ("head",)), True),
+    "dropping out": (lambda: _exported(_dropping), False),
+    "large": (lambda: mlp((12, TOGETHER_PARAMETERS_MAX // 16, 4)), False),
 }
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
 @pytest.mark.parametrize("rows", [[10], [8, 8, 8], [5, 18, 8, 23, 16, 18, 2, 24, 40]])
 def test_each_client_obtains_what_it_would_alone(name: str, rows: list[int]) -> None:
-    program, together = PROGRAMS[name]
+    make, together = PROGRAMS[name]
+    program = make()
     settings = _hyperparameters(8)
     shared = np.frombuffer(initial_model(program, bytes(32)), PARAMETER_DTYPE)
     clients = _clients(program, rows)

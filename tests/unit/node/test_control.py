@@ -187,13 +187,12 @@ def test_long_paths_are_refused_in_words_where_they_cannot_work(tmp_path, monkey
         call(NodeLayout(tmp_path / ("d" * 100)), Status(), Stopping)
 
 
-def test_node_that_does_not_answer_is_named(layout, monkeypatch) -> None:
-    monkeypatch.setattr(control, "CALL_TIMEOUT_S", 0.1)
+def test_node_that_does_not_answer_is_named(layout) -> None:
     with socket.socket(socket.AF_UNIX) as deaf:
         deaf.bind(str(layout.root / control.SOCKET_NAME))
         deaf.listen()
         with pytest.raises(PnyxError, match="did not answer"):
-            call(layout, Status(), Stopping)
+            call(layout, Status(), Stopping, timeout_s=0.1)
 
 
 def test_endless_answers_are_refused(layout, monkeypatch) -> None:

@@ -6,7 +6,14 @@ import pytest
 
 from pnyx.config import ConsentPolicy
 from pnyx.node.decisions import Decisions
-from pnyx.protocol.events import AttemptAborted, DebitRecorded, DebitRefused, Event, RecordDebit
+from pnyx.protocol.events import (
+    AttemptAborted,
+    DebitRecorded,
+    DebitRefused,
+    Event,
+    NothingOpened,
+    RecordDebit,
+)
 from pnyx.vault import Aborted, StudyRequest, Vault
 
 STUDY = b"s" * 32
@@ -66,3 +73,12 @@ def test_second_attempt_is_debited_within_the_same_round(node):
 def test_attempt_that_this_node_did_not_contribute_to(node):
     abort(node, 1)
     assert node.vault.ledger.entries() == ()
+
+
+def test_a_round_below_the_floor_costs_nothing(node):
+    debit(node, 1)
+    for _ in range(2):
+        node.decisions.give_back(NothingOpened(STUDY, 1, 1, b"r" * 32))
+    spent = node.vault.ledger.spent(STUDY)
+    assert (spent.rho, spent.contributions, spent.bytes_planned) == (0.0, 0, 1000)
+    assert sum(isinstance(entry, Aborted) for entry in node.vault.ledger.entries()) == 1

@@ -241,3 +241,136 @@ def test_who_seems_away_is_asked_last():
     AWAY.add(C)
     fetch.leave(C)
     assert fetch.ask(0.0) == (0,), "a hint is no proof"
+
+
+# --- slices --------------------------------------------------------------------------------------
+
+
+def answered(fetch: Fetch, now: float, count: int) -> float:
+    """The source sends chunks, one each second; returns the time."""
+    for _ in range(count):
+        asked = fetch.ask(now)
+        now += 1.0
+        waiting = asked or sorted(fetch._asked_at)
+        assert fetch.take(fetch.source, waiting[0], b"h", now)
+    return now
+
+
+def test_each_source_has_a_slice_and_then_the_next_is_tried():
+    fetch = begun(300, A, B, C)
+    fetch.ask(0.0)
+    assert fetch.next_deadline() == 5.0
+    assert answered(fetch, 0.0, 9) == 9.0
+    assert not fetch.tick(9.0)
+    fetch.ask(9.0)
+    assert fetch.next_deadline() == 10.0, "the end of the slice"
+    assert not fetch.tick(9.9)
+    assert fetch.source == A
+    assert not fetch.tick(10.0), "no silence: the turn goes on"
+    assert fetch.source == B
+    answered(fetch, 10.0, 2)
+    fetch.tick(20.0)
+    assert fetch.source == C
+
+
+def test_the_fastest_goes_on_for_some_slices_and_then_all_are_tried_in_longer_ones():
+    fetch = begun(900, A, B, C)
+    came, now, seen = {A: 9, B: 2, C: 1}, 0.0, []
+    for _ in range(9):
+        seen.append((fetch.source, fetch._slice_s))
+        answered(fetch, now, came[fetch.source])
+        now += fetch._slice_s
+        fetch.tick(now)
+    assert seen[:3] == [(A, 10.0), (B, 10.0), (C, 10.0)]
+    assert seen[3:8] == [(A, 10.0)] * 5
+    assert seen[8] == (B, 20.0)
+
+
+def test_the_fastest_is_left_when_another_was_faster():
+    fetch = begun(900, A, B)
+    answered(fetch, 0.0, 6)
+    fetch.tick(10.0)
+    answered(fetch, 10.0, 4)
+    fetch.tick(20.0)
+    assert fetch.source == A
+    answered(fetch, 20.0, 3)
+    fetch.tick(30.0)
+    assert fetch.source == B
+    assert fetch._slice_s == 10.0
+
+
+def test_a_source_that_brings_as_much_as_is_missing_goes_on():
+    fetch = begun(20, A, B)
+    answered(fetch, 0.0, 9)
+    fetch.tick(10.0)
+    assert fetch.source == A
+    fetch.tick(20.0)
+    assert fetch.source == B, "but only for as long as it does"
+
+
+def test_slices_do_not_grow_for_ever():
+    fetch, now = begun(30, A, B), 0.0
+    for _ in range(40):
+        fetch.ask(now)
+        fetch._heard_at = now + 1.0  # something came late, which nobody missed
+        now += fetch._slice_s
+        fetch._asked_at = dict.fromkeys(fetch._asked_at, now)
+        fetch.tick(now)
+    assert fetch._slice_s == 160.0
+
+
+def test_a_slice_is_counted_while_the_fetch_has_its_turn():
+    fetch = begun(30, A, B)
+    fetch.ask(0.0)
+    fetch.pause(4.0)
+    fetch.pause(5.0)
+    assert fetch.next_deadline() == 5.0, "silence counts all the same"
+    fetch.take(A, 3, b"h", 30.0)
+    assert fetch.ask(30.0) == ()
+    fetch.take(A, 4, b"h", 31.0)
+    fetch.ask(31.0)
+    assert not fetch.tick(35.9)
+    fetch.take(A, 5, b"h", 35.9)
+    assert fetch.source == A
+    fetch.pause(36.0)
+    assert fetch.source == B, "a turn that ends with the slice"
+
+
+def test_one_source_alone_has_no_slices_and_one_that_is_alone_within_reach_goes_on():
+    fetch = begun(30, A)
+    asked = fetch.ask(0.0)
+    fetch.take(A, asked[0], b"h", 4.0)
+    assert fetch.next_deadline() == 12.0, "three times what it took"
+    AWAY.add(B)
+    fetch.add_sources([B])
+    assert fetch.next_deadline() == 10.0
+    assert not fetch.tick(10.0)
+    assert fetch.source == A
+    assert fetch.ask(10.0) == ()
+    assert fetch.next_deadline() == 12.0
+
+
+def test_later_fetches_begin_with_who_is_unknown_and_then_with_the_fastest():
+    slices = {}
+
+    def fresh() -> Fetch:
+        fetch = Fetch(PARAMS, lambda peer: peer in AWAY, slices)
+        fetch.add_sources([A, B, C])
+        return fetch
+
+    first = fresh()
+    for now, source in ((0.0, A), (10.0, B)):
+        assert first.ask(now) == (0,)
+        assert first.source == source
+        first._heard_at = now + 1.0
+        first._came = 3 if source == B else 1
+        first._asked_at = {0: now + 9.0}
+        first.tick(now + 10.0)
+    assert {peer: its.rate for peer, its in slices.items()} == {A: 0.1, B: 0.3}
+    later = fresh()
+    assert later.ask(20.0) == (0,)
+    assert list(later._sources) == [C, B, A]
+    AWAY.update((C, B))
+    other = fresh()
+    other.ask(20.0)
+    assert other.source == A

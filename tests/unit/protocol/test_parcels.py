@@ -79,7 +79,7 @@ def test_bytes_beyond_the_bounds_are_refused():
     node.parcels.keep(cut(content(3, CHUNK_BYTES)))
     node.fetch(bytes(32), 3 * CHUNK_BYTES, [OTHER])
     with pytest.raises(RuleBroken, match="no room"):
-        node.parcels.keep(cut(content(1, 1000, seed=1)))
+        node.parcels.keep(cut(content(3, CHUNK_BYTES, seed=1)))
     node.parcels.forget(bytes(32))
     node.parcels.keep(cut(content(1, 10, seed=1)))
     node.parcels.keep(cut(content(1, 10, seed=2)))

@@ -17,6 +17,11 @@ that were away all along: without a round key, and without having given up. Its 
 next ones of their draw: those of attempt 1 may be why it had no outcome, and no proof tells. Its
 context is new, so nothing of attempt 1 means anything in it.
 
+In a masked round it need not take that long. Contributors that get too few receipts of aggregators
+send members nothing, so most of the aggregators, by saying nothing, leave a list below the floor;
+closed, it would end the round by a skip. A member that has too few contributions when the list is
+due gives up the first attempt at once, where the second has other aggregators to offer.
+
 Round 0 of a study takes no contributions and has no agreement ACCEPT: the closed list decides what
 is released. So there the abort is a value of the agreement CLOSE, with the same consequence. Its
 second attempt waits for its members as long as it takes: there is no record before it to go on by.
@@ -54,6 +59,18 @@ def may_give_up(plan: RoundPlan, step: Step) -> bool:
     record may wait for them in vain, so that is handed over from there on.
     """
     return plan.abortable and (step in _ABORTABLE or (plan.hands_over and step is Step.OPEN))
+
+
+def hopes_for_others(plan: RoundPlan) -> bool:
+    """Whether a list below the floor is given up at its deadline, for the sake of a second attempt.
+
+    Too few contributions may be the doing of aggregators, and no proof tells. Not where the second
+    attempt would have the same ones, and not in the second: its list is closed, whatever is on it.
+    """
+    masked = plan.phase is not None and plan.phase.masked is not None
+    if not masked or plan.attempt == ATTEMPTS_MAX:
+        return False
+    return not set(plan.aggregators).issuperset(_other_aggregators(plan))
 
 
 class Patience:

@@ -71,7 +71,7 @@ class Holdings:
         self._openers: dict[bytes, tuple[Opener, MerkleProof]] = {}  # what opens a share
         self._on_unreadable = on_unreadable
         self.headers: dict[int, Signed] = {}  # contributor -> first header seen
-        # contributor -> the first header seen with receipts, and these by aggregator
+        # contributor -> the first header that a receipt verifies for, and these by aggregator
         self._vouchers: dict[int, tuple[bytes, dict[int, VectorReceipt]]] = {}
         self.receipted: dict[int, bytes] = {}  # contributor -> header hash
         self.next_shares: dict[int, OpenedShare] = {}
@@ -138,21 +138,27 @@ class Holdings:
         return name
 
     def _note(self, contributor: int, name: bytes, receipts: tuple[VectorReceipt, ...]) -> None:
-        """Remember who is said to vouch for the first header of a contributor, true or not."""
-        header, known = self._vouchers.setdefault(contributor, (name, {}))
-        if header == name:
-            for receipt in receipts:
-                known.setdefault(receipt.aggregator, receipt)
+        """Remember who vouches for the first header of a contributor that anybody vouched for.
 
-    def vouchers(self, contributor: int, name: bytes) -> tuple[VectorReceipt, ...]:
-        """Receipts of aggregators for a header's masked vector, those seen here that verify."""
-        header, known = self._vouchers.get(contributor, (b"", {}))
-        found = []
-        for receipt in known.values() if header == name else ():
+        Only what verifies is kept: garbage in an aggregator's name must not stand where its
+        receipt belongs, nor garbage for another header take the place of this one.
+        """
+        header, known = self._vouchers.get(contributor, (name, {}))
+        if header != name:
+            return
+        for receipt in receipts:
+            if receipt.aggregator in known:
+                continue
             with suppress(ProtocolError):
                 check_receipt(self._plan, self._services.crypto, receipt, name)
-                found.append(receipt)
-        return tuple(found)
+                known[receipt.aggregator] = receipt
+        if known:
+            self._vouchers[contributor] = header, known
+
+    def vouchers(self, contributor: int, name: bytes) -> tuple[VectorReceipt, ...]:
+        """Receipts of aggregators for a header's masked vector that were seen here, and verify."""
+        header, known = self._vouchers.get(contributor, (b"", {}))
+        return tuple(known.values()) if header == name else ()
 
     def store_late(self, contributor: int, header: Signed) -> None:
         """Make durable a share that was kept without a receipt, before it is answered for."""

@@ -24,7 +24,7 @@ from pnyx.protocol.messages import (
     VerifyResponse,
 )
 from pnyx.protocol.ports import IntVector
-from pnyx.protocol.round.attempts import may_give_up
+from pnyx.protocol.round.attempts import hopes_for_others, may_give_up
 from pnyx.protocol.round.exclusions import to_name
 from pnyx.protocol.round.state import MemberState
 from pnyx.protocol.round.values import ClosedList, answer_leaves, answers_root
@@ -94,12 +94,25 @@ class Inputs:
             for who in self._m.plan.contributors
         ) and bool(self._m.plan.opened(self._m.holdings.receipted))
 
+    def _below_the_floor_by_time(self) -> bool:
+        """Whether the deadline alone would have this member vote for a list that opens nothing.
+
+        Where another member has closed, and shows it, this one follows as before.
+        """
+        if self._m.close_forced or self._m.stopped or not hopes_for_others(self._m.plan):
+            return False
+        return not self._m.plan.opened(self._m.holdings.receipted)
+
     def _close_vote(self, now: float) -> RoundMessage | None:
         if self._m.member not in self._m.keys:
             return None
         due = self._m.close_forced or self._m.stopped or now >= self.close_deadline()
         if not (due or self._enough_contributions()):
             return None  # the cheapest to tell comes first: every message makes a member look
+        if self._below_the_floor_by_time():
+            self._m.stop()
+            self._m.patience.give_up()
+            return self._m.patience.word()
         dealt_by = self._m.step_at + self._m.params.dealing_deadline_s
         enough = len(self._m.holdings.next_shares) >= beacon.dealers_needed(self._m.plan.size)
         if not enough or (now < dealt_by and self._m.awaited_dealers()):

@@ -224,10 +224,21 @@ class WantedSum:
         willing = [each for each in trusted if not self._unreachable(each)] or trusted
         self._ask_at = now + self._services.params.retransmit_s
         if willing:
-            index = willing[self._turn % len(willing)]
-            self._turn += 1
+            index = self._next_of(willing)
             self._asked.add(index)
             self._services.send(index, SumRequest(self._plan.context, self._accepted))
+
+    def _next_of(self, willing: list[int]) -> int:
+        """Who is asked now. A member that is an aggregator asks itself first.
+
+        Nothing travels then. And another aggregator takes its request for one of an aggregator that
+        lacks vectors, unless a member asked there for this set before: the leader, which knows the
+        set first, would wait for `retransmit_s` in vain.
+        """
+        if self._own in willing and self._own not in self._asked:
+            return self._own
+        self._turn += 1
+        return willing[(self._turn - 1) % len(willing)]
 
     def on_sum(self, sender: int, message: VectorSum) -> None:
         """Pull a sum whose linear hashes are those that were committed to. Raises ProtocolError.
@@ -253,9 +264,13 @@ class WantedSum:
             self._refuse(message.parcel)
             return
         self._shown = message.linear_hashes
-        self._services.fetch_parcel(
-            message.parcel, self._code.sum_bytes, (sender,), self._read, self._refuse
-        )
+        try:
+            self._services.fetch_parcel(
+                message.parcel, self._code.sum_bytes, (sender,), self._read, self._refuse
+            )
+        except RuleBroken:  # no room now: what it offers is taken when it is asked again
+            del self._parcels[sender]
+            raise
 
     def _read(self, parcel: bytes) -> None:
         """A sum has come whole, perhaps told by more than one: read it once."""

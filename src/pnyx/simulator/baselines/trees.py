@@ -103,13 +103,13 @@ class TreeRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 def run(parameters: TreeParameters, seed: int, progress: Progress) -> list[TreeRecord]:
     """Run the tree many times, with failures drawn anew."""
-    records = []
+    records: list[TreeRecord] = []
     for number in range(parameters.runs):
         generator = np.random.Generator(np.random.PCG64([seed, 8, number]))
         shape = tree_shape(parameters)
         outcome = TreeRun(shape, parameters.strategy, parameters.window_s, generator).run()
         records.append(_record(parameters, number, shape, outcome))
-        progress((number + 1) / parameters.runs)
+        progress((number + 1) / parameters.runs, records)
     return records
 
 

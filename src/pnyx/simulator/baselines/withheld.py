@@ -74,7 +74,7 @@ def run(parameters: WithheldParameters, seed: int, progress: Progress) -> list[W
                 trials=parameters.trials,
             )
         )
-        progress((withheld + 1) / (parameters.withheld_max + 1))
+        progress((withheld + 1) / (parameters.withheld_max + 1), records)
     return records
 
 

@@ -3,7 +3,7 @@
 - `scenario_file` reads and checks a scenario; `sweep` lists the runs that it asks for.
 - `executors` carry them out: here, on all cores, or on a Ray cluster, with the same results.
 - `folder` keeps what is done, so that an interrupted command goes on where it was.
-- `figure` says what a figure may show, `provenance` which code made a result.
+- `figure` says what a figure may show, `provenance` what made a result.
 - `statistics` sums up, `drawing` draws, `page` writes the report; `simulate` does it all.
 """
 

@@ -1,7 +1,7 @@
 """The folder of results: which runs are done, so that a command can be interrupted and go on.
 
     scenario.toml        the scenario, byte for byte
-    version              of the code that made the results
+    version              of the code and the files that made the results
     runs/000042.msgpack  records of one run, as they came
     runs/000042.partial  of a run that is not done, the records that are final
     runs/000042.failed   why a run failed
@@ -32,8 +32,9 @@ _REWRITTEN = 100  # partial records are written again when they are a hundredth 
 class Folder:
     """An open folder; make one with `open_folder`."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, version: str) -> None:
+        """version: of what makes the results, see `provenance.made_by`."""
+        self.path, self.version = path, version
         self._runs = path / _RUNS
         self._runs.mkdir(exist_ok=True)
 
@@ -80,8 +81,8 @@ class Folder:
 def open_folder(path: Path, scenario: bytes, version: str) -> Iterator[Folder]:
     """Open a new folder, or one that holds results of this very scenario.
 
-    version: of the code. Raises ConfigError when the folder holds anything else, or another process
-    writes to it.
+    version: of the code and of what the scenario reads. Raises ConfigError when the folder holds
+    anything else, or another process writes to it.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -104,12 +105,13 @@ def open_folder(path: Path, scenario: bytes, version: str) -> Iterator[Folder]:
             raise ConfigError(
                 f"--out {path} holds results of another scenario: name a new folder, or remove it."
             )
-        elif (path / _VERSION).read_text() != version:
+        elif (found_version := (path / _VERSION).read_text()) != version:
             raise ConfigError(
-                f"--out {path} holds results of other code, {(path / _VERSION).read_text()[:40]}, "
-                f"where this is {version}: name a new folder, or remove it to run all again."
+                f"--out {path} holds results of other code, or of other files that settings name, "
+                f"{found_version[:40]}, where this is {version}: name a new folder, or remove it "
+                "to run all again."
             )
-        yield Folder(path)
+        yield Folder(path, version)
 
 
 def _holds_runs(path: Path) -> bool:

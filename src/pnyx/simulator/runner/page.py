@@ -34,10 +34,10 @@ class Broken(msgspec.Struct, frozen=True):
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """How far a scenario is."""
 
-    version: str  # of the code
+    version: str  # of the code and of what the scenario reads
     done: int
     total: int
-    rounds: int  # final records of runs that are not done
+    partial: int  # final records of runs that are not done
     failed: tuple[str, ...]  # of each run that failed, why
     broken: tuple[Broken, ...]
 
@@ -76,6 +76,7 @@ def render(scenario: ScenarioFile, text: str, drawn: Sequence[Drawn], state: Sta
         missing=missing,
         columns=scenario.experiment.columns,
         purpose=scenario.experiment.purpose,
+        counted=scenario.experiment.counted,
         state=state,
     )
 
@@ -91,7 +92,7 @@ def shown_by(scenario: ScenarioFile, figure: Figure, rows: Sequence[Row]) -> Dra
 def _notes(
     scenario: ScenarioFile, figure: Figure, found: Summed, *, measured: bool
 ) -> Iterator[str]:
-    kind = "rounds" if "round" in scenario.experiment.columns else "records"
+    kind = scenario.experiment.counted
     marks = [mark for line in found.lines for mark in line.marks if mark.runs]
     counts = sorted({mark.runs for mark in marks})
     if counts:

@@ -87,10 +87,18 @@ class ScenarioFile(Written, frozen=True, kw_only=True):
     def parameters(self, point: Mapping[str, Any]) -> msgspec.Struct:
         """Parameters at a point. Raises ConfigError."""
         table = {**self.settings, **point}
-        for name in self.experiment.files & table.keys():
-            if table[name] and isinstance(table[name], str):
-                table[name] = str(self.folder / table[name])
+        table |= {name: str(self.folder / file) for name, file in self._named(table)}
         return read_parameters(self.experiment.parameters, table)
+
+    def files(self) -> dict[str, Path]:
+        """Files that settings name, at whatever point: each by its name in the scenario."""
+        tables = ({**self.settings, **point} for point in self.points())
+        return {file: self.folder / file for table in tables for _, file in self._named(table)}
+
+    def _named(self, table: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Settings of a point that name a file, and the file."""
+        found = [(name, table[name]) for name in self.experiment.files & table.keys()]
+        return [(name, file) for name, file in found if file and isinstance(file, str)]
 
     def wording(self, point: Mapping[str, Any]) -> str:
         """A point in words: "loss = 0.1, nodes = 36"; of the only one nothing."""

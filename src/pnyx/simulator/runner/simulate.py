@@ -1,7 +1,7 @@
 """Carry out a scenario: run what is not done yet, then write tables and page of what is there.
 
-Whatever ends it, the folder then holds tables and page of the runs that are done, and of the rounds
-that are over of those that are not.
+Whatever ends it, the folder then holds tables and page of the runs that are done, and of the
+records that are final of those that are not.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from pnyx.simulator.runner.executors import Executor, Failed, encode_job
 from pnyx.simulator.runner.figure import cell
 from pnyx.simulator.runner.folder import Folder, open_folder, replace
 from pnyx.simulator.runner.page import Broken, Drawn, State, labels_of, render, shown_by
-from pnyx.simulator.runner.provenance import code_version
+from pnyx.simulator.runner.provenance import made_by
 from pnyx.simulator.runner.scenario_file import ScenarioFile
 from pnyx.simulator.runner.statistics import Row
 
@@ -39,7 +39,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     mode: str
     runs_done: int
     runs_total: int
-    rounds_partial: int  # final records of runs that are not done
+    records_partial: int  # final records of runs that are not done
     broken: tuple[Broken, ...]
     folder: str
     figures: tuple[Drawn, ...]
@@ -93,18 +93,18 @@ def simulate(
     """
     if scenario.figures:
         check_drawing()
-    runs = list(runs_of(scenario))
-    with open_folder(out, text, code_version()) as folder:
+    runs, version = list(runs_of(scenario)), made_by(text, scenario.files().items())
+    with open_folder(out, text, version) as folder:
         failed: list[tuple[Run, Failed]] = []
         try:
             _carry_out(scenario, runs, folder, executor, tell, failed)
         except KeyboardInterrupt as error:
-            standing = _standing(_write(scenario, text.decode(), runs, folder))
+            standing = _standing(scenario, _write(scenario, text.decode(), runs, folder))
             raise Interrupted(
                 f"Interrupted: {standing}; give the same command again to go on."
             ) from error
         except PnyxError as error:
-            standing = _standing(_write(scenario, text.decode(), runs, folder))
+            standing = _standing(scenario, _write(scenario, text.decode(), runs, folder))
             raise ConfigError(f"{error} So far {standing}.") from error
         except BaseException:
             with suppress(OSError):  # of a full disk; what is kept stays
@@ -116,12 +116,13 @@ def simulate(
         return made
 
 
-def _standing(made: Summary) -> str:
+def _standing(scenario: ScenarioFile, made: Summary) -> str:
     """What is there, as a part of a sentence."""
-    rounds = f", and {made.rounds_partial} rounds of others" if made.rounds_partial else ""
-    if made.runs_done or rounds:
+    counted = scenario.experiment.counted
+    others = f", and {made.records_partial} {counted} of others" if made.records_partial else ""
+    if made.runs_done or others:
         return (
-            f"{made.runs_done} of {made.runs_total} runs are done{rounds}, and their tables and "
+            f"{made.runs_done} of {made.runs_total} runs are done{others}, and their tables and "
             f"page are in {made.folder}"
         )
     return f"none of {made.runs_total} runs is done, and {made.folder} holds no table"
@@ -130,10 +131,11 @@ def _standing(made: Summary) -> str:
 def _failure(scenario: ScenarioFile, failed: Sequence[tuple[Run, Failed]], made: Summary) -> str:
     run, reason = min(failed, key=lambda each: each[0].number)
     settings = scenario.wording(run.swept)
+    standing = _standing(scenario, made)
     return (
         f"{len(failed)} of {made.runs_total} runs failed, the first at point {run.point}"
         f"{f' ({settings})' if settings else ''}, repetition {run.repetition}, of: "
-        f"{reason.sentence.rstrip('.')}; runs/*.failed says where, {_standing(made)}; give the "
+        f"{reason.sentence.rstrip('.')}; runs/*.failed says where, {standing}; give the "
         "same command again to try these runs once more, or mend the scenario and name another "
         "--out."
     )
@@ -175,23 +177,24 @@ def _write(scenario: ScenarioFile, text: str, runs: Sequence[Run], folder: Folde
     drawn = tuple(shown_by(scenario, figure, rows) for figure in scenario.figures)
     reasons = [folder.failure(run.number) for run in runs]
     state = State(
-        version=code_version(),
+        version=folder.version,
         done=sum(folder.has(run.number) for run in runs),
         total=len(runs),
-        rounds=sum(row["partial"] for row in rows),
+        partial=sum(row["partial"] for row in rows),
         failed=tuple(reason.splitlines()[0] for reason in reasons if reason),
         broken=tuple(_broken(rows)),
     )
     if rows:
-        _write_table(folder.path / "results.parquet", rows, _meanings(scenario), text)
-        _write_points(folder.path / "figures.parquet", drawn, text)
+        marks = {b"scenario": text.encode(), b"version": folder.version.encode()}
+        _write_table(folder.path / "results.parquet", rows, _meanings(scenario), marks)
+        _write_points(folder.path / "figures.parquet", drawn, marks)
     replace(folder.path / "report.html", render(scenario, text, drawn, state).encode())
     return Summary(
         title=scenario.title,
         mode=scenario.mode,
         runs_done=state.done,
         runs_total=state.total,
-        rounds_partial=state.rounds,
+        records_partial=state.partial,
         broken=state.broken,
         folder=str(folder.path),
         figures=drawn,
@@ -235,7 +238,7 @@ def _meanings(scenario: ScenarioFile) -> dict[str, str]:
     return {**_MEANINGS, **labels_of(scenario)}
 
 
-def _write_points(path: Path, drawn: tuple[Drawn, ...], text: str) -> None:
+def _write_points(path: Path, drawn: tuple[Drawn, ...], marks: Mapping[bytes, bytes]) -> None:
     """The points of all figures; x as text, for figures differ in its type."""
     rows = [
         {
@@ -259,10 +262,13 @@ def _write_points(path: Path, drawn: tuple[Drawn, ...], text: str) -> None:
             "runs": "runs with a value",
             "made": "runs at this point",
         }
-        _write_table(path, rows, meanings, text)
+        _write_table(path, rows, meanings, marks)
 
 
-def _write_table(path: Path, rows: Sequence[Row], meanings: Mapping[str, str], text: str) -> None:
+def _write_table(
+    path: Path, rows: Sequence[Row], meanings: Mapping[str, str], marks: Mapping[bytes, bytes]
+) -> None:
+    """Write a table. marks: what it says of itself as a whole."""
     table = pa.Table.from_pylist([dict(row) for row in rows])
     fields = [
         field.with_metadata({b"meaning": meanings[field.name].encode()})
@@ -270,7 +276,6 @@ def _write_table(path: Path, rows: Sequence[Row], meanings: Mapping[str, str], t
         else field
         for field in table.schema
     ]
-    metadata = {b"scenario": text.encode(), b"version": code_version().encode()}
     sink = pa.BufferOutputStream()
-    pq.write_table(table.cast(pa.schema(fields, metadata=metadata)), sink)
+    pq.write_table(table.cast(pa.schema(fields, metadata=marks)), sink)
     replace(path, sink.getvalue().to_pybytes())

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 import torch
 from safetensors.torch import load
+from tests.support import modules
 from tests.support.modules import cases, without_dropout
 from torch import nn
 
@@ -16,8 +17,6 @@ from pnyx.learning.programs import Operation, read_program
 from pnyx.learning.programs.builder import Builder, Unsupported, Value
 from pnyx.learning.programs.export import export, is_right
 from pnyx.learning.programs.interpreter import Interpreter
-
-CASES = cases()
 
 
 def without_drops(program):
@@ -33,10 +32,9 @@ def without_drops(program):
     return msgspec.structs.replace(program, operations=tuple(operations))
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(scope="module", params=cases())
 def exported(request):
-    case = CASES[request.param]
-    result = export(case.module, case.loss, case.batch(4), score=case.score)
+    case, result = modules.exported(request.param)
     program = read_program(result.program)
     weights = load(result.weights)
     parameters = [weights[each.name].requires_grad_() for each in program.parameters]

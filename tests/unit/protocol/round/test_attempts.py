@@ -1,8 +1,11 @@
 """What follows when members give up: their word, the abort, stand-ins, the skip."""
 
+from copy import copy
+
 import pytest
 from tests.support.aborts import abort_of, abort_value, decided, signed
 from tests.support.committee import Committee
+from tests.support.masked_round import masked_committee
 from tests.support.records import certify
 from tests.support.town import ideal, manifest, people
 from tests.unit.protocol.round.test_committee import StudyStub, Walk
@@ -33,7 +36,7 @@ from pnyx.protocol.messages import (
     Vote,
 )
 from pnyx.protocol.params import DEFAULT_PARAMS
-from pnyx.protocol.round.attempts import abort_hash, second_attempt
+from pnyx.protocol.round.attempts import abort_hash, hopes_for_others, second_attempt
 from pnyx.protocol.round.values import is_abort
 from pnyx.protocol.selection import stand_ins
 from pnyx.protocol.study import epoch_chain_id, genesis_plan, joining_plan, verify_record
@@ -353,3 +356,72 @@ def test_what_is_no_abort():
     assert not is_abort(b"")
     assert not is_abort(C.open_value())
     assert is_abort(abort_value(C.folk, C.plan, ()))
+
+
+# --- lists below the floor in masked rounds -------------------------------------------------------
+
+MASKED = masked_committee()
+DUE = MASKED.plan.phase.deadline_s + DEFAULT_PARAMS.dealing_deadline_s
+
+
+def at_close(plan=None, **terms) -> Walk:
+    """A member of a masked round, in CLOSE, that got no contribution."""
+    committee = copy(MASKED)
+    if plan is not None:
+        committee.plan = plan
+    return Walk(committee=committee, **terms).to(Step.CLOSE)
+
+
+def changed(**values):
+    plan = copy(MASKED.plan)
+    for name, value in values.items():
+        setattr(plan, name, value)
+    return plan
+
+
+def test_a_masked_list_below_the_floor_is_given_up_when_it_is_due():
+    walk = at_close()
+    wait(walk, MASKED.plan.phase.deadline_s - 1)
+    assert walk.own_inputs(GiveUp) == []
+    (word,) = [m for m in wait(walk, DUE) if isinstance(m, MemberInput)]
+    assert isinstance(walk.member.reader.member_body(word.signed), GiveUp)
+    assert walk.member.stopped
+    assert walk.member.patience.gave_up
+    assert {each.key.rsplit("/", 1)[1] for each in walk.box.of(Persist)} >= {"stopped", "give-up"}
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        pytest.param(changed(attempt=2), id="a second attempt"),
+        pytest.param(changed(aggregators=tuple(range(10))), id="no other aggregators"),
+        pytest.param(changed(cohort_min=0), id="nothing below the floor"),
+    ],
+)
+def test_elsewhere_a_list_is_closed_as_it_is(plan):
+    walk = at_close(plan)
+    walk.member.holdings.receipted = {2: bytes(32)} if plan.cohort_min == 0 else {}
+    wait(walk, DUE)
+    assert walk.own_inputs(GiveUp) == []
+    assert not walk.member.patience.gave_up
+
+
+def test_a_direct_round_below_the_floor_is_closed():
+    assert not hopes_for_others(Committee().plan)
+    walk = Walk().to(Step.CLOSE)
+    wait(walk, walk.c.plan.phase.deadline_s + DEFAULT_PARAMS.dealing_deadline_s)
+    assert walk.own_inputs(GiveUp) == []
+
+
+def test_who_is_shown_that_others_closed_gives_nothing_up():
+    walk = at_close()
+    votes = tuple(walk.c.member_signed(m, walk.c.close_vote(m)) for m in (0, 3))
+    walk.hear(0, CloseNow(walk.context, votes))
+    wait(walk, DUE)
+    assert walk.own_inputs(GiveUp) == []
+
+
+def test_who_had_stopped_before_a_restart_gives_nothing_up():
+    walk = at_close(restored={"stopped": b"1"})
+    wait(walk, DUE)
+    assert walk.own_inputs(GiveUp) == []

@@ -86,9 +86,17 @@ class Walk:
     """Crafts what ends each step, with every key of the committee."""
 
     def __init__(
-        self, member: int = 1, *, listed=range(7), study=None, restored=None, params=None, **terms
+        self,
+        member: int = 1,
+        *,
+        listed=range(7),
+        study=None,
+        restored=None,
+        params=None,
+        committee=None,
+        **terms,
     ):
-        self.c = Committee(phase_=phase(5, norm_max=4, **terms))
+        self.c = committee or Committee(phase_=phase(5, norm_max=4, **terms))
         self.contributors = CONTRIBUTORS
         self.listed = tuple(listed)
         self.open_value = self.c.open_value(self.listed)

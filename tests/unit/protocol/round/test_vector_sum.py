@@ -9,12 +9,14 @@ from tests.support.masked_round import (
     masked_committee,
     parcel_of,
 )
+from tests.support.weakened import weaken
 
 from pnyx.errors import RuleBroken
 from pnyx.primitives import codec
 from pnyx.protocol.events import Compute, PeerBlamed, Persist, ReadParcel
 from pnyx.protocol.messages import SumRequest
 from pnyx.protocol.params import ProtocolParams
+from pnyx.protocol.round import vector_sum
 from pnyx.protocol.round.vector_sum import WantedSum, WantedSums
 
 C = masked_committee()
@@ -99,6 +101,31 @@ def test_a_second_aggregator_is_another_source_of_the_same_sum():
         done(name)
     assert len(outbox.of(ReadParcel)) == 1
     assert read(made, outbox, parcel_of(C.total(SET)), C.total(SET))
+
+
+def test_sums_offered_while_there_is_no_room(monkeypatch):
+    """An offer that is forgotten is taken again; else a full disk for a moment lost all of them."""
+
+    def full(*_):
+        raise RuleBroken("this node has no room for another parcel")
+
+    made, outbox = wanted()
+    with monkeypatch.context() as patch:
+        patch.setattr(Outbox, "fetch_parcel", full)
+        for sender in AGGREGATORS:
+            with pytest.raises(RuleBroken, match="no room"):
+                made.on_sum(sender, C.told(*SET))
+    made.on_sum(FIRST, C.told(*SET))
+    ((name, _, sources, done, _),) = fetches(outbox)
+    assert sources == (FIRST,)
+    done(name)
+    assert read(made, outbox, name, C.total(SET))
+
+
+def test_an_offer_is_noted_only_if_it_is_pulled(monkeypatch):
+    weaken(monkeypatch, vector_sum, ("            del self._parcels[sender]\n", ""))
+    with pytest.raises(ValueError, match="not enough values"):
+        test_sums_offered_while_there_is_no_room(monkeypatch)
 
 
 def offered(data: bytes, *senders: int) -> tuple[WantedSum, Outbox]:
@@ -224,12 +251,27 @@ def test_without_the_linear_hash_a_shifted_sum_would_be_taken(monkeypatch):
 
 def test_members_begin_with_different_aggregators():
     asked = []
-    for member in range(3):
+    for member in (1, 2, 3):  # who are no aggregators
         services, outbox = C.services(member)
         made = WantedSum(services, member, C.reader, C.code, lambda _: False)
         made.want(C.closed(SET), SET, 0.0)
         asked.append(outbox.sent[0][0])
     assert sorted(asked) == sorted(AGGREGATORS)
+
+
+def test_a_member_that_is_an_aggregator_asks_itself_first():
+    """Others would take its request for one of an aggregator that lacks vectors."""
+    own = AGGREGATORS[2]
+    assert C.plan.committee[0] == own
+    for away in ((), (AGGREGATORS[0],)):
+        services, outbox = C.services(0)
+        made = WantedSum(services, 0, C.reader, C.code, away.__contains__)
+        made.want(C.closed(SET), SET, 0.0)
+        for turn in range(1, 4):
+            made.tick(turn * AGAIN_S)
+        there = [each for each in AGGREGATORS if each not in away]
+        assert [to for to, _ in outbox.sent][:2] == [own, there[0]]
+        assert {to for to, _ in outbox.sent} == set(there)
 
 
 def test_the_set_is_named_by_the_headers_of_the_closed_list():

@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+from hashlib import sha256
 from pathlib import Path
 
 import msgspec
@@ -156,7 +157,7 @@ def test_folders_that_are_not_free(tmp_path: Path) -> None:
         run(path, out)
     write_scenario(path, FAST)
     (out / "version").write_text("0.1.0+abc")
-    with pytest.raises(ConfigError, match=r"results of other code, 0\.1\.0\+abc, where this is 0"):
+    with pytest.raises(ConfigError, match=r"settings name, 0\.1\.0\+abc, where this is 0"):
         run(path, out)
     with pytest.raises(ConfigError, match=r"--out .* holds other files"):
         run(path, tmp_path)
@@ -317,40 +318,77 @@ def test_whatever_ends_a_sweep_leaves_tables(tmp_path: Path, error, kind, senten
     assert "1 of 6 runs" in (out / "report.html").read_text()
 
 
-ROUNDS = """
-title = "Three rounds"
-mode = "live"
+SCENARIO = """
+title = "One run"
+mode = "{mode}"
 [settings]
-nodes = 8
-rounds = 3
-signatures = "ideal"
-[[figures]]
-title = "Messages"
-x = "round"
-y = "messages"
+{settings}
 """
+# Of each kind of experiment whose runs come to several records one after the other: a run of four.
+IN_PARTS = {
+    "live": "nodes = 8\nrounds = 3\nsignatures = 'ideal'",
+    "learning": f"data = '{windows_path()}'\nowner_column = 'user'\nlabel_column = 'activity'\n"
+    "ignored = ['window_id']\nrounds = 4",
+    "withheld-reveals": "withheld_max = 3\ntrials = 50",
+    "trees": "fan_out = 3\ndepth = 2\nruns = 4\nwindow_s = 20",
+    "rounds": "contributors = 40\nruns = 4\nwindow_s = 500",
+    "live-rounds": "nodes = 12\nvector_length = 24\nruns = 4",
+}
+# The records of these sum up a whole run: none is final before its end.
+AT_THE_END = {
+    "selection": "nodes = 1000\nselections = 400\nepochs = 4",
+    "regions": "nodes = 1000\nnetworks = 4\nsamples = 50",
+    "repairs": "nodes = 1000\nnetworks = 4\nsamples = 50",
+    "naive-selection": "nodes = 1000\nselections = 400\nepochs = 4",
+    "selection-cost": "nodes = 1000",
+    "caches": "nodes = 1000\ncaches = 50",
+}
 
 
-def test_finished_rounds_of_an_interrupted_run_are_kept(tmp_path: Path, monkeypatch) -> None:
-    path, out = write_scenario(tmp_path / "s.toml", ROUNDS), tmp_path / "out"
+def test_all_are_interrupted_here() -> None:
+    assert sorted([*IN_PARTS, *AT_THE_END]) == sorted(EXPERIMENTS)
+
+
+@pytest.mark.parametrize("mode", IN_PARTS)
+def test_final_records_of_an_interrupted_run_are_kept(tmp_path: Path, mode: str) -> None:
+    text = SCENARIO.format(mode=mode, settings=IN_PARTS[mode])
+    path, out = write_scenario(tmp_path / "s.toml", text), tmp_path / "out"
+    columns = EXPERIMENTS[mode].columns
 
     def stop(share):
         if (out / "runs" / "000000.partial").exists() and share > 0.5:
             raise KeyboardInterrupt
 
-    with pytest.raises(Interrupted, match=r"0 of 1 runs are done, and (\d) rounds of others, and"):
+    with pytest.raises(Interrupted) as interrupted:
         run(path, out, tell=stop)
     rows = pq.read_table(out / "results.parquet").to_pylist()
     assert 1 <= len(rows) <= 3
     assert all(row["partial"] for row in rows)
-    assert f"{len(rows)} rounds of runs that are not done" in (out / "report.html").read_text()
-    kept = [tuple(row[name] for name in ("round", "messages", "latency_s")) for row in rows]
-    assert run(path, out).rounds_partial == 0
+    counted = "rounds" if mode in {"live", "learning"} else "records"
+    said = f"0 of 1 runs are done, and {len(rows)} {counted} of others, and their tables"
+    assert said in str(interrupted.value)
+    page = (out / "report.html").read_text()
+    assert f"{len(rows)} {counted} of runs that are not done" in page
+    kept = [[row[name] for name in columns] for row in rows]
+    assert run(path, out).records_partial == 0
     rows = pq.read_table(out / "results.parquet").to_pylist()
     assert [row["partial"] for row in rows] == [False] * 4, "replaced"
-    whole = [tuple(row[name] for name in ("round", "messages", "latency_s")) for row in rows]
-    assert whole[: len(kept)] == kept
+    assert [[row[name] for name in columns] for row in rows][: len(kept)] == kept
     assert [file.name for file in (out / "runs").iterdir()] == ["000000.msgpack"]
+
+
+@pytest.mark.parametrize("mode", AT_THE_END)
+def test_sums_over_a_whole_run_are_never_of_a_part(tmp_path: Path, mode: str) -> None:
+    text = SCENARIO.format(mode=mode, settings=AT_THE_END[mode])
+    path, out = write_scenario(tmp_path / "s.toml", text), tmp_path / "out"
+
+    def stop(share):
+        if share > 0.5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match=r"none of 1 runs is done, and .* holds no table"):
+        run(path, out, tell=stop)
+    assert not list((out / "runs").iterdir())
 
 
 def test_a_second_attempt_loses_no_round_of_the_first(tmp_path: Path) -> None:
@@ -379,15 +417,69 @@ def test_runs_of_other_code_are_refused() -> None:
     assert "than the one that sends the runs, 0.1.0+other: install the same" in failed.sentence
 
 
-def test_code_is_named_by_its_source(tmp_path: Path, monkeypatch) -> None:
-    (tmp_path / "a.py").write_text("x = 1")
-    names = []
-    for _ in range(2):
-        monkeypatch.setattr(provenance.pnyx, "__file__", str(tmp_path / "__init__.py"))
+@pytest.mark.parametrize(
+    "name", ["a.py", "data/rows.parquet", "b.json", "b.sql", "b.toml", "b.csv", "templates/b.html"]
+)
+def test_code_is_named_by_every_file_of_the_package(tmp_path: Path, monkeypatch, name) -> None:
+    monkeypatch.setattr(provenance.pnyx, "__file__", str(tmp_path / "__init__.py"))
+    file, names = tmp_path / name, []
+    file.parent.mkdir(exist_ok=True)
+    for content in ("x = 1", "x = 2", "x = 1"):
+        file.write_text(content)
         names.append(provenance.code_version.__wrapped__())
-        (tmp_path / "a.py").write_text("x = 2")
     assert names[0] != names[1]
+    assert names[0] == names[2]
     assert all(re.fullmatch(r"0\.1\.0\+[0-9a-f]{12}", name) for name in names)
+    file.rename(file.with_stem("c"))
+    assert provenance.code_version.__wrapped__() != names[0]
+
+
+def test_code_is_not_named_by_what_running_leaves(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(provenance.pnyx, "__file__", str(tmp_path / "__init__.py"))
+    (tmp_path / "a.py").write_text("x = 1")
+    name = provenance.code_version.__wrapped__()
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "a.cpython-311.pyc").write_text("bytes")
+    (tmp_path / ".a.py.swp").write_text("an editor's")
+    assert provenance.code_version.__wrapped__() == name
+
+
+def test_data_of_the_package_are_in_its_name(monkeypatch) -> None:
+    read: list[Path] = []
+    monkeypatch.setattr(
+        provenance, "file_digest", lambda file, kind: read.append(Path(file.name)) or sha256()
+    )
+    provenance.code_version.__wrapped__()
+    assert windows_path() in read
+    assert Path(provenance.__file__) in read
+
+
+def test_results_are_named_by_their_scenario_and_its_files(tmp_path: Path) -> None:
+    data = tmp_path / "rows.parquet"
+    data.write_bytes(windows_path().read_bytes())
+    text = STUDY.format(data=data.name)
+    path, out = write_scenario(tmp_path / "s.toml", text), tmp_path / "out"
+    run(path, out)
+    version = (out / "version").read_text()
+    assert re.fullmatch(r"0\.1\.0\+[0-9a-f]{12}\.[0-9a-f]{12}", version)
+    assert version.startswith(provenance.code_version())
+    page = (out / "report.html").read_text()
+    assert page.count(version) == 2, "at the top, and at the foot of the figure"
+    assert pq.read_table(out / "results.parquet").schema.metadata[b"version"] == version.encode()
+    run(path, out)
+
+    rows = pq.read_table(data)
+    pq.write_table(rows.slice(0, len(rows) - 1), data)
+    with pytest.raises(ConfigError, match=r"results of other code, or of other files that settin"):
+        run(path, out)
+    run(path, tmp_path / "other")
+    assert (tmp_path / "other" / "version").read_text() != version
+
+    data.write_bytes(windows_path().read_bytes())
+    run(write_scenario(path, text + "# changed"), tmp_path / "third")
+    assert (tmp_path / "third" / "version").read_text() != version
+    run(write_scenario(path, text), tmp_path / "fourth")
+    assert (tmp_path / "fourth" / "version").read_text() == version
 
 
 def test_pages_say_what_figures_leave_out(tmp_path: Path) -> None:
