@@ -99,7 +99,7 @@ class Outbox:
     def forget_parcel(self, plan: RoundPlan, name) -> None:
         self.parcels.append(("forget", name))
 
-    def check_room(self, length: int) -> None:
+    def make_room(self, length: int) -> None:
         self.room.append(length)
 
     def of(self, kind: type) -> list:

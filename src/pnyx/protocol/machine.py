@@ -494,9 +494,9 @@ class NodeMachine:
         """Need a parcel no longer for an attempt."""
         self.parcels.forget(name, plan.scope)
 
-    def check_room(self, length: int) -> None:
-        """Raises RuleBroken when there is no room for a parcel that the shell is to make."""
-        self.parcels.check_room(length)
+    def make_room(self, length: int) -> None:
+        """Have room for a parcel that the shell is to make. Raises RuleBroken if there is none."""
+        self.parcels.make_room(length)
 
     def send(self, peer: bytes, message: AnyMessage) -> None:
         """Send a message to a peer."""

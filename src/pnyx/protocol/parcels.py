@@ -304,8 +304,11 @@ class Parcels:
         wanted = self._wanted.get(name)
         return wanted is not None and wanted.fetch.source is None
 
-    def check_room(self, length: int) -> None:
-        """Raises RuleBroken when there is no room for a parcel that the shell is to make."""
+    def make_room(self, length: int) -> None:
+        """Have room for a parcel that the shell is to make and that has no name yet.
+
+        If need be in the place of others that come no further. Raises RuleBroken if there is none.
+        """
         self._check_room(b"", length)
 
     def forget(self, name: bytes, scope: str = COMMON_SCOPE) -> None:

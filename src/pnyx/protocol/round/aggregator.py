@@ -386,9 +386,11 @@ class Aggregator:
         return True
 
     def _vouched(self, name: bytes) -> bool:
-        """Whether so many members asked for a set that one of them is honest."""
+        """Whether this node's member asked for a set, or so many that one of them is honest."""
         asked = self._asked.get(name)
-        return asked is not None and len(asked.senders) > self._plan.size.corrupt_max
+        if asked is None:
+            return False
+        return self._index in asked.senders or len(asked.senders) > self._plan.size.corrupt_max
 
     def _sum_next(self) -> None:
         """Have one set added up at a time, where there is room; else it is asked for again."""
@@ -409,7 +411,7 @@ class Aggregator:
 
     def _has_room(self) -> bool:
         try:
-            self._services.check_room(self._code.sum_bytes)
+            self._services.make_room(self._code.sum_bytes)
         except RuleBroken:
             return False
         return True

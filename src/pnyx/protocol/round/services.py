@@ -72,8 +72,8 @@ class Mailbox(Protocol):
         """Remove a parcel that is not needed any more."""
         ...
 
-    def check_room(self, length: int) -> None:
-        """Raise RuleBroken when there is no room for a parcel."""
+    def make_room(self, length: int) -> None:
+        """Have room for a parcel, or raise RuleBroken."""
         ...
 
 
@@ -161,9 +161,9 @@ class RoundServices:
         """Remove a parcel before the round's record is in, or stop fetching it."""
         self._mailbox.forget_parcel(self.plan, name)
 
-    def check_room(self, length: int) -> None:
-        """Raises RuleBroken when there is no room for a parcel that the shell is to make."""
-        self._mailbox.check_room(length)
+    def make_room(self, length: int) -> None:
+        """Have room for a parcel that the shell is to make. Raises RuleBroken if there is none."""
+        self._mailbox.make_room(length)
 
     def persist(self, name: str, value: bytes) -> None:
         """Store durably before whatever is sent next; kept until the round's record is in."""

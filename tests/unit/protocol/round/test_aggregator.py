@@ -498,7 +498,7 @@ def test_without_room_for_a_sum_it_is_asked_for_again(monkeypatch):
         raise RuleBroken("this node has no room for another parcel")
 
     with monkeypatch.context() as patch:
-        patch.setattr(outbox, "check_room", full)
+        patch.setattr(outbox, "make_room", full)
         made.handle(1, C.request(*SET), NOW)
     assert outbox.of(SumVectors) == []
     made.handle(1, C.request(*SET), LATER)
