@@ -24,13 +24,12 @@ demo: setup
 
 # One thread for numpy: the tests are the parallelism, and a pool that one of them starts outlives it.
 test: export OPENBLAS_NUM_THREADS := 1
-# Thousands of processes are started: they read bytecode, and do not compile, whatever the setting.
-test: export PYTHONDONTWRITEBYTECODE :=
 test: setup
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not full" --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n auto -m "not full" --ignore tests/simulation --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n auto -m "not full" tests/simulation  # thousands of runs: not traced
 
 test-full: setup
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n auto
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -7,7 +7,7 @@ import pytest
 _ALLOCATIONS = 200_000
 
 
-@pytest.fixture(autouse=True, scope="module")
+@pytest.fixture(autouse=True, scope="session")
 def _rare_collections():
     before = gc.get_threshold()
     gc.set_threshold(_ALLOCATIONS, *before[1:])
