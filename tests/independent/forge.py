@@ -37,6 +37,8 @@ EPOCH = -1
 Edits = Mapping[int, Mapping[str, Any]]
 AUTHORITY = real(b"Z" * 32)
 LENGTH = 9
+# A model that has as many parameters as masked updates have values.
+LARGE = {"model_bytes": 8_000, "initial_model": model_name(bytes(8_000))}
 
 
 @lru_cache
@@ -86,7 +88,8 @@ def forged(
     everybody = tuple(range(len(persons.census)))
     epoch = _record(persons, genesis_plan(persons.census), (), edits.get(EPOCH, {}))
     first = edits.get(EPOCH, {}).get("next_beacon", b"n" * 32)
-    model = bytes(8 * LENGTH)
+    large = asked.initial_model == LARGE["initial_model"]
+    model = bytes(LARGE["model_bytes"] if large else 8 * LENGTH)
     records: list[Record] = []
     step: RoundPlan | None = None
     with suppress(MalformedMessage):  # nobody reads records behind a manifest that nobody can read
@@ -102,7 +105,7 @@ def forged(
         if edit.get("skip"):
             edit = {**skip(step), "joins_root": joins_root(step.joins, step.actors), **edit}
         elif step.phase is not None and step.phase.kind == "train":
-            model = number.to_bytes(8 * LENGTH, "little")
+            model = number.to_bytes(len(model), "little")
             edit = {"model_hash": model_name(model), **edit}
         record = _record(persons, step, everybody, edit)
         records.append(record)

@@ -20,6 +20,7 @@ from tests.independent.agreement import agree, findings, first_believes, sign
 from tests.independent.forge import (
     AUTHORITY,
     EPOCH,
+    LARGE,
     LENGTH,
     folk,
     forged,
@@ -538,7 +539,7 @@ MASKED = {"bounds": (3, 0, 0, 9, 1, 0, None, 1024, 1, 0), "masked": MASKS, "metr
     ],
 )
 def test_masked_phases(changes, fine) -> None:
-    plan = manifest(LENGTH, [phase(LENGTH, **{**MASKED, **changes}), phase(LENGTH)])
+    plan = manifest(LENGTH, [phase(LENGTH, **{**MASKED, **changes}), phase(LENGTH)], **LARGE)
     assert agree(forged(plan=plan)) == fine
     for spent in (None, 0, 1):
         agree(forged({1: {"privacy_spent": spent}}, plan=plan))
@@ -578,7 +579,7 @@ def test_sums_that_just_fit_a_group() -> None:
 
 def test_masks_that_hold_the_largest_group() -> None:
     terms = {**MASKED, "groups": 2, "cohort_min": 2, "target": 9}
-    plans = [manifest(LENGTH, [phase(LENGTH, **terms, drawn=drawn)]) for drawn in (12, 13)]
+    plans = [manifest(LENGTH, [phase(LENGTH, **terms, drawn=n)], **LARGE) for n in (12, 13)]
     assert [agree(forged(plan=plan)) for plan in plans] == [True, False]
 
 
@@ -694,7 +695,7 @@ def verified_terms(norm=NORM, **changes) -> dict:
     ],
 )
 def test_verified_masked_phases(terms, fine) -> None:
-    plan = manifest(LENGTH, [phase(LENGTH, **terms), phase(LENGTH)])
+    plan = manifest(LENGTH, [phase(LENGTH, **terms), phase(LENGTH)], **LARGE)
     assert agree(forged(plan=plan)) == fine
 
 

@@ -102,7 +102,8 @@ class Holdings:
         who = header.contributor
         if header.masked is not None and name not in self.shares:
             self._note(who, name, message.receipts)
-            check_receipts(self._plan, self._services.crypto, message.receipts, name)
+            seen = self.vouchers(who, name)
+            check_receipts(self._plan, self._services.crypto, message.receipts, name, seen)
         if self.headers.setdefault(who, message.header) != message.header:
             raise RuleBroken("a contributor showed two different contributions")
         if name not in self.shares:
