@@ -137,7 +137,7 @@ REMOVED = (
     _attack(
         "a vector that nobody holds",
         f"{_ROUND}/holdings.py",
-        "check_receipts(self._plan, self._services.crypto, message.receipts, name)",
+        "check_receipts(self._plan, self._services.crypto, message.receipts, name, seen)",
         "pass",
         "test_unheld_vector_on_closed_list.py::test_unheld_vector_on_closed_list",
     ),
