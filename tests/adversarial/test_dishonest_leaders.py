@@ -15,7 +15,9 @@ from tests.support.weakened import (
 )
 
 from pnyx.primitives import codec
-from pnyx.protocol.agreement import Agreement
+from pnyx.protocol.agreement import Agreement, sign_proposal
+from pnyx.protocol.events import PeerBlamed
+from pnyx.protocol.evidence.proofs import Offence
 from pnyx.protocol.messages import (
     Certificate,
     ChallengeReveal,
@@ -42,6 +44,14 @@ from pnyx.protocol.round.values import (
 LED = (Proposal, Certificate, ChallengeReveal, ReleaseBundle, CloseNow, Decision)
 
 
+def signed(crypto, message):
+    """The message, signed by the liar if that takes a signature."""
+    if not isinstance(message, Proposal):
+        return message
+    terms = message.context, message.instance, message.view, message.value, message.proof
+    return sign_proposal(crypto, *terms)
+
+
 def led_by_a_liar(lie, seconds=120.0):
     """Round 1 with a liar as leader of view 0: lie(receiver's place, message) -> messages."""
     town = Town()
@@ -53,7 +63,8 @@ def led_by_a_liar(lie, seconds=120.0):
     def wire(sender, receiver, message):
         if sender != liar or not isinstance(message, LED):
             return None
-        return lie(plan.member_of.get(receiver), message)
+        said = lie(plan.member_of.get(receiver), message)
+        return None if said is None else [signed(town.cryptos[liar], each) for each in said]
 
     town.wire = wire
     finished = town.run(town.finished(study), seconds)
@@ -97,7 +108,8 @@ def test_leader_that_forges_values_and_certificates():
     town, study, finished = led_by_a_liar(forge)
     assert finished
     assert sum(town.model(study)) == town.certified()[0].contributors
-    assert town.blamed() == set()
+    assert len(town.blamed()) == 1
+    assert {blamed.rule for blamed in town.effects(PeerBlamed)} == {Offence.TWO_PROPOSALS.value}
     assert any("Cannot decode" in rule for rule in town.rules())
 
 

@@ -84,7 +84,8 @@ def headers_asked_for() -> None:
 
 def parts_asked_for() -> None:
     member, parts = Member(LEADER), all_parts()
-    member.parts.spread(messages.Proposal(CONTEXT, Instance.CLOSE, 0, bytes(range(256)) * 64, None))
+    value = bytes(range(256)) * 64
+    member.parts.spread(messages.Proposal(CONTEXT, Instance.CLOSE, 0, value, None, bytes(64)))
     member.sent()
     with pytest.raises(RuleBroken, match="twice, or out of order"):
         member.parts.on_request(2, PartsRequest(CONTEXT, parts[0].root, (1,) * TIMES))

@@ -10,14 +10,15 @@ corrupt ones would hand over at once, until a committee is theirs.
 from itertools import product
 
 import pytest
-from msgspec.structs import replace
 from tests.support.aborts import handover_of
 from tests.support.ballots import CONTEXT, KEYS, PUBLIC_KEYS, proof, proposal, quorum
 from tests.support.epochs import LENGTH_S, EpochTown
 from tests.support.town import SMALL, people
 
 from pnyx.errors import ProtocolError
-from pnyx.protocol.agreement import Agreement, value_hash
+from pnyx.protocol.agreement import Agreement, sign_proposal, value_hash
+from pnyx.protocol.events import PeerBlamed
+from pnyx.protocol.evidence.proofs import Offence
 from pnyx.protocol.messages import Certificate, Instance, Phase, Vote
 from pnyx.protocol.round.committee import CommitteeMember
 from pnyx.protocol.round.handover import handed_over
@@ -126,7 +127,7 @@ def test_two_halves_that_hand_over_hand_over_to_the_same():
 # --- handing over at once -----------------------------------------------------------------------
 
 
-def echoes_at_once() -> tuple[int, EpochTown]:
+def echoes_at_once() -> tuple[int, int, EpochTown]:
     """The first leader proposes to hand over when the round begins; how many others echo that."""
     town = EpochTown(count=24)
     assert town.run(town.in_epoch(0))
@@ -142,16 +143,20 @@ def echoes_at_once() -> tuple[int, EpochTown]:
     begun = lambda: all(plan.context in m.rounds.active for m in town.machines)  # noqa: E731
     assert town.run(begun, seconds=2 * LENGTH_S)
     for index in plan.committee[1:]:
-        town.inject(liar, index, replace(proposal(HANDOVER), context=plan.context))
+        said = sign_proposal(town.cryptos[liar], plan.context, Instance.CLOSE, 0, HANDOVER)
+        town.inject(liar, index, said)
     assert town.run(town.in_epoch(1), seconds=60.0)
     assert town.machines[0].epochs.chain.records[1].abort is None
-    return len(echoed), town
+    return len(echoed), liar, town
 
 
 def test_members_that_are_patient_hand_nothing_over():
-    echoed, town = echoes_at_once()
+    echoed, liar, town = echoes_at_once()
     assert echoed == 0
-    assert town.rules() | town.blamed() == set()
+    assert town.rules() == set()
+    blamed = town.effects(PeerBlamed)
+    assert {town.census.index_of(each.peer) for each in blamed} == {liar}
+    assert {each.rule for each in blamed} == {Offence.TWO_PROPOSALS}, "it proposed a list as well"
 
 
 def test_unless_members_waited_a_leader_could_hand_over_at_once(monkeypatch):

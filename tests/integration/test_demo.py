@@ -165,7 +165,7 @@ def test_over_scaled_contributions_are_rejected_and_their_sender_is_named(kept: 
 BROKEN = {  # what each kind of corrupt node can be convicted of
     "over scale": {Rule.RANGE, Rule.BOUND, Offence.TWO_CONTRIBUTIONS},
     "liar": {Offence.WRONG_ANSWER, Offence.WRONG_RELEASE},
-    "equivocator": {Offence.TWO_CONTRIBUTIONS},
+    "equivocator": {Offence.TWO_CONTRIBUTIONS, Offence.TWO_PROPOSALS},
     "withheld reveals": set(),  # silence leaves no evidence
 }
 

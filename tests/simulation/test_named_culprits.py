@@ -2,8 +2,6 @@
 
 from functools import cache
 
-import pytest
-
 from pnyx.protocol.aggregation.verdicts import Rule
 from pnyx.protocol.events import ContributionsJudged, Effect, PeerBlamed
 from pnyx.protocol.evidence.proofs import Offence
@@ -70,6 +68,9 @@ def test_liar_is_named_for_either_lie() -> None:
     assert rules("liar") == {Offence.WRONG_RELEASE, Offence.WRONG_ANSWER}
 
 
-@pytest.mark.parametrize("kind", ["equivocating leader", "withheld reveals"])
-def test_what_leaves_no_evidence_names_nobody(kind: str) -> None:
-    assert rules(kind) == set()
+def test_leader_with_two_values_is_named() -> None:
+    assert rules("equivocating leader") == {Offence.TWO_PROPOSALS}
+
+
+def test_what_leaves_no_evidence_names_nobody() -> None:
+    assert rules("withheld reveals") == set()

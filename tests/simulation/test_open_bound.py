@@ -68,7 +68,7 @@ class Committee:
         echoes = []
         for member in members:
             vote = self.honest[member].on_proposal(
-                Proposal(CONTEXT, Instance.ACCEPT, view, value, None)
+                Proposal(CONTEXT, Instance.ACCEPT, view, value, None, bytes(64))
             )
             echoes += [vote] if vote is not None else []
         echoed = self.certificate(Phase.ECHO, view, value, echoes)

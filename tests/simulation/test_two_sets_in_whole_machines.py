@@ -14,7 +14,7 @@ from tests.support.town import Town, manifest, masked_manifest
 
 from pnyx.primitives import codec
 from pnyx.primitives.signature import QuorumCertificate
-from pnyx.protocol.agreement import value_hash, vote_statement
+from pnyx.protocol.agreement import sign_proposal, value_hash, vote_statement
 from pnyx.protocol.manifest import Manifest
 from pnyx.protocol.messages import Certificate, Instance, Phase, Proposal, Vote
 from pnyx.protocol.round.values import AcceptValue
@@ -41,7 +41,9 @@ class Coalition:
         """What arrives instead of a message."""
         if getattr(message, "context", None) != self.plan.context:
             return None
-        if getattr(message, "instance", None) is not Instance.ACCEPT or message.view > 0:
+        if getattr(message, "instance", None) is not Instance.ACCEPT:
+            return None
+        if getattr(message, "view", 0) > 0:  # a `ValueRequest` is of none
             return None
         if isinstance(message, Vote) and receiver == self.plan.committee[0]:
             self._collect(message)
@@ -56,7 +58,8 @@ class Coalition:
             other = codec.encode(AcceptValue(responses[:-1]))
             self.values = [message.value, other]
         value = self.values[member in self.second]
-        return [Proposal(message.context, message.instance, 0, value, None)]
+        crypto = self.town.cryptos[sender]
+        return [sign_proposal(crypto, message.context, message.instance, 0, value)]
 
     def _collect(self, vote: Vote) -> None:
         key = vote.phase, vote.value_hash

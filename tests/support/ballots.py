@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from pnyx.errors import RuleBroken
 from pnyx.primitives.signature import QuorumCertificate
-from pnyx.protocol.agreement import Agreement, value_hash, vote_statement
+from pnyx.protocol.agreement import Agreement, sign_proposal, value_hash, vote_statement
 from pnyx.protocol.messages import Certificate, EchoProof, Instance, Phase, Proposal, Vote
 from pnyx.simulator.crypto import IdealCrypto
 
@@ -58,7 +58,7 @@ class Ballot:
 
 def proposal(value: bytes, view: int = 0, proof: EchoProof | None = None) -> Proposal:
     """A leader's proposal."""
-    return Proposal(CONTEXT, Instance.CLOSE, view, value, proof)
+    return sign_proposal(KEYS[view % MEMBERS], CONTEXT, Instance.CLOSE, view, value, proof)
 
 
 def quorum(

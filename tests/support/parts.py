@@ -12,7 +12,7 @@ CONTEXT, COMMITTEE = C.plan.context, C.plan.committee
 LEADER = C.plan.leader(0)
 PARAMS = ProtocolParams(parted_bytes_min=1000, part_line_bytes=0)
 VALUE = bytes(range(256)) * 64  # 16 KiB: four parts and a bit
-LARGE = Proposal(CONTEXT, Instance.CLOSE, 0, VALUE, None)
+LARGE = Proposal(CONTEXT, Instance.CLOSE, 0, VALUE, None, bytes(64))
 RELAYS = [member for member in range(7) if member != LEADER][:5]
 
 

@@ -230,8 +230,8 @@ def _show_culprits(console: Console, found: Mapping[str, Any]) -> None:
     needed = found["committee"]["corrupt_max"] + 1
     console.print(
         "A node is proven to have broken a rule when there is evidence that anybody can verify, "
-        f"and named when at least {needed} honest nodes blame it alike. Withheld openings and "
-        "leaders that equivocate are tolerated, not attributed: they leave no evidence."
+        f"and named when at least {needed} honest nodes blame it alike. Withheld openings are "
+        "tolerated, not attributed: they leave no evidence."
     )
 
 

@@ -8,6 +8,8 @@ Rules of a member (safety):
   below one that it voted in, restarts included;
 - locked on S at view v, it echoes another value only when shown an echo certificate for that value
   from a view later than v.
+A leader signs one value per view, durably recorded before the proposal leaves. Safety does not
+depend on it, but two are evidence (`round.proposed`).
 As any two quorums share more than f members (2q - k > f), an honest member stands in both, so two
 values can never both be locked by quorums, whatever the network does. Of one value that all know
 in advance fewer may be a quorum, w, as long as w + q - k > f: they still have an honest member in
@@ -21,6 +23,7 @@ A value is opaque here; `validate` is the caller's judge of what may be echoed.
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from pnyx.errors import RuleBroken
 from pnyx.primitives import codec
@@ -56,14 +59,36 @@ def vote_statement(
     )
 
 
+def proposal_statement(context: bytes, instance: Instance, view: int, hash_: bytes) -> bytes:
+    """Bytes that the leader of a view signs of what it proposes."""
+    return b"pnyx/proposal/" + digest(
+        "pnyx/agreement/proposal", context, bytes((instance,)), view.to_bytes(4, "big"), hash_
+    )
+
+
+def sign_proposal(
+    crypto: Crypto,
+    context: bytes,
+    instance: Instance,
+    view: int,
+    value: bytes,
+    proof: EchoProof | None = None,
+) -> Proposal:
+    """A proposal, signed by the leader of the view."""
+    statement = proposal_statement(context, instance, view, value_hash(value))
+    return Proposal(context, instance, view, value, proof, crypto.sign(statement))
+
+
 class _Slot(msgspec.Struct, frozen=True, array_like=True):
     """What a member must remember of one agreement, whatever happens to its process."""
 
     echo_view: int  # highest view in which it echoed
     echo_hash: bytes
     lock: EchoProof | None
-    value: Value | None  # the value echoed or locked last
+    value: Value | None  # the value echoed, locked or proposed last; while locked, the locked one
     lock_view: View  # highest view in which it locked
+    led_view: int = -1  # highest view in which it proposed
+    led_hash: bytes = b""
 
 
 class Agreement:
@@ -144,14 +169,14 @@ class Agreement:
         self._values[hash_] = proposal.value
         if proposal.view > self._slot.echo_view:
             self._remember(
-                _Slot(
-                    proposal.view, hash_, self._slot.lock, self._kept(hash_), self._slot.lock_view
+                replace(
+                    self._slot, echo_view=proposal.view, echo_hash=hash_, value=self._kept(hash_)
                 )
             )
         return self._vote(Phase.ECHO, proposal.view, hash_)
 
     def _kept(self, hash_: bytes) -> bytes:
-        """The value that must survive a restart: the locked one if any, else the echoed one."""
+        """The value that must survive a restart: the locked one if any, else this one."""
         lock = self._slot.lock
         return self._values[lock.value_hash if lock is not None else hash_]
 
@@ -190,12 +215,11 @@ class Agreement:
         if lock is None or certificate.view > lock.view:
             proof = EchoProof(certificate.view, certificate.value_hash, certificate.certificate)
             self._remember(
-                _Slot(
-                    self._slot.echo_view,
-                    self._slot.echo_hash,
-                    proof,
-                    self._values[certificate.value_hash],
-                    certificate.view,
+                replace(
+                    self._slot,
+                    lock=proof,
+                    value=self._values[certificate.value_hash],
+                    lock_view=certificate.view,
                 )
             )
         return self._vote(Phase.LOCK, certificate.view, certificate.value_hash)
@@ -239,12 +263,35 @@ class Agreement:
         """What this node proposed as the leader of a view."""
         return self._proposed.get(view)
 
-    def propose(self, view: int, value: bytes, proof: EchoProof | None) -> Proposal:
-        """Propose once per view; a second call returns the first proposal."""
-        if view not in self._proposed:
-            self._values[value_hash(value)] = value
-            self._proposed[view] = Proposal(self._context, self._instance, view, value, proof)
-        return self._proposed[view]
+    def propose(self, view: int, value: bytes, proof: EchoProof | None) -> Proposal | None:
+        """Propose once per view; a second call returns the first proposal.
+
+        None if this node proposed something else in this view, or anything in a later one, before
+        it was restarted.
+        """
+        if view in self._proposed:
+            return self._proposed[view]
+        hash_ = value_hash(value)
+        if view < self._slot.led_view:
+            return None
+        if view == self._slot.led_view and hash_ != self._slot.led_hash:
+            return None
+        self._values[hash_] = value
+        if view > self._slot.led_view:
+            self._remember(
+                replace(self._slot, led_view=view, led_hash=hash_, value=self._kept(hash_))
+            )
+        proposal = sign_proposal(self._crypto, self._context, self._instance, view, value, proof)
+        self._proposed[view] = proposal
+        return proposal
+
+    def led_before(self, view: int) -> bool:
+        """Whether this node proposed in this view, or a later one, before it was restarted."""
+        return view not in self._proposed and view <= self._slot.led_view
+
+    def led_value(self, view: int) -> bytes | None:
+        """What it proposed in this view, if that is known."""
+        return self.value_of(self._slot.led_hash) if view == self._slot.led_view else None
 
     def certified(self, view: int) -> Certificate | None:
         """The furthest certificate that this node formed as the leader of a view."""

@@ -373,13 +373,27 @@ class EchoProof(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Proposal(msgspec.Struct, frozen=True, array_like=True, tag=57):
-    """The leader of a view proposes a value, with an older echo certificate if it has one."""
+    """The leader of a view proposes a value, with an older echo certificate if it has one.
+
+    signature: over the value's hash, as in a `ProposedHash`.
+    """
 
     context: Digest
     instance: Instance
     view: View
     value: Value
     proof: EchoProof | None
+    signature: Signature
+
+
+class ProposedHash(msgspec.Struct, frozen=True, array_like=True, tag=69):
+    """What the leader of a view signed that it proposes: members show it to each other."""
+
+    context: Digest
+    instance: Instance
+    view: View
+    value_hash: Digest
+    signature: Signature
 
 
 class Vote(msgspec.Struct, frozen=True, array_like=True, tag=58):
@@ -563,6 +577,13 @@ class TwoWords(msgspec.Struct, frozen=True, array_like=True, tag=128):
     second: Word
 
 
+class TwoProposals(msgspec.Struct, frozen=True, array_like=True, tag=129):
+    """Two different values that the leader of a view proposed in one agreement."""
+
+    first: ProposedHash
+    second: ProposedHash
+
+
 Proof = (
     TwoBodies
     | WrongAnswer
@@ -573,6 +594,7 @@ Proof = (
     | FalseVector
     | FalseReceipt
     | TwoWords
+    | TwoProposals
 )
 
 
@@ -781,6 +803,7 @@ RoundMessage = (
     | ReleaseBundle
     | RecordVote
     | Proposal
+    | ProposedHash
     | Vote
     | Certificate
     | Decision

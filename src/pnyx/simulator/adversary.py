@@ -29,7 +29,7 @@ from pnyx.protocol.aggregation.verification import (
     prove,
     read_payload,
 )
-from pnyx.protocol.agreement import value_hash
+from pnyx.protocol.agreement import sign_proposal, value_hash
 from pnyx.protocol.events import Effect, Event, MessageReceived, Send
 from pnyx.protocol.identity import Census, sign_body
 from pnyx.protocol.machine import AnyMessage
@@ -249,7 +249,10 @@ def _equivocating_leader(hands: Hands) -> Wrapper:
         other = _other_value(message.instance, message.value, hands.census.committee.quorum)
         if other is None:
             return [send]
-        return [_replaced(send, msgspec.structs.replace(message, value=other))]
+        lie = sign_proposal(
+            hands.crypto, message.context, message.instance, message.view, other, message.proof
+        )
+        return [_replaced(send, lie)]
 
     return Wrapper(change)
 

@@ -164,10 +164,10 @@ class Checker:
             return
         seen = self._rounds.setdefault(message.context, _Round())
         match message:
-            case Proposal() if not broadcast:
+            case Proposal() | Decision() if not broadcast:
                 self._learn_value(seen, message.instance, message.value)
-            case Decision() if not broadcast:
-                self._learn_value(seen, message.instance, message.value)
+                if honest and isinstance(message, Proposal):
+                    self._on_proposal(node, message)
             case Certificate() if not broadcast:
                 self._learn_lock(node, seen, message)
             case Part() if not broadcast:
@@ -192,6 +192,10 @@ class Checker:
         known = self._signed.setdefault((node.index, context, *slot), value)
         if known != value:
             self.fail(f"signed two values for {slot}", node)
+
+    def _on_proposal(self, node: SimulatedNode, message: Proposal) -> None:
+        slot = ("proposal", message.instance, message.view)
+        self._sign_once(node, message.context, slot, value_hash(message.value))
 
     def _on_input(self, node: SimulatedNode, seen: _Round, message: MemberInput) -> None:
         body = codec.decode(message.signed.body, MemberBody, bytes_max=_BYTES_MAX)

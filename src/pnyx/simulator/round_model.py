@@ -63,6 +63,7 @@ _RECEIPT = 137
 _HEADER = 330  # a signed contribution header, without the published vector
 _MASKED_HEADER = 70
 _ENVELOPE = 200  # around a payload: HPKE, Merkle proof, framing
+_PROPOSED = 138  # the hash that a leader proposed, as members pass it on
 _HELD = 38  # an entry of a close vote
 _OPENING = 70  # a share of a beacon's secret, without its Merkle proof
 _HASH = 32
@@ -174,8 +175,9 @@ def round_cost(shape: RoundShape, network: Network, device: Device) -> RoundCost
     seconds["release"] += max(0.0, copied - meanwhile) + sums / network.bytes_per_s
     certified = certificates * size.size / size.quorum
     sent = {step: size.size * said.get(step, 0.0) for step in STEPS}
+    passed_on = size.size * (size.corrupt_max // 2 + 1) * _PROPOSED
     for step in values:
-        sent[step] += certified
+        sent[step] += certified + passed_on
     sent["contribute"] += shape.drawn * (upload + size.size * _RECEIPT)
     sent["close"] += size.size * _close_vote_bytes(shape) + shape.aggregators * copies
     sent["release"] += shape.aggregators * sums

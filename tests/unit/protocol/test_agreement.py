@@ -267,4 +267,32 @@ def test_a_lock_without_its_value_is_not_reported():
 
 
 def test_a_proposal_names_the_round():
-    assert Ballot().agreement.propose(2, A, None) == proposal(A, 2)
+    assert Ballot(2).agreement.propose(2, A, None) == proposal(A, 2)
+
+
+def test_a_leader_signs_one_value_in_a_view_restarts_included():
+    leader = Ballot()
+    said = leader.agreement.propose(0, A, None)
+    assert leader.agreement.propose(0, B, None) == said
+    leader = leader.restarted()
+    assert leader.agreement.led_before(0)
+    assert leader.agreement.led_value(0) == A
+    assert leader.agreement.propose(0, B, None) is None
+    assert leader.agreement.propose(0, A, None) == said
+    assert not leader.agreement.led_before(0)
+    assert leader.agreement.propose(7, B, None) is not None
+    leader = leader.restarted()
+    assert leader.agreement.led_before(0)
+    assert leader.agreement.led_value(0) is None
+    assert leader.agreement.propose(0, A, None) is None, "what it said in that view is forgotten"
+    assert leader.agreement.led_value(7) == B
+
+
+def test_what_a_leader_proposed_takes_no_place_of_its_lock():
+    leader = Ballot()
+    leader.echo(A)
+    leader.agreement.on_certificate(certificate(A, Phase.ECHO), 0)
+    leader.agreement.propose(7, B, None)
+    leader = leader.restarted()
+    assert leader.agreement.highest == proof(A, 0)
+    assert leader.agreement.led_value(7) is None

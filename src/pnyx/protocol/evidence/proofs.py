@@ -14,6 +14,7 @@ honest node:
     FalseVector      the contributor: its masked vector is not what its header says of it
     FalseReceipt     the aggregator: it gave a receipt for such a header
     TwoWords         a node of a draw, of two of its words: see `selection.region.offences`
+    TwoProposals     the leader of a view: it signed two values of one agreement
 
 **Why no honest node is ever convicted.** TwoBodies, TwoWords, WrongAnswer, BadDealing, false
 vectors and malformed shares need no assumption at all: an honest node signs once for a slot, and
@@ -65,6 +66,7 @@ from pnyx.protocol.messages import (
     RoundKey,
     Signed,
     TwoBodies,
+    TwoProposals,
     TwoWords,
     VerifyResponse,
     WrongAnswer,
@@ -74,6 +76,7 @@ from pnyx.protocol.messages import (
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.round.groups import wrong_releases
 from pnyx.protocol.round.plan import RoundPlan
+from pnyx.protocol.round.proposed import check_proposed
 from pnyx.protocol.round.values import (
     VALUE_BYTES_MAX,
     InputReader,
@@ -108,6 +111,7 @@ class Offence(StrEnum):
     TWO_ROLLS = "showed two lists of who takes part in a draw"
     TWO_VALUES = "signed two random values of one draw"
     TWO_LISTS = "signed two actor lists of one draw"
+    TWO_PROPOSALS = "proposed two values in one view"
     FALSE_RECEIPT = "vouched for a masked vector that is not what its contributor says of it"
 
 
@@ -131,6 +135,7 @@ _ALWAYS: dict[type, Offence] = {
     BadDealing: Offence.BAD_DEALING,
     FalseVector: Offence.FALSE_VECTOR,
     FalseReceipt: Offence.FALSE_RECEIPT,
+    TwoProposals: Offence.TWO_PROPOSALS,
 }
 
 
@@ -157,7 +162,13 @@ def assumes_nothing(proof: Proof) -> bool:
     """
     match proof:
         case (
-            TwoBodies() | WrongAnswer() | BadDealing() | FalseVector() | FalseReceipt() | TwoWords()
+            TwoBodies()
+            | WrongAnswer()
+            | BadDealing()
+            | FalseVector()
+            | FalseReceipt()
+            | TwoWords()
+            | TwoProposals()
         ):
             return True
         case WrongShare():
@@ -210,6 +221,8 @@ class _Court:
                 return self._false_receipt(proof)
             case TwoWords() as proof:
                 return self._two_words(proof, evidence.culprit)
+            case TwoProposals() as proof:
+                return self._two_proposals(proof)
 
     @property
     def _phase(self) -> StudyPhase:
@@ -316,6 +329,17 @@ class _Court:
         public_key = self._plan.census.public_keys[culprit]
         check_two_words(proof, draw_context(draw), public_key, self._crypto.verify)
         return self._plan.census.node_ids[culprit]
+
+    def _two_proposals(self, proof: TwoProposals) -> bytes:
+        first, second = proof.first, proof.second
+        views = {(each.context, each.instance, each.view) for each in (first, second)}
+        if views != {(self._plan.context, first.instance, first.view)}:
+            raise RuleBroken("two proposals are of two views, or of another attempt")
+        if not first.value_hash < second.value_hash:
+            raise RuleBroken("two proposals are of one value, or out of order")
+        for proposed in (first, second):
+            check_proposed(proposed, self._plan, self._crypto)
+        return self._plan.census.node_ids[self._plan.committee[self._plan.leader(first.view)]]
 
     # --- reading ---------------------------------------------------------------------------------
 

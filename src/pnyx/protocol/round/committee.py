@@ -24,6 +24,7 @@ import msgspec
 from pnyx.errors import ProtocolError, RuleBroken
 from pnyx.primitives import codec
 from pnyx.protocol.aggregation import direct
+from pnyx.protocol.agreement import value_hash
 from pnyx.protocol.events import ContributionsJudged, PeerBlamed, ReadParcel, StepReached
 from pnyx.protocol.messages import (
     AbortCertificate,
@@ -46,6 +47,7 @@ from pnyx.protocol.messages import (
     PartsRequest,
     Phase,
     Proposal,
+    ProposedHash,
     Pull,
     Receipt,
     Record,
@@ -68,6 +70,7 @@ from pnyx.protocol.round.inputs import Inputs
 from pnyx.protocol.round.leader import Leader
 from pnyx.protocol.round.outcome import Outcome
 from pnyx.protocol.round.plan import HANDOVER
+from pnyx.protocol.round.proposed import Proposals
 from pnyx.protocol.round.services import RoundServices, StudyView
 from pnyx.protocol.round.state import MemberState
 from pnyx.protocol.round.values import VALUE_BYTES_MAX, ascending, header_hash, joins_root
@@ -96,6 +99,7 @@ class CommitteeMember(MemberState):
         self.inputs = Inputs(self)
         self.outcome = Outcome(self)
         self.leader = Leader(self, self.outcome, self.certified)
+        self.proposals = Proposals(services, member)
         self._early_contributions: dict[int, tuple[int, Contribution]] = {}
         self._early_dealings: dict[int, Dealing] = {}
         self._given: dict[Step, RoundMessage] = {}
@@ -237,16 +241,23 @@ class CommitteeMember(MemberState):
                 self.leader.on_record_vote(member, message)
             case Dealing():
                 self._on_dealing(member, message)
-            case Proposal():
-                self._on_proposal(member, message, now)
-            case Certificate():
-                self._on_certificate(message, now)
             case CloseNow():
                 self._on_close_now(message)
             case ChallengeReveal():
                 self._on_reveal(message)
             case ReleaseBundle():
                 self._on_bundle(message)
+            case _:
+                self._handle_agreement(member, message, now)
+
+    def _handle_agreement(self, member: int, message: RoundMessage, now: float) -> None:
+        match message:
+            case Proposal():
+                self._on_proposal(member, message, now)
+            case ProposedHash():
+                self.proposals.note(message, self.views.current)
+            case Certificate():
+                self._on_certificate(message, now)
             case ViewChange():
                 self._on_view_change(member, message, now)
             case _:
@@ -464,6 +475,7 @@ class CommitteeMember(MemberState):
             return
         if message.view > self.views.current:
             return  # a view is reached by f + 1 members, not by a leader's word
+        self.proposals.note(_signed_hash(message), self.views.current)
         if message.view < self.views.current:
             return
         if not self.can_judge(message.instance, message.value):
@@ -670,3 +682,14 @@ class CommitteeMember(MemberState):
         for ended, message in endings.items():
             if step <= ended < self.step and message is not None and (member or ended is Step.OPEN):
                 self.services.send(node_index, message)
+
+
+def _signed_hash(proposal: Proposal) -> ProposedHash:
+    """What the leader signed of a proposal."""
+    return ProposedHash(
+        proposal.context,
+        proposal.instance,
+        proposal.view,
+        value_hash(proposal.value),
+        proposal.signature,
+    )

@@ -264,6 +264,11 @@ class Leader:
         view = self._m.views.current
         if agreement.decision is not None or agreement.proposed(view) is not None:
             return
+        if agreement.led_before(view):
+            said = agreement.led_value(view)
+            if said is not None and self._m.can_judge(instance, said):
+                self._propose(instance, said, None)
+            return
         proof = self._highest(instance)
         value = None if proof is None else agreement.value_of(proof.value_hash)
         if proof is not None and value is None:
@@ -274,18 +279,18 @@ class Leader:
                 return
             proof = self._highest(instance, lockable=True)
             value = None if proof is None else agreement.value_of(proof.value_hash)
-        if value is not None:
-            if self._may_propose(value):
-                self._m.parts.spread(agreement.propose(view, value, proof))
-            return
-        value = build(now)
-        if value is not None and self._may_propose(value):
-            self._deadline = None
-            self._m.parts.spread(agreement.propose(view, value, None))
+        if value is None:
+            proof, value = None, build(now)
+        self._propose(instance, value, proof)
 
-    def _may_propose(self, value: bytes) -> bool:
-        """Whether enough follow: fewer than a quorum can hand over, and do nothing else."""
-        return value == HANDOVER or self._m.views.quorum_follows
+    def _propose(self, instance: Instance, value: bytes | None, proof: EchoProof | None) -> None:
+        """Say a value to all, if enough follow: fewer than a quorum hand over, and no more."""
+        if value is None or not (value == HANDOVER or self._m.views.quorum_follows):
+            return
+        proposal = self._m.agreements[instance].propose(self._m.views.current, value, proof)
+        if proposal is not None:
+            self._deadline = None
+            self._m.parts.spread(proposal)
 
     def _waits_for_sums(self, instance: Instance, value: bytes, now: float) -> bool:
         """Whether to wait for the sums of a set that is said to be locked.

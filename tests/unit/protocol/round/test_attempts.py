@@ -140,7 +140,7 @@ def test_an_abort_means_nothing_to_a_member_without_the_list_of_keys():
 def test_an_abort_is_followed_by_certificates_alone():
     walk = Walk().to(Step.CLOSE)
     value = abort_value(walk.c.folk, walk.c.plan, range(walk.c.size.quorum))
-    (echo,) = walk.hear(0, Proposal(walk.context, Instance.ACCEPT, 0, value, None))
+    *_, echo = walk.hear(0, walk.proposal(Instance.ACCEPT, value))
     assert isinstance(echo, Vote)
     (lock,) = walk.hear(0, walk.certificate(Instance.ACCEPT, Phase.ECHO, value))
     assert lock.phase is Phase.LOCK
@@ -219,7 +219,7 @@ def test_a_value_is_shown_to_one_member_a_few_times():
     value = walk.close_value()
     request = ValueRequest(walk.context, Instance.CLOSE, value_hash(value))
     assert walk.hear(2, request) == [], "this member has not seen it"
-    walk.hear(0, Proposal(walk.context, Instance.CLOSE, 0, value, None))
+    walk.hear(0, walk.proposal(Instance.CLOSE, value))
     shown = [walk.hear(2, request) for _ in range(10)]
     assert shown[0] == [ShownValue(walk.context, Instance.CLOSE, value)]
     assert [len(each) for each in shown] == [1] * 8 + [0] * 2

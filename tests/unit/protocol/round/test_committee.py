@@ -11,7 +11,7 @@ from pnyx.primitives import codec
 from pnyx.primitives.signature import QuorumCertificate
 from pnyx.protocol.aggregation.verdicts import Rule
 from pnyx.protocol.aggregation.verification import sum_share
-from pnyx.protocol.agreement import value_hash, vote_statement
+from pnyx.protocol.agreement import sign_proposal, value_hash, vote_statement
 from pnyx.protocol.events import ContributionsJudged, Forget, PeerBlamed, Persist, ReadParcel
 from pnyx.protocol.evidence.proofs import Offence, check_evidence, offence_of
 from pnyx.protocol.identity import signing_input
@@ -149,6 +149,10 @@ class Walk:
         signed = self.signatures(instance, phase_, value, view)
         return Certificate(self.context, instance, phase_, view, value_hash(value), signed)
 
+    def proposal(self, instance, value, view=0):
+        leader = self.c.folk.cryptos[self.c.plan.committee[self.c.plan.leader(view)]]
+        return sign_proposal(leader, self.context, instance, view, value)
+
     def close_value(self):
         headers = [self.c.header(i, open_value=self.opened) for i in self.contributors]
         votes = [self.c.member_signed(m, self.c.close_vote(m, headers)) for m in self.listed]
@@ -278,10 +282,11 @@ def test_a_value_comes_before_what_it_depends_on():
     value = Walk().close_value()
     walk = Walk(2)
     for message in (
-        Proposal(walk.context, Instance.CLOSE, 0, value, None),
+        walk.proposal(Instance.CLOSE, value),
         walk.certificate(Instance.CLOSE, Phase.LOCK, value),
     ):
-        assert walk.hear(0, message) == [Pull(walk.context, Step.OPEN)]
+        assert walk.hear(0, message)[-1] == Pull(walk.context, Step.OPEN)
+        assert not walk.box.of(Vote)
     assert walk.hear(0, walk.decision(Instance.CLOSE, value)) == []
     assert walk.member.agreements[Instance.CLOSE].decision is None
     walk.to(Step.CHALLENGE)
@@ -291,7 +296,7 @@ def test_a_value_comes_before_what_it_depends_on():
 def test_a_restored_close_slot_does_not_strand_the_member():
     first = Walk(2).to(Step.CLOSE)
     value = first.close_value()
-    first.hear(0, Proposal(first.context, Instance.CLOSE, 0, value, None))
+    first.hear(0, first.proposal(Instance.CLOSE, value))
     kept = {
         e.key.rsplit("/1-1/", 1)[1]: e.value
         for e in first.box.of(Persist)
@@ -309,11 +314,11 @@ def test_a_lock_certificate_decides_or_asks():
     assert walk.hear(0, lock) == [Pull(walk.context, Step.OPEN)], "the value is not known"
     echo = walk.certificate(Instance.OPEN, Phase.ECHO, walk.open_value)
     assert walk.hear(0, echo) == []
-    walk.hear(0, Proposal(walk.context, Instance.OPEN, 0, walk.open_value, None))
+    walk.hear(0, walk.proposal(Instance.OPEN, walk.open_value))
     walk.hear(0, lock)
     assert walk.member.step is Step.CLOSE
     assert walk.hear(0, lock) == []
-    assert walk.hear(0, Proposal(walk.context, Instance.OPEN, 0, walk.open_value, None)) == []
+    assert walk.hear(0, walk.proposal(Instance.OPEN, walk.open_value)) == []
 
 
 def test_a_restarted_member_sends_the_same_round_key():
@@ -332,8 +337,8 @@ def test_a_restarted_member_sends_the_same_round_key():
 def test_a_proposal_of_an_earlier_view():
     walk = Walk(2)
     walk.member.views.advance(1.0)
-    proposed = Proposal(walk.context, Instance.OPEN, 0, walk.open_value, None)
-    assert walk.hear(0, proposed) == []
+    proposed = walk.proposal(Instance.OPEN, walk.open_value)
+    assert not any(isinstance(said, Vote) for said in walk.hear(0, proposed))
     assert walk.hear(1, replace(proposed, view=8)) == []
 
 

@@ -33,7 +33,7 @@ from pnyx.protocol.messages import (
 from pnyx.protocol.params import DEFAULT_PARAMS
 from pnyx.protocol.round.parts import cut, part_bytes
 
-SMALL = Proposal(CONTEXT, Instance.CLOSE, 0, b"small", None)
+SMALL = Proposal(CONTEXT, Instance.CLOSE, 0, b"small", None, bytes(64))
 
 
 def parts_of(payload: bytes) -> list[Part]:
