@@ -67,6 +67,30 @@ def test_one_chunk_asked_for_many_times_waits_once():
     assert len(owner.take()) == 1
 
 
+def read_again_and_again(params: ProtocolParams = DEFAULT_PARAMS, times: int = 20) -> int:
+    """How many chunks of a parcel of 200 go to a reader that takes them, and asks anew at once."""
+    owner, sent = Node(OWNER, params), 0
+    name = owner.parcels.keep(cut(DATA), [PULLER, OTHER])
+    owner.take()
+    for at in [at for _ in range(times) for at in range(200)]:
+        with suppress(RuleBroken):
+            owner.parcels.handle(PULLER, ChunkRequest(name, (at,)), 0.0)
+        sent += sum(isinstance(effect, SendChunk) for effect in owner.take())
+        owner.parcels.on_sent(PULLER, name, at)
+    owner.parcels.handle(OTHER, ChunkRequest(name, (0,)), 0.0)
+    assert len(owner.take()) == 1, "others are served as before"
+    owner.parcels.handle(PULLER, ChunkRequest(name, (0,)), 60.0)
+    assert len(owner.take()) == 1, "and this one again after a while"
+    return sent
+
+
+def test_a_parcel_is_sent_to_one_reader_a_few_times():
+    """A hundred bytes ask for eight megabytes of the line, and could do so for ever."""
+    assert read_again_and_again() == DEFAULT_PARAMS.parcel_pulls_max * 200 == 1600
+    endless = replace(DEFAULT_PARAMS, parcel_pulls_max=10**9)
+    assert read_again_and_again(endless) == 4000, "the bound is the defence"
+
+
 class Wire:
     """The link to a peer that takes the first batch and never says so."""
 

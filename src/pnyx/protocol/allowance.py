@@ -1,8 +1,9 @@
 """What a peer may make a node spend on it: a burst, and then so much a second.
 
 The unit is the owner's: the ring counts requests (`overlay`), the machine bytes of its answers
-(`machine`). What something costs may turn out only once it is done. So a peer is refused when
-nothing is left of its allowance, and may owe what the last thing cost beyond that.
+(`machine`), a parcel its chunks (`parcels`). What something costs may turn out only once it is
+done. So a peer is refused when nothing is left of its allowance, and may owe what the last thing
+cost beyond that.
 """
 
 from collections import OrderedDict

@@ -106,6 +106,10 @@ class ProtocolParams(msgspec.Struct, frozen=True, kw_only=True):
     parcel_request_timeout_s_max: float = 60.0
     # Chunks that may wait for one peer: what it asks for with all its fetches at this one source.
     parcel_chunks_waiting_max: int = 64
+    # How often one peer may have all chunks of a parcel: it begins again after a restart, and asks
+    # again for what was slow. One time more for every so many seconds that pass.
+    parcel_pulls_max: int = 8
+    parcel_pull_every_s: float = 60.0
     # One parcel: seven times the masked vector of 10^7 values. All parcels of a node: those of a
     # group of 200 contributors of that size, or how many there may be.
     parcel_bytes_max: int = 256 * 1024 * 1024

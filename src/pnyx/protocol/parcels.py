@@ -29,6 +29,7 @@ import msgspec
 from pnyx.errors import RuleBroken
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import HASH_BYTES, merkle_proofs
+from pnyx.protocol.allowance import Allowance
 from pnyx.protocol.chunks import (
     Parcel,
     chunk_count,
@@ -109,9 +110,15 @@ class _Description(msgspec.Struct, frozen=True, array_like=True):
 class _Held:
     """A sealed parcel, and who may read it, by scope that it is kept for."""
 
-    def __init__(self, parcel: Parcel) -> None:
+    def __init__(self, parcel: Parcel, params: ProtocolParams) -> None:
         self.parcel = parcel
         self.readers: dict[str, set[bytes]] = {}
+        chunks = len(parcel.hashes)
+        self.allowance = Allowance(
+            chunks * params.parcel_pulls_max,
+            chunks / params.parcel_pull_every_s,
+            params.peers_counted_max,
+        )
 
     def may_read(self, peer: bytes) -> bool:
         """Whether any scope grants it to this peer, or to everybody."""
@@ -222,7 +229,7 @@ class Parcels:
 
     def offer(self, parcel: Parcel, readers: Iterable[bytes], scope: str = COMMON_SCOPE) -> None:
         """Hold a parcel that is sealed in the shell's store, and let readers pull it."""
-        held = self._held.setdefault(parcel.name, _Held(parcel))
+        held = self._held.setdefault(parcel.name, _Held(parcel, self._params))
         known = scope in held.readers
         held.readers.setdefault(scope, set())
         self.grant(parcel.name, readers, scope)
@@ -328,7 +335,7 @@ class Parcels:
     def handle(self, peer: bytes, message: ParcelMessage, now: float) -> None:
         """Process a message of a peer. Raises RuleBroken."""
         if isinstance(message, ChunkRequest):
-            self._on_request(peer, message)
+            self._on_request(peer, message, now)
         else:
             self._on_chunk(peer, message, now)
 
@@ -374,7 +381,7 @@ class Parcels:
 
     # --- serving --------------------------------------------------------------------------------
 
-    def _on_request(self, peer: bytes, message: ChunkRequest) -> None:
+    def _on_request(self, peer: bytes, message: ChunkRequest, now: float) -> None:
         held = self._held.get(message.parcel)
         if held is None or not held.may_read(peer):
             raise RuleBroken("asks for a parcel that it may not read")
@@ -390,6 +397,7 @@ class Parcels:
             if len(waiting) >= self._params.parcel_chunks_waiting_max:
                 limit = self._params.parcel_chunks_waiting_max
                 raise RuleBroken(f"asks for more chunks than the {limit} that may wait for it")
+            held.allowance.spend(peer, now)
             waiting.add((parcel.name, index))
             proof = self._proofs_of(parcel)[index]
             self._emit(SendChunk(peer, parcel.name, parcel.length, index, parcel.root, proof))
@@ -574,7 +582,7 @@ class Parcels:
                 scope, name, stored = key.rpartition(_PART)[0], _name(key), _read(value)
                 parcel = parcel_of(stored.length, _cut(stored.hashes))
                 readers = restored.get(_key(scope, name, _READERS), b"")
-                held = self._held.setdefault(name, _Held(parcel))
+                held = self._held.setdefault(name, _Held(parcel, self._params))
                 held.readers[scope] = set(_cut(readers))
 
 
