@@ -7,10 +7,11 @@ before anything of the attempt is released, with evidence that convicts the lead
 from collections.abc import Collection
 from itertools import combinations
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 from tests.support.committee import Committee
-from tests.support.town import Town
+from tests.support.town import SMALL, Town
 from tests.support.weakened import weaken
 from tests.unit.protocol.round.test_committee import Walk
 
@@ -31,8 +32,10 @@ from pnyx.protocol.messages import (
     TwoProposals,
     Vote,
 )
-from pnyx.protocol.round.proposed import Proposals
+from pnyx.protocol.round import proposed as proposed_module
+from pnyx.protocol.round.proposed import Proposals, passed_on_to
 from pnyx.protocol.round.values import VALUE_BYTES_MAX, AcceptValue, CloseValue, OpenValue
+from pnyx.protocol.selection.security import CommitteeSize, choose_committee, committee_size
 from pnyx.protocol.study import read_body
 
 MEMBERS = 7
@@ -57,8 +60,14 @@ def other(instance: Instance, value: bytes) -> bytes:
 class TwoFaced:
     """The leader of round 1 shows another value of one agreement to these members."""
 
-    def __init__(self, instance: Instance, shown_the_other: Collection[int]) -> None:
-        self.town = Town()
+    def __init__(
+        self,
+        instance: Instance,
+        shown_the_other: Collection[int],
+        size: CommitteeSize = SMALL,
+        away: Collection[int] = (),
+    ) -> None:
+        self.town = Town(count=max(9, size.size), size=size)
         self.study = self.town.propose()
         self.instance, self.some = instance, shown_the_other
         self.town.run(self.town.in_round(self.study, 1))
@@ -66,11 +75,15 @@ class TwoFaced:
         self.liar = self.plan.committee[0]
         self.lies = 0
         self.accused_before_release: bool | None = None
+        for member in away:
+            self.town.crash(self.plan.committee[member])
         self.town.wire = self.wire
 
     def wire(self, sender: int, receiver: int, message: object) -> list[object] | None:
         if getattr(message, "context", None) != self.plan.context:
             return None
+        if isinstance(message, ProposedHash) and sender == self.liar:
+            return []  # it does not help to find out
         if isinstance(message, MemberInput) and self.accused_before_release is None:
             self._note_release(message)
         if sender != self.liar or not isinstance(message, Proposal) or message.view:
@@ -88,7 +101,11 @@ class TwoFaced:
 
     def accusations(self) -> set[tuple[int | None, str]]:
         index_of = self.town.census.index_of
-        return {(index_of(each.peer), each.rule) for each in self.town.effects(PeerBlamed)}
+        return {
+            (index_of(effect.peer), effect.rule)
+            for _, node, effect in self.town.log
+            if isinstance(effect, PeerBlamed) and node != self.liar
+        }
 
     def excluded(self) -> tuple[int, ...]:
         """Whom the last record excludes."""
@@ -111,6 +128,72 @@ def found_out(instance: Instance, some: Collection[int]) -> None:
 @pytest.mark.parametrize("some", [{1}, {6}, {2, 4, 6}, {1, 2, 3}, {2, 3, 4, 5, 6}], ids=str)
 def test_two_values_are_found_out_before_a_release(instance: Instance, some: set[int]) -> None:
     found_out(instance, some)
+
+
+SIX, ELEVEN = committee_size(6, 1, 1, 1), committee_size(11, 2, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("size", "away", "some"),
+    [
+        pytest.param(SIX, {2}, {1}, id="neighbours on one side"),
+        pytest.param(SIX, {3}, {1, 2}, id="between two halves"),
+        pytest.param(ELEVEN, {3, 4}, {1, 2}, id="two in a row"),
+        pytest.param(ELEVEN, {2, 9}, {1, 10}, id="around the liar"),
+    ],
+)
+def test_two_values_are_found_out_while_others_are_away(
+    size: CommitteeSize, away: set[int], some: set[int]
+) -> None:
+    attack = TwoFaced(Instance.CLOSE, some, size, away)
+    assert attack.town.run(lambda: attack.accused_before_release is not None, 120.0)
+    assert attack.lies
+    assert attack.accused_before_release
+    assert attack.accusations() == {(attack.liar, Offence.TWO_PROPOSALS.value)}
+
+
+def test_a_ring_for_the_corrupt_alone_would_be_cut(monkeypatch) -> None:
+    weaken(
+        monkeypatch,
+        proposed_module,
+        ("(size.corrupt_max + size.absent_max) // 2", "size.corrupt_max // 2"),
+    )
+    attack = TwoFaced(Instance.CLOSE, {1, 2}, SIX, {3})
+    assert attack.town.run(lambda: attack.accused_before_release is not None, 120.0)
+    assert not attack.accused_before_release
+
+
+def connected(size: CommitteeSize, gone: Collection[int]) -> bool:
+    """Whether the members that are left hear of each other."""
+    left = set(range(size.size)) - set(gone)
+    ways = [*range(1, passed_on_to(size) + 1)]
+    reached, ahead = set(), [min(left)]
+    while ahead:
+        member = ahead.pop()
+        if member not in reached:
+            reached.add(member)
+            for way in (*ways, *(-each for each in ways)):
+                neighbour = (member + way) % size.size
+                ahead += [neighbour] if neighbour in left else []
+    return reached == left
+
+
+@pytest.mark.parametrize("nodes", [7, 8, 9, 12, 20, 36, 100, 231, 1000, 10_000])
+def test_the_ring_holds_together_without_all_that_may_be_corrupt_or_away(nodes: int) -> None:
+    size = choose_committee(nodes)
+    count = size.corrupt_max + size.absent_max
+    generator = np.random.Generator(np.random.PCG64(nodes))
+    arcs = [
+        {*range(half), *(size.size // 2 + at for at in range(count - half))}
+        for half in range(count + 1)
+    ]
+    some = [set(generator.permutation(size.size)[:count].tolist()) for _ in range(200)]
+    assert all(connected(size, gone) for gone in arcs + some)
+    halves = {
+        *range(passed_on_to(size)),
+        *range(size.size // 2, size.size // 2 + passed_on_to(size)),
+    }
+    assert not connected(size, halves), "two gaps as long as a word travels cut it"
 
 
 @pytest.mark.full

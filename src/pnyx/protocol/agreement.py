@@ -85,10 +85,10 @@ class _Slot(msgspec.Struct, frozen=True, array_like=True):
     echo_view: int  # highest view in which it echoed
     echo_hash: bytes
     lock: EchoProof | None
-    value: Value | None  # the value echoed, locked or proposed last; while locked, the locked one
+    value: Value | None  # the value echoed or locked last, or one that it proposed after that
     lock_view: View  # highest view in which it locked
-    led_view: int = -1  # highest view in which it proposed
-    led_hash: bytes = b""
+    led_view: int  # highest view in which it proposed
+    led_hash: bytes
 
 
 class Agreement:
@@ -128,7 +128,7 @@ class Agreement:
         self._votes: dict[tuple[Phase, int, bytes], dict[int, bytes]] = {}
         self._proposed: dict[int, Proposal] = {}
         self._certified: dict[tuple[Phase, int], Certificate] = {}
-        self._slot = _Slot(-1, b"", None, None, 0)
+        self._slot = _Slot(-1, b"", None, None, 0, -1, b"")
         if restored is not None:
             self._slot = codec.decode(restored, _Slot, bytes_max=_SLOT_BYTES_MAX)
             if self._slot.value is not None:
@@ -278,9 +278,11 @@ class Agreement:
             return None
         self._values[hash_] = value
         if view > self._slot.led_view:
-            self._remember(
-                replace(self._slot, led_view=view, led_hash=hash_, value=self._kept(hash_))
-            )
+            # Others may ask for the value that this member echoed. One that it is about to echo
+            # may take its place; no other, nor one that everybody knows.
+            stays = view <= self._slot.echo_view or hash_ in self._quorums
+            kept = self._slot.value if stays else self._kept(hash_)
+            self._remember(replace(self._slot, led_view=view, led_hash=hash_, value=kept))
         proposal = sign_proposal(self._crypto, self._context, self._instance, view, value, proof)
         self._proposed[view] = proposal
         return proposal

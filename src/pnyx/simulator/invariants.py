@@ -171,7 +171,7 @@ class Checker:
             case Certificate() if not broadcast:
                 self._learn_lock(node, seen, message)
             case Part() if not broadcast:
-                self._learn_part(seen, message)
+                self._learn_part(node, seen, message, honest=honest)
             case _ if not honest or broadcast:
                 return
             case MemberInput():
@@ -236,7 +236,7 @@ class Checker:
         self._fresh(node, context, header.shares_root)
         self._contributed.add((context, node.index))
 
-    def _learn_part(self, seen: _Round, part: Part) -> None:
+    def _learn_part(self, node: SimulatedNode, seen: _Round, part: Part, *, honest: bool) -> None:
         """A proposal may travel in parts: read it once all have been sent."""
         parts = seen.parts.setdefault(part.root, {})
         if sum(map(len, parts.values())) == part.length:
@@ -249,6 +249,11 @@ class Checker:
         with suppress(ProtocolError):  # anything but a proposal
             proposal = codec.decode(whole, Proposal, bytes_max=_BYTES_MAX)
             self._learn_value(seen, proposal.instance, proposal.value)
+            committee = self._committee(node, proposal.context)
+            if honest and committee is not None:
+                leader = committee[0][proposal.view % len(committee[0])]
+                if leader == node.crypto.public_key:  # who relays parts has not made them
+                    self._on_proposal(node, proposal)
 
     def _learn_value(self, seen: _Round, instance: Instance, value: bytes) -> None:
         if instance is Instance.ACCEPT and is_abort(value):

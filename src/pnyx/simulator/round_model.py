@@ -32,6 +32,7 @@ from pnyx.protocol.aggregation.verification import (
     released_bytes,
 )
 from pnyx.protocol.params import DEFAULT_PARAMS
+from pnyx.protocol.round.proposed import passed_on_to
 from pnyx.protocol.selection.security import CommitteeSize
 from pnyx.simulator.device import Device
 
@@ -175,7 +176,7 @@ def round_cost(shape: RoundShape, network: Network, device: Device) -> RoundCost
     seconds["release"] += max(0.0, copied - meanwhile) + sums / network.bytes_per_s
     certified = certificates * size.size / size.quorum
     sent = {step: size.size * said.get(step, 0.0) for step in STEPS}
-    passed_on = size.size * (size.corrupt_max // 2 + 1) * _PROPOSED
+    passed_on = size.size * passed_on_to(size) * _PROPOSED
     for step in values:
         sent[step] += certified + passed_on
     sent["contribute"] += shape.drawn * (upload + size.size * _RECEIPT)

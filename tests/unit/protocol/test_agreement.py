@@ -262,7 +262,7 @@ def test_a_restart_does_not_lock_in_a_view_that_is_over():
 
 def test_a_lock_without_its_value_is_not_reported():
     lock = proof(A, 0)
-    stored = codec.encode(_Slot(0, value_hash(A), lock, None, 0))
+    stored = codec.encode(_Slot(0, value_hash(A), lock, None, 0, -1, b""))
     assert Ballot(restored=stored).agreement.highest is None
 
 
@@ -286,6 +286,19 @@ def test_a_leader_signs_one_value_in_a_view_restarts_included():
     assert leader.agreement.led_value(0) is None
     assert leader.agreement.propose(0, A, None) is None, "what it said in that view is forgotten"
     assert leader.agreement.led_value(7) == B
+
+
+def test_what_a_leader_proposed_takes_no_place_of_what_it_echoed_in_a_later_view():
+    """Views count from 0 again after a restart; others may ask for the value that it echoed."""
+    member = Ballot()
+    member.echo(A, 8)
+    member = member.restarted()
+    assert member.agreement.propose(0, B, None) is not None
+    member = member.restarted()
+    assert member.agreement.value_of(value_hash(A)) == A
+    assert member.agreement.led_before(0)
+    assert member.agreement.led_value(0) is None
+    assert member.agreement.propose(0, B, None) is not None, "it may say it again"
 
 
 def test_what_a_leader_proposed_takes_no_place_of_its_lock():

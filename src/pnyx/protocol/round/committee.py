@@ -475,7 +475,8 @@ class CommitteeMember(MemberState):
             return
         if message.view > self.views.current:
             return  # a view is reached by f + 1 members, not by a leader's word
-        self.proposals.note(_signed_hash(message), self.views.current)
+        if self.proposals.within(message.view, self.views.current):
+            self.proposals.note(_signed_hash(message), self.views.current)
         if message.view < self.views.current:
             return
         if not self.can_judge(message.instance, message.value):

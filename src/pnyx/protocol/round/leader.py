@@ -81,6 +81,7 @@ class Leader:
         self._give_ups: dict[int, Signed] = {}
         self._called: set[tuple[type, int]] = set()
         self._ask_value_at: dict[bytes, float] = {}  # value that a leader lacks -> when again
+        self._value_asked: Counter[bytes] = Counter()  # how often
         self._owed: dict[bytes, set[int]] = {}  # value -> members that were asked, and owe it
 
     def next_deadline(self) -> float | None:
@@ -267,7 +268,9 @@ class Leader:
         if agreement.led_before(view):
             said = agreement.led_value(view)
             if said is not None and self._m.can_judge(instance, said):
-                self._propose(instance, said, None)
+                proof = self._highest(instance)
+                names = proof is not None and proof.value_hash == value_hash(said)
+                self._propose(instance, said, proof if names else None)
             return
         proof = self._highest(instance)
         value = None if proof is None else agreement.value_of(proof.value_hash)
@@ -334,14 +337,21 @@ class Leader:
         return value is not None and self._m.may_lock(instance, value)
 
     def _ask_value(self, instance: Instance, proof: EchoProof, now: float) -> None:
-        """Ask f + 1 of those who echoed a value for it: one of them is honest and has it."""
+        """Ask f + 1 of those who echoed a value for it: one of them is honest, and so has it.
+
+        Whoever was restarted since may have it no more: others are asked the next time.
+        """
         if now < self._ask_value_at.get(proof.value_hash, now):
             self._wake_at(self._ask_value_at[proof.value_hash])
             return
         self._ask_value_at[proof.value_hash] = now + self._m.params.retransmit_s
         self._wake_at(self._ask_value_at[proof.value_hash])
         request = ValueRequest(self._m.plan.context, instance, proof.value_hash)
-        asked = proof.certificate.signers[: self._m.plan.size.corrupt_max + 1]
+        signers = [member for member in proof.certificate.signers if member != self._m.member]
+        count = self._m.plan.size.corrupt_max + 1
+        first = self._value_asked[proof.value_hash] * count % len(signers)
+        self._value_asked[proof.value_hash] += 1
+        asked = [*signers[first:], *signers[:first]][:count]
         self._owed.setdefault(proof.value_hash, set()).update(asked)
         for member in asked:
             self._m.services.send_member(member, request)

@@ -1,11 +1,13 @@
 """What leaders signed that they propose: whoever signs two values in one view is found out.
 
 A leader that shows one value to some members and another to others opens no two sets: agreement.py
-sees to that. But it costs everybody a view. So each proposal is signed, and every member passes the
-signed hash that it learns first on to the next c = ⌊f/2⌋ + 1 members, in a ring. A ring in which
-everybody has 2c > f neighbours holds together without any f members. So between two honest members
-that were shown different values there are two honest neighbours that were, and one of them tells
-the other: before the votes of that view are in, unless messages are lost.
+sees to that. But it may cost everybody a view. So each proposal is signed, and every member passes
+the signed hash that it learns first on to the next c = ⌊(f + a)/2⌋ + 1 members, in a ring; a
+committee is made for a honest members that are away beside f corrupt ones. A ring in which
+everybody has 2c > f + a neighbours holds together without any f + a members. So between two honest
+members that were shown different values there are two honest neighbours that were, and one of them
+tells the other: within the time that one message takes from when both were shown theirs, unless
+that message is lost.
 """
 
 from pnyx.errors import InvalidSignature
@@ -14,6 +16,7 @@ from pnyx.protocol.messages import Instance, ProposedHash, TwoProposals
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.round.services import RoundServices
+from pnyx.protocol.selection.security import CommitteeSize
 
 _VIEWS_KEPT = 8  # before and after the current one
 
@@ -28,6 +31,11 @@ def check_proposed(proposed: ProposedHash, plan: RoundPlan, crypto: Crypto) -> N
         raise InvalidSignature("a proposal is not signed by the leader of its view")
 
 
+def passed_on_to(size: CommitteeSize) -> int:
+    """Return to how many members each passes on what it was shown."""
+    return (size.corrupt_max + size.absent_max) // 2 + 1
+
+
 class Proposals:
     """The first proposal of each leader that one member of one attempt has heard of."""
 
@@ -37,15 +45,20 @@ class Proposals:
         self._first: dict[tuple[Instance, int], ProposedHash] = {}
         self._proven: set[tuple[Instance, int]] = set()
 
+    @staticmethod
+    def within(view: int, current_view: int) -> bool:
+        """Whether proposals of a view are kept."""
+        return abs(view - current_view) <= _VIEWS_KEPT
+
     def note(self, proposed: ProposedHash, current_view: int) -> None:
         """Take what a leader signed, from itself or from another member.
 
         Raises InvalidSignature.
         """
         slot = proposed.instance, proposed.view
-        first = self._first.get(slot)
-        if abs(proposed.view - current_view) > _VIEWS_KEPT or slot in self._proven:
+        if not self.within(proposed.view, current_view) or slot in self._proven:
             return
+        first = self._first.get(slot)
         if first is not None and first.value_hash == proposed.value_hash:
             return
         plan = self._services.plan
@@ -59,11 +72,9 @@ class Proposals:
 
     def _keep(self, proposed: ProposedHash, current_view: int) -> None:
         self._first = {
-            slot: kept
-            for slot, kept in self._first.items()
-            if abs(kept.view - current_view) <= _VIEWS_KEPT
+            slot: kept for slot, kept in self._first.items() if self.within(kept.view, current_view)
         }
         self._first[proposed.instance, proposed.view] = proposed
         size = self._services.plan.size
-        for further in range(1, size.corrupt_max // 2 + 2):
+        for further in range(1, passed_on_to(size) + 1):
             self._services.send_member((self._member + further) % size.size, proposed)

@@ -22,6 +22,7 @@ from pnyx.protocol.messages import (
     CloseNow,
     Dealing,
     Decision,
+    EchoProof,
     HeadersRequest,
     Instance,
     MemberInput,
@@ -35,7 +36,9 @@ from pnyx.protocol.messages import (
     Release,
     ReleaseBundle,
     ShareRequest,
+    ShownValue,
     Step,
+    ValueRequest,
     VerifyResponse,
     ViewChange,
     Vote,
@@ -665,6 +668,54 @@ def test_a_leader_waits_for_dealers():
             vote = walk.c.close_vote(member, next_dealers=dealers)
             walk.hear(member, MemberInput(walk.context, walk.c.member_signed(member, vote)))
     assert len(walk.box.of(Proposal)) > proposed
+
+
+def test_a_leader_asks_other_members_for_a_value_that_it_echoed_and_lost():
+    """It was restarted since, and is itself among those that signed; each time others are asked."""
+    walk = Walk(1).to(Step.CLOSE)
+    value = walk.close_value()
+    signed = walk.signatures(Instance.CLOSE, Phase.ECHO, value)
+    echoed = EchoProof(0, value_hash(value), signed)
+    for member in (0, *range(2, 7)):
+        proof = echoed if member == 0 else None
+        change = ViewChange(walk.context, 1, Step.CLOSE, Instance.CLOSE, proof)
+        walk.hear(member, change, now=10.0)
+    for at in range(10, 30, 3):
+        walk.member.leader.lead(float(at))
+    asked = [member for member, said in walk.box.sent if isinstance(said, ValueRequest)]
+    assert set(asked) == {0, 2, 3, 4, 5}
+    assert asked[:2] == [0, 2]
+
+
+def test_a_restarted_leader_says_its_proposal_again_with_what_it_follows_from():
+    """Members that are locked on another value follow the echo certificate alone."""
+    first = Walk(0).to(Step.CLOSE)
+    value = first.close_value()
+    signed = first.signatures(Instance.CLOSE, Phase.ECHO, value, 1)
+    echoed = EchoProof(1, value_hash(value), signed)
+
+    def led(walk: Walk) -> list[Proposal]:
+        for member in range(1, 7):
+            change = ViewChange(walk.context, 7, Step.CLOSE, Instance.CLOSE, echoed)
+            walk.hear(member, change, now=10.0)
+        asked = [member for member, said in walk.box.sent if isinstance(said, ValueRequest)]
+        for member in asked[:1]:
+            walk.hear(member, ShownValue(walk.context, Instance.CLOSE, value), now=10.0)
+        walk.member.leader.lead(11.0)
+        return walk.box.of(Proposal)
+
+    said = led(first)
+    assert said
+    assert said[0].proof == echoed
+    kept = {
+        effect.key.rsplit("/1-1/", 1)[1]: effect.value
+        for effect in first.box.of(Persist)
+        if "agreement/" in effect.key
+    }
+    again = led(Walk(0, restored=kept).to(Step.CLOSE))
+    assert again
+    assert {each.value for each in again} == {value}
+    assert again[-1].proof == echoed
 
 
 def test_a_leader_takes_no_answers_from_an_unlisted_member():
