@@ -48,8 +48,9 @@ evaluation: setup
 		$(BIN)/pnyx simulate $$scenario --out evaluation/$$(basename $$scenario .toml) || exit 1; \
 	done
 
+# LONG=1: with the large sizes and the growth curves too.
 bench: setup
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(if $(LONG),--long)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis htmlcov .coverage*

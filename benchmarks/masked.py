@@ -7,7 +7,7 @@ SHA-256 alone costs more than the masks. Times are of one core, in milliseconds.
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from pnyx.protocol.aggregation.masked.mask import (
 )
 from pnyx.protocol.aggregation.masked.parameters import ParameterSet, choose, layout
 from pnyx.protocol.aggregation.masked.segments import pack_segment, unpack_segment
+from pnyx.protocol.aggregation.masked.vectors import sum_vectors
 from pnyx.protocol.chunks import chunks_of, describe
 from pnyx.protocol.selection import CommitteeSize, committee_size
 
@@ -103,12 +104,25 @@ class Case:
             each.add(residues)
         return [each.total() for each in found]
 
-    def add_group(self) -> None:
-        """Add as many contributions to the first segment as the parameters hold."""
-        total = SegmentSum(self.parameters, 0)
-        for _ in range(self.parameters.contributors_max):
-            total.add(self.masked[0])
-        total.total()
+    def add_group(self, contributions: Sequence[Sequence[Residues]]) -> None:
+        """Add up whole contributions, one segment of each after another."""
+        for segment in range(self.shape.segments):
+            total = SegmentSum(self.parameters, segment)
+            for contribution in contributions:
+                total.add(contribution[segment])
+            total.total()
+
+    def copies(self, count: int) -> list[list[Residues]]:
+        """The contribution many times, each in memory of its own."""
+        return [
+            [tuple(residues.copy() for residues in segment) for segment in self.masked]
+            for _ in range(count)
+        ]
+
+    def add_packed(self, count: int) -> None:
+        """Add up contributions as they travel: read, unpacked, added, packed."""
+        for _ in sum_vectors(self.parameters, [iter(self.packed) for _ in range(count)]):
+            pass
 
     def name(self) -> bytes:
         """Name of the parcel of the packed segments."""
@@ -121,18 +135,27 @@ class Case:
             gathered.add_segment(segment, residues)
 
 
+def add_in_place(vectors: Sequence[IntVector]) -> None:
+    """Add up as many bytes, from memory of their own as well."""
+    total = np.zeros_like(vectors[0])
+    for vector in vectors:
+        np.add(total, vector, out=total)
+
+
 def vector_costs(length: int, contributors: int, members: int, packing: int) -> dict[str, Any]:
     """Every step on a whole vector."""
     parameters = choose(length, VALUE_BITS, contributors, members=members, packing=packing)
     case = Case(parameters)
     aes = aes_pass(length)
     sums = case.sums()
-    left = np.zeros(case.shape.coefficients * len(parameters.primes), dtype=np.uint32)
-    right = np.ones_like(left)
-    numpy_add = milliseconds(lambda: np.add(left, right, out=left))
-    share = case.shape.segment_coefficients(0) / case.shape.coefficients
     mask, unmask = milliseconds(case.mask), milliseconds(lambda: case.unmask(sums))
-    add = milliseconds(case.add_group) / contributors / share
+    many = min(contributors, 24)
+    added = case.copies(many)
+    words = case.shape.coefficients * len(parameters.primes)
+    plain = [np.ones(words, dtype=np.uint32) for _ in range(many)]
+    numpy_add = milliseconds(lambda: add_in_place(plain)) / many
+    add = milliseconds(lambda: case.add_group(added)) / many
+    packed = milliseconds(lambda: case.add_packed(many)) / many
     return {
         "degree": parameters.degree,
         "slots": parameters.slots,
@@ -145,6 +168,8 @@ def vector_costs(length: int, contributors: int, members: int, packing: int) -> 
         "unmask_in_aes_passes": round(unmask / aes, 1),
         "add_one": round(add, 3),
         "add_in_numpy_adds": round(add / numpy_add, 2),
+        "add_packed_one": round(packed, 3),
+        "add_packed_in_numpy_adds": round(packed / numpy_add, 2),
         "expand_public": milliseconds(
             lambda: [public_segment(parameters, CONTEXT, c) for c in range(case.shape.segments)]
         ),

@@ -111,14 +111,14 @@ def test_mutated_message(kind, count):
 
 
 REACHED = {  # a rule that only the handler of a kind knows
-    "Chunk": "sends a chunk that it was not asked for",
+    "Chunk": "which it was not asked for or has sent already",
     "ChunkRequest": "asks for a parcel that it may not read",
 }
 
 
 @pytest.mark.parametrize("kind", list(REACHED))
 def test_altered_messages_about_parcels_reach_their_handlers(kind):
-    assert REACHED[kind] in rules_met(mutations_of(kind, 400, 1), DIRECT)
+    assert any(REACHED[kind] in rule for rule in rules_met(mutations_of(kind, 400, 1), DIRECT))
 
 
 def test_a_machine_that_is_not_guarded_would_stop(monkeypatch):

@@ -117,23 +117,31 @@ def test_over_norm_with_forged_bits(factor, monkeypatch):
     assert rules(over_norm(factor), 5) == {None}
 
 
-def test_upper_digits_moved_into_the_lower():
-    """a = 0 and b = u: the lower digits have a threshold of their own."""
+def all_in_the_lower(trial: int) -> MaskedForger:
+    """a = 0 and b = u: the lower digits absorb everything."""
+    upper, lower = BOUNDS.thresholds
 
-    def make(trial):
-        def digits(sketch):
-            bits = np.concatenate(
-                [to_bits(np.array([left]), t)[:, 0] for left, t in slack_of_nothing()]
-            )
-            return np.zeros_like(sketch), sketch, bits
+    def digits(sketch):
+        slack = (upper, upper), (0, lower)
+        bits = np.concatenate([to_bits(np.array([left]), t)[:, 0] for left, t in slack])
+        return np.zeros_like(sketch), sketch, bits
 
-        return MaskedForger(BOUNDS, SIZE, vector(10, trial), seed=trial, digits=digits)
+    return MaskedForger(BOUNDS, SIZE, vector(10, trial), seed=trial, digits=digits)
 
-    def slack_of_nothing():
-        upper, lower = BOUNDS.thresholds
-        return (upper, upper), (0, lower)
 
-    assert rules(make) <= {Rule.BOUND, Rule.RANGE}
+def test_upper_digits_moved_into_the_lower(weakened):
+    """Lower digits have a range, and a threshold of their own: either is enough."""
+    assert rules(all_in_the_lower) == {Rule.RANGE}
+    weakened(rho=np.zeros_like)
+    assert rules(all_in_the_lower, 5) == {Rule.BOUND}
+    weakened(rho=np.zeros_like, taus=without_lower_threshold)
+    assert rules(all_in_the_lower, 5) == {None}
+
+
+def without_lower_threshold(taus):
+    left = taus.copy()
+    left[1] = 0
+    return left
 
 
 # --- a proof of another vector, or of another key ---
@@ -541,9 +549,11 @@ def test_two_members_that_answer_by_another_c_are_left_out():
         (key_off_by_one, Rule.LINK),
         (non_boolean, Rule.BOUND),
         (wrapping, Rule.RANGE),
+        (excess(1), Rule.BOUND),
         (excess(2), Rule.BOUND),
+        (all_in_the_lower, Rule.RANGE),
         (over_degree(0, 0, 1), Rule.SHARING),
     ],
 )
-def test_a_thousand_of_each_kind(make, rule):
-    assert rules(make, 1000) == {rule}
+def test_ten_thousand_of_each_kind(make, rule):
+    assert rules(make, 10_000) == {rule}

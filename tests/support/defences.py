@@ -155,6 +155,14 @@ REMOVED = (
         "aggregators=plan.aggregators,",
         "test_sums_kept_back.py::test_sums_kept_back",
     ),
+    # --- A5: two values in one view ---------------------------------------------------------------
+    _attack(
+        "a word of two that a leader signed, kept to oneself",
+        f"{_ROUND}/proposed.py",
+        "for further in range(1, passed_on_to(size) + 1):",
+        "for further in ():",
+        "test_two_proposals.py::test_two_values_are_found_out_before_a_release",
+    ),
     # --- A8: wrong sums, wrong words --------------------------------------------------------------
     _attack(
         "a wrong sum",

@@ -414,7 +414,9 @@ class Parcels:
     def _on_chunk(self, peer: bytes, chunk: Chunk, now: float) -> None:
         wanted = self._wanted.get(chunk.parcel)
         if wanted is None or not wanted.fetch.expects(peer, chunk.index):
-            raise RuleBroken("sends a chunk that it was not asked for")
+            raise RuleBroken(
+                f"sends chunk {chunk.index}, which it was not asked for or has sent already"
+            )
         proven = proven_hash(chunk)
         if proven is None:
             wanted.fetch.exclude(peer)

@@ -224,7 +224,8 @@ def test_repeated_and_reordered_chunks_are_stored_once():
     net.settle()
     assert net.nodes[PULLER].has(data, name)
     assert len(net.of(StoreChunk, PULLER)) == 20
-    assert {rule for _, rule in net.rules} == {"sends a chunk that it was not asked for"}
+    assert all("which it was not asked for or has sent already" in rule for _, rule in net.rules)
+    assert net.rules
 
 
 def test_a_dead_source_gives_way_to_the_next():
@@ -605,7 +606,8 @@ def test_forgetting_under_way_and_late_chunks():
     net.settle()
     assert puller.store.read(name, 0) is None
     assert puller.parcels.next_deadline() is None
-    assert {rule for _, rule in net.rules} == {"sends a chunk that it was not asked for"}
+    assert all("which it was not asked for or has sent already" in rule for _, rule in net.rules)
+    assert net.rules
 
 
 # --- starting ------------------------------------------------------------------------------------

@@ -174,7 +174,8 @@ class SegmentSum:
         shape = (layout(parameters).blocks(segment), parameters.degree, LANES)
         self.parameters, self.count = parameters, 0
         self._pending_count = 0
-        self._pending = tuple(np.zeros(shape, dtype=np.uint32) for _ in parameters.primes)
+        # Not filled: the first residues that come take its place.
+        self._pending = tuple(np.empty(shape, dtype=np.uint32) for _ in parameters.primes)
         self._total: Sums | None = None
 
     def add(self, residues: Residues) -> None:
@@ -188,7 +189,10 @@ class SegmentSum:
         if self._pending_count == _PENDING_MAX:
             self._settle()
         for pending, residue in zip(self._pending, residues, strict=True):
-            np.add(pending, residue, out=pending)
+            if self._pending_count:
+                np.add(pending, residue, out=pending)
+            else:
+                pending[...] = residue
         self._pending_count += 1
         self.count += 1
 
@@ -198,12 +202,14 @@ class SegmentSum:
 
     def _settle(self) -> Sums:
         if self._total is None:
-            self._total = tuple(pending.astype(np.uint64) for pending in self._pending)
-        else:
-            for total, pending in zip(self._total, self._pending, strict=True):
-                np.add(total, pending, out=total)
-        for pending in self._pending:
-            pending[:] = 0
+            empty = self._pending_count == 0
+            self._total = tuple(
+                np.zeros(each.shape, np.uint64) if empty else each.astype(np.uint64)
+                for each in self._pending
+            )
+        elif self._pending_count:
+            for total, each in zip(self._total, self._pending, strict=True):
+                np.add(total, each, out=total)
         self._pending_count = 0
         return self._total
 
