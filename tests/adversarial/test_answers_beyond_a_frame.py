@@ -91,7 +91,7 @@ def test_other_answers_need_another_bound(kind):
 def test_the_largest_sum_that_a_study_may_ask_for():
     """Masks add up so many contributors, and `check_phase` lets no more be drawn for one sum."""
     hashes = (bytes(DIGEST_BYTES),) * CONTRIBUTORS_MAX
-    answer = VectorSum(bytes(32), bytes(32), bytes(32), hashes)
+    answer = VectorSum(bytes(32), bytes(32), bytes(32), hashes, bytes(64))
     assert len(codec.encode(answer)) <= LIMIT
 
 

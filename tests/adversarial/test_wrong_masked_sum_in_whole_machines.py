@@ -21,7 +21,7 @@ from pnyx.protocol.messages import RoundMessage, SumRequest, VectorOffer, Vector
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.round.values import header_hash
 from pnyx.protocol.round.vector_sum import WantedSum
-from pnyx.protocol.round.vectors import accepted_hash
+from pnyx.protocol.round.vectors import accepted_hash, sum_statement, vector_code
 from pnyx.protocol.vector_sums import store_sum, summed_chunks
 from pnyx.simulator import InvariantError, Scenario
 from pnyx.simulator.adversary import Hands, Wrapper
@@ -29,6 +29,7 @@ from pnyx.simulator.population import SimulatedNode
 
 HONEST = masked_study()
 PLAN = drawn(HONEST)
+CODE = vector_code(PLAN)
 WRONG = "added up masked vectors to a wrong sum"
 
 
@@ -70,6 +71,8 @@ def test_a_sum_of_the_wrong_set(place):
     assert opened(simulation.run())
     assert simulation.culprits() == {liar}
     assert simulation.rules_of(liar) == {WRONG}
+    for node in simulation.nodes:
+        assert node.index == liar or set(node.machine.docket.standing) == {liar}, "all know"
 
 
 @pytest.mark.parametrize("place", range(3))
@@ -111,7 +114,7 @@ def test_one_that_promises_and_gives_nothing(kind, place):
 
 def first_source_only(wanted: WantedSum, sender: int, message: VectorSum) -> None:
     """As if a sum that one aggregator told were nobody else's to send."""
-    if message.parcel not in wanted._parcels.values():
+    if message.parcel not in {offer.parcel for offer in wanted._offers.values()}:
         ON_SUM(wanted, sender, message)
 
 
@@ -157,9 +160,17 @@ class Flood(Wrapper):
             name = accepted_hash(message.context, message.accepted)
             for _ in range(ROOM):
                 parcel = self._hands.sampler.bytes(32)
-                told = codec.encode(VectorSum(message.context, name, parcel, shown))
+                told = codec.encode(self._told(message.context, name, parcel, shown))
                 self._pending += [Send(node, told) for node in self._hands.census.node_ids]
         return True
+
+    def _told(
+        self, context: bytes, name: bytes, parcel: bytes, shown: tuple[bytes, ...]
+    ) -> VectorSum:
+        linear_hash = CODE.summed_hash(shown)
+        terms = self._hands.index, name, len(shown), parcel, linear_hash
+        signature = self._hands.crypto.sign(sum_statement(context, *terms))
+        return VectorSum(context, name, parcel, shown, signature)
 
     def _aggregators(self, context: bytes) -> set[bytes]:
         indices = self._hands.aggregators(context)
@@ -196,7 +207,7 @@ def test_sums_that_do_not_exist_take_no_room_from_the_one_that_does():
 
 def believing(wanted: WantedSum, sender: int, message: VectorSum) -> None:
     """As if an aggregator could offer any number of sums."""
-    wanted._parcels.pop(sender, None)
+    wanted._offers.pop(sender, None)
     ON_SUM(wanted, sender, message)
 
 

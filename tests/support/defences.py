@@ -172,6 +172,13 @@ REMOVED = (
         "test_wrong_masked_sum_certified.py::test_a_shifted_value_is_refused_and_would_decode",
     ),
     _attack(
+        "evidence of a sum that is right",
+        f"{_ROUND}/vectors.py",
+        "code.check_hash(proof.total, proof.linear_hash, proof.count)",
+        "raise RuleBroken",
+        "test_honest_aggregator_framed.py::test_a_right_sum_convicts_nobody",
+    ),
+    _attack(
         "a wrong sum in whole machines",
         f"{_AGGREGATION}/masked/vectors.py",
         "if not np.array_equal(hashed.value, wanted):",

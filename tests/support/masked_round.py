@@ -30,6 +30,7 @@ from pnyx.protocol.round.vectors import (
     Accepted,
     accepted_hash,
     linear_hash_name,
+    sum_statement,
     vector_code,
     vector_statement,
 )
@@ -173,12 +174,21 @@ class MaskedCommittee(Committee):
         """The hash of a set."""
         return accepted_hash(self.plan.context, self.accepted(*indices))
 
-    def told(self, *indices: int, **changes) -> VectorSum:
-        """What an honest aggregator answers."""
+    def told(self, *indices: int, teller: int = AGGREGATORS[0], **changes) -> VectorSum:
+        """What an honest aggregator answers; what is changed is signed as well."""
         hashes = tuple(self.masked(index).linear_hash for index in indices)
         parcel = parcel_of(self.total(indices))
-        made = VectorSum(self.plan.context, self.name_of(*indices), parcel, hashes)
-        return replace(made, **changes)
+        made = VectorSum(self.plan.context, self.name_of(*indices), parcel, hashes, b"")
+        made = replace(made, **changes)
+        statement = sum_statement(
+            made.context,
+            teller,
+            made.accepted,
+            len(made.linear_hashes),
+            made.parcel,
+            self.code.summed_hash(made.linear_hashes),
+        )
+        return replace(made, signature=self.folk.cryptos[teller].sign(statement))
 
 
 @lru_cache(maxsize=1)

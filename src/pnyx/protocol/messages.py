@@ -544,6 +544,8 @@ class VectorReceipt(msgspec.Struct, frozen=True, array_like=True, tag=76):
 
 # A masked vector as evidence; of 10^5 values it has 340 KB.
 VectorBytes = Annotated[bytes, Meta(min_length=1, max_length=512 * 1024)]
+SumBytes = Annotated[bytes, Meta(min_length=1, max_length=2 * 1024 * 1024)]
+LinearHashBytes = Annotated[bytes, Meta(max_length=16 * 1024)]
 
 
 class FalseVector(msgspec.Struct, frozen=True, array_like=True, tag=126):
@@ -577,6 +579,19 @@ class TwoWords(msgspec.Struct, frozen=True, array_like=True, tag=128):
     second: Word
 
 
+class WrongSum(msgspec.Struct, frozen=True, array_like=True, tag=130):
+    """A sum that the culprit signed it has, and the linear hash that it should have, but has not.
+
+    The signature is that of a `VectorSum`, which names the sum's parcel.
+    """
+
+    accepted: Digest
+    count: Annotated[int, Meta(ge=1, le=DRAWN_MAX)]
+    linear_hash: LinearHashBytes
+    total: SumBytes
+    signature: Signature
+
+
 class TwoProposals(msgspec.Struct, frozen=True, array_like=True, tag=129):
     """Two different values that the leader of a view proposed in one agreement."""
 
@@ -595,6 +610,7 @@ Proof = (
     | FalseReceipt
     | TwoWords
     | TwoProposals
+    | WrongSum
 )
 
 
@@ -729,9 +745,6 @@ class ShareRequest(msgspec.Struct, frozen=True, array_like=True, tag=73):
     contributors: Annotated[tuple[Index, ...], Meta(min_length=1, max_length=DRAWN_MAX)]
 
 
-LinearHashBytes = Annotated[bytes, Meta(max_length=16 * 1024)]
-
-
 class VectorOffer(msgspec.Struct, frozen=True, array_like=True, tag=75):
     """The sender holds the masked vector of a contribution, for an aggregator to pull."""
 
@@ -748,12 +761,16 @@ class SumRequest(msgspec.Struct, frozen=True, array_like=True, tag=77):
 
 
 class VectorSum(msgspec.Struct, frozen=True, array_like=True, tag=78):
-    """An aggregator has the sum that was asked for; the linear hashes, in order, check it."""
+    """An aggregator has the sum that was asked for; the linear hashes, in order, check it.
+
+    signature: over set, number of hashes, parcel and the sum of the hashes (`round.vectors`).
+    """
 
     context: Digest
     accepted: Digest  # hash of the list that it is the sum of
     parcel: Digest
     linear_hashes: Annotated[tuple[LinearHashBytes, ...], Meta(max_length=DRAWN_MAX)]
+    signature: Signature
 
 
 class Dispute(msgspec.Struct, frozen=True, array_like=True, tag=74):

@@ -15,6 +15,7 @@ honest node:
     FalseReceipt     the aggregator: it gave a receipt for such a header
     TwoWords         a node of a draw, of two of its words: see `selection.region.offences`
     TwoProposals     the leader of a view: it signed two values of one agreement
+    WrongSum         who told of a sum of masked vectors: it has not the linear hash that it should
 
 **Why no honest node is ever convicted.** TwoBodies, TwoWords, WrongAnswer, BadDealing, false
 vectors and malformed shares need no assumption at all: an honest node signs once for a slot, and
@@ -72,6 +73,7 @@ from pnyx.protocol.messages import (
     WrongAnswer,
     WrongRelease,
     WrongShare,
+    WrongSum,
 )
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.round.groups import wrong_releases
@@ -85,7 +87,12 @@ from pnyx.protocol.round.values import (
     contradict,
     header_hash,
 )
-from pnyx.protocol.round.vectors import check_receipt, parcel_named, vector_is_right
+from pnyx.protocol.round.vectors import (
+    check_receipt,
+    check_wrong_sum,
+    parcel_named,
+    vector_is_right,
+)
 from pnyx.protocol.selection.region import check_two_words, draw_context
 from pnyx.protocol.selection.security import CommitteeSize
 
@@ -111,6 +118,7 @@ class Offence(StrEnum):
     TWO_ROLLS = "showed two lists of who takes part in a draw"
     TWO_VALUES = "signed two random values of one draw"
     TWO_LISTS = "signed two actor lists of one draw"
+    WRONG_SUM = "added up masked vectors to a wrong sum"
     TWO_PROPOSALS = "proposed two values in one view"
     FALSE_RECEIPT = "vouched for a masked vector that is not what its contributor says of it"
 
@@ -136,6 +144,7 @@ _ALWAYS: dict[type, Offence] = {
     FalseVector: Offence.FALSE_VECTOR,
     FalseReceipt: Offence.FALSE_RECEIPT,
     TwoProposals: Offence.TWO_PROPOSALS,
+    WrongSum: Offence.WRONG_SUM,
 }
 
 
@@ -169,6 +178,7 @@ def assumes_nothing(proof: Proof) -> bool:
             | FalseReceipt()
             | TwoWords()
             | TwoProposals()
+            | WrongSum()
         ):
             return True
         case WrongShare():
@@ -223,6 +233,9 @@ class _Court:
                 return self._two_words(proof, evidence.culprit)
             case TwoProposals() as proof:
                 return self._two_proposals(proof)
+            case WrongSum() as proof:
+                check_wrong_sum(self._plan, self._crypto, proof, evidence.culprit)
+                return self._plan.census.node_ids[evidence.culprit]
 
     @property
     def _phase(self) -> StudyPhase:

@@ -39,11 +39,11 @@ from pnyx.protocol.messages import (
     SumRequest,
     VectorOffer,
     VectorReceipt,
-    VectorSum,
 )
 from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.values import InputReader, ascending
+from pnyx.protocol.round.vector_sum import told_sum
 from pnyx.protocol.round.vectors import (
     Accepted,
     accepted_hash,
@@ -447,4 +447,4 @@ class Aggregator:
     def _tell(self, sender: int, name: bytes, parcel: bytes) -> None:
         self._services.grant_parcel(parcel, (sender,))
         hashes = tuple(self._offers[h.contributor].linear_hash for h in self._asked[name].accepted)
-        self._services.send(sender, VectorSum(self._plan.context, name, parcel, hashes))
+        self._services.send(sender, told_sum(self._services, self._code, name, parcel, hashes))

@@ -105,6 +105,13 @@ class RoundServices:
         self.restored = {**restored, **restored_secrets}
         self._secret_names = set(restored_secrets)
 
+    @property
+    def index(self) -> int:
+        """Census index of this node."""
+        index = self.plan.census.index_of(self.node_id)
+        assert index is not None, "who takes part is in the census"
+        return index
+
     def send(self, node_index: int, message: RoundMessage) -> None:
         """Send a message to a node of the census."""
         self._mailbox.post(node_index, self.plan, message)

@@ -14,18 +14,19 @@ from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 
-from pnyx.errors import MalformedMessage, ProtocolError, RuleBroken
+from pnyx.errors import InvalidSignature, MalformedMessage, ProtocolError, RuleBroken
 from pnyx.primitives import codec
 from pnyx.protocol.aggregation.masked.vectors import VectorCode
 from pnyx.protocol.events import Compute, PeerBlamed, ReadParcel
-from pnyx.protocol.messages import HeldContribution, SumRequest, VectorSum
+from pnyx.protocol.messages import HeldContribution, SumRequest, VectorSum, WrongSum
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.values import ClosedList, InputReader
-from pnyx.protocol.round.vectors import Accepted, accepted_hash, linear_hash_name
+from pnyx.protocol.round.vectors import Accepted, accepted_hash, linear_hash_name, sum_statement
 
 Groups = Mapping[int, tuple[int, ...]]  # group -> who counts in its sum
 
 _STORED = "sum/"
+_BESIDE_SUM = 32 * 1024  # bytes of evidence of a wrong sum, without the sum
 
 
 class CheckedSum(NamedTuple):
@@ -35,6 +36,20 @@ class CheckedSum(NamedTuple):
     parcel: bytes
     data: bytes
     right: bool
+
+
+def told_sum(
+    services: RoundServices, code: VectorCode, name: bytes, parcel: bytes, hashes: tuple[bytes, ...]
+) -> VectorSum:
+    """What this node tells of a sum that it holds, signed.
+
+    name: of the set. hashes: linear hashes, in order.
+    """
+    context = services.plan.context
+    statement = sum_statement(
+        context, services.index, name, len(hashes), parcel, code.summed_hash(hashes)
+    )
+    return VectorSum(context, name, parcel, hashes, services.crypto.sign(statement))
 
 
 def _check(
@@ -178,10 +193,12 @@ class WantedSum:
         self._asked: set[int] = set()
         self._accepted: Accepted = ()
         self._linear_hashes: tuple[bytes, ...] = ()  # as committed to, in the order of the set
-        self._parcels: dict[int, bytes] = {}  # who offered a sum -> the sum
+        self._offers: dict[int, VectorSum] = {}  # by who offered a sum
         self._shown: tuple[bytes, ...] = ()  # the linear hashes themselves
         self._reading: set[bytes] = set()
-        self._wrong: set[bytes] = set()  # parcels that are not the sum
+        # Parcels that are not the sum, and what they hold where it is of the right length, and fits
+        # evidence.
+        self._wrong: dict[bytes, bytes | None] = {}
         self._refused: set[int] = set()  # who offered one of them
         self._ask_at: float | None = None
         self.name = b""  # of the set that is summed
@@ -252,16 +269,17 @@ class WantedSum:
             raise RuleBroken("a sum of masked vectors comes from a node that is not asked for it")
         if message.accepted != self.name:
             raise RuleBroken("an aggregator sums another set than was asked for")
-        if sender in self._parcels:
-            if message.parcel != self._parcels[sender]:
+        if sender in self._offers:
+            if message.parcel != self._offers[sender].parcel:
                 raise RuleBroken("an aggregator shows two sums of one set")
             return
         named = tuple(linear_hash_name(self._plan.context, h) for h in message.linear_hashes)
         if named != self._linear_hashes:
             raise RuleBroken("an aggregator shows linear hashes that nobody committed to")
-        self._parcels[sender] = message.parcel
+        self._check_signature(sender, message)
+        self._offers[sender] = message
         if message.parcel in self._wrong:
-            self._refuse(message.parcel)
+            self._refuse(message.parcel, self._wrong[message.parcel])
             return
         self._shown = message.linear_hashes
         try:
@@ -269,8 +287,19 @@ class WantedSum:
                 message.parcel, self._code.sum_bytes, (sender,), self._read, self._refuse
             )
         except RuleBroken:  # no room now: what it offers is taken when it is asked again
-            del self._parcels[sender]
+            del self._offers[sender]
             raise
+
+    def _check_signature(self, sender: int, message: VectorSum) -> None:
+        """Who tells of a wrong sum has signed that it is one. Raises InvalidSignature."""
+        linear_hash = self._code.summed_hash(message.linear_hashes)
+        count = len(message.linear_hashes)
+        statement = sum_statement(
+            message.context, sender, message.accepted, count, message.parcel, linear_hash
+        )
+        key = self._plan.census.public_keys[sender]
+        if not self._services.crypto.verify(key, statement, message.signature):
+            raise InvalidSignature("a sum of masked vectors is not signed by whoever tells of it")
 
     def _read(self, parcel: bytes) -> None:
         """A sum has come whole, perhaps told by more than one: read it once."""
@@ -278,14 +307,26 @@ class WantedSum:
             self._reading.add(parcel)
             self._services.emit(ReadParcel(self._plan.context, parcel))
 
-    def _refuse(self, parcel: bytes) -> None:
-        """Who offered a parcel that is not the sum is not asked again."""
-        self._wrong.add(parcel)
-        for sender, offered in self._parcels.items():
-            if offered == parcel and sender not in self._refused:
-                self._refused.add(sender)
+    def _refuse(self, parcel: bytes, total: bytes | None = None) -> None:
+        """Who offered a parcel that is not the sum is not asked again, and accused of it.
+
+        total: what it holds; None where it is of another length, or too long for evidence. Then it
+        is blamed, and nobody else can be shown it.
+        """
+        self._wrong[parcel] = total
+        for sender, offer in self._offers.items():
+            if offer.parcel != parcel or sender in self._refused:
+                continue
+            self._refused.add(sender)
+            if total is None:
                 node = self._plan.census.node_ids[sender]
                 self._services.emit(PeerBlamed(node, "added up masked vectors to a wrong sum"))
+                continue
+            hashes = offer.linear_hashes
+            linear_hash = self._code.summed_hash(hashes)
+            self._services.accuse(
+                sender, WrongSum(offer.accepted, len(hashes), linear_hash, total, offer.signature)
+            )
 
     def on_read(self, parcel: bytes, data: bytes) -> None:
         """Have a sum that has come whole checked, beside everything else."""
@@ -299,14 +340,15 @@ class WantedSum:
         if self.data is not None:
             return False
         if not checked.right:
-            self._refuse(checked.parcel)
+            fits = len(checked.data) <= self._services.params.evidence_bytes_max - _BESIDE_SUM
+            self._refuse(checked.parcel, checked.data if fits else None)
             return False
         self.data, self._ask_at = checked.data, None
         return True
 
     def told(self, parcel: bytes) -> VectorSum:
         """What this node tells others of the sum that it has checked."""
-        return VectorSum(self._plan.context, self.name, parcel, self._shown)
+        return told_sum(self._services, self._code, self.name, parcel, self._shown)
 
 
 def summed_set(reader: InputReader, closed: ClosedList, accepted: Iterable[int]) -> Accepted:

@@ -11,7 +11,7 @@ from pnyx.protocol.aggregation.masked.vectors import VectorCode
 from pnyx.protocol.aggregation.masked_verification.key_weights import key_weights
 from pnyx.protocol.aggregation.masked_verification.sketch import stated_sketch
 from pnyx.protocol.chunks import chunks_of, describe
-from pnyx.protocol.messages import HeldContribution, MaskedVector, VectorReceipt
+from pnyx.protocol.messages import HeldContribution, MaskedVector, VectorReceipt, WrongSum
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.round.plan import RoundPlan
@@ -92,6 +92,33 @@ def accepted_hash(context: bytes, accepted: Accepted) -> bytes:
 def vector_statement(context: bytes, aggregator: int, name: bytes) -> bytes:
     """Bytes that the receipt for a masked vector signs."""
     return b"pnyx/vector/" + digest("pnyx/vector", context, aggregator.to_bytes(4, "big"), name)
+
+
+def sum_statement(
+    context: bytes, teller: int, accepted: bytes, count: int, parcel: bytes, linear_hash: bytes
+) -> bytes:
+    """Bytes that whoever tells of a sum signs. linear_hash: that of the sum, by its parts' own."""
+    numbers = teller.to_bytes(4, "big"), count.to_bytes(4, "big")
+    return b"pnyx/sum/" + digest("pnyx/sum", context, *numbers, accepted, parcel, linear_hash)
+
+
+def check_wrong_sum(plan: RoundPlan, crypto: Crypto, proof: WrongSum, teller: int) -> None:
+    """Check that a node signed a sum that is none. Raises ProtocolError if that is not shown."""
+    code = vector_code(plan)
+    if code is None:
+        raise RuleBroken("no masked vectors are summed here")
+    parcel = parcel_named(proof.total)
+    statement = sum_statement(
+        plan.context, teller, proof.accepted, proof.count, parcel, proof.linear_hash
+    )
+    if not crypto.verify(plan.census.public_keys[teller], statement, proof.signature):
+        raise InvalidSignature("nobody signed that this is the sum of masked vectors")
+    code.read_linear_hash(proof.linear_hash)
+    try:
+        code.check_hash(proof.total, proof.linear_hash, proof.count)
+    except (MalformedMessage, RuleBroken):
+        return
+    raise RuleBroken("the sum is that of its contributions")
 
 
 def receipts_wanted(plan: RoundPlan) -> int:

@@ -419,7 +419,7 @@ def test_an_aggregator_asks_itself_as_a_member():
     made.handle(OTHERS[1], C.request(*SET), NOW)
     outbox.sent.clear()
     summed(made, outbox)
-    assert outbox.sent == [(OTHERS[1], C.told(*SET))]
+    assert outbox.sent == [(OTHERS[1], C.told(*SET, teller=OTHERS[1]))]
 
 
 @pytest.mark.parametrize(

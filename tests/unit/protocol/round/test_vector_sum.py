@@ -14,6 +14,7 @@ from tests.support.weakened import weaken
 from pnyx.errors import RuleBroken
 from pnyx.primitives import codec
 from pnyx.protocol.events import Compute, PeerBlamed, Persist, ReadParcel
+from pnyx.protocol.evidence.proofs import Offence, check_evidence, offence_of
 from pnyx.protocol.messages import SumRequest
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.round import vector_sum
@@ -53,7 +54,7 @@ def test_a_sum_that_is_right():
     made, outbox = wanted()
     assert outbox.sent == [(FIRST, C.request(*SET))]
     assert made.next_deadline() == AGAIN_S
-    made.on_sum(FIRST, C.told(*SET))
+    made.on_sum(FIRST, C.told(*SET, teller=FIRST))
     ((name, length, sources, done, _),) = fetches(outbox)
     assert (name, length, sources) == (parcel_of(C.total(SET)), C.code.sum_bytes, (FIRST,))
     done(name)
@@ -63,7 +64,7 @@ def test_a_sum_that_is_right():
     assert made.data == C.total(SET)
     assert made.next_deadline() is None
     made.tick(100.0)
-    made.on_sum(SECOND, C.told(*SET))
+    made.on_sum(SECOND, C.told(*SET, teller=SECOND))
     assert not read(made, outbox, name, C.total(SET))
     assert len(outbox.sent) == len(fetches(outbox)) == 1
     keys = tuple(
@@ -94,8 +95,8 @@ def test_a_second_aggregator_is_another_source_of_the_same_sum():
     """The first one may never send it."""
     made, outbox = wanted()
     for _ in range(3):
-        made.on_sum(FIRST, C.told(*SET))
-        made.on_sum(SECOND, C.told(*SET))
+        made.on_sum(FIRST, C.told(*SET, teller=FIRST))
+        made.on_sum(SECOND, C.told(*SET, teller=SECOND))
     assert [sources for _, _, sources, _, _ in fetches(outbox)] == [(FIRST,), (SECOND,)]
     for name, _, _, done, _ in fetches(outbox):
         done(name)
@@ -114,8 +115,8 @@ def test_sums_offered_while_there_is_no_room(monkeypatch):
         patch.setattr(Outbox, "fetch_parcel", full)
         for sender in AGGREGATORS:
             with pytest.raises(RuleBroken, match="no room"):
-                made.on_sum(sender, C.told(*SET))
-    made.on_sum(FIRST, C.told(*SET))
+                made.on_sum(sender, C.told(*SET, teller=sender))
+    made.on_sum(FIRST, C.told(*SET, teller=FIRST))
     ((name, _, sources, done, _),) = fetches(outbox)
     assert sources == (FIRST,)
     done(name)
@@ -123,7 +124,7 @@ def test_sums_offered_while_there_is_no_room(monkeypatch):
 
 
 def test_an_offer_is_noted_only_if_it_is_pulled(monkeypatch):
-    weaken(monkeypatch, vector_sum, ("            del self._parcels[sender]\n", ""))
+    weaken(monkeypatch, vector_sum, ("            del self._offers[sender]\n", ""))
     with pytest.raises(ValueError, match="not enough values"):
         test_sums_offered_while_there_is_no_room(monkeypatch)
 
@@ -132,7 +133,7 @@ def offered(data: bytes, *senders: int) -> tuple[WantedSum, Outbox]:
     """These aggregators offer these bytes as the sum, and they come whole."""
     made, outbox = wanted()
     for sender in senders:
-        made.on_sum(sender, C.told(*SET, parcel=parcel_of(data)))
+        made.on_sum(sender, C.told(*SET, parcel=parcel_of(data), teller=sender))
     name, _, _, done, _ = fetches(outbox)[0]
     done(name)
     assert not read(made, outbox, name, data)
@@ -153,15 +154,16 @@ def offered(data: bytes, *senders: int) -> tuple[WantedSum, Outbox]:
 )
 def test_a_wrong_sum_is_blamed_and_its_aggregator_not_asked_again(data):
     made, outbox = offered(data, FIRST)
-    made.on_sum(SECOND, C.told(*SET))
-    (blame,) = outbox.of(PeerBlamed)
-    assert blame.peer == C.plan.census.node_ids[FIRST]
-    assert "wrong sum" in blame.rule
+    made.on_sum(SECOND, C.told(*SET, teller=SECOND))
+    (evidence,) = outbox.accused
+    assert evidence.culprit == FIRST
+    assert offence_of(evidence.proof) is Offence.WRONG_SUM
+    check_evidence(evidence, C.plan, C.folk.cryptos[0])
     for turn in range(1, 5):
         made.tick(turn * AGAIN_S)
     assert {to for to, _ in outbox.sent[1:]} == {SECOND, THIRD}
     with pytest.raises(RuleBroken, match="not asked for it"):
-        made.on_sum(FIRST, C.told(*SET))
+        made.on_sum(FIRST, C.told(*SET, teller=FIRST))
     name, _, _, done, _ = fetches(outbox)[-1]
     done(name)
     assert read(made, outbox, name, C.total(SET))
@@ -169,8 +171,9 @@ def test_a_wrong_sum_is_blamed_and_its_aggregator_not_asked_again(data):
 
 def test_all_who_offered_a_wrong_sum_are_blamed():
     made, outbox = offered(wrong(*SET), FIRST, SECOND, THIRD)
-    node_ids = C.plan.census.node_ids
-    assert {each.peer for each in outbox.of(PeerBlamed)} == {node_ids[a] for a in AGGREGATORS}
+    assert {each.culprit for each in outbox.accused} == set(AGGREGATORS)
+    for each in outbox.accused:
+        check_evidence(each, C.plan, C.folk.cryptos[0])
     made.tick(AGAIN_S)
     assert len(outbox.sent) == 1, "nobody is left to ask"
     assert made.next_deadline() == 2 * AGAIN_S
@@ -178,17 +181,16 @@ def test_all_who_offered_a_wrong_sum_are_blamed():
 
 def test_who_offers_later_what_was_seen_to_be_wrong_is_blamed_too():
     made, outbox = offered(wrong(*SET), FIRST)
-    made.on_sum(SECOND, C.told(*SET, parcel=parcel_of(wrong(*SET))))
-    node_ids = C.plan.census.node_ids
-    assert [each.peer for each in outbox.of(PeerBlamed)] == [node_ids[FIRST], node_ids[SECOND]]
+    made.on_sum(SECOND, C.told(*SET, parcel=parcel_of(wrong(*SET)), teller=SECOND))
+    assert [each.culprit for each in outbox.accused] == [FIRST, SECOND]
     assert len(fetches(outbox)) == 1
 
 
 def test_a_parcel_of_another_size_is_a_wrong_sum():
     made, outbox = wanted()
-    made.on_sum(FIRST, C.told(*SET))
+    made.on_sum(FIRST, C.told(*SET, teller=FIRST))
     name, _, _, _, failed = fetches(outbox)[0]
-    made.on_sum(SECOND, C.told(*SET, parcel=b"p" * 32))
+    made.on_sum(SECOND, C.told(*SET, parcel=b"p" * 32, teller=SECOND))
     failed(name)
     failed(name)
     assert [each.peer for each in outbox.of(PeerBlamed)] == [C.plan.census.node_ids[FIRST]]
@@ -197,10 +199,10 @@ def test_a_parcel_of_another_size_is_a_wrong_sum():
 def test_an_aggregator_offers_one_sum():
     """Each costs room for a parcel: a node that offered thousands would leave none for the sum."""
     made, outbox = wanted()
-    made.on_sum(FIRST, C.told(*SET, parcel=b"p" * 32))
+    made.on_sum(FIRST, C.told(*SET, parcel=b"p" * 32, teller=FIRST))
     for at in range(3):
         with pytest.raises(RuleBroken, match="two sums"):
-            made.on_sum(FIRST, C.told(*SET, parcel=bytes((at,)) * 32))
+            made.on_sum(FIRST, C.told(*SET, parcel=bytes((at,)) * 32, teller=FIRST))
     assert len(fetches(outbox)) == 1
 
 
@@ -225,7 +227,7 @@ def test_what_is_not_pulled(sender, message, rule):
 def test_before_a_set_is_fixed_nothing_is_taken():
     services, outbox = C.services(MEMBER)
     made = WantedSum(services, MEMBER, C.reader, C.code, lambda _: False)
-    made.on_sum(FIRST, C.told(*SET))
+    made.on_sum(FIRST, C.told(*SET, teller=FIRST))
     made.tick(100.0)
     assert not read(made, outbox, parcel_of(C.total(SET)), C.total(SET))
     assert made.next_deadline() is None
@@ -234,7 +236,7 @@ def test_before_a_set_is_fixed_nothing_is_taken():
 
 def test_a_parcel_that_it_did_not_ask_for_is_another_roles():
     made, outbox = wanted()
-    made.on_sum(FIRST, C.told(*SET))
+    made.on_sum(FIRST, C.told(*SET, teller=FIRST))
     assert not read(made, outbox, parcel_of(C.total(SET)), C.total(SET)), "it has not come yet"
     assert made.data is None
 
@@ -242,7 +244,7 @@ def test_a_parcel_that_it_did_not_ask_for_is_another_roles():
 def test_without_the_linear_hash_a_shifted_sum_would_be_taken(monkeypatch):
     monkeypatch.setattr(type(C.code), "check_sum", lambda *_: None)
     made, outbox = wanted()
-    made.on_sum(FIRST, C.told(*SET, parcel=parcel_of(wrong(*SET))))
+    made.on_sum(FIRST, C.told(*SET, parcel=parcel_of(wrong(*SET)), teller=FIRST))
     name, _, _, done, _ = fetches(outbox)[0]
     done(name)
     assert read(made, outbox, name, wrong(*SET)), "the attack"
@@ -280,7 +282,7 @@ def test_the_set_is_named_by_the_headers_of_the_closed_list():
     made.want(C.closed(SET), (2, 4), 0.0)
     ((_, request),) = outbox.sent
     assert request == C.request(2, 4)
-    made.on_sum(FIRST, C.told(2, 4))
+    made.on_sum(FIRST, C.told(2, 4, teller=FIRST))
     assert fetches(outbox)[0][0] == parcel_of(C.total((2, 4)))
 
 
@@ -309,7 +311,7 @@ def test_the_sum_of_every_group_is_asked_for_and_needed():
     assert made.next_deadline() == AGAIN_S
     assert total(made) is None
     for indices in (SET, OTHER):
-        made.on_sum(FIRST, C.told(*indices))
+        made.on_sum(FIRST, C.told(*indices, teller=FIRST))
     for (name, _, _, done, _), indices in zip(fetches(outbox), (SET, OTHER), strict=True):
         done(name)
         assert total(made) is None
@@ -321,7 +323,7 @@ def test_the_sum_of_every_group_is_asked_for_and_needed():
 
 def test_who_does_not_answer_for_one_group_is_not_asked_again_for_it():
     made, outbox = both()
-    made.on_sum(FIRST, C.told(*SET))
+    made.on_sum(FIRST, C.told(*SET, teller=FIRST))
     name, _, _, done, _ = fetches(outbox)[0]
     done(name)
     read(made, outbox, name, C.total(SET))
@@ -332,7 +334,7 @@ def test_who_does_not_answer_for_one_group_is_not_asked_again_for_it():
 def test_a_sum_over_parts_of_two_groups_is_nobodys():
     made, _ = both()
     with pytest.raises(RuleBroken, match="another set"):
-        made.on_sum(FIRST, C.told(*SET[:2], OTHER[0]))
+        made.on_sum(FIRST, C.told(*SET[:2], OTHER[0], teller=FIRST))
 
 
 # --- sums that are passed on ----------------------------------------------------------------------
@@ -345,7 +347,7 @@ def holding(restored: dict[str, bytes] | None = None) -> tuple[WantedSums, Outbo
     services, outbox = C.services(MEMBER, restored)
     made = WantedSums(services, MEMBER, C.reader, C.code, lambda _: False)
     made.want(CLOSED, GROUPS, 0.0)
-    made.on_sum(FIRST, C.told(*SET))
+    made.on_sum(FIRST, C.told(*SET, teller=FIRST))
     name, _, _, done, _ = fetches(outbox)[-1]
     done(name)
     assert read(made, outbox, name, C.total(SET))
@@ -360,10 +362,12 @@ def kept(outbox: Outbox) -> dict[str, bytes]:
 
 def test_what_is_held_is_on_record_and_told_to_members_that_ask():
     made, outbox = holding()
-    assert kept(outbox) == {f"sum/{C.name_of(*SET).hex()}": codec.encode(C.told(*SET))}
+    assert kept(outbox) == {
+        f"sum/{C.name_of(*SET).hex()}": codec.encode(C.told(*SET, teller=C.plan.committee[MEMBER]))
+    }
     outbox.sent.clear()
     assert made.serve(ASKER, C.request(*SET))
-    assert outbox.sent == [(ASKER, C.told(*SET))]
+    assert outbox.sent == [(ASKER, C.told(*SET, teller=C.plan.committee[MEMBER]))]
     assert grants(outbox) == [(parcel_of(C.total(SET)), (ASKER,))]
     assert not made.serve(ASKER, C.request(*OTHER)), "that it lacks itself"
     assert not made.serve(9, C.request(*SET)), "who is no member has no use for it"
@@ -412,7 +416,7 @@ def test_holders_are_asked_after_the_aggregators():
         made.tick(turn * AGAIN_S)
     asked = [to for to, message in outbox.sent if message == C.request(*OTHER)]
     assert asked == [FIRST, SECOND, HOLDER, THIRD, FIRST]
-    made.on_sum(HOLDER, C.told(*OTHER))
+    made.on_sum(HOLDER, C.told(*OTHER, teller=HOLDER))
     assert fetches(outbox)[-1][2] == (HOLDER,)
 
 
@@ -421,9 +425,9 @@ def test_a_member_that_was_not_asked_offers_nothing():
     made, _ = holding()
     made.ask_too(CLOSED, GROUPS, [HOLDER])
     with pytest.raises(RuleBroken, match="not asked for it"):
-        made.on_sum(HOLDER, C.told(*OTHER))
+        made.on_sum(HOLDER, C.told(*OTHER, teller=HOLDER))
     with pytest.raises(RuleBroken, match="another set"):
-        made.on_sum(FIRST, C.told(*SET[:2]))
+        made.on_sum(FIRST, C.told(*SET[:2], teller=FIRST))
     assert made.data(C.closed((2, 3)), {0: (2, 3)}) is None
 
 

@@ -160,8 +160,19 @@ class VectorCode:
             part = vector[start : start + size]
             yield segment, unpack_segment(self.parameters, segment, part)
 
+    def summed_hash(self, linear_hashes: Sequence[bytes]) -> bytes:
+        """The linear hash of a sum, from those of what it sums. Raises MalformedMessage."""
+        return pack_digest(add_digests(map(unpack_digest, linear_hashes)))
+
     def check_sum(self, total: bytes, linear_hashes: Sequence[bytes]) -> None:
         """Check the sum of the vectors with these linear hashes.
+
+        Raises MalformedMessage or RuleBroken when it is not that sum.
+        """
+        self.check_hash(total, self.summed_hash(linear_hashes), len(linear_hashes))
+
+    def check_hash(self, total: bytes, linear_hash: bytes, count: int) -> None:
+        """Check the sum of so many vectors, which is to have this linear hash.
 
         Raises MalformedMessage or RuleBroken when it is not that sum.
         """
@@ -169,13 +180,13 @@ class VectorCode:
             raise MalformedMessage(
                 f"a masked sum has the wrong size: {len(total)} bytes, not {self.sum_bytes}"
             )
-        wanted = add_digests(map(unpack_digest, linear_hashes))
+        wanted = unpack_digest(linear_hash)
         hashed = HashOfVector(self.parameters, self.context)
         for segment, start, size in self._parts(
             lambda segment: sum_bytes(self.parameters, segment)
         ):
             part = total[start : start + size]
-            sums = unpack_sum(self.parameters, segment, part, len(linear_hashes))
+            sums = unpack_sum(self.parameters, segment, part, count)
             hashed.add_segment(segment, sums)
         if not np.array_equal(hashed.value, wanted):
             raise RuleBroken("a masked sum is not that of its contributions")

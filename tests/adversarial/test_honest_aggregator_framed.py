@@ -1,0 +1,81 @@
+"""A8: somebody makes evidence that an honest node told of a wrong sum of masked vectors.
+
+A member that was told of a sum accuses whoever told of it, with the words that it signed. A right
+sum convicts nobody, and nor do words that are altered, of another node, or of another sum.
+"""
+
+import pytest
+from msgspec.structs import replace
+from tests.support.masked_round import AGGREGATORS, masked_committee, parcel_of
+from tests.support.weakened import weaken
+
+from pnyx.errors import InvalidSignature, ProtocolError, RuleBroken
+from pnyx.primitives import codec
+from pnyx.protocol.evidence.proofs import check_evidence
+from pnyx.protocol.messages import Evidence, WrongSum
+from pnyx.protocol.round import vectors
+
+C = masked_committee()
+SET = (2, 3, 4)
+TELLER, OTHER = AGGREGATORS[0], AGGREGATORS[1]
+JUDGE = C.folk.cryptos[5]
+RIGHT = C.total(SET)
+WRONG = C.total((2, 2, 4))
+
+
+def evidence(told_of: bytes, /, **changes) -> Evidence:
+    """Evidence that a node told of this as the sum of the set."""
+    told = C.told(*SET, parcel=parcel_of(told_of), teller=TELLER)
+    linear_hash = C.code.summed_hash(told.linear_hashes)
+    proof = WrongSum(told.accepted, len(SET), linear_hash, told_of, told.signature)
+    plan = C.plan
+    return Evidence(plan.study, plan.round_number, plan.attempt, TELLER, replace(proof, **changes))
+
+
+@pytest.mark.parametrize("total", [WRONG, bytes(len(RIGHT)), b"\xff" * len(RIGHT), RIGHT[:-1]])
+def test_a_wrong_sum_convicts_whoever_told_of_it(total: bytes) -> None:
+    check_evidence(
+        codec.decode(codec.encode(evidence(total)), Evidence, bytes_max=10**7), C.plan, JUDGE
+    )
+
+
+def test_a_right_sum_convicts_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RuleBroken, match="the sum is that of its contributions"):
+        check_evidence(evidence(RIGHT), C.plan, JUDGE)
+    weaken(
+        monkeypatch,
+        vectors,
+        ("code.check_hash(proof.total, proof.linear_hash, proof.count)", "raise RuleBroken"),
+    )
+    check_evidence(evidence(RIGHT), C.plan, JUDGE)  # to look at the sum is the defence
+
+
+LINEAR_HASH = C.code.summed_hash([C.masked(2).linear_hash])
+FRAMED = [
+    pytest.param(evidence(RIGHT, total=WRONG), id="another sum than it told of"),
+    pytest.param(evidence(RIGHT, linear_hash=LINEAR_HASH), id="another linear hash"),
+    pytest.param(evidence(RIGHT, count=1), id="of fewer contributions"),
+    pytest.param(evidence(RIGHT, accepted=bytes(32)), id="of another set"),
+    pytest.param(replace(evidence(WRONG), culprit=OTHER), id="another culprit"),
+    pytest.param(evidence(WRONG, signature=bytes(64)), id="unsigned"),
+]
+
+
+@pytest.mark.parametrize("framed", FRAMED)
+def test_words_that_the_node_did_not_sign(framed: Evidence) -> None:
+    with pytest.raises(InvalidSignature):
+        check_evidence(framed, C.plan, JUDGE)
+
+
+def test_the_signature_is_the_defence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(JUDGE), "verify", lambda *_: True)
+    for framed in FRAMED:
+        if framed.id != "of another set":  # whose sum it is does not matter: it is right
+            check_evidence(framed.values[0], C.plan, JUDGE)
+
+
+def test_a_linear_hash_that_is_none_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(JUDGE), "verify", lambda *_: True)
+    for bad in (b"", b"\xff" * len(LINEAR_HASH), LINEAR_HASH[:-1]):
+        with pytest.raises(ProtocolError):
+            check_evidence(evidence(RIGHT, linear_hash=bad), C.plan, JUDGE)
