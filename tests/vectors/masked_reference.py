@@ -147,27 +147,28 @@ CACHE: dict = {}
 def product(p: int, public, key: list[int]) -> list[int]:
     """The first 32 coefficients of a·s in every lane, row after row."""
     values = Transform(len(key), p).forth(key)
-    by_lane = zip(*public, strict=True)
-    lanes = [[a * v % p for a, v in zip(lane, values, strict=True)] for lane in by_lane]
-    columns = [Transform(len(key), p).back(lane)[:ROWS] for lane in lanes]
-    return [value for row in zip(*columns, strict=True) for value in row]
+    products = [a * v % p for row, v in zip(public, values, strict=True) for a in row]
+    return Transform(len(key), p, LANES).back(products)[:GROUP]
 
 
 class Transform:
-    """The values of a polynomial at the roots of X^n + 1, in bit-reversed order, and the way back.
+    """The values of polynomials at the roots of X^n + 1, in bit-reversed order, and the way back.
 
-    X^m - r^e has the factors X^(m/2) - r^(e/2) and X^(m/2) - r^(e/2 + n), n being where r^n = -1.
+    Polynomials lie side by side in lanes: coefficient i of lane l at place i·lanes + l, and so do
+    their values. With r^n = -1, X^m - r^e has the factors X^(m/2) - r^(e/2) and
+    X^(m/2) - r^(e/2 + n).
     """
 
-    def __init__(self, n: int, p: int) -> None:
+    def __init__(self, n: int, p: int, lanes: int = 1) -> None:
         if (n, p) not in POWERS:
             POWERS[n, p] = PLAIN.Ring(n, p).powers
-        self.n, self.p, self.powers, self.half = n, p, POWERS[n, p], (p + 1) // 2
+        self.n, self.p, self.lanes = n, p, lanes
+        self.powers, self.half = POWERS[n, p], (p + 1) // 2
 
     def forth(self, given: list[int], exponent: int | None = None) -> list[int]:
-        """Values of what is left modulo X^m - r^exponent, m being its length."""
+        """Values of what is left modulo X^m - r^exponent, with m coefficients."""
         exponent = self.n if exponent is None else exponent
-        if len(given) == 1:
+        if len(given) == self.lanes:
             return given
         middle, p, root = len(given) // 2, self.p, self.powers[exponent // 2]
         upper = [root * v % p for v in given[middle:]]
@@ -178,7 +179,7 @@ class Transform:
     def back(self, values: list[int], exponent: int | None = None) -> list[int]:
         """What has these values."""
         exponent = self.n if exponent is None else exponent
-        if len(values) == 1:
+        if len(values) == self.lanes:
             return values
         middle, p = len(values) // 2, self.p
         first = self.back(values[:middle], exponent // 2)
@@ -202,17 +203,18 @@ def linear_hash(held: Set, integers: list[list[int]]) -> bytes:
     for at, part in enumerate(integers):
         seed = digest("pnyx/masked/hash", CONTEXT, encoded(held.fields), bytes([at]))
         for p, sums in zip(PLAIN.HASH_PRIMES, total, strict=True):
-            for lane, key in enumerate(hash_key(seed, p)):
-                polynomial = [v % p for v in part[lane::LANES]] + [0] * (1024 - ROWS)
-                values = Transform(1024, p).forth(polynomial)
-                sums[:] = [(s + a * v) % p for s, a, v in zip(sums, key, values, strict=True)]
+            padded = [v % p for v in part] + [0] * (1024 * LANES - GROUP)
+            values = Transform(1024, p, LANES).forth(padded)
+            for place, row in enumerate(hash_key(seed, p)):
+                at_root = values[place * LANES : (place + 1) * LANES]
+                sums[place] = (sums[place] + sum(map(int.__mul__, row, at_root))) % p
     return b"".join(packed(p, part) for p, part in zip(PLAIN.HASH_PRIMES, total, strict=True))
 
 
 def hash_key(seed: bytes, p: int) -> list:
-    """The key of block 0 lane by lane."""
+    """The key of block 0: [1024][32]."""
     if (seed, p) not in KEYS:
-        KEYS[seed, p] = list(zip(*PLAIN.Ring(1024, p).public(seed, 0), strict=True))
+        KEYS[seed, p] = PLAIN.Ring(1024, p).public(seed, 0)
     return KEYS[seed, p]
 
 

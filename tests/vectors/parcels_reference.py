@@ -7,7 +7,8 @@ that it is what this file gives, and that pnyx agrees.
 The content of a parcel is the first bytes of the stream with its seed and domain. Data of a chunk
 is given as [parcel, start, stop]: bytes of the content of one of the parcels; in a case of
 "refused" also by a place where one bit is turned ("flipped"), or by so many bytes 0 after it
-("more"). "before" are the chunks that arrived before it, in order, and were taken.
+("more"). "before" are the chunks that arrived before it, in order, and were taken. What is pulled
+is the parcel that the refused chunk names, of the length of the first parcel.
 """
 
 import json
@@ -24,18 +25,24 @@ SIZE = 128 * 1024
 LENGTHS = (2 * SIZE + 1000, 2 * SIZE + 1000, 1, SIZE - 1, SIZE, SIZE + 1, 3 * SIZE)
 
 
-class Parcel:
+class Named:
+    """What fixes a parcel: its length, and the leaves of its chunks."""
+
+    def __init__(self, length: int, leaves: list[bytes]) -> None:
+        self.length, self.leaves = length, leaves
+        self.root = PLAIN.tree_root(leaves)
+        sizes = length.to_bytes(8, "big"), SIZE.to_bytes(4, "big")
+        self.name = digest("pnyx/parcel", *sizes, self.root)
+
+
+class Parcel(Named):
     """Content, cut into chunks."""
 
     def __init__(self, number: int, length: int) -> None:
-        self.number, self.length, self.domain = number, length, f"vectors/parcels/{number}"
+        self.number, self.domain = number, f"vectors/parcels/{number}"
         self.content = Stream(PLAIN.SEED, self.domain).bytes(length)
         self.chunks = [self.content[at : at + SIZE] for at in range(0, length, SIZE)]
-        self.leaves = [digest("pnyx/parcel/chunk", each) for each in self.chunks]
-        self.root = PLAIN.tree_root(self.leaves)
-        self.name = digest(
-            "pnyx/parcel", length.to_bytes(8, "big"), SIZE.to_bytes(4, "big"), self.root
-        )
+        super().__init__(length, [digest("pnyx/parcel/chunk", each) for each in self.chunks])
 
     def chunk(self, index: int):
         """What a source sends of it."""
@@ -85,10 +92,8 @@ def other_names(right: Parcel):
         ("the first chunk twice", [first, first], 2 * SIZE),
         ("the first chunk", [first], SIZE),
     ):
-        sizes = length.to_bytes(8, "big"), SIZE.to_bytes(4, "big")
         indices = [right.leaves.index(leaf) for leaf in leaves]
-        name = digest("pnyx/parcel", *sizes, PLAIN.tree_root(leaves))
-        yield {"change": change, "chunks": indices, "name": name.hex()}
+        yield {"change": change, "chunks": indices, "name": Named(length, leaves).name.hex()}
 
 
 def refused_chunks(right: Parcel, foreign: Parcel):
@@ -112,7 +117,8 @@ def refused_chunks(right: Parcel, foreign: Parcel):
             f"chunk {index} truncated", says, index, data=[right.number, index * SIZE, stop]
         )
 
-    exchanged = right.chunk(1)
+    exchanged, short = right.chunk(1), right.chunks[0][:-1]
+    cut_short = Named(right.length, [digest("pnyx/parcel/chunk", short), *right.leaves[1:]])
     return [
         truncated(2, end - 1, "data of chunk 2 has 999 bytes, not 1000"),
         truncated(1, 2 * SIZE - 1, "data of chunk 1 has 131071 bytes, not 131072"),
@@ -145,6 +151,9 @@ def refused_chunks(right: Parcel, foreign: Parcel):
         case("a foreign root with all of it", another_name, 0, root=foreign.root.hex(),
              data=foreign.chunk(0)["data"], proof=foreign.chunk(0)["proof"]),
         case("another length", another_name, 0, length=end + 1),
+        case("named with chunk 0 truncated", "data of chunk 0 has 131071 bytes, not 131072", 0,
+             parcel=cut_short.name.hex(), root=cut_short.root.hex(),
+             data=[right.number, 0, SIZE - 1]),
         case("one bit turned in the first byte", to_root, 0, flipped=0),
         case("one bit turned in the last byte", to_root, 2, flipped=999),
     ]  # fmt: skip

@@ -86,10 +86,10 @@ def test_chunks_in_another_order_or_number_are_another_parcel() -> None:
     assert len(names) == 1 + len(VECTORS["other_names"])
 
 
-def pulling() -> Node:
-    """A node that pulls the first parcel, and asks for as much of it as it may."""
+def pulling(name: str) -> Node:
+    """A node that pulls a parcel as long as the first, and asks for as much of it as it may."""
     node = Node(b"n" * 32)
-    node.fetch(bytes.fromhex(PARCEL["name"]), PARCEL["length"], [OWNER])
+    node.fetch(bytes.fromhex(name), PARCEL["length"], [OWNER])
     node.parcels.flush(0.0)
     return node
 
@@ -102,7 +102,7 @@ def arrive(node: Node, data: bytes) -> None:
 
 
 def test_the_chunks_of_a_parcel_are_taken() -> None:
-    node = pulling()
+    node = pulling(PARCEL["name"])
     for each in PARCEL["chunks"]:
         arrive(node, codec.encode(chunk(each)))
     node.take()
@@ -111,7 +111,7 @@ def test_the_chunks_of_a_parcel_are_taken() -> None:
 
 @pytest.mark.parametrize("case", VECTORS["refused"], ids=fault)
 def test_refused_chunks(case: dict[str, Any]) -> None:
-    node = pulling()
+    node = pulling(case["chunk"]["parcel"])
     for index in case["before"]:
         arrive(node, codec.encode(chunk(PARCEL["chunks"][index])))
     node.take()
