@@ -4,8 +4,9 @@ Python integers and byte strings only, written from docs/protocol.md on top of `
 sharing no code with pnyx. `python tests/vectors/masked_reference.py` writes the file again;
 `test_masked_vectors.py` checks that it is what this file gives, and that pnyx agrees.
 
-Vectors are short: of the first block 32 rows are sent, the least there is. A case with an "error"
-holds a single fault and must be refused with that error.
+Vectors are short: of the first block 32 rows are sent, the least there is (`long_reference.py` has
+vectors of two segments). A case with an "error" holds a single fault and must be refused with that
+error.
 """
 
 import json
@@ -128,7 +129,7 @@ class Contribution:
         ]
 
     def masked(self, p: int, s: list[int], public) -> list[int]:
-        mask = product(self.set.n, p, public, s)
+        mask = product(p, public, s)
         return [(a + e + m) % p for a, e, m in zip(mask, self.errors, self.messages(), strict=True)]
 
 
@@ -143,19 +144,52 @@ def masks(held: Set) -> list:
 CACHE: dict = {}
 
 
-def product(n: int, p: int, public, key: list[int]) -> list[int]:
-    """The first 32 coefficients of a·s in every lane, row after row, by the inverse transform."""
-    ring = PLAIN.Ring(n, p)
-    values = ring.values(dict(enumerate(key)))
-    bits, inverse = n.bit_length() - 1, pow(n, -1, p)
-    odd = [2 * int(format(place, f"0{bits}b")[::-1], 2) + 1 for place in range(n)]
-    transformed = [[a * v % p for a in row] for row, v in zip(public, values, strict=True)]
-    columns = list(zip(*transformed, strict=True))
-    result = []
-    for row in range(ROWS):
-        roots = [ring.powers[-each * row % (2 * n)] for each in odd]
-        result += [inverse * sum(map(int.__mul__, column, roots)) % p for column in columns]
-    return result
+def product(p: int, public, key: list[int]) -> list[int]:
+    """The first 32 coefficients of a·s in every lane, row after row."""
+    values = Transform(len(key), p).forth(key)
+    products = [a * v % p for row, v in zip(public, values, strict=True) for a in row]
+    return Transform(len(key), p, LANES).back(products)[:GROUP]
+
+
+class Transform:
+    """The values of polynomials at the roots of X^n + 1, in bit-reversed order, and the way back.
+
+    Polynomials lie side by side in lanes: coefficient i of lane l at place i·lanes + l, and so do
+    their values. With r^n = -1, X^m - r^e has the factors X^(m/2) - r^(e/2) and
+    X^(m/2) - r^(e/2 + n).
+    """
+
+    def __init__(self, n: int, p: int, lanes: int = 1) -> None:
+        if (n, p) not in POWERS:
+            POWERS[n, p] = PLAIN.Ring(n, p).powers
+        self.n, self.p, self.lanes = n, p, lanes
+        self.powers, self.half = POWERS[n, p], (p + 1) // 2
+
+    def forth(self, given: list[int], exponent: int | None = None) -> list[int]:
+        """Values of what is left modulo X^m - r^exponent, with m coefficients."""
+        exponent = self.n if exponent is None else exponent
+        if len(given) == self.lanes:
+            return given
+        middle, p, root = len(given) // 2, self.p, self.powers[exponent // 2]
+        upper = [root * v % p for v in given[middle:]]
+        first = [(x + y) % p for x, y in zip(given[:middle], upper, strict=True)]
+        second = [(x - y) % p for x, y in zip(given[:middle], upper, strict=True)]
+        return self.forth(first, exponent // 2) + self.forth(second, exponent // 2 + self.n)
+
+    def back(self, values: list[int], exponent: int | None = None) -> list[int]:
+        """What has these values."""
+        exponent = self.n if exponent is None else exponent
+        if len(values) == self.lanes:
+            return values
+        middle, p = len(values) // 2, self.p
+        first = self.back(values[:middle], exponent // 2)
+        second = self.back(values[middle:], exponent // 2 + self.n)
+        root = self.half * self.powers[-(exponent // 2) % (2 * self.n)] % p
+        lower = [self.half * (x + y) % p for x, y in zip(first, second, strict=True)]
+        return lower + [root * (x - y) % p for x, y in zip(first, second, strict=True)]
+
+
+POWERS: dict = {}
 
 
 def packed(p: int, residues: list[int]) -> bytes:
@@ -168,21 +202,60 @@ def linear_hash(held: Set, integers: list[list[int]]) -> bytes:
     total = [[0] * 1024 for _ in PLAIN.HASH_PRIMES]
     for at, part in enumerate(integers):
         seed = digest("pnyx/masked/hash", CONTEXT, encoded(held.fields), bytes([at]))
-        terms = {(0, c // LANES, c % LANES): value for c, value in enumerate(part)}
-        found = PLAIN.linear_hash(seed, terms)
-        total = [
-            [(x + y) % p for x, y in zip(old, new, strict=True)]
-            for p, old, new in zip(PLAIN.HASH_PRIMES, total, found, strict=True)
-        ]
+        for p, sums in zip(PLAIN.HASH_PRIMES, total, strict=True):
+            padded = [v % p for v in part] + [0] * (1024 * LANES - GROUP)
+            values = Transform(1024, p, LANES).forth(padded)
+            for place, row in enumerate(hash_key(seed, p)):
+                at_root = values[place * LANES : (place + 1) * LANES]
+                sums[place] = (sums[place] + sum(map(int.__mul__, row, at_root))) % p
     return b"".join(packed(p, part) for p, part in zip(PLAIN.HASH_PRIMES, total, strict=True))
 
 
+def hash_key(seed: bytes, p: int) -> list:
+    """The key of block 0: [1024][32]."""
+    if (seed, p) not in KEYS:
+        KEYS[seed, p] = PLAIN.Ring(1024, p).public(seed, 0)
+    return KEYS[seed, p]
+
+
+KEYS: dict = {}
+
+
 def parcel_name(data: bytes) -> bytes:
-    """Of a vector of one chunk."""
-    assert len(data) <= 128 * 1024
-    root = PLAIN.tree_root([digest("pnyx/parcel/chunk", data)])
-    sizes = len(data).to_bytes(8, "big"), (128 * 1024).to_bytes(4, "big")
+    """Of a parcel of these bytes."""
+    size = 128 * 1024
+    chunks = [data[start : start + size] for start in range(0, len(data), size)]
+    root = PLAIN.tree_root([digest("pnyx/parcel/chunk", each) for each in chunks])
+    sizes = len(data).to_bytes(8, "big"), size.to_bytes(4, "big")
     return digest("pnyx/parcel", *sizes, root)
+
+
+def opened(held: Set, sums: list[list[int]], key_sum: list[list[int]], count: int) -> list | None:
+    """The sums of the values of all slots, plane by plane; None if keys and sums do not fit."""
+    left = [
+        [y - a for y, a in zip(part, product(p, public, key), strict=True)]
+        for p, public, key, part in zip(held.primes, masks(held), key_sum, sums, strict=True)
+    ]
+    columns = [decoded(held, list(residues), count) for residues in zip(*left, strict=True)]
+    if None in columns:
+        return None
+    return [value for plane in zip(*columns, strict=True) for value in plane]
+
+
+def decoded(held: Set, residues: list[int], count: int) -> list[int] | None:
+    """The sums in the slots of one unmasked coefficient; None if it holds none of so many."""
+    number = 0
+    for p, residue in zip(held.primes, residues, strict=True):
+        rest = held.q // p
+        number += residue * rest * pow(rest, -1, p)
+    number = (number + 2 ** (held.shift - 1)) % held.q >> held.shift
+    found = []
+    for _ in range(held.slots):
+        number, slot = divmod(number, 2**held.slot_bits)
+        found.append(slot)
+    if number or max(found) > count * (2**held.bits - 1):
+        return None
+    return [slot - count * 2 ** (held.bits - 1) for slot in found]
 
 
 # --- the vectors ----------------------------------------------------------------------------------
@@ -250,6 +323,7 @@ def group_vectors(ring: str, stream):
         [sum(column) % p for column in zip(*(part.key[at] for part in parts), strict=True)]
         for at, p in enumerate(held.primes)
     ]
+    assert opened(held, sums, key_sum, 2)[:40] == [sum(each) for each in zip(*rows, strict=True)]
     return {
         "fields": held.fields,
         "context": CONTEXT.hex(),
@@ -294,6 +368,63 @@ def decoding_vectors(stream):
             "residues": [number % p for p in held.primes],
             "sums": [u - 128 * 2048 for u in sums],
         }
+
+
+def refused_decodings():
+    """Coefficients that hold no sum of so many: keys and vectors do not belong together."""
+    for ring in RINGS:
+        held = Set(ring, 1000, 12, 24)
+        most, last = 24 * 4095, held.slots - 1
+        reach, top = 2 ** (held.shift - 1), 2 ** (held.slot_bits * held.slots)
+        full = sum(most << held.slot_bits * j for j in range(held.slots))
+        scale, beyond = 2**held.shift, 1 << held.slot_bits * last
+        cases = [
+            ("the first slot one above the largest sum", 24, (full + 1) * scale),
+            ("a sum of 24 for one of 23", 23, full * scale),
+            ("an error one below the least, at the sum 0", 24, -reach - 1),
+            ("an error one above the most, at the largest sum", 24, full * scale + reach),
+        ]
+        if last:
+            cases.append(("the last slot one above the largest sum", 24, (full + beyond) * scale))
+        if top * scale <= held.q:
+            cases.append(("something above the last slot", 24, top * scale))
+        for fault, count, number in cases:
+            residues = [number % p for p in held.primes]
+            assert decoded(held, residues, count) is None
+            yield {
+                "fault": f"{ring}: {fault}",
+                "fields": held.fields,
+                "count": count,
+                "residues": residues,
+                "error": "DecodingError",
+            }
+
+
+def refused_unmaskings(parts: list[Contribution], right: bytes):
+    """Sums of the first group with keys that are not theirs.
+
+    A case without a "sum" of its own has that of "checked_sum". "keys" says whose keys are added
+    up, and "added" what is added to element 0 of the sum.
+    """
+    held, [prime] = parts[0].set, parts[0].set.primes
+    residues = [part.residues[0] for part in parts]
+    both = [a + b for a, b in zip(*residues, strict=True)]
+    step = 2 ** (held.shift + held.slot_bits - 1)  # the upper half of a slot
+    high = [(both[0] + step) % prime, *both[1:]]
+    for fault, keys, added, sums in (
+        ("the key of one for the sum of two", [0], 0, both),
+        ("one key twice", [0, 0], 0, both),
+        ("the keys of two for the vector of one", [0, 1], 0, residues[0]),
+        ("one element of a key larger by one", [0, 1], 1, both),
+        ("one slot above what two can make it", [0, 1], 0, high),
+    ):
+        columns = zip(*(parts[who].key[0] for who in keys), strict=True)
+        key_sum = [sum(column) % prime for column in columns]
+        key_sum[0] = (key_sum[0] + added) % prime
+        assert opened(held, [sums], [key_sum], 2) is None
+        packed = packed_sum([prime], [sums])
+        other = {} if packed == right else {"sum": packed.hex()}
+        yield {"fault": fault, "keys": keys, "added": added} | other | {"error": "DecodingError"}
 
 
 def name_vectors(parts: list[Contribution]):
@@ -394,14 +525,19 @@ def vectors():
     made = [
         Contribution(held, at, each["values"]) for at, each in enumerate(groups[0]["contributions"])
     ]
+    decodings = list(decoding_vectors(stream))
+    checked = sum_vectors(made)
+    groups.append(group_vectors("P2", stream))
     return {
         "parameters": list(parameter_vectors()),
         "parameters_refused": refused_parameters(),
         "groups": groups,
         "names": name_vectors(made),
-        "decodings": list(decoding_vectors(stream)),
+        "decodings": decodings,
+        "decodings_refused": list(refused_decodings()),
         "vectors_refused": refused_vectors(made[0]),
-        "checked_sum": sum_vectors(made),
+        "checked_sum": checked,
+        "unmaskings_refused": list(refused_unmaskings(made, bytes.fromhex(checked["sum"]))),
     }
 
 

@@ -16,7 +16,13 @@ from pnyx.primitives.ring import gaussian_errors
 from pnyx.protocol.aggregation.masked import coding
 from pnyx.protocol.aggregation.masked.checked_sum import add_digests, pack_digest, unpack_digest
 from pnyx.protocol.aggregation.masked.keys import MaskingKey, hash_vector
+from pnyx.protocol.aggregation.masked.mask import (
+    public_segment,
+    transform_key,
+    unmask_segment,
+)
 from pnyx.protocol.aggregation.masked.parameters import ParameterSet, choose, layout
+from pnyx.protocol.aggregation.masked.segments import unpack_sum
 from pnyx.protocol.aggregation.masked.vectors import VectorCode, sum_vectors
 from pnyx.protocol.messages import HeldContribution
 from pnyx.protocol.round.vectors import (
@@ -63,7 +69,7 @@ def test_refused_parameters(case: dict[str, Any]) -> None:
         decode(bytes.fromhex(case["encoded"]), ParameterSet, bytes_max=200)
 
 
-@pytest.mark.parametrize("group", VECTORS["groups"], ids=["P0", "P1"])
+@pytest.mark.parametrize("group", VECTORS["groups"], ids=["P0", "P1", "P2"])
 def test_groups(group: dict[str, Any]) -> None:
     parameters = set_of(group["fields"])
     code = VectorCode(parameters, bytes.fromhex(group["context"]))
@@ -72,7 +78,7 @@ def test_groups(group: dict[str, Any]) -> None:
         values = np.array(case["values"], dtype=np.int64)
         seed, context = bytes.fromhex(case["seed"]), bytes.fromhex(case["context"])
         assert hash_vector([values]).hex() == case["vector_hash"]
-        key = MaskingKey.derive(parameters, seed, context, bytes.fromhex(case["vector_hash"]))
+        key = key_of(parameters, case)
         assert [part[:4].tolist() for part in key.secret] == case["key_start"]
         drawn = gaussian_errors(key.errors_seed, 4.5, 16, "pnyx/masked/errors/0")
         assert drawn.tolist() == case["errors_start"]
@@ -86,6 +92,11 @@ def test_groups(group: dict[str, Any]) -> None:
         sent.append(segment)
         keys.append(made.key)
     check_sum(code, sent, keys, group)
+
+
+def key_of(parameters: ParameterSet, case: dict[str, Any]) -> MaskingKey:
+    seed, context = bytes.fromhex(case["seed"]), bytes.fromhex(case["context"])
+    return MaskingKey.derive(parameters, seed, context, bytes.fromhex(case["vector_hash"]))
 
 
 def check_sum(code: VectorCode, sent: list[bytes], keys: list[Any], group: dict[str, Any]) -> None:
@@ -116,6 +127,37 @@ def test_decodings() -> None:
         out = np.empty((parameters.slots, 8), dtype=np.int64)
         coding.decode(parameters, residues, case["count"], out)
         assert out[:, 7].tolist() == case["sums"]
+
+
+@pytest.mark.parametrize("case", VECTORS["decodings_refused"], ids=fault)
+def test_refused_decodings(case: dict[str, Any]) -> None:
+    parameters = set_of(case["fields"])
+    residues = np.array(case["residues"], dtype=np.int64)[:, np.newaxis]
+    out = np.empty((parameters.slots, 1), dtype=np.int64)
+    with pytest.raises(getattr(errors, case["error"]), match="garbage"):
+        coding.decode(parameters, residues, case["count"], out)
+
+
+@pytest.mark.parametrize("case", VECTORS["unmaskings_refused"], ids=fault)
+def test_refused_unmaskings(case: dict[str, Any]) -> None:
+    """A sum and keys that do not belong together are an error, and nobody's sum."""
+    group, code = VECTORS["groups"][0], first_group()
+    [prime], total = code.parameters.primes, bytes.fromhex(case.get("sum", CHECKED["sum"]))
+    key_sum = np.zeros(code.parameters.degree, dtype=np.int64)
+    for number in case["keys"]:
+        key_sum += key_of(code.parameters, group["contributions"][number]).secret[0]
+    key_sum[0] += case["added"]
+    key_sum %= prime
+    with pytest.raises(getattr(errors, case["error"]), match="garbage"):
+        unmask_segment(
+            code.parameters,
+            public_segment(code.parameters, code.context, 0),
+            transform_key(code.parameters, (key_sum.astype(np.uint32),)),
+            unpack_sum(code.parameters, 0, total, 2),
+            0,
+            2,
+        )
+    assert code.unmask(total, (key_sum,), 2) is None
 
 
 def test_names() -> None:

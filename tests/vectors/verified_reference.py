@@ -1,9 +1,12 @@
 """A slow, plain version of verified masked contributions: `masked_verification.json` comes from it.
 
-Python integers and byte strings only, written from docs/protocol.md (section 11) on top of
-`masked_reference.py`, and sharing no code with pnyx. `python tests/vectors/verified_reference.py`
-writes the file again; `test_masked_verification_vectors.py` checks that it is what this file gives,
-and that pnyx agrees.
+Python integers and byte strings, written from docs/protocol.md (section 11) on top of
+`long_reference.py`, which masks with numpy's integers, and sharing no code with pnyx.
+`python tests/vectors/verified_reference.py` writes the file again;
+`test_masked_verification_vectors.py` checks that it is what this file gives, and that pnyx agrees.
+
+`masked_verification_long.json` is from the same computation with an update of two blocks: run with
+another LENGTH (`runpy`'s init_globals). Long arrays are in it by their SHA-256.
 
 "given" holds everything that is chosen, randomness included: the seed, from which all secrets
 follow, and what they came to (salts, masking key, blinds and mask are columns of "payloads").
@@ -19,8 +22,10 @@ from math import comb, isqrt
 from pathlib import Path
 from types import SimpleNamespace
 
-MASKS = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("masked_reference.py"))))
-PLAIN = MASKS.PLAIN
+import numpy as np
+
+LONG = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("long_reference.py"))))
+MASKS, PLAIN = LONG.MASKS, LONG.PLAIN
 digest, Stream = PLAIN.digest, PLAIN.Stream
 
 FIELDS = (PLAIN.P1, PLAIN.P2)
@@ -32,10 +37,13 @@ DEGREES = (DEGREE, DEGREE + PACKING - 1, 2 * DEGREE)  # of V, L, Q
 CONTRIBUTOR = 9
 NORM_MAX, COLLUDING_MAX, COUNT_MAX = 1112, 6, 3
 CHALLENGE = bytes(range(64, 96))
+LENGTH = globals().get("LENGTH", 1000)
+LENGTH_OF_TWO_BLOCKS = BLOCK + 5
 STATED = SimpleNamespace(
-    n=1024, primes=(P,), length=1000, bits=11, most=24, slots=1, slot_bits=16, shift=9,
-    segments=1, coefficients=1024, fields=[1024, [P], 1000, 11, 24, 1, 16, 9, 4.5],
+    n=1024, primes=(P,), length=LENGTH, bits=11, most=24, slots=1, slot_bits=16, shift=9,
+    coefficients=1024 * -(-LENGTH // 1024), fields=[1024, [P], LENGTH, 11, 24, 1, 16, 9, 4.5],
 )  # fmt: skip
+SENT = STATED.coefficients
 UPDATE = [at % 7 - 3 for at in range(STATED.length)]
 COUNTS = [2, 0, 3]
 
@@ -52,7 +60,7 @@ BITS = sum(map(len, SLACK)) + len(COUNTS) * COUNT_BITS
 WIDTH = isqrt(11**2 * 337 * (sum(THRESHOLDS) + BITS)) + 1
 PUBLISHED_MAX = 6 * WIDTH
 ENTRY_MAX = 2 ** (STATED.bits - 1) - 1
-ERRORS_MAX = isqrt(2 * STATED.most * (65 + STATED.coefficients.bit_length()) * 567 // 40) + 1
+ERRORS_MAX = isqrt(2 * STATED.most * (65 + SENT.bit_length()) * 567 // 40) + 1
 REACH = COLLUDING_MAX * (22 * NORM // 10 + 1)
 REACH += (STATED.most - COLLUDING_MAX) * SCALE * ENTRY_MAX + ERRORS_MAX
 
@@ -112,13 +120,7 @@ class Sketch:
     """P: each entry's bucket and sign in each table, each bucket's row and sign in each block."""
 
     def __init__(self, sketched: bytes) -> None:
-        chunk = digest("pnyx/sketch/chunk", sketched, bytes(4))
-        self.codes, sent = [], STATED.coefficients
-        for table in range(TABLES):
-            read = stream_at(chunk, "pnyx/sketch/codes", 2 * table * BLOCK, 2 * sent)
-            self.codes.append(
-                [int.from_bytes(read[at : at + 2], "little") for at in range(0, 2 * sent, 2)]
-            )
+        self.codes = [self.chunk_codes(sketched, first) for first in range(0, SENT, BLOCK)]
         each = TABLES * BUCKETS
         self.rows = [
             b"".join(
@@ -128,10 +130,19 @@ class Sketch:
             for block in range(BLOCKS)
         ]
 
+    def chunk_codes(self, sketched: bytes, first: int) -> list[list[int]]:
+        """The codes of the entries of one chunk that are sent, table by table."""
+        number = (first // BLOCK).to_bytes(4, "big")
+        chunk, sent = digest("pnyx/sketch/chunk", sketched, number), min(BLOCK, SENT - first)
+        starts = range(0, 2 * TABLES * BLOCK, 2 * BLOCK)
+        read = [stream_at(chunk, "pnyx/sketch/codes", start, 2 * sent) for start in starts]
+        return [[int.from_bytes(r[at : at + 2], "little") for at in range(0, 2 * sent, 2)]
+                for r in read]  # fmt: skip
+
     def column(self, entry: int):
         """The rows that an entry goes to, with signs: 64 of them, some perhaps alike."""
         for table in range(TABLES):
-            code = self.codes[table][entry]
+            code = self.codes[entry // BLOCK][table][entry % BLOCK]
             sign = -1 if code >> 12 & 1 else 1
             for block in range(BLOCKS):
                 row = self.rows[block][table * BUCKETS + (code & 0xFFF)]
@@ -149,7 +160,7 @@ class Sketch:
         """weights·P, of the entries that are sent."""
         return [
             sum(sign * weights[row] for row, sign in self.column(entry)) % P
-            for entry in range(STATED.coefficients)
+            for entry in range(SENT)
         ]
 
 
@@ -189,12 +200,13 @@ class Contribution:
 
     def __init__(self, *, forged: bool = False) -> None:
         self.forged = forged
-        self.masked = MASKS.Contribution(STATED, CONTRIBUTOR, UPDATE)
+        self.masked = LONG.Contribution(STATED, CONTRIBUTOR, UPDATE)
         self.seed, self.context = self.masked.seed, self.masked.context
-        self.key = self.masked.key[0]
-        padded = UPDATE + [0] * (STATED.coefficients - STATED.length)
-        self.hidden = [SCALE * v + e for v, e in zip(padded, self.masked.errors, strict=True)]
-        self.parcel = MASKS.parcel_name(self.masked.segment)
+        self.key, [errors] = self.masked.key[0].tolist(), self.masked.errors
+        padded = UPDATE + [0] * (SENT - LENGTH)
+        self.hidden = [SCALE * v + e for v, e in zip(padded, errors.tolist(), strict=True)]
+        [self.segment] = self.masked.segments
+        self.parcel = MASKS.parcel_name(self.segment)
         parts = [b"".join(v.to_bytes(8, "little") for v in part) for part in (self.key, COUNTS)]
         secret = digest(
             "pnyx/masked-verification/seed", self.seed, self.context, self.parcel, *parts
@@ -212,7 +224,7 @@ class Contribution:
         self.share_blinds()
         self.publish()
         offset = SCALE * 2 ** (STATED.bits - 1)
-        lowered = [(y - offset) % P for y in self.masked.residues[0]]
+        lowered = [(y - offset) % P for y in self.masked.residues[0].tolist()]
         self.stated = words([v % P for v in self.sketch.apply(lowered)])
 
     def deal(self, at: int, start: int, secrets: list[list[int]], degree: int) -> None:
@@ -389,23 +401,14 @@ class Claim:
 
 def key_weights(weights: list[int]) -> list[int]:
     """c with Σ tᵢ(a·s)ᵢ = Σ cᵢsᵢ for every s: lane by lane t times a(1/X), summed."""
-    ring, [public] = RING, MASKS.masks(STATED)
-    rows = STATED.coefficients // 32
-    odd = [2 * int(format(at, "010b")[::-1], 2) + 1 for at in range(ring.n)]
+    ring, public = LONG.Transform(STATED.n, P), LONG.masks(STATED, P)
+    padded = np.zeros(public.size, dtype=np.int64)
+    padded[:SENT] = weights
+    values = ring.forth(padded.reshape(-1, STATED.n, LONG.LANES).transpose(1, 0, 2))
+    odd = [2 * int(format(at, "010b")[::-1], 2) + 1 for at in range(STATED.n)]
     place_of = {each: at for at, each in enumerate(odd)}
-    found = []
-    for each in odd:
-        powers = [ring.powers[each * row % (2 * ring.n)] for row in range(rows)]
-        mirrored = public[place_of[2 * ring.n - each]]
-        found.append(sum(mirrored[lane] * dot(powers, weights[lane::32]) for lane in range(32)) % P)
-    inverse = pow(ring.n, -1, P)
-    return [
-        inverse * dot(found, (ring.powers[-each * at % (2 * ring.n)] for each in odd)) % P
-        for at in range(ring.n)
-    ]
-
-
-RING = PLAIN.Ring(1024, P)
+    mirrored = public[[place_of[2 * STATED.n - each] for each in odd]]
+    return ring.back((mirrored * values % P).sum(axis=(1, 2)) % P).tolist()
 
 
 def read_words(data: bytes) -> list[int]:
@@ -544,10 +547,9 @@ def summed_share(made: Contribution, member: int, times: int) -> bytes:
 
 def unmasked(made: Contribution, times: int) -> list[int]:
     """Σy - aΣs less offsets, centred, rounded to multiples of Δ."""
-    [public] = MASKS.masks(STATED)
-    mask = MASKS.product(STATED.n, P, public, [times * v % P for v in made.key])
+    mask = LONG.product(STATED, P, [times * v % P for v in made.key]).tolist()
     found = []
-    for y, m in zip(made.masked.residues[0][: STATED.length], mask, strict=False):
+    for y, m in zip(made.masked.residues[0][:LENGTH].tolist(), mask, strict=False):
         found.append(decoded(times * y - m - times * SCALE * 2 ** (STATED.bits - 1)))
     return found
 
@@ -596,13 +598,13 @@ def step_values(made: Contribution, claim: Claim):
         "reach": REACH,
         "key": made.key,
         "hidden": made.hidden,
-        "segment": made.masked.segment.hex(),
+        "segment": made.segment.hex(),
         "linear_hash_sha256": sha256(made.masked.linear_hash).hexdigest(),
         "parcel": made.parcel.hex(),
         "key_root": made.key_root.hex(),
         "salt": made.salt.hex(),
         "sketch_commitment": made.sketched.hex(),
-        "codes_sha256": hashed([c & 0x1FFF for table in made.sketch.codes for c in table], 2),
+        "codes_sha256": hashed([c & 0x1FFF for c in joined(joined(made.sketch.codes))], 2),
         "sketch_of_hidden": made.sketch_of_hidden,
         "upper": made.upper,
         "lower": made.lower,
@@ -707,6 +709,55 @@ def vectors():
     }
 
 
+def long_vectors():
+    """The same with two blocks, without what does not depend on the length of the update."""
+    assert LENGTH == LENGTH_OF_TWO_BLOCKS
+    made = Contribution()
+    claim = Claim(made)
+    given, steps = given_values(made), step_values(made, claim)
+    steps["codes_sha256"] = [
+        hashed([c & 0x1FFF for c in joined(chunk)], 2) for chunk in made.sketch.codes
+    ]
+    answered = {member: answers(made, claim, member) for member in range(MEMBERS)}
+    steps["answers_sha256"] = [hashed(each) for each in answered.values()]
+    steps["verdict"], _ = judged(claim, answered)
+    for values, name, size in (
+        (given, "update", 8), (steps, "key", 4), (steps, "hidden", 4),
+        (steps, "sum_of_two_updates", 8),
+    ):  # fmt: skip
+        values[f"{name}_sha256"] = hashed(values.pop(name), size)
+    for name in ("segment", "published", "sketch_of_masked"):
+        steps[f"{name}_sha256"] = sha256(bytes.fromhex(steps.pop(name))).hexdigest()
+    for name in ("payloads", "summed_shares"):
+        steps[f"{name}_sha256"] = [
+            sha256(bytes.fromhex(each)).hexdigest() for each in steps.pop(name)
+        ]
+    for name in ("sketch_of_hidden", "upper", "lower", "mask"):
+        steps[f"{name}_sha256"] = hashed(steps.pop(name), 8)
+    return {"given": given, "steps": steps, "judged": list(long_judged_cases(made))}
+
+
+def long_judged_cases(made: Contribution):
+    """A masked vector whose second chunk was sketched as if it were the first, or not at all."""
+    offset = SCALE * 2 ** (STATED.bits - 1)
+    lowered = [(y - offset) % P for y in made.masked.residues[0].tolist()]
+    cut = made.sketch.apply(lowered[:BLOCK])
+    beginning = Sketch(made.sketched)
+    beginning.codes[1] = [table[: SENT - BLOCK] for table in beginning.codes[0]]
+    for fault, sketch in (
+        ("second chunk sketched like the first", beginning.apply(lowered)),
+        ("second chunk left out of the sketch", cut),
+    ):
+        stated = words([v % P for v in sketch])
+        claim = Claim(made, stated=stated)
+        given = {member: answers(made, claim, member) for member in range(MEMBERS)}
+        rule, off = judged(claim, given)
+        assert rule == "LINK"
+        yield {"fault": fault, "sketch_of_masked": stated.hex(), "verdict": rule, "off": off}
+
+
 if __name__ == "__main__":
-    path = Path(__file__).with_name("masked_verification.json")
-    path.write_text(json.dumps(vectors(), indent=1) + "\n")
+    longer = runpy.run_path(__file__, init_globals={"LENGTH": LENGTH_OF_TWO_BLOCKS})
+    for name, content in (("", vectors()), ("_long", longer["long_vectors"]())):
+        path = Path(__file__).with_name(f"masked_verification{name}.json")
+        path.write_text(json.dumps(content, indent=1) + "\n")

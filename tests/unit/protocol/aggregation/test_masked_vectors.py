@@ -7,7 +7,14 @@ from tests.support.masked import in_ring
 
 from pnyx.errors import MalformedMessage, RuleBroken
 from pnyx.protocol.aggregation.masked.mask import hidden_segment, rings
-from pnyx.protocol.aggregation.masked.parameters import GROUP_BYTES, P0, P1, choose, layout
+from pnyx.protocol.aggregation.masked.parameters import (
+    GROUP_BYTES,
+    P0,
+    P1,
+    SHARED_RINGS,
+    choose,
+    layout,
+)
 from pnyx.protocol.aggregation.masked.vectors import VectorCode, sum_vectors
 from pnyx.protocol.aggregation.masked_verification.bounds import choose as choose_verified
 from pnyx.protocol.aggregation.masked_verification.bounds import masks_of
@@ -55,6 +62,45 @@ def test_from_updates_to_their_sum(held):
     held.code.check_sum(held.total, held.hashes)
     found = held.code.unmask(held.total, held.keys, COUNT)
     assert found.tolist() == held.updates.sum(axis=0).tolist()
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("ring", SHARED_RINGS, ids=["P0", "P1"])
+def test_the_longest_vectors_in_all_their_segments(ring):
+    """Ten million values: least, most, nothing and a ramp of two contributors, every sum exact."""
+    parameters = in_ring(ring, 10_000_000, 12, 24)
+    assert layout(parameters).segments > 19
+    code = VectorCode(parameters, CONTEXT)
+    ramp = np.arange(parameters.length) % 4096 - parameters.offset
+    least, nothing = np.full_like(ramp, -parameters.offset), np.zeros_like(ramp)
+    updates = [ramp, ramp[::-1].copy(), least, -1 - least, nothing]
+    made = [code.mask(each, b"s" * 32, b"contributor %d" % at) for at, each in enumerate(updates)]
+    total = b"".join(sum_vectors(parameters, [iter(each.segments) for each in made]))
+    code.check_sum(total, [each.linear_hash for each in made])
+    keys = tuple(
+        sum(each.key[at] for each in made) % prime for at, prime in enumerate(parameters.primes)
+    )
+    assert np.array_equal(code.unmask(total, keys, len(made)), sum(updates))
+
+
+@pytest.mark.full
+def test_the_largest_group_of_verified_vectors_at_their_largest_entries():
+    """256 contributors, all with the largest entry of one sign or the other, in two segments.
+
+    With nobody who colludes their bounds leave hardly any room: a sum comes to 99 % of p/2.
+    """
+    one = layout(in_ring(P0, 1, 12, 24)).segment_values
+    bounds = choose_verified(one + 5, 256, 0)
+    masks = masks_of(bounds)
+    assert 256 * masks.value_max << masks.shift > 99 * (masks.primes[0] // 2) // 100
+    assert (layout(masks).segments, masks.contributors_max) == (2, 256)
+    code = VectorCode(masks, CONTEXT, bounds.largest_sum)
+    update = np.where(np.arange(masks.length) % 2, masks.value_max, -masks.value_max)
+    made = [code.mask(update, b"s" * 32, b"contributor %d" % who) for who in range(256)]
+    total = b"".join(sum_vectors(masks, [iter(each.segments) for each in made]))
+    code.check_sum(total, [each.linear_hash for each in made])
+    keys = (sum(each.key[0] for each in made) % masks.primes[0],)
+    assert np.array_equal(code.unmask(total, keys, 256), 256 * update)
 
 
 def test_masking_again_gives_the_same_and_any_change_another_key(held):

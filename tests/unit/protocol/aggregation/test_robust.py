@@ -1,7 +1,8 @@
 """Nearest-neighbour mixing and a trimmed mean, against byzfl and against their definition.
 
-`tests/vectors/robust.json` holds what byzfl 0.0.11 gives: its package asks for torchvision, seaborn
-and matplotlib, so it is not installed beside ours. `by_definition` is written from the papers.
+`tests/vectors/robust.json` holds what byzfl 0.0.11 gives (`robust_byzfl.py` writes it): its package
+asks for torchvision, seaborn and matplotlib, so it is not installed beside ours. `by_definition` is
+written from the papers.
 """
 
 import json
