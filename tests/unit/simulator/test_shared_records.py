@@ -83,7 +83,7 @@ def test_large_records_are_forgotten_sooner(monkeypatch) -> None:
 
 
 def test_nodes_hold_evidence_and_records_once() -> None:
-    simulation = Simulation(Scenario(seed=3, nodes=10, corrupt=((2, "equivocate"),)))
+    simulation = Simulation(Scenario(seed=4, nodes=10, corrupt=((2, "equivocate"),)))
     assert simulation.run().rules["showed two different contributions"]
     for part in ("chain/evidence/", "/record/", record_key(0)):
         held = [v for node in simulation.nodes for k, v in node.disk.items() if part in k]
