@@ -45,6 +45,7 @@ TABLES: dict[str, Callable[[], Iterator[Line]]] = {
     "coalitions-excluded": faults.coalitions(faults.excluded),
     "poisoning": faults.accuracy("poisoning", "attack", "corrupted", 20),
     "privacy": faults.accuracy("privacy", "owners", "noise_multiplier", 20),
+    "privacy-epsilon": faults.epsilon("privacy", "owners", "noise_multiplier", 20),
     "privacy-cost": faults.cost("privacy", "owners", "noise_multiplier", 20),
 }
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 
 from benchmarks.evaluation.cells import Line, Row, kinds, mean, percent, rows_of, share, values
+from pnyx.simulator.experiment import many
 
 
 def _live(rows: list[Row]) -> Line:
@@ -22,10 +23,13 @@ LIVE = "rounds with a result", "latency s", "longest", "counted", "messages"
 
 def lossy() -> Iterator[Line]:
     """Rounds over bad lines."""
-    yield "a third cut off", "loss", *LIVE
+    yield "a third cut off", "loss", "opens at, s", *LIVE
     for apart, loss in kinds(rows_of("live-lines"), "partition_share", "loss"):
         rows = rows_of("live-lines", partition_share=apart, loss=loss, round=1)
-        yield "18 s" if apart else "no", f"{100 * loss:g} %", *_live(rows)
+        before = rows_of("live-lines", partition_share=apart, loss=loss, round=0)
+        opens = values(before, "latency_s")  # of round 0, which ends as round 1 opens
+        span = f"{min(opens):.1f} to {max(opens):.1f}"
+        yield "18 s" if apart else "no", f"{100 * loss:g} %", span, *_live(rows)
 
 
 def churn() -> Iterator[Line]:
@@ -62,12 +66,16 @@ def results(rows: list[Row]) -> str:
     """Rounds with a result, and runs in which an invariant broke."""
     broken = {row["repetition"] for row in rows if row["broken"]}
     done = [row["completed"] for row in rows if row["round"] > 0]
-    return f"{sum(done)} of {len(done)}" + (f", {len(broken)} runs broken" if broken else "")
+    return f"{sum(done)} of {len(done)}" + (
+        f", {many(len(broken), 'runs')} broken" if broken else ""
+    )
 
 
 def latency(rows: list[Row]) -> str:
-    """Seconds of round 1, where it has a result."""
-    return mean([row["latency_s"] for row in rows if row["round"] == 1 and row["completed"]])
+    """Seconds of round 1, where it has a result; in brackets the longest of both rounds."""
+    done = [row for row in rows if row["round"] > 0 and row["completed"]]
+    longest = max(values(done, "latency_s"), default=math.nan)
+    return f"{mean([row['latency_s'] for row in done if row['round'] == 1])} ({longest:.1f})"
 
 
 def excluded(rows: list[Row]) -> str:
@@ -112,5 +120,19 @@ def cost(scenario: str, series: str, x: str, last: int) -> Callable[[], Iterator
                     for value in swept
                 ),
             )
+
+    return lines
+
+
+def epsilon(scenario: str, series: str, x: str, last: int) -> Callable[[], Iterator[Line]]:
+    """The largest epsilon of all seeds, where there is noise."""
+
+    def lines() -> Iterator[Line]:
+        _, *swept = [value for (value,) in kinds(rows_of(scenario), x)]
+        yield series, *(f"{x.replace('_', ' ')} {value:g}" for value in swept)
+        for (name,) in kinds(rows_of(scenario), series):
+            rows = [rows_of(scenario, **{series: name, x: value}, round=last) for value in swept]
+            spent = [max(values(each, "epsilon")) for each in rows]
+            yield f"{name:,}", *(f"{each:.{(each < 10) + (each < 1)}f}" for each in spent)
 
     return lines

@@ -91,7 +91,7 @@ def beside(mode: str, column: str, scale: float) -> Callable[[], Iterator[Line]]
 
 
 def quiet() -> Iterator[Line]:
-    """What systems send and compute where nobody dies."""
+    """What systems send and compute where nobody dies, and nobody is drawn in surplus."""
     yield (
         "vectors",
         "system",
@@ -110,7 +110,7 @@ def quiet() -> Iterator[Line]:
         cells = [f"{found[0]['bytes'] / GIB:.2f}", f"{upload:.1f}", "", ""]
         yield words, "tree", *cells, *(f"{work[device]:,.1f}" for device in DEVICES)
         for groups in (16, 2):
-            rows = rows_of("rounds-quiet", mode=mode, groups=groups, surplus=0.1)
+            rows = rows_of("rounds-quiet", mode=mode, groups=groups, surplus=0.0)
             work = {row["device"]: row["work_s"] for row in rows}
             sent = [rows[0][f"{who}_bytes"] / 1e6 for who in ("contributor", "leader")]
             yield (

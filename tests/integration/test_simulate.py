@@ -91,7 +91,7 @@ def test_ctrl_c_within_a_run_keeps_its_finished_rounds(tmp_path: Path, jobs: int
     path, out = write_scenario(tmp_path / "s.toml", LONG), tmp_path / "out"
     process, errors = interrupted_when(path, out, jobs, "*.partial", count=jobs)
     assert process.returncode == 130, errors
-    assert re.search(r"0 of 2 runs are done, and \d+ rounds of others, and their", errors)
+    assert re.search(r"0 of 2 runs are done, and (1 round|\d+ rounds) of others, and their", errors)
     rows = pq.read_table(out / "results.parquet").to_pylist()
     assert rows
     assert all(row["partial"] for row in rows)

@@ -44,6 +44,7 @@ def simulate(
     Example: pnyx simulate scenarios/coalitions.toml --out coalitions
     """
     from pnyx.errors import ConfigError
+    from pnyx.simulator.experiment import many
     from pnyx.simulator.runner import read_scenario
     from pnyx.simulator.runner import simulate as carry_out
     from pnyx.simulator.runner import trace as tell_run
@@ -61,13 +62,14 @@ def simulate(
         print_json(made)
     if made.broken:
         first = made.broken[0]
-        runs = sum(each.runs for each in made.broken)
+        runs = many(sum(each.runs for each in made.broken), "runs")
         say(
-            f"An invariant broke in {runs} runs, first in one with seed {first.seed}: "
+            f"An invariant broke in {runs}, first in one with seed {first.seed}: "
             f"{plain(first.rule)}; to replay it with its trace, give: "
             f"pnyx simulate {scenario} --trace {first.point}:{first.repetition}"
         )
-    say(f"{made.runs_done} runs: tables and page are in {out}; open {out / 'report.html'}.")
+    done = many(made.runs_done, "runs")
+    say(f"{done}: tables and page are in {out}; open {out / 'report.html'}.")
 
 
 def _executor(scenario: "ScenarioFile", jobs: int, ray: str) -> "Executor":

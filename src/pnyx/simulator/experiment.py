@@ -79,6 +79,16 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
         return marked(self.record, SHARE)
 
 
+def many(count: int, plural: str) -> str:
+    """'1 round', '36 rounds'."""
+    return f"{count:,} {plural if count != 1 else plural.removesuffix('s')}"
+
+
+def whole_number(low: int, high: int) -> str:
+    """'a whole number from 1 to 3', or the one that there is."""
+    return f"a whole number from {low:,} to {high:,}" if low < high else f"{low:,}"
+
+
 def silent(share: float, records: Sequence[msgspec.Struct] = ()) -> None:
     """Progress that nobody watches."""
 

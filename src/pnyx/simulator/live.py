@@ -30,7 +30,7 @@ from pnyx.protocol.selection.security import (
 )
 from pnyx.simulator.churn import Sessions, churn
 from pnyx.simulator.crypto import IdealCrypto
-from pnyx.simulator.experiment import Progress
+from pnyx.simulator.experiment import Progress, many, whole_number
 from pnyx.simulator.network import Cut, Link, Partition
 from pnyx.simulator.outcomes import LiveRound, Watch
 from pnyx.simulator.population import CryptoFactory, Owner
@@ -50,6 +50,7 @@ Strategy = Literal[
 ]
 _REAL_BELOW = 1_000  # nodes; real signatures and envelopes of more would take the time of all else
 _SLOTS_MAX = 256
+_CORRUPT_MAX = 1  # unless a scenario says otherwise
 _ADDRESSES_MAX = 200  # up to so many nodes, their addresses travel too, and all notice a death
 _GATHER_S = 0.2  # in larger networks; see `gossip_gather_s`
 _PROPOSED_S = 1.5  # when every node has started
@@ -107,7 +108,7 @@ class LiveParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             le=127,
             description="corrupted members that a committee withstands, where its size is given",
         ),
-    ] = 1
+    ] = _CORRUPT_MAX
     join_window_s: Annotated[
         float, Meta(gt=0.0, le=86_400.0, description="time for which joins are waited for, seconds")
     ] = 3.0
@@ -248,30 +249,43 @@ class LiveParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     def _check_committee(self) -> None:
         if not self.committee:
+            if self.committee_corrupt_max != _CORRUPT_MAX:
+                raise ConfigError(
+                    "committee_corrupt_max must be left out while committee is 0, as the security "
+                    "of such a network then says both: give committee, "
+                    f"{whole_number(5, self.nodes - 1)}, or leave committee_corrupt_max out; it is "
+                    f"{self.committee_corrupt_max}."
+                )
             return
         if not 5 <= self.committee < self.nodes:
             raise ConfigError(
-                f"committee must be 0, or a whole number from 5 to {self.nodes - 1}, one below "
-                f"nodes, not {self.committee}."
+                f"committee must be 0, or {whole_number(5, self.nodes - 1)}, one below nodes, not "
+                f"{self.committee}."
             )
         most = (self.committee - 1) // 4  # 4f + 2l - 1 answers with l = 1
         if self.committee_corrupt_max > most:
             raise ConfigError(
-                f"committee_corrupt_max must be a whole number from 1 to {most}, as the committee "
-                f"has {self.committee} members, not {self.committee_corrupt_max}."
+                f"committee_corrupt_max must be {whole_number(1, most)}, as the committee has "
+                f"{self.committee} members, not {self.committee_corrupt_max}."
             )
 
     def _check_cohort(self) -> None:
         floor = self.groups * self.cohort_min
         if floor > self.joining:
+            joining = f"{many(self.joining, 'owners')} join in {many(self.groups, 'groups')}"
+            most = self.joining // self.groups
+            if most < 2:
+                raise ConfigError(
+                    "consenting and groups must leave 2 owners or more in each group, and here "
+                    f"{joining}."
+                )
             raise ConfigError(
-                f"cohort_min must be a whole number from 2 to {max(2, self.joining // self.groups)}"
-                f", as {self.joining} owners join in {self.groups} group(s), not {self.cohort_min}."
+                f"cohort_min must be {whole_number(2, most)}, as {joining}, not {self.cohort_min}."
             )
         if self.contributors and not floor <= self.contributors <= self.joining:
             raise ConfigError(
-                f"contributors must be 0, or a whole number from {floor} to {self.joining}, the "
-                f"number of owners that join, not {self.contributors}."
+                f"contributors must be 0, or {whole_number(floor, self.joining)}, the number of "
+                f"owners that join, not {self.contributors}."
             )
         shortest = 2 * self.slots
         if self.vector_length and self.vector_length < shortest:

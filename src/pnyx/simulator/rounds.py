@@ -33,7 +33,7 @@ from pnyx.protocol.selection.security import (
 from pnyx.protocol.selection.tails import head_count
 from pnyx.simulator.bulk.effectiveness import Alpha, Nodes, Share
 from pnyx.simulator.device import DEVICES
-from pnyx.simulator.experiment import SHARE, Progress
+from pnyx.simulator.experiment import SHARE, Progress, whole_number
 from pnyx.simulator.failing import DeviceSpeed, KibPerS, LatencyS, Runs, TimeoutS, WindowS
 from pnyx.simulator.round_model import STEPS, Network, RoundCost, RoundShape, round_cost
 
@@ -92,7 +92,7 @@ class RoundParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         joining = int(self.nodes / (1 + self.surplus))
         if self.contributors > joining:
             raise ConfigError(
-                f"contributors must be a whole number from 2 to {joining:,}, who with a surplus of "
+                f"contributors must be {whole_number(2, joining)}, who with a surplus of "
                 f"{self.surplus:g} are all {self.nodes:,} nodes, not {self.contributors:,}."
             )
         per_group = -(-self.contributors // self.groups)

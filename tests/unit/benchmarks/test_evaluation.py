@@ -64,6 +64,25 @@ def test_a_table_is_replaced_and_one_without_a_run_is_named(tmp_path, monkeypatc
     assert [each.split(":")[0] for each in left] == ["caches"]
 
 
+def test_epsilon_is_the_largest_of_the_seeds_where_there_is_noise(tmp_path, monkeypatch):
+    rows = [
+        {"owners": owners, "noise_multiplier": noise, "round": 20, "epsilon": spent}
+        for owners, noise, spent in (
+            (100, 0.0, None),
+            (100, 1.0, 31.9),
+            (100, 2.0, 0.96),
+            (1000, 1.0, 4.61),
+            (1000, 1.0, 4.58),
+            (1000, 2.0, 0.304),
+        )
+    ]
+    (tmp_path / "privacy").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "privacy" / "results.parquet")
+    monkeypatch.setattr(cells, "FOLDER", tmp_path)
+    _, *lines = tables.TABLES["privacy-epsilon"]()
+    assert lines == [("100", "32", "0.96"), ("1,000", "4.6", "0.30")]
+
+
 def test_what_rounds_spend_stands_beside_the_quiet_round_of_their_seed(tmp_path, monkeypatch):
     live = {"masked": False, "surplus": 0.0, "drawn": 24, "asked": 24}
     spent = [  # seed, window, accepted, whether there is a result, bytes, messages, checks

@@ -37,8 +37,22 @@ def run(seed: int = 1, **changes):
             {"committee": 16, "committee_corrupt_max": 4},
             "committee_corrupt_max must be a whole number from 1 to 3, as the committee has 16",
         ),
+        (
+            {"committee": 8, "committee_corrupt_max": 2},
+            "committee_corrupt_max must be 1, as the committee has 8 members, not 2.",
+        ),
+        (
+            {"committee_corrupt_max": 3},
+            "committee_corrupt_max must be left out while committee is 0, as the security of such "
+            "a network then says both: give committee, a whole number from 5 to 35, or leave",
+        ),
         ({"cohort_min": 37}, "cohort_min must be a whole number from 2 to 36, as 36 owners join"),
-        ({"consenting": 0.0}, "cohort_min must be a whole number"),
+        (
+            {"consenting": 0.0},
+            "consenting and groups must leave 2 owners or more in each group, and here 0 owners ",
+        ),
+        ({"nodes": 6, "groups": 4}, "consenting and groups must leave 2 owners or more in each"),
+        ({"nodes": 6, "groups": 3}, "cohort_min must be 2, as 6 owners join in 3 groups, not 3."),
         ({"contributors": 37}, "contributors must be 0, or a whole number from 3 to 36"),
         ({"vector_length": 71}, "vector_length must be 0, or a whole number from 72"),
         ({"vector_length": 20_001}, "vector_length must be at most 20,000 where vectors are not"),

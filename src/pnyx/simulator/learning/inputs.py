@@ -13,6 +13,7 @@ from pnyx.learning import Hyperparameters, Program, mlp
 from pnyx.learning.programs import read_program
 from pnyx.learning.update import norm_max
 from pnyx.protocol.aggregation.gaussian import WIDTH_MAX
+from pnyx.simulator.experiment import many, whole_number
 from pnyx.simulator.learning.owners import Owners, read_owners
 from pnyx.simulator.learning.records import LearningParameters
 
@@ -67,9 +68,9 @@ def _check_participations(parameters: LearningParameters, owners: int) -> None:
     even = parameters.even_participations(owners)
     if parameters.most_participations(owners) < even:
         raise ConfigError(
-            f"participations_max must be 0, or a whole number from {even:,} to 10,000, which lets "
-            f"{owners:,} owners fill {parameters.rounds:,} rounds of "
-            f"{min(parameters.contributors, owners):,} contributors, not "
+            f"participations_max must be 0, or {whole_number(even, 10_000)}, which lets "
+            f"{many(owners, 'owners')} fill {many(parameters.rounds, 'rounds')} of "
+            f"{many(min(parameters.contributors, owners), 'contributors')}, not "
             f"{parameters.participations_max:,}."
         )
 

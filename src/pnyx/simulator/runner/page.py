@@ -7,6 +7,7 @@ import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from pnyx.simulator.experiment import many
 from pnyx.simulator.runner.drawing import draw, drawable
 from pnyx.simulator.runner.figure import Figure, is_measured, is_truth
 from pnyx.simulator.runner.scenario_file import ScenarioFile
@@ -110,9 +111,10 @@ def _notes(
                 f"{found.rows - without} of {found.rows} {kind} have a result in {axis}; the "
                 "others are in no mean."
             )
-    drawn = sum(len(line.marks) for line in drawable(figure, found.lines))
-    if drawn < len(marks):
-        yield f"{len(marks) - drawn} points are not above 0, which a logarithmic axis cannot show."
+    hidden = len(marks) - sum(len(line.marks) for line in drawable(figure, found.lines))
+    if hidden:
+        points = f"{many(hidden, 'points')} {'is' if hidden == 1 else 'are'}"
+        yield f"{points} not above 0, which a logarithmic axis cannot show."
 
 
 def labels_of(scenario: ScenarioFile) -> dict[str, str]:
@@ -136,6 +138,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["number"] = _number
+    environment.filters["many"] = many
     return environment
 
 

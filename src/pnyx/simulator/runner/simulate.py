@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pnyx.errors import ConfigError, Interrupted, PnyxError
+from pnyx.simulator.experiment import many
 from pnyx.simulator.runner.drawing import check_drawing
 from pnyx.simulator.runner.executors import Executor, Failed, encode_job
 from pnyx.simulator.runner.figure import cell
@@ -68,9 +69,8 @@ def run_named(scenario: ScenarioFile, name: str) -> Run:
     """Return the run "POINT:REPETITION". Raises ConfigError."""
     runs = {f"{run.point}:{run.repetition}": run for run in runs_of(scenario)}
     if name not in runs:
-        raise ConfigError(
-            f"--trace must be POINT:REPETITION, from 0:0 to {list(runs)[-1]}, not {name!r}."
-        )
+        span = f"from 0:0 to {list(runs)[-1]}" if len(runs) > 1 else "here 0:0"
+        raise ConfigError(f"--trace must be POINT:REPETITION, {span}, not {name!r}.")
     return runs[name]
 
 
@@ -119,13 +119,15 @@ def simulate(
 def _standing(scenario: ScenarioFile, made: Summary) -> str:
     """What is there, as a part of a sentence."""
     counted = scenario.experiment.counted
-    others = f", and {made.records_partial} {counted} of others" if made.records_partial else ""
-    if made.runs_done or others:
+    runs = many(made.runs_total, "runs")
+    if made.runs_done or made.records_partial:
+        partial = many(made.records_partial, counted)
+        others = f", and {partial} of others" if made.records_partial else ""
         return (
-            f"{made.runs_done} of {made.runs_total} runs are done{others}, and their tables and "
-            f"page are in {made.folder}"
+            f"{made.runs_done} of {runs} {'is' if made.runs_total == 1 else 'are'} done{others}, "
+            f"and their tables and page are in {made.folder}"
         )
-    return f"none of {made.runs_total} runs is done, and {made.folder} holds no table"
+    return f"none of {runs} is done, and {made.folder} holds no table"
 
 
 def _failure(scenario: ScenarioFile, failed: Sequence[tuple[Run, Failed]], made: Summary) -> str:
@@ -133,7 +135,7 @@ def _failure(scenario: ScenarioFile, failed: Sequence[tuple[Run, Failed]], made:
     settings = scenario.wording(run.swept)
     standing = _standing(scenario, made)
     return (
-        f"{len(failed)} of {made.runs_total} runs failed, the first at point {run.point}"
+        f"{len(failed)} of {many(made.runs_total, 'runs')} failed, the first at point {run.point}"
         f"{f' ({settings})' if settings else ''}, repetition {run.repetition}, of: "
         f"{reason.sentence.rstrip('.')}; runs/*.failed says where, {standing}; give the "
         "same command again to try these runs once more, or mend the scenario and name another "

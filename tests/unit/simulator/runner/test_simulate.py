@@ -364,11 +364,11 @@ def test_final_records_of_an_interrupted_run_are_kept(tmp_path: Path, mode: str)
     rows = pq.read_table(out / "results.parquet").to_pylist()
     assert 1 <= len(rows) <= 3
     assert all(row["partial"] for row in rows)
-    counted = "rounds" if mode in {"live", "learning"} else "records"
-    said = f"0 of 1 runs are done, and {len(rows)} {counted} of others, and their tables"
-    assert said in str(interrupted.value)
-    page = (out / "report.html").read_text()
-    assert f"{len(rows)} {counted} of runs that are not done" in page
+    counted = "round" if mode in {"live", "learning"} else "record"
+    said = f"{len(rows)} {counted}{'s' if len(rows) > 1 else ''} of "
+    told = str(interrupted.value)
+    assert f"0 of 1 run is done, and {said}others, and their tables" in told
+    assert f"{said}runs that are not done" in (out / "report.html").read_text()
     kept = [[row[name] for name in columns] for row in rows]
     assert run(path, out).records_partial == 0
     rows = pq.read_table(out / "results.parquet").to_pylist()
@@ -386,7 +386,7 @@ def test_sums_over_a_whole_run_are_never_of_a_part(tmp_path: Path, mode: str) ->
         if share > 0.5:
             raise KeyboardInterrupt
 
-    with pytest.raises(Interrupted, match=r"none of 1 runs is done, and .* holds no table"):
+    with pytest.raises(Interrupted, match=r"none of 1 run is done, and .* holds no table"):
         run(path, out, tell=stop)
     assert not list((out / "runs").iterdir())
 
