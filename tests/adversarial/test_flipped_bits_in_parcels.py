@@ -102,7 +102,8 @@ def test_flipped_bit_in_a_vector_that_is_added_up(tmp_path):
     code = VectorCode(parameters, CONTEXT)
     made = [code.mask(update, b"s" * 32, b"own") for update in masked.draw(parameters, 3)]
     parcels = tuple(kept(store, b"".join(each.segments)) for each in made)
-    effect = SumVectors(CONTEXT, NAME, parcels, parameters)
+    linear_hash = code.summed_hash([each.linear_hash for each in made])
+    effect = SumVectors(CONTEXT, NAME, parcels, parameters, linear_hash)
     failure, heard = asked(store, effect)
     assert failure is None
     assert len(heard) == 1

@@ -183,7 +183,8 @@ def answered(path, bytes_max: int) -> list[object]:
     daemon = Daemon.__new__(Daemon)
     daemon._parcels, told = store, []
     daemon.deliver = told.append
-    effect = SumVectors(C.plan.context, bytes(32), tuple(names), C.code.parameters)
+    linear_hash = C.code.summed_hash([C.masked(who).linear_hash for who in EVERYBODY[:2]])
+    effect = SumVectors(C.plan.context, bytes(32), tuple(names), C.code.parameters, linear_hash)
     asyncio.run(daemon._sum_vectors(effect))
     return told
 

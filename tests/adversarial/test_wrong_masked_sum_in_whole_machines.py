@@ -31,6 +31,7 @@ HONEST = masked_study()
 PLAN = drawn(HONEST)
 CODE = vector_code(PLAN)
 WRONG = "added up masked vectors to a wrong sum"
+WANT = WantedSum.want
 
 
 def shifted(effect: SumVectors, total: bytes) -> bytes:
@@ -64,9 +65,20 @@ class Shifting(Watched):
         return answer
 
 
+def first_asked(monkeypatch: pytest.MonkeyPatch, place: int) -> int:
+    """Every member asks this aggregator before others, though it were one itself."""
+
+    def want(wanted: WantedSum, *terms: Any) -> None:
+        wanted._turn = place
+        WANT(wanted, *terms)
+
+    monkeypatch.setattr(WantedSum, "want", want)
+    return PLAN.aggregators[place]
+
+
 @pytest.mark.parametrize("place", range(3))
-def test_a_sum_of_the_wrong_set(place):
-    liar = PLAN.aggregators[place]
+def test_a_sum_of_the_wrong_set(place, monkeypatch):
+    liar = first_asked(monkeypatch, place)
     simulation = Watched(replace(HONEST, corrupt=((liar, "wrong sum"),)))
     assert opened(simulation.run())
     assert simulation.culprits() == {liar}
@@ -76,8 +88,8 @@ def test_a_sum_of_the_wrong_set(place):
 
 
 @pytest.mark.parametrize("place", range(3))
-def test_one_is_added_to_a_coefficient(place):
-    liar = PLAN.aggregators[place]
+def test_one_is_added_to_a_coefficient(place, monkeypatch):
+    liar = first_asked(monkeypatch, place)
     simulation = Shifting(HONEST, (liar,))
     assert opened(simulation.run())
     assert simulation.culprits() == {liar}
@@ -121,19 +133,12 @@ def first_source_only(wanted: WantedSum, sender: int, message: VectorSum) -> Non
 ON_SUM = WantedSum.on_sum
 
 
-def idle_first(wanted: WantedSum, *terms: Any) -> None:
-    """Every member asks the idle aggregator before others."""
-    wanted._turn = IDLE
-    WANT(wanted, *terms)
-
-
-IDLE, WANT = 1, WantedSum.want
+IDLE = 1
 
 
 def test_a_sum_that_is_told_and_never_sent_would_hold_members_up(monkeypatch):
     """The other aggregators are the defence."""
-    monkeypatch.setattr(WantedSum, "want", idle_first)
-    idle = replace(HONEST, corrupt=((PLAN.aggregators[IDLE], "unsent sum"),), limit_s=60.0)
+    idle = replace(HONEST, corrupt=((first_asked(monkeypatch, IDLE), "unsent sum"),), limit_s=60.0)
     assert opened(Watched(idle).run())
     monkeypatch.setattr(WantedSum, "on_sum", first_source_only)
     with pytest.raises(InvariantError, match="has not ended"):

@@ -15,6 +15,7 @@ from pnyx.config import NodeConfig
 from pnyx.errors import (
     ConfigError,
     PnyxError,
+    ProtocolError,
     TransportError,
     VaultError,
 )
@@ -81,7 +82,7 @@ from pnyx.protocol.overlay.params import DEFAULT_OVERLAY, OverlayParams
 from pnyx.protocol.params import DEFAULT_PARAMS, ProtocolParams
 from pnyx.protocol.parcels import held_parcels, without_parcels
 from pnyx.protocol.study import StudyState
-from pnyx.protocol.vector_sums import store_sum, summed_chunks
+from pnyx.protocol.vector_sums import check_summed, store_sum, summed_chunks
 from pnyx.sandbox import Confinement
 from pnyx.vault import (
     RoundStore,
@@ -626,6 +627,11 @@ class Daemon:
             if all(map(self._parcels.holds, effect.parcels)):
                 raise
             # The round has ended meanwhile, and took them away, or an owner withdrew hers.
+            self.deliver(SummingFailed(effect.context, effect.name))
+            return
+        try:
+            await asyncio.to_thread(check_summed, effect, chunks)
+        except ProtocolError:  # it is not signed: members ask again, here or elsewhere
             self.deliver(SummingFailed(effect.context, effect.name))
             return
         if self._parcels.has_room(sum(map(len, chunks))):

@@ -261,13 +261,15 @@ class SumVectors(Effect, frozen=True):
     """Add up masked vectors into a parcel, segment by segment.
 
     Answered by VectorsSummed or SummingFailed. name: of the set that is summed. parcels: held here,
-    in the order of the set.
+    in the order of the set. linear_hash: that of the sum; one that has another has failed, for who
+    tells of it is convicted.
     """
 
     context: bytes
     name: bytes
     parcels: tuple[bytes, ...]
     parameters: ParameterSet
+    linear_hash: bytes
 
 
 class Compute(Effect, frozen=True):

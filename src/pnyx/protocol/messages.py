@@ -544,7 +544,7 @@ class VectorReceipt(msgspec.Struct, frozen=True, array_like=True, tag=76):
 
 # A masked vector as evidence; of 10^5 values it has 340 KB.
 VectorBytes = Annotated[bytes, Meta(min_length=1, max_length=512 * 1024)]
-SumBytes = Annotated[bytes, Meta(min_length=1, max_length=2 * 1024 * 1024)]
+SumBytes = Annotated[bytes, Meta(min_length=1, max_length=512 * 1024)]
 LinearHashBytes = Annotated[bytes, Meta(max_length=16 * 1024)]
 
 

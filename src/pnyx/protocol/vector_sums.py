@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from pnyx.protocol.aggregation.masked.vectors import sum_vectors
+from pnyx.protocol.aggregation.masked.vectors import VectorCode, sum_vectors
 from pnyx.protocol.chunks import describe
 from pnyx.protocol.events import SumVectors, VectorsSummed
 from pnyx.protocol.messages import CHUNK_BYTES
@@ -17,6 +17,15 @@ def summed_chunks(store: ParcelStore, effect: SumVectors) -> list[bytes]:
     """
     vectors = [store.chunks(parcel) for parcel in effect.parcels]
     return list(_recut(sum_vectors(effect.parameters, vectors)))
+
+
+def check_summed(effect: SumVectors, chunks: list[bytes]) -> None:
+    """Compare a sum with its linear hash, as members will: memory may fail, or a vector be false.
+
+    As slow as to add up. Raises RuleBroken or MalformedMessage when it is another sum.
+    """
+    code = VectorCode(effect.parameters, effect.context)
+    code.check_hash(b"".join(chunks), effect.linear_hash, len(effect.parcels))
 
 
 def store_sum(store: ParcelStore, effect: SumVectors, chunks: list[bytes]) -> VectorsSummed:

@@ -62,7 +62,7 @@ from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.parcels import held_parcels
 from pnyx.protocol.ports import Crypto, IntVector, Records
 from pnyx.protocol.selection import CommitteeSize, choose_committee
-from pnyx.protocol.vector_sums import store_sum, summed_chunks
+from pnyx.protocol.vector_sums import check_summed, store_sum, summed_chunks
 from pnyx.simulator.parcel_store import MemoryParcelStore
 from pnyx.simulator.scheduler import Scheduler
 
@@ -403,6 +403,8 @@ class SimulatedNode:
     def _sum(self, effect: SumVectors) -> None:
         if all(self.parcels.read(parcel, 0) is not None for parcel in effect.parcels):
             chunks = summed_chunks(self.parcels, effect)
+            if self.adversary is None:
+                check_summed(effect, chunks)
             self.handle(store_sum(self.parcels, effect, chunks))
         else:
             self.handle(SummingFailed(effect.context, effect.name))

@@ -52,7 +52,8 @@ class Held:
 
     def effect(self, parcels=None):
         chosen = self.parcels if parcels is None else parcels
-        return SumVectors(CONTEXT, NAME, chosen, self.parameters)
+        linear_hash = self.code.summed_hash([each.linear_hash for each in self.made])
+        return SumVectors(CONTEXT, NAME, chosen, self.parameters, linear_hash)
 
 
 def lengths():
@@ -94,7 +95,7 @@ def test_memory_is_that_of_a_segment_whoever_contributes(tmp_path):
     peaks = {}
     for count in (2, 2, 64):  # once before it is measured: what is loaded once does not count
         tracemalloc.start()
-        summed_chunks(store, SumVectors(CONTEXT, NAME, (parcel,) * count, parameters))
+        summed_chunks(store, SumVectors(CONTEXT, NAME, (parcel,) * count, parameters, b""))
         peaks[count] = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peaks[64] - peaks[2] < 62 * 2 * CHUNK_BYTES

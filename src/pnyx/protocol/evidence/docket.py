@@ -28,7 +28,14 @@ from pnyx.protocol.evidence.proofs import (
 )
 from pnyx.protocol.gossip import item_id
 from pnyx.protocol.identity import Census
-from pnyx.protocol.messages import Evidence, FalseReceipt, FalseVector, Indices, TwoBodies
+from pnyx.protocol.messages import (
+    Evidence,
+    FalseReceipt,
+    FalseVector,
+    Indices,
+    TwoBodies,
+    WrongSum,
+)
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto, Records
 from pnyx.protocol.round.plan import RoundPlan
@@ -174,7 +181,7 @@ class Docket:
 
     def fits(self, evidence: Evidence) -> bool:
         """Whether evidence is small enough to be passed on."""
-        padded = isinstance(evidence.proof, TwoBodies | FalseVector | FalseReceipt)
+        padded = isinstance(evidence.proof, TwoBodies | FalseVector | FalseReceipt | WrongSum)
         most = self._params.two_bodies_bytes_max if padded else self._params.evidence_bytes_max
         return len(self._records.encode(evidence)) <= most
 

@@ -406,6 +406,7 @@ class Aggregator:
                         name,
                         tuple(self._parcel_of(held.contributor) for held in accepted),
                         self._code.parameters,
+                        self._code.summed_hash(self._hashes_of(accepted)),
                     )
                 )
 
@@ -446,5 +447,8 @@ class Aggregator:
 
     def _tell(self, sender: int, name: bytes, parcel: bytes) -> None:
         self._services.grant_parcel(parcel, (sender,))
-        hashes = tuple(self._offers[h.contributor].linear_hash for h in self._asked[name].accepted)
+        hashes = self._hashes_of(self._asked[name].accepted)
         self._services.send(sender, told_sum(self._services, self._code, name, parcel, hashes))
+
+    def _hashes_of(self, accepted: Accepted) -> tuple[bytes, ...]:
+        return tuple(self._offers[held.contributor].linear_hash for held in accepted)

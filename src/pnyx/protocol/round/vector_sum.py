@@ -87,8 +87,8 @@ class WantedSums:
         """Take up sums that were held before a restart, those that the disk still has."""
         for slot, stored in sorted(self._services.restored.items()):
             if slot.startswith(_STORED):
-                told = codec.decode(stored, VectorSum, bytes_max=len(stored))
-                with suppress(ProtocolError):  # no room: as if it had never come
+                with suppress(ProtocolError):  # no room, or damaged: as if it had never come
+                    told = codec.decode(stored, VectorSum, bytes_max=len(stored))
                     self._services.fetch_parcel(
                         told.parcel, self._code.sum_bytes, (), partial(self._take_up, told)
                     )
@@ -318,6 +318,8 @@ class WantedSum:
             if offer.parcel != parcel or sender in self._refused:
                 continue
             self._refused.add(sender)
+            if sender == self._own:
+                continue  # its own memory failed; it has looked before it signed
             if total is None:
                 node = self._plan.census.node_ids[sender]
                 self._services.emit(PeerBlamed(node, "added up masked vectors to a wrong sum"))
@@ -340,7 +342,10 @@ class WantedSum:
         if self.data is not None:
             return False
         if not checked.right:
-            fits = len(checked.data) <= self._services.params.evidence_bytes_max - _BESIDE_SUM
+            if self._ask_at is None:  # it was held, and is not what it was: ask anew
+                self._ask_at = 0.0
+            most = self._services.params.two_bodies_bytes_max - _BESIDE_SUM
+            fits = len(checked.data) == self._code.sum_bytes <= most
             self._refuse(checked.parcel, checked.data if fits else None)
             return False
         self.data, self._ask_at = checked.data, None

@@ -107,6 +107,10 @@ def check_wrong_sum(plan: RoundPlan, crypto: Crypto, proof: WrongSum, teller: in
     code = vector_code(plan)
     if code is None:
         raise RuleBroken("no masked vectors are summed here")
+    if teller not in plan.aggregators and teller not in plan.member_of:
+        raise RuleBroken("who tells of sums is an aggregator or a member")
+    if len(proof.total) != code.sum_bytes or proof.count > code.parameters.contributors_max:
+        raise RuleBroken("a sum has another length, or more contributors, than this round's have")
     parcel = parcel_named(proof.total)
     statement = sum_statement(
         plan.context, teller, proof.accepted, proof.count, parcel, proof.linear_hash

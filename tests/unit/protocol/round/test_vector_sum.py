@@ -149,7 +149,6 @@ def offered(data: bytes, *senders: int) -> tuple[WantedSum, Outbox]:
         C.total((2, 3, 4, 5)),
         bytes(C.code.sum_bytes),
         b"\xff" * C.code.sum_bytes,
-        C.total(SET)[:-1],
     ],
 )
 def test_a_wrong_sum_is_blamed_and_its_aggregator_not_asked_again(data):
@@ -167,6 +166,32 @@ def test_a_wrong_sum_is_blamed_and_its_aggregator_not_asked_again(data):
     name, _, _, done, _ = fetches(outbox)[-1]
     done(name)
     assert read(made, outbox, name, C.total(SET))
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_a_sum_of_another_length_or_too_long_for_evidence_is_blamed(long, monkeypatch):
+    if long:
+        monkeypatch.setattr(vector_sum, "_BESIDE_SUM", ProtocolParams().two_bodies_bytes_max)
+    _, outbox = offered(wrong(*SET) if long else C.total(SET)[:-1], FIRST)
+    (blame,) = outbox.of(PeerBlamed)
+    assert blame.peer == C.plan.census.node_ids[FIRST]
+    assert "wrong sum" in blame.rule
+    assert outbox.accused == []
+
+
+def test_an_aggregator_does_not_accuse_itself():
+    """It has looked before it signed: then its memory has failed."""
+    services, outbox = C.services(MEMBER)
+    made = WantedSum(services, MEMBER, C.reader, C.code, lambda index: False)
+    made._own = FIRST
+    made.want(C.closed(SET), SET, 0.0)
+    made.on_sum(FIRST, C.told(*SET, parcel=parcel_of(wrong(*SET)), teller=FIRST))
+    name, _, _, done, _ = fetches(outbox)[0]
+    done(name)
+    assert not read(made, outbox, name, wrong(*SET))
+    assert outbox.accused == outbox.of(PeerBlamed) == []
+    made.tick(AGAIN_S)
+    assert outbox.sent[-1][0] != FIRST
 
 
 def test_all_who_offered_a_wrong_sum_are_blamed():
