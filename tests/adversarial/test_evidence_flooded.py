@@ -249,8 +249,8 @@ def test_restart_takes_back_what_was_verified():
         ),
         (
             test_padded_bodies_are_not_spread,
-            "padded = isinstance(evidence.proof, TwoBodies | FalseVector | FalseReceipt)",
-            "padded = False",
+            "self._params.two_bodies_bytes_max if padded else",
+            "self._params.evidence_bytes_max if padded else",
         ),
         (
             test_peer_whose_evidence_fails_is_heard_no_more,
