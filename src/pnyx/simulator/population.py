@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 import numpy as np
 
+from pnyx.errors import ProtocolError
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.masked.parameters import SHARED_RINGS, ParameterSet, choose
@@ -403,11 +404,20 @@ class SimulatedNode:
     def _sum(self, effect: SumVectors) -> None:
         if all(self.parcels.read(parcel, 0) is not None for parcel in effect.parcels):
             chunks = summed_chunks(self.parcels, effect)
-            if self.adversary is None:
-                check_summed(effect, chunks)
-            self.handle(store_sum(self.parcels, effect, chunks))
-        else:
-            self.handle(SummingFailed(effect.context, effect.name))
+            if self._stands_by(effect, chunks):
+                self.handle(store_sum(self.parcels, effect, chunks))
+                return
+        self.handle(SummingFailed(effect.context, effect.name))
+
+    def _stands_by(self, effect: SumVectors, chunks: list[bytes]) -> bool:
+        """Whether the node would sign a sum; who is corrupt signs any."""
+        if self.adversary is not None:
+            return True
+        try:
+            check_summed(effect, chunks)
+        except ProtocolError:
+            return False
+        return True
 
     def _later(self, delay_s: float, action: Callable[..., None], *args: object) -> None:
         """Answer a slow effect, unless the process dies first."""
