@@ -18,7 +18,7 @@ from tests.unit.protocol.round.test_committee import Walk
 from pnyx.errors import InvalidSignature, ProtocolError
 from pnyx.primitives import codec
 from pnyx.protocol import agreement
-from pnyx.protocol.agreement import sign_proposal, value_hash
+from pnyx.protocol.agreement import sign_proposal
 from pnyx.protocol.events import PeerBlamed, Persist
 from pnyx.protocol.evidence.proofs import Offence, check_evidence
 from pnyx.protocol.messages import (
@@ -33,7 +33,7 @@ from pnyx.protocol.messages import (
     Vote,
 )
 from pnyx.protocol.round import proposed as proposed_module
-from pnyx.protocol.round.proposed import Proposals, passed_on_to
+from pnyx.protocol.round.proposed import Proposals, passed_on_to, signed_hash
 from pnyx.protocol.round.values import VALUE_BYTES_MAX, AcceptValue, CloseValue, OpenValue
 from pnyx.protocol.selection.security import CommitteeSize, choose_committee, committee_size
 from pnyx.protocol.study import read_body
@@ -226,7 +226,7 @@ def led(walk: Walk, voters: Collection[int]) -> dict[bytes, ProposedHash]:
         message = MemberInput(walk.context, walk.c.member_signed(member, vote))
         walk.hear(member, message, now=99.0)
     walk.member.leader.lead(199.0)
-    said = [proposed(each) for each in walk.box.of(Proposal) if each.instance is Instance.CLOSE]
+    said = [signed_hash(each) for each in walk.box.of(Proposal) if each.instance is Instance.CLOSE]
     return {each.value_hash: each for each in said}
 
 
@@ -270,18 +270,8 @@ def test_word_of_a_leader_that_another_member_invents() -> None:
     mine = walk.c.folk.cryptos[walk.c.plan.committee[3]]
     signed = sign_proposal(mine, walk.context, Instance.CLOSE, 0, b"a value")
     with pytest.raises(InvalidSignature):
-        walk.hear(3, proposed(signed))
+        walk.hear(3, signed_hash(signed))
     assert walk.box.accused == []
-
-
-def proposed(proposal: Proposal) -> ProposedHash:
-    return ProposedHash(
-        proposal.context,
-        proposal.instance,
-        proposal.view,
-        value_hash(proposal.value),
-        proposal.signature,
-    )
 
 
 COMMITTEE = Committee()
@@ -291,7 +281,7 @@ LEADERS = [COMMITTEE.folk.cryptos[index] for index in PLAN.committee]
 
 def word(value: bytes, view: int = 0, instance: Instance = Instance.CLOSE, **terms) -> ProposedHash:
     crypto, context = terms.get("crypto", LEADERS[view]), terms.get("context", PLAN.context)
-    return proposed(sign_proposal(crypto, context, instance, view, value))
+    return signed_hash(sign_proposal(crypto, context, instance, view, value))
 
 
 def evidence(*words: ProposedHash, culprit: int = PLAN.committee[0]) -> Evidence:

@@ -7,45 +7,32 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
+from tests.support.verified_vectors import Given
 
 from pnyx import errors
-from pnyx.primitives.codec import decode
 from pnyx.primitives.hashing import merkle_root
 from pnyx.protocol.aggregation import coefficients, direct, payloads, verification
-from pnyx.protocol.aggregation.bounds import Bounds, layout
+from pnyx.protocol.aggregation.bounds import layout
 from pnyx.protocol.aggregation.masked.coding import decode_signed
-from pnyx.protocol.aggregation.masked.parameters import ParameterSet
-from pnyx.protocol.aggregation.masked.vectors import MaskedUpdate, VectorCode, sum_vectors
+from pnyx.protocol.aggregation.masked.vectors import MaskedUpdate, sum_vectors
 from pnyx.protocol.aggregation.masked_verification import _kernels_numpy, proof, sketch
-from pnyx.protocol.aggregation.masked_verification.bounds import MODULUS, bounds_of
+from pnyx.protocol.aggregation.masked_verification.bounds import MODULUS
 from pnyx.protocol.aggregation.masked_verification.commitments import masked_claim
 from pnyx.protocol.aggregation.masked_verification.key_weights import key_weights
 from pnyx.protocol.aggregation.verdicts import judge_one
 from pnyx.protocol.chunks import chunks_of, describe
-from pnyx.protocol.selection import committee_size
 
 FOLDER = Path(__file__).parent
 VECTORS = json.loads((FOLDER / "masked_verification.json").read_text(encoding="utf-8"))
 GIVEN, STEPS = VECTORS["given"], VECTORS["steps"]
 
-SIZE = committee_size(GIVEN["members"], GIVEN["corrupt_max"], GIVEN["packing"])
-MASKS = decode(msgspec.msgpack.encode(GIVEN["masks"]), ParameterSet, bytes_max=200)
-MASKED = bounds_of(MASKS, GIVEN["norm_max"], GIVEN["colluding_max"])
-BOUNDS = Bounds(
-    len(GIVEN["counts"]),
-    0,
-    0,
-    GIVEN["count_max"],
-    key_length=MASKS.degree,
-    key_fields=1,
-    masked_norm_max=MASKED.norm_scaled,
-)
+TAKEN = Given(GIVEN)
+SIZE, MASKS, MASKED, BOUNDS = TAKEN.size, TAKEN.masks, TAKEN.masked, TAKEN.bounds
+CODE = TAKEN.code
 CHALLENGE, CONTEXT = bytes.fromhex(GIVEN["challenge"]), bytes.fromhex(GIVEN["contributor_context"])
 UPDATE, COUNTS = np.array(GIVEN["update"]), np.array(GIVEN["counts"])
-CODE = VectorCode(MASKS, bytes.fromhex(GIVEN["context"]), MASKED.largest_sum)
 PAYLOADS = [bytes.fromhex(each) for each in STEPS["payloads"]]
 
 

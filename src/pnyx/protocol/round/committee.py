@@ -24,7 +24,6 @@ import msgspec
 from pnyx.errors import ProtocolError, RuleBroken
 from pnyx.primitives import codec
 from pnyx.protocol.aggregation import direct
-from pnyx.protocol.agreement import value_hash
 from pnyx.protocol.events import ContributionsJudged, PeerBlamed, ReadParcel, StepReached
 from pnyx.protocol.messages import (
     AbortCertificate,
@@ -70,7 +69,7 @@ from pnyx.protocol.round.inputs import Inputs
 from pnyx.protocol.round.leader import Leader
 from pnyx.protocol.round.outcome import Outcome
 from pnyx.protocol.round.plan import HANDOVER
-from pnyx.protocol.round.proposed import Proposals
+from pnyx.protocol.round.proposed import Proposals, signed_hash
 from pnyx.protocol.round.services import RoundServices, StudyView
 from pnyx.protocol.round.state import MemberState
 from pnyx.protocol.round.values import VALUE_BYTES_MAX, ascending, header_hash, joins_root
@@ -476,7 +475,7 @@ class CommitteeMember(MemberState):
         if message.view > self.views.current:
             return  # a view is reached by f + 1 members, not by a leader's word
         if self.proposals.within(message.view, self.views.current):
-            self.proposals.note(_signed_hash(message), self.views.current)
+            self.proposals.note(signed_hash(message), self.views.current)
         if message.view < self.views.current:
             return
         if not self.can_judge(message.instance, message.value):
@@ -683,14 +682,3 @@ class CommitteeMember(MemberState):
         for ended, message in endings.items():
             if step <= ended < self.step and message is not None and (member or ended is Step.OPEN):
                 self.services.send(node_index, message)
-
-
-def _signed_hash(proposal: Proposal) -> ProposedHash:
-    """What the leader signed of a proposal."""
-    return ProposedHash(
-        proposal.context,
-        proposal.instance,
-        proposal.view,
-        value_hash(proposal.value),
-        proposal.signature,
-    )

@@ -11,14 +11,25 @@ that message is lost.
 """
 
 from pnyx.errors import InvalidSignature
-from pnyx.protocol.agreement import proposal_statement
-from pnyx.protocol.messages import Instance, ProposedHash, TwoProposals
+from pnyx.protocol.agreement import proposal_statement, value_hash
+from pnyx.protocol.messages import Instance, Proposal, ProposedHash, TwoProposals
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.selection.security import CommitteeSize
 
 _VIEWS_KEPT = 8  # before and after the current one
+
+
+def signed_hash(proposal: Proposal) -> ProposedHash:
+    """What the leader signed of a proposal."""
+    return ProposedHash(
+        proposal.context,
+        proposal.instance,
+        proposal.view,
+        value_hash(proposal.value),
+        proposal.signature,
+    )
 
 
 def check_proposed(proposed: ProposedHash, plan: RoundPlan, crypto: Crypto) -> None:
