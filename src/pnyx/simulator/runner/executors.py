@@ -15,13 +15,15 @@ import multiprocessing
 import os
 import signal
 import socket
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, MutableSequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any, Protocol
 
 import msgspec
@@ -122,9 +124,39 @@ class SerialExecutor:
     def run(
         self, jobs: Iterable[Numbered], progress: Progress, partial: Partial
     ) -> Iterator[tuple[int, Result]]:
-        """Yield each job's number and result."""
+        """Yield each job's number and result. Raises KeyboardInterrupt."""
         for number, job in jobs:
-            yield number, _result(attempt(job, keeping(partial(number), progress)))
+            with _interrupted_for_certain():
+                encoded = attempt(job, keeping(partial(number), progress))
+            yield number, _result(encoded)
+
+
+@contextmanager
+def _interrupted_for_certain() -> Iterator[None]:
+    """Raise KeyboardInterrupt after Ctrl-C, whatever became of the one that it raised.
+
+    CPython turns one that falls into an import into a TypeError, and a destructor drops one: a run
+    would count as failed, or go on.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or (
+        threading.current_thread() is not threading.main_thread()
+    ):
+        yield
+        return
+    came = False
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 class PoolExecutor:

@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+import signal
 from hashlib import sha256
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from pnyx.simulator.live import LiveParameters
 from pnyx.simulator.runner import (
     SerialExecutor,
     drawing,
+    executors,
     folder,
     provenance,
     read_scenario,
@@ -515,3 +517,24 @@ def test_processes_tell_how_far_they_are(tmp_path: Path) -> None:
     assert isinstance(first, Kept)
     assert any(0 < share < 1 for share in told), "within the first run"
     assert [number for number, _ in results] == [1, 2], "more jobs than a process has waiting"
+
+
+def test_an_interruption_that_became_an_error_is_one_all_the_same(
+    tmp_path: Path, monkeypatch
+) -> None:
+    """CPython makes a TypeError of a Ctrl-C that falls into an import."""
+
+    def fails(job: bytes, progress) -> bytes:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise TypeError("expected a message argument") from None
+        raise AssertionError("Ctrl-C interrupts")
+
+    monkeypatch.setattr(executors, "perform", fails)
+    before = signal.getsignal(signal.SIGINT)
+    out = tmp_path / "out"
+    with pytest.raises(Interrupted, match="none of 6 runs is done"):
+        run(write_scenario(tmp_path / "s.toml", FAST), out)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert not list((out / "runs").glob("*.failed"))
