@@ -179,6 +179,20 @@ REMOVED = (
         "test_honest_aggregator_framed.py::test_a_right_sum_convicts_nobody",
     ),
     _attack(
+        "evidence of a sum of the right length",
+        f"{_ROUND}/vectors.py",
+        "if proof.length == code.sum_bytes:",
+        "if False:",
+        "test_honest_aggregator_framed.py::test_a_parcel_of_a_sums_length_convicts_nobody_by_it",
+    ),
+    _attack(
+        "a sum of another length",
+        f"{_ROUND}/vector_sum.py",
+        "self._refuse(shape.name, shape)",
+        "self._refuse(shape.name, None)",
+        "test_wrong_masked_sum_in_whole_machines.py::test_a_sum_of_another_length",
+    ),
+    _attack(
         "a wrong sum in whole machines",
         f"{_AGGREGATION}/masked/vectors.py",
         "if not np.array_equal(hashed.value, wanted):",
