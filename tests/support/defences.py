@@ -165,6 +165,13 @@ REMOVED = (
     ),
     # --- A8: wrong sums, wrong words --------------------------------------------------------------
     _attack(
+        "a contributor that spoils every round",
+        f"{_ROUND}/plan.py",
+        "groups = contributor_groups(self.beacon, ids, self.phase.groups)",
+        "groups = contributor_groups(bytes(32), ids, self.phase.groups)",
+        "test_spoiler_under_suspicion.py::test_who_spoils_every_round_stands_out_alone",
+    ),
+    _attack(
         "a wrong sum",
         f"{_AGGREGATION}/masked/vectors.py",
         "if not np.array_equal(hashed.value, wanted):",
