@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from tests.support.committee import Committee
 from tests.support.masked_round import AGGREGATORS, masked_committee, parcel_of
 from tests.support.weakened import weaken
 
@@ -142,6 +143,14 @@ def test_a_name_that_left_the_length_out_would_frame_who_told_of_it(
 def test_words_about_a_length_that_the_node_did_not_sign(framed: Evidence) -> None:
     with pytest.raises(InvalidSignature):
         check_evidence(framed, C.plan, JUDGE)
+
+
+@pytest.mark.parametrize("told", [evidence(WRONG), length_of(LENGTHS[0])])
+def test_where_nothing_is_masked_nobody_told_of_a_sum(told: Evidence) -> None:
+    plan = Committee().plan
+    terms = {"study": plan.study, "round_number": plan.round_number, "attempt": plan.attempt}
+    with pytest.raises(RuleBroken, match="no masked vectors are summed"):
+        check_evidence(replace(told, **terms), plan, JUDGE)
 
 
 def test_a_length_told_by_nobody_who_tells_of_sums() -> None:

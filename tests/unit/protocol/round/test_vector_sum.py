@@ -11,7 +11,7 @@ from tests.support.masked_round import (
 )
 from tests.support.weakened import weaken
 
-from pnyx.errors import RuleBroken
+from pnyx.errors import InvalidSignature, RuleBroken
 from pnyx.primitives import codec
 from pnyx.protocol.chunks import Shape, chunks_of, describe
 from pnyx.protocol.events import Compute, PeerBlamed, Persist, ReadParcel
@@ -257,6 +257,14 @@ def test_what_is_not_pulled(sender, message, rule):
     with pytest.raises(RuleBroken, match=rule):
         made.on_sum(sender, message)
     assert fetches(outbox) == outbox.effects == []
+
+
+def test_a_sum_that_another_node_signed_is_not_pulled():
+    """Its teller could not be convicted by it."""
+    made, outbox = wanted()
+    with pytest.raises(InvalidSignature):
+        made.on_sum(FIRST, C.told(*SET, teller=SECOND))
+    assert fetches(outbox) == []
 
 
 def test_before_a_set_is_fixed_nothing_is_taken():
