@@ -51,5 +51,7 @@ def _point(values: int, contributors: int, committee: CommitteeSize) -> dict[str
     work = Work(values, contributors)
     nodes = max(contributors, committee.size + 1)
     cases = [case(way, work, nodes=nodes, committee=committee) for way in ("plain", "protected")]
-    cases.append(case("additive", work, nodes=nodes, committee=committee, servers=3))
+    cases += [
+        case("additive", work, nodes=max(k, nodes), committee=committee, servers=k) for k in SERVERS
+    ]
     return {**described(cases[0]), **in_turns(cases, 1)}

@@ -13,7 +13,13 @@ LABELS = {
     "contributors": ("contributors", "contributors"),
     "members": ("members", "members of the committee"),
 }
-STYLES = {"plain": "o--", "protected": "s-", "additive, 3 servers": "^:"}
+STYLES = {
+    "plain": "o--",
+    "protected": "s-",
+    "additive, 3 servers": "^:",
+    "additive, 5 servers": "v:",
+    "additive, 10 servers": "D:",
+}
 
 
 def draw(result: dict[str, Any], path: Path) -> None:

@@ -9,21 +9,23 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from tests.support.committee import Committee
 from tests.support.masked_round import AGGREGATORS, masked_committee, parcel_of
 from tests.support.weakened import weaken
 
-from pnyx.errors import InvalidSignature, ProtocolError, RuleBroken
+from pnyx.errors import InvalidSignature, MalformedMessage, ProtocolError, RuleBroken
 from pnyx.node import daemon as daemon_module
 from pnyx.node.daemon import Daemon
 from pnyx.node.parcel_store import FileParcelStore
 from pnyx.primitives import codec
-from pnyx.protocol.chunks import chunks_of, describe
+from pnyx.protocol.chunks import chunks_of, describe, parcel_name
 from pnyx.protocol.events import SummingFailed, SumVectors, VectorsSummed
 from pnyx.protocol.evidence.docket import Docket
 from pnyx.protocol.evidence.proofs import check_evidence
-from pnyx.protocol.messages import Evidence, WrongSum
+from pnyx.protocol.messages import Evidence, WrongSum, WrongSumLength
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.round import vectors
+from pnyx.protocol.vector_sums import check_summed
 
 C = masked_committee()
 SET = (2, 3, 4)
@@ -77,6 +79,88 @@ OUTSIDER = next(
 )
 
 
+def length_of(told_of: bytes, /, **changes) -> Evidence:
+    """Evidence that a node told of a parcel of this length as the sum of the set."""
+    parcel = describe(chunks_of(told_of))
+    told = C.told(*SET, parcel=parcel.name, teller=TELLER)
+    linear_hash = C.code.summed_hash(told.linear_hashes)
+    proof = WrongSumLength(
+        told.accepted, len(SET), linear_hash, parcel.length, parcel.root, told.signature
+    )
+    plan = C.plan
+    return Evidence(plan.study, plan.round_number, plan.attempt, TELLER, replace(proof, **changes))
+
+
+LENGTHS = [RIGHT + bytes(1), RIGHT[:-1], bytes(1), bytes(10**6)]
+
+
+@pytest.mark.parametrize("told_of", LENGTHS)
+def test_a_sum_of_another_length_convicts_whoever_told_of_it(told_of: bytes) -> None:
+    said = codec.encode(length_of(told_of))
+    assert len(said) < 12_000, "however long the parcel"
+    check_evidence(codec.decode(said, Evidence, bytes_max=len(said)), C.plan, JUDGE)
+
+
+@pytest.mark.parametrize("told_of", [RIGHT, WRONG])
+def test_a_parcel_of_a_sums_length_convicts_nobody_by_it(
+    told_of: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(RuleBroken, match="has the length of this round's sums"):
+        check_evidence(length_of(told_of), C.plan, JUDGE)
+    weaken(monkeypatch, vectors, ("proof.length == code.sum_bytes", "False"))
+    check_evidence(length_of(told_of), C.plan, JUDGE)  # to compare the length is the defence
+
+
+@pytest.mark.parametrize("length", [1, len(RIGHT) - 1, len(RIGHT) + 1, 2**33])
+@pytest.mark.parametrize("root", [None, bytes(32)])
+def test_a_right_sum_is_said_to_be_of_another_length(length: int, root: bytes | None) -> None:
+    """The name that its teller signed is of one length and root."""
+    right = describe(chunks_of(RIGHT)).root
+    framed = length_of(RIGHT, length=length, root=right if root is None else root)
+    with pytest.raises(InvalidSignature):
+        check_evidence(framed, C.plan, JUDGE)
+
+
+def test_a_name_that_left_the_length_out_would_frame_who_told_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(vectors, "parcel_name", lambda _, root: parcel_name(len(RIGHT), root))
+    check_evidence(length_of(RIGHT, length=len(RIGHT) + 1), C.plan, JUDGE)
+
+
+@pytest.mark.parametrize(
+    "framed",
+    [
+        length_of(LENGTHS[0], length=len(RIGHT) + 2),
+        length_of(LENGTHS[0], root=bytes(32)),
+        length_of(LENGTHS[0], count=1),
+        length_of(LENGTHS[0], accepted=bytes(32)),
+        length_of(LENGTHS[0], linear_hash=b""),
+        length_of(LENGTHS[0], signature=bytes(64)),
+        replace(length_of(LENGTHS[0]), culprit=OTHER),
+    ],
+)
+def test_words_about_a_length_that_the_node_did_not_sign(framed: Evidence) -> None:
+    with pytest.raises(InvalidSignature):
+        check_evidence(framed, C.plan, JUDGE)
+
+
+@pytest.mark.parametrize("told", [evidence(WRONG), length_of(LENGTHS[0])])
+def test_where_nothing_is_masked_nobody_told_of_a_sum(told: Evidence) -> None:
+    plan = Committee().plan
+    terms = {"study": plan.study, "round_number": plan.round_number, "attempt": plan.attempt}
+    with pytest.raises(RuleBroken, match="no masked vectors are summed"):
+        check_evidence(replace(told, **terms), plan, JUDGE)
+
+
+def test_a_length_told_by_nobody_who_tells_of_sums() -> None:
+    """Its own words would convict whoever is neither, with a signature of no meaning."""
+    with pytest.raises(RuleBroken, match="aggregator or a member"):
+        check_evidence(replace(length_of(LENGTHS[0]), culprit=OUTSIDER), C.plan, JUDGE)
+    with pytest.raises(RuleBroken, match="more contributors"):
+        check_evidence(length_of(LENGTHS[0], count=4096), C.plan, JUDGE)
+
+
 @pytest.mark.parametrize(
     "padded",
     [
@@ -117,6 +201,16 @@ def told_by_a_daemon(tmp_path: Path, linear_hash: bytes) -> list[object]:
     effect = SumVectors(C.plan.context, bytes(32), tuple(names), C.code.parameters, linear_hash)
     asyncio.run(daemon._sum_vectors(effect))
     return told
+
+
+def test_chunks_of_another_length_are_not_signed() -> None:
+    """Whatever became of them in memory: the check looks at their length, too."""
+    right = C.code.summed_hash([C.masked(who).linear_hash for who in SET])
+    effect = SumVectors(C.plan.context, bytes(32), (bytes(32),) * 3, C.code.parameters, right)
+    check_summed(effect, [RIGHT])
+    for chunks in ([RIGHT[:-1]], [RIGHT, bytes(1)], []):
+        with pytest.raises(MalformedMessage):
+            check_summed(effect, chunks)
 
 
 def test_a_sum_that_is_none_is_not_signed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

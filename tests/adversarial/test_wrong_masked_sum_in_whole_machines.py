@@ -12,13 +12,16 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from tests.support.masked_runs import Watched, drawn, masked_study, opened
+from tests.support.weakened import weaken
 
 from pnyx.primitives import codec
 from pnyx.protocol.aggregation.masked.segments import pack_sum, sum_bytes, unpack_sum
 from pnyx.protocol.aggregation.masked.vectors import VectorCode
+from pnyx.protocol.chunks import chunks_of
 from pnyx.protocol.events import Effect, MessageReceived, Send, SumVectors
-from pnyx.protocol.messages import RoundMessage, SumRequest, VectorOffer, VectorSum
+from pnyx.protocol.messages import CHUNK_BYTES, RoundMessage, SumRequest, VectorOffer, VectorSum
 from pnyx.protocol.params import ProtocolParams
+from pnyx.protocol.round import vector_sum
 from pnyx.protocol.round.values import header_hash
 from pnyx.protocol.round.vector_sum import WantedSum
 from pnyx.protocol.round.vectors import accepted_hash, sum_statement, vector_code
@@ -47,11 +50,15 @@ def shifted(effect: SumVectors, total: bytes) -> bytes:
     return pack_sum(parameters, 0, sums)
 
 
-class Shifting(Watched):
-    """A run in which some aggregators shift every sum that they make."""
+Lie = Callable[[SumVectors, bytes], bytes]
 
-    def __init__(self, scenario: Scenario, liars: tuple[int, ...]) -> None:
+
+class Lying(Watched):
+    """A run in which some aggregators make something else of every sum."""
+
+    def __init__(self, scenario: Scenario, liars: tuple[int, ...], lie: Lie = shifted) -> None:
         super().__init__(scenario)
+        self._told = lie
         self.corrupt = frozenset(liars)
         self.checker._corrupt = self.corrupt
         for index in liars:
@@ -60,7 +67,8 @@ class Shifting(Watched):
     def _lie(self, node: SimulatedNode) -> Callable[[SumVectors], None]:
         def answer(effect: SumVectors) -> None:
             total = b"".join(summed_chunks(node.parcels, effect))
-            node.handle(store_sum(node.parcels, effect, [shifted(effect, total)]))
+            told = list(chunks_of(self._told(effect, total)))
+            node.handle(store_sum(node.parcels, effect, told))
 
         return answer
 
@@ -83,21 +91,61 @@ def test_a_sum_of_the_wrong_set(place, monkeypatch):
     assert opened(simulation.run())
     assert simulation.culprits() == {liar}
     assert simulation.rules_of(liar) == {WRONG}
-    for node in simulation.nodes:
-        assert node.index == liar or set(node.machine.docket.standing) == {liar}, "all know"
+    assert convicted_by_all(simulation, liar)
 
 
 @pytest.mark.parametrize("place", range(3))
 def test_one_is_added_to_a_coefficient(place, monkeypatch):
     liar = first_asked(monkeypatch, place)
-    simulation = Shifting(HONEST, (liar,))
+    simulation = Lying(HONEST, (liar,))
     assert opened(simulation.run())
     assert simulation.culprits() == {liar}
     assert simulation.rules_of(liar) == {WRONG}
 
 
+LENGTHS: dict[str, Lie] = {
+    "a byte more": lambda _, total: total + bytes(1),
+    "a byte less": lambda _, total: total[:-1],
+    "one byte": lambda _, total: total[:1],
+    "three chunks": lambda _, total: total + bytes(2 * CHUNK_BYTES),
+}
+
+
+def convicted_by_all(simulation: Watched, liar: int) -> bool:
+    """Whether every other node holds evidence against this one, and against nobody else."""
+    held = [set(node.machine.docket.standing) for node in simulation.nodes if node.index != liar]
+    return held == [{liar}] * len(held)
+
+
+@pytest.mark.parametrize(
+    ("place", "length"), [(0, "a byte less"), *((1, each) for each in LENGTHS), (2, "one byte")]
+)
+def test_a_sum_of_another_length(place, length, monkeypatch):
+    """What its name is a hash of shows the length to those who were told nothing."""
+    liar = first_asked(monkeypatch, place)
+    simulation = Lying(HONEST, (liar,), LENGTHS[length])
+    assert opened(simulation.run())
+    assert simulation.culprits() == {liar}
+    assert simulation.rules_of(liar) == {WRONG}
+    assert convicted_by_all(simulation, liar)
+
+
+def test_a_length_that_only_the_member_sees_would_convict_nobody(monkeypatch):
+    """Without the shape of the parcel there is blame, by those who were told."""
+    weaken(
+        monkeypatch,
+        vector_sum,
+        ("self._refuse(shape.name, shape)", "self._refuse(shape.name, None)"),
+    )
+    liar = first_asked(monkeypatch, 1)
+    simulation = Lying(HONEST, (liar,), LENGTHS["a byte more"])
+    assert opened(simulation.run())
+    assert simulation.culprits() == {liar}
+    assert not any(node.machine.docket.standing for node in simulation.nodes)
+
+
 def test_all_aggregators_together_can_only_keep_the_round_from_ending():
-    simulation = Shifting(replace(HONEST, limit_s=60.0), PLAN.aggregators)
+    simulation = Lying(replace(HONEST, limit_s=60.0), PLAN.aggregators)
     with pytest.raises(InvariantError, match="has not ended"):
         simulation.run()
     assert simulation.culprits() == set(PLAN.aggregators)
@@ -108,7 +156,7 @@ def test_the_linear_hash_is_the_defence(monkeypatch):
     """Without it the committee signs a model that is larger by one than what was contributed."""
     monkeypatch.setattr(VectorCode, "check_sum", lambda *_: None)
     with pytest.raises(InvariantError, match="names another model than its sum gives"):
-        Shifting(HONEST, PLAN.aggregators).run()
+        Lying(HONEST, PLAN.aggregators).run()
 
 
 # --- aggregators that do not do their part --------------------------------------------------------

@@ -165,6 +165,13 @@ REMOVED = (
     ),
     # --- A8: wrong sums, wrong words --------------------------------------------------------------
     _attack(
+        "a contributor that spoils every round",
+        f"{_ROUND}/plan.py",
+        "groups = contributor_groups(self.beacon, ids, self.phase.groups)",
+        "groups = contributor_groups(bytes(32), ids, self.phase.groups)",
+        "test_spoiler_under_suspicion.py::test_who_spoils_every_round_stands_out_alone",
+    ),
+    _attack(
         "a wrong sum",
         f"{_AGGREGATION}/masked/vectors.py",
         "if not np.array_equal(hashed.value, wanted):",
@@ -177,6 +184,20 @@ REMOVED = (
         "code.check_hash(proof.total, proof.linear_hash, proof.count)",
         "raise RuleBroken",
         "test_honest_aggregator_framed.py::test_a_right_sum_convicts_nobody",
+    ),
+    _attack(
+        "evidence of a sum of the right length",
+        f"{_ROUND}/vectors.py",
+        "if proof.length == code.sum_bytes:",
+        "if False:",
+        "test_honest_aggregator_framed.py::test_a_parcel_of_a_sums_length_convicts_nobody_by_it",
+    ),
+    _attack(
+        "a sum of another length",
+        f"{_ROUND}/vector_sum.py",
+        "self._refuse(shape.name, shape)",
+        "self._refuse(shape.name, None)",
+        "test_wrong_masked_sum_in_whole_machines.py::test_a_sum_of_another_length",
     ),
     _attack(
         "a wrong sum in whole machines",

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from pnyx.errors import RuleBroken
 from pnyx.primitives import codec
-from pnyx.protocol.chunks import chunk_message
+from pnyx.protocol.chunks import Shape, chunk_message, parcel_name
 from pnyx.protocol.events import (
     Effect,
     Forget,
@@ -70,7 +70,12 @@ class Node:
 
     def fetch(self, name: bytes, length: int, sources: Iterable[bytes], **terms) -> None:
         """Pull a parcel, and note how it ends."""
-        failed = self.failed.append
+
+        def failed(shape: Shape) -> None:
+            assert parcel_name(shape.length, shape.root) == shape.name
+            assert shape.length != length
+            self.failed.append(shape.name)
+
         self.parcels.fetch(name, length, sources, self.done.append, failed=failed, **terms)
 
     def take(self) -> list[Effect]:

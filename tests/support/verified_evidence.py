@@ -7,8 +7,14 @@ from functools import lru_cache
 
 from msgspec.structs import replace
 from tests.support.evidence import DEALER, LIAR, Scene
-from tests.support.masked_round import AGGREGATORS, MaskedCommittee, verified_committee
+from tests.support.masked_round import (
+    AGGREGATORS,
+    MaskedCommittee,
+    parcel_of,
+    verified_committee,
+)
 
+from pnyx.protocol.chunks import chunks_of, describe
 from pnyx.protocol.evidence.proofs import Offence
 from pnyx.protocol.messages import (
     BadContribution,
@@ -18,6 +24,8 @@ from pnyx.protocol.messages import (
     Signed,
     WrongAnswer,
     WrongShare,
+    WrongSum,
+    WrongSumLength,
 )
 
 VOUCHER = AGGREGATORS[1]
@@ -76,11 +84,27 @@ def unreadable_share() -> WrongShare:
     return WrongShare(header, verified_scene().opened(payloads, 1), ())
 
 
+def told_wrong() -> tuple[WrongSum, WrongSumLength]:
+    """What convicts who told of another sum than that of two vectors, and of one a byte longer."""
+    c = _committee()
+    other = c.total((2, 2))
+    longer = describe(chunks_of(other + bytes(1)))
+    told = [c.told(2, 3, parcel=name, teller=VOUCHER) for name in (parcel_of(other), longer.name)]
+    terms = told[0].accepted, 2, c.code.summed_hash(told[0].linear_hashes)
+    return (
+        WrongSum(*terms, other, told[0].signature),
+        WrongSumLength(*terms, longer.length, longer.root, told[1].signature),
+    )
+
+
 @lru_cache
 def of_verified_rounds() -> dict[str, tuple[Evidence, Offence]]:
     """Evidence of every kind that verified rounds add or change, by name."""
     say = verified_scene().evidence
+    wrong_sum, wrong_length = told_wrong()
     return {
+        "wrong_sum": (say(VOUCHER, wrong_sum), Offence.WRONG_SUM),
+        "wrong_sum_length": (say(VOUCHER, wrong_length), Offence.WRONG_SUM),
         "false_vector": (say(DEALER, false_vector()), Offence.FALSE_VECTOR),
         "false_receipt": (say(VOUCHER, false_receipt()), Offence.FALSE_RECEIPT),
         "link": (say(DEALER, link()), Offence.LINK),

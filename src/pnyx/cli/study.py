@@ -285,6 +285,7 @@ def verify(
     from pnyx.api import verify as verified
 
     found = verified(bundle, network)
+    suspected = [each for each in found.suspicions if each.stands_out]
     opened = [body for body in found.rounds if body.round_number > 0]
     if as_json:
         print_json(
@@ -300,6 +301,17 @@ def verify(
                 "contributors_min": min(
                     (len(body.accepted) for body in opened if not body.skipped), default=0
                 ),
+                "suspected": [
+                    {
+                        "node": each.node.hex(),
+                        "rounds": each.rounds,
+                        "troubled": each.troubled,
+                        "spoiled": each.spoiled,
+                        "chance": each.chance,
+                        "chance_of_any": each.chance_of_any,
+                    }
+                    for each in suspected
+                ],
             }
         )
         return
@@ -308,6 +320,13 @@ def verify(
         f"{len(opened)} of {found.manifest.rounds} rounds are certified, and the model is "
         f"{found.model_hash.hex()[:16]}."
     )
+    for each in suspected:
+        say(
+            f"Suspicion, and no proof: in {each.spoiled} of {each.troubled} rounds in which a sum "
+            f"came to nothing, node {each.node.hex()[:12]} was in its group. The chance that any "
+            f"innocent contributor looks so is {each.chance_of_any:.2g} at most. Nobody is "
+            "excluded by it."
+        )
 
 
 def _phase(phase: "PhaseSummary") -> str:

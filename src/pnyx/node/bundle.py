@@ -6,7 +6,6 @@ chains as a node does: the first census gives the first committee, each record t
 last record names the model.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -20,11 +19,12 @@ from pnyx.protocol.epoch_keeper import EpochKeeper
 from pnyx.protocol.epochs import EpochChain
 from pnyx.protocol.identity import Census, SignedCensus
 from pnyx.protocol.manifest import Manifest, read_manifest, study_id
-from pnyx.protocol.messages import Record, RecordBody, Signed
+from pnyx.protocol.messages import Indices, Record, RecordBody, Signed
 from pnyx.protocol.models import model_name
 from pnyx.protocol.params import DEFAULT_PARAMS
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.study import StudyState, read_body
+from pnyx.protocol.suspicion import Suspicion, suspicions
 
 # The largest model, and as much for manifest and records.
 BUNDLE_BYTES_MAX = DEFAULT_PARAMS.model_bytes_max + 40 * 1024 * 1024
@@ -51,7 +51,8 @@ class Bundle(msgspec.Struct, frozen=True, array_like=True, tag=111, kw_only=True
 class VerifiedStudy(msgspec.Struct, frozen=True, kw_only=True):
     """What a bundle proves. `rounds` starts with the round that collects joins, number 0.
 
-    owners: for each of them, group -> owners counted in the sum that was opened of it.
+    owners: for each of them, group -> owners counted in the sum that was opened of it. suspicions:
+    of every contributor, those whom chance explains least first; see `protocol.suspicion`.
     """
 
     study: bytes
@@ -59,6 +60,7 @@ class VerifiedStudy(msgspec.Struct, frozen=True, kw_only=True):
     proposer: bytes
     rounds: tuple[RecordBody, ...]
     owners: tuple[dict[int, int], ...]
+    suspicions: tuple[Suspicion, ...]
     finished: bool
     model_hash: bytes
     model: bytes
@@ -126,13 +128,13 @@ def verify_bundle(
     study = study_id(bundle.manifest.body)
     state = StudyState(study, bundle.manifest, manifest, epoch.census)
     state.open(epoch.beacon, crypto)
-    owners: list[dict[int, int]] = []
+    counted: list[tuple[RecordBody, dict[int, Indices]]] = []
     for record in bundle.records:
         plan = state.plan
         state.accept(record, crypto, DEFAULT_PARAMS)
         assert plan is not None, "a record was accepted for it"
-        counted = Counter(plan.group_of.get(who, 0) for who in read_body(record).accepted)
-        owners.append(dict(sorted(counted.items())))
+        body = read_body(record)
+        counted.append((body, plan.opened(body.accepted) if body.accepted else {}))
     if bundle.model and model_name(bundle.model) != state.model_hash:
         raise RuleBroken("the model is not the one that the last record names")
     if bundle.model and len(bundle.model) != manifest.model_bytes:
@@ -141,8 +143,9 @@ def verify_bundle(
         study=study,
         manifest=manifest,
         proposer=bundle.manifest.signer,
-        rounds=tuple(read_body(record) for record in bundle.records),
-        owners=tuple(owners),
+        rounds=tuple(body for body, _ in counted),
+        owners=tuple({group: len(who) for group, who in groups.items()} for _, groups in counted),
+        suspicions=suspicions(counted, epoch.census.node_ids),
         finished=state.finished,
         model_hash=state.model_hash,
         model=bundle.model,

@@ -10,6 +10,7 @@ alone; nothing is believed before its proof verifies.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -26,6 +27,14 @@ class Parcel(msgspec.Struct, frozen=True):
     length: int
     root: bytes
     hashes: tuple[bytes, ...]
+
+
+class Shape(NamedTuple):
+    """What a parcel's name is a hash of: it shows anybody how long the parcel is."""
+
+    name: bytes
+    length: int
+    root: bytes
 
 
 def chunk_count(length: int) -> int:

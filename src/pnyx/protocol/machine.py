@@ -10,7 +10,7 @@ stops the node.
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from pnyx.errors import ProtocolError, WrongContext
 from pnyx.primitives import codec
@@ -18,6 +18,7 @@ from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.actor_lists import ActorLists
 from pnyx.protocol.allowance import Allowance
 from pnyx.protocol.censuses import CensusFork
+from pnyx.protocol.chunks import Shape
 from pnyx.protocol.epoch_keeper import EpochKeeper
 from pnyx.protocol.epochs import Epoch
 from pnyx.protocol.events import (
@@ -93,6 +94,8 @@ from pnyx.protocol.round_keeper import RoundKeeper
 from pnyx.protocol.selection.region import ActorProof, RegionMessage
 from pnyx.protocol.study import StudyState, read_body
 from pnyx.protocol.study_keeper import StudyKeeper
+
+T = TypeVar("T", bytes, Shape)
 
 PublicBody = Manifest | Join | NodeRecord
 AnyMessage = Message | RegionMessage
@@ -470,12 +473,12 @@ class NodeMachine:
         length: int,
         sources: Indices,
         done: Callable[[bytes], None],
-        failed: Callable[[bytes], None],
+        failed: Callable[[Shape], None],
     ) -> None:
         """Pull a parcel for an attempt; see `Parcels.fetch`. What is told may break no rule."""
 
-        def guarded(tell: Callable[[bytes], None]) -> Callable[[bytes], None]:
-            return lambda name: self.guard(self.node_id, lambda: tell(name))
+        def guarded(tell: Callable[[T], None]) -> Callable[[T], None]:
+            return lambda told: self.guard(self.node_id, lambda: tell(told))
 
         self.parcels.fetch(
             name,

@@ -592,6 +592,20 @@ class WrongSum(msgspec.Struct, frozen=True, array_like=True, tag=130):
     signature: Signature
 
 
+class WrongSumLength(msgspec.Struct, frozen=True, array_like=True, tag=131):
+    """What the name of a sum is a hash of, by a node that signed it: no sum is so long.
+
+    length, root: of the parcel. The signature is that of a `VectorSum`, over that parcel's name.
+    """
+
+    accepted: Digest
+    count: Annotated[int, Meta(ge=1, le=DRAWN_MAX)]
+    linear_hash: LinearHashBytes
+    length: ParcelLength
+    root: Digest
+    signature: Signature
+
+
 class TwoProposals(msgspec.Struct, frozen=True, array_like=True, tag=129):
     """Two different values that the leader of a view proposed in one agreement."""
 
@@ -611,6 +625,7 @@ Proof = (
     | TwoWords
     | TwoProposals
     | WrongSum
+    | WrongSumLength
 )
 
 

@@ -32,6 +32,7 @@ from pnyx.primitives.hashing import HASH_BYTES, merkle_proofs
 from pnyx.protocol.allowance import Allowance
 from pnyx.protocol.chunks import (
     Parcel,
+    Shape,
     chunk_count,
     chunk_length,
     chunk_message,
@@ -87,6 +88,7 @@ EVERYBODY = bytes(HASH_BYTES)
 """As a reader: whoever asks. It is nobody's node id."""
 
 Told = Callable[[bytes], None]
+ToldLength = Callable[[Shape], None]
 
 _PART = "/parcel/"
 _HASHES, _READERS = "hashes", "readers"
@@ -96,8 +98,8 @@ _PASSED_MAX = 3  # turns in a row that others take before whoever has waited lon
 _DESCRIPTION_BYTES_MAX = 4 * 1024 * 1024
 
 
-def _ignore(name: bytes) -> None:
-    del name
+def _ignore(shape: Shape) -> None:
+    del shape
 
 
 class _Description(msgspec.Struct, frozen=True, array_like=True):
@@ -131,7 +133,7 @@ class _Order(msgspec.Struct, frozen=True):
     scope: str
     length: int
     done: Told
-    failed: Told
+    failed: ToldLength
 
 
 class _Wanted:
@@ -141,6 +143,7 @@ class _Wanted:
         self.fetch = fetch
         self.orders: list[_Order] = []
         self.gave_way = False
+        self.root = b""  # once the length is proven
         self.readers: dict[str, set[bytes]] = {}
 
     @property
@@ -273,23 +276,26 @@ class Parcels:
         sources: Iterable[bytes],
         done: Told,
         *,
-        failed: Told = _ignore,
+        failed: ToldLength = _ignore,
         scope: str = COMMON_SCOPE,
     ) -> None:
         """Pull a parcel; call again to name more sources.
 
         done: told the name once the parcel is sealed and held, within this call if it is already.
-        failed: told it when the parcel of this name has another length. While no source answers, or
-        there is no room for all of it, neither is called: the fetch goes on until it is forgotten.
-        Raises RuleBroken when there is no room for one more.
+        failed: told its shape when the parcel of this name has another length. While no source
+        answers, or there is no room for all of it, neither is called: the fetch goes on until it is
+        forgotten. Raises RuleBroken when there is no room for one more.
         """
         held, wanted = self._held.get(name), self._wanted.get(name)
         if held is not None and held.parcel.length == length:
             self.offer(held.parcel, (), scope)
             done(name)
             return
-        if held is not None or (wanted is not None and wanted.fetch.length not in (None, length)):
-            failed(name)
+        if held is not None:
+            failed(Shape(name, held.parcel.length, held.parcel.root))
+            return
+        if wanted is not None and wanted.fetch.length not in (None, length):
+            failed(Shape(name, wanted.fetch.length, wanted.root))
             return
         if wanted is None:
             self._check_length(length)
@@ -442,12 +448,13 @@ class Parcels:
         wanted.keep([order for order in wanted.orders if order.length == chunk.length])
         fits = bool(wanted.orders) and self._make_room(chunk.parcel, chunk.length)
         if fits:
+            wanted.root = chunk.root
             wanted.fetch.learn_length(chunk.length)
         elif not wanted.orders:
             del self._wanted[chunk.parcel]
             self._stop_asking(chunk.parcel)
         for order in wrong:
-            order.failed(chunk.parcel)
+            order.failed(Shape(chunk.parcel, chunk.length, chunk.root))
         return fits
 
     def _seal(self, name: bytes, fetch: Fetch, length: int) -> None:
@@ -467,8 +474,10 @@ class Parcels:
         for scope, readers in wanted.readers.items():
             self.offer(parcel, readers, scope)
         for order in orders:
-            tell = order.done if order.length == parcel.length else order.failed
-            tell(parcel.name)
+            if order.length == parcel.length:
+                order.done(parcel.name)
+            else:
+                order.failed(Shape(parcel.name, parcel.length, parcel.root))
 
     def _give_turns(self, now: float) -> None:
         """Let fetches that wait take the places of those whose turn is over."""

@@ -56,6 +56,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "percent": words.percent,
+        "odds": words.odds,
         "counted": words.counted,
         "size": words.size,
         "number": words.number,

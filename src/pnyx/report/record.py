@@ -90,6 +90,19 @@ class Culprit(msgspec.Struct, frozen=True):
     witnesses: int
 
 
+class Suspected(msgspec.Struct, frozen=True):
+    """A node that was in groups that came to nothing more often than chance explains: no proof.
+
+    spoiled: rounds in which its group did; troubled: those in which any did, and it counted.
+    chance: the most with which any innocent contributor of the study would look so.
+    """
+
+    node: str
+    spoiled: int
+    troubled: int
+    chance: float
+
+
 class Corrupted(msgspec.Struct, frozen=True):
     """A node that the demonstration corrupted: how it misbehaved, how often, what came of it."""
 
@@ -178,6 +191,7 @@ class StudyReport(msgspec.Struct, frozen=True, kw_only=True):
     delta: float
     exclusions: tuple[Exclusion, ...] = ()
     culprits: tuple[Culprit, ...] = ()
+    suspected: tuple[Suspected, ...] = ()
     judged: Judged | None = None
     staged: Staged | None = None
     troubles_note: str

@@ -32,6 +32,7 @@ from pnyx.report.record import (
     Round,
     Sent,
     StudyReport,
+    Suspected,
 )
 
 _GIT_TIMEOUT_S = 5.0
@@ -102,6 +103,11 @@ def from_bundle(bundle: Bundle, network: Network, crypto: Crypto, made: Made) ->
         epsilon_planned=_finite(epsilon(study_rho(manifest))),
         delta=DELTA,
         exclusions=_exclusions(opened, ids),
+        suspected=tuple(
+            Suspected(each.node.hex(), each.spoiled, each.troubled, each.chance_of_any)
+            for each in study.suspicions
+            if each.stands_out
+        ),
         troubles_note=(
             "Which contributions failed their test, and on what evidence nodes were excluded, is "
             "known to the nodes, and is not part of a bundle."

@@ -1,6 +1,7 @@
 """A report's figures in words: numbers with their units, and sentences."""
 
 import datetime as dt
+import math
 from collections.abc import Iterator
 
 from pnyx.node.control import PhaseSummary
@@ -28,12 +29,18 @@ PHASES = {
     "evaluate": "compare three models",
     "poll": "add up answers",
 }
+_CHANCE_MIN = 1e-12  # told as no less
 _RISK_SHARES = (0.05, 0.10, 0.20)
 
 
 def percent(share: float) -> str:
     """'88.9 %'."""
     return f"{100 * share:.1f} %"
+
+
+def odds(chance: float) -> str:
+    """A small chance, rounded up: '1 in 113'."""
+    return f"1 in {math.floor(1 / max(chance, _CHANCE_MIN)):,}"
 
 
 def counted(count: int, word: str) -> str:
@@ -221,6 +228,9 @@ def troubles_short(report: StudyReport) -> Iterator[str]:
         yield f"{counted(excluded, 'node')} {_was(excluded)} excluded, on evidence."
     if not named and not report.exclusions:
         yield "Nobody was proven to have broken a rule."
+    if report.suspected:
+        suspected = len(report.suspected)
+        yield f"{counted(suspected, 'node')} {_was(suspected)} suspected, without proof."
 
 
 def _was(count: int) -> str:

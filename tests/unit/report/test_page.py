@@ -12,7 +12,7 @@ from tests.support.report import Page, owner, phase, sample, training
 
 from pnyx.node.control import ColumnSummary
 from pnyx.protocol.selection import assess
-from pnyx.report import render
+from pnyx.report import render, words
 from pnyx.report.record import (
     Corrupted,
     Cost,
@@ -337,3 +337,13 @@ def test_groups_and_the_rule_for_their_sums_are_named() -> None:
     averaged = Page(render(sample(phases=(replace(several, tolerated=0),)))).shown()
     assert "The sums of 7 groups are averaged: one poisoned group bends the model." in averaged
     assert "groups" not in Page(render(sample())).shown()
+
+
+def test_odds_are_rounded_to_what_is_likelier() -> None:
+    assert [words.odds(chance) for chance in (0.01, 0.0088, 0.5, 1.0)] == [
+        "1 in 100",
+        "1 in 113",
+        "1 in 2",
+        "1 in 1",
+    ]
+    assert words.odds(0.0) == "1 in 1,000,000,000,000"

@@ -16,6 +16,7 @@ honest node:
     TwoWords         a node of a draw, of two of its words: see `selection.region.offences`
     TwoProposals     the leader of a view: it signed two values of one agreement
     WrongSum         who told of a sum of masked vectors: it has not the linear hash that it should
+    WrongSumLength   the same: the parcel that it named has another length than sums have
 
 **Why no honest node is ever convicted.** TwoBodies, TwoWords, WrongAnswer, BadDealing, false
 vectors and malformed shares need no assumption at all: an honest node signs once for a slot, and
@@ -74,6 +75,7 @@ from pnyx.protocol.messages import (
     WrongRelease,
     WrongShare,
     WrongSum,
+    WrongSumLength,
 )
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.round.groups import wrong_releases
@@ -145,6 +147,7 @@ _ALWAYS: dict[type, Offence] = {
     FalseReceipt: Offence.FALSE_RECEIPT,
     TwoProposals: Offence.TWO_PROPOSALS,
     WrongSum: Offence.WRONG_SUM,
+    WrongSumLength: Offence.WRONG_SUM,
 }
 
 
@@ -179,6 +182,7 @@ def assumes_nothing(proof: Proof) -> bool:
             | TwoWords()
             | TwoProposals()
             | WrongSum()
+            | WrongSumLength()
         ):
             return True
         case WrongShare():
@@ -233,7 +237,7 @@ class _Court:
                 return self._two_words(proof, evidence.culprit)
             case TwoProposals() as proof:
                 return self._two_proposals(proof)
-            case WrongSum() as proof:
+            case WrongSum() | WrongSumLength() as proof:
                 check_wrong_sum(self._plan, self._crypto, proof, evidence.culprit)
                 return self._plan.census.node_ids[evidence.culprit]
 

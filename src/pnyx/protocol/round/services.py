@@ -7,6 +7,7 @@ import msgspec
 
 from pnyx.primitives import codec
 from pnyx.primitives.sampling import Sampler
+from pnyx.protocol.chunks import Shape
 from pnyx.protocol.events import Effect, Forget, Persist
 from pnyx.protocol.identity import sign_body
 from pnyx.protocol.messages import (
@@ -27,10 +28,11 @@ T = TypeVar("T", Signed, Answered)
 SIGNED_BYTES_MAX = 8 * 1024 * 1024
 
 ParcelTold = Callable[[bytes], None]
+LengthTold = Callable[[Shape], None]
 
 
-def _ignore(name: bytes) -> None:
-    del name
+def _ignore(shape: Shape) -> None:
+    del shape
 
 
 class Mailbox(Protocol):
@@ -59,7 +61,7 @@ class Mailbox(Protocol):
         length: int,
         sources: Indices,
         done: ParcelTold,
-        failed: ParcelTold,
+        failed: LengthTold,
     ) -> None:
         """Pull a parcel from nodes of the census."""
         ...
@@ -150,13 +152,14 @@ class RoundServices:
         length: int,
         sources: Indices,
         done: ParcelTold,
-        failed: ParcelTold = _ignore,
+        failed: LengthTold = _ignore,
     ) -> None:
         """Pull a parcel from the nodes with these census indices, the first ones first.
 
         done: told the name once all is verified and durable, within this call if it is already;
-        failed: if the parcel of this name has another length. Neither while no source answers: call
-        again to name more sources. After a restart, fetch again. Raises RuleBroken without room.
+        failed: told its shape if the parcel of this name has another length. Neither while no
+        source answers: call again to name more sources. After a restart, fetch again. Raises
+        RuleBroken without room.
         """
         self._mailbox.fetch_parcel(self.plan, name, length, sources, done, failed)
 

@@ -17,8 +17,15 @@ from typing import NamedTuple
 from pnyx.errors import InvalidSignature, MalformedMessage, ProtocolError, RuleBroken
 from pnyx.primitives import codec
 from pnyx.protocol.aggregation.masked.vectors import VectorCode
+from pnyx.protocol.chunks import Shape
 from pnyx.protocol.events import Compute, PeerBlamed, ReadParcel
-from pnyx.protocol.messages import HeldContribution, SumRequest, VectorSum, WrongSum
+from pnyx.protocol.messages import (
+    HeldContribution,
+    SumRequest,
+    VectorSum,
+    WrongSum,
+    WrongSumLength,
+)
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.values import ClosedList, InputReader
 from pnyx.protocol.round.vectors import Accepted, accepted_hash, linear_hash_name, sum_statement
@@ -196,9 +203,9 @@ class WantedSum:
         self._offers: dict[int, VectorSum] = {}  # by who offered a sum
         self._shown: tuple[bytes, ...] = ()  # the linear hashes themselves
         self._reading: set[bytes] = set()
-        # Parcels that are not the sum, and what they hold where it is of the right length, and fits
-        # evidence.
-        self._wrong: dict[bytes, bytes | None] = {}
+        # Parcels that are not the sum, and what shows it: their shape, or what they hold. Nothing
+        # does where that is too long for evidence.
+        self._wrong: dict[bytes, bytes | Shape | None] = {}
         self._refused: set[int] = set()  # who offered one of them
         self._ask_at: float | None = None
         self.name = b""  # of the set that is summed
@@ -284,7 +291,7 @@ class WantedSum:
         self._shown = message.linear_hashes
         try:
             self._services.fetch_parcel(
-                message.parcel, self._code.sum_bytes, (sender,), self._read, self._refuse
+                message.parcel, self._code.sum_bytes, (sender,), self._read, self._refuse_shape
             )
         except RuleBroken:  # no room now: what it offers is taken when it is asked again
             del self._offers[sender]
@@ -307,28 +314,36 @@ class WantedSum:
             self._reading.add(parcel)
             self._services.emit(ReadParcel(self._plan.context, parcel))
 
-    def _refuse(self, parcel: bytes, total: bytes | None = None) -> None:
+    def _refuse_shape(self, shape: Shape) -> None:
+        """A parcel has another length than sums have."""
+        self._refuse(shape.name, shape)
+
+    def _refuse(self, parcel: bytes, shown: bytes | Shape | None) -> None:
         """Who offered a parcel that is not the sum is not asked again, and accused of it.
 
-        total: what it holds; None where it is of another length, or too long for evidence. Then it
-        is blamed, and nobody else can be shown it.
+        shown: its shape, or what it holds; None where that is too long for evidence. Then who
+        offered it is blamed, and nobody else can be shown it.
         """
-        self._wrong[parcel] = total
+        self._wrong[parcel] = shown
         for sender, offer in self._offers.items():
             if offer.parcel != parcel or sender in self._refused:
                 continue
             self._refused.add(sender)
             if sender == self._own:
                 continue  # its own memory failed; it has looked before it signed
-            if total is None:
+            if shown is None:
                 node = self._plan.census.node_ids[sender]
                 self._services.emit(PeerBlamed(node, "added up masked vectors to a wrong sum"))
                 continue
-            hashes = offer.linear_hashes
-            linear_hash = self._code.summed_hash(hashes)
-            self._services.accuse(
-                sender, WrongSum(offer.accepted, len(hashes), linear_hash, total, offer.signature)
-            )
+            self._services.accuse(sender, self._proof(offer, shown))
+
+    def _proof(self, offer: VectorSum, shown: bytes | Shape) -> WrongSum | WrongSumLength:
+        """What convicts whoever signed that a parcel is the sum, by what shows that it is none."""
+        count, signature = len(offer.linear_hashes), offer.signature
+        told = offer.accepted, count, self._code.summed_hash(offer.linear_hashes)
+        if isinstance(shown, Shape):
+            return WrongSumLength(*told, shown.length, shown.root, signature)
+        return WrongSum(*told, shown, signature)
 
     def on_read(self, parcel: bytes, data: bytes) -> None:
         """Have a sum that has come whole checked, beside everything else."""

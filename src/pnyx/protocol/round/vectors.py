@@ -10,8 +10,14 @@ from pnyx.protocol.aggregation.encoding import IntVector
 from pnyx.protocol.aggregation.masked.vectors import VectorCode
 from pnyx.protocol.aggregation.masked_verification.key_weights import key_weights
 from pnyx.protocol.aggregation.masked_verification.sketch import stated_sketch
-from pnyx.protocol.chunks import chunks_of, describe
-from pnyx.protocol.messages import HeldContribution, MaskedVector, VectorReceipt, WrongSum
+from pnyx.protocol.chunks import chunks_of, describe, parcel_name
+from pnyx.protocol.messages import (
+    HeldContribution,
+    MaskedVector,
+    VectorReceipt,
+    WrongSum,
+    WrongSumLength,
+)
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.round.plan import RoundPlan
@@ -102,27 +108,49 @@ def sum_statement(
     return b"pnyx/sum/" + digest("pnyx/sum", context, *numbers, accepted, parcel, linear_hash)
 
 
-def check_wrong_sum(plan: RoundPlan, crypto: Crypto, proof: WrongSum, teller: int) -> None:
+def check_wrong_sum(
+    plan: RoundPlan, crypto: Crypto, proof: WrongSum | WrongSumLength, teller: int
+) -> None:
     """Check that a node signed a sum that is none. Raises ProtocolError if that is not shown."""
-    code = vector_code(plan)
-    if code is None:
-        raise RuleBroken("no masked vectors are summed here")
-    if teller not in plan.aggregators and teller not in plan.member_of:
-        raise RuleBroken("who tells of sums is an aggregator or a member")
-    if len(proof.total) != code.sum_bytes or proof.count > code.parameters.contributors_max:
-        raise RuleBroken("a sum has another length, or more contributors, than this round's have")
-    parcel = parcel_named(proof.total)
-    statement = sum_statement(
-        plan.context, teller, proof.accepted, proof.count, parcel, proof.linear_hash
-    )
-    if not crypto.verify(plan.census.public_keys[teller], statement, proof.signature):
-        raise InvalidSignature("nobody signed that this is the sum of masked vectors")
+    code = _told_here(plan, teller, proof.count)
+    if isinstance(proof, WrongSumLength):
+        if proof.length == code.sum_bytes:
+            raise RuleBroken("the parcel has the length of this round's sums")
+        # A name is a hash of the length, so whoever signed the name signed the length.
+        _check_told(plan, crypto, proof, teller, parcel_name(proof.length, proof.root))
+        return
+    if len(proof.total) != code.sum_bytes:
+        raise RuleBroken("a sum has another length than this round's have")
+    _check_told(plan, crypto, proof, teller, parcel_named(proof.total))
     code.read_linear_hash(proof.linear_hash)
     try:
         code.check_hash(proof.total, proof.linear_hash, proof.count)
     except (MalformedMessage, RuleBroken):
         return
     raise RuleBroken("the sum is that of its contributions")
+
+
+def _told_here(plan: RoundPlan, teller: int, count: int) -> VectorCode:
+    """How vectors are summed in an attempt in which this node may have told of a sum."""
+    code = vector_code(plan)
+    if code is None:
+        raise RuleBroken("no masked vectors are summed here")
+    if teller not in plan.aggregators and teller not in plan.member_of:
+        raise RuleBroken("who tells of sums is an aggregator or a member")
+    if count > code.parameters.contributors_max:
+        raise RuleBroken("a sum has more contributors than this round's have")
+    return code
+
+
+def _check_told(
+    plan: RoundPlan, crypto: Crypto, proof: WrongSum | WrongSumLength, teller: int, parcel: bytes
+) -> None:
+    """Check that a node signed that a parcel is a sum. Raises InvalidSignature."""
+    statement = sum_statement(
+        plan.context, teller, proof.accepted, proof.count, parcel, proof.linear_hash
+    )
+    if not crypto.verify(plan.census.public_keys[teller], statement, proof.signature):
+        raise InvalidSignature("nobody signed that this is the sum of masked vectors")
 
 
 def receipts_wanted(plan: RoundPlan) -> int:

@@ -11,8 +11,9 @@ from tests.support.masked_round import (
 )
 from tests.support.weakened import weaken
 
-from pnyx.errors import RuleBroken
+from pnyx.errors import InvalidSignature, RuleBroken
 from pnyx.primitives import codec
+from pnyx.protocol.chunks import Shape, chunks_of, describe
 from pnyx.protocol.events import Compute, PeerBlamed, Persist, ReadParcel
 from pnyx.protocol.evidence.proofs import Offence, check_evidence, offence_of
 from pnyx.protocol.messages import SumRequest
@@ -25,6 +26,10 @@ MEMBER = 1
 SET = (2, 3, 4)
 FIRST, SECOND, THIRD = AGGREGATORS[1], AGGREGATORS[2], AGGREGATORS[0]  # in this member's turn
 AGAIN_S = ProtocolParams().retransmit_s
+
+
+_LONGER = describe(chunks_of(C.total(SET) + bytes(1)))
+LONGER = Shape(_LONGER.name, _LONGER.length, _LONGER.root)
 
 
 def wanted(*, away=()) -> tuple[WantedSum, Outbox]:
@@ -168,11 +173,9 @@ def test_a_wrong_sum_is_blamed_and_its_aggregator_not_asked_again(data):
     assert read(made, outbox, name, C.total(SET))
 
 
-@pytest.mark.parametrize("long", [False, True])
-def test_a_sum_of_another_length_or_too_long_for_evidence_is_blamed(long, monkeypatch):
-    if long:
-        monkeypatch.setattr(vector_sum, "_BESIDE_SUM", ProtocolParams().two_bodies_bytes_max)
-    _, outbox = offered(wrong(*SET) if long else C.total(SET)[:-1], FIRST)
+def test_a_sum_that_is_too_long_for_evidence_is_blamed(monkeypatch):
+    monkeypatch.setattr(vector_sum, "_BESIDE_SUM", ProtocolParams().two_bodies_bytes_max)
+    _, outbox = offered(wrong(*SET), FIRST)
     (blame,) = outbox.of(PeerBlamed)
     assert blame.peer == C.plan.census.node_ids[FIRST]
     assert "wrong sum" in blame.rule
@@ -213,12 +216,19 @@ def test_who_offers_later_what_was_seen_to_be_wrong_is_blamed_too():
 
 def test_a_parcel_of_another_size_is_a_wrong_sum():
     made, outbox = wanted()
-    made.on_sum(FIRST, C.told(*SET, teller=FIRST))
+    made.on_sum(FIRST, C.told(*SET, parcel=LONGER.name, teller=FIRST))
     name, _, _, _, failed = fetches(outbox)[0]
     made.on_sum(SECOND, C.told(*SET, parcel=b"p" * 32, teller=SECOND))
-    failed(name)
-    failed(name)
-    assert [each.peer for each in outbox.of(PeerBlamed)] == [C.plan.census.node_ids[FIRST]]
+    assert name == LONGER.name
+    failed(LONGER)
+    failed(LONGER)
+    (evidence,) = outbox.accused
+    assert evidence.culprit == FIRST
+    assert offence_of(evidence.proof) is Offence.WRONG_SUM
+    check_evidence(evidence, C.plan, C.folk.cryptos[0])
+    made.on_sum(THIRD, C.told(*SET, parcel=LONGER.name, teller=THIRD))
+    assert [each.culprit for each in outbox.accused] == [FIRST, THIRD], "who offers it later, too"
+    assert outbox.of(PeerBlamed) == []
 
 
 def test_an_aggregator_offers_one_sum():
@@ -247,6 +257,14 @@ def test_what_is_not_pulled(sender, message, rule):
     with pytest.raises(RuleBroken, match=rule):
         made.on_sum(sender, message)
     assert fetches(outbox) == outbox.effects == []
+
+
+def test_a_sum_that_another_node_signed_is_not_pulled():
+    """Its teller could not be convicted by it."""
+    made, outbox = wanted()
+    with pytest.raises(InvalidSignature):
+        made.on_sum(FIRST, C.told(*SET, teller=SECOND))
+    assert fetches(outbox) == []
 
 
 def test_before_a_set_is_fixed_nothing_is_taken():
