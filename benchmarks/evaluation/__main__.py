@@ -43,7 +43,7 @@ TABLES: dict[str, Callable[[], Iterator[Line]]] = {
     "coalitions-results": faults.coalitions(faults.results),
     "coalitions-latency": faults.coalitions(faults.latency),
     "coalitions-excluded": faults.coalitions(faults.excluded),
-    "poisoning": faults.accuracy("poisoning", "attack", "corrupted", 20),
+    "poisoning": faults.poisoning,
     "privacy": faults.accuracy("privacy", "owners", "noise_multiplier", 20),
     "privacy-epsilon": faults.epsilon("privacy", "owners", "noise_multiplier", 20),
     "privacy-cost": faults.cost("privacy", "owners", "noise_multiplier", 20),
