@@ -37,6 +37,7 @@ TABLES: dict[str, Callable[[], Iterator[Line]]] = {
     "live-model": rounds.model,
     "live-rounds": rounds.deaths,
     "live-failures": rounds.failures,
+    "live-rounds-long": rounds.long_rounds,
     "live-lines": faults.lossy,
     "live-churn": faults.churn,
     "live-sizes": faults.network_sizes,
