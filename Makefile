@@ -42,11 +42,24 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# The figures of docs/evaluation.md, with pages; interrupted, it goes on where it was.
+# Every figure of docs/evaluation.md: scenarios, with pages, then the benchmarks that it has tables of,
+# one by one since they are timed, then the tables. Interrupted, it goes on where it was.
+SCENARIOS := $(sort $(wildcard scenarios/*.toml))
+QUOTED := population cohort learning
 evaluation: setup
-	for scenario in $(wildcard scenarios/*.toml); do \
-		$(BIN)/pnyx simulate $$scenario --out evaluation/$$(basename $$scenario .toml) || exit 1; \
+	@number=0; for scenario in $(SCENARIOS); do \
+		name=$$(basename $$scenario .toml); number=$$((number + 1)); \
+		echo "Scenario $$number of $(words $(SCENARIOS)): $$name"; \
+		$(BIN)/pnyx simulate $$scenario --out evaluation/$$name || exit 1; \
 	done
+	@echo "Benchmarks: $(QUOTED)"
+	@$(MAKE) --no-print-directory -j1 $(QUOTED:%=bench-out/%.json)
+	@echo "Tables: docs/evaluation.md"
+	@$(BIN)/python -m benchmarks.evaluation
+
+# A result is of the code as it was then: whatever is newer asks for another.
+bench-out/%.json: $(shell find src benchmarks -name '*.py') | setup
+	@$(BIN)/python -m benchmarks $* > /dev/null
 
 # LONG=1: with the large sizes and the growth curves too.
 bench: setup
