@@ -279,10 +279,11 @@ def failures() -> Iterator[Line]:
 def long_rounds() -> Iterator[Line]:
     """What rounds spend while nodes die that take as long as large ones."""
     yield SPENDING
-    for (masked,) in kinds(rows_of("live-rounds-long"), "masked"):
-        quiet = rows_of("live-rounds-long", masked=masked, window_s=0)
-        for (window_s,) in kinds(rows_of("live-rounds-long"), "window_s"):
-            yield _spent(rows_of("live-rounds-long", masked=masked, window_s=window_s), quiet)
+    for name in ("live-rounds-long", "live-rounds-larger"):
+        for (masked,) in kinds(rows_of(name), "masked"):
+            quiet = rows_of(name, masked=masked, window_s=0)
+            for (window_s,) in kinds(rows_of(name), "window_s"):
+                yield _spent(rows_of(name, masked=masked, window_s=window_s), quiet)
 
 
 def _spent(rows: list[Row], quiet: list[Row]) -> Line:
