@@ -1,15 +1,15 @@
-"""Writes the tables of docs/evaluation.md anew: `python -m benchmarks.evaluation`.
+"""Writes the tables of docs/evaluation.md anew: the last step of `make evaluation`.
 
-They are made of what `make evaluation` left, a folder for each scenario. In the document
-`<!-- table: NAME -->` stands above each table that is written here; a table whose scenario was not
-run stays as it is, and is named.
+They are made of what its first steps left, a folder for each scenario and a file for each
+benchmark. In the document `<!-- table: NAME -->` stands above each table that is written here; a
+table whose scenario or benchmark was not run stays as it is, and is named.
 """
 
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.evaluation import faults, rounds, selection
+from benchmarks.evaluation import computing, faults, rounds, selection
 from benchmarks.evaluation.cells import Line, markdown
 
 DOCUMENT = Path("docs") / "evaluation.md"
@@ -17,6 +17,7 @@ MARK = "<!-- table: "
 
 TABLES: dict[str, Callable[[], Iterator[Line]]] = {
     "selection": selection.selection,
+    "population": computing.population,
     "regions": selection.regions,
     "repairs": selection.repairs,
     "withheld-reveals": selection.withheld,
@@ -37,16 +38,19 @@ TABLES: dict[str, Callable[[], Iterator[Line]]] = {
     "live-model": rounds.model,
     "live-rounds": rounds.deaths,
     "live-failures": rounds.failures,
+    "live-rounds-long": rounds.long_rounds,
     "live-lines": faults.lossy,
     "live-churn": faults.churn,
     "live-sizes": faults.network_sizes,
     "coalitions-results": faults.coalitions(faults.results),
     "coalitions-latency": faults.coalitions(faults.latency),
     "coalitions-excluded": faults.coalitions(faults.excluded),
-    "poisoning": faults.accuracy("poisoning", "attack", "corrupted", 20),
+    "poisoning": faults.poisoning,
     "privacy": faults.accuracy("privacy", "owners", "noise_multiplier", 20),
     "privacy-epsilon": faults.epsilon("privacy", "owners", "noise_multiplier", 20),
     "privacy-cost": faults.cost("privacy", "owners", "noise_multiplier", 20),
+    "cohort": computing.cohort,
+    "studies": computing.studies,
 }
 
 
@@ -72,6 +76,7 @@ def main() -> int:
     written, left = rewritten(DOCUMENT.read_text())
     DOCUMENT.write_text(written)
     sys.stderr.writelines(f"{each}\n" for each in left)
+    print(f"{len(TABLES) - len(left)} of {len(TABLES)} tables are written anew.", file=sys.stderr)
     return int(bool(left))
 
 

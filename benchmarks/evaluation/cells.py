@@ -1,9 +1,10 @@
-"""Rows of a scenario's results, and how numbers are shown.
+"""Rows of a scenario's results, what benchmarks found, and how numbers are shown.
 
 `a ± b` is a mean with its 95 % interval (Student's, over all independent runs of the row), `k of n
 (a to b %)` a share with Wilson's. Where all values are alike, nothing follows the mean.
 """
 
+import json
 import math
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -13,6 +14,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from benchmarks.__main__ import OUTPUT
 from pnyx.simulator.runner.statistics import student, wilson
 
 FOLDER = Path("evaluation")  # where `make evaluation` puts a folder for each scenario
@@ -30,6 +32,11 @@ def rows_of(scenario: str, **where: object) -> list[Row]:
     """Records of a scenario with these values."""
     rows = _read(FOLDER / scenario / "results.parquet")
     return [row for row in rows if all(row[key] == value for key, value in where.items())]
+
+
+def found_by(benchmark: str) -> Any:
+    """What a benchmark measured, as it returned it."""
+    return json.loads((OUTPUT / f"{benchmark}.json").read_text())[benchmark]
 
 
 def values(rows: Iterable[Row], column: str, scale: float = 1.0) -> list[float]:

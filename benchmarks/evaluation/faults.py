@@ -97,6 +97,26 @@ def accuracy(scenario: str, series: str, x: str, last: int) -> Callable[[], Iter
     return lines
 
 
+ATTACKS = {
+    "sign_flip": "negative, within the bound",
+    "label_flip": "wrong labels",
+    "unbounded": "negative, ten times the bound",
+}
+
+
+def poisoning() -> Iterator[Line]:
+    """Accuracy of the last round's model, in per cent, by attack and by what sums are made of."""
+    shares = [share for (share,) in kinds(rows_of("poisoning"), "corrupted")]
+    yield "poisoners", "by", *(f"{100 * share:g} %" for share in shares)
+    for attack, words in ATTACKS.items():
+        for groups, tolerated in kinds(rows_of("poisoning"), "groups", "groups_tolerated"):
+            rows = rows_of("poisoning", attack=attack, groups=groups, round=20)
+            each = f"{groups} groups of {rows[0]['contributors'] // groups}, {tolerated} tolerated"
+            found = [[row for row in rows if row["corrupted"] == share] for share in shares]
+            cells = [percent(values(of, "accuracy")) for of in found]
+            yield words, each if tolerated else "plain mean", *cells
+
+
 def cost(scenario: str, series: str, x: str, last: int) -> Callable[[], Iterator[Line]]:
     """Points of accuracy lost against the same seeds at the first value of x."""
 

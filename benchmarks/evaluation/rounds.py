@@ -236,21 +236,24 @@ def deaths() -> Iterator[Line]:
 SPENT = ("bytes", "messages", "checks")  # of which a tree has the first alone
 
 
+SPENDING = (
+    "system",
+    "W",
+    "complete %",
+    "latency s",
+    "MB",
+    "over quiet",
+    "messages",
+    "over quiet",
+    "checks",
+    "over quiet",
+    "MB without a result",
+)
+
+
 def failures() -> Iterator[Line]:
     """What rounds of the machines spend while nodes die, and trees of that size."""
-    yield (
-        "system",
-        "W",
-        "complete %",
-        "latency s",
-        "MB",
-        "over quiet",
-        "messages",
-        "over quiet",
-        "checks",
-        "over quiet",
-        "MB without a result",
-    )
+    yield SPENDING
     calm = rows_of("trees-live", window_s=0)[0]  # whatever the strategy: nothing happens
     for strategy, window_s in kinds(rows_of("trees-live"), "strategy", "window_s"):
         rows = rows_of("trees-live", strategy=strategy, window_s=window_s)
@@ -271,6 +274,16 @@ def failures() -> Iterator[Line]:
         for (window_s,) in kinds(rows_of("live-rounds"), "window_s"):
             where: Row = {"masked": masked, "surplus": surplus, "window_s": window_s}
             yield _spent(rows_of("live-rounds", **where), quiet)
+
+
+def long_rounds() -> Iterator[Line]:
+    """What rounds spend while nodes die that take as long as large ones."""
+    yield SPENDING
+    for name in ("live-rounds-long", "live-rounds-larger"):
+        for (masked,) in kinds(rows_of(name), "masked"):
+            quiet = rows_of(name, masked=masked, window_s=0)
+            for (window_s,) in kinds(rows_of(name), "window_s"):
+                yield _spent(rows_of(name, masked=masked, window_s=window_s), quiet)
 
 
 def _spent(rows: list[Row], quiet: list[Row]) -> Line:

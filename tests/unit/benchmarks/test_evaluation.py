@@ -1,5 +1,6 @@
 """Tables of the evaluation: which there are, how numbers are shown, what is replaced."""
 
+import json
 import re
 from pathlib import Path
 
@@ -62,6 +63,42 @@ def test_a_table_is_replaced_and_one_without_a_run_is_named(tmp_path, monkeypatc
     assert after.startswith("a\n<!-- table: withheld-reveals -->\n| reveals withheld, a |")
     assert after.endswith("\n\nb\n<!-- table: caches -->\n| kept |\nc\n")
     assert [each.split(":")[0] for each in left] == ["caches"]
+
+
+def test_poisoners_have_a_line_for_each_attack_and_rule(tmp_path, monkeypatch):
+    rows = [
+        {"attack": attack, "groups": groups, "groups_tolerated": tolerated, "contributors": 24}
+        | {"corrupted": share, "round": 20, "accuracy": 0.8 - share / groups}
+        for attack in ("sign_flip", "label_flip", "unbounded")
+        for groups, tolerated in ((1, 0), (8, 3))
+        for share in (0.0, 0.2)
+    ]
+    (tmp_path / "poisoning").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "poisoning" / "results.parquet")
+    monkeypatch.setattr(cells, "FOLDER", tmp_path)
+    head, *lines = tables.TABLES["poisoning"]()
+    assert head == ("poisoners", "by", "0 %", "20 %")
+    assert lines[:2] == [
+        ("negative, within the bound", "plain mean", "80.0", "60.0"),
+        ("negative, within the bound", "8 groups of 3, 3 tolerated", "80.0", "77.5"),
+    ]
+    assert len(lines) == 6
+
+
+def test_what_benchmarks_found_becomes_tables(tmp_path, monkeypatch):
+    spent = {
+        "together": 0.2,
+        "apart": 1.0,
+        "by hand, 64 at once": 0.25,
+        "by hand, 256 at once": 0.19,
+    }
+    row = {"parameters": 3142, "clients": 954, "trained_together": True, "cpu_ms_a_client": spent}
+    (tmp_path / "cohort.json").write_text(
+        json.dumps({"machine": {}, "cohort": [row | {"ratio_to_handwritten": 1.05}]})
+    )
+    monkeypatch.setattr(cells, "OUTPUT", tmp_path)
+    _, line = tables.TABLES["cohort"]()
+    assert line == ("3,142", "954", "0.20", "1.00", "0.19", "together", "1.05")
 
 
 def test_epsilon_is_the_largest_of_the_seeds_where_there_is_noise(tmp_path, monkeypatch):

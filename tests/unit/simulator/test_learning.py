@@ -11,6 +11,7 @@ import pytest
 
 from pnyx.errors import ConfigError
 from pnyx.protocol.privacy import epsilon
+from pnyx.simulator.learning import study
 from pnyx.simulator.learning.inputs import check
 from pnyx.simulator.learning.records import LearningParameters, LearningRound
 from pnyx.simulator.learning.study import run_study
@@ -73,6 +74,46 @@ def test_attackers_cost_accuracy(attack: str) -> None:
     assert _run(corrupted=0.4, attack=attack)[-1].accuracy < honest - 0.03
 
 
+def test_the_plain_mean_of_groups_is_that_of_all() -> None:
+    assert _run(groups=5) == _run()
+
+
+def test_a_robust_rule_withstands_what_spoils_a_mean() -> None:
+    """A contributor in twelve sends ten times the bound: three at most, in three groups."""
+    poisoned: dict[str, Any] = {"corrupted": 0.08, "attack": "unbounded"}
+    honest = _run()[-1].accuracy
+    assert _run(**poisoned)[-1].accuracy < honest - 0.2
+    assert _run(**poisoned, groups=8, groups_tolerated=3)[-1].accuracy > honest - 0.05
+
+
+def test_noise_suffices_in_every_group_at_the_same_price() -> None:
+    together = _run(noise_multiplier=2.0)[-1]
+    apart = _run(noise_multiplier=2.0, groups=4, groups_tolerated=1)[-1]
+    assert apart.epsilon == pytest.approx(together.epsilon, rel=0.02)
+    assert apart.accuracy < together.accuracy
+
+
+def test_the_model_stays_where_fewer_groups_than_the_rule_needs_have_anybody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    draw = study._Study._draw
+
+    def few(self: Any, number: int) -> Any:
+        return draw(self, number)[:2] if number == 3 else draw(self, number)
+
+    monkeypatch.setattr(study._Study, "_draw", few)
+    rounds = _run(groups=6, groups_tolerated=1)
+    assert [each.contributors for each in rounds] == [24, 24, 2, 24]
+    accuracies = [each.accuracy for each in rounds]
+    assert accuracies[1] == accuracies[2] != accuracies[3]
+
+
+def test_a_rule_tolerates_less_than_half_of_the_groups() -> None:
+    sentence = r"groups_tolerated must be below half of groups, 6, not 3\."
+    with pytest.raises(ConfigError, match=sentence):
+        _parameters(groups=6, groups_tolerated=3)
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -93,6 +134,8 @@ def test_attackers_cost_accuracy(attack: str) -> None:
             {"noise_multiplier": 1000.0, "fraction_bits": 24, "clip_norm": 100.0},
             r"noise_multiplier must be a number from 0 to 0\.0\d+ with fraction_bits 24",
         ),
+        ({"groups": 13}, r"groups must be a whole number from 1 to 12, .* of 24 .*, not 13\."),
+        ({"groups": 2, "contributors": 3}, r"groups must be 1, which leaves 2 .* not 2\."),
         (
             {"contributors": 18, "participations_max": 1},
             r"participations_max must be 0, or a whole number from 2 to 10,000, .* not 1\.",
@@ -106,8 +149,11 @@ def test_what_does_not_fit_is_said(changes: dict[str, Any], sentence: str) -> No
     assert "\n" not in str(refused.value)
 
 
-def test_the_widest_noise_that_is_accepted_is_drawn() -> None:
-    wide = {"fraction_bits": 20, "clip_norm": 10.0, "rounds": 1}
+@pytest.mark.parametrize("groups", [1, 7])
+def test_the_widest_noise_that_is_accepted_is_drawn(groups: int) -> None:
+    """In groups of three and four, whose noise relies on one: 0.6 of three, rounded down."""
+    wide = {"fraction_bits": 20, "clip_norm": 10.0, "rounds": 1, "groups": groups}
+    wide |= {"honest_share": 0.6} if groups > 1 else {}
     with pytest.raises(ConfigError) as refused:
         check(_parameters(**wide, noise_multiplier=1000.0))
     found = re.search(r"from 0 to (\S+) with", str(refused.value))

@@ -13,6 +13,7 @@ from pnyx.learning import Hyperparameters, Program, mlp
 from pnyx.learning.programs import read_program
 from pnyx.learning.update import norm_max
 from pnyx.protocol.aggregation.gaussian import WIDTH_MAX
+from pnyx.protocol.aggregation.robust import GROUPS_MAX
 from pnyx.simulator.experiment import many, whole_number
 from pnyx.simulator.learning.owners import Owners, read_owners
 from pnyx.simulator.learning.records import LearningParameters
@@ -35,6 +36,7 @@ def check(parameters: LearningParameters) -> None:
         parameters.ignored,
     )
     owners = parameters.owners or data.owners
+    _check_groups(parameters, owners)
     _check_participations(parameters, owners)
     program = read_program_of(parameters, data.width, data.classes)
     norm = norm_max(hyperparameters(parameters))
@@ -47,9 +49,10 @@ def check(parameters: LearningParameters) -> None:
             f"{parameters.clip_norm:g}; or raise fraction_bits."
         )
     # By chance a round may have as few contributors as it likes, so that 2/honest_share bounds how
-    # many add noise for each that must suffice.
+    # many add noise for each that must suffice. A group may have one more than the smallest.
+    crowd_max = 2 / parameters.honest_share + (parameters.groups > 1)
     drawn_max = WIDTH_MAX - math.sqrt(min(parameters.contributors, owners))
-    most = drawn_max / (norm * math.sqrt(2 / parameters.honest_share))
+    most = drawn_max / (norm * math.sqrt(crowd_max))
     if parameters.noise_multiplier > most:
         raise ConfigError(
             f"noise_multiplier must be a number from 0 to {_below(most)} with fraction_bits "
@@ -62,6 +65,16 @@ def _below(value: float) -> str:
     """The value, rounded down to three digits."""
     unit = 10.0 ** (math.floor(math.log10(value)) - 2)
     return f"{math.floor(value / unit) * unit:.3g}"
+
+
+def _check_groups(parameters: LearningParameters, owners: int) -> None:
+    contributors = min(parameters.contributors, owners)
+    if parameters.groups > max(1, contributors // 2):
+        raise ConfigError(
+            f"groups must be {whole_number(1, min(GROUPS_MAX, max(1, contributors // 2)))}, which "
+            f"leaves 2 owners or more of {many(contributors, 'contributors')} in each, not "
+            f"{parameters.groups}."
+        )
 
 
 def _check_participations(parameters: LearningParameters, owners: int) -> None:

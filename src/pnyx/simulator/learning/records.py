@@ -5,11 +5,13 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from pnyx.errors import ConfigError
+from pnyx.protocol.aggregation.robust import GROUPS_MAX, Robust
 from pnyx.simulator.experiment import FILE, SHARE
 
 _Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 _Rate = Annotated[float, Meta(gt=0.0, le=100.0)]
-Attack = Literal["sign_flip", "label_flip"]
+Attack = Literal["sign_flip", "label_flip", "unbounded"]
 
 
 class LearningParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,6 +46,17 @@ class LearningParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
             description="owners that contribute to a round; or all, where they are fewer",
         ),
     ] = 24
+    groups: Annotated[
+        int, Meta(ge=1, le=GROUPS_MAX, description="groups of contributors, each with a sum")
+    ] = 1
+    groups_tolerated: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=(GROUPS_MAX - 1) // 2,
+            description="groups whose sums a trimmed mean withstands; 0: a plain mean of all",
+        ),
+    ] = 0
     rounds: Annotated[int, Meta(ge=1, le=10_000, description="rounds of the study")] = 20
     participations_max: Annotated[
         int,
@@ -81,6 +94,18 @@ class LearningParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     ] = 0.5
     corrupted: Annotated[_Share, Meta(description="corrupted share of the owners")] = 0.0
     attack: Annotated[Attack, Meta(description="what the corrupted owners do")] = "sign_flip"
+
+    def __post_init__(self) -> None:
+        if 2 * self.groups_tolerated >= self.groups:
+            raise ConfigError(
+                f"groups_tolerated must be below half of groups, {self.groups}, not "
+                f"{self.groups_tolerated}."
+            )
+
+    @property
+    def robust(self) -> Robust:
+        """What makes one update of the sums of groups."""
+        return Robust("trimmed" if self.groups_tolerated else "mean", self.groups_tolerated)
 
     def even_participations(self, owners: int) -> int:
         """Of one owner, if all of these owners take part equally often."""
