@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 NODES, ROUNDS = 12, 5
 STUDY_S_MAX = 240.0
-AWAY_S = 0.4
+AWAY_S, BAIT_AWAY_S = 0.4, 1.5
 POLL_S = 0.005
 MEMBER_STEPS = ("open", "close", "challenge", "accept", "release", "certify")
 TARGETS = [
@@ -34,6 +34,7 @@ TARGETS = [
     ("sent", None),
     ("acknowledged", None),
     ("round", None),
+    ("kept", None),
 ]
 # The full run hits every step of every role a hundred times; a thousand kills of it are random.
 RANDOM, RANDOM_FULL, TIMES_FULL = 2, 10, 100  # random kills after each turn of the steps; turns
@@ -85,7 +86,7 @@ class Attack:
         self.kills = 0
         self.acknowledged = 0  # contributions
         self.random = np.random.default_rng(seed)
-        self.away: tuple[int, float] | None = None
+        self.away: dict[int, float] = {}  # node -> when it comes back
         self.next_random = 0.0
 
     def run(self) -> list[str]:
@@ -111,14 +112,16 @@ class Attack:
         return any(event["event"] == "finished" for event in self.events[node])
 
     def step(self, now: float) -> None:
-        if self.away is not None and now > self.away[1] + AWAY_S:
-            self.cluster.restart(self.away[0])
-            self.away = None
+        for node in [node for node, back_at in self.away.items() if now > back_at]:
+            self.cluster.restart(node)
+            del self.away[node]
         for node, reader in enumerate(self.readers):
             fresh = reader.read()
             self.events[node] += fresh
             if any(self.hit(event) for event in fresh):
                 self.kill(node, now)
+            elif any(self.baits(event) for event in fresh):
+                self.take_away(node, now + BAIT_AWAY_S)
         # The study is on its way once somebody contributed; before, its only copy may be in memory.
         begun = any(event["event"] == "sent" for each in self.events for event in each)
         if self.targets[self.target][0] == "random" and begun and now > self.next_random:
@@ -128,13 +131,29 @@ class Attack:
         kind, step = self.targets[self.target]
         return event.get("round", 0) > 0 and (event["event"], event.get("step")) == (kind, step)
 
+    def baits(self, event: dict) -> bool:
+        """Whether a member that goes now makes contributors leave envelopes with aggregators.
+
+        Nobody keeps any while all members are there.
+        """
+        if self.targets[self.target][0] != "kept" or self.away:
+            return False
+        return event.get("round", 0) > 0 and event.get("step") == "close"
+
     def kill(self, node: int, now: float) -> None:
-        if self.away is None and not self.finished(node):
-            self.cluster.kill(node)
-            self.away = node, now
+        """Kill the target, and go on to the next one."""
+        alone = not self.away or self.targets[self.target][0] == "kept"
+        if alone and self.take_away(node, now + AWAY_S):
             self.kills += 1
             self.target = (self.target + 1) % len(self.targets)
             self.next_random = now + AWAY_S + float(self.random.uniform(0.0, 0.6))
+
+    def take_away(self, node: int, back_at: float) -> bool:
+        if node in self.away or self.finished(node):
+            return False
+        self.cluster.kill(node)
+        self.away[node] = back_at
+        return True
 
     def sums(self) -> list[str]:
         """All nodes certified the same, and nobody blamed anybody."""
@@ -156,7 +175,7 @@ class Attack:
         from pnyx.node.enrolment import verifying_crypto
         from pnyx.node.network import read_network
 
-        there = [node for node in range(NODES) if self.away is None or node != self.away[0]]
+        there = [node for node in range(NODES) if node not in self.away]
         file = self.cluster.directory(there[0]) / "network.json"
         self.census = read_network(file, verifying_crypto(), now=wall_clock()).census
         bundle = read_bundle(ask_nodes(self.cluster, there).bundle)
@@ -246,6 +265,8 @@ def drive(root: Path, kills: int, disks: str, random: int) -> dict[str, object]:
     while done < kills and not wrong:
         attack = Attack(root / f"study-{studies}", targets, done % len(targets), studies)
         wrong += attack.run()
+        if not attack.kills and not wrong:
+            wrong.append(f"nobody could be hit: {targets[attack.target]}")
         done += attack.kills
         acknowledged += attack.acknowledged
         studies += 1

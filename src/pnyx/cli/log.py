@@ -22,6 +22,7 @@ from pnyx.protocol.events import (
     ContributionSent,
     ContributionsJudged,
     DrawStalled,
+    EnvelopesKept,
     EpochOpened,
     MessageRejected,
     Notice,
@@ -122,6 +123,9 @@ class NoticeLog:
             case ContributionAcknowledged():
                 where = {"study": _short(notice.study), "round": notice.round_number}
                 log.info("contribution acknowledged", receipts=notice.receipts, **where)
+            case EnvelopesKept():
+                where = {"study": _short(notice.study), "round": notice.round_number}
+                log.debug("envelopes kept", members=notice.members, **where)
             case AttemptAborted():
                 where = {"study": _short(notice.study), "round": notice.round_number}
                 log.warning("attempt aborted", attempt=notice.attempt, **where)

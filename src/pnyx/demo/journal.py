@@ -16,6 +16,7 @@ from pnyx.protocol.events import (
     ContributionAcknowledged,
     ContributionSent,
     ContributionsJudged,
+    EnvelopesKept,
     EpochOpened,
     MessageRejected,
     Notice,
@@ -47,6 +48,8 @@ class EventLog:
                 self._write("sent", round=notice.round_number, bytes=notice.payload_bytes)
             case ContributionAcknowledged():
                 self._write("acknowledged", round=notice.round_number)
+            case EnvelopesKept():
+                self._write("kept", round=notice.round_number)
             case ContributionsJudged():
                 self._write(
                     "judged",

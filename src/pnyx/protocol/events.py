@@ -357,6 +357,14 @@ class ContributionAcknowledged(Notice, frozen=True):
     receipts: int
 
 
+class EnvelopesKept(Notice, frozen=True):
+    """This aggregator keeps a contributor's envelopes for so many members that were away."""
+
+    study: bytes
+    round_number: int
+    members: int
+
+
 class AttemptAborted(Notice, frozen=True):
     """Verified: nothing of this attempt was or will be released; its cost is given back.
 

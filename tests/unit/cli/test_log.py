@@ -13,6 +13,7 @@ from pnyx.protocol.events import (
     ContributionSent,
     ContributionsJudged,
     DrawStalled,
+    EnvelopesKept,
     EpochOpened,
     MessageRejected,
     ParcelProgressed,
@@ -30,6 +31,7 @@ NOTICES = {
     "committee step": StepReached(STUDY, 1, "open"),
     "contribution sent": ContributionSent(STUDY, 1, 1000),
     "contribution acknowledged": ContributionAcknowledged(STUDY, 1, 1, 16),
+    "envelopes kept": EnvelopesKept(STUDY, 1, 2),
     "attempt aborted": AttemptAborted(STUDY, 1, 1, bytes(32)),
     "draw stalled": DrawStalled(STUDY, 2, 1, PEER, "setter"),
     "contributions judged": ContributionsJudged(STUDY, 1, 22, (PEER,), 1),
@@ -50,7 +52,7 @@ NOTICES = {
     ),
     "no contribution was made": TaskFailed(STUDY, 3, "Training gave NaN\x1b: nothing was sent."),
 }
-DEBUG = {"committee step", "message rejected", "parcel arrives"}
+DEBUG = {"committee step", "envelopes kept", "message rejected", "parcel arrives"}
 
 
 def logged(capsys: pytest.CaptureFixture[str], level: str) -> str:

@@ -19,6 +19,7 @@ from pnyx.errors import RuleBroken
 from pnyx.primitives import codec
 from pnyx.primitives.envelope import ENVELOPE_OVERHEAD_BYTES
 from pnyx.protocol.aggregation.payloads import payload_bytes
+from pnyx.protocol.events import EnvelopesKept
 from pnyx.protocol.messages import (
     Contribution,
     Relay,
@@ -77,10 +78,14 @@ class EnvelopeRelay:
         )
         if kept.header != message.header:
             raise RuleBroken("a contributor showed two different contributions")
-        for share in message.shares:
-            if share.member not in kept.shares:
-                kept.shares[share.member] = share
-                self._services.send_member(share.member, self._contribution(kept, share.member))
+        fresh = [share for share in message.shares if share.member not in kept.shares]
+        for share in fresh:
+            kept.shares[share.member] = share
+            self._services.send_member(share.member, self._contribution(kept, share.member))
+        if fresh:
+            self._services.emit(
+                EnvelopesKept(self._plan.study, self._plan.round_number, len(fresh))
+            )
 
     def _sealed_bytes(self, member: int) -> int:
         phase = self._plan.phase

@@ -5,6 +5,7 @@ from tests.support.committee import Committee
 
 from pnyx.errors import RuleBroken
 from pnyx.primitives import codec
+from pnyx.protocol.events import EnvelopesKept
 from pnyx.protocol.messages import Contribution, Pull, Relay, SealedShare, ShareRequest, Step
 from pnyx.protocol.round.active import ActiveRound
 from pnyx.protocol.round.relay import EnvelopeRelay, relays
@@ -28,6 +29,8 @@ def test_envelopes_are_passed_on_and_kept():
     kept.handle(2, message(FIRST[0]))
     kept.handle(2, message(*FIRST))
     assert outbox.sent == [(3, FIRST[0]), (5, FIRST[1])]
+    told = [effect.members for effect in outbox.effects if isinstance(effect, EnvelopesKept)]
+    assert told == [1, 1], "of each envelope once"
     outbox.sent.clear()
     kept.handle(5, ShareRequest(C.plan.context, (2, 6)))
     kept.handle(3, ASKED)
