@@ -1,7 +1,8 @@
 """A8: somebody makes evidence that an honest node told of a wrong sum of masked vectors.
 
 A member that was told of a sum accuses whoever told of it, with the words that it signed. A right
-sum convicts nobody, and nor do words that are altered, of another node, or of another sum.
+sum convicts nobody, and nor do words that are altered, of another node, or of another sum. Nor does
+a receipt for a masked vector of the right length, whatever length is said of it.
 """
 
 import asyncio
@@ -20,9 +21,17 @@ from pnyx.node.parcel_store import FileParcelStore
 from pnyx.primitives import codec
 from pnyx.protocol.chunks import chunks_of, describe, parcel_name
 from pnyx.protocol.events import SummingFailed, SumVectors, VectorsSummed
+from pnyx.protocol.evidence import proofs
 from pnyx.protocol.evidence.docket import Docket
 from pnyx.protocol.evidence.proofs import check_evidence
-from pnyx.protocol.messages import Evidence, WrongSum, WrongSumLength
+from pnyx.protocol.messages import (
+    Evidence,
+    FalseReceipt,
+    FalseVectorLength,
+    Signed,
+    WrongSum,
+    WrongSumLength,
+)
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.round import vectors
 from pnyx.protocol.vector_sums import check_summed
@@ -159,6 +168,63 @@ def test_a_length_told_by_nobody_who_tells_of_sums() -> None:
         check_evidence(replace(length_of(LENGTHS[0]), culprit=OUTSIDER), C.plan, JUDGE)
     with pytest.raises(RuleBroken, match="more contributors"):
         check_evidence(length_of(LENGTHS[0], count=4096), C.plan, JUDGE)
+
+
+WHO = SET[0]
+VECTOR = describe(chunks_of(C.vector(WHO)))
+
+
+def naming(parcel: bytes) -> Signed:
+    """A contributor's header with the name of this parcel."""
+    masked = C.reader.header(C.header(WHO)).masked
+    return C.header(WHO, masked=replace(masked, parcel=parcel))
+
+
+SHORT = FalseVectorLength(
+    naming(parcel_name(VECTOR.length - 1, bytes(32))), VECTOR.length - 1, bytes(32)
+)
+
+
+def vouched(false: FalseVectorLength, culprit: int = TELLER, **signer) -> Evidence:
+    """Evidence that an aggregator gave a receipt for the header of a vector of this length."""
+    proof = FalseReceipt(false, C.receipt(culprit, false.header, **signer))
+    return Evidence(C.plan.study, C.plan.round_number, C.plan.attempt, culprit, proof)
+
+
+def test_a_receipt_for_a_vector_of_another_length_convicts_who_gave_it() -> None:
+    said = codec.encode(vouched(SHORT))
+    assert len(said) < 2000
+    check_evidence(codec.decode(said, Evidence, bytes_max=len(said)), C.plan, JUDGE)
+
+
+def test_a_receipt_for_a_right_vector_convicts_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = vouched(FalseVectorLength(C.header(WHO), VECTOR.length, VECTOR.root))
+    with pytest.raises(RuleBroken, match="has the length of this round's masked vectors"):
+        check_evidence(right, C.plan, JUDGE)
+    for length in (1, VECTOR.length - 1, VECTOR.length + 1, 2**33):
+        framed = vouched(FalseVectorLength(C.header(WHO), length, VECTOR.root))
+        with pytest.raises(RuleBroken, match="not the one that a header names"):
+            check_evidence(framed, C.plan, JUDGE)
+    weaken(monkeypatch, proofs, ("has_vector_length(self._plan, proof.length)", "False"))
+    check_evidence(right, C.plan, JUDGE)
+
+
+def test_a_receipt_that_the_aggregator_did_not_give() -> None:
+    """It gave one for the right vector; or another node signed this one, or gave it elsewhere."""
+    given = C.receipt(TELLER, C.header(WHO))
+    elsewhere = replace(C.receipt(TELLER, SHORT.header), context=bytes(32))
+    for receipt, error in (
+        (given, RuleBroken),
+        (replace(given, header_hash=C.receipt(TELLER, SHORT.header).header_hash), InvalidSignature),
+        (C.receipt(TELLER, SHORT.header, signer=OTHER), InvalidSignature),
+        (elsewhere, InvalidSignature),
+        (C.receipt(OUTSIDER, SHORT.header), RuleBroken),
+    ):
+        framed = replace(vouched(SHORT), proof=FalseReceipt(SHORT, receipt))
+        with pytest.raises(error):
+            check_evidence(framed, C.plan, JUDGE)
+    with pytest.raises(RuleBroken, match="another node"):
+        check_evidence(replace(vouched(SHORT), culprit=OTHER), C.plan, JUDGE)
 
 
 @pytest.mark.parametrize(

@@ -214,6 +214,27 @@ REMOVED = (
         "test_false_linear_hash.py::test_false_linear_hash",
     ),
     _attack(
+        "a vector of another length",
+        f"{_ROUND}/aggregator.py",
+        "self._services.accuse(who, FalseVectorLength(header, shape.length, shape.root))",
+        "pass",
+        "test_vector_of_another_length.py::test_vector_of_another_length",
+    ),
+    _attack(
+        "a receipt for a vector of another length",
+        "src/pnyx/protocol/machine.py",
+        "if isinstance(evidence.proof, AnyFalseVector) and member is not None:",
+        "if False:",
+        "test_vector_of_another_length.py::test_vouched_for_a_vector_of_another_length",
+    ),
+    _attack(
+        "evidence of a vector of the right length",
+        "src/pnyx/protocol/evidence/proofs.py",
+        "if has_vector_length(self._plan, proof.length):",
+        "if False:",
+        "test_honest_contributor_framed.py::test_a_right_vector_convicts_nobody_by_its_length",
+    ),
+    _attack(
         "two vectors of one contributor",
         f"{_ROUND}/aggregator.py",
         "known = self._offers.setdefault(who, offer)",

@@ -21,6 +21,7 @@ from pnyx.protocol.messages import (
     Evidence,
     FalseReceipt,
     FalseVector,
+    FalseVectorLength,
     Signed,
     WrongAnswer,
     WrongShare,
@@ -60,6 +61,22 @@ def false_vector() -> FalseVector:
 def false_receipt() -> FalseReceipt:
     """The receipt of an aggregator for such a header."""
     return FalseReceipt(false_vector(), _committee().receipt(VOUCHER, other_sketch()))
+
+
+def other_length() -> FalseVectorLength:
+    """A header that names a parcel of a byte more than its vector, with the proof of the vector."""
+    c = _committee()
+    longer = describe(chunks_of(c.vector(DEALER) + bytes(1)))
+    masked = c.reader.header(c.header(DEALER)).masked
+    assert masked is not None
+    header = c.header(DEALER, masked=replace(masked, parcel=longer.name))
+    return FalseVectorLength(header, longer.length, longer.root)
+
+
+def length_vouched_for() -> FalseReceipt:
+    """The receipt of an aggregator for such a header."""
+    false = other_length()
+    return FalseReceipt(false, _committee().receipt(VOUCHER, false.header))
 
 
 def link() -> BadContribution:
@@ -107,6 +124,8 @@ def of_verified_rounds() -> dict[str, tuple[Evidence, Offence]]:
         "wrong_sum_length": (say(VOUCHER, wrong_length), Offence.WRONG_SUM),
         "false_vector": (say(DEALER, false_vector()), Offence.FALSE_VECTOR),
         "false_receipt": (say(VOUCHER, false_receipt()), Offence.FALSE_RECEIPT),
+        "false_vector_length": (say(DEALER, other_length()), Offence.FALSE_VECTOR),
+        "false_receipt_of_length": (say(VOUCHER, length_vouched_for()), Offence.FALSE_RECEIPT),
         "link": (say(DEALER, link()), Offence.LINK),
         "wrong_answer": (say(LIAR, wrong_answer()), Offence.WRONG_ANSWER),
         "unreadable_share": (say(DEALER, unreadable_share()), Offence.WRONG_SHARE),

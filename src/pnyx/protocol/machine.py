@@ -61,8 +61,8 @@ from pnyx.protocol.manifest import MANIFEST_BYTES_MAX, Manifest
 from pnyx.protocol.messages import (
     AbortCertificate,
     Announce,
+    AnyFalseVector,
     Evidence,
-    FalseVector,
     GossipItem,
     GossipMessage,
     Handover,
@@ -676,5 +676,5 @@ class NodeMachine:
         """Evidence is verified: the committee member that it concerns hears of it."""
         active = self.rounds.active.get(plan.context)
         member = None if active is None else active.member
-        if isinstance(evidence.proof, FalseVector) and member is not None:
+        if isinstance(evidence.proof, AnyFalseVector) and member is not None:
             member.on_false_vector(evidence.proof)

@@ -555,10 +555,24 @@ class FalseVector(msgspec.Struct, frozen=True, array_like=True, tag=126):
     vector: VectorBytes
 
 
+class FalseVectorLength(msgspec.Struct, frozen=True, array_like=True, tag=132):
+    """What the name of a vector is a hash of, and the header with that name: none is so long.
+
+    length, root: of the parcel.
+    """
+
+    header: Signed
+    length: ParcelLength
+    root: Digest
+
+
+AnyFalseVector = FalseVector | FalseVectorLength
+
+
 class FalseReceipt(msgspec.Struct, frozen=True, array_like=True, tag=127):
     """A receipt of an aggregator, who vouched for such a header."""
 
-    false: FalseVector
+    false: AnyFalseVector
     receipt: VectorReceipt
 
 
@@ -621,6 +635,7 @@ Proof = (
     | WrongRelease
     | BadDealing
     | FalseVector
+    | FalseVectorLength
     | FalseReceipt
     | TwoWords
     | TwoProposals

@@ -282,9 +282,7 @@ class MaskedForger(Wrapper):
         )
         update = np.frombuffer(self._stored.update, dtype="<i4").astype(np.int64)
         masked = self._pretend(code, code.mask(update, seed, context))
-        cut = tuple(chunks_of(b"".join(masked.segments)))
-        name = describe(cut).name
-        self._served[name] = cut
+        name = self._keep(b"".join(masked.segments))
         vector = np.frombuffer(self._stored.vector, dtype="<i8").astype(np.int64)
         fresh = self._hands.sampler.bytes(32)
         size = self._hands.census.committee
@@ -303,6 +301,13 @@ class MaskedForger(Wrapper):
             ),
         )
         return _Made(self._hands.sign(body), masked.linear_hash, payloads, tuple(proofs))
+
+    def _keep(self, vector: bytes) -> bytes:
+        """Have a parcel to send, and name it."""
+        cut = tuple(chunks_of(vector))
+        name = describe(cut).name
+        self._served[name] = cut
+        return name
 
     def _contribute(self, name: bytes) -> Iterator[Send]:
         """Send members the shares of a variant that enough aggregators gave receipts for."""

@@ -29,9 +29,9 @@ from pnyx.protocol.evidence.proofs import (
 from pnyx.protocol.gossip import item_id
 from pnyx.protocol.identity import Census
 from pnyx.protocol.messages import (
+    AnyFalseVector,
     Evidence,
     FalseReceipt,
-    FalseVector,
     Indices,
     TwoBodies,
     WrongSum,
@@ -181,7 +181,7 @@ class Docket:
 
     def fits(self, evidence: Evidence) -> bool:
         """Whether evidence is small enough to be passed on."""
-        padded = isinstance(evidence.proof, TwoBodies | FalseVector | FalseReceipt | WrongSum)
+        padded = isinstance(evidence.proof, TwoBodies | AnyFalseVector | FalseReceipt | WrongSum)
         most = self._params.two_bodies_bytes_max if padded else self._params.evidence_bytes_max
         return len(self._records.encode(evidence)) <= most
 

@@ -12,6 +12,8 @@ honest node:
     WrongRelease     the member: its share of the sum is none of the polynomial of the others'
     BadDealing       the dealer: f + 1 committed shares recompute to another commitment
     FalseVector      the contributor: its masked vector is not what its header says of it
+    FalseVectorLength
+                     the same: the parcel that it named has another length than vectors have
     FalseReceipt     the aggregator: it gave a receipt for such a header
     TwoWords         a node of a draw, of two of its words: see `selection.region.offences`
     TwoProposals     the leader of a view: it signed two values of one agreement
@@ -53,6 +55,7 @@ from pnyx.protocol.aggregation.verdicts import Rule, judge_one
 from pnyx.protocol.aggregation.verification import FieldShares, read_answers
 from pnyx.protocol.manifest import StudyPhase
 from pnyx.protocol.messages import (
+    AnyFalseVector,
     BadContribution,
     BadDealing,
     CloseVote,
@@ -60,6 +63,7 @@ from pnyx.protocol.messages import (
     Evidence,
     FalseReceipt,
     FalseVector,
+    FalseVectorLength,
     OpenedAnswer,
     OpenedPayload,
     Proof,
@@ -92,7 +96,8 @@ from pnyx.protocol.round.values import (
 from pnyx.protocol.round.vectors import (
     check_receipt,
     check_wrong_sum,
-    parcel_named,
+    false_name,
+    has_vector_length,
     vector_is_right,
 )
 from pnyx.protocol.selection.region import check_two_words, draw_context
@@ -144,6 +149,7 @@ _ALWAYS: dict[type, Offence] = {
     WrongRelease: Offence.WRONG_RELEASE,
     BadDealing: Offence.BAD_DEALING,
     FalseVector: Offence.FALSE_VECTOR,
+    FalseVectorLength: Offence.FALSE_VECTOR,
     FalseReceipt: Offence.FALSE_RECEIPT,
     TwoProposals: Offence.TWO_PROPOSALS,
     WrongSum: Offence.WRONG_SUM,
@@ -178,6 +184,7 @@ def assumes_nothing(proof: Proof) -> bool:
             | WrongAnswer()
             | BadDealing()
             | FalseVector()
+            | FalseVectorLength()
             | FalseReceipt()
             | TwoWords()
             | TwoProposals()
@@ -229,7 +236,7 @@ class _Court:
                 return self._wrong_release(proof, evidence.culprit)
             case BadDealing() as proof:
                 return self._bad_dealing(proof)
-            case FalseVector() as proof:
+            case FalseVector() | FalseVectorLength() as proof:
                 return self._false_vector(proof)
             case FalseReceipt() as proof:
                 return self._false_receipt(proof)
@@ -325,11 +332,14 @@ class _Court:
             raise RuleBroken("the opened dealing is one, or too little of it is opened")
         return proof.key.signer
 
-    def _false_vector(self, proof: FalseVector) -> bytes:
+    def _false_vector(self, proof: AnyFalseVector) -> bytes:
         masked = self._reader.header(proof.header).masked
-        if masked is None or parcel_named(proof.vector) != masked.parcel:
+        if masked is None or false_name(proof) != masked.parcel:
             raise RuleBroken("a vector is not the one that a header names")
-        if vector_is_right(self._plan, self._reader.claim(proof.header), masked, proof.vector):
+        if isinstance(proof, FalseVectorLength):
+            if has_vector_length(self._plan, proof.length):
+                raise RuleBroken("the parcel has the length of this round's masked vectors")
+        elif vector_is_right(self._plan, self._reader.claim(proof.header), masked, proof.vector):
             raise RuleBroken("the vector is what its header says")
         return proof.header.signer
 

@@ -30,9 +30,11 @@ from pnyx.primitives.sampling import SEED_BYTES
 from pnyx.protocol.aggregation.coefficients import Claim
 from pnyx.protocol.aggregation.masked.checked_sum import HashChecker
 from pnyx.protocol.aggregation.masked.vectors import VectorCode
-from pnyx.protocol.events import Compute, PeerBlamed, ReadParcel, SumVectors
+from pnyx.protocol.chunks import Shape
+from pnyx.protocol.events import Compute, ReadParcel, SumVectors
 from pnyx.protocol.messages import (
     FalseVector,
+    FalseVectorLength,
     HeldContribution,
     MaskedVector,
     RoundMessage,
@@ -203,7 +205,7 @@ class Aggregator:
             self._code.vector_bytes,
             sources,
             done,
-            lambda _: self._refuse(who),
+            lambda shape: self._refuse(who, shape),
         )
         self._sources[who] = known.union(sources)
 
@@ -274,12 +276,12 @@ class Aggregator:
         self._give_receipt(who)
         self._hold(who)
 
-    def _refuse(self, who: int) -> None:
-        """The header names a parcel of another size than vectors have: its signer lied."""
+    def _refuse(self, who: int, shape: Shape) -> None:
+        """The header names a parcel of another length than vectors have: its signer lied."""
         if who not in self._wrong:
             self._wrong.add(who)
-            rule = "named a parcel that is no masked vector"
-            self._services.emit(PeerBlamed(self._offers[who].header.signer, rule))
+            header = self._offers[who].header
+            self._services.accuse(who, FalseVectorLength(header, shape.length, shape.root))
 
     def _hold(self, who: int) -> None:
         """A vector is here: add up the sets that waited for it."""

@@ -27,6 +27,7 @@ from pnyx.protocol.aggregation import direct
 from pnyx.protocol.events import ContributionsJudged, PeerBlamed, ReadParcel, StepReached
 from pnyx.protocol.messages import (
     AbortCertificate,
+    AnyFalseVector,
     Certificate,
     ChallengeReveal,
     CloseNow,
@@ -35,7 +36,6 @@ from pnyx.protocol.messages import (
     Dealing,
     Decision,
     FalseReceipt,
-    FalseVector,
     GiveUp,
     Handover,
     HeadersRequest,
@@ -104,7 +104,7 @@ class CommitteeMember(MemberState):
         self._given: dict[Step, RoundMessage] = {}
         self._bundle_in_hand: ReleaseBundle | None = None  # until what it comes to is known
         self._to_lock: Certificate | None = None  # until the sums that it takes are here
-        self._false_vectors: dict[bytes, FalseVector] = {}  # by the header that says so
+        self._false_vectors: dict[bytes, AnyFalseVector] = {}  # by the header that says so
         self._reads_model = False
         self._resend_at = now + self.params.retransmit_s
         self._entered: Step | None = None
@@ -439,7 +439,7 @@ class CommitteeMember(MemberState):
                 Receipt(self.plan.context, self.member, name, self.services.crypto.sign(statement)),
             )
 
-    def on_false_vector(self, proof: FalseVector) -> None:
+    def on_false_vector(self, proof: AnyFalseVector) -> None:
         """A masked vector is not what its header says: accuse the aggregators that vouched.
 
         Whoever vouched is known once this member was shown the receipt, before or after.

@@ -12,6 +12,8 @@ from pnyx.protocol.aggregation.masked_verification.key_weights import key_weight
 from pnyx.protocol.aggregation.masked_verification.sketch import stated_sketch
 from pnyx.protocol.chunks import chunks_of, describe, parcel_name
 from pnyx.protocol.messages import (
+    AnyFalseVector,
+    FalseVector,
     HeldContribution,
     MaskedVector,
     VectorReceipt,
@@ -47,6 +49,20 @@ def sums_take_s(plan: RoundPlan, params: ProtocolParams) -> float:
 def parcel_named(vector: bytes) -> bytes:
     """The name of the parcel that carries these bytes."""
     return describe(list(chunks_of(vector))).name
+
+
+def false_name(proof: AnyFalseVector) -> bytes:
+    """The name of the parcel that a proof shows: all of it, or what its name is a hash of."""
+    if isinstance(proof, FalseVector):
+        return parcel_named(proof.vector)
+    return parcel_name(proof.length, proof.root)
+
+
+def has_vector_length(plan: RoundPlan, length: int) -> bool:
+    """Whether a parcel that a header names is as long as this attempt's masked vectors."""
+    code = vector_code(plan)
+    assert code is not None, "vectors are masked here, or no header names one"
+    return length == code.vector_bytes
 
 
 def vector_is_right(plan: RoundPlan, claim: Claim, masked: MaskedVector, vector: bytes) -> bool:

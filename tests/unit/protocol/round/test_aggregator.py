@@ -15,9 +15,12 @@ from pnyx.errors import InvalidSignature, MalformedMessage, RuleBroken, WrongCon
 from pnyx.primitives import codec
 from pnyx.primitives.ring.linear_hash import DIGEST_BYTES
 from pnyx.protocol.aggregation.masked.vectors import VectorCode
+from pnyx.protocol.chunks import Shape, chunks_of, describe
 from pnyx.protocol.events import Compute, PeerBlamed, Persist, ReadParcel, SumVectors
+from pnyx.protocol.evidence.proofs import Offence, assumes_nothing, check_evidence, offence_of
 from pnyx.protocol.messages import (
     FalseVector,
+    FalseVectorLength,
     MaskedVector,
     Pull,
     Step,
@@ -242,15 +245,50 @@ def test_a_vector_with_another_linear_hash_is_blamed_on_its_contributor(data):
     assert len(fetches(outbox)) == 1
 
 
-def test_a_parcel_of_another_size_is_blamed_on_who_named_it():
+def other_length(data: bytes) -> VectorOffer:
+    """Contributor 2 names the parcel of other bytes than its vector's."""
+    name = linear_hash_name(C.plan.context, C.masked(2).linear_hash)
+    return C.offer(2, header=C.header(2, masked=MaskedVector(parcel_of(data), name)))
+
+
+SHORTER = C.vector(2)[:-1]
+
+
+def test_who_named_a_parcel_of_another_length_is_accused_by_its_shape():
     made, outbox = aggregator()
-    made.handle(2, C.offer(2), NOW)
-    name, _, _, _, failed = fetches(outbox)[0]
-    failed(name)
-    failed(name)
-    assert [blame.peer for blame in outbox.of(PeerBlamed)] == [C.plan.census.node_ids[2]]
+    offer = other_length(SHORTER)
+    made.handle(2, offer, NOW)
+    name, length, _, _, failed = fetches(outbox)[0]
+    assert length == C.code.vector_bytes, "so a parcel of another length does not come to be held"
+    parcel = describe(chunks_of(SHORTER))
+    shape = Shape(name, parcel.length, parcel.root)
+    failed(shape)
+    failed(shape)
+    (evidence,) = outbox.accused
+    assert evidence.culprit == 2
+    assert evidence.proof == FalseVectorLength(offer.header, len(SHORTER), parcel.root)
+    assert offence_of(evidence.proof) is Offence.FALSE_VECTOR
+    assert assumes_nothing(evidence.proof)
+    check_evidence(evidence, C.plan, C.folk.cryptos[0])
     with pytest.raises(RuleBroken, match="seen to be wrong"):
-        made.handle(2, C.offer(2), NOW)
+        made.handle(2, offer, NOW)
+    assert outbox.effects == outbox.sent == []
+
+
+def test_a_restarted_aggregator_gives_no_receipt_for_a_parcel_of_another_length():
+    """It stored nothing of it, and begins anew; were it read, the check would tell."""
+    made, outbox = aggregator()
+    made.handle(2, other_length(SHORTER), NOW)
+    assert kept(outbox) == {}
+    made, outbox = aggregator(restored=kept(outbox))
+    made.handle(2, other_length(SHORTER), NOW)
+    name, length, _, done, _ = fetches(outbox)[-1]
+    assert length == C.code.vector_bytes
+    done(name)
+    read(made, outbox, name, SHORTER)
+    assert [type(each.proof) for each in outbox.accused] == [FalseVector]
+    assert outbox.sent == grants(outbox) == []
+    assert kept(outbox) == {}
 
 
 def with_hash(data: bytes) -> VectorOffer:
