@@ -39,6 +39,11 @@ def padded_bodies():
     yield replace(vote, next_dealers=(0, 0)), "twice"
     yield Release(CONTEXT, 1, bytes(32), bytes(500_000), ()), "too long"
     yield Release(CONTEXT, 1, bytes(32), b"", (opened, opened)), "twice"
+    right = C.dealt(0, "next").shares[1]
+    longer = replace(right, proof=(*right.proof, bytes(32)))
+    yield Release(CONTEXT, 1, bytes(32), b"", (longer,)), "greater length"
+    more = tuple(C.dealt(dealer, "next").shares[1] for dealer in range(3))
+    yield Release(CONTEXT, 1, bytes(32), b"", more), "more dealings"
 
 
 @pytest.mark.parametrize(("body", "rule"), list(padded_bodies()))

@@ -23,8 +23,10 @@ from pnyx.protocol.aggregation.masked_verification.bounds import MaskedBounds, b
 from pnyx.protocol.aggregation.payloads import payload_bytes_max
 from pnyx.protocol.aggregation.robust import GROUPS_MAX, PLAIN_MEAN, Robust
 from pnyx.protocol.aggregation.verification import released_bytes
+from pnyx.protocol.bundles import bundle_bytes_max
 from pnyx.protocol.messages import (
     DRAWN_MAX,
+    PARTED_BYTES_MAX,
     SHARE_BYTES_MAX,
     Digest,
     NodeId,
@@ -36,8 +38,6 @@ from pnyx.protocol.params import PROTOCOL_VERSION, ProtocolParams
 from pnyx.protocol.selection.security import CommitteeSize
 
 MANIFEST_BYTES_MAX = 64 * 1024
-# All members' shares of all groups' sums travel in one message of 8 MiB, with their signatures.
-RELEASES_BYTES_MAX = 6 * 1024 * 1024
 QUERY_CHARACTERS_MAX = 8192
 MODEL_VALUE_BYTES = 4  # of a parameter in a model, at least
 NO_MODEL = bytes(32)  # the name of no parcel
@@ -355,9 +355,11 @@ def check_sizes(manifest: Manifest, size: CommitteeSize) -> None:
                 f"a share of a phase takes {length} bytes, above {limit}; ask for fewer columns"
             )
         released = phase.groups * released_bytes(phase.bounds, size)
-        most = min(SHARE_BYTES_MAX, RELEASES_BYTES_MAX // size.size)
-        if phase.groups > 1 and released > most:
+        together = bundle_bytes_max(size, released)
+        if released > SHARE_BYTES_MAX or together > PARTED_BYTES_MAX:
+            fewer = "groups" if phase.groups > 1 else "columns"
             raise RuleBroken(
-                f"a share of the sums of {phase.groups} groups takes {released} bytes, above "
-                f"{most}; ask for fewer groups"
+                f"{size.size} members release {released} bytes each of a phase, above "
+                f"{SHARE_BYTES_MAX}, or {together} together, above {PARTED_BYTES_MAX}; ask for "
+                f"fewer {fewer}"
             )

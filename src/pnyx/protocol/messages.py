@@ -42,7 +42,7 @@ CHUNKS_PER_REQUEST_MAX = 64
 ChunkIndex = Annotated[int, Meta(ge=0, lt=2**16)]
 ParcelLength = Annotated[int, Meta(ge=1, le=2**33)]  # 2^16 chunks
 # Large messages of a leader travel in parts; see `round.parts`.
-PARTED_BYTES_MAX = 8 * 1024 * 1024
+PARTED_BYTES_MAX = 32 * 1024 * 1024
 PART_BYTES_MAX = 64 * 1024
 PARTS_MAX = 1024
 PartNumber = Annotated[int, Meta(ge=0, lt=PARTS_MAX)]

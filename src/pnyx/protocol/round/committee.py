@@ -26,6 +26,7 @@ from pnyx.primitives import codec
 from pnyx.protocol.aggregation import direct
 from pnyx.protocol.events import ContributionsJudged, PeerBlamed, ReadParcel, StepReached
 from pnyx.protocol.messages import (
+    PARTED_BYTES_MAX,
     AbortCertificate,
     AnyFalseVector,
     Certificate,
@@ -72,7 +73,7 @@ from pnyx.protocol.round.plan import HANDOVER
 from pnyx.protocol.round.proposed import Proposals, signed_hash
 from pnyx.protocol.round.services import RoundServices, StudyView
 from pnyx.protocol.round.state import MemberState
-from pnyx.protocol.round.values import VALUE_BYTES_MAX, ascending, header_hash, joins_root
+from pnyx.protocol.round.values import ascending, header_hash, joins_root
 from pnyx.protocol.round.vectors import sums_take_s
 
 Large = Part | PartsRequest | ValueRequest | ShownValue | HeadersRequest
@@ -335,7 +336,7 @@ class CommitteeMember(MemberState):
         elif step is Step.CHALLENGE and self.closed is not None:
             stored = self.services.restored.get("reveal")
             if stored is not None:
-                self._on_reveal(codec.decode(stored, ChallengeReveal, bytes_max=VALUE_BYTES_MAX))
+                self._on_reveal(codec.decode(stored, ChallengeReveal, bytes_max=PARTED_BYTES_MAX))
             self._request_missing()
 
     def _want_sums(self) -> None:

@@ -13,6 +13,7 @@ from pnyx.errors import ProtocolError, RuleBroken
 from pnyx.primitives import codec
 from pnyx.primitives.signature import QuorumCertificate
 from pnyx.protocol.agreement import value_hash
+from pnyx.protocol.bundles import check_openings
 from pnyx.protocol.identity import signing_input
 from pnyx.protocol.messages import (
     Answered,
@@ -141,8 +142,9 @@ class Leader:
             self._m.services.send_member(vote.member, request)
 
     def on_opening(self, member: int, message: Opening) -> None:
-        """Keep a member's shares of the challenge secrets."""
+        """Keep a member's shares of the challenge secrets. Raises MalformedMessage."""
         if message.member == member:
+            check_openings(message.openings, member, self._m.plan.size)
             self._openings[member] = message
 
     def on_vote(self, member: int, vote: Vote) -> None:

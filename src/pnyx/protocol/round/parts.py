@@ -31,12 +31,12 @@ from functools import cached_property
 
 import msgspec
 
-from pnyx.errors import RuleBroken, WrongContext
+from pnyx.errors import MalformedMessage, RuleBroken, WrongContext
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import merkle_proofs, merkle_root, verify_merkle_proof
+from pnyx.protocol.bundles import parted_bytes_max
 from pnyx.protocol.messages import (
     PART_BYTES_MAX,
-    PARTED_BYTES_MAX,
     ChallengeReveal,
     CloseNow,
     Part,
@@ -198,6 +198,7 @@ class Parts:
         self._member = member
         self._unreachable = unreachable
         self._others = [m for m in range(len(services.plan.committee)) if m != member]
+        self._bytes_max = parted_bytes_max(self._plan.size, self._plan.released_bytes_max)
         self._wholes: OrderedDict[bytes, _Whole] = OrderedDict()
         self._gathering: OrderedDict[bytes, _Gathering] = OrderedDict()
         self._early: dict[int, list[Part]] = {}
@@ -278,7 +279,7 @@ class Parts:
     def _whole_of(self, message: Parted) -> _Whole | None:
         """A message as parts; None if it goes as it is."""
         payload = codec.encode(message)
-        if not self._services.params.parted_bytes_min < len(payload) <= PARTED_BYTES_MAX:
+        if not self._services.params.parted_bytes_min < len(payload) <= self._bytes_max:
             return None
         line_bytes = self._services.params.part_line_bytes
         return self._hold(_Whole.of(self._plan.context, payload, len(self._others), line_bytes))
@@ -329,6 +330,8 @@ class Parts:
         return gathering.leader, self._read(whole)
 
     def _begin(self, part: Part, leader: int, view: int, now: float) -> _Gathering:
+        if part.length > self._bytes_max:
+            raise MalformedMessage("a leader's message is longer than any of this committee is")
         named = self._roots.setdefault((view, leader), set())
         if part.root not in named and len(named) == _ROOTS_MAX:
             raise RuleBroken("a leader says more than it has to")
@@ -360,7 +363,7 @@ class Parts:
                     gathering.add(part, now)
 
     def _read(self, whole: _Whole) -> Parted:
-        message: Parted = codec.decode(whole.payload, Parted, bytes_max=PARTED_BYTES_MAX)
+        message: Parted = codec.decode(whole.payload, Parted, bytes_max=self._bytes_max)
         if message.context != self._plan.context:
             raise WrongContext("a message in parts belongs to another round")
         return message

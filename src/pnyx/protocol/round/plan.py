@@ -9,6 +9,7 @@ from typing import Any
 
 from pnyx.errors import RuleBroken
 from pnyx.primitives.hashing import digest
+from pnyx.protocol.aggregation.verification import released_bytes
 from pnyx.protocol.agreement import check_decision, value_hash
 from pnyx.protocol.identity import Census
 from pnyx.protocol.manifest import StudyPhase
@@ -223,6 +224,12 @@ class RoundPlan:
 
     def __repr__(self) -> str:
         return f"RoundPlan({self.study.hex()[:8]}, round {self.round_number}.{self.attempt})"
+
+    @property
+    def released_bytes_max(self) -> int:
+        """Most bytes of shares of sums that a member releases."""
+        phase = self.phase
+        return 0 if phase is None else phase.groups * released_bytes(phase.bounds, self.size)
 
     def __eq__(self, other: Any) -> bool:
         return isinstance(other, RoundPlan) and other.context == self.context

@@ -78,14 +78,14 @@ class EnvelopeRelay:
         )
         if kept.header != message.header:
             raise RuleBroken("a contributor showed two different contributions")
-        fresh = [share for share in message.shares if share.member not in kept.shares]
-        for share in fresh:
-            kept.shares[share.member] = share
-            self._services.send_member(share.member, self._contribution(kept, share.member))
+        before = len(kept.shares)
+        for share in message.shares:
+            if share.member not in kept.shares:
+                kept.shares[share.member] = share
+                self._services.send_member(share.member, self._contribution(kept, share.member))
+        fresh = len(kept.shares) - before
         if fresh:
-            self._services.emit(
-                EnvelopesKept(self._plan.study, self._plan.round_number, len(fresh))
-            )
+            self._services.emit(EnvelopesKept(self._plan.study, self._plan.round_number, fresh))
 
     def _sealed_bytes(self, member: int) -> int:
         phase = self._plan.phase

@@ -37,8 +37,8 @@ from pnyx.protocol.aggregation.verification import (
     check_sketch,
     commit,
     read_answers,
-    released_bytes,
 )
+from pnyx.protocol.bundles import check_openings
 from pnyx.protocol.manifest import Manifest, StudyPhase
 from pnyx.protocol.messages import (
     Answered,
@@ -389,13 +389,11 @@ class InputReader:
                 if max((*body.joined, *body.culprits), default=0) >= len(plan.census):
                     raise RuleBroken("a close vote lists nodes outside the census")
             case Release():
-                most = 0
-                if plan.phase is not None:
-                    most = plan.phase.groups * released_bytes(plan.phase.bounds, plan.size)
-                if len(body.shares) > most:
+                if len(body.shares) > plan.released_bytes_max:
                     raise MalformedMessage("a released share is too long")
                 if not ascending([each.dealer for each in body.openings]):
                     raise RuleBroken("a member opens a dealing twice, or out of order")
+                check_openings(body.openings, body.member, plan.size)
 
     def _votes(
         self, inputs: tuple[Signed, ...], kind: type[T], *, locked: bool = False

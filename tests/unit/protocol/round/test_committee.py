@@ -12,6 +12,7 @@ from pnyx.primitives.signature import QuorumCertificate
 from pnyx.protocol.aggregation.verdicts import Rule
 from pnyx.protocol.aggregation.verification import sum_share
 from pnyx.protocol.agreement import sign_proposal, value_hash, vote_statement
+from pnyx.protocol.beacon import dealers_needed
 from pnyx.protocol.events import ContributionsJudged, Forget, PeerBlamed, Persist, ReadParcel
 from pnyx.protocol.evidence.proofs import Offence, check_evidence, offence_of
 from pnyx.protocol.identity import signing_input
@@ -161,8 +162,11 @@ class Walk:
         votes = [self.c.member_signed(m, self.c.close_vote(m, headers)) for m in self.listed]
         return self.c.close_value(headers, votes)
 
+    def opened_dealers(self):
+        return range(dealers_needed(self.c.size))
+
     def opening(self, member):
-        shares = tuple(self.c.dealt(d, "challenge").shares[member] for d in range(4))
+        shares = tuple(self.c.dealt(d, "challenge").shares[member] for d in self.opened_dealers())
         return Opening(self.context, member, shares)
 
     def accept_value(self):
@@ -185,7 +189,9 @@ class Walk:
             "member": member,
             "accepted": self.member.decided(Instance.ACCEPT),
             "shares": sum_share(shares, self.c.bounds, self.c.size),
-            "openings": tuple(self.c.dealt(d, "next").shares[member] for d in range(4)),
+            "openings": tuple(
+                self.c.dealt(d, "next").shares[member] for d in self.opened_dealers()
+            ),
             **changes,
         }
         return self.c.member_signed(member, Release(**terms))
