@@ -245,16 +245,18 @@ def test_masked_updates_train_as_well_and_are_not_called_verified(kept: Path) ->
 
 
 def test_who_masks_too_much_is_named_where_masked_updates_are_verified(kept: Path) -> None:
-    options = ["--nodes", str(NODES), "--rounds", "3", "--kill", "0", "--corrupt", "1"]
+    options = ["--nodes", str(NODES), "--rounds", "6", "--kill", "0", "--corrupt", "1"]
     found = played(kept, *options, "--masked", "--verified")
-    assert found["rounds_completed"] == 3
+    assert found["rounds_completed"] == 6  # so many that it is drawn, and in time, in one at least
     assert found["masked"] is True
     assert found["verified"] is True
     assert found["contributions_verified"] is True
     (corrupt,) = found["corrupt"]
     assert corrupt["misbehaved"] > 0
-    named = {(culprit["node"], culprit["rule"]) for culprit in found["culprits"]}
-    assert named <= {(corrupt["node"], rule) for rule in (Rule.BOUND, Offence.TWO_CONTRIBUTIONS)}
+    assert {culprit["node"] for culprit in found["culprits"]} == {corrupt["node"]}
+    # as above, one that is a member shows two
+    named = {culprit["rule"] for culprit in found["culprits"]}
+    assert named <= {Rule.BOUND, Offence.TWO_CONTRIBUTIONS}
     assert all(culprit["evidence"] for culprit in found["culprits"])
     assert 0.3 < found["accuracy_shared"] <= 1
 

@@ -16,7 +16,8 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
@@ -56,6 +57,38 @@ def test_processes_killed_in_every_step(tmp_path: Path, kills: int, random: int)
 def test_processes_that_forget_their_round_would_be_blamed(tmp_path: Path) -> None:
     found = attack(tmp_path, len(TARGETS) + RANDOM, "forgetful disks", RANDOM)
     assert any("blames" in fault for fault in found["wrong"])
+
+
+def told_of(acknowledged: str, attempt: int, **judged: str) -> list[str]:
+    """What is lost in a round whose second attempt counts nodes 0 and 1.
+
+    acknowledged: nodes that were, in this attempt. judged: nodes on the closed list.
+    """
+    from tests.support.town import SMALL, people
+
+    told = Attack.__new__(Attack)
+    told.census, told.acknowledged = people(NODES, SMALL).census, 0
+    names = [name.hex() for name in told.census.node_ids]
+    told.events = [[{"event": "started", "node_id": name}] for name in names]
+    for node in map(int, acknowledged):
+        told.events[node].append({"event": "acknowledged", "round": 1, "attempt": attempt})
+    parts = {part: [names[int(each)] for each in nodes] for part, nodes in judged.items()}
+    told.events[5].append({"event": "judged", "round": 1, **parts})
+    body = SimpleNamespace(
+        round_number=1, attempt=2, skipped=False, closed_value=b"some", accepted=(0, 1)
+    )
+    return told.lost((cast("RecordBody", body),))
+
+
+def test_a_contribution_that_is_lost_would_be_seen() -> None:
+    """Another one that was left out is no excuse for it, nor an earlier attempt's list."""
+    whole = {"accepted": "01", "rejected": "", "left_out": "2"}
+    assert told_of("012", 2, **whole) == []
+    assert told_of("013", 1, **whole) == [], "that attempt was aborted"
+    (fault,) = told_of("013", 2, **whole)
+    assert "lost" in fault
+    (fault,) = told_of("012", 2, **{**whole, "accepted": "012"})
+    assert "others" in fault
 
 
 def attack(root: Path, kills: int, disks: str, random: int) -> dict[str, Any]:
@@ -182,21 +215,47 @@ class Attack:
         return verify_bundle(bundle, self.census, verifying_crypto()).rounds
 
     def lost(self, rounds: "tuple[RecordBody, ...]") -> list[str]:
-        """Contributions that were acknowledged, and not even on the closed list of their round.
+        """Contributions that were acknowledged, and not even on the closed list of their attempt.
 
         From there one is left out only where too few of those that hold it are there to answer.
+        What was acknowledged in an attempt that its committee aborted is not looked for.
         """
+        from pnyx.protocol.round.attempts import without_outcome
+
         wrong = []
         for body in rounds:
-            if body.attempt > 1 or body.skipped:
+            if body.round_number == 0 or without_outcome(body):
                 continue
-            said = {node for node in range(NODES) if self.told(node, "acknowledged", body)}
+            said = {
+                self.node_id(node)
+                for node in range(NODES)
+                for event in self.told(node, "acknowledged", body)
+                if event["attempt"] == body.attempt
+            }
             self.acknowledged += len(said)
-            missing = [node for node in said if self.place(node) not in body.accepted]
-            judged = [e for node in range(NODES) for e in self.told(node, "judged", body)]
-            if len(missing) > max((event["left_out"] for event in judged), default=0):
-                wrong.append(f"round {body.round_number} lost what {missing} sent")
+            lists = self.lists(body)
+            if len(lists) != 1:
+                wrong.append(f"round {body.round_number} has {len(lists)} closed lists")
+            accepted = {self.census.node_ids[who].hex() for who in body.accepted}
+            for judged in lists:
+                if not body.skipped and accepted != judged["accepted"]:
+                    wrong.append(f"round {body.round_number} counts others than were accepted")
+                lost = said.difference(*judged.values())
+                if lost:
+                    wrong.append(f"round {body.round_number} lost what {sorted(lost)} sent")
         return wrong
+
+    def lists(self, body: "RecordBody") -> list[dict[str, frozenset[str]]]:
+        """The closed list of a round as its members told it, parted by what became of each."""
+        found: list[dict[str, frozenset[str]]] = []
+        for node in range(NODES):
+            for event in self.told(node, "judged", body):
+                parts = {
+                    part: frozenset(event[part]) for part in ("accepted", "rejected", "left_out")
+                }
+                if parts not in found:
+                    found.append(parts)
+        return found
 
     def told(self, node: int, kind: str, body: "RecordBody") -> list[dict]:
         """What a node said of a round."""
@@ -206,10 +265,10 @@ class Attack:
             if event["event"] == kind and event["round"] == body.round_number
         ]
 
-    def place(self, node: int) -> int | None:
-        """A node's place in the census."""
-        names = {event["node_id"] for event in self.events[node] if event["event"] == "started"}
-        return self.census.index_of(bytes.fromhex(names.pop()))
+    def node_id(self, node: int) -> str:
+        """Who a node is, in hexadecimal."""
+        (name,) = {event["node_id"] for event in self.events[node] if event["event"] == "started"}
+        return name
 
     def vault(self, node: int) -> list[str]:
         """What the owner's vault says, against what the node said that it sent."""

@@ -256,6 +256,20 @@ REMOVED = (
         "test_wrong_group_sum_certified.py::test_a_wrong_share_of_one_group_is_corrected_and_named",
     ),
     _attack(
+        "a wrong share dealt with care: released",
+        f"{_ROUND}/inputs.py",
+        "if self._m.member not in judgement.pool:",
+        "if False:",
+        "test_careful_dealer.py::test_the_victim_releases_no_share",
+    ),
+    _attack(
+        "a wrong share dealt with care: decoded",
+        f"{_ROUND}/outcome.py",
+        "member not in judgement.pool or ",
+        "",
+        "test_careful_dealer.py::test_a_share_that_the_victim_releases_is_not_decoded",
+    ),
+    _attack(
         "a member that answers by another c",
         f"{_AGGREGATION}/verdicts.py",
         "        if clean[at]:\n",

@@ -135,8 +135,8 @@ class NoticeLog:
                 log.info("draw stalled", node=_short(notice.node), **part, **where)
             case ContributionsJudged():
                 where = {"study": _short(notice.study), "round": notice.round_number}
-                judged = {"accepted": notice.accepted, "rejected": len(notice.rejected)}
-                log.info("contributions judged", **judged, left_out=notice.left_out, **where)
+                judged = {"accepted": len(notice.accepted), "rejected": len(notice.rejected)}
+                log.info("contributions judged", **judged, left_out=len(notice.left_out), **where)
             case RoundCertified():
                 event = "round skipped" if notice.skipped else "round certified"
                 where = {"study": _short(notice.study), "round": notice.round_number}

@@ -47,16 +47,16 @@ class EventLog:
             case ContributionSent():
                 self._write("sent", round=notice.round_number, bytes=notice.payload_bytes)
             case ContributionAcknowledged():
-                self._write("acknowledged", round=notice.round_number)
+                self._write("acknowledged", round=notice.round_number, attempt=notice.attempt)
             case EnvelopesKept():
                 self._write("kept", round=notice.round_number)
             case ContributionsJudged():
                 self._write(
                     "judged",
                     round=notice.round_number,
-                    accepted=notice.accepted,
+                    accepted=[node.hex() for node in notice.accepted],
                     rejected=[node.hex() for node in notice.rejected],
-                    left_out=notice.left_out,
+                    left_out=[node.hex() for node in notice.left_out],
                 )
             case RoundCertified():
                 self._write(

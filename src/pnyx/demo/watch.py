@@ -71,7 +71,8 @@ class Watch:
                 said = self.blamed.setdefault((line["peer"], line["rule"]), {})
                 said[node] = line["evidence"] or said.get(node, "")
             case "judged":
-                judged = Judged(line["accepted"], frozenset(line["rejected"]), line["left_out"])
+                accepted, left_out = len(line["accepted"]), len(line["left_out"])
+                judged = Judged(accepted, frozenset(line["rejected"]), left_out)
                 self.judged.setdefault(line["round"], {})[node] = judged
             case "misbehaved":
                 self.misbehaved[node] += 1

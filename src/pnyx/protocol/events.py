@@ -408,15 +408,15 @@ class DrawStalled(Notice, frozen=True):
 class ContributionsJudged(Notice, frozen=True):
     """A committee's answers decided which contributions of the closed list count.
 
-    rejected: node ids of contributors whose proof failed; `PeerBlamed` tells the rule. left_out:
-    contributions that too few members hold well, or whose answers decide nothing.
+    Node ids of contributors. rejected: whose proof failed; `PeerBlamed` tells the rule. left_out:
+    whose contribution too few members hold well, or whose answers decide nothing.
     """
 
     study: bytes
     round_number: int
-    accepted: int
+    accepted: tuple[bytes, ...]
     rejected: tuple[bytes, ...]
-    left_out: int
+    left_out: tuple[bytes, ...]
 
 
 class RoundCertified(Notice, frozen=True):

@@ -34,7 +34,7 @@ NOTICES = {
     "envelopes kept": EnvelopesKept(STUDY, 1, 2),
     "attempt aborted": AttemptAborted(STUDY, 1, 1, bytes(32)),
     "draw stalled": DrawStalled(STUDY, 2, 1, PEER, "setter"),
-    "contributions judged": ContributionsJudged(STUDY, 1, 22, (PEER,), 1),
+    "contributions judged": ContributionsJudged(STUDY, 1, (STUDY,), (PEER,), ()),
     "round certified": RoundCertified(STUDY, 1, 24, (1, 2), b"model", False),
     "round skipped": RoundCertified(STUDY, 1, 0, (), b"model", True),
     "study finished": StudyFinished(STUDY, b"model"),

@@ -74,4 +74,4 @@ def hides(sampler: Sampler, hidden: IntVector, masked: IntVector, width: int) ->
     squares, product = int(hidden @ hidden), int(masked @ hidden)
     exponent = _EXACT.divide(Decimal(squares - 2 * product), Decimal(2 * width * width))
     limit = _EXACT.multiply(_EXACT.exp(exponent), Decimal(_COIN_RANGE))
-    return Decimal(coin) * REJECTION_FACTOR < limit
+    return _EXACT.multiply(Decimal(coin), Decimal(REJECTION_FACTOR)) < limit

@@ -577,18 +577,16 @@ class CommitteeMember(MemberState):
 
     def _tell_judgement(self, judgement: direct.Judgement) -> None:
         node_ids = self.plan.census.node_ids
-        broken = [
-            node_ids[who]
-            for who, rule in judgement.rejected.items()
-            if rule is not None and rule.convicts
-        ]
+        broken = {
+            who for who, rule in judgement.rejected.items() if rule is not None and rule.convicts
+        }
         self.services.emit(
             ContributionsJudged(
                 self.plan.study,
                 self.plan.round_number,
-                len(judgement.accepted),
-                tuple(broken),
-                len(judgement.rejected) - len(broken),
+                tuple(node_ids[who] for who in judgement.accepted),
+                tuple(node_ids[who] for who in judgement.rejected if who in broken),
+                tuple(node_ids[who] for who in judgement.rejected if who not in broken),
             )
         )
 

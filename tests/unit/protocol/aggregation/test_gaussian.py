@@ -84,6 +84,18 @@ def test_published_sums_are_distributed_as_the_mask():
         assert stats.kstest(along, "norm").pvalue > 1e-4
 
 
+@pytest.mark.parametrize(("coin", "published"), [(2**128 // 3, True), (2**128 // 3 + 1, False)])
+def test_the_last_bit_of_the_coin_decides_what_is_published(coin, published):
+    """Nothing is hidden, so one coin in three publishes: rounded products would let in more."""
+    nothing = np.zeros(4, dtype=np.int64)
+
+    class Coin(Sampler):
+        def bytes(self, count):
+            return coin.to_bytes(count, "little")
+
+    assert hides(Coin(bytes(32), "coin"), nothing, nothing, 1100) is published
+
+
 def test_without_rejection_the_shift_would_show():
     width, rows, hidden = 1100, 64, 12
     sampler = Sampler(bytes(32), "no rejection")

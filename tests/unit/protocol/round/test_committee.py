@@ -451,7 +451,10 @@ def test_a_contribution_of_no_vector_is_left_out_and_its_contributor_convicted()
     walk.to(Step.CERTIFY)
     assert walk.member.judgement.rejected == {5: Rule.SHARING}
     (judged,) = walk.box.of(ContributionsJudged)
-    assert judged.rejected == (walk.c.plan.census.node_ids[5],)
+    ids = walk.c.plan.census.node_ids
+    assert judged.accepted == tuple(ids[who] for who in (2, 3, 4))
+    assert judged.rejected == (ids[5],)
+    assert judged.left_out == ()
     (evidence,) = walk.box.accused
     assert (evidence.culprit, offence_of(evidence.proof)) == (5, Offence.SHARING)
     check_evidence(evidence, walk.c.plan, walk.c.folk.cryptos[8])

@@ -18,6 +18,7 @@ from pnyx.protocol.round.exclusions import (
     to_name,
 )
 from pnyx.protocol.round.values import ClosedList
+from pnyx.protocol.selection import assess
 
 
 def closed(culprits=(), equivocators=()) -> ClosedList:
@@ -69,6 +70,20 @@ def test_no_more_than_an_eighth_of_the_network(plan):
 def test_far_more_than_a_committee_remain(nodes, most):
     """f + 1 corrupt members can have honest nodes excluded, but never most of them."""
     assert excluded_max(plan_of(nodes)) == most
+
+
+@pytest.mark.parametrize(
+    ("nodes", "most"),
+    [
+        *((nodes, most) for nodes, most in zip(range(6, 13), (0, 0, 1, 1, 2, 1, 2), strict=True)),
+        *((16, 2), (17, 3), (24, 3), (40, 5), (100, 13), (1000, 125)),
+    ],
+)
+def test_most_that_are_excluded_with_the_committee_of_a_network(plan, nodes, most):
+    """README.md and docs/threat-model.md say so."""
+    plan.size = assess(nodes).committee
+    plan.census = people(nodes, plan.size, ideal).census
+    assert excluded_max(plan) == most
 
 
 def test_two_headers_go_before_named_culprits_and_these_before_the_judged(plan):
