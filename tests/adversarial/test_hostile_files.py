@@ -154,6 +154,22 @@ def nested(depth: int) -> pa.Array:
     return array
 
 
+def under_a_false_name() -> bytes:
+    """A large page, in a chunk whose metadata says that it is of a column that nobody reads."""
+    content = parquet(pa.array(["x" * 70_000_000]), use_dictionary=False)
+    path = b"\x19\x18\x01b"  # in Thrift: a list of one text, "b"
+    assert content.count(path) == 1
+    return content.replace(path, path[:-1] + b"q")
+
+
+def nested_under_the_same_name() -> bytes:
+    """A list whose numbers pyarrow would read, too, for the column of another."""
+    sink = io.BytesIO()
+    one = table(pa.array(["x"])).append_column("e", pa.array([[1] * 1000]))
+    pq.write_table(one.append_column("e.list.element", pa.array(["x"])), sink)
+    return sink.getvalue()
+
+
 def long_footer() -> bytes:
     sink = io.BytesIO()
     one = table(pa.array(["x"])).replace_schema_metadata({"k": "x" * 3_000_000})
@@ -168,6 +184,7 @@ BOMBS = {
         lambda: parquet(pa.array(["x" * 70_000_000]), use_dictionary=False),
         "has a page of 70000",
     ),
+    "large-page-under-a-false-name": ("parquet", under_a_false_name, "has a page of 70000"),
     "text-that-repeats-the-last": (
         "parquet",
         lambda: parquet(
@@ -189,6 +206,14 @@ BOMBS = {
     ),
     "quote-never-closed": ("csv", lambda: b'a,b,c,d\n1,"' + b"x\n" * 9_000_000, "field larger"),
 }
+
+
+def test_a_name_for_what_is_nested_and_what_is_not_is_refused(tmp_path, vault):
+    path = tmp_path / "f.parquet"
+    path.write_bytes(nested_under_the_same_name())
+    asked = parse_mapping({"category": "c", "columns": {"e.list.element": {"type": "text"}}})
+    with pytest.raises(DataImportError, match="twice"):
+        import_file(vault.collections, path, asked, 0.0)
 
 
 @pytest.mark.parametrize("bomb", list(BOMBS))

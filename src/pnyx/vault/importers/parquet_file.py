@@ -39,14 +39,18 @@ def read_parquet(
         metadata = pq.read_metadata(file)
         schema = metadata.schema.to_arrow_schema()
         header = list(schema.names)
+        leaves = [metadata.schema.column(at).path for at in range(len(metadata.schema))]
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _invalid(name, error) from error
     reader = RowReader(name, "row", mapping, header, limits)
     wanted = [column for column in header if column in mapping.columns or column in mapping.only]
     places = [wanted.index(column) if column in wanted else -1 for column in header]
     texts = _texts(name, schema, wanted)
+    for column in wanted:
+        if leaves.count(column) != 1:  # pyarrow would read what is nested under this name, too
+            raise DataImportError(f"{name} has the column {column} twice; correct the file.")
     for chunk in chunks:
-        if chunk.column in wanted:
+        if chunk.column < len(leaves) and leaves[chunk.column] in wanted:
             check_pages(file, name, chunk)
     try:
         parquet = pq.ParquetFile(

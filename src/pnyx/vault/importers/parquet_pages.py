@@ -31,15 +31,19 @@ _Wanted = Any  # int | dict[int, _Wanted] | list[_Wanted], which mypy cannot say
 _BITS = {_I16: 16, _I32: 32, _I64: 64}
 _PAGE_HEADER: _Wanted = {1: _I32, 2: _I32, 3: _I32, 5: {1: _I32, 2: _I32}, 8: {1: _I32, 4: _I32}}
 _DATA_PAGES = {0: (5, 2), 3: (8, 4)}  # by type: the field of its header, and in it the encoding
-_CHUNK: _Wanted = {3: [_BINARY], 5: _I64, 6: _I64, 7: _I64, 9: _I64, 11: _I64}
+_CHUNK: _Wanted = {5: _I64, 6: _I64, 7: _I64, 9: _I64, 11: _I64}
 _FOOTER: _Wanted = {4: [{1: [{3: _CHUNK}]}]}
 _DELTA_LENGTH_BYTE_ARRAY, _DELTA_BYTE_ARRAY = 6, 7
 
 
 class Chunk(NamedTuple):
-    """Where the pages of a column lie in one group of rows, by the footer."""
+    """Where the pages of a column lie in one group of rows, by the footer.
 
-    column: str
+    column: which leaf of the schema. What the chunk calls itself is not read: it may lie, and
+    pyarrow goes by its place, too.
+    """
+
+    column: int
     start: int
     length: int
     values: int
@@ -69,14 +73,13 @@ def read_chunks(file: BufferedReader, name: str) -> list[Chunk]:
 
 def _chunks_of(footer: dict[int, Any]) -> Iterator[Chunk]:
     for group in footer[4]:
-        for each in group[1]:
+        for column, each in enumerate(group[1]):
             chunk = each[3]
             start, dictionary = chunk[9], chunk.get(11, 0)
             if 0 < dictionary < start:
                 start = dictionary
-            column = b".".join(chunk[3]).decode()
             found = Chunk(column, start, chunk[7], chunk[5], chunk[6])
-            if min(found[1:]) < 0:
+            if min(found) < 0:
                 raise ValueError("less than nothing")
             yield found
 
