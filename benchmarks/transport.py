@@ -1,13 +1,15 @@
 """Requests between nodes over TLS on loopback: small, large, and a full mesh of 36; a parcel.
 
 The parcel goes from disk to disk through the parts that a daemon uses, next to requests of the same
-transport that carry as many bytes from memory to memory.
+transport that carry as many bytes from memory to memory. And how soon a peer is cut off that claims
+a frame of 2^31 bytes, with what is allocated for it (D1: less than 100 ms and 10 MB).
 """
 
 import asyncio
 import gc
 import importlib.util
 import secrets
+import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -17,6 +19,7 @@ from pnyx.node.certificates import certificate_pem, create_authority
 from pnyx.node.parcel_sender import ParcelSender
 from pnyx.node.parcel_store import FileParcelStore
 from pnyx.node.postman import Postman, unpack
+from pnyx.node.transport import frames
 from pnyx.node.transport.identity import TlsIdentity
 from pnyx.node.transport.tls import TlsTransport
 from pnyx.primitives import codec
@@ -33,6 +36,8 @@ LARGE_BYTES = 1_000_000
 LARGE_REQUESTS = 60
 PARCEL_BYTES = 34_000_000  # a masked vector of 10^7 values
 PARCELS = 4
+CLAIM_BYTES = 2**31
+CLAIMS = 200
 DAY_S = 86_400
 
 
@@ -202,6 +207,32 @@ async def _mesh(identities: list[TlsIdentity]) -> dict[str, float]:
     return found
 
 
+async def _oversized_frame(identities: list[TlsIdentity]) -> dict[str, float]:
+    """A certified peer claims too large a frame, again and again, each time by a new connection."""
+    victim = TlsTransport(identities[0])
+    await victim.start(lambda _peer, payload: payload)
+    seconds = []
+    memory = _resident_kb()
+    for _ in range(CLAIMS):
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", victim.port, ssl=identities[1].client_context
+        )
+        await reader.readexactly(frames.HEADER_BYTES)  # the welcome: both sides are certified
+        asked_at = time.perf_counter()
+        writer.write(CLAIM_BYTES.to_bytes(4, "big"))
+        async with asyncio.timeout(10):
+            await reader.read()  # returns when the other end is closed
+        seconds.append(time.perf_counter() - asked_at)
+        writer.transport.abort()
+    found = {
+        "oversized_frame_closed_ms_median": round(statistics.median(seconds) * 1e3, 3),
+        "oversized_frame_closed_ms_max": round(max(seconds) * 1e3, 3),
+        "oversized_frame_allocated_kb": float(max(_resident_kb() - memory, 0)),
+    }
+    await victim.stop()
+    return found
+
+
 def run() -> dict[str, dict[str, float]]:
     """CPU figures cover both ends, which share this process; asyncio beside uvloop."""
     found: dict[str, dict[str, float]] = {}
@@ -210,6 +241,7 @@ def run() -> dict[str, dict[str, float]]:
 
         async def measure(loop: str) -> dict[str, float]:
             return {
+                **await _oversized_frame(identities),
                 **await _pair(identities),
                 **await _parcel(identities, Path(name) / loop),
                 **await _mesh(identities),

@@ -1,4 +1,7 @@
-"""A peer claims a frame of 2^31 bytes: it is cut off at once and nothing is allocated (D1)."""
+"""A peer claims a frame of 2^31 bytes: it is cut off at once and nothing is allocated (D1).
+
+How soon, under 0.1 s, `python -m benchmarks transport` measures: `oversized_frame_closed_ms_max`.
+"""
 
 import time
 from pathlib import Path
@@ -9,7 +12,7 @@ from tests.transport_kit import Town, Wire, resident_bytes, run
 
 from pnyx.node.transport import TransportLimits, frames
 
-CLOSED_S_MAX = 1.0  # 0.1 s is measured by the benchmark
+CLOSED_S_MAX = 1.0  # on a machine that is busy; the benchmark has the 0.1 s
 ALLOCATED_BYTES_MAX = 10_000_000
 
 

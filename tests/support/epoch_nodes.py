@@ -78,6 +78,7 @@ class EpochNode:
 
     def __init__(self, town: "EpochNodes", index: int) -> None:
         self.town, self.index = town, index
+        self.host = "127.0.0.1"
         person = town.certified.person()
         self.identity = town.certified.identity(person)
         self.node_id = self.identity.node_id
@@ -94,19 +95,21 @@ class EpochNode:
         loop = asyncio.get_running_loop()
         town = self.town
         self.loop = loop
-        self.transport = town.certified.transport(self.identity, limits=LIMITS, admit=self.admits)
+        self.transport = town.certified.transport(
+            self.identity, host=self.host, limits=LIMITS, admit=self.admits
+        )
         self.postman = Postman(self.transport, self.on_message, self.on_reachable, lambda _: None)
         self._timer: asyncio.TimerHandle | None = None
         await self.transport.start(self.serve)
         contacts = [node for node in town.nodes if node.up]
         for contact in contacts:
-            self.transport.learn_address(contact.node_id, "127.0.0.1", contact.transport.port)
+            self.transport.learn_address(contact.node_id, contact.host, contact.transport.port)
         self.starts += 1
         terms = {
             "node_id": self.node_id,
             "crypto": self.crypto,
             "seed": secrets.token_bytes(32),
-            "address": ("127.0.0.1", self.transport.port),
+            "address": (self.host, self.transport.port),
             "address_sequence": self.starts,
             "contacts": [contact.node_id for contact in contacts],
             "restored": dict(self.disk),

@@ -9,6 +9,10 @@ from pnyx.vault.collections import Value
 from pnyx.vault.importers.mapping import ImportLimits, ImportMapping
 from pnyx.vault.importers.rows import RowReader
 
+# A line is read whole before it is split, and each cell takes more than its text: without a bound,
+# a file at the limit takes gigabytes. The widest file allowed has 256 characters left for a cell.
+RECORD_CHARACTERS_MAX = 1024 * 1024
+
 
 def read_csv(
     file: io.BufferedReader, name: str, mapping: ImportMapping, limits: ImportLimits
@@ -27,12 +31,32 @@ def read_csv(
         text.detach()
 
 
+class _Lines:
+    """The lines of a file, until those of one record are too long. Raises csv.Error."""
+
+    def __init__(self, text: io.TextIOWrapper) -> None:
+        self._text = text
+        self._left = RECORD_CHARACTERS_MAX
+
+    def begin_record(self) -> None:
+        self._left = RECORD_CHARACTERS_MAX
+
+    def __iter__(self) -> Iterator[str]:
+        while line := self._text.readline(self._left + 1):
+            self._left -= len(line)
+            if self._left < 0:
+                raise csv.Error(f"a record of more than {RECORD_CHARACTERS_MAX} characters")
+            yield line
+
+
 def _records(text: io.TextIOWrapper, name: str) -> Iterator[tuple[int, list[str]]]:
     """Yield each record with the number of the line on which it starts; skip empty lines."""
-    reader = csv.reader(text, strict=True)
+    lines = _Lines(text)
+    reader = csv.reader(lines, strict=True)
     line = 0
     while True:
         start = line + 1
+        lines.begin_record()
         try:
             record = next(reader)
         except StopIteration:

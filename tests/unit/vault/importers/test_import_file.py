@@ -179,7 +179,8 @@ def test_a_decompression_bomb_is_refused(tmp_path, vault):
 @pytest.mark.parametrize(
     ("column", "values", "message"),
     [
-        ("X", [[1.0]], "row 1, column X: .* must be a number"),
+        ("X", [[1.0]], "column X: holds .* must hold numbers or text"),
+        ("X", ["a"], "row 1, column X: .* must be a number"),
         ("X", [True], "must be a number"),
         ("n", [None], "row 1, column n: the value is missing"),
         ("n", [1.5], "whole number"),
