@@ -28,11 +28,11 @@ def _ip(*command: str) -> None:
     subprocess.run(["ip", *command], check=True, capture_output=True, timeout=_COMMAND_S)
 
 
-def missing(*, netem: bool = False) -> str:
-    """Why namespaces, or the loss of packets in them, cannot be had here; empty if they can."""
+def missing() -> str:
+    """Why namespaces cannot be had here; empty if they can."""
     if os.geteuid() != 0:
         return "network namespaces are made by root"
-    if shutil.which("ip") is None or (netem and shutil.which("tc") is None):
+    if shutil.which("ip") is None:
         return "network namespaces need iproute2"
     name = f"pnyx-try-{os.getpid()}"
     if not _done("ip", "netns", "add", name):
@@ -40,10 +40,24 @@ def missing(*, netem: bool = False) -> str:
     try:
         if not _done("ip", "-n", name, "link", "add", "bridge", "type", "bridge"):
             return "this kernel has no bridges"
-        loss = ("tc", "-n", name, "qdisc", "add", "dev", "lo", "root", "netem", "loss", "1%")
-        return "this kernel has no netem" if netem and not _done(*loss) else ""
+        if not _done("ip", "-n", name, "link", "add", "one", "type", "veth", "peer", "name", "two"):
+            return "this kernel has no pairs of virtual links"
+        entered: list[int] = []
+        thread = threading.Thread(target=lambda: entered.append(_enter(name)))
+        thread.start()
+        thread.join()
+        return "" if entered == [0] else "threads of this process enter no namespace"
     finally:
         _done("ip", "netns", "del", name)
+
+
+def _enter(namespace: str) -> int:
+    """Put the calling thread into a namespace; 0 if that worked."""
+    descriptor = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
+    try:
+        return int(_LIBC.setns(descriptor, _CLONE_NEWNET))
+    finally:
+        os.close(descriptor)
 
 
 class Switch:
@@ -98,12 +112,6 @@ class Switch:
         target, source = f"{self.address(receiver)}/32", self.address(sender)
         _ip("-n", self.names[sender], "route", verb, target, "dev", "lo", "src", source)
 
-    def lose(self, percent: int) -> None:
-        """Every node loses so many of the packets that it sends."""
-        for name in self.names:
-            qdisc = ("qdisc", "replace", "dev", "wire", "root", "netem", "loss", f"{percent}%")
-            subprocess.run(["tc", "-n", name, *qdisc], check=True, timeout=_COMMAND_S)
-
 
 class Inhabitant:
     """A thread in a namespace, with an event loop of its own."""
@@ -115,10 +123,7 @@ class Inhabitant:
         self._thread.start()
 
     def _live(self) -> None:
-        descriptor = os.open(f"/run/netns/{self._namespace}", os.O_RDONLY)
-        entered = _LIBC.setns(descriptor, _CLONE_NEWNET)
-        os.close(descriptor)
-        if entered == 0:
+        if _enter(self._namespace) == 0:
             self.loop.run_forever()
         self.loop.close()
 
