@@ -23,7 +23,7 @@ from pnyx.protocol.aggregation.masked_verification.bounds import MaskedBounds, b
 from pnyx.protocol.aggregation.payloads import payload_bytes_max
 from pnyx.protocol.aggregation.robust import GROUPS_MAX, PLAIN_MEAN, Robust
 from pnyx.protocol.aggregation.verification import released_bytes
-from pnyx.protocol.bundles import bundle_bytes_max
+from pnyx.protocol.large_messages import shown_bytes_max
 from pnyx.protocol.messages import (
     DRAWN_MAX,
     PARTED_BYTES_MAX,
@@ -355,7 +355,7 @@ def check_sizes(manifest: Manifest, size: CommitteeSize) -> None:
                 f"a share of a phase takes {length} bytes, above {limit}; ask for fewer columns"
             )
         released = phase.groups * released_bytes(phase.bounds, size)
-        together = bundle_bytes_max(size, released)
+        together = shown_bytes_max(size, released)
         if released > SHARE_BYTES_MAX or together > PARTED_BYTES_MAX:
             fewer = "groups" if phase.groups > 1 else "columns"
             raise RuleBroken(

@@ -13,8 +13,8 @@ from pnyx.errors import ProtocolError, RuleBroken
 from pnyx.primitives import codec
 from pnyx.primitives.signature import QuorumCertificate
 from pnyx.protocol.agreement import value_hash
-from pnyx.protocol.bundles import check_openings
 from pnyx.protocol.identity import signing_input
+from pnyx.protocol.large_messages import check_openings
 from pnyx.protocol.messages import (
     Answered,
     Certificate,

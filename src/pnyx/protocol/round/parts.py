@@ -34,7 +34,7 @@ import msgspec
 from pnyx.errors import MalformedMessage, RuleBroken, WrongContext
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import merkle_proofs, merkle_root, verify_merkle_proof
-from pnyx.protocol.bundles import parted_bytes_max
+from pnyx.protocol.large_messages import parted_bytes_max
 from pnyx.protocol.messages import (
     PART_BYTES_MAX,
     ChallengeReveal,

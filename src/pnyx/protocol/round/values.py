@@ -38,7 +38,7 @@ from pnyx.protocol.aggregation.verification import (
     commit,
     read_answers,
 )
-from pnyx.protocol.bundles import check_openings
+from pnyx.protocol.large_messages import check_openings
 from pnyx.protocol.manifest import Manifest, StudyPhase
 from pnyx.protocol.messages import (
     Answered,

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from tests.support.committee import Committee, over_scale
 from tests.support.town import SMALL, phase
 
-from pnyx.errors import RuleBroken
+from pnyx.errors import MalformedMessage, RuleBroken
 from pnyx.primitives import codec
 from pnyx.primitives.signature import QuorumCertificate
 from pnyx.protocol.aggregation.verdicts import Rule
@@ -567,6 +567,16 @@ def test_a_leader_leaves_forged_record_votes_out():
     walk.hear(6, RecordVote(walk.context, 6, hash_, good))
     assert len(walk.records) == 1
     assert walk.records[0].certificate.signers == (0, 1, 2, 4, 5, 6)
+
+
+def test_a_leader_shows_nobody_openings_at_greater_length():
+    walk = Walk(0).to(Step.CHALLENGE)
+    right = walk.opening(1)
+    longer = tuple(replace(each, proof=(*each.proof, bytes(32))) for each in right.openings)
+    for openings in (longer, (*right.openings, walk.c.dealt(3, "challenge").shares[1])):
+        with pytest.raises(MalformedMessage, match="more dealings than are needed"):
+            walk.hear(1, Opening(walk.context, 1, openings))
+    walk.hear(1, right)
 
 
 def test_a_leader_reveals_more_when_the_first_openings_do_not_suffice():

@@ -271,6 +271,14 @@ def test_a_member_holds_the_last_two():
     assert held == [0, 1, 1]
 
 
+def test_a_leader_says_nothing_longer_than_its_committee_can_come_to_say():
+    member = Member(RELAYS[0])
+    first = all_parts(LARGE)[0]
+    with pytest.raises(MalformedMessage, match="longer than any of this committee"):
+        member.hear(LEADER, replace(first, length=8 * 1024 * 1024 + 1))
+    member.hear(LEADER, first)
+
+
 def test_a_leader_names_few_messages_in_a_view():
     member = Member(RELAYS[0])
     named = [all_parts(replace(LARGE, value=VALUE + bytes([n])))[0] for n in range(9)]

@@ -38,7 +38,7 @@ def opened_bytes_max(size: CommitteeSize) -> int:
     return len(codec.encode(longest))
 
 
-def bundle_bytes_max(size: CommitteeSize, released: int) -> int:
+def shown_bytes_max(size: CommitteeSize, released: int) -> int:
     """Most bytes of what all members release, or open, in one message of a leader.
 
     released: bytes of a member's shares of all sums.
@@ -49,4 +49,4 @@ def bundle_bytes_max(size: CommitteeSize, released: int) -> int:
 
 def parted_bytes_max(size: CommitteeSize, released: int) -> int:
     """Most bytes of what members of a committee take of a leader in parts."""
-    return min(PARTED_BYTES_MAX, max(_OTHERS_BYTES, bundle_bytes_max(size, released)))
+    return min(PARTED_BYTES_MAX, max(_OTHERS_BYTES, shown_bytes_max(size, released)))

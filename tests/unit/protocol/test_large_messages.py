@@ -11,7 +11,7 @@ from pnyx.primitives import codec
 from pnyx.protocol import beacon
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.verification import released_bytes
-from pnyx.protocol.bundles import bundle_bytes_max, check_openings
+from pnyx.protocol.large_messages import check_openings, shown_bytes_max
 from pnyx.protocol.manifest import check_sizes
 from pnyx.protocol.messages import (
     PARTED_BYTES_MAX,
@@ -53,10 +53,10 @@ def bundle(size: CommitteeSize, released: int) -> ReleaseBundle:
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: str(size.size))
 def test_bundles_are_no_longer_than_is_counted_with(size: CommitteeSize) -> None:
     found = len(codec.encode(bundle(size, 1_000)))
-    assert 0.95 * bundle_bytes_max(size, 1_000) < found <= bundle_bytes_max(size, 1_000)
+    assert 0.95 * shown_bytes_max(size, 1_000) < found <= shown_bytes_max(size, 1_000)
     opened = (Opening(bytes(32), member, openings(size, member)) for member in range(size.size))
     reveal = codec.encode(ChallengeReveal(bytes(32), tuple(opened)))
-    assert len(reveal) <= bundle_bytes_max(size, 0) <= PARTED_BYTES_MAX
+    assert len(reveal) <= shown_bytes_max(size, 0) <= PARTED_BYTES_MAX
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: str(size.size))
