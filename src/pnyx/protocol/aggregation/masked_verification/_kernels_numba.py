@@ -22,6 +22,8 @@ from pnyx.protocol.aggregation.masked_verification._kernels import (
     Values,
 )
 
+_BESIDE = 4  # blocks whose sums do not wait for each other; a divisor of BLOCKS
+
 _CODES = array(uint16, 2)
 _ROW_CODES = array(uint8, 2)
 _VALUES = array(int32, 1)
@@ -82,10 +84,11 @@ def unfold(tables: NDArray[np.uint32], codes: Codes, modulus: int, out: NDArray[
 @compiled(types.void, array(int64, 2, readonly=False), _ROW_CODES, array(int64, 1))
 def spread(rows: NDArray[np.int64], codes: RowCodes, buckets: NDArray[np.int64]) -> None:
     """See `Kernels.spread`."""
-    for at in range(BLOCKS):
-        sums, row = rows[at], codes[at]
+    for first in range(0, BLOCKS, _BESIDE):
         for i in range(len(buckets)):
-            sums[row[i] & (ROW_CODES - 1)] += buckets[i]
+            bucket = buckets[i]
+            for at in range(first, first + _BESIDE):
+                rows[at, codes[at, i] & (ROW_CODES - 1)] += bucket
 
 
 @compiled(types.void, array(uint32, 2), _ROW_CODES, uint32, array(uint32, 1, readonly=False))
