@@ -13,16 +13,17 @@ from tests.support.evidence import DEALER, OUTSIDER, Scene, everything, scene
 from tests.support.masked_round import verified_committee
 from tests.support.mutation import mutated
 from tests.support.verified_evidence import of_verified_rounds, verified_scene
+from tests.support.weakened import weaken
 
 from pnyx.errors import MalformedMessage, ProtocolError
 from pnyx.primitives import codec
 from pnyx.protocol.evidence.proofs import check_evidence, offence_of
 from pnyx.protocol.messages import (
     Evidence,
-    FalseVector,
     OpenedAnswer,
     Signed,
 )
+from pnyx.protocol.round import false_segments
 
 JUNK = OpenedAnswer(Signed(b"x" * 32, b"y" * 1_000, b"s" * 64), b"", 0, 1, ())
 PADDING = msgspec.msgpack.decode(codec.encode(JUNK))
@@ -101,9 +102,10 @@ def test_mutated_evidence_of_verified_rounds(kind, count) -> None:
 
 def test_evidence_judged_by_its_name_alone_would_be_believed(monkeypatch) -> None:
     """What a vector is must be looked at: else any vector convicts whoever signed a header."""
-    monkeypatch.setattr("pnyx.protocol.evidence.proofs.vector_is_right", lambda *_: False)
+    judged = "checkpoint(*after) == checkpoints[opened.segment]"
+    weaken(monkeypatch, false_segments, (judged, "False"))
     c = verified_committee()
-    true = FalseVector(c.header(DEALER), c.vector(DEALER))
+    true = c.false(c.header(DEALER), DEALER)
     assert verified_scene().convicts(verified_scene().evidence(DEALER, true))
     monkeypatch.undo()
     assert not verified_scene().convicts(verified_scene().evidence(DEALER, true))

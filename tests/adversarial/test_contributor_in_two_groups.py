@@ -165,7 +165,7 @@ def test_a_sum_over_two_groups_is_not_added_up():
         made.handle(1, c.request(*sorted((*first, second[0]))), 0.0)
     for group in (first, second):
         made.handle(1, c.request(*sorted(group)), 0.0)
-        made.on_summed(outbox.of(SumVectors)[-1].name, bytes(32))  # one sum at a time
+        made.on_summed(outbox.of(SumVectors)[-1].name, bytes(32), ())  # one sum at a time
     assert len(outbox.of(SumVectors)) == 2
     with pytest.raises(RuleBroken, match="several groups"):
         made.handle(1, c.request(*sorted((first[0], *second))), 0.0)

@@ -96,7 +96,7 @@ class Thief(MaskedForger):
         nothing = tuple(np.zeros_like(each) for each in update.hidden)
         return update._replace(
             segments=(data,),
-            linear_hash=self._theirs.linear_hash,
+            linear_hashes=(self._theirs.linear_hash,),
             blocks=code.blocks(data),
             hidden=nothing,
         )

@@ -100,9 +100,9 @@ def test_copied_masked_vector():
 def test_an_aggregator_that_forgets_wrong_vectors_would_lose_right_ones(monkeypatch):
     take = Aggregator._take
 
-    def or_forget(aggregator: Aggregator, who: int, parcel: bytes, data: bytes, *, right) -> None:
-        take(aggregator, who, parcel, data, right=right)
-        if not right:
+    def or_forget(aggregator: Aggregator, who: int, parcel: bytes, false) -> None:
+        take(aggregator, who, parcel, false)
+        if false is not None:
             aggregator._services.forget_parcel(parcel)
 
     monkeypatch.setattr(Aggregator, "_take", or_forget)

@@ -239,12 +239,12 @@ def test_restart_takes_back_what_was_verified():
         ),
         (
             test_many_culprits_fill_the_docket,
-            "return leaving if room >= 0 else None",
+            "return leaving if min(room, of_large) >= 0 else None",
             "return leaving",
         ),
         (
             test_what_assumes_nothing_takes_the_place_of_what_does,
-            "if room >= 0 or study is not None:",
+            "if min(room, of_large) >= 0 or study is not None:",
             "if True:",
         ),
         (

@@ -42,7 +42,7 @@ def test_without_a_look_at_vectors_true_sums_would_be_refused(monkeypatch):
     with pytest.raises(InvariantError, match="has not ended"):
         simulation.run()
     assert simulation.culprits() == set(), "aggregators look at sums, too, before they sign them"
-    monkeypatch.setattr(population, "check_summed", lambda *_: None)
+    monkeypatch.setattr(population, "check_summed", lambda *_: ())
     with pytest.raises(InvariantError, match="has evidence against the honest node"):
         Watched(study).run()
 

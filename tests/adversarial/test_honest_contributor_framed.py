@@ -21,7 +21,6 @@ from pnyx.errors import (
 from pnyx.primitives import codec
 from pnyx.protocol.chunks import chunks_of, describe, parcel_name
 from pnyx.protocol.events import MessageRejected, PeerBlamed
-from pnyx.protocol.evidence import proofs
 from pnyx.protocol.evidence.docket import Docket
 from pnyx.protocol.evidence.proofs import check_evidence
 from pnyx.protocol.messages import Contribution, Evidence, FalseVectorLength, Relay, Signed
@@ -160,7 +159,7 @@ def test_a_right_vector_convicts_nobody_by_its_length(monkeypatch: pytest.Monkey
     for each in (framed, of_length(naming(parcel_name(LONG, bytes(32))), LONG, bytes(32))):
         with pytest.raises(RuleBroken, match="has the length of this round's masked vectors"):
             check_evidence(each, C.plan, JUDGE)
-    weaken(monkeypatch, proofs, ("has_vector_length(self._plan, proof.length)", "False"))
+    weaken(monkeypatch, vectors, ("proof.length == code.vector_bytes", "False"))
     check_evidence(framed, C.plan, JUDGE)  # to compare the length is the defence
 
 

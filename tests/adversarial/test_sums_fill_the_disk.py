@@ -65,7 +65,7 @@ class Asked:
         while len(asked := self.outbox.of(SumVectors)) > len(self.sums):
             assert len(asked) == len(self.sums) + 1, "one at a time"
             self.sums.append(asked[-1].name)
-            self.made.on_summed(asked[-1].name, asked[-1].name)
+            self.made.on_summed(asked[-1].name, asked[-1].name, ())
 
     def flood(self, subsets) -> None:
         """Every corrupt member asks for all sets that it may."""

@@ -8,28 +8,33 @@ from msgspec.structs import replace
 from tests.support.committee import Committee, Outbox
 from tests.support.town import SMALL, masked_phase, verified_phase
 
-from pnyx.primitives.hashing import digest, merkle_root
+from pnyx.primitives.hashing import digest, merkle_commit, merkle_root
 from pnyx.protocol.aggregation import verification
+from pnyx.protocol.aggregation.masked.checkpoints import checkpoint, commit_all, name_earlier
 from pnyx.protocol.aggregation.masked.vectors import MaskedUpdate, VectorCode, sum_vectors
 from pnyx.protocol.aggregation.masked_verification.proof import prove_masked
-from pnyx.protocol.aggregation.masked_verification.sketch import stated_sketch
-from pnyx.protocol.chunks import chunks_of, describe
+from pnyx.protocol.aggregation.masked_verification.sketch import offset_of
+from pnyx.protocol.chunks import chunk_hash, chunks_of, describe
 from pnyx.protocol.messages import (
+    FalseVector,
     HeldContribution,
     MaskedVector,
+    OpenedSegment,
     Signed,
     SketchProof,
+    StatedHash,
     SumRequest,
     VectorOffer,
     VectorReceipt,
     VectorSum,
+    WrongSum,
 )
+from pnyx.protocol.round.false_segments import Progress, Walk
 from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.round.values import contribution_context, header_hash
 from pnyx.protocol.round.vectors import (
     Accepted,
     accepted_hash,
-    linear_hash_name,
     sum_statement,
     vector_code,
     vector_statement,
@@ -45,6 +50,25 @@ def parcel_of(data: bytes) -> bytes:
     return describe(chunks_of(data)).name
 
 
+def open_at(walk: Walk, data: bytes, segment: int) -> OpenedSegment:
+    """One segment of a vector, or of a sum, with what is true of those before it."""
+    before = Progress()
+    for at, (start, size) in enumerate(walk.places[:segment]):
+        before = walk.step(before, at, data[start : start + size])
+    cut = tuple(chunks_of(data))
+    root, proofs = merkle_commit([chunk_hash(each) for each in cut])
+    shown = walk.chunks(segment)
+    chunks, paths = [cut[at] for at in shown], [proofs[at] for at in shown]
+    return OpenedSegment(segment, *before, root, tuple(chunks), tuple(paths))
+
+
+def open_all(data: bytes) -> OpenedSegment:
+    """All of a vector, or of a sum, of one segment."""
+    cut = tuple(chunks_of(data))
+    root, proofs = merkle_commit([chunk_hash(each) for each in cut])
+    return OpenedSegment(0, b"", b"", root, cut, tuple(proofs))
+
+
 class MaskedCommittee(Committee):
     """Seven members, six contributors whose updates are masked, three aggregators, ten nodes."""
 
@@ -54,9 +78,11 @@ class MaskedCommittee(Committee):
         size: CommitteeSize = SMALL,
         *,
         verified: bool = False,
+        entries: int = LENGTH,
         **terms,
     ) -> None:
-        chosen = verified_phase(LENGTH) if verified else masked_phase(LENGTH, **terms)
+        chosen = verified_phase(entries) if verified else masked_phase(entries, **terms)
+        self.entries = entries
         super().__init__(count=10, size=size, phase_=chosen, length=1)
         plan = self.plan
         self.plan = RoundPlan(
@@ -78,12 +104,13 @@ class MaskedCommittee(Committee):
         self.code: VectorCode = code
         self._masked: dict[int, MaskedUpdate] = {}
         self._sketches: dict[bytes, SketchProof] = {}  # by the root of payloads
+        self._earlier: dict[bytes, tuple[bytes, ...]] = {}  # P·y before the end, by the salt
 
     # --- vectors --------------------------------------------------------------------------------
 
     def update(self, index: int) -> np.ndarray:
         """What a contributor masks."""
-        vector = np.zeros(LENGTH, dtype=np.int64)
+        vector = np.zeros(self.entries, dtype=np.int64)
         vector[index % LENGTH] = 1
         return vector
 
@@ -131,24 +158,54 @@ class MaskedCommittee(Committee):
             self.size,
             seed,
             context,
+            vector=masked.blocks,
+            offset=offset_of(self.code.parameters),
+            every=self.code.blocks_before(1),
         )
-        sketch = stated_sketch(self.code.parameters, bounds, made.sketched, masked.blocks)
-        proof = SketchProof(made.key_root, made.salt, sketch)
+        proof = SketchProof(made.key_root, made.salt, made.sketch)
+        self._earlier[made.salt] = made.sketches[:-1]
         self._sketches[merkle_root(made.payloads)] = proof
         return verification.Proven(made.payloads, made.published)
 
     def header(self, index: int, payloads: Sequence[bytes] | None = None, **changes) -> Signed:
         """The signed header of a contribution that names its masked vector."""
-        name = linear_hash_name(self.plan.context, self.masked(index).linear_hash)
         payloads = self.payloads(index) if payloads is None else payloads
         proof = self._sketches.get(merkle_root(payloads))
-        vector = MaskedVector(parcel_of(self.vector(index)), name, proof)
+        vector = self.says(index, proof)
         return super().header(index, payloads, **{"masked": vector, **changes})
+
+    def says(
+        self, index: int, proof: SketchProof | None = None, hashed: int | None = None
+    ) -> MaskedVector:
+        """What a header says of a masked vector. hashed: whose linear hash it states."""
+        linear_hashes = self.masked(index if hashed is None else hashed).linear_hashes
+        committed = commit_all(self.plan.context, self.checkpoints(linear_hashes, proof))
+        return MaskedVector(parcel_of(self.vector(index)), committed, proof)
+
+    def checkpoints(
+        self, linear_hashes: Sequence[bytes], proof: SketchProof | None = None
+    ) -> tuple[bytes, ...]:
+        """All checkpoints of a vector, by its linear hash after each segment."""
+        if proof is None:
+            return tuple(map(checkpoint, linear_hashes))
+        sketches = (*self._earlier[proof.salt], proof.sketch)
+        return tuple(map(checkpoint, linear_hashes, sketches))
+
+    def checkpoints_of(self, index: int, header: Signed | None = None) -> tuple[bytes, ...]:
+        """All checkpoints of a contributor's vector, as a header of its own commits to them."""
+        header = self.header(index) if header is None else header
+        proof = self.reader.header(header).masked.proof
+        return self.checkpoints(self.masked(index).linear_hashes, proof)
+
+    def false(self, header: Signed, index: int, vector: bytes | None = None) -> FalseVector:
+        """What shows all of a vector, by default the contributor's, against a header."""
+        data = self.vector(index) if vector is None else vector
+        return FalseVector(header, self.checkpoints_of(index, header), open_all(data))
 
     def offer(self, index: int, **changes) -> VectorOffer:
         """What a contributor, or an aggregator, says of a masked vector."""
-        made = VectorOffer(self.plan.context, self.header(index), self.masked(index).linear_hash)
-        return replace(made, **changes)
+        terms = self.header(index), self.masked(index).linear_hash, self.checkpoints_of(index)[:-1]
+        return replace(VectorOffer(self.plan.context, *terms), **changes)
 
     def receipt(
         self, aggregator: int, header: Signed, signer: int | None = None, **changes
@@ -176,19 +233,43 @@ class MaskedCommittee(Committee):
 
     def told(self, *indices: int, teller: int = AGGREGATORS[0], **changes) -> VectorSum:
         """What an honest aggregator answers; what is changed is signed as well."""
-        hashes = tuple(self.masked(index).linear_hash for index in indices)
         parcel = parcel_of(self.total(indices))
-        made = VectorSum(self.plan.context, self.name_of(*indices), parcel, hashes, b"")
-        made = replace(made, **changes)
-        statement = sum_statement(
-            made.context,
-            teller,
-            made.accepted,
-            len(made.linear_hashes),
-            made.parcel,
-            self.code.summed_hash(made.linear_hashes),
+        summed = self.code.linear_hashes_of_sum(self.total(indices), len(indices))
+        earlier = self.checkpoints(summed[:-1])
+        terms = self.plan.context, self.name_of(*indices), parcel, self.stated(*indices), earlier
+        return self.signed_sum(replace(VectorSum(*terms, b""), **changes), teller)
+
+    def stated(self, *indices: int) -> tuple[StatedHash, ...]:
+        """The linear hashes of vectors, as members are shown them."""
+        return tuple(
+            StatedHash(
+                self.masked(index).linear_hash, name_earlier(self.checkpoints_of(index)[:-1])
+            )
+            for index in indices
         )
-        return replace(made, signature=self.folk.cryptos[teller].sign(statement))
+
+    def summed(self, told: VectorSum) -> bytes:
+        """The linear hash that a sum should have, by those that came with it."""
+        return self.code.summed_hash([each.linear_hash for each in told.linear_hashes])
+
+    def signed_sum(self, told: VectorSum, teller: int) -> VectorSum:
+        """The same, signed by a node."""
+        committed = commit_all(told.context, (*told.earlier, checkpoint(self.summed(told))))
+        statement = sum_statement(
+            told.context,
+            teller,
+            told.accepted,
+            len(told.linear_hashes),
+            told.parcel,
+            committed,
+        )
+        return replace(told, signature=self.folk.cryptos[teller].sign(statement))
+
+    def wrong(self, told: VectorSum, total: bytes) -> WrongSum:
+        """What shows all of a sum against whoever told of it."""
+        checkpoints = (*told.earlier, checkpoint(self.summed(told)))
+        count = len(told.linear_hashes)
+        return WrongSum(told.accepted, count, checkpoints, open_all(total), told.signature)
 
 
 @lru_cache(maxsize=1)

@@ -67,7 +67,7 @@ from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.parcels import held_parcels
 from pnyx.protocol.ports import Crypto
 from pnyx.protocol.selection import CommitteeSize, committee_size
-from pnyx.protocol.vector_sums import store_sum, summed_chunks
+from pnyx.protocol.vector_sums import check_summed, store_sum, summed_chunks
 from pnyx.simulator.crypto import IdealCrypto
 from pnyx.simulator.parcel_store import MemoryParcelStore
 
@@ -155,9 +155,9 @@ def phase(length: int, norm_max: int = 1, **terms) -> StudyPhase:
     )
 
 
-def masked_phase(length: int, **terms) -> StudyPhase:
+def masked_phase(length: int, value_bits: int = 2, **terms) -> StudyPhase:
     """A training phase whose unit vectors travel masked; one count of a bit is shared besides."""
-    masks = choose(length, 2, 8, rings=SHARED_RINGS)
+    masks = choose(length, value_bits, 8, rings=SHARED_RINGS)
     bounds = Bounds(1, 0, 0, 1, key_length=masks.degree, key_fields=len(masks.primes))
     return phase(length, bounds=bounds, masked=masks, **terms)
 
@@ -372,7 +372,8 @@ class Town:
         store = self.parcels[index]
         if any(store.read(parcel, 0) is None for parcel in effect.parcels):
             return SummingFailed(effect.context, effect.name)
-        return store_sum(store, effect, summed_chunks(store, effect))
+        chunks = summed_chunks(store, effect)
+        return store_sum(store, effect, chunks, check_summed(effect, chunks))
 
     def _send_chunk(self, index: int, effect: SendChunk) -> None:
         data = self.parcels[index].read(effect.parcel, effect.index)

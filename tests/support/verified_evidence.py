@@ -14,6 +14,7 @@ from tests.support.masked_round import (
     verified_committee,
 )
 
+from pnyx.protocol.aggregation.masked.checkpoints import commit_all
 from pnyx.protocol.chunks import chunks_of, describe
 from pnyx.protocol.evidence.proofs import Offence
 from pnyx.protocol.messages import (
@@ -50,12 +51,12 @@ def other_sketch() -> Signed:
     assert masked.proof is not None
     sketch = masked.proof.sketch
     lie = bytes((sketch[0] ^ 1,)) + sketch[1:]
-    return c.header(DEALER, masked=replace(masked, proof=replace(masked.proof, sketch=lie)))
+    return c.header(DEALER, masked=c.says(DEALER, replace(masked.proof, sketch=lie)))
 
 
 def false_vector() -> FalseVector:
     """A vector, and a header that says of it what is not so."""
-    return FalseVector(other_sketch(), _committee().vector(DEALER))
+    return _committee().false(other_sketch(), DEALER)
 
 
 def false_receipt() -> FalseReceipt:
@@ -107,10 +108,11 @@ def told_wrong() -> tuple[WrongSum, WrongSumLength]:
     other = c.total((2, 2))
     longer = describe(chunks_of(other + bytes(1)))
     told = [c.told(2, 3, parcel=name, teller=VOUCHER) for name in (parcel_of(other), longer.name)]
-    terms = told[0].accepted, 2, c.code.summed_hash(told[0].linear_hashes)
+    committed = commit_all(c.plan.context, c.checkpoints((c.summed(told[1]),)))
+    shape = longer.length, longer.root
     return (
-        WrongSum(*terms, other, told[0].signature),
-        WrongSumLength(*terms, longer.length, longer.root, told[1].signature),
+        c.wrong(told[0], other),
+        WrongSumLength(told[1].accepted, 2, committed, *shape, told[1].signature),
     )
 
 

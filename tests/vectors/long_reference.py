@@ -9,7 +9,9 @@ and that pnyx agrees.
 Long arrays are in the file by their SHA-256: of values and sums as signed little-endian integers of
 8 bytes, of errors as signed bytes, of everything else as it travels. The values of a contribution
 are field elements below 2^value_bits of the stream with the domain "values_domain" and the seed
-"values_seed", less 2^(value_bits - 1).
+"values_seed", less 2^(value_bits - 1). "committed" is what the checkpoints, one after each segment,
+come to; no norm is verified here. What "teller" says of a sum names contributions by their
+"header_hashes".
 """
 
 import json
@@ -25,6 +27,7 @@ PLAIN = MASKS.PLAIN
 digest, Stream, Set, encoded = MASKS.digest, MASKS.Stream, MASKS.Set, MASKS.encoded
 LANES, GROUP, CONTEXT = MASKS.LANES, MASKS.GROUP, MASKS.CONTEXT
 VALUES_SEED = PLAIN.SEED
+TELLER = 300  # who tells of a sum
 
 # --- streams --------------------------------------------------------------------------------------
 
@@ -127,6 +130,12 @@ def linear_hash(held, integers: list) -> bytes:
     return b"".join(parts)
 
 
+def linear_hashes(held, integers: list) -> list[bytes]:
+    """The same after each segment: nothing is added up of those that follow."""
+    ends = [each.stop for each in Cut(held).coefficients]
+    return [linear_hash(held, [part[:end] for part in integers]) for end in ends]
+
+
 # --- bytes ----------------------------------------------------------------------------------------
 
 
@@ -202,7 +211,8 @@ class Contribution:
             b"".join(packed(p, r[each]) for p, r in zip(held.primes, self.residues, strict=True))
             for each in self.cut.coefficients
         ]
-        self.linear_hash = linear_hash(held, self.residues)
+        self.linear_hashes = linear_hashes(held, self.residues)
+        self.linear_hash = self.linear_hashes[-1]
 
     def messages(self, p: int):
         """Δ·m of every coefficient that is sent, modulo a prime."""
@@ -235,7 +245,17 @@ def contribution_vector(part: Contribution):
             for errors, data in zip(part.errors, part.segments, strict=True)
         ],
         "linear_hash_sha256": hashed(part.linear_hash),
+        **checkpoint_vector(part.linear_hashes),
         "parcel": MASKS.parcel_name(b"".join(part.segments)).hex(),
+    }
+
+
+def checkpoint_vector(hashes: list[bytes]):
+    """The checkpoint after each segment, without P·y, and what they come to."""
+    checkpoints = [MASKS.checkpoint(each) for each in hashes]
+    return {
+        "checkpoints": [each.hex() for each in checkpoints],
+        "committed": MASKS.committed(checkpoints).hex(),
     }
 
 
@@ -247,11 +267,23 @@ def sum_vector(parts: list[Contribution]):
     total = [
         packed_sum(held.primes, [part[each] for part in sums]) for each in parts[0].cut.coefficients
     ]
+    hashes, parcel = linear_hashes(held, sums), MASKS.parcel_name(b"".join(total))
+    numbers = [part.contributor.to_bytes(4, "big") for part in parts]
+    headers = [sha256(bytes([part.contributor])).digest() for part in parts]
+    named = [number + header for number, header in zip(numbers, headers, strict=True)]
+    summed, checkpoints = digest("pnyx/summed", CONTEXT, *named), map(MASKS.checkpoint, hashes)
+    statement = MASKS.sum_statement(TELLER, summed, len(parts), parcel, list(checkpoints))
     return {
         "sum_sha256": hashed(eight_bytes(sum(part.values for part in parts))),
         "sum_packed_sha256": [hashed(each) for each in total],
         "key_sum_sha256": [hashed(part.astype("<u4").tobytes()) for part in key_sum],
-        "linear_hash_sha256": hashed(linear_hash(held, sums)),
+        "linear_hash_sha256": hashed(hashes[-1]),
+        "sum_parcel": parcel.hex(),
+        "header_hashes": [each.hex() for each in headers],
+        "summed": summed.hex(),
+        "teller": TELLER,
+        **checkpoint_vector(hashes),
+        "sum_statement": statement.hex(),
     }
 
 

@@ -230,6 +230,30 @@ def parcel_name(data: bytes) -> bytes:
     return digest("pnyx/parcel", *sizes, root)
 
 
+def checkpoint(linear_hash: bytes, sketch: bytes = b"") -> bytes:
+    """How far a vector, or a sum, has come: its linear hash, and P·y where a norm is verified."""
+    return digest("pnyx/masked/checkpoint", linear_hash, sketch)
+
+
+def earlier(checkpoints: list[bytes]) -> bytes:
+    """Names all checkpoints but the last."""
+    return digest("pnyx/masked/earlier", *checkpoints[:-1])
+
+
+def committed(checkpoints: list[bytes]) -> bytes:
+    """What is signed of the checkpoints after every segment."""
+    return digest("pnyx/linear-hash", CONTEXT, earlier(checkpoints), checkpoints[-1])
+
+
+def sum_statement(
+    teller: int, summed: bytes, count: int, parcel: bytes, checkpoints: list[bytes]
+) -> bytes:
+    """What whoever tells of a sum signs."""
+    numbers = teller.to_bytes(4, "big"), count.to_bytes(4, "big")
+    parts = *numbers, summed, parcel, committed(checkpoints)
+    return b"pnyx/sum/" + digest("pnyx/sum", CONTEXT, *parts)
+
+
 def opened(held: Set, sums: list[list[int]], key_sum: list[list[int]], count: int) -> list | None:
     """The sums of the values of all slots, plane by plane; None if keys and sums do not fit."""
     left = [
@@ -434,16 +458,25 @@ def name_vectors(parts: list[Contribution]):
     summed = [number + header for number, header in zip(numbers, headers, strict=True)]
     aggregator = 300
     statement = digest("pnyx/vector", CONTEXT, aggregator.to_bytes(4, "big"), headers[0])
+    checkpoints = [checkpoint(part.linear_hash) for part in parts]
+    [prime], name = parts[0].set.primes, digest("pnyx/summed", CONTEXT, *summed)
+    sums = [[a + b for a, b in zip(*(part.residues[0] for part in parts), strict=True)]]
+    parcel = parcel_name(packed_sum([prime], sums))
+    of_sum = checkpoint(linear_hash(parts[0].set, sums))
     return {
         "contributors": [part.contributor for part in parts],
         "header_hashes": [header.hex() for header in headers],
         "parcels": [parcel_name(part.segment).hex() for part in parts],
-        "linear_hashes": [
-            digest("pnyx/linear-hash", CONTEXT, part.linear_hash).hex() for part in parts
-        ],
-        "summed": digest("pnyx/summed", CONTEXT, *summed).hex(),
+        "checkpoints": [each.hex() for each in checkpoints],
+        "earlier": earlier(checkpoints[:1]).hex(),
+        "committed": [committed([each]).hex() for each in checkpoints],
+        "summed": name.hex(),
         "aggregator": aggregator,
         "receipt_of_first": (b"pnyx/vector/" + statement).hex(),
+        "sum_parcel": parcel.hex(),
+        "sum_checkpoint": of_sum.hex(),
+        "sum_committed": committed([of_sum]).hex(),
+        "sum_statement": sum_statement(aggregator, name, len(parts), parcel, [of_sum]).hex(),
     }
 
 

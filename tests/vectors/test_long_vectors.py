@@ -17,10 +17,12 @@ from pnyx.primitives.codec import decode
 from pnyx.primitives.ring import gaussian_errors
 from pnyx.primitives.sampling import Sampler
 from pnyx.protocol.aggregation.masked.checked_sum import add_digests, pack_digest, unpack_digest
+from pnyx.protocol.aggregation.masked.checkpoints import checkpoint, commit_all
 from pnyx.protocol.aggregation.masked.keys import MaskingKey
 from pnyx.protocol.aggregation.masked.parameters import ParameterSet, layout
 from pnyx.protocol.aggregation.masked.vectors import MaskedUpdate, VectorCode, sum_vectors
-from pnyx.protocol.round.vectors import parcel_named
+from pnyx.protocol.messages import HeldContribution
+from pnyx.protocol.round.vectors import accepted_hash, parcel_named, sum_statement
 
 FOLDER = Path(__file__).parent
 VECTORS = json.loads((FOLDER / "long.json").read_text())
@@ -105,6 +107,15 @@ def test_masking(ring: str) -> None:
         ]
         assert hashed(update.linear_hash) == case["linear_hash_sha256"]
         assert parcel_named(b"".join(update.segments)).hex() == case["parcel"]
+        check_checkpoints(code, update.linear_hashes, case)
+        assert code.linear_hashes(b"".join(update.segments)) == update.linear_hashes
+
+
+def check_checkpoints(code: VectorCode, hashes: tuple[bytes, ...], case: dict[str, Any]) -> None:
+    """The linear hashes after each segment are those that the file commits to."""
+    checkpoints = [checkpoint(each) for each in hashes]
+    assert [each.hex() for each in checkpoints] == case["checkpoints"]
+    assert commit_all(code.context, checkpoints).hex() == case["committed"]
 
 
 @pytest.mark.parametrize("ring", GROUPS)
@@ -141,9 +152,13 @@ def test_sum(ring: str) -> None:
     segments = list(sum_vectors(code.parameters, [iter(each.segments) for each in updates]))
     assert [hashed(each) for each in segments] == group["sum_packed_sha256"]
     hashes, total = [each.linear_hash for each in updates], b"".join(segments)
+    assert parcel_named(total).hex() == group["sum_parcel"]
     code.check_sum(total, hashes)
     hash_of_sum = pack_digest(add_digests(map(unpack_digest, hashes)))
     assert hashed(hash_of_sum) == group["linear_hash_sha256"]
+    of_sum = code.linear_hashes_of_sum(total, 2)
+    assert of_sum[-1] == hash_of_sum
+    check_checkpoints(code, of_sum, group)
     key_sum = tuple(
         sum(parts) % prime
         for prime, *parts in zip(
@@ -154,6 +169,21 @@ def test_sum(ring: str) -> None:
     found = code.unmask(total, key_sum, 2)
     assert found is not None
     assert hashed(found.astype("<i8").tobytes()) == group["sum_sha256"]
+
+
+@pytest.mark.parametrize("group", GROUPS.values(), ids=GROUPS)
+def test_what_is_said_of_a_sum(group: dict[str, Any]) -> None:
+    context = bytes.fromhex(group["context"])
+    headers = map(bytes.fromhex, group["header_hashes"])
+    accepted = tuple(
+        HeldContribution(case["contributor"], header)
+        for case, header in zip(group["contributions"], headers, strict=True)
+    )
+    summed, parcel = accepted_hash(context, accepted), bytes.fromhex(group["sum_parcel"])
+    assert summed.hex() == group["summed"]
+    committed = bytes.fromhex(group["committed"])
+    told = sum_statement(context, group["teller"], summed, len(accepted), parcel, committed)
+    assert told.hex() == group["sum_statement"]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from tests.support.verified_vectors import Given
 
 from pnyx.primitives.hashing import merkle_root
 from pnyx.protocol.aggregation import coefficients, direct, payloads, verification
+from pnyx.protocol.aggregation.masked.checkpoints import checkpoint, commit_all
 from pnyx.protocol.aggregation.masked.vectors import MaskedUpdate, sum_vectors
 from pnyx.protocol.aggregation.masked_verification import _kernels_numpy, proof, sketch
 from pnyx.protocol.aggregation.masked_verification.bounds import BLOCK
@@ -153,6 +154,9 @@ def test_proof() -> None:
     assert hashes([made.published]) == [STEPS["published_sha256"]]
     assert hashes([made.sketch]) == [STEPS["sketch_of_masked_sha256"]]
     assert claim(made.sketch).commitment == in_file("commitment")
+    last = checkpoint(masked().linear_hash, made.sketch)
+    assert last == in_file("checkpoint")
+    assert commit_all(CODE.context, [last]) == in_file("committed")
 
 
 def test_verdict() -> None:

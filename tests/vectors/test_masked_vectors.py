@@ -15,6 +15,7 @@ from pnyx.primitives.codec import decode, encode
 from pnyx.primitives.ring import gaussian_errors
 from pnyx.protocol.aggregation.masked import coding
 from pnyx.protocol.aggregation.masked.checked_sum import add_digests, pack_digest, unpack_digest
+from pnyx.protocol.aggregation.masked.checkpoints import checkpoint, commit_all, name_earlier
 from pnyx.protocol.aggregation.masked.keys import MaskingKey, hash_vector
 from pnyx.protocol.aggregation.masked.mask import (
     public_segment,
@@ -24,11 +25,12 @@ from pnyx.protocol.aggregation.masked.mask import (
 from pnyx.protocol.aggregation.masked.parameters import ParameterSet, choose, layout
 from pnyx.protocol.aggregation.masked.segments import unpack_sum
 from pnyx.protocol.aggregation.masked.vectors import VectorCode, sum_vectors
-from pnyx.protocol.messages import HeldContribution
+from pnyx.protocol.messages import HeldContribution, MaskedVector, StatedHash
 from pnyx.protocol.round.vectors import (
     accepted_hash,
     linear_hash_name,
     parcel_named,
+    sum_statement,
     vector_statement,
 )
 
@@ -168,13 +170,35 @@ def test_names() -> None:
     assert accepted_hash(context, accepted).hex() == names["summed"]
     statement = vector_statement(context, names["aggregator"], headers[0])
     assert statement.hex() == names["receipt_of_first"]
-    for case, parcel, linear_hash in zip(
-        group["contributions"], names["parcels"], names["linear_hashes"], strict=True
+    earlier = bytes.fromhex(names["earlier"])
+    assert name_earlier(()) == earlier
+    sent, hashes = [], []
+    for case, parcel, last, committed in zip(
+        group["contributions"],
+        names["parcels"],
+        names["checkpoints"],
+        names["committed"],
+        strict=True,
     ):
         seed, own = bytes.fromhex(case["seed"]), bytes.fromhex(case["context"])
         made = first_group().mask(np.array(case["values"]), seed, own)
         assert parcel_named(b"".join(made.segments)).hex() == parcel
-        assert linear_hash_name(context, made.linear_hash).hex() == linear_hash
+        assert [checkpoint(each).hex() for each in made.linear_hashes] == [last]
+        assert commit_all(context, [bytes.fromhex(last)]).hex() == committed
+        masked = MaskedVector(bytes.fromhex(parcel), bytes.fromhex(committed))
+        stated = StatedHash(made.linear_hash, earlier)
+        assert linear_hash_name(context, stated, masked) == masked.linear_hash
+        sent.append(iter(made.segments))
+        hashes.append(made.linear_hash)
+    parcel = parcel_named(b"".join(sum_vectors(first_group().parameters, sent)))
+    assert parcel.hex() == names["sum_parcel"]
+    last = checkpoint(first_group().summed_hash(hashes))
+    assert last.hex() == names["sum_checkpoint"]
+    committed = commit_all(context, [last])
+    assert committed.hex() == names["sum_committed"]
+    summed = bytes.fromhex(names["summed"])
+    told = sum_statement(context, names["aggregator"], summed, len(hashes), parcel, committed)
+    assert told.hex() == names["sum_statement"]
 
 
 def first_group() -> VectorCode:

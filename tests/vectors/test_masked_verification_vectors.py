@@ -15,6 +15,7 @@ from pnyx import errors
 from pnyx.primitives.hashing import merkle_root
 from pnyx.protocol.aggregation import coefficients, direct, payloads, verification
 from pnyx.protocol.aggregation.bounds import layout
+from pnyx.protocol.aggregation.masked.checkpoints import checkpoint, commit_all
 from pnyx.protocol.aggregation.masked.coding import decode_signed
 from pnyx.protocol.aggregation.masked.vectors import MaskedUpdate, sum_vectors
 from pnyx.protocol.aggregation.masked_verification import _kernels_numpy, proof, sketch
@@ -137,6 +138,9 @@ def test_proof() -> None:
     assert made.sketched == claim().sketched == in_file("sketch_commitment")
     assert (made.published, made.sketch) == (in_file("published"), in_file("sketch_of_masked"))
     assert claim().commitment == in_file("commitment")
+    last = checkpoint(masked().linear_hash, made.sketch)
+    assert last == in_file("checkpoint")
+    assert commit_all(CODE.context, [last]) == in_file("committed")
 
 
 def test_weights() -> None:

@@ -226,6 +226,7 @@ class Contribution:
         offset = SCALE * 2 ** (STATED.bits - 1)
         lowered = [(y - offset) % P for y in self.masked.residues[0].tolist()]
         self.stated = words([v % P for v in self.sketch.apply(lowered)])
+        self.checkpoint = MASKS.checkpoint(self.masked.linear_hash, self.stated)
 
     def deal(self, at: int, start: int, secrets: list[list[int]], degree: int) -> None:
         """Share secrets in columns of a field; the first shares are the seeds', the next drawn."""
@@ -615,6 +616,8 @@ def step_values(made: Contribution, claim: Claim):
         "commitment": made.commitment.hex(),
         "published": made.published.hex(),
         "sketch_of_masked": made.stated.hex(),
+        "checkpoint": made.checkpoint.hex(),
+        "committed": MASKS.committed([made.checkpoint]).hex(),
         "rho_sha256": hashed(joined(claim.rho)),
         "taus": claim.taus,
         "kappa_sha256": hashed(joined(claim.kappa)),

@@ -630,12 +630,12 @@ class Daemon:
             self.deliver(SummingFailed(effect.context, effect.name))
             return
         try:
-            await asyncio.to_thread(check_summed, effect, chunks)
+            earlier = await asyncio.to_thread(check_summed, effect, chunks)
         except ProtocolError:  # it is not signed: members ask again, here or elsewhere
             self.deliver(SummingFailed(effect.context, effect.name))
             return
         if self._parcels.has_room(sum(map(len, chunks))):
-            self.deliver(store_sum(self._parcels, effect, chunks))
+            self.deliver(store_sum(self._parcels, effect, chunks, earlier))
         else:  # nobody relies on a sum that is not made: the node goes on
             self.deliver(SummingFailed(effect.context, effect.name))
 

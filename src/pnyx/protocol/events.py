@@ -121,13 +121,15 @@ class SummingFailed(Event, frozen=True):
 class VectorsSummed(Event, frozen=True):
     """The sum of masked vectors is sealed as a parcel.
 
-    length: of the parcel in bytes. hashes: of its chunks.
+    length: of the parcel in bytes. hashes: of its chunks. earlier: checkpoints of the sum but for
+    the last.
     """
 
     context: bytes
     name: bytes
     length: int
     hashes: tuple[bytes, ...]
+    earlier: tuple[bytes, ...]
 
 
 class Computed(Event, frozen=True):

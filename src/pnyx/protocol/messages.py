@@ -232,7 +232,7 @@ class MaskedVector(msgspec.Struct, frozen=True, array_like=True):
     """A contributor's commitment to its masked vector, see `aggregation.masked`."""
 
     parcel: Digest  # names its bytes
-    linear_hash: Digest  # hash of its linear hash
+    linear_hash: Digest  # commits to its linear hash, and to all checkpoints
     proof: SketchProof | None = None  # where masked updates are verified
 
 
@@ -542,17 +542,39 @@ class VectorReceipt(msgspec.Struct, frozen=True, array_like=True, tag=76):
     signature: Signature
 
 
-# A masked vector as evidence; of 10^5 values it has 340 KB.
-VectorBytes = Annotated[bytes, Meta(min_length=1, max_length=512 * 1024)]
-SumBytes = Annotated[bytes, Meta(min_length=1, max_length=512 * 1024)]
 LinearHashBytes = Annotated[bytes, Meta(max_length=16 * 1024)]
+# Of a vector of 2^24 values there are 128, one after each segment.
+SEGMENTS_MAX = 128
+EarlierCheckpoints = Annotated[tuple[Digest, ...], Meta(max_length=SEGMENTS_MAX - 1)]
+Checkpoints = Annotated[tuple[Digest, ...], Meta(min_length=1, max_length=SEGMENTS_MAX)]
+SketchBytes = Annotated[bytes, Meta(max_length=1024)]
+ChunkBytes = Annotated[bytes, Meta(min_length=1, max_length=CHUNK_BYTES)]
+
+
+class OpenedSegment(msgspec.Struct, frozen=True, array_like=True):
+    """One segment of a masked vector, or of a sum, as its parcel has it.
+
+    linear_hash, sketch: of all segments before it, empty for the first; sketch where one is stated.
+    root: of the parcel. chunks: all of the parcel's chunks that hold a byte of the segment.
+    """
+
+    segment: Annotated[int, Meta(ge=0, lt=SEGMENTS_MAX)]
+    linear_hash: LinearHashBytes
+    sketch: SketchBytes
+    root: Digest
+    chunks: Annotated[tuple[ChunkBytes, ...], Meta(min_length=1, max_length=16)]
+    proofs: Annotated[tuple[MerkleProof, ...], Meta(min_length=1, max_length=16)]
 
 
 class FalseVector(msgspec.Struct, frozen=True, array_like=True, tag=126):
-    """A masked vector, and the header that names it and says of it what is not so."""
+    """A segment of a masked vector, and the header that says of it what is not so.
+
+    checkpoints: those that the header commits to.
+    """
 
     header: Signed
-    vector: VectorBytes
+    checkpoints: Checkpoints
+    opened: OpenedSegment
 
 
 class FalseVectorLength(msgspec.Struct, frozen=True, array_like=True, tag=132):
@@ -594,27 +616,29 @@ class TwoWords(msgspec.Struct, frozen=True, array_like=True, tag=128):
 
 
 class WrongSum(msgspec.Struct, frozen=True, array_like=True, tag=130):
-    """A sum that the culprit signed it has, and the linear hash that it should have, but has not.
+    """A segment of what the culprit signed to be a sum, and is none, by what it signed of it.
 
-    The signature is that of a `VectorSum`, which names the sum's parcel.
+    checkpoints: those that it signed. The signature is that of a `VectorSum`, which names the
+    parcel.
     """
 
     accepted: Digest
     count: Annotated[int, Meta(ge=1, le=DRAWN_MAX)]
-    linear_hash: LinearHashBytes
-    total: SumBytes
+    checkpoints: Checkpoints
+    opened: OpenedSegment
     signature: Signature
 
 
 class WrongSumLength(msgspec.Struct, frozen=True, array_like=True, tag=131):
     """What the name of a sum is a hash of, by a node that signed it: no sum is so long.
 
-    length, root: of the parcel. The signature is that of a `VectorSum`, over that parcel's name.
+    committed: what it signed of all checkpoints. length, root: of the parcel. The signature is
+    that of a `VectorSum`, over that parcel's name.
     """
 
     accepted: Digest
     count: Annotated[int, Meta(ge=1, le=DRAWN_MAX)]
-    linear_hash: LinearHashBytes
+    committed: Digest
     length: ParcelLength
     root: Digest
     signature: Signature
@@ -776,11 +800,15 @@ class ShareRequest(msgspec.Struct, frozen=True, array_like=True, tag=73):
 
 
 class VectorOffer(msgspec.Struct, frozen=True, array_like=True, tag=75):
-    """The sender holds the masked vector of a contribution, for an aggregator to pull."""
+    """The sender holds the masked vector of a contribution, for an aggregator to pull.
+
+    earlier: its checkpoints but for the last, which follows from linear hash and header.
+    """
 
     context: Digest
     header: Signed
     linear_hash: LinearHashBytes
+    earlier: EarlierCheckpoints = ()
 
 
 class SumRequest(msgspec.Struct, frozen=True, array_like=True, tag=77):
@@ -790,16 +818,25 @@ class SumRequest(msgspec.Struct, frozen=True, array_like=True, tag=77):
     accepted: Annotated[tuple[HeldContribution, ...], Meta(max_length=DRAWN_MAX)]
 
 
+class StatedHash(msgspec.Struct, frozen=True, array_like=True):
+    """The linear hash of a masked vector, and the name of the earlier checkpoints in its header."""
+
+    linear_hash: LinearHashBytes
+    earlier: Digest
+
+
 class VectorSum(msgspec.Struct, frozen=True, array_like=True, tag=78):
     """An aggregator has the sum that was asked for; the linear hashes, in order, check it.
 
-    signature: over set, number of hashes, parcel and the sum of the hashes (`round.vectors`).
+    earlier: checkpoints of the sum but for the last, which follows from the linear hashes.
+    signature: over set, number of hashes, parcel and all checkpoints (`round.vectors`).
     """
 
     context: Digest
     accepted: Digest  # hash of the list that it is the sum of
     parcel: Digest
-    linear_hashes: Annotated[tuple[LinearHashBytes, ...], Meta(max_length=DRAWN_MAX)]
+    linear_hashes: Annotated[tuple[StatedHash, ...], Meta(max_length=DRAWN_MAX)]
+    earlier: EarlierCheckpoints
     signature: Signature
 
 

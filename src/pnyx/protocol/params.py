@@ -139,10 +139,10 @@ class ProtocolParams(msgspec.Struct, frozen=True, kw_only=True):
     early_bytes_max: int = 64 * 1024 * 1024
     # Evidence is gossiped up to this size; what is larger stays where it is. A wrong share of
     # a sum of 20,000 entries takes 11 shares of 80 KB from 24 members, 47 of 40 KB from 110.
-    # Answers for one contribution take 1.3 MB from 1,000 members.
+    # Answers for one contribution take 1.3 MB from 1,000 members, a segment of a masked sum 1.3 MB.
     evidence_bytes_max: int = 2 * 1024 * 1024
     # Two bodies of one signer, who could pad them: two shares of 40 KB, or two close votes that
-    # list 20,000 joins each, fit. Or a masked vector that is false: of 75,000 values.
+    # list 20,000 joins each, fit. Larger items of other kinds share half of the docket.
     two_bodies_bytes_max: int = 256 * 1024
     # All evidence that a node keeps, in memory and on its disk: several hundred culprits.
     docket_bytes_max: int = 64 * 1024 * 1024

@@ -314,7 +314,7 @@ class RoundKeeper:
                 self._host.emit(ForgetParcel(parcel.name))
             return
         self._parcels.adopt(parcel, active.plan.scope)
-        aggregator.on_summed(event.name, parcel.name)
+        aggregator.on_summed(event.name, parcel.name, event.earlier)
 
     def on_trained(self, event: TrainingFinished | TrainingFailed, plan: RoundPlan | None) -> None:
         """Training has ended; `plan` is that of the attempt its study is in."""

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
+from pnyx.errors import RuleBroken
+from pnyx.protocol.aggregation.masked.checkpoints import checkpoint
 from pnyx.protocol.aggregation.masked.vectors import VectorCode, sum_vectors
 from pnyx.protocol.chunks import describe
 from pnyx.protocol.events import SumVectors, VectorsSummed
@@ -19,22 +21,36 @@ def summed_chunks(store: ParcelStore, effect: SumVectors) -> list[bytes]:
     return list(_recut(sum_vectors(effect.parameters, vectors)))
 
 
-def check_summed(effect: SumVectors, chunks: list[bytes]) -> None:
+def check_summed(effect: SumVectors, chunks: list[bytes]) -> tuple[bytes, ...]:
     """Compare a sum with its linear hash, as members will: memory may fail, or a vector be false.
 
-    As slow as to add up. Raises RuleBroken or MalformedMessage when it is another sum.
+    As slow as to add up. Returns its checkpoints but for the last. Raises RuleBroken or
+    MalformedMessage when it is another sum.
     """
+    found = linear_hashes_of(effect, chunks)
+    if found[-1] != effect.linear_hash:
+        raise RuleBroken("a masked sum is not that of its contributions")
+    return tuple(map(checkpoint, found[:-1]))
+
+
+def linear_hashes_of(effect: SumVectors, chunks: list[bytes]) -> tuple[bytes, ...]:
+    """The linear hash of a sum after each segment. Raises RuleBroken or MalformedMessage."""
     code = VectorCode(effect.parameters, effect.context)
-    code.check_hash(b"".join(chunks), effect.linear_hash, len(effect.parcels))
+    return code.linear_hashes_of_sum(b"".join(chunks), len(effect.parcels))
 
 
-def store_sum(store: ParcelStore, effect: SumVectors, chunks: list[bytes]) -> VectorsSummed:
-    """Seal a sum; returns the answer to the effect. Raises VaultError."""
+def store_sum(
+    store: ParcelStore, effect: SumVectors, chunks: list[bytes], earlier: tuple[bytes, ...]
+) -> VectorsSummed:
+    """Seal a sum; returns the answer to the effect. Raises VaultError.
+
+    earlier: its checkpoints but for the last.
+    """
     parcel = describe(chunks)
     for index, data in enumerate(chunks):
         store.write(parcel.name, index, data)
     store.seal(parcel.name, parcel.length)
-    return VectorsSummed(effect.context, effect.name, parcel.length, parcel.hashes)
+    return VectorsSummed(effect.context, effect.name, parcel.length, parcel.hashes, earlier)
 
 
 def _recut(pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -14,6 +14,7 @@ import numpy as np
 from pnyx.errors import ProtocolError
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest, merkle_commit, merkle_proofs
+from pnyx.protocol.aggregation.masked.checkpoints import checkpoint, commit_all
 from pnyx.protocol.aggregation.masked.vectors import MaskedUpdate, VectorCode
 from pnyx.protocol.aggregation.masked_verification.proof import prove_masked
 from pnyx.protocol.aggregation.masked_verification.sketch import stated_sketch
@@ -50,7 +51,7 @@ from pnyx.protocol.messages import (
 from pnyx.protocol.ports import IntVector
 from pnyx.protocol.round.holdings import share_info
 from pnyx.protocol.round.values import contribution_context, header_hash
-from pnyx.protocol.round.vectors import linear_hash_name, vector_statement
+from pnyx.protocol.round.vectors import vector_statement
 from pnyx.protocol.selection import CommitteeSize
 from pnyx.simulator.adversary import (
     Alter,
@@ -83,6 +84,7 @@ class _Made(msgspec.Struct, frozen=True):
 
     header: Signed
     linear_hash: bytes
+    earlier: tuple[bytes, ...]  # checkpoints, but for the last
     payloads: tuple[bytes, ...]
     proofs: tuple[tuple[bytes, ...], ...]
 
@@ -258,7 +260,7 @@ class MaskedForger(Wrapper):
         hands = self._hands
         for at, index in enumerate(hands.aggregators(message.context)):
             made = self._make(message, at % self._variants)
-            offer = VectorOffer(message.context, made.header, made.linear_hash)
+            offer = VectorOffer(message.context, made.header, made.linear_hash, made.earlier)
             if index != hands.index:
                 yield Send(hands.census.node_ids[index], codec.encode(offer))
 
@@ -292,15 +294,17 @@ class MaskedForger(Wrapper):
             for member, payload in enumerate(proven.payloads)
         )
         root, proofs = merkle_commit(payloads)
+        sketch = b"" if proven.proof is None else proven.proof.sketch
+        earlier = tuple(map(checkpoint, masked.linear_hashes[:-1]))
+        last = checkpoint(masked.linear_hash, sketch)
         body = msgspec.structs.replace(
             honest,
             shares_root=root,
             published=proven.published,
-            masked=MaskedVector(
-                name, linear_hash_name(honest.context, masked.linear_hash), proven.proof
-            ),
+            masked=MaskedVector(name, commit_all(honest.context, (*earlier, last)), proven.proof),
         )
-        return _Made(self._hands.sign(body), masked.linear_hash, payloads, tuple(proofs))
+        header = self._hands.sign(body)
+        return _Made(header, masked.linear_hash, earlier, payloads, tuple(proofs))
 
     def _keep(self, vector: bytes) -> bytes:
         """Have a parcel to send, and name it."""
@@ -336,7 +340,7 @@ def _another_hash(code: VectorCode, update: MaskedUpdate) -> MaskedUpdate:
     """The linear hash of some other vector."""
     zeros = np.zeros(code.parameters.length, dtype=np.int64)
     other = code.mask(zeros, digest("other", update.linear_hash), b"other")
-    return update._replace(linear_hash=other.linear_hash)
+    return update._replace(linear_hashes=other.linear_hashes)
 
 
 def other_key(hands: Hands) -> Wrapper:

@@ -46,7 +46,7 @@ def overreached(update: MaskedUpdate, code: VectorCode, amount: int) -> MaskedUp
     segments = (pack_segment(code.parameters, 0, (whole,)), *update.segments[1:])
     return update._replace(
         segments=segments,
-        linear_hash=code.linear_hash(b"".join(segments)),
+        linear_hashes=code.linear_hashes(b"".join(segments)),
         blocks=blocks,
         hidden=(hidden, *update.hidden[1:]),
     )

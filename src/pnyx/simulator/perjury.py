@@ -26,6 +26,7 @@ from pnyx.protocol.messages import (
     Instance,
     Items,
     OpenedPayload,
+    OpenedSegment,
     OpenedShare,
     Proof,
     Proposal,
@@ -192,7 +193,8 @@ class Perjurer(Wrapper):
             yield BadContribution("bound", header, answers), header.signer
             yield BadContribution("sharing", header, answers), header.signer
             yield BadContribution("link", header, answers), header.signer
-            yield FalseVector(header, sampler.bytes(64)), header.signer
+            segment = OpenedSegment(0, b"", b"", bytes(32), (sampler.bytes(64),), ((),))
+            yield FalseVector(header, (sampler.bytes(32),), segment), header.signer
             yield TwoBodies(response, response), response.signer
             yield WrongRelease((response,)), response.signer
 

@@ -15,6 +15,7 @@ import numpy as np
 from pnyx.errors import ProtocolError
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.bounds import Bounds
+from pnyx.protocol.aggregation.masked.checkpoints import checkpoint
 from pnyx.protocol.aggregation.masked.parameters import SHARED_RINGS, ParameterSet, choose
 from pnyx.protocol.aggregation.masked_verification.bounds import choose as choose_verified
 from pnyx.protocol.aggregation.masked_verification.bounds import masks_of
@@ -63,7 +64,12 @@ from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.parcels import held_parcels
 from pnyx.protocol.ports import Crypto, IntVector, Records
 from pnyx.protocol.selection import CommitteeSize, choose_committee
-from pnyx.protocol.vector_sums import check_summed, store_sum, summed_chunks
+from pnyx.protocol.vector_sums import (
+    check_summed,
+    linear_hashes_of,
+    store_sum,
+    summed_chunks,
+)
 from pnyx.simulator.parcel_store import MemoryParcelStore
 from pnyx.simulator.scheduler import Scheduler
 
@@ -404,20 +410,20 @@ class SimulatedNode:
     def _sum(self, effect: SumVectors) -> None:
         if all(self.parcels.read(parcel, 0) is not None for parcel in effect.parcels):
             chunks = summed_chunks(self.parcels, effect)
-            if self._stands_by(effect, chunks):
-                self.handle(store_sum(self.parcels, effect, chunks))
+            earlier = self._signed(effect, chunks)
+            if earlier is not None:
+                self.handle(store_sum(self.parcels, effect, chunks, earlier))
                 return
         self.handle(SummingFailed(effect.context, effect.name))
 
-    def _stands_by(self, effect: SumVectors, chunks: list[bytes]) -> bool:
-        """Whether the node would sign a sum; who is corrupt signs any."""
-        if self.adversary is not None:
-            return True
+    def _signed(self, effect: SumVectors, chunks: list[bytes]) -> tuple[bytes, ...] | None:
+        """The earlier checkpoints of a sum that the node would sign; who is corrupt signs any."""
         try:
-            check_summed(effect, chunks)
+            if self.adversary is not None:
+                return tuple(map(checkpoint, linear_hashes_of(effect, chunks)[:-1]))
+            return check_summed(effect, chunks)
         except ProtocolError:
-            return False
-        return True
+            return None
 
     def _later(self, delay_s: float, action: Callable[..., None], *args: object) -> None:
         """Answer a slow effect, unless the process dies first."""

@@ -14,7 +14,7 @@ from pnyx.protocol.aggregation.masked.vectors import VectorCode
 from pnyx.protocol.chunks import chunks_of, describe
 from pnyx.protocol.events import SumVectors
 from pnyx.protocol.messages import CHUNK_BYTES
-from pnyx.protocol.vector_sums import store_sum, summed_chunks
+from pnyx.protocol.vector_sums import check_summed, store_sum, summed_chunks
 from pnyx.simulator.parcel_store import MemoryParcelStore
 
 CONTEXT, NAME = b"c" * 32, b"n" * 32
@@ -67,7 +67,7 @@ def test_the_sum_is_stored_and_opens(store, length):
     chunks = summed_chunks(store, held.effect())
     assert {len(chunk) for chunk in chunks[:-1]} <= {CHUNK_BYTES}
     assert 0 < len(chunks[-1]) <= CHUNK_BYTES
-    answer = store_sum(store, held.effect(), chunks)
+    answer = store_sum(store, held.effect(), chunks, check_summed(held.effect(), chunks))
     parcel = describe(chunks)
     assert (answer.context, answer.name) == (CONTEXT, NAME)
     assert (answer.length, answer.hashes) == (held.code.sum_bytes, parcel.hashes)
@@ -84,7 +84,7 @@ def test_a_sum_that_ends_with_a_chunk_leaves_no_empty_one(store):
     assert held.code.sum_bytes == 35 * CHUNK_BYTES
     chunks = summed_chunks(store, held.effect())
     assert [len(chunk) for chunk in chunks] == [CHUNK_BYTES] * 35
-    assert store_sum(store, held.effect(), chunks).length == 35 * CHUNK_BYTES
+    assert store_sum(store, held.effect(), chunks, ()).length == 35 * CHUNK_BYTES
 
 
 def test_memory_is_that_of_a_segment_whoever_contributes(tmp_path):
@@ -104,8 +104,8 @@ def test_memory_is_that_of_a_segment_whoever_contributes(tmp_path):
 
 def test_adding_up_again_gives_the_same_parcel(store):
     held = Held(store, 5)
-    first = store_sum(store, held.effect(), summed_chunks(store, held.effect()))
-    assert store_sum(store, held.effect(), summed_chunks(store, held.effect())) == first
+    first = store_sum(store, held.effect(), summed_chunks(store, held.effect()), ())
+    assert store_sum(store, held.effect(), summed_chunks(store, held.effect()), ()) == first
 
 
 def test_a_parcel_that_holds_no_vector_is_not_added(store):

@@ -5,12 +5,14 @@ corrupt counts in that committee's study alone: a study whose committees are cap
 proposer's own, must not convict honest nodes before others.
 
 **What is kept** is little: of each culprit one item that assumes nothing, and one item each of at
-most `evidence_studies_max` studies, the newest; all together `docket_bytes_max`. Where that is too
-little, what assumes nothing takes the place of what counts in one study, oldest first; anything
-else convicts here, and is neither stored nor passed on. Who is convicted already is not judged
-again, so genuine evidence without end costs its maker's peers nothing. What fails costs its sender:
-after a few failures nothing more of that peer is looked at, for an honest node passes on only what
-it has verified itself.
+most `evidence_studies_max` studies, the newest; all together `docket_bytes_max`. Items that are
+larger than `two_bodies_bytes_max` have half of that: a few nodes that convict themselves by a
+megabyte each do not keep the evidence against all others out. Where that is too little, what
+assumes nothing takes the place of what counts in one study, oldest first; anything else convicts
+here, and is neither stored nor passed on. Who is convicted already is not judged again, so genuine
+evidence without end costs its maker's peers nothing. What fails costs its sender: after a few
+failures nothing more of that peer is looked at, for an honest node passes on only what it has
+verified itself.
 """
 
 from collections import Counter
@@ -29,12 +31,11 @@ from pnyx.protocol.evidence.proofs import (
 from pnyx.protocol.gossip import item_id
 from pnyx.protocol.identity import Census
 from pnyx.protocol.messages import (
-    AnyFalseVector,
     Evidence,
-    FalseReceipt,
+    FalseVectorLength,
     Indices,
     TwoBodies,
-    WrongSum,
+    WrongSumLength,
 )
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto, Records
@@ -181,7 +182,7 @@ class Docket:
 
     def fits(self, evidence: Evidence) -> bool:
         """Whether evidence is small enough to be passed on."""
-        padded = isinstance(evidence.proof, TwoBodies | AnyFalseVector | FalseReceipt | WrongSum)
+        padded = isinstance(evidence.proof, TwoBodies | FalseVectorLength | WrongSumLength)
         most = self._params.two_bodies_bytes_max if padded else self._params.evidence_bytes_max
         return len(self._records.encode(evidence)) <= most
 
@@ -217,15 +218,30 @@ class Docket:
         if study is not None:
             same = [each for each in self._held if each[0] == culprit and each[1] is not None]
             leaving = same[: max(0, len(same) + 1 - self._params.evidence_studies_max)]
-        room = self._params.docket_bytes_max - self._bytes - size
-        room += sum(self._held[each].size for each in leaving)
+        room, of_large = self._room_for(size)
+        for each in leaving:
+            room += self._held[each].size
+            of_large += self._held[each].size if self._is_large(self._held[each].size) else 0
         for each, held in self._held.items():
-            if room >= 0 or study is not None:
+            if min(room, of_large) >= 0 or study is not None:
                 break
-            if each[1] is not None:
+            helps = room < 0 or self._is_large(held.size)
+            if each[1] is not None and helps:
                 leaving.append(each)
                 room += held.size
-        return leaving if room >= 0 else None
+                of_large += held.size if self._is_large(held.size) else 0
+        return leaving if min(room, of_large) >= 0 else None
+
+    def _room_for(self, size: int) -> tuple[int, int]:
+        """What is left of all bytes with an item of this size, and of those for large items."""
+        room = self._params.docket_bytes_max - self._bytes - size
+        if not self._is_large(size):
+            return room, 0
+        large = sum(held.size for held in self._held.values() if self._is_large(held.size))
+        return room, self._params.docket_bytes_max // 2 - large - size
+
+    def _is_large(self, size: int) -> bool:
+        return size > self._params.two_bodies_bytes_max
 
     def _add(self, evidence: Evidence, item: bytes) -> Held:
         key = culprit, study = _key(evidence)

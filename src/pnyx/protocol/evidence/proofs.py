@@ -11,13 +11,15 @@ honest node:
                      decode, and no f liars could be the reason
     WrongRelease     the member: its share of the sum is none of the polynomial of the others'
     BadDealing       the dealer: f + 1 committed shares recompute to another commitment
-    FalseVector      the contributor: its masked vector is not what its header says of it
+    FalseVector      the contributor: its masked vector is not what its header says of it; one
+                     segment shows it
     FalseVectorLength
                      the same: the parcel that it named has another length than vectors have
-    FalseReceipt     the aggregator: it gave a receipt for such a header
+    FalseReceipt     the aggregator: it gave a receipt for such a header, where that vouches for
+                     what the header states
     TwoWords         a node of a draw, of two of its words: see `selection.region.offences`
     TwoProposals     the leader of a view: it signed two values of one agreement
-    WrongSum         who told of a sum of masked vectors: it has not the linear hash that it should
+    WrongSum         who told of a sum of masked vectors: it is not what was signed of it; likewise
     WrongSumLength   the same: the parcel that it named has another length than sums have
 
 **Why no honest node is ever convicted.** TwoBodies, TwoWords, WrongAnswer, BadDealing, false
@@ -94,11 +96,10 @@ from pnyx.protocol.round.values import (
     header_hash,
 )
 from pnyx.protocol.round.vectors import (
+    check_false_vector,
     check_receipt,
+    check_vouched,
     check_wrong_sum,
-    false_name,
-    has_vector_length,
-    vector_is_right,
 )
 from pnyx.protocol.selection.region import check_two_words, draw_context
 from pnyx.protocol.selection.security import CommitteeSize
@@ -334,16 +335,13 @@ class _Court:
 
     def _false_vector(self, proof: AnyFalseVector) -> bytes:
         masked = self._reader.header(proof.header).masked
-        if masked is None or false_name(proof) != masked.parcel:
+        if masked is None:
             raise RuleBroken("a vector is not the one that a header names")
-        if isinstance(proof, FalseVectorLength):
-            if has_vector_length(self._plan, proof.length):
-                raise RuleBroken("the parcel has the length of this round's masked vectors")
-        elif vector_is_right(self._plan, self._reader.claim(proof.header), masked, proof.vector):
-            raise RuleBroken("the vector is what its header says")
+        check_false_vector(self._plan, self._reader.claim(proof.header), masked, proof)
         return proof.header.signer
 
     def _false_receipt(self, proof: FalseReceipt) -> bytes:
+        check_vouched(self._plan, proof.false)
         self._false_vector(proof.false)
         name = header_hash(proof.false.header)
         check_receipt(self._plan, self._crypto, proof.receipt, name)

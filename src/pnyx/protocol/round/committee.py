@@ -65,6 +65,7 @@ from pnyx.protocol.messages import (
 )
 from pnyx.protocol.round.attempts import skip_body
 from pnyx.protocol.round.exclusions import excluded_after_abort
+from pnyx.protocol.round.false_segments import shown_bytes
 from pnyx.protocol.round.holdings import receipt_statement
 from pnyx.protocol.round.inputs import Inputs
 from pnyx.protocol.round.leader import Leader
@@ -74,9 +75,10 @@ from pnyx.protocol.round.proposed import Proposals, signed_hash
 from pnyx.protocol.round.services import RoundServices, StudyView
 from pnyx.protocol.round.state import MemberState
 from pnyx.protocol.round.values import ascending, header_hash, joins_root
-from pnyx.protocol.round.vectors import sums_take_s
+from pnyx.protocol.round.vectors import check_vouched, sums_take_s
 
 Large = Part | PartsRequest | ValueRequest | ShownValue | HeadersRequest
+_FALSE_VECTORS_BYTES_MAX = 32 * 1024 * 1024  # of segments, a megabyte each
 _SHOWN_MAX = 8  # times that a value, or headers, are shown to one member, who could ask for ever
 
 
@@ -445,10 +447,13 @@ class CommitteeMember(MemberState):
 
         Whoever vouched is known once this member was shown the receipt, before or after.
         """
-        name = header_hash(proof.header)
-        if len(self._false_vectors) < len(self.plan.contributors):
-            self._false_vectors[name] = proof
-        self._accuse_vouchers(name)
+        with suppress(RuleBroken):  # no aggregator says what this shows to be false
+            check_vouched(self.plan, proof)
+            name, size = header_hash(proof.header), shown_bytes(proof)
+            held = sum(map(shown_bytes, self._false_vectors.values()))
+            if size + held <= _FALSE_VECTORS_BYTES_MAX:
+                self._false_vectors.setdefault(name, proof)
+            self._accuse_vouchers(name)
 
     def _accuse_vouchers(self, name: bytes) -> None:
         """Accuse the aggregators that gave a receipt for a header that is known to be false."""

@@ -24,6 +24,7 @@ import numpy as np
 from pnyx.errors import InvalidSignature, MalformedMessage
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import merkle_commit
+from pnyx.protocol.aggregation.masked.checkpoints import checkpoint, commit_all
 from pnyx.protocol.aggregation.masked.vectors import MaskedUpdate, VectorCode
 from pnyx.protocol.aggregation.masked_verification.proof import prove_masked
 from pnyx.protocol.aggregation.masked_verification.sketch import offset_of
@@ -71,7 +72,6 @@ from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.values import InputReader, contribution_context, header_hash
 from pnyx.protocol.round.vectors import (
     check_receipt,
-    linear_hash_name,
     parcel_named,
     receipts_wanted,
     vector_code,
@@ -106,13 +106,14 @@ class _Stored(msgspec.Struct, frozen=True, array_like=True):
 class _Made(NamedTuple):
     """A contribution: what members get, and what the header states. Payloads are secret.
 
-    commitment, masked: where the update travels masked.
+    commitment, masked, checkpoints: where the update travels masked.
     """
 
     payloads: tuple[bytes, ...]
     published: bytes
     commitment: MaskedVector | None = None
     masked: MaskedUpdate | None = None
+    checkpoints: tuple[bytes, ...] = ()
 
 
 class _Secret(NamedTuple):
@@ -136,11 +137,12 @@ def _make(plan: RoundPlan, phase: StudyPhase, code: VectorCode | None, secret: _
         return _Made(proven.payloads, proven.published)
     masked = code.mask(update, seed, context)
     parcel = parcel_named(b"".join(masked.segments))
-    name = linear_hash_name(plan.context, masked.linear_hash)
     masked_bounds = phase.masked_bounds
     if masked_bounds is None:
         proven = prove(vector, bounds, size, seed, context, masked.key)
-        return _Made(proven.payloads, proven.published, MaskedVector(parcel, name), masked)
+        checkpoints = tuple(map(checkpoint, masked.linear_hashes))
+        stated = MaskedVector(parcel, commit_all(plan.context, checkpoints))
+        return _Made(proven.payloads, proven.published, stated, masked, checkpoints)
     [key] = masked.key
     verified = prove_masked(
         masked.hidden,
@@ -154,9 +156,13 @@ def _make(plan: RoundPlan, phase: StudyPhase, code: VectorCode | None, secret: _
         context,
         vector=masked.blocks,
         offset=offset_of(code.parameters),
+        every=code.blocks_before(1),
     )
+    pairs = zip(masked.linear_hashes, verified.sketches, strict=True)
+    checkpoints = tuple(checkpoint(linear_hash, sketch) for linear_hash, sketch in pairs)
     proof = SketchProof(verified.key_root, verified.salt, verified.sketch)
-    return _Made(verified.payloads, verified.published, MaskedVector(parcel, name, proof), masked)
+    stated = MaskedVector(parcel, commit_all(plan.context, checkpoints), proof)
+    return _Made(verified.payloads, verified.published, stated, masked, checkpoints)
 
 
 def forget_vector(services: RoundServices) -> bytes | None:
@@ -442,7 +448,9 @@ class Contributor:
             self._send_shares(now)
             return
         self.stage = Stage.UPLOADING
-        self._offer = VectorOffer(self._plan.context, self._header, masked.linear_hash)
+        self._offer = VectorOffer(
+            self._plan.context, self._header, masked.linear_hash, made.checkpoints[:-1]
+        )
         self._upload()
 
     def _work(self, vector: IntVector, phase: StudyPhase, seed: bytes) -> Callable[[], "_Made"]:

@@ -14,60 +14,100 @@ from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from pnyx.errors import InvalidSignature, MalformedMessage, ProtocolError, RuleBroken
 from pnyx.primitives import codec
+from pnyx.protocol.aggregation.masked.checkpoints import checkpoint, commit, name_earlier
 from pnyx.protocol.aggregation.masked.vectors import VectorCode
 from pnyx.protocol.chunks import Shape
-from pnyx.protocol.events import Compute, PeerBlamed, ReadParcel
+from pnyx.protocol.events import Compute, ReadParcel
 from pnyx.protocol.messages import (
     HeldContribution,
+    MaskedVector,
+    OpenedSegment,
+    StatedHash,
     SumRequest,
     VectorSum,
     WrongSum,
     WrongSumLength,
 )
+from pnyx.protocol.round.false_segments import first_false, sum_walk
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.values import ClosedList, InputReader
 from pnyx.protocol.round.vectors import Accepted, accepted_hash, linear_hash_name, sum_statement
 
 Groups = Mapping[int, tuple[int, ...]]  # group -> who counts in its sum
+Earlier = tuple[bytes, ...]  # checkpoints of a sum, but for the last
 
 _STORED = "sum/"
-_BESIDE_SUM = 32 * 1024  # bytes of evidence of a wrong sum, without the sum
 
 
 class CheckedSum(NamedTuple):
-    """Whether a parcel is the sum over the set of this name."""
+    """What a parcel is to the set of this name.
+
+    earlier: its checkpoints, if it is the sum; None if it is not. opened: then, by what was signed
+    of the checkpoints, the segment that contradicts it, if one does.
+    """
 
     name: bytes
     parcel: bytes
     data: bytes
-    right: bool
+    earlier: Earlier | None
+    opened: dict[Earlier, OpenedSegment | None]
 
 
 def told_sum(
-    services: RoundServices, code: VectorCode, name: bytes, parcel: bytes, hashes: tuple[bytes, ...]
+    services: RoundServices,
+    code: VectorCode,
+    name: bytes,
+    parcel: bytes,
+    hashes: tuple[StatedHash, ...],
+    earlier: Earlier,
 ) -> VectorSum:
     """What this node tells of a sum that it holds, signed.
 
-    name: of the set. hashes: linear hashes, in order.
+    name: of the set. hashes: linear hashes, in order. earlier: checkpoints of the sum.
     """
-    context = services.plan.context
-    statement = sum_statement(
-        context, services.index, name, len(hashes), parcel, code.summed_hash(hashes)
-    )
-    return VectorSum(context, name, parcel, hashes, services.crypto.sign(statement))
+    told = VectorSum(services.plan.context, name, parcel, hashes, earlier, bytes(64))
+    statement = _statement(code, services.index, told)
+    return replace(told, signature=services.crypto.sign(statement))
+
+
+def _statement(code: VectorCode, teller: int, told: VectorSum) -> bytes:
+    """What whoever tells of a sum signs. Raises MalformedMessage."""
+    last = checkpoint(_summed_hash(code, told.linear_hashes))
+    committed = commit(told.context, name_earlier(told.earlier), last)
+    count = len(told.linear_hashes)
+    return sum_statement(told.context, teller, told.accepted, count, told.parcel, committed)
+
+
+def _summed_hash(code: VectorCode, stated: Iterable[StatedHash]) -> bytes:
+    return code.summed_hash([each.linear_hash for each in stated])
 
 
 def _check(
-    code: VectorCode, name: bytes, parcel: bytes, data: bytes, linear_hashes: tuple[bytes, ...]
+    code: VectorCode,
+    name: bytes,
+    parcel: bytes,
+    data: bytes,
+    stated: tuple[StatedHash, ...],
+    told: frozenset[Earlier],
 ) -> CheckedSum:
-    """Compare a sum with the linear hashes of what it is to sum. Pure."""
+    """Compare a sum with the linear hashes of what it is to sum. Pure.
+
+    told: what was signed of its checkpoints.
+    """
+    wanted, count = _summed_hash(code, stated), len(stated)
     try:
-        code.check_sum(data, linear_hashes)
+        found = code.linear_hashes_of_sum(data, count)
     except (MalformedMessage, RuleBroken):
-        return CheckedSum(name, parcel, data, right=False)
-    return CheckedSum(name, parcel, data, right=True)
+        found = ()
+    if found and found[-1] == wanted:
+        return CheckedSum(name, parcel, data, tuple(map(checkpoint, found[:-1])), {})
+    walk, last = sum_walk(code, count), checkpoint(wanted)
+    opened = {earlier: first_false(walk, data, (*earlier, last)) for earlier in told}
+    return CheckedSum(name, parcel, data, None, opened)
 
 
 class WantedSums:
@@ -162,7 +202,7 @@ class WantedSums:
         """
         if not isinstance(result, CheckedSum) or not self._sums[result.name].on_checked(result):
             return False
-        told = self._sums[result.name].told(result.parcel)
+        told = self._sums[result.name].told(result)
         if told.accepted not in self._told:
             self._told[told.accepted] = told
             self._services.persist(_STORED + told.accepted.hex(), codec.encode(told))
@@ -199,13 +239,13 @@ class WantedSum:
         self._sources = list(services.plan.aggregators)
         self._asked: set[int] = set()
         self._accepted: Accepted = ()
-        self._linear_hashes: tuple[bytes, ...] = ()  # as committed to, in the order of the set
+        self._commitments: tuple[MaskedVector, ...] = ()  # of its headers, in the order of the set
         self._offers: dict[int, VectorSum] = {}  # by who offered a sum
-        self._shown: tuple[bytes, ...] = ()  # the linear hashes themselves
+        self._shown: tuple[StatedHash, ...] = ()  # the linear hashes that they commit to
         self._reading: set[bytes] = set()
-        # Parcels that are not the sum, and what shows it: their shape, or what they hold. Nothing
-        # does where that is too long for evidence.
-        self._wrong: dict[bytes, bytes | Shape | None] = {}
+        # Parcels that are not the sum, and what shows it: their shape, or a segment for each list
+        # of checkpoints that was signed.
+        self._wrong: dict[bytes, Shape | dict[Earlier, OpenedSegment | None]] = {}
         self._refused: set[int] = set()  # who offered one of them
         self._ask_at: float | None = None
         self.name = b""  # of the set that is summed
@@ -221,7 +261,7 @@ class WantedSum:
         """Ask for the sum over a set. known: what this node told others of it before a restart."""
         self._accepted = summed_set(self._reader, closed, accepted)
         commitments = [self._reader.header(closed.headers[who]).masked for who in accepted]
-        self._linear_hashes = tuple(each.linear_hash for each in commitments if each is not None)
+        self._commitments = tuple(each for each in commitments if each is not None)
         self.name = accepted_hash(self._plan.context, self._accepted)
         if known is None:
             self._ask(now)
@@ -280,13 +320,14 @@ class WantedSum:
             if message.parcel != self._offers[sender].parcel:
                 raise RuleBroken("an aggregator shows two sums of one set")
             return
-        named = tuple(linear_hash_name(self._plan.context, h) for h in message.linear_hashes)
-        if named != self._linear_hashes:
+        if not self._are_committed_to(message.linear_hashes):
             raise RuleBroken("an aggregator shows linear hashes that nobody committed to")
+        if len(message.earlier) != self._code.segments - 1:
+            raise RuleBroken("a sum has another number of segments than there are checkpoints")
         self._check_signature(sender, message)
         self._offers[sender] = message
         if message.parcel in self._wrong:
-            self._refuse(message.parcel, self._wrong[message.parcel])
+            self._refuse(message.parcel)
             return
         self._shown = message.linear_hashes
         try:
@@ -297,13 +338,18 @@ class WantedSum:
             del self._offers[sender]
             raise
 
+    def _are_committed_to(self, shown: tuple[StatedHash, ...]) -> bool:
+        """Whether linear hashes are those of the headers of the set, in order."""
+        if len(shown) != len(self._commitments):
+            return False
+        return all(
+            linear_hash_name(self._plan.context, each, masked) == masked.linear_hash
+            for each, masked in zip(shown, self._commitments, strict=True)
+        )
+
     def _check_signature(self, sender: int, message: VectorSum) -> None:
         """Who tells of a wrong sum has signed that it is one. Raises InvalidSignature."""
-        linear_hash = self._code.summed_hash(message.linear_hashes)
-        count = len(message.linear_hashes)
-        statement = sum_statement(
-            message.context, sender, message.accepted, count, message.parcel, linear_hash
-        )
+        statement = _statement(self._code, sender, message)
         key = self._plan.census.public_keys[sender]
         if not self._services.crypto.verify(key, statement, message.signature):
             raise InvalidSignature("a sum of masked vectors is not signed by whoever tells of it")
@@ -312,63 +358,75 @@ class WantedSum:
         """A sum has come whole, perhaps told by more than one: read it once."""
         if parcel not in self._reading:
             self._reading.add(parcel)
-            self._services.emit(ReadParcel(self._plan.context, parcel))
+            self._emit_read(parcel)
+
+    def _emit_read(self, parcel: bytes) -> None:
+        self._services.emit(ReadParcel(self._plan.context, parcel))
 
     def _refuse_shape(self, shape: Shape) -> None:
         """A parcel has another length than sums have."""
-        self._refuse(shape.name, shape)
+        self._wrong[shape.name] = shape
+        self._refuse(shape.name)
 
-    def _refuse(self, parcel: bytes, shown: bytes | Shape | None) -> None:
-        """Who offered a parcel that is not the sum is not asked again, and accused of it.
-
-        shown: its shape, or what it holds; None where that is too long for evidence. Then who
-        offered it is blamed, and nobody else can be shown it.
-        """
-        self._wrong[parcel] = shown
+    def _refuse(self, parcel: bytes) -> None:
+        """Who offered a parcel that is not the sum is not asked again, and accused of it."""
+        shown = self._wrong[parcel]
+        unread = False  # where some checkpoints fail is not known yet
         for sender, offer in self._offers.items():
             if offer.parcel != parcel or sender in self._refused:
                 continue
-            self._refused.add(sender)
-            if sender == self._own:
-                continue  # its own memory failed; it has looked before it signed
-            if shown is None:
-                node = self._plan.census.node_ids[sender]
-                self._services.emit(PeerBlamed(node, "added up masked vectors to a wrong sum"))
+            if not isinstance(shown, Shape) and offer.earlier not in shown:
+                unread = True
                 continue
-            self._services.accuse(sender, self._proof(offer, shown))
+            self._refused.add(sender)
+            proof = self._proof(offer, shown)
+            if proof is not None and sender != self._own:  # else its own memory failed
+                self._services.accuse(sender, proof)
+        if unread:
+            self._emit_read(parcel)
 
-    def _proof(self, offer: VectorSum, shown: bytes | Shape) -> WrongSum | WrongSumLength:
+    def _proof(
+        self, offer: VectorSum, shown: Shape | dict[Earlier, OpenedSegment | None]
+    ) -> WrongSum | WrongSumLength | None:
         """What convicts whoever signed that a parcel is the sum, by what shows that it is none."""
+        last = checkpoint(_summed_hash(self._code, offer.linear_hashes))
         count, signature = len(offer.linear_hashes), offer.signature
-        told = offer.accepted, count, self._code.summed_hash(offer.linear_hashes)
         if isinstance(shown, Shape):
-            return WrongSumLength(*told, shown.length, shown.root, signature)
-        return WrongSum(*told, shown, signature)
+            committed = commit(self._plan.context, name_earlier(offer.earlier), last)
+            terms = offer.accepted, count, committed
+            return WrongSumLength(*terms, shown.length, shown.root, signature)
+        opened = shown[offer.earlier]
+        if opened is None:
+            return None
+        return WrongSum(offer.accepted, count, (*offer.earlier, last), opened, signature)
 
     def on_read(self, parcel: bytes, data: bytes) -> None:
         """Have a sum that has come whole checked, beside everything else."""
         if parcel not in self._reading or self.data is not None:
             return
-        work = partial(_check, self._code, self.name, parcel, data, self._shown)
+        offers = [each for each in self._offers.values() if each.parcel == parcel]
+        told = frozenset(each.earlier for each in offers)
+        work = partial(_check, self._code, self.name, parcel, data, self._shown, told)
         self._services.emit(Compute(self._plan.context, b"sum" + self.name + parcel, work))
 
     def on_checked(self, checked: "CheckedSum") -> bool:
         """Take what was checked; tell whether it is the sum."""
         if self.data is not None:
             return False
-        if not checked.right:
+        if checked.earlier is None:
             if self._ask_at is None:  # it was held, and is not what it was: ask anew
                 self._ask_at = 0.0
-            most = self._services.params.two_bodies_bytes_max - _BESIDE_SUM
-            fits = len(checked.data) == self._code.sum_bytes <= most
-            self._refuse(checked.parcel, checked.data if fits else None)
+            self._wrong[checked.parcel] = checked.opened
+            self._refuse(checked.parcel)
             return False
         self.data, self._ask_at = checked.data, None
         return True
 
-    def told(self, parcel: bytes) -> VectorSum:
+    def told(self, checked: CheckedSum) -> VectorSum:
         """What this node tells others of the sum that it has checked."""
-        return told_sum(self._services, self._code, self.name, parcel, self._shown)
+        assert checked.earlier is not None, "it is the sum"
+        terms = self.name, checked.parcel, self._shown, checked.earlier
+        return told_sum(self._services, self._code, *terms)
 
 
 def summed_set(reader: InputReader, closed: ClosedList, accepted: Iterable[int]) -> Accepted:

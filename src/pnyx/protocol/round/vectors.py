@@ -3,25 +3,27 @@
 from collections.abc import Collection
 from functools import lru_cache
 
-from pnyx.errors import InvalidSignature, MalformedMessage, RuleBroken
+from pnyx.errors import InvalidSignature, RuleBroken
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.coefficients import Claim
 from pnyx.protocol.aggregation.encoding import IntVector
+from pnyx.protocol.aggregation.masked.checkpoints import checkpoint, commit, commit_all
 from pnyx.protocol.aggregation.masked.vectors import VectorCode
 from pnyx.protocol.aggregation.masked_verification.key_weights import key_weights
-from pnyx.protocol.aggregation.masked_verification.sketch import stated_sketch
 from pnyx.protocol.chunks import chunks_of, describe, parcel_name
 from pnyx.protocol.messages import (
     AnyFalseVector,
     FalseVector,
     HeldContribution,
     MaskedVector,
+    StatedHash,
     VectorReceipt,
     WrongSum,
     WrongSumLength,
 )
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto
+from pnyx.protocol.round.false_segments import Walk, shows_false, sum_walk, vector_walk
 from pnyx.protocol.round.plan import RoundPlan
 
 Accepted = tuple[HeldContribution, ...]
@@ -51,45 +53,31 @@ def parcel_named(vector: bytes) -> bytes:
     return describe(list(chunks_of(vector))).name
 
 
-def false_name(proof: AnyFalseVector) -> bytes:
-    """The name of the parcel that a proof shows: all of it, or what its name is a hash of."""
-    if isinstance(proof, FalseVector):
-        return parcel_named(proof.vector)
-    return parcel_name(proof.length, proof.root)
-
-
-def has_vector_length(plan: RoundPlan, length: int) -> bool:
-    """Whether a parcel that a header names is as long as this attempt's masked vectors."""
+def walk_of(plan: RoundPlan, claim: Claim) -> Walk:
+    """Through the masked vector that a header names, which claims this."""
     code = vector_code(plan)
     assert code is not None, "vectors are masked here, or no header names one"
-    return length == code.vector_bytes
+    return vector_walk(code, None if plan.phase is None else plan.phase.masked_bounds, claim)
 
 
-def vector_is_right(plan: RoundPlan, claim: Claim, masked: MaskedVector, vector: bytes) -> bool:
-    """Whether a vector is what the header that names it says: linear hash, and sketch if stated.
+def check_false_vector(
+    plan: RoundPlan, claim: Claim, masked: MaskedVector, proof: AnyFalseVector
+) -> None:
+    """Check that a vector is not what a header says. Raises RuleBroken if that is not shown.
 
-    claim: what the header claims (`values.InputReader.claim`).
+    claim, masked: what the header claims (`values.InputReader.claim`), and says of its vector.
     """
+    if isinstance(proof, FalseVector):
+        if commit_all(plan.context, proof.checkpoints) != masked.linear_hash:
+            raise RuleBroken("the checkpoints are not those that a header commits to")
+        shows_false(walk_of(plan, claim), proof.opened, masked.parcel, proof.checkpoints)
+        return
+    if parcel_name(proof.length, proof.root) != masked.parcel:
+        raise RuleBroken("a vector is not the one that a header names")
     code = vector_code(plan)
     assert code is not None, "vectors are masked here, or no header names one"
-    try:
-        linear_hash = code.linear_hash(vector)
-    except MalformedMessage:
-        return False
-    if linear_hash_name(plan.context, linear_hash) != masked.linear_hash:
-        return False
-    return sketch_is_right(plan, claim, masked, vector)
-
-
-def sketch_is_right(plan: RoundPlan, claim: Claim, masked: MaskedVector, vector: bytes) -> bool:
-    """Whether a vector has the sketch that its header states, where it states one."""
-    code = vector_code(plan)
-    assert code is not None, "vectors are masked here, or no header names one"
-    bounds = None if plan.phase is None else plan.phase.masked_bounds
-    if masked.proof is None or bounds is None:
-        return True
-    stated = stated_sketch(code.parameters, bounds, claim.sketched, code.blocks(vector))
-    return stated == masked.proof.sketch
+    if proof.length == code.vector_bytes:
+        raise RuleBroken("the parcel has the length of this round's masked vectors")
 
 
 def key_weights_of(plan: RoundPlan, claim: Claim, challenge: bytes) -> IntVector | None:
@@ -100,9 +88,14 @@ def key_weights_of(plan: RoundPlan, claim: Claim, challenge: bytes) -> IntVector
     return key_weights(claim, challenge, bounds, phase.bounds, plan.size, code.public())
 
 
-def linear_hash_name(context: bytes, linear_hash: bytes) -> bytes:
-    """What a contributor's header says of its linear hash."""
-    return digest("pnyx/linear-hash", context, linear_hash)
+def linear_hash_name(context: bytes, stated: StatedHash, masked: MaskedVector) -> bytes:
+    """What a header that says this of a vector says of its linear hash, if that is as stated."""
+    return commit(context, stated.earlier, last_checkpoint(stated.linear_hash, masked))
+
+
+def last_checkpoint(linear_hash: bytes, masked: MaskedVector) -> bytes:
+    """The checkpoint after all of a vector, by its linear hash and what a header says of it."""
+    return checkpoint(linear_hash, b"" if masked.proof is None else masked.proof.sketch)
 
 
 def accepted_hash(context: bytes, accepted: Accepted) -> bytes:
@@ -117,56 +110,37 @@ def vector_statement(context: bytes, aggregator: int, name: bytes) -> bytes:
 
 
 def sum_statement(
-    context: bytes, teller: int, accepted: bytes, count: int, parcel: bytes, linear_hash: bytes
+    context: bytes, teller: int, accepted: bytes, count: int, parcel: bytes, committed: bytes
 ) -> bytes:
-    """Bytes that whoever tells of a sum signs. linear_hash: that of the sum, by its parts' own."""
+    """Bytes that whoever tells of a sum signs. committed: what its checkpoints come to."""
     numbers = teller.to_bytes(4, "big"), count.to_bytes(4, "big")
-    return b"pnyx/sum/" + digest("pnyx/sum", context, *numbers, accepted, parcel, linear_hash)
+    return b"pnyx/sum/" + digest("pnyx/sum", context, *numbers, accepted, parcel, committed)
 
 
 def check_wrong_sum(
     plan: RoundPlan, crypto: Crypto, proof: WrongSum | WrongSumLength, teller: int
 ) -> None:
     """Check that a node signed a sum that is none. Raises ProtocolError if that is not shown."""
-    code = _told_here(plan, teller, proof.count)
-    if isinstance(proof, WrongSumLength):
-        if proof.length == code.sum_bytes:
-            raise RuleBroken("the parcel has the length of this round's sums")
-        # A name is a hash of the length, so whoever signed the name signed the length.
-        _check_told(plan, crypto, proof, teller, parcel_name(proof.length, proof.root))
-        return
-    if len(proof.total) != code.sum_bytes:
-        raise RuleBroken("a sum has another length than this round's have")
-    _check_told(plan, crypto, proof, teller, parcel_named(proof.total))
-    code.read_linear_hash(proof.linear_hash)
-    try:
-        code.check_hash(proof.total, proof.linear_hash, proof.count)
-    except (MalformedMessage, RuleBroken):
-        return
-    raise RuleBroken("the sum is that of its contributions")
-
-
-def _told_here(plan: RoundPlan, teller: int, count: int) -> VectorCode:
-    """How vectors are summed in an attempt in which this node may have told of a sum."""
     code = vector_code(plan)
     if code is None:
         raise RuleBroken("no masked vectors are summed here")
     if teller not in plan.aggregators and teller not in plan.member_of:
         raise RuleBroken("who tells of sums is an aggregator or a member")
-    if count > code.parameters.contributors_max:
+    if proof.count > code.parameters.contributors_max:
         raise RuleBroken("a sum has more contributors than this round's have")
-    return code
-
-
-def _check_told(
-    plan: RoundPlan, crypto: Crypto, proof: WrongSum | WrongSumLength, teller: int, parcel: bytes
-) -> None:
-    """Check that a node signed that a parcel is a sum. Raises InvalidSignature."""
-    statement = sum_statement(
-        plan.context, teller, proof.accepted, proof.count, parcel, proof.linear_hash
-    )
+    if isinstance(proof, WrongSum):
+        parcel = parcel_name(code.sum_bytes, proof.opened.root)
+        committed = commit_all(plan.context, proof.checkpoints)
+    elif proof.length == code.sum_bytes:
+        raise RuleBroken("the parcel has the length of this round's sums")
+    else:
+        # A name is a hash of the length, so whoever signed the name signed the length.
+        parcel, committed = parcel_name(proof.length, proof.root), proof.committed
+    statement = sum_statement(plan.context, teller, proof.accepted, proof.count, parcel, committed)
     if not crypto.verify(plan.census.public_keys[teller], statement, proof.signature):
         raise InvalidSignature("nobody signed that this is the sum of masked vectors")
+    if isinstance(proof, WrongSum):
+        shows_false(sum_walk(code, proof.count), proof.opened, parcel, proof.checkpoints)
 
 
 def receipts_wanted(plan: RoundPlan) -> int:
@@ -177,9 +151,26 @@ def receipts_wanted(plan: RoundPlan) -> int:
     what the header states of the vector, and nobody else looks at that.
     """
     count = len(plan.aggregators)
-    if plan.phase is not None and plan.phase.verified is not None:
+    if vouched_for(plan):
         return -(-2 * count // 3)
     return count // 2 + 1
+
+
+def vouched_for(plan: RoundPlan) -> bool:
+    """Whether a receipt says that a vector is what its header states, and not only that it is held.
+
+    That is where the norm is verified: nobody else looks at the sketch.
+    """
+    return plan.phase is not None and plan.phase.verified is not None
+
+
+def check_vouched(plan: RoundPlan, proof: AnyFalseVector) -> None:
+    """Check that who gave a receipt for a header that this shows false must have known.
+
+    Of a vector's length that holds always, as none is pulled of another. Raises RuleBroken.
+    """
+    if isinstance(proof, FalseVector) and not vouched_for(plan):
+        raise RuleBroken("aggregators of this round do not vouch for what a header states")
 
 
 def check_receipt(plan: RoundPlan, crypto: Crypto, receipt: VectorReceipt, name: bytes) -> None:

@@ -424,4 +424,5 @@ def test_the_sketch_of_the_masked_vector_comes_with_the_proof():
     )
     wanted = sketch.masked_sketch(proven.sketched, list(VECTOR), MASKED, 7)
     assert proven.sketch == FIELDS[0].pack(wanted)
-    assert replace(proven, sketch=b"") == prove(), "nothing else changes"
+    assert proven.sketches == (proven.sketch,)
+    assert replace(proven, sketches=()) == prove(), "nothing else changes"

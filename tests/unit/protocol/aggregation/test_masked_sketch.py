@@ -1,6 +1,7 @@
 """The sketch is what its definition says, in both implementations, forwards and transposed."""
 
 import sys
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -198,11 +199,25 @@ def test_vectors_are_sketched_side_by_side(implementation):
     small, residues = chunks(3, 4000), np.abs(chunks(3, ENTRY_MAX)).astype(np.uint32)
     mixed = [small[0], residues[1].astype(np.int32), small[2]]
     honest = Sketch(COMMITMENT)
-    found = honest.apply_each(small, residues, mixed)
-    for each, vector in zip(found, (small, residues, mixed), strict=True):
-        assert each.tolist() == honest.apply(vector).tolist()
+    for hidden, vector in permutations((small, residues, mixed), 2):
+        of_hidden, stops = honest.apply_both(hidden, vector, 3)
+        assert of_hidden.tolist() == honest.apply(hidden).tolist()
+        assert [each.tolist() for each in stops] == [honest.apply(vector).tolist()]
     with pytest.raises(ValueError, match="shorter"):
-        honest.apply_each(small, residues[:2])
+        honest.apply_both(small, residues[:2], 3)
+
+
+@pytest.mark.parametrize(("every", "ends"), [(1, [1, 2, 3]), (2, [2, 3]), (3, [3]), (4, [3])])
+def test_a_vector_is_sketched_part_by_part(implementation, every: int, ends: list[int]):
+    """After every so many chunks, and at the end; and a part alone, wherever it begins."""
+    honest, vector = Sketch(COMMITMENT), np.abs(chunks(3, ENTRY_MAX)).astype(np.uint32)
+    _, stops = honest.apply_both(chunks(3, 4000), vector, every)
+    assert [each.tolist() for each in stops] == [
+        honest.apply(vector[:end]).tolist() for end in ends
+    ]
+    begins = [0, *ends[:-1]]
+    parts = [honest.apply(vector[a:b], a) for a, b in zip(begins, ends, strict=True)]
+    assert np.cumsum(parts, axis=0).tolist() == [each.tolist() for each in stops]
 
 
 def test_chunks_of_another_size_and_values_too_large():

@@ -8,12 +8,14 @@ from tests.support.masked_round import (
     fetches,
     grants,
     masked_committee,
+    open_all,
     parcel_of,
 )
 
 from pnyx.errors import InvalidSignature, MalformedMessage, RuleBroken, WrongContext
 from pnyx.primitives import codec
 from pnyx.primitives.ring.linear_hash import DIGEST_BYTES
+from pnyx.protocol.aggregation.masked.checkpoints import commit_all
 from pnyx.protocol.aggregation.masked.vectors import VectorCode
 from pnyx.protocol.chunks import Shape, chunks_of, describe
 from pnyx.protocol.events import Compute, PeerBlamed, Persist, ReadParcel, SumVectors
@@ -31,7 +33,7 @@ from pnyx.protocol.messages import (
 )
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.round.aggregator import Aggregator
-from pnyx.protocol.round.vectors import check_receipt, linear_hash_name
+from pnyx.protocol.round.vectors import check_receipt
 
 C = masked_committee()
 ME = AGGREGATORS[0]
@@ -78,7 +80,7 @@ def summed(made: Aggregator, outbox: Outbox) -> bytes:
     assert effect.parameters == C.code.parameters
     held = {parcel_of(C.vector(who)): who for who in C.plan.contributors}
     name = parcel_of(C.total([held[parcel] for parcel in effect.parcels]))
-    made.on_summed(effect.name, name)
+    made.on_summed(effect.name, name, ())
     return name
 
 
@@ -221,8 +223,7 @@ def test_a_vector_that_its_owner_took_back_is_nobodys_else(first, checking):
 
 def other_hash() -> VectorOffer:
     """Contributor 2 signs the linear hash of contributor 3's vector."""
-    name = linear_hash_name(C.plan.context, C.masked(3).linear_hash)
-    header = C.header(2, masked=MaskedVector(parcel_of(C.vector(2)), name))
+    header = C.header(2, masked=C.says(2, hashed=3))
     return C.offer(2, header=header, linear_hash=C.masked(3).linear_hash)
 
 
@@ -236,7 +237,8 @@ def test_a_vector_with_another_linear_hash_is_blamed_on_its_contributor(data):
     read(made, outbox, name, data)
     (accusation,) = outbox.accused
     assert accusation.culprit == 2
-    assert accusation.proof == FalseVector(other_hash().header, data)
+    stated = C.checkpoints(C.masked(3).linear_hashes)
+    assert accusation.proof == FalseVector(other_hash().header, stated, open_all(data))
     assert outbox.of(PeerBlamed) == []
     assert outbox.sent == []
     assert kept(outbox) == {}
@@ -247,8 +249,8 @@ def test_a_vector_with_another_linear_hash_is_blamed_on_its_contributor(data):
 
 def other_length(data: bytes) -> VectorOffer:
     """Contributor 2 names the parcel of other bytes than its vector's."""
-    name = linear_hash_name(C.plan.context, C.masked(2).linear_hash)
-    return C.offer(2, header=C.header(2, masked=MaskedVector(parcel_of(data), name)))
+    masked = msgspec.structs.replace(C.says(2), parcel=parcel_of(data))
+    return C.offer(2, header=C.header(2, masked=masked))
 
 
 SHORTER = C.vector(2)[:-1]
@@ -293,8 +295,17 @@ def test_a_restarted_aggregator_gives_no_receipt_for_a_parcel_of_another_length(
 
 def with_hash(data: bytes) -> VectorOffer:
     """Contributor 2 commits to these bytes as its linear hash."""
-    vector = MaskedVector(parcel_of(C.vector(2)), linear_hash_name(C.plan.context, data))
+    committed = commit_all(C.plan.context, C.checkpoints((data,)))
+    vector = MaskedVector(parcel_of(C.vector(2)), committed)
     return C.offer(2, header=C.header(2, masked=vector), linear_hash=data)
+
+
+def with_earlier() -> VectorOffer:
+    """Contributor 2 commits to a checkpoint more than its vector has segments."""
+    earlier = (bytes(32),)
+    committed = commit_all(C.plan.context, (*earlier, *C.checkpoints(C.masked(2).linear_hashes)))
+    vector = MaskedVector(parcel_of(C.vector(2)), committed)
+    return C.offer(2, header=C.header(2, masked=vector), earlier=earlier)
 
 
 @pytest.mark.parametrize(
@@ -304,6 +315,8 @@ def with_hash(data: bytes) -> VectorOffer:
         (1, C.offer(2), RuleBroken, "neither its contributor nor aggregators"),
         (2, C.offer(2, linear_hash=C.masked(3).linear_hash), RuleBroken, "committed to"),
         (2, C.offer(2, linear_hash=b""), RuleBroken, "committed to"),
+        (2, C.offer(2, earlier=(bytes(32),)), RuleBroken, "committed to"),
+        (2, with_earlier(), RuleBroken, "number of segments"),
         (2, with_hash(b""), MalformedMessage, None),
         (2, with_hash(b"\xff" * DIGEST_BYTES), MalformedMessage, None),
         (2, C.offer(2, header=C.header(2, masked=None)), RuleBroken, "should not, or does not"),
@@ -351,8 +364,7 @@ def test_who_names_anothers_vector_neither_loses_it_nor_delays_it():
     """Contributor 3 names the parcel of 2: with its hash, and with another."""
     stolen = parcel_of(C.vector(2))
     copy = C.header(3, masked=MaskedVector(stolen, C.reader.header(C.header(2)).masked.linear_hash))
-    name = linear_hash_name(C.plan.context, C.masked(3).linear_hash)
-    lie = C.header(4, masked=MaskedVector(stolen, name))
+    lie = C.header(4, masked=msgspec.structs.replace(C.says(3), parcel=stolen))
     made, outbox = aggregator()
     made.handle(2, C.offer(2), NOW)
     made.handle(3, C.offer(2, header=copy), NOW)
@@ -390,7 +402,8 @@ def test_a_sum_is_made_once_and_told_to_whoever_asks():
     made.handle(3, C.request(*SET), NOW)
     assert outbox.sent == [(3, C.told(*SET))], "the others have heard it"
     assert len(outbox.of(SumVectors)) == 1
-    C.code.check_sum(C.total(SET), outbox.sent[0][1].linear_hashes)
+    shown = outbox.sent[0][1].linear_hashes
+    C.code.check_sum(C.total(SET), [each.linear_hash for each in shown])
 
 
 def test_a_sum_waits_for_vectors_that_are_missing():

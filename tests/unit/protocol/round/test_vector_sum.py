@@ -173,15 +173,6 @@ def test_a_wrong_sum_is_blamed_and_its_aggregator_not_asked_again(data):
     assert read(made, outbox, name, C.total(SET))
 
 
-def test_a_sum_that_is_too_long_for_evidence_is_blamed(monkeypatch):
-    monkeypatch.setattr(vector_sum, "_BESIDE_SUM", ProtocolParams().two_bodies_bytes_max)
-    _, outbox = offered(wrong(*SET), FIRST)
-    (blame,) = outbox.of(PeerBlamed)
-    assert blame.peer == C.plan.census.node_ids[FIRST]
-    assert "wrong sum" in blame.rule
-    assert outbox.accused == []
-
-
 def test_an_aggregator_does_not_accuse_itself():
     """It has looked before it signed: then its memory has failed."""
     services, outbox = C.services(MEMBER)
@@ -285,7 +276,8 @@ def test_a_parcel_that_it_did_not_ask_for_is_another_roles():
 
 
 def test_without_the_linear_hash_a_shifted_sum_would_be_taken(monkeypatch):
-    monkeypatch.setattr(type(C.code), "check_sum", lambda *_: None)
+    wanted_hash = C.code.summed_hash([C.masked(who).linear_hash for who in SET])
+    monkeypatch.setattr(type(C.code), "linear_hashes_of_sum", lambda *_: (wanted_hash,))
     made, outbox = wanted()
     made.on_sum(FIRST, C.told(*SET, parcel=parcel_of(wrong(*SET)), teller=FIRST))
     name, _, _, done, _ = fetches(outbox)[0]

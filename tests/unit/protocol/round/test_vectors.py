@@ -6,7 +6,7 @@ from tests.support.committee import Committee
 from tests.support.masked_round import AGGREGATORS, MaskedCommittee, masked_committee
 
 from pnyx.errors import InvalidSignature, RuleBroken
-from pnyx.protocol.messages import HeldContribution
+from pnyx.protocol.messages import HeldContribution, MaskedVector, SketchProof, StatedHash
 from pnyx.protocol.round.holdings import Holdings
 from pnyx.protocol.round.values import header_hash
 from pnyx.protocol.round.vectors import (
@@ -79,8 +79,16 @@ def test_a_signature_without_the_context_would_hold_in_every_round(monkeypatch):
 
 def test_names_are_bound_to_all_that_they_name():
     context, other = C.plan.context, ELSEWHERE.plan.context
-    hashes = {linear_hash_name(context, b"a"), linear_hash_name(other, b"a")}
-    hashes.add(linear_hash_name(context, b"b"))
+    plain, proven = MaskedVector(bytes(32), b""), SketchProof(b"", b"", b"sketch")
+    verified = MaskedVector(bytes(32), b"", proven)
+    names = [
+        (context, StatedHash(b"a", b"e"), plain),
+        (other, StatedHash(b"a", b"e"), plain),
+        (context, StatedHash(b"b", b"e"), plain),
+        (context, StatedHash(b"a", b"f"), plain),
+        (context, StatedHash(b"a", b"e"), verified),
+    ]
+    hashes = {linear_hash_name(*each) for each in names}
     sets = (
         C.accepted(2, 3),
         C.accepted(2),
@@ -96,7 +104,7 @@ def test_names_are_bound_to_all_that_they_name():
         vector_statement(context, 8, b"m" * 32),
         vector_statement(other, 8, b"n" * 32),
     }
-    assert (len(hashes), len(statements)) == (9, 4)
+    assert (len(hashes), len(statements)) == (11, 4)
 
 
 def test_where_nothing_is_masked_there_is_no_code():

@@ -4,28 +4,34 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 from tests.support.committee import CHALLENGE
-from tests.support.masked_round import AGGREGATORS, masked_committee, verified_committee
+from tests.support.masked_round import AGGREGATORS, masked_committee, open_all, verified_committee
 from tests.support.town import Town, manifest, verified_phase
 
 from pnyx.errors import InvalidSignature, MalformedMessage, RuleBroken
 from pnyx.primitives import codec
 from pnyx.primitives.envelope import ENVELOPE_OVERHEAD_BYTES
+from pnyx.protocol.aggregation.masked.checkpoints import commit_all
 from pnyx.protocol.aggregation.verdicts import judge_one
 from pnyx.protocol.evidence.proofs import Offence, assumes_nothing, check_evidence, offence_of
 from pnyx.protocol.messages import (
     ContributionHeader,
     Evidence,
     FalseReceipt,
-    FalseVector,
     Relay,
     Signed,
 )
 from pnyx.protocol.round.contributor import Stage
 from pnyx.protocol.round.dispute import Disputes
+from pnyx.protocol.round.false_segments import first_false
 from pnyx.protocol.round.holdings import Holdings
 from pnyx.protocol.round.relay import EnvelopeRelay
 from pnyx.protocol.round.values import InputReader, header_hash
-from pnyx.protocol.round.vectors import key_weights_of, receipts_wanted, vector_is_right
+from pnyx.protocol.round.vectors import (
+    key_weights_of,
+    linear_hash_name,
+    receipts_wanted,
+    walk_of,
+)
 
 C, PLAIN = verified_committee(), masked_committee()
 WHO, MEMBER, SEEDED = 2, 4, 0
@@ -45,7 +51,8 @@ def other_sketch() -> Signed:
     assert masked.proof is not None
     sketch = bytearray(masked.proof.sketch)
     sketch[0] ^= 1
-    return other(proof=replace(masked.proof, sketch=bytes(sketch)))
+    lie = replace(masked.proof, sketch=bytes(sketch))
+    return C.header(WHO, masked=C.says(WHO, lie))
 
 
 # --- headers and shares ---------------------------------------------------------------------------
@@ -132,15 +139,20 @@ def test_two_thirds_of_the_aggregators_vouch():
 def test_a_vector_is_what_its_header_says():
     data, claim = C.vector(WHO), C.reader.claim(HEADER)
     masked = C.reader.header(HEADER).masked
-    assert vector_is_right(C.plan, claim, masked, data)
-    assert not vector_is_right(C.plan, claim, masked, data[:-1])
-    assert not vector_is_right(C.plan, claim, masked, C.vector(3))
-    assert not vector_is_right(C.plan, claim, replace(masked, linear_hash=bytes(32)), data)
+    walk, stated = walk_of(C.plan, claim), C.checkpoints_of(WHO)
+    assert linear_hash_name(C.plan.context, C.stated(WHO)[0], masked) == masked.linear_hash
+    assert first_false(walk, data, stated) is None
+    assert first_false(walk, data[:-1], stated) == open_all(data[:-1])
+    assert first_false(walk, C.vector(3), stated) == open_all(C.vector(3))
+    assert first_false(walk, data, (bytes(32),)) == open_all(data)
     lie = other_sketch()
-    assert not vector_is_right(C.plan, C.reader.claim(lie), C.reader.header(lie).masked, data)
+    stated = C.checkpoints_of(WHO, lie)
+    assert first_false(walk_of(C.plan, C.reader.claim(lie)), data, stated) == open_all(data)
     plain = PLAIN.reader.header(PLAIN.header(WHO)).masked
     claim = PLAIN.reader.claim(PLAIN.header(WHO))
-    assert vector_is_right(PLAIN.plan, claim, plain, PLAIN.vector(WHO))
+    stated = PLAIN.checkpoints_of(WHO)
+    assert commit_all(PLAIN.plan.context, stated) == plain.linear_hash
+    assert first_false(walk_of(PLAIN.plan, claim), PLAIN.vector(WHO), stated) is None
 
 
 # --- evidence -------------------------------------------------------------------------------------
@@ -155,7 +167,7 @@ def check(culprit: int, proof) -> None:
 
 
 def test_a_vector_convicts_who_stated_another_sketch_of_it():
-    lie = FalseVector(other_sketch(), C.vector(WHO))
+    lie = C.false(other_sketch(), WHO)
     check(WHO, lie)
     assert offence_of(lie) is Offence.FALSE_VECTOR
     assert assumes_nothing(lie)
@@ -164,28 +176,29 @@ def test_a_vector_convicts_who_stated_another_sketch_of_it():
 
 
 def test_a_vector_convicts_nobody_of_the_truth_or_by_another_vector():
-    with pytest.raises(RuleBroken, match="what its header says"):
-        check(WHO, FalseVector(HEADER, C.vector(WHO)))
+    with pytest.raises(RuleBroken, match="is what was signed"):
+        check(WHO, C.false(HEADER, WHO))
     for data in (C.vector(3), C.vector(WHO)[:-1]):
-        with pytest.raises(RuleBroken, match="not the one"):
-            check(WHO, FalseVector(HEADER, data))
-    nothing = codec.encode(evidence(WHO, FalseVector(HEADER, b"")))
+        with pytest.raises(RuleBroken, match="not of the parcel"):
+            check(WHO, C.false(HEADER, WHO, data))
+    proof = C.false(HEADER, WHO)
+    nothing = replace(proof, opened=replace(proof.opened, chunks=(b"",)))
     with pytest.raises(MalformedMessage):
-        codec.decode(nothing, Evidence, bytes_max=10**6)
+        codec.decode(codec.encode(evidence(WHO, nothing)), Evidence, bytes_max=10**6)
     direct = C.header(WHO, masked=None)
     with pytest.raises(RuleBroken, match="masks an update where"):
-        check(WHO, FalseVector(direct, C.vector(WHO)))
+        check(WHO, replace(proof, header=direct))
 
 
 def test_a_receipt_convicts_who_vouched_for_a_false_vector():
     lie, aggregator = other_sketch(), AGGREGATORS[1]
-    false, receipt = FalseVector(lie, C.vector(WHO)), C.receipt(aggregator, lie)
+    false, receipt = C.false(lie, WHO), C.receipt(aggregator, lie)
     proof = FalseReceipt(false, receipt)
     check(aggregator, proof)
     assert offence_of(proof) is Offence.FALSE_RECEIPT
     assert assumes_nothing(proof)
-    true = FalseReceipt(FalseVector(HEADER, C.vector(WHO)), C.receipt(aggregator, HEADER))
-    with pytest.raises(RuleBroken, match="what its header says"):
+    true = FalseReceipt(C.false(HEADER, WHO), C.receipt(aggregator, HEADER))
+    with pytest.raises(RuleBroken, match="is what was signed"):
         check(aggregator, true)
     with pytest.raises(RuleBroken, match="another's"):
         check(aggregator, FalseReceipt(false, C.receipt(aggregator, HEADER)))

@@ -6,6 +6,7 @@ come from the context of the attempt.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from pnyx.protocol.aggregation.masked.keys import MaskingKey, hash_vector
 from pnyx.protocol.aggregation.masked.mask import (
     Residues,
     SegmentSum,
+    Sums,
     hidden_segment,
     mask_segment,
     public_segment,
@@ -47,15 +49,21 @@ Blocks = tuple[NDArray[np.uint32], ...]  # of one prime, [n, LANES] each
 class MaskedUpdate(NamedTuple):
     """What a contributor makes of an update. key: [n] elements of the field of each prime, secret.
 
-    segments: what the aggregators get. linear_hash: of all of it, as bytes. blocks, hidden: where
-    updates are verified, the residues of the vector, and what they hide, block by block, secret.
+    segments: what the aggregators get. linear_hashes: after each segment, as bytes. blocks, hidden:
+    where updates are verified, the residues of the vector, and what they hide, block by block,
+    secret.
     """
 
     segments: tuple[bytes, ...]
-    linear_hash: bytes
+    linear_hashes: tuple[bytes, ...]
     key: tuple[IntVector, ...]
     blocks: Blocks = ()
     hidden: tuple[NDArray[np.int32], ...] = ()
+
+    @property
+    def linear_hash(self) -> bytes:
+        """That of all segments."""
+        return self.linear_hashes[-1]
 
     def __repr__(self) -> str:
         return "MaskedUpdate(...)"
@@ -80,6 +88,11 @@ class VectorCode:
         return self.parameters.bytes
 
     @property
+    def segments(self) -> int:
+        """How many segments a vector has, and a sum."""
+        return self._layout.segments
+
+    @property
     def sum_bytes(self) -> int:
         """Size of a sum of masked vectors."""
         return whole_sum_bytes(self.parameters)
@@ -99,6 +112,7 @@ class VectorCode:
         transformed = transform_key(parameters, key.secret)
         hashed = HashOfVector(parameters, self.context)
         segments: list[bytes] = []
+        linear_hashes: list[bytes] = []
         blocks: list[NDArray[np.uint32]] = []
         hidden: list[NDArray[np.int32]] = []
         for segment, values in enumerate(pieces):
@@ -107,13 +121,14 @@ class VectorCode:
                 parameters, public, transformed, key.errors_seed, segment, values
             )
             hashed.add_segment(segment, residues)
+            linear_hashes.append(pack_digest(hashed.value))
             segments.append(pack_segment(parameters, segment, residues))
             if self._reach:
                 blocks.extend(residues[0])
                 hidden.extend(hidden_segment(parameters, key.errors_seed, segment, values))
         secret = tuple(part.astype(np.int64) for part in key.secret)
         return MaskedUpdate(
-            tuple(segments), pack_digest(hashed.value), secret, tuple(blocks), tuple(hidden)
+            tuple(segments), tuple(linear_hashes), secret, tuple(blocks), tuple(hidden)
         )
 
     def public(self) -> Iterator[NDArray[np.uint32]]:
@@ -127,10 +142,58 @@ class VectorCode:
 
     def linear_hash(self, vector: bytes) -> bytes:
         """The linear hash of a masked vector. Raises MalformedMessage when it is none."""
+        return self.linear_hashes(vector)[-1]
+
+    def linear_hashes(self, vector: bytes) -> tuple[bytes, ...]:
+        """The same after each segment."""
+        self._check_size(vector)
+        found: list[bytes] = []
+        for segment, part in enumerate(self.cut(vector)):
+            found.append(self.hash_on(found[-1] if found else b"", segment, part))
+        return tuple(found)
+
+    def cut(self, vector: bytes) -> Iterator[bytes]:
+        """The segments of a masked vector."""
+        for start, size in self.places():
+            yield vector[start : start + size]
+
+    def cut_sum(self, total: bytes) -> Iterator[bytes]:
+        """The segments of a sum."""
+        for start, size in self.sum_places():
+            yield total[start : start + size]
+
+    def places(self) -> list[tuple[int, int]]:
+        """Offset and size of each segment in a masked vector."""
+        return self._places(self._layout.segment_bytes)
+
+    def sum_places(self) -> list[tuple[int, int]]:
+        """Offset and size of each segment in a sum."""
+        return self._places(lambda segment: sum_bytes(self.parameters, segment))
+
+    def hash_on(self, before: bytes, segment: int, part: bytes) -> bytes:
+        """The linear hash after a segment of a vector. before: that of the segments before it.
+
+        Raises MalformedMessage when the segment is none.
+        """
+        return self._hash_on(before, segment, unpack_segment(self.parameters, segment, part))
+
+    def hash_sum_on(self, before: bytes, segment: int, part: bytes, count: int) -> bytes:
+        """The same for a segment of a sum of so many vectors.
+
+        Raises MalformedMessage or RuleBroken when the segment is none.
+        """
+        return self._hash_on(before, segment, unpack_sum(self.parameters, segment, part, count))
+
+    def _hash_on(self, before: bytes, segment: int, integers: Residues | Sums) -> bytes:
         hashed = HashOfVector(self.parameters, self.context)
-        for segment, residues in self._segments(vector):
-            hashed.add_segment(segment, residues)
+        if before:
+            hashed.value = unpack_digest(before)
+        hashed.add_segment(segment, integers)
         return pack_digest(hashed.value)
+
+    def blocks_before(self, segment: int) -> int:
+        """How many blocks the segments before this one have."""
+        return segment * self._layout.segment_blocks
 
     def checker(self, seed: bytes) -> HashChecker:
         """What tells whether many vectors have the linear hashes that they came with.
@@ -150,15 +213,21 @@ class VectorCode:
         """The residues of a masked vector, of one prime. Raises MalformedMessage."""
         return tuple(block for _, residues in self._segments(vector) for block in residues[0])
 
+    def segment_blocks(self, segment: int, part: bytes) -> Blocks:
+        """The residues of one of its segments. Raises MalformedMessage."""
+        return tuple(unpack_segment(self.parameters, segment, part)[0])
+
     def _segments(self, vector: bytes) -> Iterator[tuple[int, Residues]]:
         """Read a masked vector segment by segment. Raises MalformedMessage."""
+        self._check_size(vector)
+        for segment, part in enumerate(self.cut(vector)):
+            yield segment, unpack_segment(self.parameters, segment, part)
+
+    def _check_size(self, vector: bytes) -> None:
         if len(vector) != self.vector_bytes:
             raise MalformedMessage(
                 f"a masked vector has the wrong size: {len(vector)} bytes, not {self.vector_bytes}"
             )
-        for segment, start, size in self._parts(self._layout.segment_bytes):
-            part = vector[start : start + size]
-            yield segment, unpack_segment(self.parameters, segment, part)
 
     def summed_hash(self, linear_hashes: Sequence[bytes]) -> bytes:
         """The linear hash of a sum, from those of what it sums. Raises MalformedMessage."""
@@ -176,20 +245,22 @@ class VectorCode:
 
         Raises MalformedMessage or RuleBroken when it is not that sum.
         """
+        if self.linear_hashes_of_sum(total, count)[-1] != linear_hash:
+            raise RuleBroken("a masked sum is not that of its contributions")
+
+    def linear_hashes_of_sum(self, total: bytes, count: int) -> tuple[bytes, ...]:
+        """The linear hash of a sum of so many vectors after each segment; the last is that of all.
+
+        Raises MalformedMessage or RuleBroken when it is no such sum.
+        """
         if len(total) != self.sum_bytes:
             raise MalformedMessage(
                 f"a masked sum has the wrong size: {len(total)} bytes, not {self.sum_bytes}"
             )
-        wanted = unpack_digest(linear_hash)
-        hashed = HashOfVector(self.parameters, self.context)
-        for segment, start, size in self._parts(
-            lambda segment: sum_bytes(self.parameters, segment)
-        ):
-            part = total[start : start + size]
-            sums = unpack_sum(self.parameters, segment, part, count)
-            hashed.add_segment(segment, sums)
-        if not np.array_equal(hashed.value, wanted):
-            raise RuleBroken("a masked sum is not that of its contributions")
+        found: list[bytes] = []
+        for segment, part in enumerate(self.cut_sum(total)):
+            found.append(self.hash_sum_on(found[-1] if found else b"", segment, part, count))
+        return tuple(found)
 
     def unmask(self, total: bytes, keys: tuple[IntVector, ...], count: int) -> IntVector | None:
         """The sum of `count` updates [length], from a checked sum of their vectors and their keys.
@@ -199,10 +270,8 @@ class VectorCode:
         """
         key_sum = transform_key(self.parameters, tuple(part.astype(np.uint32) for part in keys))
         found = np.empty(self.parameters.length, dtype=np.int64)
-        for segment, start, size in self._parts(
-            lambda segment: sum_bytes(self.parameters, segment)
-        ):
-            sums = unpack_sum(self.parameters, segment, total[start : start + size], count)
+        for segment, part in enumerate(self.cut_sum(total)):
+            sums = unpack_sum(self.parameters, segment, part, count)
             public = public_segment(self.parameters, self.context, segment)
             first = self._layout.start(segment)
             try:
@@ -213,13 +282,10 @@ class VectorCode:
                 return None
         return found
 
-    def _parts(self, size_of: Callable[[int], int]) -> Iterator[tuple[int, int, int]]:
-        """Segment, offset and size in the concatenation."""
-        start = 0
-        for segment in range(self._layout.segments):
-            size = size_of(segment)
-            yield segment, start, size
-            start += size
+    def _places(self, size_of: Callable[[int], int]) -> list[tuple[int, int]]:
+        """Offset and size of each segment in the concatenation."""
+        sizes = [size_of(segment) for segment in range(self._layout.segments)]
+        return list(zip(accumulate([0, *sizes[:-1]]), sizes, strict=True))
 
 
 def sum_vectors(parameters: ParameterSet, vectors: Sequence[Iterator[bytes]]) -> Iterator[bytes]:

@@ -51,8 +51,8 @@ _WORD = "<u4"
 class MaskedProof(msgspec.Struct, frozen=True):
     """A proven contribution: what its header states, and each member's payload.
 
-    key_root: of the key shares. salt: of the sketch. sketched: C1. sketch: P·y, packed, if
-    it was wanted.
+    key_root: of the key shares. salt: of the sketch. sketched: C1. sketches: P·y, packed, after
+    each part of y as it was given.
     """
 
     payloads: tuple[bytes, ...]
@@ -60,7 +60,12 @@ class MaskedProof(msgspec.Struct, frozen=True):
     key_root: bytes
     salt: bytes
     sketched: bytes
-    sketch: bytes
+    sketches: tuple[bytes, ...]
+
+    @property
+    def sketch(self) -> bytes:
+        """P·y of all of it, as a header states it."""
+        return self.sketches[-1]
 
     def __repr__(self) -> str:
         return "MaskedProof(...)"  # payloads are secret
@@ -79,6 +84,7 @@ def prove_masked(
     *,
     vector: Sequence[NDArray[np.uint32]] = (),
     offset: int = 0,
+    every: int | None = None,
 ) -> MaskedProof:
     """Share a masked vector's key, and counts, with a proof that all is within its bounds.
 
@@ -86,7 +92,8 @@ def prove_masked(
     [1024] modulo p₁. vector_root: commitment to y. counts: [given_length of `bounds`]. seed:
     secret, fresh for this contribution. context: names network, study, round, attempt and
     contributor. vector, offset: y as `sketch.masked_sketch` takes it, where P·y is wanted too: one
-    pass does for both. Raises ValueError when something is out of bounds.
+    pass does for both. every: so many blocks of y are a part. Raises ValueError when something is
+    out of bounds.
     """
     if len(hidden) != masked.blocks or key.shape != (RING_DEGREE,):
         raise ValueError("expected the blocks of the bounds, and one key")
@@ -100,8 +107,11 @@ def prove_masked(
     for _ in range(SKETCHES_MAX):
         salt = dealing.sampler.bytes(SALT_BYTES)
         sketched = sketch_commitment(context, vector_root, key_root, salt)
-        beside = [without_offset(vector, masked, offset)] if vector else []
-        found, *of_vector = Sketch(sketched).apply_each(hidden, *beside)
+        if vector:
+            beside = without_offset(vector, masked, offset)
+            found, of_vector = Sketch(sketched).apply_both(hidden, beside, every or len(vector))
+        else:
+            found, of_vector = Sketch(sketched).apply(hidden), []
         digits = digits_of(found, masked)
         if digits is not None:
             break
@@ -111,8 +121,8 @@ def prove_masked(
     dealing.share(slice(0, dealing.plan.short), short)
     dealing.share_blinds()
     published = _publish(dealing, sketched, short.reshape(-1), bounds)
-    sketch = b"".join(FIELDS[0].pack(FIELDS[0].reduce(each)) for each in of_vector)
-    return MaskedProof(dealing.payloads(), published, key_root, salt, sketched, sketch)
+    sketches = tuple(FIELDS[0].pack(FIELDS[0].reduce(each)) for each in of_vector)
+    return MaskedProof(dealing.payloads(), published, key_root, salt, sketched, sketches)
 
 
 def digits_of(sketch: IntVector, masked: MaskedBounds) -> tuple[IntVector, IntVector] | None:

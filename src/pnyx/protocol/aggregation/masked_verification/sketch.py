@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from pnyx.primitives.field import PrimeField
 from pnyx.primitives.hashing import digest
 from pnyx.primitives.sampling import Sampler
+from pnyx.protocol.aggregation.bounds import ROWS
 from pnyx.protocol.aggregation.encoding import FIELDS, IntVector
 from pnyx.protocol.aggregation.masked.parameters import ParameterSet
 from pnyx.protocol.aggregation.masked_verification._choice import kernels
@@ -64,23 +65,35 @@ class Sketch:
         stream = Sampler(seed, "pnyx/sketch/codes").bytes(_CODE_BYTES * TABLES * BLOCK)
         return np.frombuffer(stream, dtype="<u2").reshape(TABLES, BLOCK)
 
-    def apply(self, chunks: Iterable[NDArray[np.integer]]) -> IntVector:
+    def apply(self, chunks: Iterable[NDArray[np.integer]], first: int = 0) -> IntVector:
         """Return P·z [256] over the integers.
 
         chunks: of z in order, 32,768 entries each of absolute value at most 2^27, in any shape.
+        first: the number of the first one; what is before it counts as zero.
         """
-        return self.apply_each(chunks)[0]
+        sums = _Buckets()
+        for index, chunk in enumerate(chunks, first):
+            sums.add(self.codes(index), _entries(chunk))
+        return self._spread(sums.total())
 
-    def apply_each(self, *vectors: Iterable[NDArray[np.integer]]) -> list[IntVector]:
-        """Return P·z for each of some vectors of equally many chunks; P is expanded once."""
-        sums = [_Buckets() for _ in vectors]
-        for index, chunks in enumerate(zip(*vectors, strict=True)):
+    def apply_both(
+        self,
+        hidden: Iterable[NDArray[np.integer]],
+        vector: Iterable[NDArray[np.integer]],
+        every: int,
+    ) -> tuple[IntVector, list[IntVector]]:
+        """Return P·z, and P·y after every so many chunks and at the end; P is expanded once.
+
+        hidden, vector: z and y, as many chunks of each, as `apply` takes them.
+        """
+        of_hidden, of_vector, stops = _Buckets(), _Buckets(), []
+        for index, (below, above) in enumerate(zip(hidden, vector, strict=True)):
+            if index and index % every == 0:
+                stops.append(self._spread(of_vector.total()))
             codes = self.codes(index)
-            for each, chunk in zip(sums, chunks, strict=True):
-                if chunk.size != BLOCK:
-                    raise ValueError(f"a chunk has {BLOCK} entries")
-                each.add(codes, np.ascontiguousarray(chunk).reshape(-1))
-        return [self._spread(each.total()) for each in sums]
+            of_hidden.add(codes, _entries(below))
+            of_vector.add(codes, _entries(above))
+        return self._spread(of_hidden.total()), [*stops, self._spread(of_vector.total())]
 
     def _spread(self, tables: NDArray[np.int64]) -> IntVector:
         """Add up buckets, of both signs [TABLES, CODES], to rows [256]."""
@@ -99,6 +112,13 @@ class Sketch:
         by_table = buckets.reshape(-1, TABLES, BUCKETS)
         negated = np.where(by_table, np.uint32(field.modulus) - by_table, by_table)
         return Transposed(self, np.concatenate([by_table, negated], axis=2), field.modulus)
+
+
+def _entries(chunk: NDArray[np.integer]) -> NDArray[np.integer]:
+    """One chunk as a row. Raises ValueError when it has another size."""
+    if chunk.size != BLOCK:
+        raise ValueError(f"a chunk has {BLOCK} entries")
+    return np.ascontiguousarray(chunk).reshape(-1)
 
 
 class Transposed:
@@ -177,12 +197,36 @@ def stated_sketch(
     return FIELDS[0].pack(masked_sketch(sketched, vector, bounds, offset_of(masks)))
 
 
+def sketch_on(
+    masks: ParameterSet,
+    bounds: MaskedBounds,
+    sketched: bytes,
+    before: bytes,
+    part: Sequence[NDArray[np.uint32]],
+    first: int,
+) -> bytes:
+    """P·y after some blocks more, as a header states it.
+
+    before: P·y of the blocks before; empty where there are none. part: blocks of y from number
+    `first` on. Raises MalformedMessage when `before` is no sketch.
+    """
+    field = FIELDS[0]
+    chunks = without_offset(part, bounds, offset_of(masks), first)
+    added = field.reduce(Sketch(sketched).apply(chunks, first))
+    if before:
+        added = field.reduce(added + field.unpack(before, ROWS))
+    return field.pack(added)
+
+
 def without_offset(
-    vector: Sequence[NDArray[np.uint32]], bounds: MaskedBounds, offset: int
+    vector: Sequence[NDArray[np.uint32]], bounds: MaskedBounds, offset: int, first: int = 0
 ) -> Iterator[NDArray[np.uint32]]:
-    """The residues of y less an offset, block by block; zero where nothing is sent."""
+    """The residues of y less an offset, block by block from number `first` on.
+
+    Zero where nothing is sent.
+    """
     shift = np.uint32((MODULUS - offset) % MODULUS)
-    for index, block in enumerate(vector):
+    for index, block in enumerate(vector, first):
         sent = bounds.sent(index)
         if sent == BLOCK and not shift:
             yield block
