@@ -20,6 +20,7 @@ from pnyx.primitives import codec
 from pnyx.primitives.hashing import merkle_proof_hashes
 from pnyx.primitives.ring.linear_hash import DIGEST_BYTES
 from pnyx.protocol.aggregation.bounds import Bounds, layout
+from pnyx.protocol.aggregation.masked.parameters import layout as masked_layout
 from pnyx.protocol.aggregation.payloads import payload_bytes
 from pnyx.protocol.aggregation.verification import (
     ELEMENT_BYTES,
@@ -39,6 +40,7 @@ from pnyx.protocol.messages import (
     SealedShare,
     Signed,
     SketchProof,
+    StatedHash,
     VectorOffer,
     VectorReceipt,
 )
@@ -127,7 +129,9 @@ def measure(size: CommitteeSize, *, verified: bool) -> dict[str, Any]:
     ]
     in_share = int(np.median([_size(share) for share in shares]))
     vector = _vector_bytes(phase.masked.bytes)
-    offer = _size(VectorOffer(HASH, header, bytes(DIGEST_BYTES)))
+    earlier = (HASH,) * (masked_layout(phase.masked).segments - 1)
+    offer = _size(VectorOffer(HASH, header, bytes(DIGEST_BYTES), earlier))
+    linear_hash = _size(StatedHash(bytes(DIGEST_BYTES), HASH))
     line = _size(HeldContribution(WHO, HASH))
     answers = ELEMENT_BYTES * answer_count(size)
     listed = size.size - size.absent_max
@@ -149,8 +153,8 @@ def measure(size: CommitteeSize, *, verified: bool) -> dict[str, Any]:
             "header_on_the_closed_list": signed,
             "lines_of_the_votes": listed * line,
             "answers_of_the_members": listed * answers,
-            "linear_hash": DIGEST_BYTES,
-            "all": in_share + signed + listed * (line + answers) + DIGEST_BYTES,
+            "linear_hash": linear_hash,
+            "all": in_share + signed + listed * (line + answers) + linear_hash,
         },
         "member_gives": {
             "receipt": receipt,

@@ -216,7 +216,7 @@ REMOVED = (
     _attack(
         "other checkpoints of one wrong sum",
         f"{_ROUND}/vector_sum.py",
-        "if unread:",
+        "if self._offering(checked.parcel):  # who came while it was looked at",
         "if False:",
         "test_false_segments.py::test_liars_that_sign_other_checkpoints_of_one_wrong_sum",
     ),
@@ -237,8 +237,8 @@ REMOVED = (
     _attack(
         "a sum of another length",
         f"{_ROUND}/vector_sum.py",
-        "self._wrong[shape.name] = shape",
-        "self._wrong[shape.name] = {}",
+        "self._refuse(sender, proof)",
+        "pass",
         "test_wrong_masked_sum_in_whole_machines.py::test_a_sum_of_another_length",
     ),
     _attack(

@@ -47,14 +47,14 @@ class CheckedSum(NamedTuple):
     """What a parcel is to the set of this name.
 
     earlier: its checkpoints, if it is the sum; None if it is not. opened: then, by what was signed
-    of the checkpoints, the segment that contradicts it, if one does.
+    of the checkpoints, the segment that contradicts it.
     """
 
     name: bytes
     parcel: bytes
     data: bytes
     earlier: Earlier | None
-    opened: dict[Earlier, OpenedSegment | None]
+    opened: dict[Earlier, OpenedSegment]
 
 
 def told_sum(
@@ -106,7 +106,8 @@ def _check(
     if found and found[-1] == wanted:
         return CheckedSum(name, parcel, data, tuple(map(checkpoint, found[:-1])), {})
     walk, last = sum_walk(code, count), checkpoint(wanted)
-    opened = {earlier: first_false(walk, data, (*earlier, last)) for earlier in told}
+    segments = {earlier: first_false(walk, data, (*earlier, last)) for earlier in told}
+    opened = {earlier: each for earlier, each in segments.items() if each is not None}
     return CheckedSum(name, parcel, data, None, opened)
 
 
@@ -243,9 +244,8 @@ class WantedSum:
         self._offers: dict[int, VectorSum] = {}  # by who offered a sum
         self._shown: tuple[StatedHash, ...] = ()  # the linear hashes that they commit to
         self._reading: set[bytes] = set()
-        # Parcels that are not the sum, and what shows it: their shape, or a segment for each list
-        # of checkpoints that was signed.
-        self._wrong: dict[bytes, Shape | dict[Earlier, OpenedSegment | None]] = {}
+        # Parcels that are not the sum; their shape, where that shows it.
+        self._wrong: dict[bytes, Shape | None] = {}
         self._refused: set[int] = set()  # who offered one of them
         self._ask_at: float | None = None
         self.name = b""  # of the set that is summed
@@ -327,7 +327,7 @@ class WantedSum:
         self._check_signature(sender, message)
         self._offers[sender] = message
         if message.parcel in self._wrong:
-            self._refuse(message.parcel)
+            self._look_again(message.parcel, self._wrong[message.parcel])
             return
         self._shown = message.linear_hashes
         try:
@@ -364,48 +364,54 @@ class WantedSum:
         self._services.emit(ReadParcel(self._plan.context, parcel))
 
     def _refuse_shape(self, shape: Shape) -> None:
-        """A parcel has another length than sums have."""
+        """A parcel has another length than sums have: its shape convicts all who offered it."""
         self._wrong[shape.name] = shape
-        self._refuse(shape.name)
+        for sender, offer in self._offering(shape.name).items():
+            terms = offer.accepted, len(offer.linear_hashes), self._committed(offer)
+            proof = WrongSumLength(*terms, shape.length, shape.root, offer.signature)
+            self._refuse(sender, proof)
 
-    def _refuse(self, parcel: bytes) -> None:
-        """Who offered a parcel that is not the sum is not asked again, and accused of it."""
-        shown = self._wrong[parcel]
-        unread = False  # where some checkpoints fail is not known yet
-        for sender, offer in self._offers.items():
-            if offer.parcel != parcel or sender in self._refused:
-                continue
-            if not isinstance(shown, Shape) and offer.earlier not in shown:
-                unread = True
-                continue
-            self._refused.add(sender)
-            proof = self._proof(offer, shown)
-            if proof is not None and sender != self._own:  # else its own memory failed
-                self._services.accuse(sender, proof)
-        if unread:
-            self._emit_read(parcel)
+    def _look_again(self, parcel: bytes, shape: Shape | None) -> None:
+        """Somebody offers a parcel that is known not to be the sum."""
+        if shape is not None:
+            self._refuse_shape(shape)
+        else:
+            self._emit_read(parcel)  # the checkpoints that this one signed may be others
 
-    def _proof(
-        self, offer: VectorSum, shown: Shape | dict[Earlier, OpenedSegment | None]
-    ) -> WrongSum | WrongSumLength | None:
-        """What convicts whoever signed that a parcel is the sum, by what shows that it is none."""
-        last = checkpoint(_summed_hash(self._code, offer.linear_hashes))
-        count, signature = len(offer.linear_hashes), offer.signature
-        if isinstance(shown, Shape):
-            committed = commit(self._plan.context, name_earlier(offer.earlier), last)
-            terms = offer.accepted, count, committed
-            return WrongSumLength(*terms, shown.length, shown.root, signature)
-        opened = shown[offer.earlier]
-        if opened is None:
-            return None
-        return WrongSum(offer.accepted, count, (*offer.earlier, last), opened, signature)
+    def _refuse_checked(self, checked: CheckedSum) -> None:
+        """A parcel is not the sum: a segment convicts whoever signed these checkpoints of it."""
+        self._wrong[checked.parcel] = None
+        for sender, offer in self._offering(checked.parcel).items():
+            opened = checked.opened.get(offer.earlier)
+            if opened is not None:
+                stated = *offer.earlier, self._last(offer)
+                terms = offer.accepted, len(offer.linear_hashes), stated
+                self._refuse(sender, WrongSum(*terms, opened, offer.signature))
+        if self._offering(checked.parcel):  # who came while it was looked at
+            self._emit_read(checked.parcel)
+
+    def _offering(self, parcel: bytes) -> dict[int, VectorSum]:
+        """Who offers a parcel, and was not refused yet."""
+        offers = self._offers.items()
+        return {s: o for s, o in offers if o.parcel == parcel and s not in self._refused}
+
+    def _refuse(self, sender: int, proof: WrongSum | WrongSumLength) -> None:
+        """Who offered what is not the sum is not asked again, and accused of it."""
+        self._refused.add(sender)
+        if sender != self._own:  # else its own memory failed; it has looked before it signed
+            self._services.accuse(sender, proof)
+
+    def _last(self, offer: VectorSum) -> bytes:
+        return checkpoint(_summed_hash(self._code, offer.linear_hashes))
+
+    def _committed(self, offer: VectorSum) -> bytes:
+        return commit(self._plan.context, name_earlier(offer.earlier), self._last(offer))
 
     def on_read(self, parcel: bytes, data: bytes) -> None:
         """Have a sum that has come whole checked, beside everything else."""
         if parcel not in self._reading or self.data is not None:
             return
-        offers = [each for each in self._offers.values() if each.parcel == parcel]
-        told = frozenset(each.earlier for each in offers)
+        told = frozenset(each.earlier for each in self._offering(parcel).values())
         work = partial(_check, self._code, self.name, parcel, data, self._shown, told)
         self._services.emit(Compute(self._plan.context, b"sum" + self.name + parcel, work))
 
@@ -416,8 +422,7 @@ class WantedSum:
         if checked.earlier is None:
             if self._ask_at is None:  # it was held, and is not what it was: ask anew
                 self._ask_at = 0.0
-            self._wrong[checked.parcel] = checked.opened
-            self._refuse(checked.parcel)
+            self._refuse_checked(checked)
             return False
         self.data, self._ask_at = checked.data, None
         return True

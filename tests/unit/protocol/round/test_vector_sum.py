@@ -201,8 +201,11 @@ def test_all_who_offered_a_wrong_sum_are_blamed():
 def test_who_offers_later_what_was_seen_to_be_wrong_is_blamed_too():
     made, outbox = offered(wrong(*SET), FIRST)
     made.on_sum(SECOND, C.told(*SET, parcel=parcel_of(wrong(*SET)), teller=SECOND))
+    assert len(outbox.of(ReadParcel)) == 2, "by what it signed itself"
+    assert not read(made, outbox, parcel_of(wrong(*SET)), wrong(*SET))
     assert [each.culprit for each in outbox.accused] == [FIRST, SECOND]
     assert len(fetches(outbox)) == 1
+    assert len(outbox.of(ReadParcel)) == 2, "and then no more"
 
 
 def test_a_parcel_of_another_size_is_a_wrong_sum():
