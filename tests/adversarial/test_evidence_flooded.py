@@ -239,13 +239,13 @@ def test_restart_takes_back_what_was_verified():
         ),
         (
             test_many_culprits_fill_the_docket,
-            "return leaving if min(room, of_large) >= 0 else None",
+            "return None if lacking else leaving",
             "return leaving",
         ),
         (
             test_what_assumes_nothing_takes_the_place_of_what_does,
-            "if min(room, of_large) >= 0 or study is not None:",
-            "if True:",
+            "while loose and self._lacks(size, leaving):",
+            "while False:",
         ),
         (
             test_padded_bodies_are_not_spread,

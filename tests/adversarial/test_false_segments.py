@@ -23,7 +23,7 @@ from pnyx.errors import InvalidSignature, ProtocolError, RuleBroken
 from pnyx.primitives import codec
 from pnyx.protocol.aggregation.masked.checkpoints import commit_all
 from pnyx.protocol.aggregation.masked.parameters import layout
-from pnyx.protocol.events import Compute
+from pnyx.protocol.events import Compute, ReadParcel
 from pnyx.protocol.evidence.docket import Docket
 from pnyx.protocol.evidence.proofs import Offence, check_evidence, offence_of
 from pnyx.protocol.messages import (
@@ -35,10 +35,12 @@ from pnyx.protocol.messages import (
     OpenedSegment,
     Signed,
     VectorReceipt,
+    WrongRelease,
     WrongSum,
 )
 from pnyx.protocol.params import ProtocolParams
-from pnyx.protocol.round import aggregator, false_segments, vectors
+from pnyx.protocol.round import aggregator, false_segments, vector_sum, vectors
+from pnyx.protocol.round import committee as committee_module
 from pnyx.protocol.round.aggregator import Aggregator
 from pnyx.protocol.round.committee import CommitteeMember
 from pnyx.protocol.round.false_segments import sum_walk
@@ -239,6 +241,27 @@ def test_members_accuse_no_aggregator_of_what_it_does_not_say() -> None:
         member.holdings, member._false_vectors = holdings, {}
         member.on_false_vector(half_shown(kind))
         assert {each.culprit for each in outbox.accused} == culprits
+        assert set(member._false_vectors.values()) == ({half_shown(kind)} if culprits else set())
+
+
+def test_members_that_hold_much_accuse_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is remembered for receipts that come later is bounded; those at hand convict."""
+    c = committee("verified")
+    services, outbox = c.services(MEMBER)
+    holdings = Holdings(services, c.reader, MEMBER, c.private_key(MEMBER), lambda *_: None)
+    header = half_false("verified")
+    holdings._vouchers = {WHO: (header_hash(header), {FIRST: c.receipt(FIRST, header)})}
+    member = CommitteeMember.__new__(CommitteeMember)
+    member.plan, member.services, member.reader = c.plan, services, c.reader
+    member.holdings = holdings
+    many = {bytes((at,)): half_shown("verified") for at in range(36)}  # 0.9 MB each
+    member._false_vectors = dict(many)
+    member.on_false_vector(half_shown("verified"))
+    assert member._false_vectors == many
+    assert [each.culprit for each in outbox.accused] == [FIRST]
+    monkeypatch.setattr(committee_module, "_FALSE_VECTORS_BYTES_MAX", 1 << 30)
+    member.on_false_vector(half_shown("verified"))
+    assert len(member._false_vectors) == 37
 
 
 # --- a sum ----------------------------------------------------------------------------------------
@@ -253,8 +276,14 @@ def wanting(kind: str) -> tuple[WantedSum, Outbox]:
 
 
 def checked(made: WantedSum, outbox: Outbox, data: bytes) -> bool:
+    """What is asked for is read, and computed; tells whether it is the sum."""
+    reads = outbox.of(ReadParcel)
+    outbox.effects.clear()
+    assert {each.parcel for each in reads} == {parcel_of(data)}, "each is read once at a time"
+    assert len(reads) == 1
     made.on_read(parcel_of(data), data)
-    return made.on_checked(outbox.of(Compute)[-1].work())
+    (compute,) = outbox.of(Compute)
+    return made.on_checked(compute.work())
 
 
 @pytest.mark.parametrize("segment", range(3))
@@ -290,9 +319,11 @@ def test_liars_that_sign_other_checkpoints_of_one_wrong_sum(late: bool) -> None:
         made.on_sum(who, told[who])
     fetches(outbox)[0][3](parcel_of(data))
     assert not checked(made, outbox, data)
-    for who in others if late else ():
-        made.on_sum(who, told[who])
-        assert not checked(made, outbox, data)
+    if late:
+        for who in others:
+            made.on_sum(who, told[who])
+        assert not checked(made, outbox, data), "once for both"
+    assert outbox.of(ReadParcel) == []
     shown = {each.culprit: judged("masked", each).proof.opened.segment for each in outbox.accused}
     assert shown == {FIRST: 1, SECOND: 2, THIRD: 0}
     assert len(outbox.accused) == 3, "and each is accused once"
@@ -306,6 +337,80 @@ def test_false_checkpoints_of_a_true_sum_cost_nobody_anything() -> None:
     fetches(outbox)[0][3](parcel_of(c.total(SET)))
     assert checked(made, outbox, c.total(SET))
     assert outbox.accused == []
+
+
+def test_checkpoints_that_come_while_a_sum_is_looked_at() -> None:
+    """It is looked at once more, for all who told of it meanwhile, and not for each of them."""
+    c = committee("masked")
+    data = altered(c.total(SET), c.code.sum_places(), 1)
+    telling = c.told(*SET, parcel=parcel_of(data), teller=FIRST)
+    made, outbox = wanting("masked")
+    made.on_sum(FIRST, telling)
+    fetches(outbox)[0][3](parcel_of(data))
+    made.on_read(parcel_of(data), data)
+    (compute,) = outbox.of(Compute)
+    outbox.effects.clear()
+    for who in (SECOND, THIRD):
+        lie = replace(telling, earlier=(bytes((who,)) * 32, bytes(32)))
+        made.on_sum(who, c.signed_sum(lie, who))
+        for _, _, _, done, _ in fetches(outbox)[1:]:
+            done(parcel_of(data))
+        made.on_read(parcel_of(data), data)
+    assert outbox.effects == []
+    assert not made.on_checked(compute.work())
+    assert not checked(made, outbox, data)
+    assert [each.culprit for each in outbox.accused] == [FIRST, SECOND, THIRD]
+    assert outbox.of(ReadParcel) == []
+
+
+@pytest.mark.parametrize("wrong_first", [True, False])
+def test_wrong_sum_that_is_looked_at_beside_the_right_one(wrong_first: bool) -> None:
+    """Whichever comes first, the right one is taken, and who told of the other is convicted."""
+    c = committee("masked")
+    right = c.total(SET)
+    wrong = altered(right, c.code.sum_places(), 2)
+    made, outbox = wanting("masked")
+    made.on_sum(FIRST, c.told(*SET, parcel=parcel_of(wrong), teller=FIRST))
+    made.on_sum(SECOND, c.told(*SET, teller=SECOND))
+    for (name, _, _, done, _), data in zip(fetches(outbox), (wrong, right), strict=True):
+        done(name)
+        if wrong_first:
+            made.on_read(name, data)
+    if not wrong_first:
+        for data in (right, wrong):
+            made.on_read(parcel_of(data), data)
+    computed = [each.work() for each in outbox.of(Compute)]
+    assert [made.on_checked(each) for each in computed] == [not wrong_first, wrong_first]
+    assert made.data == right
+    assert {each.culprit for each in outbox.accused} == {FIRST}
+    judged("masked", outbox.accused[0])
+
+
+def test_what_a_member_signs_of_a_sum_that_a_liar_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A true sum with false checkpoints: who passes it on signs its own."""
+    c = committee("masked")
+
+    def framed() -> Evidence:
+        made, outbox = wanting("masked")
+        lie = replace(c.told(*SET), earlier=EARLIER)
+        made.on_sum(FIRST, c.signed_sum(lie, FIRST))
+        fetches(outbox)[0][3](parcel_of(c.total(SET)))
+        made.on_read(parcel_of(c.total(SET)), c.total(SET))
+        result = outbox.of(Compute)[-1].work()
+        assert made.on_checked(result)
+        told = made.told(result)
+        stated = (*told.earlier, *c.checkpoints((c.summed(told),)))
+        opened = open_at(sum_walk(c.code, len(SET)), c.total(SET), 0)
+        proof = WrongSum(told.accepted, len(SET), stated, opened, told.signature)
+        return evidence("masked", c.plan.committee[MEMBER], proof)
+
+    with pytest.raises(RuleBroken, match="the segment is what was signed of it"):
+        judged("masked", framed())
+    own = "self.name, checked.parcel, self._shown, checked.earlier"
+    passed_on = "self.name, checked.parcel, self._shown, self._offers[8].earlier"
+    assert FIRST == 8
+    weaken(monkeypatch, vector_sum, (own, passed_on))
+    judged("masked", framed())
 
 
 def test_a_sum_with_another_number_of_checkpoints_is_not_pulled() -> None:
@@ -421,11 +526,8 @@ def test_segment_of_other_bytes(kind: str, of: str, monkeypatch: pytest.MonkeyPa
     error = RuleBroken if of == "vector" else InvalidSignature
     with pytest.raises(error):
         judged(kind, opening(shown, root=bytes(32)))
-    weaken(
-        monkeypatch,
-        false_segments,
-        ("if not right or not verify_merkle_proof", "if False and not verify_merkle_proof"),
-    )
+    proven = "if not verify_merkle_proof(", "if False and verify_merkle_proof("
+    weaken(monkeypatch, false_segments, proven)
     for name in ("flipped", "exchanged"):
         judged(kind, framed[name])  # proofs of chunks are the defence
 
@@ -494,3 +596,79 @@ def test_large_evidence_leaves_room_for_small(monkeypatch: pytest.MonkeyPatch) -
     many, small = kept(docket())
     assert many == [True] * 4 + [False]
     assert not small, "half of the room is the defence"
+
+
+SMALL, LARGE = 10_000, 300_000  # bytes, below and above `two_bodies_bytes_max`
+
+
+def sized(culprit: int, size: int, *, proven: bool = False, study: bytes = b"s" * 32) -> Evidence:
+    """Evidence of exactly this size, which nobody verifies here."""
+
+    def made(padding: int) -> Evidence:
+        body = Signed(bytes(32), bytes(padding), bytes(64))
+        release = Evidence(study, 1, 1, culprit, WrongRelease((body,)))
+        if not proven:
+            return release
+        opened = OpenedSegment(0, b"", b"", bytes(32), (b"x",), ((),))
+        return replace(release, proof=FalseVector(body, (bytes(32),), opened))
+
+    beside = len(codec.encode(made(70_000))) - 70_000  # lengths of 3 or 5 bytes
+    short = len(codec.encode(made(1000))) - 1000
+    found = made(size - (beside if size > 70_000 else short))
+    assert len(codec.encode(found)) == size
+    return found
+
+
+def keeping(total: int) -> Docket:
+    c = committee("masked")
+    params = ProtocolParams(docket_bytes_max=total)
+    return Docket(c.plan.census, c.folk.cryptos[5], params, verify=lambda *_: None)
+
+
+def admitted(held: Docket, *items: Evidence) -> list[list[int] | None]:
+    """Whom each item pushed out, by size; None where it was not kept."""
+    found: list[list[int] | None] = []
+    for item in items:
+        done = held.admit(item, committee("masked").plan)
+        found.append([each.size for each in done.replaced] if done.kept else None)
+    return found
+
+
+def test_large_items_push_out_large_ones_first() -> None:
+    """The oldest of what counts in one study leaves, and nothing that need not."""
+    held = keeping(2 * LARGE + 5 * SMALL)  # half of it holds one large item
+    loose = [*(sized(at, SMALL) for at in range(5)), sized(5, LARGE)]
+    assert admitted(held, *loose) == [[]] * 6
+    assert admitted(held, sized(6, LARGE, proven=True)) == [[LARGE]]
+    assert admitted(held, sized(7, LARGE, proven=True)) == [None]
+    assert held.bytes_held == LARGE + 5 * SMALL
+
+
+def test_small_items_push_out_the_oldest() -> None:
+    held = keeping(2 * LARGE)
+    assert admitted(held, sized(0, LARGE), *(sized(at, SMALL) for at in range(1, 7))) == [[]] * 7
+    most = ProtocolParams().two_bodies_bytes_max
+    assert admitted(held, sized(7, most, proven=True)) == [[LARGE]]
+    assert admitted(held, sized(8, most, proven=True)) == [[]]
+    left = 2 * LARGE - 6 * SMALL - 2 * most
+    assert admitted(held, sized(9, left + SMALL + 1, proven=True)) == [[SMALL, SMALL]]
+
+
+def test_exact_limits_of_large_items() -> None:
+    most = ProtocolParams().two_bodies_bytes_max
+    held = keeping(2 * most + 2)  # half of it is a byte more than is small
+    assert admitted(held, sized(0, most), sized(1, most)) == [[], []], "small ones have all of it"
+    held = keeping(2 * most + 2)
+    assert admitted(held, sized(0, most + 1), sized(1, most + 1)) == [[], None]
+    assert admitted(held, sized(2, most)) == [[]]
+    held = keeping(2 * most + 1)
+    assert admitted(held, sized(0, most + 1)) == [None]
+
+
+def test_large_items_of_one_culprit_replace_each_other() -> None:
+    """Of one node the newest two studies are kept: the third takes the room of the first."""
+    held = keeping(4 * LARGE)
+    studies = [bytes((at,)) * 32 for at in range(4)]
+    items = [sized(3, LARGE, study=study) for study in studies]
+    assert admitted(held, *items) == [[], [], [LARGE], [LARGE]]
+    assert admitted(held, sized(4, LARGE)) == [None], "half of the room is theirs"

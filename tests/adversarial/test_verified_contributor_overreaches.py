@@ -9,11 +9,12 @@ exact, every honest node names the contributor, and nobody else. Each defence is
 import pytest
 from msgspec.structs import replace
 from tests.support.masked_runs import Watched, drawn, masked_study, opened
+from tests.support.weakened import weaken
 
 from pnyx.protocol.aggregation import verdicts
 from pnyx.protocol.aggregation.verdicts import Rule, Verdict
 from pnyx.protocol.evidence.proofs import Offence
-from pnyx.protocol.round import aggregator
+from pnyx.protocol.round import false_segments
 from pnyx.simulator import InvariantError
 
 HONEST = masked_study(verified=True)
@@ -68,6 +69,7 @@ def test_the_verdict_is_the_defence(kind, rule, monkeypatch):
 
 def test_who_holds_the_vector_is_the_defence_against_a_proof_of_another(monkeypatch):
     """To the committee such a proof is without a fault: aggregators must look at the sketch."""
-    monkeypatch.setattr(aggregator, "sketch_is_right", lambda *_: True)
+    looked_at = "return Progress(linear_hash, sketch_on(*stated, before.sketch, blocks, first))"
+    weaken(monkeypatch, false_segments, (looked_at, "return Progress(linear_hash, claim.sketch)"))
     with pytest.raises(InvariantError, match="names another model"):
         attacked("false sketch").run()

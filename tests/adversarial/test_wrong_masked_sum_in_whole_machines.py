@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from tests.support.masked_runs import Watched, drawn, masked_study, opened
 from tests.support.weakened import weaken
 
+from pnyx.errors import ProtocolError
 from pnyx.primitives import codec
 from pnyx.protocol.aggregation.masked.checkpoints import checkpoint, commit_all, name_earlier
 from pnyx.protocol.aggregation.masked.segments import pack_sum, sum_bytes, unpack_sum
@@ -29,10 +30,11 @@ from pnyx.protocol.messages import (
 )
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.round import vector_sum
+from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.round.values import header_hash
 from pnyx.protocol.round.vector_sum import WantedSum
 from pnyx.protocol.round.vectors import accepted_hash, sum_statement, vector_code
-from pnyx.protocol.vector_sums import store_sum, summed_chunks
+from pnyx.protocol.vector_sums import linear_hashes_of, store_sum, summed_chunks
 from pnyx.simulator import InvariantError, Scenario
 from pnyx.simulator.adversary import Hands, Wrapper
 from pnyx.simulator.population import SimulatedNode
@@ -75,12 +77,16 @@ class Lying(Watched):
         def answer(effect: SumVectors) -> None:
             total = b"".join(summed_chunks(node.parcels, effect))
             told = list(chunks_of(self._told(effect, total)))
-            node.handle(store_sum(node.parcels, effect, told, ()))
+            try:
+                earlier = tuple(map(checkpoint, linear_hashes_of(effect, told)[:-1]))
+            except ProtocolError:
+                earlier = ()
+            node.handle(store_sum(node.parcels, effect, told, earlier))
 
         return answer
 
 
-def first_asked(monkeypatch: pytest.MonkeyPatch, place: int) -> int:
+def first_asked(monkeypatch: pytest.MonkeyPatch, place: int, plan: RoundPlan = PLAN) -> int:
     """Every member asks this aggregator before others, though it were one itself."""
 
     def want(wanted: WantedSum, *terms: Any) -> None:
@@ -88,7 +94,7 @@ def first_asked(monkeypatch: pytest.MonkeyPatch, place: int) -> int:
         WANT(wanted, *terms)
 
     monkeypatch.setattr(WantedSum, "want", want)
-    return PLAN.aggregators[place]
+    return plan.aggregators[place]
 
 
 @pytest.mark.parametrize("place", range(3))
@@ -137,6 +143,28 @@ def test_a_sum_of_another_length(place, length, monkeypatch):
     assert convicted_by_all(simulation, liar)
 
 
+LONG = 2_500_000  # values of two bits, in three segments
+
+
+def test_one_is_added_in_the_last_of_several_segments(monkeypatch):
+    """A sum of 1.3 MB: the segment convicts the liar before everybody."""
+    study = masked_study(vector_length=LONG)
+    plan = drawn(study)
+    code = vector_code(plan)
+    assert code.segments == 3
+    liar = first_asked(monkeypatch, 0, plan)
+
+    def late(_: SumVectors, total: bytes) -> bytes:
+        at = code.sum_places()[-1][0]
+        return total[:at] + bytes((total[at] ^ 1,)) + total[at + 1 :]
+
+    simulation = Lying(study, (liar,), late)
+    assert opened(simulation.run())
+    assert simulation.culprits() == {liar}
+    assert simulation.rules_of(liar) == {WRONG}
+    assert convicted_by_all(simulation, liar)
+
+
 def test_a_length_that_only_the_member_sees_would_convict_nobody(monkeypatch):
     """Who knows it and shows it to nobody goes on to the next one that it asks."""
     weaken(monkeypatch, vector_sum, ("if sender != self._own:  #", "if False:  #"))
@@ -157,7 +185,7 @@ def test_all_aggregators_together_can_only_keep_the_round_from_ending():
 
 def test_the_linear_hash_is_the_defence(monkeypatch):
     """Without it the committee signs a model that is larger by one than what was contributed."""
-    weaken(monkeypatch, vector_sum, ("if found and found[-1] == wanted:", "if found:"))
+    weaken(monkeypatch, vector_sum, ("== code.segments and end == last:", "== code.segments:"))
     with pytest.raises(InvariantError, match="names another model than its sum gives"):
         Lying(HONEST, PLAN.aggregators).run()
 

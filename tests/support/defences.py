@@ -195,8 +195,8 @@ REMOVED = (
     _attack(
         "a segment of other bytes",
         f"{_ROUND}/false_segments.py",
-        "if not right or not verify_merkle_proof(opened.root, chunk_hash(data), at, count, proof):",
-        "if not right:",
+        "if not verify_merkle_proof(opened.root, chunk_hash(data), at, count, proof):",
+        "if False:",
         "test_false_segments.py::test_segment_of_other_bytes",
     ),
     _attack(
@@ -218,7 +218,7 @@ REMOVED = (
         f"{_ROUND}/vector_sum.py",
         "if self._offering(checked.parcel):  # who came while it was looked at",
         "if False:",
-        "test_false_segments.py::test_liars_that_sign_other_checkpoints_of_one_wrong_sum",
+        "test_false_segments.py::test_checkpoints_that_come_while_a_sum_is_looked_at",
     ),
     _attack(
         "dockets full of large evidence",
@@ -244,8 +244,8 @@ REMOVED = (
     _attack(
         "a wrong sum in whole machines",
         f"{_ROUND}/vector_sum.py",
-        "if found and found[-1] == wanted:",
-        "if found:",
+        "if len(trail.progress) == code.segments and end == last:",
+        "if len(trail.progress) == code.segments:",
         "test_wrong_masked_sum_in_whole_machines.py",
     ),
     _attack(

@@ -218,27 +218,27 @@ class Docket:
         if study is not None:
             same = [each for each in self._held if each[0] == culprit and each[1] is not None]
             leaving = same[: max(0, len(same) + 1 - self._params.evidence_studies_max)]
-        room, of_large = self._room_for(size)
-        for each in leaving:
-            room += self._held[each].size
-            of_large += self._held[each].size if self._is_large(self._held[each].size) else 0
-        for each, held in self._held.items():
-            if min(room, of_large) >= 0 or study is not None:
-                break
-            helps = room < 0 or self._is_large(held.size)
-            if each[1] is not None and helps:
-                leaving.append(each)
-                room += held.size
-                of_large += held.size if self._is_large(held.size) else 0
-        return leaving if min(room, of_large) >= 0 else None
+        else:
+            loose = [each for each in self._held if each[1] is not None]
+            large = [each for each in loose if self._is_large(self._held[each].size)]
+            while large and self._lacks(size, leaving, among_large=True):
+                leaving.append(large.pop(0))
+            loose = [each for each in loose if each not in leaving]
+            while loose and self._lacks(size, leaving):
+                leaving.append(loose.pop(0))
+        lacking = self._lacks(size, leaving) or self._lacks(size, leaving, among_large=True)
+        return None if lacking else leaving
 
-    def _room_for(self, size: int) -> tuple[int, int]:
-        """What is left of all bytes with an item of this size, and of those for large items."""
-        room = self._params.docket_bytes_max - self._bytes - size
-        if not self._is_large(size):
-            return room, 0
-        large = sum(held.size for held in self._held.values() if self._is_large(held.size))
-        return room, self._params.docket_bytes_max // 2 - large - size
+    def _lacks(self, size: int, leaving: list[_Key], *, among_large: bool = False) -> bool:
+        """Whether an item of this size has no room, once some have left.
+
+        among_large: in the half that large items have together.
+        """
+        staying = [held.size for each, held in self._held.items() if each not in leaving]
+        if not among_large:
+            return sum(staying) + size > self._params.docket_bytes_max
+        large = sum(each for each in staying if self._is_large(each))
+        return self._is_large(size) and large + size > self._params.docket_bytes_max // 2
 
     def _is_large(self, size: int) -> bool:
         return size > self._params.two_bodies_bytes_max

@@ -342,9 +342,9 @@ class _Court:
 
     def _false_receipt(self, proof: FalseReceipt) -> bytes:
         check_vouched(self._plan, proof.false)
-        self._false_vector(proof.false)
         name = header_hash(proof.false.header)
         check_receipt(self._plan, self._crypto, proof.receipt, name)
+        self._false_vector(proof.false)
         return self._plan.census.node_ids[proof.receipt.aggregator]
 
     def _two_words(self, proof: TwoWords, culprit: int) -> bytes:

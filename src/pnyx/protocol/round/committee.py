@@ -429,11 +429,12 @@ class CommitteeMember(MemberState):
                 message, self.decided(Instance.OPEN), receipt=receipt
             )
         except ProtocolError as error:
-            self._accuse_vouchers(header_hash(message.header))
+            known = header_hash(message.header)
+            self._accuse_vouchers(known, self._false_vectors.get(known))
             if self.plan.census.node_ids[sender] == message.header.signer:
                 self._blame(message.header.signer, str(error))  # anyone else may have altered it
             raise
-        self._accuse_vouchers(name)
+        self._accuse_vouchers(name, self._false_vectors.get(name))
         header = self.reader.header(message.header)
         if self.holdings.receipted.get(header.contributor) == name:
             statement = receipt_statement(self.plan.context, self.member, name)
@@ -453,11 +454,10 @@ class CommitteeMember(MemberState):
             held = sum(map(shown_bytes, self._false_vectors.values()))
             if size + held <= _FALSE_VECTORS_BYTES_MAX:
                 self._false_vectors.setdefault(name, proof)
-            self._accuse_vouchers(name)
+            self._accuse_vouchers(name, proof)
 
-    def _accuse_vouchers(self, name: bytes) -> None:
-        """Accuse the aggregators that gave a receipt for a header that is known to be false."""
-        proof = self._false_vectors.get(name)
+    def _accuse_vouchers(self, name: bytes, proof: AnyFalseVector | None) -> None:
+        """Accuse the aggregators that gave a receipt for a header, if this shows it to be false."""
         if proof is None:
             return
         contributor = self.reader.header(proof.header).contributor

@@ -6,7 +6,8 @@ Whoever holds all of it finds the segment (`first_false`), whoever is shown that
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from itertools import zip_longest
+from typing import NamedTuple, Self
 
 from pnyx.errors import MalformedMessage, RuleBroken
 from pnyx.primitives.hashing import merkle_commit, verify_merkle_proof
@@ -15,7 +16,7 @@ from pnyx.protocol.aggregation.masked.checkpoints import checkpoint
 from pnyx.protocol.aggregation.masked.vectors import VectorCode
 from pnyx.protocol.aggregation.masked_verification.bounds import MaskedBounds
 from pnyx.protocol.aggregation.masked_verification.sketch import sketch_on
-from pnyx.protocol.chunks import chunk_count, chunk_hash, chunk_length, chunks_of, parcel_name
+from pnyx.protocol.chunks import chunk_count, chunk_hash, chunks_of, parcel_name
 from pnyx.protocol.messages import CHUNK_BYTES, AnyFalseVector, FalseVector, OpenedSegment
 
 
@@ -75,13 +76,41 @@ def first_false(walk: Walk, data: bytes, checkpoints: Sequence[bytes]) -> Opened
 
     data: of the walk's length. checkpoints: as signed, one for each segment.
     """
-    before = Progress()
-    for segment, ((start, size), signed) in enumerate(zip(walk.places, checkpoints, strict=True)):
-        after = _step(walk, before, segment, data[start : start + size])
-        if after is None or checkpoint(*after) != signed:
-            return _open(walk, data, segment, before)
-        before = after
-    return None
+    return Trail.of(walk, data).first_false(checkpoints)
+
+
+class Trail(NamedTuple):
+    """A vector, or a sum, with its progress after each segment, up to one that cannot be read."""
+
+    walk: Walk
+    data: bytes
+    progress: tuple[Progress, ...]
+
+    @classmethod
+    def of(cls, walk: Walk, data: bytes) -> Self:
+        """Go through all of it once. data: of the walk's length."""
+        found: list[Progress] = []
+        for segment, (start, size) in enumerate(walk.places):
+            before = found[-1] if found else Progress()
+            after = _step(walk, before, segment, data[start : start + size])
+            if after is None:
+                break
+            found.append(after)
+        return cls(walk, data, tuple(found))
+
+    @property
+    def checkpoints(self) -> tuple[bytes, ...]:
+        """Its checkpoints, as far as it can be read."""
+        return tuple(checkpoint(*each) for each in self.progress)
+
+    def first_false(self, checkpoints: Sequence[bytes]) -> OpenedSegment | None:
+        """Open the first segment after which it is not what was signed; None if all fit."""
+        pairs = zip_longest(self.checkpoints, checkpoints)
+        for segment, (own, signed) in enumerate(pairs):
+            if own != signed:
+                before = self.progress[segment - 1] if segment else Progress()
+                return _open(self.walk, self.data, segment, before)
+        return None
 
 
 def shows_false(
@@ -137,8 +166,7 @@ def _segment(walk: Walk, opened: OpenedSegment, parcel: bytes) -> bytes:
     if not len(shown) == len(opened.chunks) == len(opened.proofs):
         raise RuleBroken("a segment is shown by other chunks than those that hold it")
     for at, data, proof in zip(shown, opened.chunks, opened.proofs, strict=True):
-        right = len(data) == chunk_length(walk.length, at)
-        if not right or not verify_merkle_proof(opened.root, chunk_hash(data), at, count, proof):
+        if not verify_merkle_proof(opened.root, chunk_hash(data), at, count, proof):
             raise RuleBroken("a chunk is not of the parcel that was signed")
     start, size = walk.places[opened.segment]
     first = start - shown.start * CHUNK_BYTES

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from pnyx.errors import InvalidSignature, MalformedMessage, ProtocolError, RuleBroken
+from pnyx.errors import InvalidSignature, ProtocolError, RuleBroken
 from pnyx.primitives import codec
 from pnyx.protocol.aggregation.masked.checkpoints import checkpoint, commit, name_earlier
 from pnyx.protocol.aggregation.masked.vectors import VectorCode
@@ -32,7 +32,7 @@ from pnyx.protocol.messages import (
     WrongSum,
     WrongSumLength,
 )
-from pnyx.protocol.round.false_segments import first_false, sum_walk
+from pnyx.protocol.round.false_segments import Trail, sum_walk
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.values import ClosedList, InputReader
 from pnyx.protocol.round.vectors import Accepted, accepted_hash, linear_hash_name, sum_statement
@@ -99,15 +99,13 @@ def _check(
     told: what was signed of its checkpoints.
     """
     wanted, count = _summed_hash(code, stated), len(stated)
-    try:
-        found = code.linear_hashes_of_sum(data, count)
-    except (MalformedMessage, RuleBroken):
-        found = ()
-    if found and found[-1] == wanted:
-        return CheckedSum(name, parcel, data, tuple(map(checkpoint, found[:-1])), {})
-    walk, last = sum_walk(code, count), checkpoint(wanted)
-    segments = {earlier: first_false(walk, data, (*earlier, last)) for earlier in told}
-    opened = {earlier: each for earlier, each in segments.items() if each is not None}
+    last = checkpoint(wanted)
+    trail = Trail.of(sum_walk(code, count), data)
+    *earlier, end = trail.checkpoints or (b"",)
+    if len(trail.progress) == code.segments and end == last:
+        return CheckedSum(name, parcel, data, tuple(earlier), {})
+    segments = {each: trail.first_false((*each, last)) for each in told}
+    opened = {each: segment for each, segment in segments.items() if segment is not None}
     return CheckedSum(name, parcel, data, None, opened)
 
 
@@ -243,7 +241,8 @@ class WantedSum:
         self._commitments: tuple[MaskedVector, ...] = ()  # of its headers, in the order of the set
         self._offers: dict[int, VectorSum] = {}  # by who offered a sum
         self._shown: tuple[StatedHash, ...] = ()  # the linear hashes that they commit to
-        self._reading: set[bytes] = set()
+        self._reading: set[bytes] = set()  # parcels that are being read
+        self._computing: set[bytes] = set()  # that were read, and are being checked
         # Parcels that are not the sum; their shape, where that shows it.
         self._wrong: dict[bytes, Shape | None] = {}
         self._refused: set[int] = set()  # who offered one of them
@@ -355,13 +354,10 @@ class WantedSum:
             raise InvalidSignature("a sum of masked vectors is not signed by whoever tells of it")
 
     def _read(self, parcel: bytes) -> None:
-        """A sum has come whole, perhaps told by more than one: read it once."""
-        if parcel not in self._reading:
+        """A sum is here whole: look at it, once for all who tell of it meanwhile."""
+        if parcel not in self._reading and parcel not in self._computing:
             self._reading.add(parcel)
-            self._emit_read(parcel)
-
-    def _emit_read(self, parcel: bytes) -> None:
-        self._services.emit(ReadParcel(self._plan.context, parcel))
+            self._services.emit(ReadParcel(self._plan.context, parcel))
 
     def _refuse_shape(self, shape: Shape) -> None:
         """A parcel has another length than sums have: its shape convicts all who offered it."""
@@ -376,7 +372,7 @@ class WantedSum:
         if shape is not None:
             self._refuse_shape(shape)
         else:
-            self._emit_read(parcel)  # the checkpoints that this one signed may be others
+            self._read(parcel)  # the checkpoints that this one signed may be others
 
     def _refuse_checked(self, checked: CheckedSum) -> None:
         """A parcel is not the sum: a segment convicts whoever signed these checkpoints of it."""
@@ -388,7 +384,7 @@ class WantedSum:
                 terms = offer.accepted, len(offer.linear_hashes), stated
                 self._refuse(sender, WrongSum(*terms, opened, offer.signature))
         if self._offering(checked.parcel):  # who came while it was looked at
-            self._emit_read(checked.parcel)
+            self._read(checked.parcel)
 
     def _offering(self, parcel: bytes) -> dict[int, VectorSum]:
         """Who offers a parcel, and was not refused yet."""
@@ -409,20 +405,23 @@ class WantedSum:
 
     def on_read(self, parcel: bytes, data: bytes) -> None:
         """Have a sum that has come whole checked, beside everything else."""
-        if parcel not in self._reading or self.data is not None:
+        if parcel not in self._reading:
             return
+        self._reading.discard(parcel)
+        self._computing.add(parcel)
         told = frozenset(each.earlier for each in self._offering(parcel).values())
         work = partial(_check, self._code, self.name, parcel, data, self._shown, told)
         self._services.emit(Compute(self._plan.context, b"sum" + self.name + parcel, work))
 
     def on_checked(self, checked: "CheckedSum") -> bool:
         """Take what was checked; tell whether it is the sum."""
-        if self.data is not None:
-            return False
+        self._computing.discard(checked.parcel)
         if checked.earlier is None:
-            if self._ask_at is None:  # it was held, and is not what it was: ask anew
-                self._ask_at = 0.0
+            if self._ask_at is None and self.data is None:  # it was held, and is not what it was
+                self._ask_at = 0.0  # ask anew
             self._refuse_checked(checked)
+            return False
+        if self.data is not None:
             return False
         self.data, self._ask_at = checked.data, None
         return True

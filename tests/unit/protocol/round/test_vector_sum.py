@@ -279,8 +279,7 @@ def test_a_parcel_that_it_did_not_ask_for_is_another_roles():
 
 
 def test_without_the_linear_hash_a_shifted_sum_would_be_taken(monkeypatch):
-    wanted_hash = C.code.summed_hash([C.masked(who).linear_hash for who in SET])
-    monkeypatch.setattr(type(C.code), "linear_hashes_of_sum", lambda *_: (wanted_hash,))
+    weaken(monkeypatch, vector_sum, ("== code.segments and end == last:", "== code.segments:"))
     made, outbox = wanted()
     made.on_sum(FIRST, C.told(*SET, parcel=parcel_of(wrong(*SET)), teller=FIRST))
     name, _, _, done, _ = fetches(outbox)[0]
@@ -390,6 +389,24 @@ def holding(restored: dict[str, bytes] | None = None) -> tuple[WantedSums, Outbo
     done(name)
     assert read(made, outbox, name, C.total(SET))
     return made, outbox
+
+
+def test_one_wrong_sum_of_several_sets_is_checked_once_for_each():
+    """However many tell of it: a hash of all of it takes seconds where it is long."""
+    made, outbox = both()
+    data = wrong(*SET)
+    for indices in (SET, OTHER):
+        for sender in AGGREGATORS:
+            made.on_sum(sender, C.told(*indices, parcel=parcel_of(data), teller=sender))
+    for name, _, _, done, _ in fetches(outbox):
+        done(name)
+    for each in outbox.of(ReadParcel):
+        made.on_read(each.parcel, data)
+    computed = outbox.of(Compute)
+    assert len(computed) == 2
+    assert not any(made.on_computed(each.work()) for each in computed)
+    assert len(outbox.accused) == 6
+    assert len(outbox.of(ReadParcel)) == 2
 
 
 def kept(outbox: Outbox) -> dict[str, bytes]:
