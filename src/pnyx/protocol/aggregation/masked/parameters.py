@@ -2,8 +2,8 @@
 
 A contribution is y = a·s + e + Δ·m in Z_Q[X]/(X^n + 1) (ring learning with errors), Q a product of
 27-bit primes, residues modulo each prime apart. Δ = 2^shift; a coefficient of m holds `slots`
-values of `slot_bits` each, lowest first, shifted to be non-negative: 0 <= u < 2^value_bits. Three
-rings are known to be safe:
+values of `slot_bits` each, lowest first, shifted to be positive: 0 < u < 2^value_bits. Three rings
+are known to be safe:
 
     ring  n     primes  log₂ Q  estimate (bits)   bytes of a key, per member and packing 4
     P0    1024  1        27     137               1 KiB
@@ -97,7 +97,7 @@ class ParameterSet(msgspec.Struct, frozen=True, array_like=True):
     degree: _Positive  # n
     primes: Annotated[tuple[int, ...], Meta(min_length=1, max_length=4)]
     length: _Positive  # values of the vector
-    value_bits: _Positive  # values lie in -2^(b-1) .. 2^(b-1) - 1
+    value_bits: _Positive  # values lie in -(2^(b-1) - 1) .. 2^(b-1) - 1
     contributors_max: _Positive  # h, the most that may be summed
     slots: _Positive  # values in a coefficient
     slot_bits: _Positive
@@ -128,12 +128,12 @@ class ParameterSet(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def offset(self) -> int:
-        """What is added to a value to make it non-negative."""
+        """What is added to a value to make it positive."""
         return 1 << (self.value_bits - 1)
 
     @property
     def value_max(self) -> int:
-        """The largest absolute value of an entry that both signs have."""
+        """The largest absolute value of an entry."""
         return self.offset - 1
 
     @property
