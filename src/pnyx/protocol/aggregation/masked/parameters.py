@@ -251,7 +251,8 @@ def choose(
     length: values of the vector, each of `value_bits` signed bits. contributors_max: the most that
     are summed. members, packing: of the committee; its shares of the key count as bytes as well (a
     short vector is better off with a short key). Of equals, the first ring of `RINGS` is taken.
-    Raises UnsafeParameters when one of these is out of range.
+    Raises UnsafeParameters when one of these is out of range, or no ring of `rings` holds a value:
+    the largest of `RINGS` holds any.
     """
     _check_range("length", length, 1, LENGTH_MAX)
     _check_range("value_bits", value_bits, 1, VALUE_BITS_MAX)
@@ -259,8 +260,23 @@ def choose(
     _check_range("noise_width", noise_width, NOISE_WIDTH, _NOISE_WIDTH_MAX)
     found = [_fullest(ring, length, value_bits, contributors_max, noise_width) for ring in rings]
     fitting = [parameters for parameters in found if parameters is not None]
-    assert fitting, "the largest ring holds one value of any allowed size"
+    if not fitting:
+        raise _too_large_for(rings, length, value_bits, contributors_max, noise_width)
     return min(fitting, key=lambda p: p.bytes + members * key_share_bytes(p, packing))
+
+
+def _too_large_for(
+    rings: tuple[SafeRing, ...], length: int, value_bits: int, contributors: int, noise_width: float
+) -> UnsafeParameters:
+    """What is wrong where not one value fits into a coefficient of these rings."""
+    degrees = ", ".join(str(ring.degree) for ring in rings)
+    fewer = (
+        bits
+        for bits in range(value_bits - 1, 0, -1)
+        if any(_fullest(ring, length, bits, contributors, noise_width) for ring in rings)
+    )
+    why = f"sums of {contributors} contributors do not fit a coefficient of degree {degrees}"
+    return UnsafeParameters("value_bits", value_bits, next(fewer, 0), why)
 
 
 def key_share_bytes(parameters: ParameterSet, packing: int) -> int:
