@@ -68,8 +68,8 @@ class Case:
     def __init__(self, parameters: ParameterSet) -> None:
         self.parameters, self.shape = parameters, layout(parameters)
         generator = np.random.default_rng(1)
-        offset = parameters.offset
-        vector = generator.integers(-offset, offset, parameters.length)
+        most = parameters.value_max
+        vector = generator.integers(-most, most + 1, parameters.length)
         self.pieces = [self.cut(vector, segment) for segment in range(self.shape.segments)]
         self.key = MaskingKey.derive(parameters, secrets.token_bytes(32), CONTEXT, bytes(32))
         self.public = [public_segment(parameters, CONTEXT, c) for c in range(self.shape.segments)]

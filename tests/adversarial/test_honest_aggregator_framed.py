@@ -168,8 +168,18 @@ def test_a_length_told_by_nobody_who_tells_of_sums() -> None:
     """Its own words would convict whoever is neither, with a signature of no meaning."""
     with pytest.raises(RuleBroken, match="aggregator or a member"):
         check_evidence(replace(length_of(LENGTHS[0]), culprit=OUTSIDER), C.plan, JUDGE)
-    with pytest.raises(RuleBroken, match="more contributors"):
-        check_evidence(length_of(LENGTHS[0], count=4096), C.plan, JUDGE)
+
+
+def test_a_sum_of_more_than_can_be_summed() -> None:
+    """Told of by nobody honest, and each would take another statement: it is refused unread."""
+    most = C.code.parameters.contributors_max
+    check_evidence(signed_by(TELLER, WRONG, most), C.plan, JUDGE)
+    for count in (most + 1, 4096):
+        for told in (length_of(LENGTHS[0], count=count), signed_by(TELLER, WRONG, count)):
+            with pytest.raises(RuleBroken, match="more contributors"):
+                check_evidence(told, C.plan, JUDGE)
+    with pytest.raises(InvalidSignature):
+        check_evidence(length_of(LENGTHS[0], count=most), C.plan, JUDGE)
 
 
 WHO = SET[0]

@@ -8,6 +8,7 @@ one's own, which another contributor can do that pulls it as an aggregator.
 
 import pytest
 from msgspec.structs import replace
+from tests.support.masked_round import AGGREGATORS, fetches, masked_committee, parcel_of
 from tests.support.town import NETWORK, Town, masked_manifest
 
 from pnyx.primitives import codec
@@ -28,6 +29,7 @@ from pnyx.protocol.messages import (
     VectorOffer,
     VectorReceipt,
 )
+from pnyx.protocol.round.aggregator import Aggregator
 
 
 class Withdrawal:
@@ -154,3 +156,29 @@ def test_withdrawn_after_a_restart():
     assert town.parcels[owner].read(parcel, 0) is None
     assert town.run(town.finished(study))
     assert town.model(study)[owner] == 0
+
+
+@pytest.mark.parametrize("namer", ["its contributor", "another contributor"])
+def test_an_aggregator_offers_the_withdrawn_vector(namer):
+    """It was pulled before the owner withdrew. Her node is an aggregator, too: it takes none back.
+
+    Nor under another's name, who can copy it as an aggregator that pulled it.
+    """
+    committee, me, other = masked_committee(), *AGGREGATORS[:2]
+    services, outbox = committee.services(me)
+    made = Aggregator(services, me, committee.code, lambda _: False)
+    parcel = parcel_of(committee.vector(2))
+    offer = committee.offer(2)
+    if namer == "another contributor":
+        named = replace(committee.reader.header(committee.header(3)).masked, parcel=parcel)
+        offer = committee.offer(3, header=committee.header(3, masked=named))
+    made.forget(parcel)
+    for sender in (other, other, AGGREGATORS[2]):
+        made.handle(sender, offer, 0.0)
+    assert fetches(outbox) == []
+    assert outbox.effects == outbox.sent == []
+    made.handle(other, committee.offer(4), 0.0)
+    assert [name for name, *_ in fetches(outbox)] == [parcel_of(committee.vector(4))]
+    left, outbox = committee.services(me)
+    Aggregator(left, me, committee.code, lambda _: False).handle(other, offer, 0.0)
+    assert [name for name, *_ in fetches(outbox)] == [parcel], "as long as nobody withdrew"

@@ -19,16 +19,18 @@ SEED = b"\x07" * 32
 
 def cancelled(parameters, first, second):
     """The difference of two masked vectors, decoded as if it had no mask at all."""
+    places = (parameters.shift + parameters.slot_bits * slot for slot in range(parameters.slots))
+    one = sum(1 << place for place in places)  # no slot of a sum is below 1
     left = [
         tuple(
-            ((x.astype(np.int64) - y.astype(np.int64)) % prime).astype(np.uint64)
+            ((x.astype(np.int64) - y.astype(np.int64) + one % prime) % prime).astype(np.uint64)
             for x, y, prime in zip(a, b, parameters.primes, strict=True)
         )
         for a, b in zip(first, second, strict=True)
     ]
     no_key = tuple(np.zeros(parameters.degree, dtype=np.uint32) for _ in parameters.primes)
     # as the difference of shifted values has no shift, one is given back
-    return masked.unmask(parameters, no_key, left, 1) + parameters.offset
+    return masked.unmask(parameters, no_key, left, 1) + parameters.offset - 1
 
 
 @pytest.fixture(params=RINGS, ids=["P0", "P1", "P2"])

@@ -8,9 +8,23 @@ verified one names the contributor.
 
 import numpy as np
 import pytest
+from tests.support.tasks import make_hyperparameters
 from tests.support.town import Town, masked_manifest
+from tests.support.weakened import weaken
 
+from pnyx.errors import TrainingError
+from pnyx.learning import apply_update, initial_model, mlp
 from pnyx.primitives.field import PRIMES
+from pnyx.protocol.aggregation.masked import coding
+from pnyx.protocol.aggregation.masked.keys import MaskingKey, hash_vector
+from pnyx.protocol.aggregation.masked.mask import (
+    SegmentSum,
+    mask_segment,
+    public_segment,
+    transform_key,
+)
+from pnyx.protocol.aggregation.masked.parameters import SHARED_RINGS, ParameterSet, choose
+from pnyx.protocol.aggregation.masked.segments import pack_sum
 from pnyx.protocol.aggregation.masked.vectors import MaskedUpdate, VectorCode, sum_vectors
 from pnyx.protocol.events import MessageRejected
 from pnyx.protocol.messages import Contribution
@@ -90,3 +104,62 @@ def test_garbage_is_told_from_a_sum():
         wrong = key.copy()
         wrong[place] = (wrong[place] + 1) % PRIMES[0]
         assert code.unmask(total, (wrong,), 3) is None
+
+
+# --- a value below the least one ------------------------------------------------------------------
+
+PROGRAM = mlp((2, 3))
+
+
+def unmasked(parameters: ParameterSet, updates: np.ndarray, less: int) -> np.ndarray | None:
+    """The sum of updates [count, length], where one of them takes so much from its first value."""
+    context, total, keys = b"c" * 32, SegmentSum(parameters, 0), []
+    public = public_segment(parameters, context, 0)
+    for who, update in enumerate(updates):
+        key = MaskingKey.derive(parameters, bytes([who]) * 32, b"own", hash_vector([update]))
+        secret = transform_key(parameters, key.secret)
+        residues = mask_segment(parameters, public, secret, key.errors_seed, 0, update)
+        if who == 0:
+            for part, prime in zip(residues, parameters.primes, strict=True):
+                taken = int(part[0, 0, 0]) - (less << parameters.shift)
+                part[0, 0, 0] = taken % prime
+        total.add(residues)
+        keys.append(key.secret)
+    summed = tuple(
+        np.sum([key[at].astype(np.int64) for key in keys], axis=0) % prime
+        for at, prime in enumerate(parameters.primes)
+    )
+    code = VectorCode(parameters, context)
+    return code.unmask(pack_sum(parameters, 0, total.total()), summed, len(updates))
+
+
+@pytest.mark.parametrize("length", [PROGRAM.shared_count, 1024, 1025])
+@pytest.mark.parametrize("count", [2, 5, 256])
+@pytest.mark.parametrize("ring", SHARED_RINGS, ids=["P0", "P1"])
+def test_what_unmasks_is_what_moves_a_model(ring, count, length):
+    """The least values of all who contribute are a sum, padding or not; a unit below is none."""
+    parameters = choose(length, 8, 256, rings=(ring,))
+    updates = np.full((count, length), -parameters.value_max)
+    found = unmasked(parameters, updates, 0)
+    assert found is not None
+    assert found.tolist() == updates.sum(axis=0).tolist()
+    if length == PROGRAM.shared_count:
+        model, counts = initial_model(PROGRAM, bytes(32)), np.zeros(3, dtype=np.int64)
+        total = np.concatenate([found, counts])
+        apply_update(model, total, count, make_hyperparameters(), parameters.value_max)
+    for less in (1, count):
+        assert unmasked(parameters, updates, less) is None
+
+
+def test_a_sum_that_unmasks_and_moves_no_model(monkeypatch):
+    """Else its round is void with a sum in the record like any other, and nobody is suspected."""
+    parameters = choose(PROGRAM.shared_count, 8, 24)
+    updates = np.full((5, PROGRAM.shared_count), -parameters.value_max)
+    weaken(monkeypatch, coding, (" and int(row.min()) >= count - less", ""))
+    found = unmasked(parameters, updates, 1)
+    assert found is not None
+    assert found[0] == -5 * parameters.value_max - 1
+    total = np.concatenate([found, np.zeros(3, dtype=np.int64)])
+    model = initial_model(PROGRAM, bytes(32))
+    with pytest.raises(TrainingError, match="exceeds what its contributions can add up to"):
+        apply_update(model, total, 5, make_hyperparameters(), parameters.value_max)

@@ -633,13 +633,14 @@ OTHER_NORMS = (
     contributors=st.integers(2, 256),
     colluding=st.integers(0, 40),
     clip_share=st.integers(80, 100),
+    width=st.sampled_from([4.5, 4.5, 4.5, 6.0]),
 )
 @settings(max_examples=1000, deadline=None)
 def test_masked_norms_that_can_be_verified(
-    length, norm_max, shift, value_bits, contributors, colluding, clip_share
+    length, norm_max, shift, value_bits, contributors, colluding, clip_share, width
 ) -> None:
     slot_bits = (contributors * (2**value_bits - 1)).bit_length()
-    terms = (1024, (134176769,), length, value_bits, contributors, 1, slot_bits, shift)
+    terms = (1024, (134176769,), length, value_bits, contributors, 1, slot_bits, shift, width)
     try:
         masks = ParameterSet(*terms)
     except ValueError:
@@ -692,6 +693,7 @@ def verified_terms(norm=NORM, **changes) -> dict:
         (verified_terms(noise=(12, 0, 2)), False),
         (verified_terms(noise=(12, 0, 2), clip=600), True),
         (verified_terms(noise=(13, 0, 2), clip=100), False),
+        (verified_terms(masked=(*verified_terms()["masked"][:-1], 6.0)), False),
     ],
 )
 def test_verified_masked_phases(terms, fine) -> None:

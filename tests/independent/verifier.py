@@ -367,7 +367,7 @@ def norm_holds(phase: Any) -> bool:
     masked, verified, bounds = phase.masked, phase.verified, phase.bounds
     if verified is None:
         return bounds.masked_norm_max == 0
-    if masked is None or (masked.degree, masked.slots) != (1024, 1):
+    if masked is None or (masked.degree, masked.slots, masked.noise_width) != (1024, 1, 4.5):
         return False
     prime, h, most = 134176769, masked.contributors_max, verified.colluding_max
     unit = 2**masked.shift

@@ -30,7 +30,7 @@ def groups(draw):
         assume(False)
     count = draw(st.integers(1, min(4, contributors)))
     vectors = masked.draw(parameters, count, draw(st.integers(0, 2**32)))
-    extremes = [-parameters.offset, parameters.offset - 1, 0]
+    extremes = [-parameters.value_max, parameters.value_max, 0]
     for vector in vectors:
         vector[: draw(st.integers(0, length))] = draw(st.sampled_from(extremes))
     return parameters, vectors

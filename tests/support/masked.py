@@ -38,8 +38,8 @@ def in_ring(ring: SafeRing, length: int, value_bits: int, contributors_max: int)
 def draw(parameters: ParameterSet, count: int, seed: int = 1) -> np.ndarray:
     """Uniform vectors [count, length] over the whole range of values."""
     sampler = Sampler(seed.to_bytes(32, "big"), "test/vectors")
-    bound = 1 << parameters.value_bits
-    return sampler.field_elements(bound, (count, parameters.length)) - parameters.offset
+    bound = 2 * parameters.value_max + 1
+    return sampler.field_elements(bound, (count, parameters.length)) - parameters.value_max
 
 
 def pieces(parameters: ParameterSet, vector: np.ndarray) -> list[np.ndarray]:

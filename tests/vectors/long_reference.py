@@ -8,9 +8,9 @@ and that pnyx agrees.
 
 Long arrays are in the file by their SHA-256: of values and sums as signed little-endian integers of
 8 bytes, of errors as signed bytes, of everything else as it travels. The values of a contribution
-are field elements below 2^value_bits of the stream with the domain "values_domain" and the seed
-"values_seed", less 2^(value_bits - 1). "committed" is what the checkpoints, one after each segment,
-come to; no norm is verified here. What "teller" says of a sum names contributions by their
+are field elements below 2^value_bits - 1 of the stream with the domain "values_domain" and the seed
+"values_seed", less 2^(value_bits - 1) - 1. "committed" is what the checkpoints, one after each
+segment, come to; no norm is verified here. What "teller" says of a sum names contributions by their
 "header_hashes".
 """
 
@@ -296,8 +296,8 @@ def group_vectors(ring: str):
     found, parts = [], []
     for contributor in range(2):
         domain = f"vectors/long/{ring}/{contributor}"
-        drawn = elements(Stream(VALUES_SEED, domain), 2**held.bits, held.length)
-        parts.append(Contribution(held, contributor, drawn - 2 ** (held.bits - 1)))
+        drawn = elements(Stream(VALUES_SEED, domain), 2**held.bits - 1, held.length)
+        parts.append(Contribution(held, contributor, drawn - (2 ** (held.bits - 1) - 1)))
         given = {
             "values_seed": VALUES_SEED.hex(),
             "values_domain": domain,

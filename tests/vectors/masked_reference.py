@@ -277,7 +277,7 @@ def decoded(held: Set, residues: list[int], count: int) -> list[int] | None:
     for _ in range(held.slots):
         number, slot = divmod(number, 2**held.slot_bits)
         found.append(slot)
-    if number or max(found) > count * (2**held.bits - 1):
+    if number or min(found) < count or max(found) > count * (2**held.bits - 1):
         return None
     return [slot - count * 2 ** (held.bits - 1) for slot in found]
 
@@ -337,7 +337,7 @@ def refused_parameters():
 
 def group_vectors(ring: str, stream):
     held = Set(ring, 40, 12, 24)
-    rows = [[-2048] * 40, [v - 2048 for v in stream.field_elements(4096, 40)]]
+    rows = [[-2047] * 40, [v - 2047 for v in stream.field_elements(4095, 40)]]
     parts = [Contribution(held, who, row) for who, row in enumerate(rows)]
     sums = [
         [sum(column) for column in zip(*(part.residues[at] for part in parts), strict=True)]
@@ -379,11 +379,11 @@ def decoding_vectors(stream):
     held = Set("P2", 1000, 12, 128)
     reach = 2 ** (held.shift - 1)
     for sums, error in (
-        ([0] * held.slots, -reach),
-        ([0] * held.slots, reach - 1),
+        ([128] * held.slots, -reach),
+        ([128] * held.slots, reach - 1),
         ([128 * 4095] * held.slots, reach - 1),
         ([128 * 4095] * held.slots, -reach),
-        ([stream.below(128 * 4095) for _ in range(held.slots)], -17),
+        ([128 + stream.below(128 * 4094) for _ in range(held.slots)], -17),
     ):
         number = (sum(u << held.slot_bits * j for j, u in enumerate(sums)) << held.shift) + error
         yield {
@@ -400,16 +400,22 @@ def refused_decodings():
         held = Set(ring, 1000, 12, 24)
         most, last = 24 * 4095, held.slots - 1
         reach, top = 2 ** (held.shift - 1), 2 ** (held.slot_bits * held.slots)
-        full = sum(most << held.slot_bits * j for j in range(held.slots))
+        ones = sum(1 << held.slot_bits * j for j in range(held.slots))
+        least, full = 24 * ones, most * ones
         scale, beyond = 2**held.shift, 1 << held.slot_bits * last
         cases = [
             ("the first slot one above the largest sum", 24, (full + 1) * scale),
             ("a sum of 24 for one of 23", 23, full * scale),
-            ("an error one below the least, at the sum 0", 24, -reach - 1),
+            ("the first slot one below the least sum", 24, (least - 1) * scale),
+            ("all slots one below the least sum", 24, (least - ones) * scale),
+            ("nothing at all", 24, 0),
+            ("a sum of 23 for one of 24", 24, 23 * ones * scale),
+            ("an error one below the least, at the least sum", 24, least * scale - reach - 1),
             ("an error one above the most, at the largest sum", 24, full * scale + reach),
         ]
         if last:
             cases.append(("the last slot one above the largest sum", 24, (full + beyond) * scale))
+            cases.append(("the last slot one below the least sum", 24, (least - beyond) * scale))
         if top * scale <= held.q:
             cases.append(("something above the last slot", 24, top * scale))
         for fault, count, number in cases:
@@ -435,12 +441,15 @@ def refused_unmaskings(parts: list[Contribution], right: bytes):
     both = [a + b for a, b in zip(*residues, strict=True)]
     step = 2 ** (held.shift + held.slot_bits - 1)  # the upper half of a slot
     high = [(both[0] + step) % prime, *both[1:]]
+    least = parts[0].values[0] + parts[1].values[0] + 2 * 2 ** (held.bits - 1)  # in slot 0
+    low = [(both[0] - 2**held.shift * (least - 1)) % prime, *both[1:]]
     for fault, keys, added, sums in (
         ("the key of one for the sum of two", [0], 0, both),
         ("one key twice", [0, 0], 0, both),
         ("the keys of two for the vector of one", [0, 1], 0, residues[0]),
         ("one element of a key larger by one", [0, 1], 1, both),
         ("one slot above what two can make it", [0, 1], 0, high),
+        ("one slot one below what two can make it", [0, 1], 0, low),
     ):
         columns = zip(*(parts[who].key[0] for who in keys), strict=True)
         key_sum = [sum(column) % prime for column in columns]

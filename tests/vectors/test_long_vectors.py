@@ -71,8 +71,8 @@ def code_of(ring: str) -> VectorCode:
 
 def values_of(case: dict[str, Any], parameters: ParameterSet) -> np.ndarray:
     stream = Sampler(bytes.fromhex(case["values_seed"]), case["values_domain"])
-    drawn = stream.field_elements(1 << parameters.value_bits, parameters.length)
-    return drawn - parameters.offset
+    drawn = stream.field_elements(2 * parameters.value_max + 1, parameters.length)
+    return drawn - parameters.value_max
 
 
 @lru_cache(maxsize=3)

@@ -1,5 +1,6 @@
 """What a node refuses in a study before anybody looks closer."""
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 from tests.support.town import NETWORK, manifest, masked_phase, phase, verified_phase
@@ -9,6 +10,7 @@ from pnyx.primitives import codec
 from pnyx.primitives.field import PRIMES
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import SUM_MAX
+from pnyx.protocol.aggregation.masked.coding import decode_signed
 from pnyx.protocol.aggregation.masked.parameters import P1, RINGS, SHARED_RINGS, choose
 from pnyx.protocol.aggregation.robust import Robust
 from pnyx.protocol.manifest import (
@@ -199,6 +201,34 @@ def test_a_norm_of_masked_updates_that_cannot_be_verified(terms, rule):
     read(manifest(10, [verified_phase(9)]))
     with pytest.raises(RuleBroken, match=rule):
         read(manifest(10, [verified_phase(9, **terms)]))
+
+
+@pytest.mark.parametrize("less", range(5))
+def test_no_entry_of_a_verified_update_is_larger_than_its_phase_says(less):
+    """All of the norm that is certified, in one entry; errors may carry it over to the next."""
+    masks, norm_max = VERIFIED.masked, VERIFIED.verified.norm_max - less
+    bounds = Bounds(1, 0, 0, 1, 1, 0, None, 1024, 1, norm_max << masks.shift)
+    asked = verified_phase(9, verified=VerifiedNorm(norm_max, 2), bounds=bounds)
+    read(manifest(10, [asked]))
+    proven = asked.masked_bounds
+    for sign in (1, -1):
+        lifted = sign * proven.certified_max + (masks.offset << masks.shift)
+        out = np.empty(1, dtype=np.int64)
+        decode_signed(masks, np.array([lifted]), 1, proven.largest_sum, out)
+        assert abs(int(out[0])) <= asked.update_max
+        # In two norms of five it is rounded up, and the bound is reached.
+        assert abs(int(out[0])) == asked.update_max - (norm_max % 5 < 3)
+
+
+def test_an_aggregator_has_room_for_vectors_and_for_sums():
+    """Six vectors of 3,456 bytes; and for each of two groups three sums of 4,480 bytes."""
+    for terms, room in (({}, 6 * 3456 + 3 * 4480), (TWO, 6 * 3456 + 6 * 4480)):
+        plan = manifest(9, [masked_phase(9, drawn=6, **terms)])
+        params = ProtocolParams()
+        assert params.unvouched_sums_max == 2
+        read(plan, replace(params, parcels_bytes_max=room))
+        with pytest.raises(RuleBroken, match=f"and their sums take {room} bytes, above"):
+            read(plan, replace(params, parcels_bytes_max=room - 1))
 
 
 def test_a_norm_is_verified_in_the_smallest_ring():

@@ -8,6 +8,8 @@ from pnyx.primitives.sampling import Sampler
 from pnyx.protocol import noise as noise_module
 from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.aggregation.bounds import Bounds
+from pnyx.protocol.aggregation.masked.parameters import SHARED_RINGS, choose
+from pnyx.protocol.aggregation.masked.vectors import VectorCode
 from pnyx.protocol.aggregation.verification import within
 from pnyx.protocol.noise import (
     WIDTH_MIN,
@@ -18,6 +20,7 @@ from pnyx.protocol.noise import (
     noise_max,
     noise_norm_max,
     noised,
+    noised_update,
 )
 
 
@@ -122,3 +125,37 @@ def test_noise_that_its_bounds_do_not_cover(changes, rule):
 )
 def test_what_is_within_the_clip(update, kept):
     assert clipped(np.array(update, dtype=np.int64), 5) is kept
+
+
+# --- masked updates -------------------------------------------------------------------------------
+
+WIDTH = 4  # cut at 40
+
+
+@pytest.mark.parametrize(
+    ("noise", "bits"), [(Noise(), 2), (Noise(update_width=WIDTH), 7), (Noise(update_width=13), 9)]
+)
+def test_masks_of_verified_updates_hold_noise_and_one_unit(noise, bits):
+    """Their entries are cut to what noise leaves, and that must be something."""
+    for held, enough in ((bits, True), (bits - 1, False)):
+        masks = choose(9, held, 8, rings=SHARED_RINGS)
+        terms = Bounds(1, 0, 0, 1, key_length=masks.degree, key_fields=1), 10**6, noise, 3, masks
+        if enough:
+            check_noise(*terms, verified=True)
+            continue
+        with pytest.raises(RuleBroken, match=f"value_bits is {held}, too few: .* need {bits}"):
+            check_noise(*terms, verified=True)
+
+
+def test_entries_are_cut_so_that_their_noise_still_fits(monkeypatch):
+    """The largest noise there is, on entries far beyond the masks: the largest values there are."""
+    masks = choose(100, 7, 8, rings=SHARED_RINGS)
+    drawn = np.array([40, -40] + [0] * 98)
+    assert noise_max(WIDTH) == 40
+    assert masks.value_max == 63
+    monkeypatch.setattr(noise_module, "discrete_gaussian", lambda *_: drawn)
+    update = np.array([10**6, -(10**6), 24, -24, 23, -23] + [0] * 94)
+    given = noised_update(update, masks, Noise(update_width=WIDTH), sampler())
+    assert given[:6].tolist() == [63, -63, 23, -23, 23, -23]
+    VectorCode(masks, b"context").mask(given, bytes(32), b"own")  # nothing is out of range
+    assert noised_update(update, masks, Noise(), sampler())[:3].tolist() == [63, -63, 24]

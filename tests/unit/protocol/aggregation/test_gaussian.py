@@ -59,6 +59,47 @@ def test_coins_next_to_the_limit_are_decided_exactly():
     assert below_exponential(data, numerators, denominator).tolist() == [True, False, True, True]
 
 
+def exponential(numerator: int, denominator: int) -> int:
+    """exp(-numerator/denominator) in units of 2^-256, by its series; hardly any of them wrong."""
+    halvings = (numerator // denominator).bit_length() + 16
+    power = (numerator << 256) // (denominator << halvings)
+    total = term = 1 << 256
+    place = 0
+    while term:
+        place += 1
+        term = term * power // (place << 256)
+        total += -term if place % 2 else term
+    for _ in range(halvings):
+        total = total * total >> 256
+    return total
+
+
+@pytest.mark.parametrize("width", [1, 3, 1100, 827_121, 2**26 - 1, 2**26])
+def test_what_float64_decides_is_far_from_doubtful(width):
+    """A coin at the very limit and the next one, at many places; and how wrong a float64 was there.
+
+    Machines differ in their exponentials, so a thousand times what is seen here is doubtful, too.
+    """
+    generator = np.random.default_rng(width)
+    candidates = np.concatenate(
+        [generator.integers(0, 10 * width + 1, 300), generator.integers(0, 2 * width + 1, 1200)]
+    )
+    numerators, denominator = candidates * candidates, 2 * width * width
+    numerators = numerators[numerators > 0]
+    exact = [exponential(each, denominator) for each in numerators.tolist()]
+    coins = [each >> 128 for each in exact]  # the largest below the limit, which is no fraction
+    below = b"".join(coin.to_bytes(16, "little") for coin in coins)
+    above = b"".join((coin + 1).to_bytes(16, "little") for coin in coins)
+    assert below_exponential(below, numerators, denominator).all()
+    assert not below_exponential(above, numerators, denominator).any()
+    limits = np.exp(-(numerators / denominator)).tolist()
+    fractions = (np.array([coin >> 64 for coin in coins], dtype="<u8") / 2.0**64).tolist()
+    errors = [abs(int(limit * 2.0**256) - each) for limit, each in zip(limits, exact, strict=True)]
+    apart = [abs(one - other) for one, other in zip(fractions, limits, strict=True)]
+    worst = max(max(errors) / 2.0**256, *apart)
+    assert 2.0**-60 < worst < gaussian._DOUBTFUL / 1024
+
+
 @pytest.mark.parametrize("width", [0, 2**26 + 1])
 def test_a_width_out_of_range(width):
     with pytest.raises(ValueError, match="width"):

@@ -232,10 +232,54 @@ def test_too_coarse_units_are_refused(length, contributors, colluding):
         choose(length, contributors, colluding)
 
 
-@pytest.mark.parametrize("terms", [(0, 24, 1), (2**24 + 1, 24, 1), (10, 1, 0), (10, 2000, 0)])
+@pytest.mark.parametrize(
+    ("contributors", "colluding", "last"),
+    [(50, 5, 5_821_350), (100, 3, 4_588_501), (256, 2, 307_813)],
+)
+def test_rounding_adds_a_quarter_at_most(contributors, colluding, last):
+    """√(length/6) is a quarter of the norm at the last length that is taken."""
+    chosen = choose(last, contributors, colluding)
+    assert 8 * last <= 3 * chosen.norm_max**2 < 8 * (last + 1)
+    with pytest.raises(ConfigError, match="rounding alone would add 25%"):
+        choose(last + 1, contributors, colluding)
+
+
+def test_rounding_adds_a_quarter_of_a_stated_norm_at_most():
+    """Ninety units of a bound of 100: 3,750 values round to a norm of 25."""
+    assert choose_for(90, 3750, 8, 2).norm_max == 100
+    with pytest.raises(ConfigError, match="Rounding alone would add 25%"):
+        choose_for(90, 3751, 8, 2)
+
+
+@pytest.mark.parametrize("terms", [(0, 24, 1), (2**24 + 1, 24, 1), (10, 1, 0), (10, 257, 0)])
 def test_sizes_that_cannot_be(terms):
-    with pytest.raises(ConfigError, match="carry 1 to"):
+    with pytest.raises(ConfigError, match=r"carry 1 to 16777216 values of 2 to 256 contributors\."):
         choose(*terms)
+
+
+def test_as_many_contributors_as_masks_hold_and_no_more():
+    """More could be stated and never masked."""
+    for contributors in (2, 256):
+        chosen = choose(10, contributors, 1)
+        read = msgspec.msgpack.decode(msgspec.msgpack.encode(chosen), type=MaskedBounds)
+        assert masks_of(read).contributors_max == contributors
+    terms = list(msgspec.structs.astuple(choose(10, 256, 1)))
+    for place, value in ((3, 1), (3, 257), (4, 257)):
+        data = msgspec.msgpack.encode([*terms[:place], value, *terms[place + 1 :]])
+        with pytest.raises(msgspec.ValidationError, match=r"Expected `int` (<= 256|>= 2)"):
+            msgspec.msgpack.decode(data, type=MaskedBounds)
+
+
+def test_errors_are_those_that_the_bounds_assume():
+    """Wider ones are safe to mask with, and could be beyond what a sum is assumed to hold."""
+    chosen = choose(1000, 31, 6)  # whose shift would hold the widest errors as well
+    masks = masks_of(chosen)
+    assert masks.noise_width == 4.5
+    assert bounds_of(masks, chosen.norm_max, 6) == chosen
+    for width in (float(np.nextafter(4.5, 5)), 6.0, 9.0):
+        wider = msgspec.structs.replace(masks, noise_width=width)
+        with pytest.raises(ValueError, match=r"errors of a verified update have width 4\.5"):
+            bounds_of(wider, chosen.norm_max, 6)
 
 
 def test_more_colluding_than_there_are():

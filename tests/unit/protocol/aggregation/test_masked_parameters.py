@@ -214,6 +214,41 @@ def test_what_cannot_be_held_is_refused():
     assert raised.value.field == "noise_width"
 
 
+@pytest.mark.parametrize(("last", "beyond"), [(4.5, 0.0), (9.0, 10.0)])
+def test_errors_are_as_wide_as_estimates_take_them_to_be(last, beyond):
+    """Whoever states a set need not have chosen it: it is refused at the next width of all."""
+    parameters = choose(10, 2, 2, noise_width=9.0)
+    assert changed(parameters, noise_width=last).noise_width == last
+    for width in (float(np.nextafter(last, beyond)), 4.0, float("nan")):
+        with pytest.raises(UnsafeParameters) as raised:
+            changed(parameters, noise_width=width)
+        assert raised.value.field == "noise_width"
+
+
+@pytest.mark.parametrize("ring", RINGS, ids=["P0", "P1", "P2"])
+def test_primes_with_half_of_the_roots_are_refused(ring):
+    """1 + n modulo 2n: the roots that the transform needs are not there, only their squares."""
+    parameters = in_ring(ring, 10, 2, 2)
+    half = next(p for p in range((1 << 27) - ring.degree + 1, 1, -2 * ring.degree) if prime(p))
+    assert half % ring.degree == 1
+    assert half % (2 * ring.degree) == 1 + ring.degree
+    with pytest.raises(UnsafeParameters, match="no transform") as raised:
+        changed(parameters, primes=(*ring.primes[:-1], half))
+    assert (raised.value.field, raised.value.value) == ("primes", half)
+
+
+def test_what_no_ring_holds_is_refused_with_the_largest_that_fits():
+    """The smallest ring alone: 21 bits of a value, of two contributors; or 64 of 16 bits."""
+    for given, field in (((10, 32, 2), "value_bits"), ((10, 16, 256), "value_bits")):
+        with pytest.raises(UnsafeParameters) as raised:
+            choose(*given, rings=(P0,))
+        assert raised.value.field == field
+        limit = raised.value.limit
+        assert choose(given[0], limit, given[2], rings=(P0,)).value_bits == limit
+        with pytest.raises(UnsafeParameters):
+            choose(given[0], limit + 1, given[2], rings=(P0,))
+
+
 def test_a_set_travels_and_an_unsafe_one_is_malformed():
     parameters = choose(1000, 12, 24)
     data = encode(parameters)

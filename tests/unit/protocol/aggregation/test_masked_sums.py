@@ -45,8 +45,8 @@ def test_sums_are_exact(ring, length):
 @pytest.mark.parametrize(("value_bits", "contributors"), [(1, 256), (8, 128), (12, 31), (15, 5)])
 def test_extremes_with_as_many_contributors_as_are_held(ring, value_bits, contributors):
     parameters = in_ring(ring, 1500, value_bits, contributors)
-    least, most = -parameters.offset, parameters.offset - 1
-    vector = np.array([least, most, 0] * 500)
+    most = parameters.value_max
+    vector = np.array([-most, most, 0] * 500)
     keys = [masked.key_of(parameters, who, vector) for who in range(contributors)]
     sums = masked.add(parameters, [masked.mask(parameters, key, vector) for key in keys])
     key_sum = masked.add_keys(parameters, [key.secret for key in keys])
@@ -103,7 +103,7 @@ def test_ten_million_values_take_the_memory_of_a_segment():
     public_segment(parameters, masked.CONTEXT, 0)  # whatever is loaded once is not counted
     tracemalloc.start()
     for segment in range(shape.segments):
-        values = np.arange(shape.values(segment)) % 4096 - 2048
+        values = np.arange(shape.values(segment)) % 4095 - 2047
         public = public_segment(parameters, masked.CONTEXT, segment)
         total = SegmentSum(parameters, segment)
         total.add(mask_segment(parameters, public, *secrets[0], segment, values))
@@ -128,7 +128,7 @@ def test_the_largest_group_of_the_longest_vectors(kind):
     key_sum = transform_key(parameters, masked.add_keys(parameters, [key.secret for key in keys]))
     shape = layout(parameters)
     for segment in (0, shape.segments - 1):
-        ramp = np.arange(shape.values(segment)) % 65_536 - parameters.offset
+        ramp = np.arange(shape.values(segment)) % 65_535 - parameters.value_max
         value = {"least": ramp * 0 + ramp[0], "most": ramp * 0 + 32_767, "nothing": ramp * 0}
         values = value.get(kind, ramp)
         public = public_segment(parameters, masked.CONTEXT, segment)
@@ -243,7 +243,7 @@ def test_public_polynomials_and_errors_are_fresh_for_every_segment():
 def test_the_largest_sum_is_the_last_that_is_decoded(ring):
     """One more in a slot is garbage, also where the slot has room for it."""
     parameters = in_ring(ring, 10_240, 12, 24)  # 1, 2 or 5 slots, all of them filled
-    most = np.full(10_240, parameters.offset - 1)
+    most = np.full(10_240, parameters.value_max)
     key = masked.key_of(parameters, 0, most)
     sums = masked.add(parameters, [masked.mask(parameters, key, most)])
     assert masked.unmask(parameters, key.secret, sums, 1).tolist() == most.tolist()
@@ -274,7 +274,7 @@ def test_sums_are_checked_up_to_the_last_integer():
 def test_values_out_of_range_are_refused():
     parameters = in_ring(P1, 100, 12, 24)
     key = masked.key_of(parameters, 0, np.zeros(100, dtype=np.int64))
-    for value in (2048, -2049, 1 << 40, -(1 << 40)):
+    for value in (2048, -2048, 1 << 40, -(1 << 40)):
         vector = np.zeros(100, dtype=np.int64)
         vector[99] = value
         with pytest.raises(ValueError, match="12 bits"):

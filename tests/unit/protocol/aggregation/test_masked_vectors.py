@@ -71,9 +71,9 @@ def test_the_longest_vectors_in_all_their_segments(ring):
     parameters = in_ring(ring, 10_000_000, 12, 24)
     assert layout(parameters).segments > 19
     code = VectorCode(parameters, CONTEXT)
-    ramp = np.arange(parameters.length) % 4096 - parameters.offset
-    least, nothing = np.full_like(ramp, -parameters.offset), np.zeros_like(ramp)
-    updates = [ramp, ramp[::-1].copy(), least, -1 - least, nothing]
+    ramp = np.arange(parameters.length) % 4095 - parameters.value_max
+    least, nothing = np.full_like(ramp, -parameters.value_max), np.zeros_like(ramp)
+    updates = [ramp, ramp[::-1].copy(), least, -least, nothing]
     made = [code.mask(each, b"s" * 32, b"contributor %d" % at) for at, each in enumerate(updates)]
     total = b"".join(sum_vectors(parameters, [iter(each.segments) for each in made]))
     code.check_sum(total, [each.linear_hash for each in made])
@@ -121,7 +121,7 @@ def test_an_update_shows_nothing_in_its_representation(held):
     assert repr(held.made[0]) == "MaskedUpdate(...)"
 
 
-@pytest.mark.parametrize("value", [2048, -2049])
+@pytest.mark.parametrize("value", [2048, -2048])
 def test_an_update_out_of_range_is_not_masked(held, value):
     update = held.updates[0].copy()
     update[-1] = value

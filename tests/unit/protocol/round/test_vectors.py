@@ -1,11 +1,18 @@
 """Receipts of aggregators: enough of them, each for this contribution in this attempt."""
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 from tests.support.committee import Committee
-from tests.support.masked_round import AGGREGATORS, MaskedCommittee, masked_committee
+from tests.support.masked_round import (
+    AGGREGATORS,
+    MaskedCommittee,
+    masked_committee,
+    verified_committee,
+)
 
 from pnyx.errors import InvalidSignature, RuleBroken
+from pnyx.protocol.aggregation.masked.segments import pack_sum
 from pnyx.protocol.messages import HeldContribution, MaskedVector, SketchProof, StatedHash
 from pnyx.protocol.round.holdings import Holdings
 from pnyx.protocol.round.values import header_hash
@@ -111,6 +118,26 @@ def test_where_nothing_is_masked_there_is_no_code():
     assert vector_code(Committee().plan) is None
     assert vector_code(Committee(joining=True).plan) is None
     assert vector_code(C.plan) is vector_code(C.plan)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_verified_sum_reaches_as_far_as_its_contributions_do(sign):
+    """The phase's own bound, and not just what the ring holds."""
+    plan = verified_committee().plan
+    code, reach = vector_code(plan), plan.phase.masked_bounds.largest_sum
+    parameters = code.parameters
+    [prime], middle = parameters.primes, parameters.offset << parameters.shift
+    assert reach + 1 < prime // 2
+    for value, holds in ((reach, True), (reach + 1, False)):
+        sums = np.full((1, parameters.degree, 32), middle, dtype=np.uint64)
+        sums[0, 0, 0] = (middle + sign * value) % prime
+        total = pack_sum(parameters, 0, (sums,))
+        found = code.unmask(total, (np.zeros(parameters.degree, dtype=np.int64),), 1)
+        assert (found is not None) == holds
+        if found is not None:
+            half = 1 << (parameters.shift - 1)
+            assert found[0] == (sign * value + half) >> parameters.shift
+            assert not found[1:].any()
 
 
 # --- what a member takes --------------------------------------------------------------------------

@@ -31,7 +31,8 @@ def shifted(parameters: ParameterSet, values: IntVector, within: slice) -> IntVe
     """Shift the values of some coefficients of a segment: [slots, 1, 1024, 32].
 
     values: all values of the segment. within: the coefficients that are wanted, up to `PIECE`.
-    Padding stands for the value zero. Raises ValueError when a value is out of range.
+    Padding stands for the value zero. Raises ValueError when a value is beyond `value_max`: shifted
+    ones are at least 1.
     """
     coefficients = GROUP * -(-len(values) // (parameters.slots * GROUP))
     size = within.stop - within.start
@@ -41,8 +42,10 @@ def shifted(parameters: ParameterSet, values: IntVector, within: slice) -> IntVe
         given = values[start : start + size]
         np.add(given, parameters.offset, out=row[: len(given)])
         row[len(given) :] = parameters.offset
-    if int(lifted.view(np.uint64).max()) > parameters.slot_value_max:
-        raise ValueError(f"values must be signed integers of {parameters.value_bits} bits")
+    if int(lifted.min()) < 1 or int(lifted.max()) > parameters.slot_value_max:
+        raise ValueError(
+            f"values must be signed integers of {parameters.value_bits} bits, and not the least one"
+        )
     return lifted.reshape(parameters.slots, 1, GROUP, LANES)
 
 
@@ -64,7 +67,9 @@ def decode(parameters: ParameterSet, residues: IntVector, count: int, out: IntVe
 
     residues: [primes, at least as many as out], integers below 2^35 in absolute value. count:
     contributions that were added. out: [slots, coefficients]. Raises DecodingError when these
-    are no sum of that many: key and masks do not belong together.
+    are no sum of that many: key and masks do not belong together, or somebody masked what is no
+    value. Each value is at least 1 when it is shifted, so a slot below `count` is no sum either;
+    whoever makes a model of it would refuse it, with nothing in the record that says so.
     """
     half = 1 << (parameters.shift - 1)
     low, high = compose(residues, *_radix_weights(parameters.primes), half)
@@ -75,7 +80,7 @@ def decode(parameters: ParameterSet, residues: IntVector, count: int, out: IntVe
     for slot, row in enumerate(out):
         shift = parameters.shift + parameters.slot_bits * slot
         largest = extract(low, high, LIMB_BITS, shift, parameters.slot_bits, less, row)
-        within = within and largest <= most
+        within = within and largest <= most and int(row.min()) >= count - less
     if not within:
         raise DecodingError("A masked sum decodes to garbage: its keys are not those of its masks.")
 

@@ -2,8 +2,8 @@
 
 A contribution is y = a·s + e + Δ·m in Z_Q[X]/(X^n + 1) (ring learning with errors), Q a product of
 27-bit primes, residues modulo each prime apart. Δ = 2^shift; a coefficient of m holds `slots`
-values of `slot_bits` each, lowest first, shifted to be non-negative: 0 <= u < 2^value_bits. Three
-rings are known to be safe:
+values of `slot_bits` each, lowest first, shifted to be positive: 0 < u < 2^value_bits. Three rings
+are known to be safe:
 
     ring  n     primes  log₂ Q  estimate (bits)   bytes of a key, per member and packing 4
     P0    1024  1        27     137               1 KiB
@@ -97,7 +97,7 @@ class ParameterSet(msgspec.Struct, frozen=True, array_like=True):
     degree: _Positive  # n
     primes: Annotated[tuple[int, ...], Meta(min_length=1, max_length=4)]
     length: _Positive  # values of the vector
-    value_bits: _Positive  # values lie in -2^(b-1) .. 2^(b-1) - 1
+    value_bits: _Positive  # values lie in -(2^(b-1) - 1) .. 2^(b-1) - 1
     contributors_max: _Positive  # h, the most that may be summed
     slots: _Positive  # values in a coefficient
     slot_bits: _Positive
@@ -128,12 +128,12 @@ class ParameterSet(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def offset(self) -> int:
-        """What is added to a value to make it non-negative."""
+        """What is added to a value to make it positive."""
         return 1 << (self.value_bits - 1)
 
     @property
     def value_max(self) -> int:
-        """The largest absolute value of an entry that both signs have."""
+        """The largest absolute value of an entry."""
         return self.offset - 1
 
     @property
@@ -251,7 +251,8 @@ def choose(
     length: values of the vector, each of `value_bits` signed bits. contributors_max: the most that
     are summed. members, packing: of the committee; its shares of the key count as bytes as well (a
     short vector is better off with a short key). Of equals, the first ring of `RINGS` is taken.
-    Raises UnsafeParameters when one of these is out of range.
+    Raises UnsafeParameters when one of these is out of range, or no ring of `rings` holds a value:
+    the largest of `RINGS` holds any.
     """
     _check_range("length", length, 1, LENGTH_MAX)
     _check_range("value_bits", value_bits, 1, VALUE_BITS_MAX)
@@ -259,8 +260,23 @@ def choose(
     _check_range("noise_width", noise_width, NOISE_WIDTH, _NOISE_WIDTH_MAX)
     found = [_fullest(ring, length, value_bits, contributors_max, noise_width) for ring in rings]
     fitting = [parameters for parameters in found if parameters is not None]
-    assert fitting, "the largest ring holds one value of any allowed size"
+    if not fitting:
+        raise _too_large_for(rings, length, value_bits, contributors_max, noise_width)
     return min(fitting, key=lambda p: p.bytes + members * key_share_bytes(p, packing))
+
+
+def _too_large_for(
+    rings: tuple[SafeRing, ...], length: int, value_bits: int, contributors: int, noise_width: float
+) -> UnsafeParameters:
+    """What is wrong where not one value fits into a coefficient of these rings."""
+    degrees = ", ".join(str(ring.degree) for ring in rings)
+    fewer = (
+        bits
+        for bits in range(value_bits - 1, 0, -1)
+        if any(_fullest(ring, length, bits, contributors, noise_width) for ring in rings)
+    )
+    why = f"sums of {contributors} contributors do not fit a coefficient of degree {degrees}"
+    return UnsafeParameters("value_bits", value_bits, next(fewer, 0), why)
 
 
 def key_share_bytes(parameters: ParameterSet, packing: int) -> int:

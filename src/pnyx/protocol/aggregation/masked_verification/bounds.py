@@ -59,14 +59,20 @@ from pnyx.protocol.aggregation.bounds import (
     digit_base,
     digit_squares,
 )
-from pnyx.protocol.aggregation.masked.parameters import P0, ParameterSet
+from pnyx.protocol.aggregation.masked.parameters import (
+    CONTRIBUTORS_MAX,
+    CONTRIBUTORS_MIN,
+    NOISE_WIDTH,
+    P0,
+    ParameterSet,
+)
 from pnyx.protocol.selection.tails import binomial_upper
 
 MODULUS = PRIMES[0]
 RING_DEGREE = 1024
 BLOCK = RING_DEGREE * LANES  # entries of one block of polynomials
 GROUP = 1024  # a masked vector is sent in whole groups of entries
-ERROR_WIDTH = 4.5  # σ of the errors: see the masked mode
+ERROR_WIDTH = NOISE_WIDTH  # σ of the errors: see the masked mode
 LENGTH_MAX = 1 << 24
 COUNT_BITS_MAX = 1 << 16  # bits that are proven along, those of counts and their noise
 
@@ -96,8 +102,8 @@ class MaskedBounds(msgspec.Struct, frozen=True, array_like=True):
     length: Annotated[int, Meta(ge=1, le=LENGTH_MAX)]
     norm_max: _Value
     scale: _Value
-    contributors_max: Annotated[int, Meta(ge=2, le=1024)]
-    colluding_max: Annotated[int, Meta(ge=0, le=1024)]
+    contributors_max: Annotated[int, Meta(ge=CONTRIBUTORS_MIN, le=CONTRIBUTORS_MAX)]
+    colluding_max: Annotated[int, Meta(ge=0, le=CONTRIBUTORS_MAX)]
     entry_max: _Value
 
     def __post_init__(self) -> None:
@@ -196,6 +202,8 @@ def bounds_of(masks: ParameterSet, norm_max: int, colluding_max: int) -> MaskedB
     """The bounds that a phase states. Raises ValueError where they cannot be kept."""
     if (masks.degree, masks.primes, masks.slots) != (P0.degree, P0.primes, 1):
         raise ValueError("a masked update is verified in the smallest ring, a value a coefficient")
+    if masks.noise_width != ERROR_WIDTH:  # else errors of a sum could be beyond `noise_sum_max`
+        raise ValueError(f"errors of a verified update have width {ERROR_WIDTH}")
     return MaskedBounds(
         length=masks.length,
         norm_max=norm_max,
@@ -242,9 +250,11 @@ def choose(length: int, contributors: int, colluding: int) -> MaskedBounds:
 
     Raises ConfigError where they would be too coarse: rounding would add more than a quarter.
     """
-    if not (1 <= length <= LENGTH_MAX and 2 <= contributors <= 1024):
+    few_enough = CONTRIBUTORS_MIN <= contributors <= CONTRIBUTORS_MAX
+    if not (1 <= length <= LENGTH_MAX and few_enough):
         raise ConfigError(
-            f"Masked contributions carry 1 to {LENGTH_MAX} values of 2 to 1024 contributors."
+            f"Masked contributions carry 1 to {LENGTH_MAX} values of {CONTRIBUTORS_MIN} to "
+            f"{CONTRIBUTORS_MAX} contributors."
         )
     if not 0 <= colluding <= contributors:
         raise ConfigError("At most all contributors of a group can collude.")
