@@ -267,7 +267,10 @@ def check_phase(phase: StudyPhase, params: ProtocolParams) -> None:
     check_groups(phase)
     check_load(phase, params)
     if not phase.groups * phase.cohort_min <= phase.target <= phase.drawn:
-        raise RuleBroken("a phase needs groups x cohort_min <= target <= drawn")
+        raise RuleBroken(
+            "a phase needs groups x cohort_min <= target <= drawn, and these are "
+            f"{phase.groups} x {phase.cohort_min}, {phase.target} and {phase.drawn}"
+        )
     if phase.group_size_max * bounds.entry_max > SUM_MAX:
         raise RuleBroken("drawn x the largest entry exceeds the capacity of the two fields")
 

@@ -83,7 +83,7 @@ def test_a_study_that_is_not_for_us(terms, error, rule):
         ({"bounds": Bounds(9, 0, 0, SUM_MAX // 6 + 1)}, "capacity"),
         ({"bounds": Bounds(9, 0, 0, SUM_MAX // 3 + 1), **TWO}, "capacity"),
         ({**TWO, "kind": "evaluate"}, "only a phase that trains"),
-        ({**TWO, "cohort_min": 3}, "groups x cohort_min <= target"),
+        ({**TWO, "cohort_min": 3}, "<= drawn, and these are 2 x 3, 5 and 6"),
         ({**TWO, "robust": Robust("trimmed", 1)}, "needs 3 groups or more"),
         ({"robust": Robust("trimmed", 2)}, "needs 5 groups or more"),
     ],
