@@ -74,6 +74,7 @@ _Category = Annotated[str, Meta(max_length=200, pattern=CATEGORY_PATTERN)]
 _Rate = Annotated[float, Meta(ge=_RATE_MIN, le=LEARNING_RATE_MAX)]
 _Epochs = Annotated[int, Meta(ge=1, le=EPOCHS_MAX)]
 _Contributors = Annotated[int, Meta(ge=1, le=4096)]
+_Floor = Annotated[int, Meta(ge=2, le=4096)]  # a sum over one is that one
 _RangePair = Annotated[tuple[float, ...], Meta(min_length=2, max_length=2)]
 _Seconds = Annotated[float, Meta(ge=0.1, le=7 * 86_400)]
 
@@ -148,7 +149,7 @@ class PhaseTable(_Table, frozen=True, kw_only=True):
     target: _Contributors
     drawn: _Contributors
     deadline_s: _Seconds = 30.0
-    cohort_min: _Contributors | None = None
+    cohort_min: _Floor | None = None
     count_max: Annotated[int, Meta(ge=1, le=EXAMPLES_MAX)] = 1
     ballot: BallotTable | None = None
     masked: bool | None = None
@@ -169,7 +170,7 @@ class StudyFile(_Table, frozen=True, kw_only=True):
     columns: Annotated[tuple[_ShortText, ...], Meta(min_length=1, max_length=WIDTH_MAX)]
     ranges: Annotated[dict[str, _RangePair], Meta(max_length=WIDTH_MAX)] = {}
     label: Annotated[str, Meta(max_length=200)] = ""
-    cohort_min: _Contributors
+    cohort_min: _Floor
     join_window_s: _Seconds
     selection: Literal["census", "region"] = "census"
     model: ModelTable | None = None

@@ -85,7 +85,9 @@ def test_one_file_proposed_twice_is_two_studies(tmp_path) -> None:
     [
         ("title =", "titel =", "titel is not a setting; did you mean title"),
         ('title = "What are people doing?"', "", "title is missing"),
-        ("cohort_min = 32", "cohort_min = 0", "cohort_min is 0; it must be a whole number from 1"),
+        ("cohort_min = 32", "cohort_min = 0", "cohort_min is 0; it must be a whole number from 2"),
+        ("cohort_min = 32", "cohort_min = 1", "cohort_min is 1; it must be a whole number from 2"),
+        ('kind = "train"', 'kind = "train"\ncohort_min = 1', "phases[0].cohort_min is 1; it must"),
         ("cohort_min = 32", "cohort_min = 41", "cohort_min <= target"),
         ("drawn = 50", "drawn = 39", "target <= drawn"),
         ('kind = "train"', 'kind = "vote"', "one of evaluate, poll, statistics, train"),
