@@ -312,6 +312,23 @@ def _masks(phase: PhaseTable, plain: Bounds, privacy: PrivacyTerms | None) -> Pa
     return choose_masks(plain, phase.value_bits, most, privacy) if masked else None
 
 
+def _robust(phase: PhaseTable, where: str) -> Robust:
+    """Raises ConfigError."""
+    rule, tolerated = phase.robust.rule, phase.robust.tolerated
+    try:
+        return Robust(rule, tolerated)
+    except ValueError as error:
+        most = (phase.groups - 1) // 2
+        mend = f"tolerated = {'1' if most == 1 else f'1 to {most}'} for {phase.groups} groups"
+        if not most:
+            mend = "groups = 3 or more, and tolerated = 1 or more"
+        if rule == "mean":
+            mend = 'tolerated = 0, or rule = "trimmed"'
+        raise ConfigError(
+            f"{where}.robust.tolerated is {tolerated}: {error}; set {mend}."
+        ) from error
+
+
 def _phase(
     study: StudyFile,
     phase: PhaseTable,
@@ -320,10 +337,7 @@ def _phase(
     where: str,
 ) -> StudyPhase:
     privacy = _privacy(study)
-    try:
-        robust = Robust(phase.robust.rule, phase.robust.tolerated)
-    except ValueError as error:
-        raise ConfigError(f"{where}.robust: {error}; set tolerated so.") from error
+    robust = _robust(phase, where)
     try:
         plain = _plain_bounds(study, phase, program, hyperparameters)
         masked = _masks(phase, plain, privacy)

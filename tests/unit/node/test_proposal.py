@@ -463,8 +463,14 @@ SMALL_FLOOR = VALID.replace("cohort_min = 32", "cohort_min = 10")
     ("more", "expected"),
     [
         ('robust = { rule = "trimmed", tolerated = 2 }', "a phase needs 5 groups or more"),
-        ('robust = { rule = "trimmed" }', "a trimmed mean tolerates one or more; set tolerated so"),
-        ('robust = { rule = "mean", tolerated = 1 }', "a mean tolerates no poisoned group"),
+        (
+            'robust = { rule = "trimmed" }',
+            "robust.tolerated is 0: .* one or more; set tolerated = 1 for 4 groups",
+        ),
+        (
+            'robust = { rule = "mean", tolerated = 1 }',
+            "robust.tolerated is 1: a mean tolerates no .*; set tolerated = 0, or rule",
+        ),
         ('robust = { rule = "median", tolerated = 1 }', "rule"),
         ('robust = { rule = "trimmed", tolerated = 16 }', "tolerated"),
     ],
@@ -472,6 +478,16 @@ SMALL_FLOOR = VALID.replace("cohort_min = 32", "cohort_min = 10")
 def test_rules_that_cannot_be_proposed(tmp_path, more, expected) -> None:
     with pytest.raises(ConfigError, match=expected):
         grouped(tmp_path, more, SMALL_FLOOR)
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [(2, "set groups = 3 or more, and tolerated = 1 or more"), (8, "tolerated = 1 to 3 for 8")],
+)
+def test_a_trimmed_mean_of_nothing_is_told_how_many_to_tolerate(tmp_path, groups, expected) -> None:
+    terms = f'kind = "train"\ngroups = {groups}\nrobust = {{ rule = "trimmed" }}'
+    with pytest.raises(ConfigError, match=expected):
+        read(tmp_path, SMALL_FLOOR.replace('kind = "train"', terms))
 
 
 @pytest.mark.parametrize(
