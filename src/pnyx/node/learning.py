@@ -5,6 +5,7 @@ the only place where the two meet, on the node's side of the vault.
 """
 
 from collections.abc import Sequence
+from math import isqrt
 from typing import Literal
 
 import msgspec
@@ -360,6 +361,20 @@ def phase_for(
         robust=robust,
         verified=norm,
     )
+
+
+def cut_share(phase: StudyPhase) -> float | None:
+    """The share of its clip beyond which an owner cuts an entry of an update; None if none is cut.
+
+    Only masked updates whose norm is verified are cut: see `choose_verified`.
+    """
+    if phase.masked is None or not phase.clip:
+        return None
+    limit = phase.masked.value_max - noise_max(phase.noise.update_width)
+    # Owners clip to a norm shorter by √length/2, which rounding may add; a half comes on its own.
+    rounding = isqrt(phase.masked.length - 1) + 1
+    largest = (2 * phase.clip + 1 - rounding) // 2
+    return limit / phase.clip if limit < largest else None
 
 
 class LearningRule:

@@ -9,7 +9,7 @@ from pnyx.config import parse_toml
 from pnyx.errors import ConfigError
 from pnyx.learning import initial_model, mlp
 from pnyx.learning.programs import encode_program
-from pnyx.node.learning import check_study, choose_verified, read_manifest_body
+from pnyx.node.learning import check_study, choose_verified, cut_share, read_manifest_body
 from pnyx.node.proposal import (
     FINEST_BITS,
     StudyFile,
@@ -520,6 +520,20 @@ def test_units_leave_values_room_for_noise(tmp_path) -> None:
     )
     with pytest.raises(ConfigError, match=expected):
         read(tmp_path, finer)
+
+
+@pytest.mark.parametrize(
+    ("drawn", "bits", "share"), [(50, 9, 511 / 1024), (50, 8, None), (100, 9, 127 / 1024)]
+)
+def test_to_what_share_of_the_clip_owners_cut_entries(tmp_path, drawn, bits, share) -> None:
+    """511 of 512 is no cut: an update of 582 entries is clipped to 500 before it is rounded."""
+    text = VERIFIED.replace("[training]\n", f"[training]\nfraction_bits = {bits}\n")
+    text = without_noise(text.replace("drawn = 50", f"drawn = {drawn}"))
+    (train, evaluate) = read_manifest_body(read(tmp_path, text).manifest).phases
+    assert cut_share(train) == share
+    assert cut_share(evaluate) is None
+    (masked, _) = read_manifest_body(read(tmp_path, masked_study(None)).manifest).phases
+    assert cut_share(masked) is None
 
 
 @pytest.mark.parametrize(
