@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from msgspec.structs import replace
 from tests.independent import mutation, verifier
 from tests.independent.agreement import agree, findings, first_believes, sign
@@ -36,7 +37,7 @@ from tests.support.town import (
     verified_manifest,
 )
 
-from pnyx.errors import MalformedMessage
+from pnyx.errors import MalformedMessage, RuleBroken
 from pnyx.node.bundle import BUNDLE_BYTES_MAX, make_bundle, read_bundle
 from pnyx.primitives import codec
 from pnyx.primitives.signature import QuorumCertificate
@@ -44,9 +45,10 @@ from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.masked.parameters import ParameterSet
 from pnyx.protocol.aggregation.masked_verification.bounds import bounds_of
-from pnyx.protocol.manifest import read_manifest
+from pnyx.protocol.manifest import check_verified_values, read_manifest
 from pnyx.protocol.messages import Record
 from pnyx.protocol.models import model_name
+from pnyx.protocol.noise import NO_NOISE
 from pnyx.protocol.params import DEFAULT_PARAMS
 from pnyx.protocol.selection import committee_size, contributor_groups, draw_contributors
 from pnyx.protocol.study import StudyState, genesis_plan, read_body, verify_record
@@ -614,11 +616,11 @@ def test_who_counts_fills_the_groups_that_a_record_names(robust, away, filled) -
 
 
 # length, norm_max, Δ's logarithm, value bits, contributors, colluding; and what each may be besides
-NORM = (1000, 1200, 9, 8, 8, 3)
+NORM = (1000, 1200, 9, 11, 8, 3)
 OTHER_NORMS = (
     (1, 10**5, 2**24 + 1),
     (1, 40, 126, 127, 1137, 1138, 9000, 10**6),
-    (7, 8, 10, 14),
+    (2, 7, 8, 10, 12, 14),
     (2, 7, 9, 11, 12, 13),
     (2, 3, 100, 256),
     (0, 8, 9),
@@ -652,13 +654,21 @@ def test_masked_norms_that_can_be_verified(
     except ValueError:
         believed = False
     asked = SimpleNamespace(
-        masked=masks,
+        masked=SimpleNamespace(**structs.asdict(masks)),
         verified=SimpleNamespace(norm_max=norm_max, colluding_max=colluding),
         bounds=SimpleNamespace(masked_norm_max=norm),
         noise=SimpleNamespace(update_width=0),
         clip=clip,
     )
     assert verifier.norm_holds(asked) == believed
+    if believed:
+        try:
+            check_verified_values(SimpleNamespace(noise=NO_NOISE, clip=clip), masks, known)
+            roomy = True
+        except RuleBroken:
+            roomy = False
+        enough = -(-clip // 16) < 2 ** (value_bits - 1)
+        assert (enough and verifier.values_roomy(asked)) == roomy
 
 
 def verified_terms(norm=NORM, **changes) -> dict:
@@ -681,6 +691,11 @@ def verified_terms(norm=NORM, **changes) -> dict:
     [
         (verified_terms(), True),
         (verified_terms(clip=1), True),
+        (verified_terms((1000, 1200, 9, 10, 8, 3)), False),
+        (verified_terms((1000, 1200, 9, 10, 8, 3), clip=511), True),
+        (verified_terms((1000, 1200, 9, 10, 8, 3), clip=512), False),
+        (verified_terms((1000, 8508, 9, 4, 8, 7), clip=112), True),
+        (verified_terms((1000, 8508, 9, 4, 8, 7), clip=113), False),
         (verified_terms(clip=0), False),
         (verified_terms(clip=1081), False),
         (verified_terms(verified=None), False),
@@ -692,7 +707,8 @@ def verified_terms(norm=NORM, **changes) -> dict:
         (verified_terms(bounds=(0, 0, 0, 9, 1, 0, None, 1024, 1, 1200 << 9)), False),
         (verified_terms(noise=(12, 0, 2)), False),
         (verified_terms(noise=(12, 0, 2), clip=600), True),
-        (verified_terms(noise=(13, 0, 2), clip=100), False),
+        (verified_terms(noise=(13, 0, 2), clip=100), True),
+        (verified_terms((1000, 1200, 9, 8, 8, 3), noise=(13, 0, 2), clip=100), False),
         (verified_terms(masked=(*verified_terms()["masked"][:-1], 6.0)), False),
     ],
 )

@@ -10,6 +10,7 @@ from collections import Counter
 from fractions import Fraction
 from hashlib import sha256
 from math import ceil, comb, isfinite, isqrt, log, log2, prod
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from tests.independent import shapes
@@ -277,8 +278,8 @@ def noise_covered(phase: Any) -> bool:
     if bounds.noise_max != 10 * noise.count_width:
         return False
     if masked is not None:
-        entry = 1 if phase.verified is not None else max(1, phase.clip)
-        return entry + 10 * noise.update_width < 2 ** (masked.value_bits - 1)
+        entry = phase.clip if phase.verified is None else ceil(Fraction(phase.clip, 16))
+        return max(1, entry) + 10 * noise.update_width < 2 ** (masked.value_bits - 1)
     norm = 0
     if noise.update_width:
         entries = bounds.bounded
@@ -391,6 +392,21 @@ def norm_holds(phase: Any) -> bool:
         and not_wrapping(digit_squares(norm), 2**16)
         and largest <= prime // 2
         and 0 < phase.clip <= 9 * verified.norm_max // 10 - noise
+    )
+
+
+def values_roomy(phase: Any) -> bool:
+    """Whether verified values hold a whole clip, or else as much as their norm leaves room for."""
+    masked = phase.masked
+    if phase.verified is None or masked is None:
+        return True
+    if phase.clip + 10 * phase.noise.update_width < 2 ** (masked.value_bits - 1):
+        return True
+    bits = masked.value_bits + 1
+    slot_bits = (masked.contributors_max * (2**bits - 1)).bit_length()
+    wider = SimpleNamespace(**vars(masked) | {"value_bits": bits, "slot_bits": slot_bits})
+    return not (
+        masks_hold(wider) and norm_holds(SimpleNamespace(**vars(phase) | {"masked": wider}))
     )
 
 
@@ -606,6 +622,7 @@ class _Chain:
             self.check(few, where, "sums of too many values")
             self.check(groups_fit(phase), where, "groups that do not fit the phase")
             self.check(norm_holds(phase), where, "a masked norm that cannot be verified")
+            self.check(values_roomy(phase), where, "verified values of too few bits")
             ordered = phase.groups * phase.cohort_min <= phase.target <= phase.drawn
             self.check(ordered, where, "floor, target and drawn out of order")
             fits = group_size(phase) * largest_entry(phase.bounds) <= SUM_MAX

@@ -85,7 +85,7 @@ def check(file: StudyFileArgument, as_json: Json = False) -> None:
     Example: pnyx study check study.toml
     """
     from pnyx.api import figures as figures_of
-    from pnyx.node.learning import read_manifest_body
+    from pnyx.node.learning import cut_share, read_manifest_body
     from pnyx.node.proposal import read_proposal
 
     proposal = read_proposal(file, _NO_NETWORK, _NO_NODE)
@@ -105,9 +105,26 @@ def check(file: StudyFileArgument, as_json: Json = False) -> None:
         )
     )
     print_table(
-        ("PHASE", "ROUNDS", "OWNERS AT LEAST"),
-        [(each.kind, str(each.rounds), _floor(each)) for each in manifest.phases],
+        ("PHASE", "ROUNDS", "OWNERS AT LEAST", "UPDATES"),
+        [(each.kind, str(each.rounds), _floor(each), _updates(each)) for each in manifest.phases],
     )
+    for number, phase in enumerate(manifest.phases):
+        cut = cut_share(phase)
+        if cut is not None:
+            say(
+                f"phases[{number}]: a single entry of an update is cut at {cut:.1%} of "
+                "training.clip_norm; fewer training.fraction_bits, or more groups, leave more room."
+            )
+
+
+def _updates(phase: "StudyPhase") -> str:
+    """How the updates of a phase travel, and what is known of them."""
+    from pnyx.report.words import size
+
+    if phase.masked is None:
+        return "shared directly" if phase.kind == "train" else "-"
+    kind = "masked" if phase.verified is None else "masked and verified (experimental)"
+    return f"{kind}, {size(phase.masked.bytes)} from each contributor"
 
 
 def _floor(phase: "StudyPhase") -> str:

@@ -5,6 +5,7 @@ the only place where the two meet, on the node's side of the vault.
 """
 
 from collections.abc import Sequence
+from math import isqrt
 from typing import Literal
 
 import msgspec
@@ -69,6 +70,27 @@ class PrivacyTerms(msgspec.Struct, frozen=True):
     honest_min: int
 
 
+class Clipped(msgspec.Struct, frozen=True):
+    """Bounds without noise of a phase whose update travels masked: the names are those of `Bounds`.
+
+    Only the counts are proven as they stand here. The norm is not, so it may be larger than a
+    shared update's.
+    """
+
+    length: int
+    bounded: int
+    norm_max: int
+    count_max: int
+
+    @property
+    def counts(self) -> int:
+        """Entries that are counts."""
+        return self.length - self.bounded
+
+
+Plain = Bounds | Clipped  # what a phase has without noise
+
+
 class _Declared(msgspec.Struct, frozen=True):
     """A manifest's program and hyper-parameters, decoded."""
 
@@ -123,11 +145,12 @@ def check_study(manifest: Manifest) -> None:
         raise TrainingError("A study has one statistics phase, of as many rounds as it needs.")
     _check_model(manifest)
     for phase in manifest.phases:
-        plain = _plain_bounds(manifest, phase)
-        carried = plain
-        if phase.masked is not None:
-            carried = beside_masks(plain, phase.masked, phase.masked_bounds)
-        covered = covering(carried, plain.norm_max, phase.noise, phase.bounds.count_scale)
+        try:
+            plain = _plain_bounds(manifest, phase)
+            carried = _carried(plain, phase.masked, phase.masked_bounds)
+            covered = covering(carried, plain.norm_max, phase.noise, phase.bounds.count_scale)
+        except ValueError as error:
+            raise TrainingError(f"The study's vector cannot be proven: {error}.") from error
         fits = phase.masked is None or phase.masked.length == plain.bounded
         shown = published(phase.kind, plain)
         stated = phase.bounds, phase.clip, phase.metrics_length
@@ -153,13 +176,18 @@ def _collects_first(manifest: Manifest) -> bool:
     return bool(manifest.ranges) and kinds[0] == "statistics"
 
 
-def _plain_bounds(manifest: Manifest, phase: StudyPhase) -> Bounds:
-    """The bounds that a phase of this study has without noise. Raises TrainingError."""
+def _plain_bounds(manifest: Manifest, phase: StudyPhase) -> Plain:
+    """The bounds that a phase of this study has without noise. Raises TrainingError or ValueError.
+
+    ValueError is for bounds that cannot be proven.
+    """
     if phase.kind == "statistics":
         return statistics_bounds(len(manifest.columns))
     if phase.kind == "poll":
         return poll_bounds(len(manifest.columns), phase.bounds.count_max, phase.bounds.ballot)
     declared = _declared(manifest)
+    if phase.kind == "train" and phase.masked is not None:
+        return masked_bounds_for(declared.program, declared.hyperparameters)
     return bounds_for(declared.program, declared.hyperparameters, _kind(phase))
 
 
@@ -168,7 +196,10 @@ def _kind(phase: StudyPhase) -> TaskKind:
 
 
 def bounds_for(program: Program, hyperparameters: Hyperparameters, kind: TaskKind) -> Bounds:
-    """What the committee verifies of a contribution without noise: norm and range of counts."""
+    """What the committee verifies of a contribution without noise: norm and range of counts.
+
+    Raises ValueError when it cannot be proven.
+    """
     if kind == "evaluate":
         return Bounds(EVALUATE_COUNTS, 0, 0, hyperparameters.count_max)
     count = program.shared_count
@@ -176,8 +207,25 @@ def bounds_for(program: Program, hyperparameters: Hyperparameters, kind: TaskKin
     return Bounds(count + TRAIN_COUNTS, count, largest, hyperparameters.count_max)
 
 
+def masked_bounds_for(program: Program, hyperparameters: Hyperparameters) -> Clipped:
+    """What a contribution keeps without noise whose update travels masked."""
+    count = program.shared_count
+    largest = norm_max(hyperparameters)
+    return Clipped(count + TRAIN_COUNTS, count, largest, hyperparameters.count_max)
+
+
+def _carried(
+    plain: Plain, masked: ParameterSet | None, verified: MaskedBounds | None = None
+) -> Bounds:
+    """What the committee verifies, without noise. Raises TrainingError as `beside_masks`."""
+    if masked is not None:
+        return beside_masks(plain, masked, verified)
+    assert isinstance(plain, Bounds), "an update that is shared has bounds that can be proven"
+    return plain
+
+
 def beside_masks(
-    plain: Bounds, masked: ParameterSet, verified: MaskedBounds | None = None
+    plain: Plain, masked: ParameterSet, verified: MaskedBounds | None = None
 ) -> Bounds:
     """What the committee verifies where the update travels masked: the counts; and holds, its key.
 
@@ -198,7 +246,7 @@ def beside_masks(
 
 
 def choose_masks(
-    plain: Bounds, value_bits: int | None, contributors_max: int, privacy: PrivacyTerms | None
+    plain: Plain, value_bits: int | None, contributors_max: int, privacy: PrivacyTerms | None
 ) -> ParameterSet:
     """Masks for updates of these bounds.
 
@@ -211,8 +259,7 @@ def choose_masks(
     if bits < needed:
         raise TrainingError(
             f"value_bits is {bits}, too few: training.clip_norm and training.fraction_bits allow "
-            f"entries of up to {plain.norm_max}, which need {needed}; raise it, leave it out, or "
-            "lower training.fraction_bits."
+            f"entries of up to {plain.norm_max}, which need {needed}; raise it, or leave it out."
         )
     if privacy is not None:
         width = update_width(plain.norm_max, privacy.honest_min, privacy.multiplier)
@@ -221,7 +268,7 @@ def choose_masks(
 
 
 def choose_verified(
-    plain: Bounds, contributors_max: int, privacy: PrivacyTerms | None
+    plain: Plain, contributors_max: int, privacy: PrivacyTerms | None
 ) -> MaskedBounds:
     """What is verified of masked updates of these bounds, their noise included.
 
@@ -251,14 +298,14 @@ def poll_bounds(columns: int, count_max: int, ballot: Ballot | None) -> Bounds:
         raise TrainingError(f"The poll cannot be taken: {error}.") from error
 
 
-def published(kind: str, bounds: Bounds) -> int:
+def published(kind: str, bounds: Plain) -> int:
     """How many entries of a phase's sum are published: all but an update."""
     return TRAIN_COUNTS if kind == "train" else bounds.length
 
 
 def phase_for(
     kind: PhaseKind,
-    plain: Bounds,
+    plain: Plain,
     *,
     rounds: int,
     cohort_min: int,
@@ -283,7 +330,7 @@ def phase_for(
     if verified is not None:
         masked = masks_of(verified)
         norm = VerifiedNorm(verified.norm_max, verified.colluding_max)
-    carried = plain if masked is None else beside_masks(plain, masked, verified)
+    carried = _carried(plain, masked, verified)
     chosen = Chosen(carried, NO_NOISE)
     if masked is not None:
         chosen = Chosen(covering(carried, plain.norm_max, NO_NOISE, 1), NO_NOISE)
@@ -314,6 +361,20 @@ def phase_for(
         robust=robust,
         verified=norm,
     )
+
+
+def cut_share(phase: StudyPhase) -> float | None:
+    """The share of its clip beyond which an owner cuts an entry of an update; None if none is cut.
+
+    Only masked updates whose norm is verified are cut: see `choose_verified`.
+    """
+    if phase.masked is None or not phase.clip:
+        return None
+    limit = phase.masked.value_max - noise_max(phase.noise.update_width)
+    # Owners clip to a norm shorter by √length/2, which rounding may add; a half comes on its own.
+    rounding = isqrt(phase.masked.length - 1) + 1
+    largest = (2 * phase.clip + 1 - rounding) // 2
+    return limit / phase.clip if limit < largest else None
 
 
 class LearningRule:

@@ -8,13 +8,13 @@ the initial model follows from that nonce, unless the file names weights to begi
 import math
 import secrets
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
 from pnyx.config import parse_toml
-from pnyx.errors import ConfigError, ProtocolError, QueryError, TrainingError
+from pnyx.errors import ConfigError, ProtocolError, QueryError, RuleBroken, TrainingError
 from pnyx.learning.programs import Program, encode_program
 from pnyx.learning.programs.audit import BATCH_SIZE_MAX
 from pnyx.learning.programs.format import PARAMETERS_MAX, WIDTH_MAX
@@ -30,13 +30,16 @@ from pnyx.learning.task import (
 from pnyx.learning.update import TRAIN_COUNTS, norm_max
 from pnyx.node.learning import (
     LEARNT,
+    Clipped,
     PhaseKind,
+    Plain,
     PrivacyTerms,
     bounds_for,
     check_study,
     choose_masks,
     choose_verified,
     encode_hyperparameters,
+    masked_bounds_for,
     phase_for,
     poll_bounds,
     statistics_bounds,
@@ -45,19 +48,18 @@ from pnyx.node.study_model import ModelTable, read_initial_model, read_study_pro
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.ballots import Ballot
-from pnyx.protocol.aggregation.bounds import Bounds
-from pnyx.protocol.aggregation.masked.parameters import CONTRIBUTORS_MIN, ParameterSet
-from pnyx.protocol.aggregation.robust import GROUPS_MAX, Robust
+from pnyx.protocol.aggregation.masked.parameters import CONTRIBUTORS_MAX, CONTRIBUTORS_MIN
+from pnyx.protocol.aggregation.robust import GROUPS_MAX, PLAIN_MEAN, Robust
 from pnyx.protocol.manifest import (
     MANIFEST_BYTES_MAX,
     QUERY_CHARACTERS_MAX,
     Manifest,
     Range,
     StudyPhase,
+    check_masking,
     check_phase,
 )
 from pnyx.protocol.models import model_name
-from pnyx.protocol.noise import choose_noise
 from pnyx.protocol.params import DEFAULT_PARAMS, PROTOCOL_VERSION
 from pnyx.vault.collections import CATEGORY_PATTERN
 from pnyx.vault.files import describe
@@ -74,6 +76,7 @@ _Category = Annotated[str, Meta(max_length=200, pattern=CATEGORY_PATTERN)]
 _Rate = Annotated[float, Meta(ge=_RATE_MIN, le=LEARNING_RATE_MAX)]
 _Epochs = Annotated[int, Meta(ge=1, le=EPOCHS_MAX)]
 _Contributors = Annotated[int, Meta(ge=1, le=4096)]
+_Floor = Annotated[int, Meta(ge=2, le=4096)]  # a sum over one is that one
 _RangePair = Annotated[tuple[float, ...], Meta(min_length=2, max_length=2)]
 _Seconds = Annotated[float, Meta(ge=0.1, le=7 * 86_400)]
 
@@ -148,7 +151,7 @@ class PhaseTable(_Table, frozen=True, kw_only=True):
     target: _Contributors
     drawn: _Contributors
     deadline_s: _Seconds = 30.0
-    cohort_min: _Contributors | None = None
+    cohort_min: _Floor | None = None
     count_max: Annotated[int, Meta(ge=1, le=EXAMPLES_MAX)] = 1
     ballot: BallotTable | None = None
     masked: bool | None = None
@@ -169,7 +172,7 @@ class StudyFile(_Table, frozen=True, kw_only=True):
     columns: Annotated[tuple[_ShortText, ...], Meta(min_length=1, max_length=WIDTH_MAX)]
     ranges: Annotated[dict[str, _RangePair], Meta(max_length=WIDTH_MAX)] = {}
     label: Annotated[str, Meta(max_length=200)] = ""
-    cohort_min: _Contributors
+    cohort_min: _Floor
     join_window_s: _Seconds
     selection: Literal["census", "region"] = "census"
     model: ModelTable | None = None
@@ -219,6 +222,10 @@ def make_proposal(
     program, hyperparameters, model = None, None, b""
     if learns:
         program = _program(study, source)
+    for number, phase in enumerate(study.phases):
+        length = 0 if program is None else program.shared_count
+        _check_phase_table(phase, length, f"{source}: phases[{number}]")
+    if program is not None:
         hyperparameters = _hyperparameters(study, program, source)
         assert study.model is not None
         seed = digest("pnyx/proposal/model", nonce)
@@ -290,25 +297,75 @@ def _program(study: StudyFile, source: str) -> Program:
     return program
 
 
-def _masks(phase: PhaseTable, plain: Bounds, privacy: PrivacyTerms | None) -> ParameterSet | None:
-    """How a phase masks its updates, if it does. Raises ValueError or TrainingError."""
+def _masks(phase: PhaseTable, length: int) -> bool:
+    """Whether updates of so many values travel masked."""
     if phase.kind != "train":
-        if phase.masked or phase.verified:
-            raise ValueError("only a phase that trains can mask its updates, or have them verified")
-        return None
-    if phase.verified:
-        if phase.masked is False:
-            raise ValueError("verified is about masked updates: what is shared is always verified")
-        if phase.value_bits is not None:
-            raise TrainingError(
-                "value_bits of verified updates follow from the verified norm; leave it out."
-            )
-        return None  # they follow from what is verified
-    masked = phase.masked
-    if masked is None:
-        masked = plain.length > DEFAULT_PARAMS.vector_length_max
-    most = max(CONTRIBUTORS_MIN, -(-phase.drawn // phase.groups))
-    return choose_masks(plain, phase.value_bits, most, privacy) if masked else None
+        return False
+    if phase.masked is None:
+        return phase.verified or length > _SHARED_MAX
+    return phase.masked or phase.verified
+
+
+def _group_size_max(phase: PhaseTable) -> int:
+    """Most contributors that one sum is over."""
+    return -(-phase.drawn // phase.groups)
+
+
+def _check_phase_table(phase: PhaseTable, length: int, where: str) -> None:
+    """Refuse what no rounding of updates mends. length: values of one. Raises ConfigError."""
+    masks = _masks(phase, length)
+    if phase.kind != "train":
+        for name, asked in (("masked", phase.masked), ("verified", phase.verified)):
+            if asked:
+                raise ConfigError(
+                    f"{where}.{name}: only a phase that trains can mask its updates, or have them "
+                    "verified; leave it out."
+                )
+    if phase.verified and phase.masked is False:
+        raise ConfigError(
+            f"{where}.verified is about masked updates: what is shared is always verified; leave "
+            "out verified, or masked = false."
+        )
+    if phase.verified and phase.value_bits is not None:
+        raise ConfigError(
+            f"{where}: value_bits of verified updates follow from the verified norm; leave it out."
+        )
+    if not masks and phase.value_bits is not None:
+        mend = ", or set masked = true" if phase.kind == "train" else ""
+        raise ConfigError(
+            f"{where}: value_bits are those of masked updates, and nothing is masked here; leave "
+            f"it out{mend}."
+        )
+    if phase.kind == "train" and not masks and length > _SHARED_MAX:
+        raise ConfigError(
+            f"{where}.masked is false, and an update has {length} values, where {_SHARED_MAX} are "
+            "shared with the committee at most; leave it out, or take a smaller model."
+        )
+    size = _group_size_max(phase)
+    if masks and size > CONTRIBUTORS_MAX:
+        fewest = -(-phase.drawn // CONTRIBUTORS_MAX)
+        raise ConfigError(
+            f"{where}: drawn is {phase.drawn} and groups is {phase.groups}, so a masked sum would "
+            f"be over {size} contributors, above {CONTRIBUTORS_MAX}; set groups = {fewest} or "
+            f"more, or drawn = {phase.groups * CONTRIBUTORS_MAX} or less."
+        )
+
+
+def _robust(phase: PhaseTable, where: str) -> Robust:
+    """Raises ConfigError."""
+    rule, tolerated = phase.robust.rule, phase.robust.tolerated
+    try:
+        return Robust(rule, tolerated)
+    except ValueError as error:
+        most = (phase.groups - 1) // 2
+        mend = f"tolerated = {'1' if most == 1 else f'1 to {most}'} for {phase.groups} groups"
+        if not most:
+            mend = "groups = 3 or more, and tolerated = 1 or more"
+        if rule == "mean":
+            mend = 'tolerated = 0, or rule = "trimmed"'
+        raise ConfigError(
+            f"{where}.robust.tolerated is {tolerated}: {error}; set {mend}."
+        ) from error
 
 
 def _phase(
@@ -318,37 +375,68 @@ def _phase(
     hyperparameters: Hyperparameters | None,
     where: str,
 ) -> StudyPhase:
+    """Build a phase whose table was checked. Raises ConfigError."""
+    robust = _robust(phase, where)
+    try:
+        return _built(study, phase, program, hyperparameters, robust)
+    except (RuleBroken, TrainingError, ValueError) as error:
+        raise ConfigError(f"{where}: {_reason(study, phase, program, error)}.") from error
+
+
+def _built(
+    study: StudyFile,
+    phase: PhaseTable,
+    program: Program | None,
+    hyperparameters: Hyperparameters | None,
+    robust: Robust,
+) -> StudyPhase:
+    """Build a phase, with masks that serve it. Raises RuleBroken, TrainingError or ValueError."""
     privacy = _privacy(study)
-    try:
-        robust = Robust(phase.robust.rule, phase.robust.tolerated)
-    except ValueError as error:
-        raise ConfigError(f"{where}.robust: {error}; set tolerated so.") from error
-    try:
-        plain = _plain_bounds(study, phase, program, hyperparameters)
-        masked = _masks(phase, plain, privacy)
-        return phase_for(
-            phase.kind,
-            plain,
-            rounds=phase.rounds,
-            cohort_min=phase.cohort_min or study.cohort_min,
-            target=phase.target,
-            drawn=phase.drawn,
-            deadline_s=phase.deadline_s,
-            privacy=privacy,
-            masked=masked,
-            groups=phase.groups,
-            robust=robust,
-            verified=choose_verified(plain, -(-phase.drawn // phase.groups), privacy)
-            if phase.verified
-            else None,
+    plain = _plain_bounds(study, phase, program, hyperparameters)
+    masked, verified = None, None
+    most = max(CONTRIBUTORS_MIN, _group_size_max(phase))
+    if phase.verified:
+        verified = choose_verified(plain, most, privacy)
+    elif isinstance(plain, Clipped):
+        masked = choose_masks(plain, phase.value_bits, most, privacy)
+    built = phase_for(
+        phase.kind,
+        plain,
+        rounds=phase.rounds,
+        cohort_min=phase.cohort_min or study.cohort_min,
+        target=phase.target,
+        drawn=phase.drawn,
+        deadline_s=phase.deadline_s,
+        privacy=privacy,
+        masked=masked,
+        groups=phase.groups,
+        robust=robust,
+        verified=verified,
+    )
+    check_masking(built)
+    return built
+
+
+def _reason(study: StudyFile, phase: PhaseTable, program: Program | None, error: Exception) -> str:
+    """Why a phase cannot be, and which keys would mend it."""
+    said = str(error).rstrip(".")
+    noisy, stated = bool(study.privacy.noise_multiplier), study.training.fraction_bits is not None
+    if isinstance(error, TrainingError):  # it names its key
+        return f"{said}, or lower training.fraction_bits" if stated and phase.value_bits else said
+    if phase.verified:
+        norm = "training.clip_norm and privacy.noise_multiplier" if noisy else "training.clip_norm"
+        return (
+            f"{said}; units follow from training.fraction_bits, the norm from {norm}, and what is "
+            "verified of it from the contributors of a group"
         )
-    except TrainingError as error:
-        raise ConfigError(f"{where}: {error}") from error
-    except ValueError as error:
-        raise ConfigError(
-            f"{where}: {error}; lower privacy.noise_multiplier, training.fraction_bits or the "
-            "number of parameters."
-        ) from error
+    changes = ["privacy.noise_multiplier"] * noisy
+    if phase.kind == "train":
+        changes += ["training.fraction_bits", "training.clip_norm"] * stated
+        if noisy and not (program and _masks(phase, program.shared_count)):
+            changes.append("the number of parameters")
+    elif phase.kind != "statistics":
+        changes.append("count_max" if phase.kind == "poll" else "privacy.count_max")
+    return f"{said}; lower {' or '.join(changes)}" if changes else said
 
 
 def _plain_bounds(
@@ -356,7 +444,7 @@ def _plain_bounds(
     phase: PhaseTable,
     program: Program | None,
     hyperparameters: Hyperparameters | None,
-) -> Bounds:
+) -> Plain:
     """Bounds of a phase without noise. Raises TrainingError or ValueError."""
     if phase.kind == "poll":
         ballot = None
@@ -365,6 +453,8 @@ def _plain_bounds(
         return poll_bounds(len(study.columns), phase.count_max, ballot)
     if program is None or hyperparameters is None or phase.kind == "statistics":
         return statistics_bounds(len(study.columns))
+    if _masks(phase, program.shared_count):
+        return masked_bounds_for(program, hyperparameters)
     return bounds_for(program, hyperparameters, "train" if phase.kind == "train" else "evaluate")
 
 
@@ -376,46 +466,86 @@ def _privacy(study: StudyFile) -> PrivacyTerms | None:
     return PrivacyTerms(table.noise_multiplier, honest_min)
 
 
-def _fraction_bits(study: StudyFile, program: Program) -> int:
-    """The finest rounding whose clipped updates, with their noise, can still be proven."""
-    if study.training.fraction_bits is not None:
-        return study.training.fraction_bits
-    return next((b for b in range(FINEST_BITS, 0, -1) if _provable(study, program, b)), 0)
-
-
-def _provable(study: StudyFile, program: Program, bits: int) -> bool:
-    """Whether clipped updates on this grid, with their noise, have bounds that can be proven."""
-    privacy, length = _privacy(study), program.shared_count
-    clip = int(study.training.clip_norm * 2.0**bits)
-    trains = [phase for phase in study.phases if phase.kind == "train"]
-    verified = [phase for phase in trains if phase.verified]
-    try:
-        if privacy is not None and length <= _SHARED_MAX and len(verified) < max(1, len(trains)):
-            plain = Bounds(length, length, max(clip, 1), 0)
-            choose_noise(plain, clip, privacy.honest_min, privacy.multiplier, 1.0)
-        if any(clip >= 1 << (phase.value_bits - 1) for phase in trains if phase.value_bits):
-            return False
-        for phase in verified:
-            choose_verified(Bounds(length, length, max(clip, 1), 0), phase.drawn, privacy)
-    except ValueError:
-        return False
-    return True
-
-
 def _hyperparameters(study: StudyFile, program: Program, source: str) -> Hyperparameters:
+    """With the stated rounding, or the finest with which every phase has its bounds.
+
+    Raises ConfigError.
+    """
     count_max = study.privacy.count_max
     if count_max is None:
         count_max = COUNT_MAX_WITH_NOISE if study.privacy.noise_multiplier else EXAMPLES_MAX
-    hyperparameters = Hyperparameters(
-        **msgspec.structs.asdict(study.training)
-        | {"fraction_bits": _fraction_bits(study, program), "count_max": count_max}
-    )
-    if norm_max(hyperparameters) <= 0.5 * math.sqrt(program.shared_count):
-        raise ConfigError(
-            f"{source}: training.fraction_bits is {hyperparameters.fraction_bits}, too coarse for "
-            f"training.clip_norm {hyperparameters.clip_norm:g}; raise it, or ask for less noise."
+    stated = study.training.fraction_bits
+    rounded = [
+        Hyperparameters(
+            **msgspec.structs.asdict(study.training)
+            | {"fraction_bits": bits, "count_max": count_max}
         )
-    return hyperparameters
+        for bits in (range(FINEST_BITS, -1, -1) if stated is None else (stated,))
+    ]
+    # Coarser ones would leave nothing of an update: see `learning.update.quantise`.
+    fine = [each for each in rounded if norm_max(each) > 0.5 * math.sqrt(program.shared_count)]
+    if not fine:
+        raise ConfigError(_too_coarse(rounded[0], program, source))
+    if stated is not None:
+        return fine[0]
+    return _finest_that_serves(study, program, fine, source)
+
+
+def _too_coarse(finest: Hyperparameters, program: Program, source: str) -> str:
+    """What to say of a rounding that would leave nothing of an update."""
+    clip, length = finest.clip_norm, program.shared_count
+    found = (
+        f"{source}: training.fraction_bits is {finest.fraction_bits}, too coarse for "
+        f"training.clip_norm {clip:g} over {length} parameters"
+    )
+    least = max(0, math.ceil(math.log2(0.5 * math.sqrt(length) / clip)))
+    while int(clip * 2.0**least) <= 0.5 * math.sqrt(length):
+        least += 1
+    if least > FRACTION_BITS_MAX:
+        return f"{found}; raise clip_norm."
+    return f"{found}; set it to {least} or more, or raise clip_norm."
+
+
+def _finest_that_serves(
+    study: StudyFile, program: Program, rounded: list[Hyperparameters], source: str
+) -> Hyperparameters:
+    """The first with which every phase that trains has its bounds. Raises ConfigError."""
+    first: _Objection | None = None
+    for hyperparameters in rounded:
+        last = _objection(study, program, hyperparameters)
+        if last is None:
+            return hyperparameters
+        first = first or last
+    assert first is not None
+    assert last is not None
+    # The coarsest asks for the least. But a verified norm may be too coarse there, so tell of both.
+    phase = study.phases[last.phase]
+    found = (
+        f"{source}: phases[{last.phase}]: {_reason(study, phase, program, last.error)}. So it is "
+        f"with training.fraction_bits = {rounded[-1].fraction_bits}, the least that serves "
+        f"{program.shared_count} parameters"
+    )
+    if phase.verified and str(first.error) != str(last.error):
+        found += f"; with {rounded[0].fraction_bits}: {str(first.error).rstrip('.')}"
+    raise ConfigError(f"{found}.")
+
+
+class _Objection(NamedTuple):
+    """Number of a phase that cannot be, and why."""
+
+    phase: int
+    error: Exception
+
+
+def _objection(study: StudyFile, program: Program, rounded: Hyperparameters) -> _Objection | None:
+    """The first phase that trains which cannot be with this rounding; None if all can."""
+    for number, phase in enumerate(study.phases):
+        if phase.kind == "train":
+            try:
+                _built(study, phase, program, rounded, PLAIN_MEAN)
+            except (RuleBroken, TrainingError, ValueError) as error:
+                return _Objection(number, error)
+    return None
 
 
 def _encode_checked(manifest: Manifest, source: str) -> bytes:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from pnyx.errors import RuleBroken, WrongContext
 from pnyx.primitives import codec
@@ -33,7 +34,13 @@ from pnyx.protocol.messages import (
     RoundNumber,
     Signed,
 )
-from pnyx.protocol.noise import Noise, check_noise, noise_norm_max
+from pnyx.protocol.noise import (
+    Noise,
+    check_noise,
+    noise_max,
+    noise_norm_max,
+    value_bits_needed,
+)
 from pnyx.protocol.params import PROTOCOL_VERSION, ProtocolParams
 from pnyx.protocol.selection.security import CommitteeSize
 
@@ -41,6 +48,7 @@ MANIFEST_BYTES_MAX = 64 * 1024
 QUERY_CHARACTERS_MAX = 8192
 MODEL_VALUE_BYTES = 4  # of a parameter in a model, at least
 NO_MODEL = bytes(32)  # the name of no parcel
+CLIP_PER_ENTRY_MAX = 16  # verified values hold an entry with a sixteenth of a clip at least
 ShortText = Annotated[str, Meta(min_length=1, max_length=200)]
 Text = Annotated[str, Meta(min_length=1, max_length=2000)]
 
@@ -259,7 +267,10 @@ def check_phase(phase: StudyPhase, params: ProtocolParams) -> None:
     check_groups(phase)
     check_load(phase, params)
     if not phase.groups * phase.cohort_min <= phase.target <= phase.drawn:
-        raise RuleBroken("a phase needs groups x cohort_min <= target <= drawn")
+        raise RuleBroken(
+            "a phase needs groups x cohort_min <= target <= drawn, and these are "
+            f"{phase.groups} x {phase.cohort_min}, {phase.target} and {phase.drawn}"
+        )
     if phase.group_size_max * bounds.entry_max > SUM_MAX:
         raise RuleBroken("drawn x the largest entry exceeds the capacity of the two fields")
 
@@ -335,7 +346,7 @@ def _check_verified(phase: StudyPhase) -> None:
             "a phase proves another norm of masked updates than it states: masked_norm_max is "
             f"{phase.bounds.masked_norm_max}, not {stated}"
         )
-    if bounds is None:
+    if bounds is None or phase.masked is None:
         return
     noise = noise_norm_max(phase.noise.update_width, bounds.length)
     if not 0 < phase.clip <= bounds.clip_max - noise:
@@ -343,6 +354,36 @@ def _check_verified(phase: StudyPhase) -> None:
             f"a phase clips updates to {phase.clip} units and adds noise of {noise}, above the "
             f"{bounds.clip_max} that verified updates may have"
         )
+    check_verified_values(phase, phase.masked, bounds)
+
+
+def check_verified_values(phase: StudyPhase, masked: ParameterSet, bounds: MaskedBounds) -> None:
+    """Refuse values of fewer bits than the verified norm leaves room for: owners cut to them.
+
+    Values that hold a whole clip are as good. A norm that leaves next to no room is refused.
+    """
+    least = -(-phase.clip // CLIP_PER_ENTRY_MAX)
+    few = f"value_bits is {masked.value_bits}, too few: "
+    noise = f"noise of up to {noise_max(phase.noise.update_width)}"
+    needed = value_bits_needed(least, phase.noise)
+    if masked.value_bits < needed:
+        raise RuleBroken(
+            f"{few}entries of up to {least}, a sixteenth of the clip, with {noise} need {needed}"
+        )
+    needed = value_bits_needed(phase.clip, phase.noise)
+    if masked.value_bits >= needed:
+        return
+    bits = masked.value_bits + 1
+    slot_bits = (masked.contributors_max * ((1 << bits) - 1)).bit_length()
+    try:
+        wider = replace(masked, value_bits=bits, slot_bits=slot_bits)
+        bounds_of(wider, bounds.norm_max, bounds.colluding_max)
+    except ValueError:  # so there is no room
+        return
+    raise RuleBroken(
+        f"{few}entries of up to {phase.clip} with {noise} need {needed}, and the norm that is "
+        f"verified leaves room for {bits} at least"
+    )
 
 
 def check_sizes(manifest: Manifest, size: CommitteeSize) -> None:

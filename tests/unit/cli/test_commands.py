@@ -271,3 +271,46 @@ def test_sums_of_a_round_are_worded(kind, metrics, skipped, expected) -> None:
 
 def test_sums_with_noise_are_worded_in_votes() -> None:
     assert _outcome(RoundSummary(1, "poll", 5, (96, -8, 100), False, 32)) == "sums 3 -0.25 3.125"
+
+
+CHECKED = """
+title = "T"
+purpose = "P"
+purpose_term = "dpv:ResearchAndDevelopment"
+category = "a.b"
+columns = ["a", "b"]
+label = "c"
+cohort_min = 32
+join_window_s = 600.0
+model = {{ hidden = [64], classes = 6 }}
+privacy = {{ noise_multiplier = 0 }}
+phases = [
+    {{ kind = "train", rounds = 2, target = 320, drawn = 800, groups = 8, {terms} }},
+    {{ kind = "evaluate", rounds = 1, target = 40, drawn = 50 }},
+]
+"""
+
+
+@pytest.mark.parametrize(
+    ("terms", "updates", "cut"),
+    [
+        ("masked = false", "shared directly", None),
+        ("masked = true", "masked, 6.91 kB from each contributor", None),
+        (
+            "verified = true",
+            "masked and verified (experimental), 3.46 kB from each contributor",
+            "phases[0]: a single entry of an update is cut at 12.4% of training.clip_norm",
+        ),
+    ],
+)
+def test_check_says_how_updates_travel_and_to_what_they_are_cut(
+    tmp_path, terms, updates, cut
+) -> None:
+    file = tmp_path / "study.toml"
+    file.write_text(CHECKED.format(terms=terms))
+    told = runner.invoke(app, ["study", "check", str(file)]).output
+    [train] = [line for line in told.splitlines() if line.startswith("train")]
+    assert "32 in each of 8 groups" in train
+    assert train.rstrip().endswith(updates)
+    assert ("is cut at" in told) == (cut is not None)
+    assert (cut or "") in told

@@ -276,3 +276,10 @@ def test_a_study_is_audited_before_consent():
 def test_only_shared_parameters_are_contributed():
     bounds = bounds_for(personal(), hyperparameters(), "train")
     assert (bounds.bounded, bounds.length) == (6, 6 + 3)
+
+
+def test_a_norm_that_no_proof_takes_is_refused_like_another_that_does_not_match():
+    """A node decides upon what others wrote: it declines, and nothing else happens."""
+    settings = encode_hyperparameters(hyperparameters(clip_norm=1024.0, fraction_bits=11))
+    with pytest.raises(TrainingError, match="cannot be proven: norm_max is too large"):
+        check_study(study(phases=[TRAINING], hyperparameters=settings))

@@ -9,7 +9,7 @@ from pnyx.config import parse_toml
 from pnyx.errors import ConfigError
 from pnyx.learning import initial_model, mlp
 from pnyx.learning.programs import encode_program
-from pnyx.node.learning import check_study, choose_verified, read_manifest_body
+from pnyx.node.learning import check_study, choose_verified, cut_share, read_manifest_body
 from pnyx.node.proposal import (
     FINEST_BITS,
     StudyFile,
@@ -22,7 +22,8 @@ from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.masked_verification.bounds import colluding_bound, masks_of
 from pnyx.protocol.aggregation.robust import PLAIN_MEAN, Robust
-from pnyx.protocol.manifest import Range
+from pnyx.protocol.manifest import Range, read_manifest
+from pnyx.protocol.messages import Signed
 from pnyx.protocol.models import model_name
 from pnyx.protocol.noise import NO_NOISE, noise_max, noise_norm_max
 from pnyx.protocol.params import DEFAULT_PARAMS
@@ -85,9 +86,11 @@ def test_one_file_proposed_twice_is_two_studies(tmp_path) -> None:
     [
         ("title =", "titel =", "titel is not a setting; did you mean title"),
         ('title = "What are people doing?"', "", "title is missing"),
-        ("cohort_min = 32", "cohort_min = 0", "cohort_min is 0; it must be a whole number from 1"),
-        ("cohort_min = 32", "cohort_min = 41", "cohort_min <= target"),
-        ("drawn = 50", "drawn = 39", "target <= drawn"),
+        ("cohort_min = 32", "cohort_min = 0", "cohort_min is 0; it must be a whole number from 2"),
+        ("cohort_min = 32", "cohort_min = 1", "cohort_min is 1; it must be a whole number from 2"),
+        ('kind = "train"', 'kind = "train"\ncohort_min = 1', "phases[0].cohort_min is 1; it must"),
+        ("cohort_min = 32", "cohort_min = 41", "are 1 x 41, 40 and 50"),
+        ("drawn = 50", "drawn = 39", "target <= drawn, and these are 1 x 32, 40 and 39"),
         ('kind = "train"', 'kind = "vote"', "one of evaluate, poll, statistics, train"),
         ('kind = "train"', 'kind = "statistics"', "statistics phase needs ranges"),
         ("[model]", "[ranges]\na = [0, 1]\n[model]", "ranges names every column"),
@@ -98,8 +101,10 @@ def test_one_file_proposed_twice_is_two_studies(tmp_path) -> None:
         ("rounds = 20", "rounds = 1.5", "phases[0].rounds is 1.5"),
         ("learning_rate = 0.3", "learning_rate = nan", "training.learning_rate is nan"),
         ("clip_norm = 2.0", "clip_norm = 2.0\nfraction_bits = 1", "is 1, too coarse"),
+        ("clip_norm = 2.0", "clip_norm = 2.0\nfraction_bits = 2", "set it to 3 or more"),
+        ("clip_norm = 2.0", "clip_norm = 0.000001\nfraction_bits = 1", "raise clip_norm"),
         ("clip_norm = 2.0", "clip_norm = 2.0\nfraction_bits = 11", "phases[0]: norm_max is too"),
-        ("noise_multiplier = 5.0", "noise_multiplier = 1000", "or ask for less noise"),
+        ("noise_multiplier = 5.0", "noise_multiplier = 1000", "lower privacy.noise_multiplier"),
         ("noise_multiplier = 5.0", "noise_multiplier = -1", "privacy.noise_multiplier is -1"),
         ("noise_multiplier = 5.0", "honest_min = 33", "relies on more contributors than"),
         ("hidden = [64]", "hidden = [4096, 4096]", "16818182 parameters, above 10000000"),
@@ -339,7 +344,9 @@ def masked_study(bits: int | None, **training: object) -> str:
 
 
 def test_fewer_bits_than_values_need_are_refused(tmp_path) -> None:
-    expected = r"phases\[0\]: value_bits is 13, too few: .* entries of up to 4096, which need 14"
+    expected = (
+        r"phases\[0\]: value_bits is 13, too few: .* entries of up to 4096, which need 14; .* lower"
+    )
     with pytest.raises(ConfigError, match=expected):
         read(tmp_path, masked_study(13, fraction_bits=11))
     (train, _) = read_manifest_body(
@@ -356,6 +363,76 @@ def test_updates_are_rounded_as_finely_as_the_stated_bits_hold(tmp_path) -> None
     assert train.clip <= train.masked.value_max < 2 * train.clip
 
 
+def test_bits_that_force_too_coarse_a_rounding_are_named_with_the_least_that_do(tmp_path) -> None:
+    """Nobody wrote fraction_bits: it is value_bits that is too few."""
+    with pytest.raises(ConfigError, match=r"value_bits is 5, too few: .* which need 6; raise it"):
+        read(tmp_path, masked_study(5))
+    (train, _) = read_manifest_body(read(tmp_path, masked_study(6)).manifest).phases
+    assert train.masked is not None
+    assert train.masked.value_bits == 6
+
+
+@pytest.mark.parametrize("terms", ["", "masked = false", 'kind = "evaluate"'])
+def test_bits_of_values_that_are_not_masked_are_refused(tmp_path, terms) -> None:
+    kind = "" if "kind" in terms else 'kind = "train"\n'
+    text = VALID.replace('kind = "train"', f"{kind}{terms}\nvalue_bits = 9")
+    with pytest.raises(ConfigError, match=r"phases\[0\]: value_bits are those of masked updates"):
+        read(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("model", "masked", "bits"),
+    [("[64]", "", 10), ("[64]", "masked = true", 11), ("[1000, 900]", "", 11)],
+)
+def test_units_are_as_fine_as_can_be_proven_and_no_coarser_where_nothing_is(
+    tmp_path, model, masked, bits
+) -> None:
+    """A norm of 16 fits a proof in units of a 1,024th; under masks there is none to fit."""
+    text = without_noise(VALID.replace("[64]", model).replace("clip_norm = 2.0", "clip_norm = 16"))
+    text = text.replace('kind = "train"', f'kind = "train"\n{masked}')
+    manifest = read_manifest_body(read(tmp_path, text).manifest)
+    check_study(manifest)
+    assert manifest.phases[0].clip == 16 << bits
+
+
+def test_units_that_cannot_be_proven_are_told_what_to_lower(tmp_path) -> None:
+    text = without_noise(VALID.replace("clip_norm = 2.0", "clip_norm = 16\nfraction_bits = 11"))
+    expected = r"coarser units; lower training.fraction_bits or training.clip_norm\.$"
+    with pytest.raises(ConfigError, match=expected):
+        read(tmp_path, text)
+    masked = text.replace('kind = "train"', 'kind = "train"\nmasked = true')
+    assert read_manifest_body(read(tmp_path, masked).manifest).phases[0].clip == 16 << 11
+
+
+def test_more_than_masks_add_up_are_told_to_form_groups(tmp_path) -> None:
+    many = without_noise(VALID.replace("drawn = 50", "drawn = 600", 1))
+    expected = r"drawn is 600 and groups is 1, .* 600 contributors, above 256; set groups = 3"
+    asked = ("masked = true", "verified = true")
+    texts = [many.replace('kind = "train"', f'kind = "train"\n{each}') for each in asked]
+    for text in (*texts, many.replace("[64]", "[4096]")):
+        with pytest.raises(ConfigError, match=expected):
+            read(tmp_path, text)
+    text = texts[0].replace('kind = "train"', 'kind = "train"\ngroups = 3\ncohort_min = 10')
+    assert read_manifest_body(read(tmp_path, text).manifest).phases[0].groups == 3
+
+
+def test_counts_that_noise_cannot_cover_are_told_what_to_lower(tmp_path) -> None:
+    """No key of training would help a poll."""
+    loud = POLL.replace("noise_multiplier = 1.0", "noise_multiplier = 1000")
+    loud = loud.replace('ballot = { kind = "choice", options = 3 }', "count_max = 1048576")
+    expected = r"too wide to be drawn: .*; lower privacy.noise_multiplier or count_max\.$"
+    with pytest.raises(ConfigError, match=expected):
+        read(tmp_path, loud)
+
+
+def test_what_is_too_long_to_be_shared_cannot_be_asked_to_be(tmp_path) -> None:
+    text = VALID.replace("[64]", "[4096]").replace(
+        'kind = "train"', 'kind = "train"\nmasked = false'
+    )
+    with pytest.raises(ConfigError, match="masked is false, and an update has 36870 values"):
+        read(tmp_path, text)
+
+
 def test_noise_widens_masked_values(tmp_path) -> None:
     """Nothing of the noise is cut away: it is what hides an owner."""
     text = VALID.replace('kind = "train"', 'kind = "train"\nmasked = true')
@@ -366,7 +443,8 @@ def test_noise_widens_masked_values(tmp_path) -> None:
 
 
 def test_only_training_is_masked(tmp_path) -> None:
-    with pytest.raises(ConfigError, match="only a phase that trains can mask its updates"):
+    expected = r"phases\[1\].masked: only a phase that trains can .* verified; leave it out\.$"
+    with pytest.raises(ConfigError, match=expected):
         read(tmp_path, VALID.replace('kind = "evaluate"', 'kind = "evaluate"\nmasked = true'))
 
 
@@ -400,14 +478,71 @@ def test_what_is_verified_covers_the_noise(tmp_path) -> None:
     noise = noise_norm_max(train.noise.update_width, train.masked.length)
     assert 0 < noise <= train.masked_bounds.clip_max - train.clip
     assert math.isfinite(phase_rho(train))
-    with pytest.raises(ConfigError, match=r"cannot be verified|Rounding alone|too coarse"):
+    with pytest.raises(
+        ConfigError, match=r"cannot be verified .* the norm from training.clip_norm"
+    ):
         read(tmp_path, VERIFIED.replace("hidden = [64]", "hidden = [4096]"))
+
+
+def test_units_of_verified_groups_are_those_of_one_group(tmp_path) -> None:
+    """Eight groups of 45 are verified as 45 are, whose sums leave more room than those of 360."""
+    one = without_noise(VERIFIED.replace("drawn = 50", "drawn = 45"))
+    [single, _] = read_manifest_body(read(tmp_path, one).manifest).phases
+    text = one.replace(
+        'kind = "train"',
+        'kind = "train"\ngroups = 8\nrobust = { rule = "trimmed", tolerated = 2 }',
+    ).replace("target = 40\ndrawn = 45", "target = 320\ndrawn = 360", 1)
+    proposal = read(tmp_path, text)
+    manifest = read_manifest(Signed(NODE, proposal.manifest, bytes(64)), NETWORK, DEFAULT_PARAMS)
+    check_study(manifest)
+    [train, _] = manifest.phases
+    assert (train.groups, train.group_size_max) == (8, 45)
+    found = train.clip, train.masked, train.verified
+    assert found == (single.clip, single.masked, single.verified)
+
+
+def test_so_many_verified_groups_that_no_one_sum_could_be_over_all(tmp_path) -> None:
+    text = without_noise(VERIFIED).replace('kind = "train"', 'kind = "train"\ngroups = 32')
+    text = text.replace("target = 40\ndrawn = 50", "target = 1024\ndrawn = 1100", 1)
+    [train, _] = read_manifest_body(read(tmp_path, text).manifest).phases
+    assert (train.group_size_max, train.clip) == (35, 2 << 10)
+
+
+def test_units_leave_values_room_for_noise(tmp_path) -> None:
+    """In finer ones the norm is verified all the same, but owners would cut all of an update."""
+    text = VERIFIED.replace("cohort_min = 32", "cohort_min = 64")
+    text = text.replace("target = 40\ndrawn = 50", "target = 80\ndrawn = 100")
+    (train, _) = read_manifest_body(read(tmp_path, text).manifest).phases
+    assert train.clip == 2 << 3
+    finer = text.replace("[training]\n", "[training]\nfraction_bits = 4\n")
+    expected = (
+        r"phases\[0\]: value_bits is .*, too few: .* units follow from training.fraction_bits"
+    )
+    with pytest.raises(ConfigError, match=expected):
+        read(tmp_path, finer)
+
+
+@pytest.mark.parametrize(
+    ("drawn", "bits", "share"), [(50, 9, 511 / 1024), (50, 8, None), (100, 9, 127 / 1024)]
+)
+def test_to_what_share_of_the_clip_owners_cut_entries(tmp_path, drawn, bits, share) -> None:
+    """511 of 512 is no cut: an update of 582 entries is clipped to 500 before it is rounded."""
+    text = VERIFIED.replace("[training]\n", f"[training]\nfraction_bits = {bits}\n")
+    text = without_noise(text.replace("drawn = 50", f"drawn = {drawn}"))
+    (train, evaluate) = read_manifest_body(read(tmp_path, text).manifest).phases
+    assert cut_share(train) == share
+    assert cut_share(evaluate) is None
+    (masked, _) = read_manifest_body(read(tmp_path, masked_study(None)).manifest).phases
+    assert cut_share(masked) is None
 
 
 @pytest.mark.parametrize(
     ("terms", "expected"),
     [
-        ('kind = "train"\nverified = true\nmasked = false', "verified is about masked updates"),
+        (
+            'kind = "train"\nverified = true\nmasked = false',
+            r"verified is about masked updates: .*; leave out verified, or masked = false\.$",
+        ),
         ('kind = "train"\nverified = 1', "verified"),
         ('kind = "train"\nverified = true\nvalue_bits = 12', "value_bits of verified updates"),
     ],
@@ -461,8 +596,14 @@ SMALL_FLOOR = VALID.replace("cohort_min = 32", "cohort_min = 10")
     ("more", "expected"),
     [
         ('robust = { rule = "trimmed", tolerated = 2 }', "a phase needs 5 groups or more"),
-        ('robust = { rule = "trimmed" }', "a trimmed mean tolerates one or more; set tolerated so"),
-        ('robust = { rule = "mean", tolerated = 1 }', "a mean tolerates no poisoned group"),
+        (
+            'robust = { rule = "trimmed" }',
+            "robust.tolerated is 0: .* one or more; set tolerated = 1 for 4 groups",
+        ),
+        (
+            'robust = { rule = "mean", tolerated = 1 }',
+            "robust.tolerated is 1: a mean tolerates no .*; set tolerated = 0, or rule",
+        ),
         ('robust = { rule = "median", tolerated = 1 }', "rule"),
         ('robust = { rule = "trimmed", tolerated = 16 }', "tolerated"),
     ],
@@ -470,6 +611,16 @@ SMALL_FLOOR = VALID.replace("cohort_min = 32", "cohort_min = 10")
 def test_rules_that_cannot_be_proposed(tmp_path, more, expected) -> None:
     with pytest.raises(ConfigError, match=expected):
         grouped(tmp_path, more, SMALL_FLOOR)
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [(2, "set groups = 3 or more, and tolerated = 1 or more"), (8, "tolerated = 1 to 3 for 8")],
+)
+def test_a_trimmed_mean_of_nothing_is_told_how_many_to_tolerate(tmp_path, groups, expected) -> None:
+    terms = f'kind = "train"\ngroups = {groups}\nrobust = {{ rule = "trimmed" }}'
+    with pytest.raises(ConfigError, match=expected):
+        read(tmp_path, SMALL_FLOOR.replace('kind = "train"', terms))
 
 
 @pytest.mark.parametrize(

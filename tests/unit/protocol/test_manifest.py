@@ -12,11 +12,18 @@ from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import SUM_MAX
 from pnyx.protocol.aggregation.masked.coding import decode_signed
 from pnyx.protocol.aggregation.masked.parameters import P1, RINGS, SHARED_RINGS, choose
+from pnyx.protocol.aggregation.masked_verification.bounds import (
+    MaskedBounds,
+    choose_for,
+    masks_of,
+)
+from pnyx.protocol.aggregation.masked_verification.bounds import choose as choose_verified
 from pnyx.protocol.aggregation.robust import Robust
 from pnyx.protocol.manifest import (
     MANIFEST_BYTES_MAX,
     NO_MODEL,
     Manifest,
+    StudyPhase,
     VerifiedNorm,
     check_sizes,
     read_manifest,
@@ -78,7 +85,7 @@ def test_a_study_that_is_not_for_us(terms, error, rule):
         ({"bounds": Bounds(9, 0, 0, SUM_MAX // 6 + 1)}, "capacity"),
         ({"bounds": Bounds(9, 0, 0, SUM_MAX // 3 + 1), **TWO}, "capacity"),
         ({**TWO, "kind": "evaluate"}, "only a phase that trains"),
-        ({**TWO, "cohort_min": 3}, "groups x cohort_min <= target"),
+        ({**TWO, "cohort_min": 3}, "<= drawn, and these are 2 x 3, 5 and 6"),
         ({**TWO, "robust": Robust("trimmed", 1)}, "needs 3 groups or more"),
         ({"robust": Robust("trimmed", 2)}, "needs 5 groups or more"),
     ],
@@ -229,6 +236,44 @@ def test_an_aggregator_has_room_for_vectors_and_for_sums():
         read(plan, replace(params, parcels_bytes_max=room))
         with pytest.raises(RuleBroken, match=f"and their sums take {room} bytes, above"):
             read(plan, replace(params, parcels_bytes_max=room - 1))
+
+
+def with_values(chosen: MaskedBounds, value_bits: int, clip: int) -> StudyPhase:
+    """A phase of these verified bounds, whose values have so many bits."""
+    masks = masks_of(replace(chosen, entry_max=(1 << (value_bits - 1)) - 1))
+    bounds = Bounds(1, 0, 0, 1, 1, 0, None, masks.degree, 1, chosen.norm_scaled)
+    norm = VerifiedNorm(chosen.norm_max, chosen.colluding_max)
+    return verified_phase(9, masked=masks, bounds=bounds, verified=norm, clip=clip)
+
+
+@pytest.mark.parametrize(
+    ("bits", "rule"),
+    [
+        (2, "value_bits is 2, too few: entries of up to 64, a sixteenth of the clip, .* need 8"),
+        (7, "value_bits is 7, too few: entries of up to 64"),
+        (9, "value_bits is 9, too few: .* up to 1024 with noise of up to 0 need 12, .* for 10 at"),
+        (10, "value_bits is 10, too few: .* leaves room for 11 at least"),
+    ],
+)
+def test_verified_values_have_as_many_bits_as_their_norm_leaves_room_for(bits, rule):
+    """A proposer that takes fewer would have owners cut what they send."""
+    chosen = choose_for(1024, 9, 8, 2)
+    most = with_values(chosen, 11, 1024)
+    assert most.masked == masks_of(chosen)
+    read(manifest(10, [most]))
+    read(manifest(10, [with_values(chosen, bits, 1)]))  # such a clip they all hold
+    with pytest.raises(RuleBroken, match=rule):
+        read(manifest(10, [with_values(chosen, bits, 1024)]))
+
+
+def test_a_norm_that_leaves_no_room_for_values_is_refused():
+    """Looser than the clip needs, and for many that collude: a bit more would not fit."""
+    loose = replace(choose_verified(9, 8, 7), norm_max=8508, entry_max=7)
+    with pytest.raises(ValueError, match="wrap"):
+        replace(loose, entry_max=15)
+    read(manifest(10, [with_values(loose, 4, 16 * 7)]))
+    with pytest.raises(RuleBroken, match="value_bits is 4, too few: entries of up to 8, a sixt"):
+        read(manifest(10, [with_values(loose, 4, 16 * 7 + 1)]))
 
 
 def test_a_norm_is_verified_in_the_smallest_ring():
