@@ -42,7 +42,7 @@ from pnyx.node.control import (
 )
 from pnyx.node.enrolment import read_file, replace_file, verifying_crypto
 from pnyx.node.keystore import NodeLayout
-from pnyx.node.learning import read_manifest_body
+from pnyx.node.learning import cut_share, fraction_bits_of, read_manifest_body
 from pnyx.node.network import read_network
 from pnyx.node.proposal import Proposal, StudyFile, make_proposal, read_proposal
 from pnyx.protocol.manifest import Manifest
@@ -152,7 +152,10 @@ def _names(stem: str) -> dict[str, str]:
 
 
 def figures(proposal: Proposal) -> dict[str, object]:
-    """What the nodes of a proposal would do, in numbers."""
+    """What the nodes of a proposal would do, in numbers.
+
+    entries_cut_at: for each phase the share of training.clip_norm at which a single entry is cut.
+    """
     manifest = read_manifest_body(proposal.manifest)
     cost = epsilon(study_rho(manifest))
     return {
@@ -165,6 +168,8 @@ def figures(proposal: Proposal) -> dict[str, object]:
         "phases": [phase.kind for phase in manifest.phases],
         "masked": any(phase.masked is not None for phase in manifest.phases),
         "verified": any(phase.verified is not None for phase in manifest.phases),
+        "fraction_bits": fraction_bits_of(manifest),
+        "entries_cut_at": [cut_share(phase) for phase in manifest.phases],
         "epsilon": None if math.isinf(cost) else round(cost, 4),
     }
 

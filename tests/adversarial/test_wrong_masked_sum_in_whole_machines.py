@@ -165,16 +165,6 @@ def test_one_is_added_in_the_last_of_several_segments(monkeypatch):
     assert convicted_by_all(simulation, liar)
 
 
-def test_a_length_that_only_the_member_sees_would_convict_nobody(monkeypatch):
-    """Who knows it and shows it to nobody goes on to the next one that it asks."""
-    weaken(monkeypatch, vector_sum, ("if sender != self._own:  #", "if False:  #"))
-    liar = first_asked(monkeypatch, 1)
-    simulation = Lying(HONEST, (liar,), LENGTHS["a byte more"])
-    assert opened(simulation.run())
-    assert simulation.culprits() == set()
-    assert not any(node.machine.docket.standing for node in simulation.nodes)
-
-
 def test_all_aggregators_together_can_only_keep_the_round_from_ending():
     simulation = Lying(replace(HONEST, limit_s=60.0), PLAN.aggregators)
     with pytest.raises(InvariantError, match="has not ended"):

@@ -188,7 +188,7 @@ REMOVED = (
     _attack(
         "false words before a segment",
         f"{_ROUND}/false_segments.py",
-        "if before != Progress() if opened.segment == 0 else not committed:",
+        "if not committed:",
         "if False:",
         "test_false_segments.py::test_what_came_before_is_made_up",
     ),
@@ -209,8 +209,8 @@ REMOVED = (
     _attack(
         "an aggregator convicted of what it does not say",
         f"{_ROUND}/vectors.py",
-        "if isinstance(proof, FalseVector) and not vouched_for(plan):",
-        "if False:",
+        "return isinstance(proof, FalseVectorLength) or vouched_for(plan)",
+        "return True",
         "test_false_segments.py::test_honest_aggregator_framed_by_checkpoints",
     ),
     _attack(

@@ -111,9 +111,11 @@ def check(file: StudyFileArgument, as_json: Json = False) -> None:
     for number, phase in enumerate(manifest.phases):
         cut = cut_share(phase)
         if cut is not None:
+            bits = figures["fraction_bits"]
             say(
                 f"phases[{number}]: a single entry of an update is cut at {cut:.1%} of "
-                "training.clip_norm; fewer training.fraction_bits, or more groups, leave more room."
+                f"training.clip_norm; training.fraction_bits is {bits}: "
+                f"{'fewer of them, or ' if bits else ''}more groups leave more room."
             )
 
 
@@ -122,7 +124,7 @@ def _updates(phase: "StudyPhase") -> str:
     from pnyx.report.words import size
 
     if phase.masked is None:
-        return "shared directly" if phase.kind == "train" else "-"
+        return "secret shares to the committee" if phase.kind == "train" else "-"
     kind = "masked" if phase.verified is None else "masked and verified (experimental)"
     return f"{kind}, {size(phase.masked.bytes)} from each contributor"
 

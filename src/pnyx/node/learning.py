@@ -363,6 +363,12 @@ def phase_for(
     )
 
 
+def fraction_bits_of(manifest: Manifest) -> int | None:
+    """Of the units of updates; None for a study that trains nothing. Raises TrainingError."""
+    trains = any(phase.kind == "train" for phase in manifest.phases)
+    return _declared(manifest).hyperparameters.fraction_bits if trains else None
+
+
 def cut_share(phase: StudyPhase) -> float | None:
     """The share of its clip beyond which an owner cuts an entry of an update; None if none is cut.
 

@@ -8,7 +8,7 @@ the initial model follows from that nonce, unless the file names weights to begi
 import math
 import secrets
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -67,7 +67,7 @@ from pnyx.vault.files import describe
 STUDY_FILE_BYTES_MAX = 256 * 1024
 NOISE_MULTIPLIER = 5.0  # epsilon of about 5 for twenty rounds: docs/adr/0016
 COUNT_MAX_WITH_NOISE = 64
-FINEST_BITS = 11
+FINEST_BITS = 11  # what is chosen unless stated: 1/2048 of a unit is far below any noise
 _SHARED_MAX = DEFAULT_PARAMS.vector_length_max - TRAIN_COUNTS  # longer updates are masked
 _RATE_MIN = 2.0**-20
 
@@ -140,10 +140,10 @@ class PhaseTable(_Table, frozen=True, kw_only=True):
     cohort_min: the phase's own floor, else the study's. Of a poll: count_max is the largest answer
     in a column, ballot the rule that answers keep. Of training: masked tells whether updates travel
     masked to aggregators; unless stated, those do that are too long to be shared with a committee.
-    value_bits: of each masked entry, with its sign. groups: into how many a round's contributors
-    fall; the floor and the noise are those of each. robust: what is made of their sums. verified
-    (experimental): whether the committee verifies the norm of masked updates, which then travel
-    masked; value_bits follow from that.
+    value_bits: of each masked entry before noise, with its sign. groups: into how many a round's
+    contributors fall; the floor and the noise are those of each. robust: what is made of their
+    sums. verified (experimental): whether the committee verifies the norm of masked updates, which
+    then travel masked; value_bits follow from that.
     """
 
     kind: PhaseKind
@@ -355,7 +355,10 @@ def _robust(phase: PhaseTable, where: str) -> Robust:
     """Raises ConfigError."""
     rule, tolerated = phase.robust.rule, phase.robust.tolerated
     try:
-        return Robust(rule, tolerated)
+        robust = Robust(rule, tolerated)
+        if tolerated and 2 * tolerated >= phase.groups:
+            raise ValueError(f"{phase.groups} groups tolerate fewer than half of them")
+        return robust
     except ValueError as error:
         most = (phase.groups - 1) // 2
         mend = f"tolerated = {'1' if most == 1 else f'1 to {most}'} for {phase.groups} groups"
@@ -417,21 +420,30 @@ def _built(
     return built
 
 
-def _reason(study: StudyFile, phase: PhaseTable, program: Program | None, error: Exception) -> str:
-    """Why a phase cannot be, and which keys would mend it."""
+def _reason(
+    study: StudyFile,
+    phase: PhaseTable,
+    program: Program | None,
+    error: Exception,
+    *,
+    coarsest: bool = False,
+) -> str:
+    """Why a phase cannot be, and which keys would mend it. coarsest: no units are coarser."""
     said = str(error).rstrip(".")
     noisy, stated = bool(study.privacy.noise_multiplier), study.training.fraction_bits is not None
-    if isinstance(error, TrainingError):  # it names its key
+    if isinstance(error, TrainingError) and not phase.verified:  # it names its key
         return f"{said}, or lower training.fraction_bits" if stated and phase.value_bits else said
+    if coarsest:
+        for advice in (": choose coarser units", "; choose coarser units", ". Use coarser units"):
+            said = said.replace(advice, "")
     if phase.verified:
-        norm = "training.clip_norm and privacy.noise_multiplier" if noisy else "training.clip_norm"
-        return (
-            f"{said}; units follow from training.fraction_bits, the norm from {norm}, and what is "
-            "verified of it from the contributors of a group"
-        )
+        units = "set training.fraction_bits to another number, or leave it out"
+        return f"{said}; {units}" if stated else said
     changes = ["privacy.noise_multiplier"] * noisy
     if phase.kind == "train":
-        changes += ["training.fraction_bits", "training.clip_norm"] * stated
+        changes += ["training.fraction_bits"] * stated + ["training.clip_norm"] * (
+            stated or coarsest
+        )
         if noisy and not (program and _masks(phase, program.shared_count)):
             changes.append("the number of parameters")
     elif phase.kind != "statistics":
@@ -485,18 +497,20 @@ def _hyperparameters(study: StudyFile, program: Program, source: str) -> Hyperpa
     # Coarser ones would leave nothing of an update: see `learning.update.quantise`.
     fine = [each for each in rounded if norm_max(each) > 0.5 * math.sqrt(program.shared_count)]
     if not fine:
-        raise ConfigError(_too_coarse(rounded[0], program, source))
+        said = _too_coarse(rounded[0], program, source, stated=stated is not None)
+        raise ConfigError(said)
     if stated is not None:
         return fine[0]
     return _finest_that_serves(study, program, fine, source)
 
 
-def _too_coarse(finest: Hyperparameters, program: Program, source: str) -> str:
+def _too_coarse(finest: Hyperparameters, program: Program, source: str, *, stated: bool) -> str:
     """What to say of a rounding that would leave nothing of an update."""
     clip, length = finest.clip_norm, program.shared_count
+    bits = f"{finest.fraction_bits}" if stated else f"{FINEST_BITS} at most unless stated"
     found = (
-        f"{source}: training.fraction_bits is {finest.fraction_bits}, too coarse for "
-        f"training.clip_norm {clip:g} over {length} parameters"
+        f"{source}: training.fraction_bits is {bits}, too coarse for training.clip_norm {clip:g} "
+        f"over {length} parameters"
     )
     least = max(0, math.ceil(math.log2(0.5 * math.sqrt(length) / clip)))
     while int(clip * 2.0**least) <= 0.5 * math.sqrt(length):
@@ -510,41 +524,59 @@ def _finest_that_serves(
     study: StudyFile, program: Program, rounded: list[Hyperparameters], source: str
 ) -> Hyperparameters:
     """The first with which every phase that trains has its bounds. Raises ConfigError."""
-    first: _Objection | None = None
-    for hyperparameters in rounded:
-        last = _objection(study, program, hyperparameters)
-        if last is None:
-            return hyperparameters
-        first = first or last
-    assert first is not None
-    assert last is not None
-    # The coarsest asks for the least. But a verified norm may be too coarse there, so tell of both.
-    phase = study.phases[last.phase]
-    found = (
-        f"{source}: phases[{last.phase}]: {_reason(study, phase, program, last.error)}. So it is "
-        f"with training.fraction_bits = {rounded[-1].fraction_bits}, the least that serves "
-        f"{program.shared_count} parameters"
+    trains = {at: phase for at, phase in enumerate(study.phases) if phase.kind == "train"}
+    for each in rounded:
+        if all(_objection(study, phase, program, each) is None for phase in trains.values()):
+            return each
+    serving = {
+        at: [r.fraction_bits for r in rounded if _objection(study, phase, program, r) is None]
+        for at, phase in trains.items()
+    }
+    for at, phase in trains.items():
+        if not serving[at]:
+            reason = _never(study, phase, program, rounded)
+            raise ConfigError(f"{source}: phases[{at}]: {reason}.")
+    taken = ", ".join(f"phases[{at}] takes {_span(bits)}" for at, bits in serving.items())
+    raise ConfigError(
+        f"{source}: no training.fraction_bits serves all phases that train: {taken}; change one of "
+        "them, or make two studies."
     )
-    if phase.verified and str(first.error) != str(last.error):
-        found += f"; with {rounded[0].fraction_bits}: {str(first.error).rstrip('.')}"
-    raise ConfigError(f"{found}.")
 
 
-class _Objection(NamedTuple):
-    """Number of a phase that cannot be, and why."""
+def _span(bits: list[int]) -> str:
+    """Numbers that descend, as words: all of them, or the ends where none between is missing."""
+    if len(bits) > 2 and bits[0] - bits[-1] == len(bits) - 1:
+        return f"{bits[-1]} to {bits[0]}"
+    return " or ".join(str(each) for each in reversed(bits))
 
-    phase: int
-    error: Exception
+
+def _never(
+    study: StudyFile, phase: PhaseTable, program: Program, rounded: list[Hyperparameters]
+) -> str:
+    """Why no rounding serves a phase, by the one that comes nearest, and what to change."""
+    if not phase.verified:  # the coarsest asks for the least
+        error = _objection(study, phase, program, rounded[-1])
+        assert error is not None
+        return _reason(study, phase, program, error, coarsest=True)
+    least, most = rounded[-1].fraction_bits, rounded[0].fraction_bits
+    found = f"its norm cannot be verified with training.fraction_bits from {least} to {most}"
+    floor = phase.cohort_min or study.cohort_min
+    for groups in range(phase.groups + 1, min(GROUPS_MAX, phase.target // floor) + 1):
+        parted = msgspec.structs.replace(phase, groups=groups)
+        if any(_objection(study, parted, program, each) is None for each in rounded):
+            return f"{found}; set groups = {groups} or more"
+    noise = "privacy.noise_multiplier, " if study.privacy.noise_multiplier else ""
+    return f"{found}; lower {noise}training.clip_norm or drawn, or leave out verified"
 
 
-def _objection(study: StudyFile, program: Program, rounded: Hyperparameters) -> _Objection | None:
-    """The first phase that trains which cannot be with this rounding; None if all can."""
-    for number, phase in enumerate(study.phases):
-        if phase.kind == "train":
-            try:
-                _built(study, phase, program, rounded, PLAIN_MEAN)
-            except (RuleBroken, TrainingError, ValueError) as error:
-                return _Objection(number, error)
+def _objection(
+    study: StudyFile, phase: PhaseTable, program: Program, rounded: Hyperparameters
+) -> Exception | None:
+    """Why a phase that trains cannot be with this rounding; None if it can."""
+    try:
+        _built(study, phase, program, rounded, PLAIN_MEAN)
+    except (RuleBroken, TrainingError, ValueError) as error:
+        return error
     return None
 
 
@@ -632,7 +664,8 @@ noise_multiplier = 5.0
 # Updates too long for shares travel masked; masked = true or false decides otherwise. Nobody checks
 # their size then, unless
 #   verified = true     # EXPERIMENTAL: no outside cryptographer has reviewed it
-# value_bits is what a masked entry takes; unless stated, as many as clip_norm and noise need.
+# value_bits is what a masked entry takes before noise, which comes on top; unless stated, as many
+# as clip_norm needs.
 #
 # Phases run in order. In each round `drawn` owners are drawn among those who joined; the round
 # closes when `target` of them have contributed, or after `deadline_s` seconds.

@@ -543,7 +543,7 @@ class VectorReceipt(msgspec.Struct, frozen=True, array_like=True, tag=76):
 
 
 LinearHashBytes = Annotated[bytes, Meta(max_length=16 * 1024)]
-# Of a vector of 2^24 values there are 128, one after each segment.
+# Of a vector of 2^24 values there are 128 at most, one after each segment.
 SEGMENTS_MAX = 128
 EarlierCheckpoints = Annotated[tuple[Digest, ...], Meta(max_length=SEGMENTS_MAX - 1)]
 Checkpoints = Annotated[tuple[Digest, ...], Meta(min_length=1, max_length=SEGMENTS_MAX)]
@@ -808,7 +808,7 @@ class VectorOffer(msgspec.Struct, frozen=True, array_like=True, tag=75):
     context: Digest
     header: Signed
     linear_hash: LinearHashBytes
-    earlier: EarlierCheckpoints = ()
+    earlier: EarlierCheckpoints
 
 
 class SumRequest(msgspec.Struct, frozen=True, array_like=True, tag=77):

@@ -294,7 +294,7 @@ phases = [
 @pytest.mark.parametrize(
     ("terms", "updates", "cut"),
     [
-        ("masked = false", "shared directly", None),
+        ("masked = false", "secret shares to the committee", None),
         ("masked = true", "masked, 6.91 kB from each contributor", None),
         (
             "verified = true",

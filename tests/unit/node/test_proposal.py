@@ -479,7 +479,8 @@ def test_what_is_verified_covers_the_noise(tmp_path) -> None:
     assert 0 < noise <= train.masked_bounds.clip_max - train.clip
     assert math.isfinite(phase_rho(train))
     with pytest.raises(
-        ConfigError, match=r"cannot be verified .* the norm from training.clip_norm"
+        ConfigError,
+        match=r"its norm cannot be verified .*; lower .* or drawn, or leave out verified",
     ):
         read(tmp_path, VERIFIED.replace("hidden = [64]", "hidden = [4096]"))
 
@@ -508,6 +509,28 @@ def test_so_many_verified_groups_that_no_one_sum_could_be_over_all(tmp_path) -> 
     assert (train.group_size_max, train.clip) == (35, 2 << 10)
 
 
+def test_phases_that_no_units_serve_together(tmp_path) -> None:
+    """Each takes some, and the sentence says which."""
+    text = without_noise(VERIFIED)
+    masked = text[text.index("[[phases]]") :].split("[[phases]]")[1]
+    masked = masked.replace("verified = true", "masked = true\nvalue_bits = 6")
+    expected = (
+        r"no training.fraction_bits serves all phases that train: phases\[0\] takes 5 to \d+, "
+        r"phases\[2\] takes 3; change one"
+    )
+    with pytest.raises(ConfigError, match=expected):
+        read(tmp_path, f"{text}\n[[phases]]{masked}")
+
+
+def test_verified_norms_that_groups_would_leave_room_for(tmp_path) -> None:
+    text = VERIFIED.replace("cohort_min = 32", "cohort_min = 16")
+    text = text.replace("target = 40\ndrawn = 50", "target = 80\ndrawn = 100")
+    with pytest.raises(
+        ConfigError, match=r"its norm cannot be verified .*; set groups = \d or more"
+    ):
+        read(tmp_path, text)
+
+
 def test_units_leave_values_room_for_noise(tmp_path) -> None:
     """In finer ones the norm is verified all the same, but owners would cut all of an update."""
     text = VERIFIED.replace("cohort_min = 32", "cohort_min = 64")
@@ -516,7 +539,7 @@ def test_units_leave_values_room_for_noise(tmp_path) -> None:
     assert train.clip == 2 << 3
     finer = text.replace("[training]\n", "[training]\nfraction_bits = 4\n")
     expected = (
-        r"phases\[0\]: value_bits is .*, too few: .* units follow from training.fraction_bits"
+        r"phases\[0\]: value_bits is .*, too few: .* set training.fraction_bits to another number"
     )
     with pytest.raises(ConfigError, match=expected):
         read(tmp_path, finer)
@@ -595,7 +618,10 @@ SMALL_FLOOR = VALID.replace("cohort_min = 32", "cohort_min = 10")
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
-        ('robust = { rule = "trimmed", tolerated = 2 }', "a phase needs 5 groups or more"),
+        (
+            'robust = { rule = "trimmed", tolerated = 2 }',
+            "4 groups tolerate fewer than half of them; set tolerated = 1",
+        ),
         (
             'robust = { rule = "trimmed" }',
             "robust.tolerated is 0: .* one or more; set tolerated = 1 for 4 groups",

@@ -214,31 +214,36 @@ class Docket:
     def _leaving(self, key: _Key, size: int) -> list[_Key] | None:
         """What must go before an item can be kept; None if there is no room even so."""
         culprit, study = key
+        large = {each for each, held in self._held.items() if self._is_large(held.size)}
+        used, used_large = self._bytes, sum(self._held[each].size for each in large)
         leaving: list[_Key] = []
+
+        def lacks_large() -> bool:
+            most = self._params.docket_bytes_max // 2
+            return self._is_large(size) and used_large + size > most
+
+        def lacks() -> bool:
+            return used + size > self._params.docket_bytes_max
+
+        def leave(each: _Key) -> None:
+            nonlocal used, used_large
+            leaving.append(each)
+            used -= self._held[each].size
+            used_large -= self._held[each].size if each in large else 0
+
         if study is not None:
             same = [each for each in self._held if each[0] == culprit and each[1] is not None]
-            leaving = same[: max(0, len(same) + 1 - self._params.evidence_studies_max)]
+            for each in same[: max(0, len(same) + 1 - self._params.evidence_studies_max)]:
+                leave(each)
         else:
             loose = [each for each in self._held if each[1] is not None]
-            large = [each for each in loose if self._is_large(self._held[each].size)]
-            while large and self._lacks(size, leaving, among_large=True):
-                leaving.append(large.pop(0))
-            loose = [each for each in loose if each not in leaving]
-            while loose and self._lacks(size, leaving):
-                leaving.append(loose.pop(0))
-        lacking = self._lacks(size, leaving) or self._lacks(size, leaving, among_large=True)
-        return None if lacking else leaving
-
-    def _lacks(self, size: int, leaving: list[_Key], *, among_large: bool = False) -> bool:
-        """Whether an item of this size has no room, once some have left.
-
-        among_large: in the half that large items have together.
-        """
-        staying = [held.size for each, held in self._held.items() if each not in leaving]
-        if not among_large:
-            return sum(staying) + size > self._params.docket_bytes_max
-        large = sum(each for each in staying if self._is_large(each))
-        return self._is_large(size) and large + size > self._params.docket_bytes_max // 2
+            for each in (each for each in loose if each in large):
+                if lacks_large():
+                    leave(each)
+            for each in (each for each in loose if each not in set(leaving)):
+                if lacks():
+                    leave(each)
+        return None if lacks() or lacks_large() else leaving
 
     def _is_large(self, size: int) -> bool:
         return size > self._params.two_bodies_bytes_max

@@ -98,8 +98,8 @@ from pnyx.protocol.round.values import (
 from pnyx.protocol.round.vectors import (
     check_false_vector,
     check_receipt,
-    check_vouched,
     check_wrong_sum,
+    vouches_against,
 )
 from pnyx.protocol.selection.region import check_two_words, draw_context
 from pnyx.protocol.selection.security import CommitteeSize
@@ -341,7 +341,8 @@ class _Court:
         return proof.header.signer
 
     def _false_receipt(self, proof: FalseReceipt) -> bytes:
-        check_vouched(self._plan, proof.false)
+        if not vouches_against(self._plan, proof.false):
+            raise RuleBroken("aggregators of this round do not vouch for what a header states")
         name = header_hash(proof.false.header)
         check_receipt(self._plan, self._crypto, proof.receipt, name)
         self._false_vector(proof.false)

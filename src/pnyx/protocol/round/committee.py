@@ -75,7 +75,7 @@ from pnyx.protocol.round.proposed import Proposals, signed_hash
 from pnyx.protocol.round.services import RoundServices, StudyView
 from pnyx.protocol.round.state import MemberState
 from pnyx.protocol.round.values import ascending, header_hash, joins_root
-from pnyx.protocol.round.vectors import check_vouched, sums_take_s
+from pnyx.protocol.round.vectors import sums_take_s, vouches_against
 
 Large = Part | PartsRequest | ValueRequest | ShownValue | HeadersRequest
 _FALSE_VECTORS_BYTES_MAX = 32 * 1024 * 1024  # of segments, a megabyte each
@@ -448,13 +448,13 @@ class CommitteeMember(MemberState):
 
         Whoever vouched is known once this member was shown the receipt, before or after.
         """
-        with suppress(RuleBroken):  # no aggregator says what this shows to be false
-            check_vouched(self.plan, proof)
-            name, size = header_hash(proof.header), shown_bytes(proof)
-            held = sum(map(shown_bytes, self._false_vectors.values()))
-            if size + held <= _FALSE_VECTORS_BYTES_MAX:
-                self._false_vectors.setdefault(name, proof)
-            self._accuse_vouchers(name, proof)
+        if not vouches_against(self.plan, proof):
+            return  # no aggregator says what this shows to be false
+        name, size = header_hash(proof.header), shown_bytes(proof)
+        held = sum(map(shown_bytes, self._false_vectors.values()))
+        if size + held <= _FALSE_VECTORS_BYTES_MAX:
+            self._false_vectors.setdefault(name, proof)
+        self._accuse_vouchers(name, proof)
 
     def _accuse_vouchers(self, name: bytes, proof: AnyFalseVector | None) -> None:
         """Accuse the aggregators that gave a receipt for a header, if this shows it to be false."""

@@ -1,7 +1,7 @@
 """Where a masked vector, or a sum, is not what somebody signed of it: one segment shows it.
 
 Whoever holds all of it finds the segment (`first_false`), whoever is shown that segment judges it
-(`shows_false`). Why there is one, and why none can be shown of what is true, say
+(`check_false_segment`). Why there is one, and why none can be shown of what is true, say
 `masked.checkpoints`.
 """
 
@@ -113,7 +113,7 @@ class Trail(NamedTuple):
         return None
 
 
-def shows_false(
+def check_false_segment(
     walk: Walk, opened: OpenedSegment, parcel: bytes, checkpoints: Sequence[bytes]
 ) -> None:
     """Check that a segment of a parcel is not what was signed. Raises RuleBroken if that is not.
@@ -123,8 +123,11 @@ def shows_false(
     if len(checkpoints) != len(walk.places) or opened.segment >= len(walk.places):
         raise RuleBroken("a segment or a checkpoint is one that such a vector has not")
     before = Progress(opened.linear_hash, opened.sketch)
-    committed = checkpoint(*before) == checkpoints[opened.segment - 1]
-    if before != Progress() if opened.segment == 0 else not committed:
+    if opened.segment == 0:
+        committed = before == Progress()
+    else:
+        committed = checkpoint(*before) == checkpoints[opened.segment - 1]
+    if not committed:
         raise RuleBroken("what comes before a segment is not what was signed of it")
     after = _step(walk, before, opened.segment, _segment(walk, opened, parcel))
     if after is not None and checkpoint(*after) == checkpoints[opened.segment]:

@@ -14,6 +14,7 @@ from pnyx.protocol.chunks import chunks_of, describe, parcel_name
 from pnyx.protocol.messages import (
     AnyFalseVector,
     FalseVector,
+    FalseVectorLength,
     HeldContribution,
     MaskedVector,
     StatedHash,
@@ -23,7 +24,7 @@ from pnyx.protocol.messages import (
 )
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto
-from pnyx.protocol.round.false_segments import Walk, shows_false, sum_walk, vector_walk
+from pnyx.protocol.round.false_segments import Walk, check_false_segment, sum_walk, vector_walk
 from pnyx.protocol.round.plan import RoundPlan
 
 Accepted = tuple[HeldContribution, ...]
@@ -70,7 +71,7 @@ def check_false_vector(
     if isinstance(proof, FalseVector):
         if commit_all(plan.context, proof.checkpoints) != masked.linear_hash:
             raise RuleBroken("the checkpoints are not those that a header commits to")
-        shows_false(walk_of(plan, claim), proof.opened, masked.parcel, proof.checkpoints)
+        check_false_segment(walk_of(plan, claim), proof.opened, masked.parcel, proof.checkpoints)
         return
     if parcel_name(proof.length, proof.root) != masked.parcel:
         raise RuleBroken("a vector is not the one that a header names")
@@ -140,7 +141,7 @@ def check_wrong_sum(
     if not crypto.verify(plan.census.public_keys[teller], statement, proof.signature):
         raise InvalidSignature("nobody signed that this is the sum of masked vectors")
     if isinstance(proof, WrongSum):
-        shows_false(sum_walk(code, proof.count), proof.opened, parcel, proof.checkpoints)
+        check_false_segment(sum_walk(code, proof.count), proof.opened, parcel, proof.checkpoints)
 
 
 def receipts_wanted(plan: RoundPlan) -> int:
@@ -164,13 +165,12 @@ def vouched_for(plan: RoundPlan) -> bool:
     return plan.phase is not None and plan.phase.verified is not None
 
 
-def check_vouched(plan: RoundPlan, proof: AnyFalseVector) -> None:
-    """Check that who gave a receipt for a header that this shows false must have known.
+def vouches_against(plan: RoundPlan, proof: AnyFalseVector) -> bool:
+    """Whether who gave a receipt for a header that this shows to be false must have known.
 
-    Of a vector's length that holds always, as none is pulled of another. Raises RuleBroken.
+    Of a vector's length that holds always, as none is pulled of another.
     """
-    if isinstance(proof, FalseVector) and not vouched_for(plan):
-        raise RuleBroken("aggregators of this round do not vouch for what a header states")
+    return isinstance(proof, FalseVectorLength) or vouched_for(plan)
 
 
 def check_receipt(plan: RoundPlan, crypto: Crypto, receipt: VectorReceipt, name: bytes) -> None:
