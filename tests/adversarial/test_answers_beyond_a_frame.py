@@ -17,6 +17,7 @@ from pnyx.primitives.signature import QuorumCertificate
 from pnyx.protocol import messages
 from pnyx.protocol.aggregation.masked.parameters import CONTRIBUTORS_MAX
 from pnyx.protocol.messages import (
+    SEGMENTS_MAX,
     Chunk,
     ChunkRequest,
     Contribution,
@@ -30,6 +31,7 @@ from pnyx.protocol.messages import (
     Relay,
     ShareRequest,
     ShownValue,
+    StatedHash,
     SumRequest,
     ValueRequest,
     VectorOffer,
@@ -90,8 +92,9 @@ def test_other_answers_need_another_bound(kind):
 
 def test_the_largest_sum_that_a_study_may_ask_for():
     """Masks add up so many contributors, and `check_phase` lets no more be drawn for one sum."""
-    hashes = (bytes(DIGEST_BYTES),) * CONTRIBUTORS_MAX
-    answer = VectorSum(bytes(32), bytes(32), bytes(32), hashes, bytes(64))
+    hashes = (StatedHash(bytes(DIGEST_BYTES), bytes(32)),) * CONTRIBUTORS_MAX
+    earlier = (bytes(32),) * (SEGMENTS_MAX - 1)
+    answer = VectorSum(bytes(32), bytes(32), bytes(32), hashes, earlier, bytes(64))
     assert len(codec.encode(answer)) <= LIMIT
 
 
