@@ -174,7 +174,7 @@ REMOVED = (
     _attack(
         "a wrong sum",
         f"{_AGGREGATION}/masked/vectors.py",
-        "if self.linear_hashes_of_sum(total, count)[-1] != linear_hash:",
+        "if found[-1] != linear_hash:",
         "if False:",
         "test_wrong_masked_sum_certified.py::test_a_shifted_value_is_refused_and_would_decode",
     ),

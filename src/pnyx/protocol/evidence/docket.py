@@ -240,7 +240,8 @@ class Docket:
             for each in (each for each in loose if each in large):
                 if lacks_large():
                     leave(each)
-            for each in (each for each in loose if each not in set(leaving)):
+            gone = set(leaving)
+            for each in (each for each in loose if each not in gone):
                 if lacks():
                     leave(each)
         return None if lacks() or lacks_large() else leaving

@@ -240,13 +240,16 @@ class VectorCode:
         """
         self.check_hash(total, self.summed_hash(linear_hashes), len(linear_hashes))
 
-    def check_hash(self, total: bytes, linear_hash: bytes, count: int) -> None:
+    def check_hash(self, total: bytes, linear_hash: bytes, count: int) -> tuple[bytes, ...]:
         """Check the sum of so many vectors, which is to have this linear hash.
 
-        Raises MalformedMessage or RuleBroken when it is not that sum.
+        Returns what `linear_hashes_of_sum` does. Raises MalformedMessage or RuleBroken when it is
+        not that sum.
         """
-        if self.linear_hashes_of_sum(total, count)[-1] != linear_hash:
+        found = self.linear_hashes_of_sum(total, count)
+        if found[-1] != linear_hash:
             raise RuleBroken("a masked sum is not that of its contributions")
+        return found
 
     def linear_hashes_of_sum(self, total: bytes, count: int) -> tuple[bytes, ...]:
         """The linear hash of a sum of so many vectors after each segment; the last is that of all.
