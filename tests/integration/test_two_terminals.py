@@ -235,7 +235,7 @@ def check_stopped(nodes: list[Path], study: str) -> None:
         assert not (node / "control.sock").exists()
     assert "not running" in refused("node", "status", "--dir", nodes[0])
     lines = done_json("data", "ledger", "--dir", nodes[0])
-    assert {line["state"] for line in lines} == {"acknowledged"}
+    assert {line["state"] for line in lines} == {"counted"}, lines
     assert sum(line["study"] == study for line in lines) == ROUNDS + 1
     key = ("--key-file", nodes[6] / "unlock.key")
     assert done_json("data", "ledger", "--dir", nodes[6], *key) == []

@@ -1,7 +1,9 @@
 """The checkers see what they are there for: each is shown to fail when a defence is removed."""
 
 import pytest
+from tests.support.weakened import weaken
 
+from pnyx.protocol import study_keeper
 from pnyx.protocol.aggregation.direct import Judgement
 from pnyx.protocol.aggregation.verification import sum_share
 from pnyx.protocol.events import DebitRecorded, Effect, Persist, RecordDebit
@@ -56,6 +58,15 @@ def test_bytes_that_leave_after_withdrawal(monkeypatch: pytest.MonkeyPatch) -> N
                 owners=tuple((node, Owner(withdraws_s=4.1)) for node in range(4)),
             )
         )
+
+
+def test_counted_contribution_that_the_owner_is_not_told_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counts = "self._rounds.place_in(plan.census) in accepted.accepted"
+    weaken(monkeypatch, study_keeper, (counts, "False"))
+    with pytest.raises(InvariantError, match="hides that round 1 counts"):
+        run(SMALL)
 
 
 def test_disk_that_forgets_what_was_signed(monkeypatch: pytest.MonkeyPatch) -> None:

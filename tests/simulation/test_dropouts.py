@@ -8,6 +8,7 @@ from itertools import combinations
 
 import pytest
 
+from pnyx.protocol.round.contributor import Contributor
 from pnyx.simulator import Crash, InvariantError, Scenario, run
 from pnyx.simulator.population import SimulatedNode
 
@@ -34,6 +35,12 @@ def test_some_subsets_at_some_steps() -> None:
 def test_every_subset_at_every_step(at_s: float) -> None:
     for subset in SUBSETS:
         dropped(subset, at_s)
+
+
+def test_owners_are_told_what_counts_though_no_receipt_comes(monkeypatch) -> None:
+    """The checkers want each told of its contribution; a ledger would say *debited* for ever."""
+    monkeypatch.setattr(Contributor, "_on_receipt", lambda contributor, message: None)
+    assert run(Scenario(seed=1, nodes=NODES)).records[1].accepted
 
 
 @pytest.mark.parametrize("runs", [6, pytest.param(1_000, marks=pytest.mark.full)])

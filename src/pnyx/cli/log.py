@@ -19,6 +19,7 @@ from pnyx.protocol.events import (
     AuthorityContradicted,
     CensusLearnt,
     ContributionAcknowledged,
+    ContributionCounted,
     ContributionSent,
     ContributionsJudged,
     DrawStalled,
@@ -123,6 +124,9 @@ class NoticeLog:
             case ContributionAcknowledged():
                 where = {"study": _short(notice.study), "round": notice.round_number}
                 log.info("contribution acknowledged", receipts=notice.receipts, **where)
+            case ContributionCounted():
+                where = {"study": _short(notice.study), "round": notice.round_number}
+                log.debug("contribution counted", **where)
             case EnvelopesKept():
                 where = {"study": _short(notice.study), "round": notice.round_number}
                 log.debug("envelopes kept", members=notice.members, **where)

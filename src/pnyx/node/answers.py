@@ -49,7 +49,7 @@ from pnyx.protocol.events import ModelWanted, Notice, RequestRefused, StudyPropo
 from pnyx.protocol.manifest import StudyPhase, study_id
 from pnyx.protocol.privacy import epsilon, phase_rho, study_rho
 from pnyx.protocol.study import StudyState, read_body
-from pnyx.vault import Aborted, Acknowledged, Array, Debit, Vault
+from pnyx.vault import Aborted, Acknowledged, Array, Counted, Debit, Vault
 
 PREVIEW_ROWS = 10
 PREVIEW_LIMITS = QueryLimits(wall_seconds_max=20.0)  # the owner waits for it
@@ -338,6 +338,8 @@ def ledger_lines(vault: Vault) -> list[LedgerLine]:
                 )
             case Acknowledged():
                 lines[name] = msgspec.structs.replace(lines[name], state="acknowledged")
+            case Counted():
+                lines[name] = msgspec.structs.replace(lines[name], state="counted")
             case Aborted():
                 lines[name] = msgspec.structs.replace(lines[name], state="aborted")
     return list(lines.values())

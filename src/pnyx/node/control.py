@@ -315,7 +315,7 @@ class LedgerLine(msgspec.Struct, frozen=True, kw_only=True):
     bytes_planned: int
     epsilon: float | None
     at: float  # unix seconds
-    state: Literal["debited", "acknowledged", "aborted"]
+    state: Literal["debited", "acknowledged", "counted", "aborted"]
 
 
 class ExportedBundle(msgspec.Struct, frozen=True):

@@ -46,6 +46,7 @@ from pnyx.protocol.events import (
     Compute,
     Computed,
     ContributionAcknowledged,
+    ContributionCounted,
     DrawStalled,
     Effect,
     EpochOpened,
@@ -544,6 +545,9 @@ class Daemon:
                 self._learn_address(effect)
             case ContributionAcknowledged():
                 self.decisions.acknowledge(effect)
+                self._observer(effect)
+            case ContributionCounted():
+                self.decisions.count(effect)
                 self._observer(effect)
             case AttemptAborted() | NothingOpened():
                 self.decisions.give_back(effect)

@@ -18,6 +18,7 @@ from pnyx.protocol.events import (
     ConsentDeclined,
     ConsentGiven,
     ContributionAcknowledged,
+    ContributionCounted,
     DebitRecorded,
     DebitRefused,
     Event,
@@ -130,6 +131,12 @@ class Decisions:
             receipts=effect.receipts,
             now=wall_clock(),
         )
+
+    def count(self, effect: ContributionCounted) -> None:
+        """Note that a published sum holds a contribution of this node. Raises VaultError."""
+        ledger, attempt = self._vault.ledger, (effect.study, effect.round_number, effect.attempt)
+        if ledger.debited(*attempt) is not None:
+            ledger.count(*attempt, record=effect.record, now=wall_clock())
 
     def give_back(self, effect: AttemptAborted | NothingOpened) -> None:
         """Nobody can ever read what left in an attempt that opened nothing: it costs no privacy."""

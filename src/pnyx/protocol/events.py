@@ -359,6 +359,18 @@ class ContributionAcknowledged(Notice, frozen=True):
     receipts: int
 
 
+class ContributionCounted(Notice, frozen=True):
+    """Certified: the published sum of this attempt holds this node's contribution.
+
+    record: 32-byte hash of the record that says so. Said again when the record is read again.
+    """
+
+    study: bytes
+    round_number: int
+    attempt: int
+    record: bytes
+
+
 class EnvelopesKept(Notice, frozen=True):
     """This aggregator keeps a contributor's envelopes for so many members that were away."""
 

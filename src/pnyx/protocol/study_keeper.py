@@ -21,6 +21,7 @@ from pnyx.protocol.epochs import Epoch
 from pnyx.protocol.events import (
     AskConsent,
     AttemptAborted,
+    ContributionCounted,
     Forget,
     NothingOpened,
     RequestRefused,
@@ -251,9 +252,11 @@ class StudyKeeper:
         self._rounds.close(opened)
         if isinstance(record.abort, AbortCertificate):
             self._settle_attempts(opened, plan, record, record.abort)
+        attempt = plan.study, plan.round_number, plan.attempt
         if accepted.skipped and not without_outcome(accepted):
-            attempt = plan.study, plan.round_number, plan.attempt
             self._host.emit(NothingOpened(*attempt, record_hash(record)))
+        if self._rounds.place_in(plan.census) in accepted.accepted:
+            self._host.emit(ContributionCounted(*attempt, record_hash(record)))
         if plan.round_number > 0:
             self._host.emit(
                 RoundCertified(

@@ -10,7 +10,8 @@
 5. A node signs one value for one slot, whatever happens to its process.
 6. Nothing of an owner leaves before consent and ledger entry are durable, or after withdrawal.
 7. An acknowledged contribution stands on the closed list, or its attempt is certified as aborted,
-   or its round as skipped.
+   or its round as skipped. A node tells its owner that a contribution counts once a record of that
+   attempt counts it, whatever receipts came back, and of no other.
 8. Once a round's record is in, or an attempt aborted, no round key, share or contribution of it is
    left on the disk; and a second attempt repeats nothing of the first.
 9. There is no evidence against an honest node, and no record excludes one.
@@ -31,6 +32,7 @@ from pnyx.protocol.aggregation.robust import GroupUpdate, combine
 from pnyx.protocol.agreement import value_hash, vote_statement
 from pnyx.protocol.events import (
     ContributionAcknowledged,
+    ContributionCounted,
     Effect,
     PeerBlamed,
     Persist,
@@ -64,7 +66,7 @@ from pnyx.protocol.ports import IntVector
 from pnyx.protocol.round.attempts import without_outcome
 from pnyx.protocol.round.values import CloseValue, header_hash, is_abort
 from pnyx.protocol.selection import contributor_groups, draw_contributors
-from pnyx.protocol.study import read_body
+from pnyx.protocol.study import read_body, record_hash
 from pnyx.simulator.population import MODEL_DTYPE, SimulatedNode, UnitVectors
 
 _BYTES_MAX = 8 * 1024 * 1024
@@ -110,6 +112,7 @@ class Checker:
         self._signed: dict[tuple[object, ...], bytes] = {}
         self._contributed: set[tuple[bytes, int]] = set()  # (context, node)
         self._acknowledged: dict[tuple[bytes, int], set[tuple[int, int]]] = {}  # attempt, node
+        self._told: set[tuple[int, bytes, int]] = set()  # node, study, round that counts its own
         self._named: dict[bytes, tuple[bytes, int]] = {}  # context -> study, round
         self._released: dict[tuple[bytes, int], set[tuple[bytes, bytes]]] = {}
         self._once: dict[bytes, bytes] = {}  # what may stand in one attempt only -> its context
@@ -135,6 +138,8 @@ class Checker:
                 slot = effect.study, effect.round_number
                 self._acknowledged.setdefault(slot, set()).add((effect.attempt, node.index))
                 self._check_acknowledged(*slot)
+            case ContributionCounted() if honest:
+                self._on_counted(node, effect)
             case PeerBlamed() if honest and effect.evidence:
                 accused = self._index[effect.peer]
                 if accused not in self._corrupt:
@@ -391,7 +396,18 @@ class Checker:
             if who not in closed and not aborted:
                 self.fail(f"round {number} lost the acknowledged contribution of node {who}")
 
+    def _on_counted(self, node: SimulatedNode, effect: ContributionCounted) -> None:
+        body, record = self.records[effect.study][effect.round_number]
+        named = body.attempt == effect.attempt and record_hash(record) == effect.record
+        if not named or node.index not in body.accepted:
+            self.fail(f"tells of round {effect.round_number} what its record does not say", node)
+        self._told.add((node.index, effect.study, effect.round_number))
+
     def _on_certified(self, node: SimulatedNode, effect: RoundCertified) -> None:
+        body, _ = self.records[effect.study][effect.round_number]
+        told = (node.index, effect.study, effect.round_number) in self._told
+        if node.index in body.accepted and not told:
+            self.fail(f"hides that round {effect.round_number} counts its contribution", node)
         if effect.model_hash != model_name(self._models[effect.study][effect.round_number]):
             self.fail(f"has another model after round {effect.round_number}", node)
 

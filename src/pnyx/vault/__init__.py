@@ -7,7 +7,7 @@ Times are arguments, in Unix seconds. Importers are in `pnyx.vault.importers`.
 
 from pnyx.vault.collections import Array, CollectionSummary, Column, ImportReport
 from pnyx.vault.consents import Consent, StudyRequest, evaluate_policy
-from pnyx.vault.ledger import Aborted, Acknowledged, Debit, Spending
+from pnyx.vault.ledger import Aborted, Acknowledged, Counted, Debit, Spending
 from pnyx.vault.measurements import Measurement
 from pnyx.vault.rounds import RoundStore
 from pnyx.vault.vault import Vault
@@ -19,6 +19,7 @@ __all__ = [
     "CollectionSummary",
     "Column",
     "Consent",
+    "Counted",
     "Debit",
     "ImportReport",
     "Measurement",

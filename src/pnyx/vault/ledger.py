@@ -5,8 +5,10 @@ that the privacy budget and the number of rounds allow it, and that this very at
 debited before; then it appends one entry, durable when the call returns. A crash at any point can
 therefore waste budget, and never overspend it.
 
-    debit ──▶ sent ──▶ acknowledged (a quorum holds it)
+    debit ──▶ sent ──▶ acknowledged (a quorum holds it) ──▶ counted (a record names it)
                   └──▶ aborted (a certificate proves that nothing was or will be opened)
+
+A record may name a contribution before the receipts of a quorum are back: it is counted at once.
 
 An abort certificate, or the record of a round below the floor, gives the privacy cost back, since
 nobody can ever read the contribution; a missing answer does not. Costs are in ρ (zero-concentrated
@@ -54,6 +56,16 @@ class Acknowledged(msgspec.Struct, frozen=True, array_like=True, tag="acknowledg
     at: float
 
 
+class Counted(msgspec.Struct, frozen=True, array_like=True, tag="counted", kw_only=True):
+    """The published sum holds the contribution; `record` is the hash of the round's record."""
+
+    study: bytes
+    round_number: int
+    attempt: int
+    record: bytes
+    at: float
+
+
 class Aborted(msgspec.Struct, frozen=True, array_like=True, tag="aborted", kw_only=True):
     """The attempt ended unopened; `certificate` is the hash of the abort certificate."""
 
@@ -64,7 +76,8 @@ class Aborted(msgspec.Struct, frozen=True, array_like=True, tag="aborted", kw_on
     at: float
 
 
-Entry = Debit | Acknowledged | Aborted
+Closing = Acknowledged | Counted | Aborted
+Entry = Debit | Closing
 
 
 class Spending(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,7 +108,7 @@ class Ledger:
         self._epsilon_total_max = epsilon_total_max
         self._entries: list[Entry] = []
         self._debits: dict[AttemptId, Debit] = {}
-        self._closed: dict[AttemptId, Acknowledged | Aborted] = {}
+        self._closed: dict[AttemptId, Closing] = {}
         self._chain = HashChain(database, "ledger", Entry, self._added)
 
     def debit(
@@ -136,6 +149,17 @@ class Ledger:
         """Record that a quorum holds the contribution; repeating it changes nothing."""
         entry = Acknowledged(
             study=study, round_number=round_number, attempt=attempt, receipts=receipts, at=now
+        )
+        self._close(entry, (study, round_number, attempt))
+
+    def count(
+        self, study: bytes, round_number: int, attempt: int, *, record: bytes, now: float
+    ) -> None:
+        """Record that a *verified* record counts the contribution; repeating changes nothing."""
+        if len(record) != HASH_BYTES:
+            raise ValueError("a record is named by its 32-byte hash")
+        entry = Counted(
+            study=study, round_number=round_number, attempt=attempt, record=record, at=now
         )
         self._close(entry, (study, round_number, attempt))
 
@@ -209,7 +233,7 @@ class Ledger:
         rounds = {d.round_number for d in self._debits.values() if d.study == entry.study}
         return len(rounds | {entry.round_number})
 
-    def _close(self, entry: Acknowledged | Aborted, attempt: AttemptId) -> None:
+    def _close(self, entry: Closing, attempt: AttemptId) -> None:
         with self._database.lock:
             if attempt not in self._debits:
                 raise ConsentError(
@@ -217,9 +241,8 @@ class Ledger:
                     "never debited; nothing can be recorded about it."
                 )
             earlier = self._closed.get(attempt)
-            if earlier is None or (
-                isinstance(earlier, Acknowledged) and isinstance(entry, Aborted)
-            ):
+            supersedes = isinstance(earlier, Acknowledged) and not isinstance(entry, Acknowledged)
+            if earlier is None or supersedes:
                 self._chain.append(entry)
 
     def _was_aborted(self, debit: Debit) -> bool:
@@ -232,5 +255,5 @@ class Ledger:
         match entry:
             case Debit():
                 self._debits[attempt] = entry
-            case Acknowledged() | Aborted():
+            case Acknowledged() | Counted() | Aborted():
                 self._closed[attempt] = entry

@@ -10,6 +10,7 @@ from pnyx.node.trainer import TaskFailed, WorkerConfined
 from pnyx.protocol.events import (
     AttemptAborted,
     ContributionAcknowledged,
+    ContributionCounted,
     ContributionSent,
     ContributionsJudged,
     DrawStalled,
@@ -31,6 +32,7 @@ NOTICES = {
     "committee step": StepReached(STUDY, 1, "open"),
     "contribution sent": ContributionSent(STUDY, 1, 1000),
     "contribution acknowledged": ContributionAcknowledged(STUDY, 1, 1, 16),
+    "contribution counted": ContributionCounted(STUDY, 1, 1, bytes(32)),
     "envelopes kept": EnvelopesKept(STUDY, 1, 2),
     "attempt aborted": AttemptAborted(STUDY, 1, 1, bytes(32)),
     "draw stalled": DrawStalled(STUDY, 2, 1, PEER, "setter"),
@@ -52,7 +54,13 @@ NOTICES = {
     ),
     "no contribution was made": TaskFailed(STUDY, 3, "Training gave NaN\x1b: nothing was sent."),
 }
-DEBUG = {"committee step", "envelopes kept", "message rejected", "parcel arrives"}
+DEBUG = {
+    "committee step",
+    "contribution counted",
+    "envelopes kept",
+    "message rejected",
+    "parcel arrives",
+}
 
 
 def logged(capsys: pytest.CaptureFixture[str], level: str) -> str:

@@ -270,9 +270,10 @@ def test_ledger_says_what_became_of_each_contribution(ask) -> None:
     debit(ask, 2)
     ledger.acknowledge(ask.study, 1, 1, receipts=6, now=NOW)
     assert [line.state for line in ask(Ledger())] == ["acknowledged", "debited"]
+    ledger.count(ask.study, 1, 1, record=b"r" * 32, now=NOW)
     ledger.abort(ask.study, 2, 1, certificate=b"c" * 32, now=NOW)
     lines = ledger_lines(ask.daemon.vault)
-    assert [line.state for line in lines] == ["acknowledged", "aborted"]
+    assert [line.state for line in lines] == ["counted", "aborted"]
     assert lines[0].epsilon is None
 
 

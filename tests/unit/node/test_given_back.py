@@ -8,13 +8,14 @@ from pnyx.config import ConsentPolicy
 from pnyx.node.decisions import Decisions
 from pnyx.protocol.events import (
     AttemptAborted,
+    ContributionCounted,
     DebitRecorded,
     DebitRefused,
     Event,
     NothingOpened,
     RecordDebit,
 )
-from pnyx.vault import Aborted, StudyRequest, Vault
+from pnyx.vault import Aborted, Counted, Debit, StudyRequest, Vault
 
 STUDY = b"s" * 32
 
@@ -73,6 +74,16 @@ def test_second_attempt_is_debited_within_the_same_round(node):
 def test_attempt_that_this_node_did_not_contribute_to(node):
     abort(node, 1)
     assert node.vault.ledger.entries() == ()
+
+
+def test_a_record_counts_a_contribution_once(node):
+    counted = ContributionCounted(STUDY, 1, 1, b"r" * 32)
+    node.decisions.count(counted)  # the debit is of another life of this node: nothing is noted
+    debit(node, 1)
+    for _ in range(2):
+        node.decisions.count(counted)
+    assert [type(entry) for entry in node.vault.ledger.entries()] == [Debit, Counted]
+    assert node.vault.ledger.spent(STUDY).contributions == 1
 
 
 def test_a_round_below_the_floor_costs_nothing(node):

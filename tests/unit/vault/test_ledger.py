@@ -5,7 +5,7 @@ import pytest
 
 from pnyx.errors import ConsentError, VaultError
 from pnyx.protocol.privacy import epsilon
-from pnyx.vault import Aborted, Acknowledged, Debit, Vault
+from pnyx.vault import Aborted, Acknowledged, Counted, Debit, Vault
 
 
 def debit(vault, study, round_number=1, attempt=0, rho=0.1, now=1.0):
@@ -114,6 +114,24 @@ def test_an_abort_certificate_gives_the_cost_back(tmp_path, vault, accept, study
         assert again.ledger.spent().bytes_planned == 2000
 
 
+def test_a_record_counts_what_was_sent_with_or_without_receipts(
+    tmp_path, vault, accept, study, key
+):
+    accept(vault, rounds=2)
+    for number in (1, 2):
+        debit(vault, study, number)
+    vault.ledger.acknowledge(study, 1, 0, receipts=16, now=2.0)
+    for number in (1, 2, 2):
+        vault.ledger.count(study, number, 0, record=b"r" * 32, now=3.0)
+    vault.ledger.acknowledge(study, 2, 0, receipts=16, now=4.0)
+    vault.ledger.abort(study, 2, 0, certificate=b"c" * 32, now=4.0)
+    vault.close()
+    with Vault.open(tmp_path / "vault", key) as again:
+        kinds = [type(entry) for entry in again.ledger.entries()]
+        assert kinds == [Debit, Debit, Acknowledged, Counted, Counted]
+        assert again.ledger.spent().contributions == 2, "what is counted is spent"
+
+
 def test_whole_numbers_are_times_and_costs_too(tmp_path, vault, accept, study, key):
     accept(vault, now=0, expires=9, epsilon=30)
     debit(vault, study, rho=1, now=2)
@@ -133,6 +151,8 @@ def test_what_could_not_be_read_back_is_never_written(tmp_path, vault, accept, s
 def test_only_debits_can_be_closed(vault, study):
     with pytest.raises(ConsentError, match="was never debited"):
         vault.ledger.acknowledge(study, 1, 0, receipts=1, now=0.0)
+    with pytest.raises(ConsentError, match="was never debited"):
+        vault.ledger.count(study, 1, 0, record=bytes(32), now=0.0)
     with pytest.raises(ConsentError, match="was never debited"):
         vault.ledger.abort(study, 1, 0, certificate=bytes(32), now=0.0)
 
