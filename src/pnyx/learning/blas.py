@@ -6,7 +6,6 @@ OPENBLAS_NUM_THREADS=1 before numpy loads avoids the pool; this is for processes
 """
 
 import ctypes
-import os
 import sys
 from pathlib import Path
 
@@ -17,8 +16,9 @@ def keep_to_one_thread() -> None:
     """Let OpenBLAS compute in the calling thread from now on; call it before a fork.
 
     Not after it: the call would start the pool anew. Does nothing where numpy uses another library.
+    What the environment says does not count: it may say so only since numpy was loaded.
     """
-    if sys.platform != "linux" or os.environ.get("OPENBLAS_NUM_THREADS") == "1":
+    if sys.platform != "linux":
         return
     loaded = Path("/proc/self/maps").read_text(errors="replace").split()
     for path in {word for word in loaded if "openblas" in word}:
