@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from msgspec.structs import replace
+from tests.support.masked import blocks_of
 from tests.support.masked_runs import Watched, drawn, masked_study, opened
 
 from pnyx.primitives import codec
@@ -97,7 +98,7 @@ class Thief(MaskedForger):
         return update._replace(
             segments=(data,),
             linear_hashes=(self._theirs.linear_hash,),
-            blocks=code.blocks(data),
+            blocks=blocks_of(code, data),
             hidden=nothing,
         )
 

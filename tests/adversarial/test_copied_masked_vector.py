@@ -59,7 +59,7 @@ class Thief(Wrapper):
             for signed in (mine.header, theirs)
         )
         self.victim = their.contributor
-        stolen = MaskedVector(their.masked.parcel, own.masked.linear_hash)
+        stolen = MaskedVector(their.masked.parcel, own.masked.commitment)
         header = self._hands.sign(replace(own, masked=stolen))
         offer = codec.encode(replace(mine, header=header))
         for index in self._hands.aggregators(mine.context):

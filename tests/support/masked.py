@@ -24,6 +24,7 @@ from pnyx.protocol.aggregation.masked.parameters import (
     _fullest,
     layout,
 )
+from pnyx.protocol.aggregation.masked.vectors import Blocks, VectorCode
 
 CONTEXT = b"network, study, round, attempt"
 
@@ -118,3 +119,17 @@ def sum_of(parameters: ParameterSet, vectors: np.ndarray) -> np.ndarray:
     masked = [mask(parameters, key, vector) for key, vector in zip(keys, vectors, strict=True)]
     key_sum = add_keys(parameters, [key.secret for key in keys])
     return unmask(parameters, key_sum, add(parameters, masked), len(vectors))
+
+
+def check_sum(code: VectorCode, total: bytes, linear_hashes: Sequence[bytes]) -> None:
+    """Check the sum of the vectors with these linear hashes, as members do.
+
+    Raises MalformedMessage or RuleBroken when it is not that sum.
+    """
+    code.check_hash(total, code.summed_hash(linear_hashes), len(linear_hashes))
+
+
+def blocks_of(code: VectorCode, vector: bytes) -> Blocks:
+    """The residues of a masked vector, of one prime. Raises MalformedMessage."""
+    parts = enumerate(code.cut(vector))
+    return tuple(block for segment, part in parts for block in code.segment_blocks(segment, part))

@@ -51,8 +51,8 @@ from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.round.vectors import (
     check_false_vector,
     check_wrong_sum,
+    commitment_to,
     last_checkpoint,
-    linear_hash_name,
     sum_statement,
 )
 
@@ -356,7 +356,7 @@ def test_what_an_aggregator_compares_with_a_header() -> None:
     masked = MaskedVector(parcel, committed, SketchProof(*roots, stated))
     assert last_checkpoint(linear_hash, masked) == last
     name = StatedHash(linear_hash, name_earlier(earlier))
-    assert linear_hash_name(CONTEXT, name, masked) == committed
+    assert commitment_to(CONTEXT, name, masked) == committed
     walk = vector_walk(CODE, BOUNDS, claim_of(parcel))
     assert first_false(walk, made.content, [*earlier, last]) is None
 

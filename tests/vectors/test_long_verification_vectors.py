@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.support.masked import check_sum
 from tests.support.verified_vectors import Given
 
 from pnyx.primitives.hashing import merkle_root
@@ -197,7 +198,7 @@ def test_sum() -> None:
     counts = verification.summed_vector(opened.total, BOUNDS, SIZE)
     assert counts.tolist() == STEPS["sum_of_two_counts"]
     total = b"".join(sum_vectors(MASKS, [iter(masked().segments) for _ in range(2)]))
-    CODE.check_sum(total, [masked().linear_hash] * 2)
+    check_sum(CODE, total, [masked().linear_hash] * 2)
     update = CODE.unmask(total, (opened.keys[0][: MASKS.degree],), 2)
     assert update is not None
     assert hashed(update, "<i8") == STEPS["sum_of_two_updates_sha256"]

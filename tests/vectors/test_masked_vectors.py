@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from tests.support.masked import check_sum
 
 from pnyx import errors
 from pnyx.primitives.codec import decode, encode
@@ -28,7 +29,7 @@ from pnyx.protocol.aggregation.masked.vectors import VectorCode, sum_vectors
 from pnyx.protocol.messages import HeldContribution, MaskedVector, StatedHash
 from pnyx.protocol.round.vectors import (
     accepted_hash,
-    linear_hash_name,
+    commitment_to,
     parcel_named,
     sum_statement,
     vector_statement,
@@ -90,10 +91,10 @@ def test_groups(group: dict[str, Any]) -> None:
         assert segment[:64].hex() == case["segment_start"]
         assert sha256(segment).hexdigest() == case["segment_sha256"]
         assert sha256(made.linear_hash).hexdigest() == case["linear_hash_sha256"]
-        assert code.linear_hash(segment) == made.linear_hash
+        assert code.linear_hashes(segment)[-1] == made.linear_hash
         sent.append(segment)
         keys.append(made.key)
-    check_sum(code, sent, keys, group)
+    check_one(code, sent, keys, group)
 
 
 def key_of(parameters: ParameterSet, case: dict[str, Any]) -> MaskingKey:
@@ -101,11 +102,11 @@ def key_of(parameters: ParameterSet, case: dict[str, Any]) -> MaskingKey:
     return MaskingKey.derive(parameters, seed, context, bytes.fromhex(case["vector_hash"]))
 
 
-def check_sum(code: VectorCode, sent: list[bytes], keys: list[Any], group: dict[str, Any]) -> None:
+def check_one(code: VectorCode, sent: list[bytes], keys: list[Any], group: dict[str, Any]) -> None:
     total = b"".join(sum_vectors(code.parameters, [iter([each]) for each in sent]))
     assert sha256(total).hexdigest() == group["sum_packed_sha256"]
-    hashes = [code.linear_hash(each) for each in sent]
-    code.check_sum(total, hashes)
+    hashes = [code.linear_hashes(each)[-1] for each in sent]
+    check_sum(code, total, hashes)
     hash_of_sum = pack_digest(add_digests(map(unpack_digest, hashes)))
     assert sha256(hash_of_sum).hexdigest() == group["linear_hash_sha256"]
     key_sum = tuple(
@@ -187,7 +188,7 @@ def test_names() -> None:
         assert commit_all(context, [bytes.fromhex(last)]).hex() == committed
         masked = MaskedVector(bytes.fromhex(parcel), bytes.fromhex(committed))
         stated = StatedHash(made.linear_hash, earlier)
-        assert linear_hash_name(context, stated, masked) == masked.linear_hash
+        assert commitment_to(context, stated, masked) == masked.commitment
         sent.append(iter(made.segments))
         hashes.append(made.linear_hash)
     parcel = parcel_named(b"".join(sum_vectors(first_group().parameters, sent)))
@@ -210,7 +211,7 @@ def first_group() -> VectorCode:
 def test_refused_vectors(case: dict[str, Any]) -> None:
     data = bytes.fromhex(case["data"])
     with pytest.raises(getattr(errors, case["error"])):
-        first_group().linear_hash(data)
+        first_group().linear_hashes(data)
     with pytest.raises(getattr(errors, case["error"])):
         list(sum_vectors(first_group().parameters, [iter([data])]))
 
@@ -220,7 +221,7 @@ CHECKED = VECTORS["checked_sum"]
 
 def test_the_sum_whose_changes_are_refused_is_right() -> None:
     hashes = [bytes.fromhex(each) for each in CHECKED["linear_hashes"][:2]]
-    first_group().check_sum(bytes.fromhex(CHECKED["sum"]), hashes)
+    check_sum(first_group(), bytes.fromhex(CHECKED["sum"]), hashes)
 
 
 @pytest.mark.parametrize("case", CHECKED["refused"], ids=fault)
@@ -228,4 +229,4 @@ def test_refused_sums(case: dict[str, Any]) -> None:
     hashes = [bytes.fromhex(CHECKED["linear_hashes"][place]) for place in case["hashes"]]
     total = bytes.fromhex(case.get("sum", CHECKED["sum"]))
     with pytest.raises(getattr(errors, case["error"])):
-        first_group().check_sum(total, hashes)
+        check_sum(first_group(), total, hashes)

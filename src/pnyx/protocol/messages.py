@@ -232,7 +232,7 @@ class MaskedVector(msgspec.Struct, frozen=True, array_like=True):
     """A contributor's commitment to its masked vector, see `aggregation.masked`."""
 
     parcel: Digest  # names its bytes
-    linear_hash: Digest  # commits to its linear hash, and to all checkpoints
+    commitment: Digest  # to its checkpoints, the last of which is after all of it
     proof: SketchProof | None = None  # where masked updates are verified
 
 

@@ -51,8 +51,8 @@ from pnyx.protocol.round.vector_sum import told_sum
 from pnyx.protocol.round.vectors import (
     Accepted,
     accepted_hash,
+    commitment_to,
     last_checkpoint,
-    linear_hash_name,
     vector_statement,
     vouched_for,
     walk_of,
@@ -190,9 +190,7 @@ class Aggregator:
                 "a masked vector is offered by neither its contributor nor aggregators"
             )
         stated = _stated_hash(offer)
-        if masked is None or masked.linear_hash != linear_hash_name(
-            self._plan.context, stated, masked
-        ):
+        if masked is None or masked.commitment != commitment_to(self._plan.context, stated, masked):
             raise RuleBroken("a linear hash is not the one that its contributor committed to")
         if len(offer.earlier) != self._code.segments - 1:
             raise RuleBroken("a vector has another number of segments than there are checkpoints")

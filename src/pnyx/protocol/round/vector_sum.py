@@ -35,7 +35,7 @@ from pnyx.protocol.messages import (
 from pnyx.protocol.round.false_segments import Trail, sum_walk
 from pnyx.protocol.round.services import RoundServices
 from pnyx.protocol.round.values import ClosedList, InputReader
-from pnyx.protocol.round.vectors import Accepted, accepted_hash, linear_hash_name, sum_statement
+from pnyx.protocol.round.vectors import Accepted, accepted_hash, commitment_to, sum_statement
 
 Groups = Mapping[int, tuple[int, ...]]  # group -> who counts in its sum
 Earlier = tuple[bytes, ...]  # checkpoints of a sum, but for the last
@@ -342,7 +342,7 @@ class WantedSum:
         if len(shown) != len(self._commitments):
             return False
         return all(
-            linear_hash_name(self._plan.context, each, masked) == masked.linear_hash
+            commitment_to(self._plan.context, each, masked) == masked.commitment
             for each, masked in zip(shown, self._commitments, strict=True)
         )
 

@@ -69,7 +69,7 @@ def check_false_vector(
     claim, masked: what the header claims (`values.InputReader.claim`), and says of its vector.
     """
     if isinstance(proof, FalseVector):
-        if commit_all(plan.context, proof.checkpoints) != masked.linear_hash:
+        if commit_all(plan.context, proof.checkpoints) != masked.commitment:
             raise RuleBroken("the checkpoints are not those that a header commits to")
         check_false_segment(walk_of(plan, claim), proof.opened, masked.parcel, proof.checkpoints)
         return
@@ -89,8 +89,8 @@ def key_weights_of(plan: RoundPlan, claim: Claim, challenge: bytes) -> IntVector
     return key_weights(claim, challenge, bounds, phase.bounds, plan.size, code.public())
 
 
-def linear_hash_name(context: bytes, stated: StatedHash, masked: MaskedVector) -> bytes:
-    """What a header that says this of a vector says of its linear hash, if that is as stated."""
+def commitment_to(context: bytes, stated: StatedHash, masked: MaskedVector) -> bytes:
+    """What the header of a vector commits to if its linear hash and checkpoints are as stated."""
     return commit(context, stated.earlier, last_checkpoint(stated.linear_hash, masked))
 
 

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 from tests.support.committee import Outbox
+from tests.support.masked import check_sum
 from tests.support.masked_round import (
     AGGREGATORS,
     fetches,
@@ -363,7 +364,7 @@ def test_without_room_a_vector_may_be_offered_again(monkeypatch):
 def test_who_names_anothers_vector_neither_loses_it_nor_delays_it():
     """Contributor 3 names the parcel of 2: with its hash, and with another."""
     stolen = parcel_of(C.vector(2))
-    copy = C.header(3, masked=MaskedVector(stolen, C.reader.header(C.header(2)).masked.linear_hash))
+    copy = C.header(3, masked=MaskedVector(stolen, C.reader.header(C.header(2)).masked.commitment))
     lie = C.header(4, masked=msgspec.structs.replace(C.says(3), parcel=stolen))
     made, outbox = aggregator()
     made.handle(2, C.offer(2), NOW)
@@ -403,7 +404,7 @@ def test_a_sum_is_made_once_and_told_to_whoever_asks():
     assert outbox.sent == [(3, C.told(*SET))], "the others have heard it"
     assert len(outbox.of(SumVectors)) == 1
     shown = outbox.sent[0][1].linear_hashes
-    C.code.check_sum(C.total(SET), [each.linear_hash for each in shown])
+    check_sum(C.code, C.total(SET), [each.linear_hash for each in shown])
 
 
 def test_a_sum_waits_for_vectors_that_are_missing():

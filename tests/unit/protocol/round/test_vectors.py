@@ -19,7 +19,7 @@ from pnyx.protocol.round.values import header_hash
 from pnyx.protocol.round.vectors import (
     accepted_hash,
     check_receipts,
-    linear_hash_name,
+    commitment_to,
     receipts_wanted,
     vector_code,
     vector_statement,
@@ -95,7 +95,7 @@ def test_names_are_bound_to_all_that_they_name():
         (context, StatedHash(b"a", b"f"), plain),
         (context, StatedHash(b"a", b"e"), verified),
     ]
-    hashes = {linear_hash_name(*each) for each in names}
+    hashes = {commitment_to(*each) for each in names}
     sets = (
         C.accepted(2, 3),
         C.accepted(2),

@@ -27,8 +27,8 @@ from pnyx.protocol.round.holdings import Holdings
 from pnyx.protocol.round.relay import EnvelopeRelay
 from pnyx.protocol.round.values import InputReader, header_hash
 from pnyx.protocol.round.vectors import (
+    commitment_to,
     key_weights_of,
-    linear_hash_name,
     receipts_wanted,
     walk_of,
 )
@@ -140,7 +140,7 @@ def test_a_vector_is_what_its_header_says():
     data, claim = C.vector(WHO), C.reader.claim(HEADER)
     masked = C.reader.header(HEADER).masked
     walk, stated = walk_of(C.plan, claim), C.checkpoints_of(WHO)
-    assert linear_hash_name(C.plan.context, C.stated(WHO)[0], masked) == masked.linear_hash
+    assert commitment_to(C.plan.context, C.stated(WHO)[0], masked) == masked.commitment
     assert first_false(walk, data, stated) is None
     assert first_false(walk, data[:-1], stated) == open_all(data[:-1])
     assert first_false(walk, C.vector(3), stated) == open_all(C.vector(3))
@@ -151,7 +151,7 @@ def test_a_vector_is_what_its_header_says():
     plain = PLAIN.reader.header(PLAIN.header(WHO)).masked
     claim = PLAIN.reader.claim(PLAIN.header(WHO))
     stated = PLAIN.checkpoints_of(WHO)
-    assert commit_all(PLAIN.plan.context, stated) == plain.linear_hash
+    assert commit_all(PLAIN.plan.context, stated) == plain.commitment
     assert first_false(walk_of(PLAIN.plan, claim), PLAIN.vector(WHO), stated) is None
 
 

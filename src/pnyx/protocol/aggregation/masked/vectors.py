@@ -140,12 +140,8 @@ class VectorCode:
         """Parse a linear hash. Raises MalformedMessage."""
         return unpack_digest(data)
 
-    def linear_hash(self, vector: bytes) -> bytes:
-        """The linear hash of a masked vector. Raises MalformedMessage when it is none."""
-        return self.linear_hashes(vector)[-1]
-
     def linear_hashes(self, vector: bytes) -> tuple[bytes, ...]:
-        """The same after each segment."""
+        """The linear hash of a masked vector after each segment. Raises MalformedMessage."""
         self._check_size(vector)
         found: list[bytes] = []
         for segment, part in enumerate(self.cut(vector)):
@@ -209,10 +205,6 @@ class VectorCode:
         """
         return checker.agrees(self._segments(vector), linear_hash)
 
-    def blocks(self, vector: bytes) -> Blocks:
-        """The residues of a masked vector, of one prime. Raises MalformedMessage."""
-        return tuple(block for _, residues in self._segments(vector) for block in residues[0])
-
     def segment_blocks(self, segment: int, part: bytes) -> Blocks:
         """The residues of one of its segments. Raises MalformedMessage."""
         return tuple(unpack_segment(self.parameters, segment, part)[0])
@@ -232,13 +224,6 @@ class VectorCode:
     def summed_hash(self, linear_hashes: Sequence[bytes]) -> bytes:
         """The linear hash of a sum, from those of what it sums. Raises MalformedMessage."""
         return pack_digest(add_digests(map(unpack_digest, linear_hashes)))
-
-    def check_sum(self, total: bytes, linear_hashes: Sequence[bytes]) -> None:
-        """Check the sum of the vectors with these linear hashes.
-
-        Raises MalformedMessage or RuleBroken when it is not that sum.
-        """
-        self.check_hash(total, self.summed_hash(linear_hashes), len(linear_hashes))
 
     def check_hash(self, total: bytes, linear_hash: bytes, count: int) -> tuple[bytes, ...]:
         """Check the sum of so many vectors, which is to have this linear hash.
