@@ -85,7 +85,7 @@ def set_policies(nodes: list[Path]) -> None:
         config.write_text(text)
 
 
-def await_study(node: Path, study: str, state: str, timeout_s: float = 90) -> dict:
+def await_study(node: Path, study: str, state: str, timeout_s: float = 180) -> dict:
     """Ask over the node's socket until it is so, which starts no processes; then by a command."""
     limit = time.monotonic() + timeout_s
     while True:

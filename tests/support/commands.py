@@ -18,6 +18,9 @@ import pyarrow.csv
 from pnyx.cli import main
 from pnyx.demo.activity import CATEGORY, FEATURES, LABEL_COLUMN, LABELS, owner_table
 from pnyx.demo.ports import hold_port
+from pnyx.errors import ConfigError
+from pnyx.node.control import NodeStatus, Status, call
+from pnyx.node.keystore import NodeLayout
 
 COLUMNS = FEATURES[30:]  # twelve suffice to learn something
 OPTIONS = ("park", "library", "square")
@@ -33,7 +36,7 @@ def pnyx(*arguments: object, passphrase: str = "correct horse") -> subprocess.Co
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
 
 
@@ -143,16 +146,24 @@ class RunningNode:
     def await_started(self, timeout_s: float = 60) -> None:
         """Wait until it answers its owner."""
         limit = time.monotonic() + timeout_s
-        while not (self.directory / "control.sock").exists():
+        while not self._answers():
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < limit, self.log.read_text()
             time.sleep(0.05)
+
+    def _answers(self) -> bool:
+        """Its socket is there a moment before it listens, and may be that of a killed process."""
+        try:
+            call(NodeLayout(self.directory), Status(), NodeStatus)
+        except ConfigError:
+            return False
+        return True
 
     def interrupt(self) -> int:
         """Press Ctrl-C; return the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=60)
 
 
 def write_activity(directory: Path, user: int) -> tuple[Path, Path]:
