@@ -9,6 +9,7 @@ from tests.adversarial.test_spoiled_masked_sum import Spoiler, contributor
 from tests.support.town import Town, masked_manifest
 
 from pnyx.protocol.aggregation.robust import Robust
+from pnyx.protocol.events import ContributionCounted
 from pnyx.protocol.messages import RecordBody
 from pnyx.protocol.round.groups import NO_SUM
 from pnyx.protocol.round.plan import RoundPlan
@@ -36,6 +37,10 @@ def round_of(terms, count: int = 1) -> tuple[Town, RoundPlan, RecordBody, list[i
     return town, plan, read_body(town.machines[0].studies[study].records[-1]), spoilt
 
 
+def told_that_they_count(town: Town) -> set[int]:
+    return {node for _, node, effect in town.log if isinstance(effect, ContributionCounted)}
+
+
 def test_a_spoiled_group_is_left_out():
     town, plan, body, spoilt = round_of(MEAN)
     assert [each.group for each in body.sums if each.sum == NO_SUM] == spoilt
@@ -43,6 +48,7 @@ def test_a_spoiled_group_is_left_out():
     counted = [who for who in body.accepted if plan.group_of[who] not in spoilt]
     assert np.flatnonzero(model).tolist() == counted
     assert sum(model) == len(counted)
+    assert told_that_they_count(town) == set(counted)
 
 
 def test_all_groups_spoiled_keep_the_model():
@@ -52,6 +58,7 @@ def test_all_groups_spoiled_keep_the_model():
     assert not body.skipped
     assert body.metrics == ()
     assert not any(town.model(body.study))
+    assert told_that_they_count(town) == set(), "what is published holds nothing of theirs"
 
 
 def test_fewer_groups_than_the_rule_needs_keep_the_model():
@@ -60,3 +67,4 @@ def test_fewer_groups_than_the_rule_needs_keep_the_model():
     assert [each.group for each in body.sums if each.sum == NO_SUM] == spoilt
     assert body.metrics == ()
     assert not any(town.model(body.study))
+    assert told_that_they_count(town) == set(), "what is published holds nothing of theirs"

@@ -63,7 +63,7 @@ def test_bytes_that_leave_after_withdrawal(monkeypatch: pytest.MonkeyPatch) -> N
 def test_counted_contribution_that_the_owner_is_not_told_of(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    counts = "self._rounds.place_in(plan.census) in accepted.accepted"
+    counts = "holds_contribution(plan, accepted, self._rounds.place_in(plan.census))"
     weaken(monkeypatch, study_keeper, (counts, "False"))
     with pytest.raises(InvariantError, match="hides that round 1 counts"):
         run(SMALL)

@@ -360,7 +360,7 @@ class ContributionAcknowledged(Notice, frozen=True):
 
 
 class ContributionCounted(Notice, frozen=True):
-    """Certified: the published sum of this attempt holds this node's contribution.
+    """Certified: what is published of this attempt holds this node's contribution.
 
     record: 32-byte hash of the record that says so. Said again when the record is read again.
     """

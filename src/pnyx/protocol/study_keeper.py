@@ -44,6 +44,7 @@ from pnyx.protocol.models import Models, model_name
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto, Records
 from pnyx.protocol.round.attempts import abort_hash, without_outcome
+from pnyx.protocol.round.groups import holds_contribution
 from pnyx.protocol.round.plan import RoundPlan
 from pnyx.protocol.round.values import check_agreeable
 from pnyx.protocol.round_keeper import RoundKeeper, members_of
@@ -255,7 +256,7 @@ class StudyKeeper:
         attempt = plan.study, plan.round_number, plan.attempt
         if accepted.skipped and not without_outcome(accepted):
             self._host.emit(NothingOpened(*attempt, record_hash(record)))
-        if self._rounds.place_in(plan.census) in accepted.accepted:
+        if holds_contribution(plan, accepted, self._rounds.place_in(plan.census)):
             self._host.emit(ContributionCounted(*attempt, record_hash(record)))
         if plan.round_number > 0:
             self._host.emit(

@@ -64,6 +64,7 @@ from pnyx.protocol.messages import (
 from pnyx.protocol.models import model_name
 from pnyx.protocol.ports import IntVector
 from pnyx.protocol.round.attempts import without_outcome
+from pnyx.protocol.round.groups import NO_SUM
 from pnyx.protocol.round.values import CloseValue, header_hash, is_abort
 from pnyx.protocol.selection import contributor_groups, draw_contributors
 from pnyx.protocol.study import read_body, record_hash
@@ -396,17 +397,23 @@ class Checker:
             if who not in closed and not aborted:
                 self.fail(f"round {number} lost the acknowledged contribution of node {who}")
 
+    def _holds(self, body: RecordBody, who: int) -> bool:
+        """Whether what a record publishes holds a node's contribution."""
+        groups = self._groups(body) if body.metrics else {}
+        spoilt = {each.group for each in body.sums if each.sum == NO_SUM}
+        return any(who in groups[group] for group in groups if group not in spoilt)
+
     def _on_counted(self, node: SimulatedNode, effect: ContributionCounted) -> None:
         body, record = self.records[effect.study][effect.round_number]
         named = body.attempt == effect.attempt and record_hash(record) == effect.record
-        if not named or node.index not in body.accepted:
+        if not named or not self._holds(body, node.index):
             self.fail(f"tells of round {effect.round_number} what its record does not say", node)
         self._told.add((node.index, effect.study, effect.round_number))
 
     def _on_certified(self, node: SimulatedNode, effect: RoundCertified) -> None:
         body, _ = self.records[effect.study][effect.round_number]
         told = (node.index, effect.study, effect.round_number) in self._told
-        if node.index in body.accepted and not told:
+        if self._holds(body, node.index) and not told:
             self.fail(f"hides that round {effect.round_number} counts its contribution", node)
         if effect.model_hash != model_name(self._models[effect.study][effect.round_number]):
             self.fail(f"has another model after round {effect.round_number}", node)

@@ -5,10 +5,10 @@ that the privacy budget and the number of rounds allow it, and that this very at
 debited before; then it appends one entry, durable when the call returns. A crash at any point can
 therefore waste budget, and never overspend it.
 
-    debit ──▶ sent ──▶ acknowledged (a quorum holds it) ──▶ counted (a record names it)
+    debit ──▶ sent ──▶ acknowledged (a quorum holds it) ──▶ counted (a published sum has it)
                   └──▶ aborted (a certificate proves that nothing was or will be opened)
 
-A record may name a contribution before the receipts of a quorum are back: it is counted at once.
+A record may count a contribution before the receipts of a quorum are back: it is counted at once.
 
 An abort certificate, or the record of a round below the floor, gives the privacy cost back, since
 nobody can ever read the contribution; a missing answer does not. Costs are in ρ (zero-concentrated
@@ -78,6 +78,8 @@ class Aborted(msgspec.Struct, frozen=True, array_like=True, tag="aborted", kw_on
 
 Closing = Acknowledged | Counted | Aborted
 Entry = Debit | Closing
+# Who shows both an abort and a record of one attempt breaks the protocol: the cost stands then.
+_WEIGHT: dict[type[Closing], int] = {Acknowledged: 1, Aborted: 2, Counted: 3}
 
 
 class Spending(msgspec.Struct, frozen=True, kw_only=True):
@@ -241,8 +243,7 @@ class Ledger:
                     "never debited; nothing can be recorded about it."
                 )
             earlier = self._closed.get(attempt)
-            supersedes = isinstance(earlier, Acknowledged) and not isinstance(entry, Acknowledged)
-            if earlier is None or supersedes:
+            if earlier is None or _WEIGHT[type(entry)] > _WEIGHT[type(earlier)]:
                 self._chain.append(entry)
 
     def _was_aborted(self, debit: Debit) -> bool:

@@ -125,11 +125,23 @@ def test_a_record_counts_what_was_sent_with_or_without_receipts(
         vault.ledger.count(study, number, 0, record=b"r" * 32, now=3.0)
     vault.ledger.acknowledge(study, 2, 0, receipts=16, now=4.0)
     vault.ledger.abort(study, 2, 0, certificate=b"c" * 32, now=4.0)
+    with pytest.raises(ValueError, match="32-byte hash"):
+        vault.ledger.count(study, 1, 0, record=b"r" * 31, now=3.0)
     vault.close()
     with Vault.open(tmp_path / "vault", key) as again:
         kinds = [type(entry) for entry in again.ledger.entries()]
         assert kinds == [Debit, Debit, Acknowledged, Counted, Counted]
         assert again.ledger.spent().contributions == 2, "what is counted is spent"
+
+
+def test_a_record_outweighs_a_certificate_of_abort(vault, accept, study):
+    """Only too many corrupt members can show both; then the sum is out, and costs what it did."""
+    accept(vault)
+    debit(vault, study)
+    vault.ledger.abort(study, 1, 0, certificate=b"c" * 32, now=2.0)
+    assert vault.ledger.spent().contributions == 0
+    vault.ledger.count(study, 1, 0, record=b"r" * 32, now=3.0)
+    assert vault.ledger.spent().contributions == 1
 
 
 def test_whole_numbers_are_times_and_costs_too(tmp_path, vault, accept, study, key):

@@ -77,3 +77,15 @@ def check_sums(plan: RoundPlan, body: RecordBody) -> None:
         raise RuleBroken("a record opens other groups than its contributors fill")
     if sum(map(len, groups.values())) != len(body.accepted):
         raise RuleBroken("a record counts contributors of a group below the study's floor")
+
+
+def holds_contribution(plan: RoundPlan, body: RecordBody, index: int) -> bool:
+    """Whether what a record publishes holds the contribution of a node (census index).
+
+    Not if the sum of its group came to nothing, or too few groups' did not: nothing is published
+    then, though the record names who contributed.
+    """
+    group = plan.group_of.get(index)
+    summed = any(each.group == group and each.sum != NO_SUM for each in body.sums)
+    published = bool(body.metrics) or body.model_hash != plan.model_hash
+    return index in body.accepted and summed and published
