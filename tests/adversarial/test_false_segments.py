@@ -173,7 +173,7 @@ def half_false(kind: str) -> Signed:
     masked = c.reader.header(c.header(WHO)).masked
     assert masked is not None
     committed = commit_all(c.plan.context, (*EARLIER, c.checkpoints_of(WHO)[-1]))
-    return c.header(WHO, masked=replace(masked, linear_hash=committed))
+    return c.header(WHO, masked=replace(masked, commitment=committed))
 
 
 def half_shown(kind: str) -> FalseVector:
@@ -558,7 +558,7 @@ def test_another_number_of_checkpoints_that_somebody_did_sign() -> None:
     """No aggregator takes such an offer; shown, it convicts nobody, for want of a segment."""
     c = committee("masked")
     said = (*c.checkpoints_of(WHO), bytes(32))
-    masked = replace(c.says(WHO), linear_hash=commit_all(c.plan.context, said))
+    masked = replace(c.says(WHO), commitment=commit_all(c.plan.context, said))
     proof = vector_shown("masked", 1).proof
     assert isinstance(proof, FalseVector)
     framed = replace(proof, header=c.header(WHO, masked=masked), checkpoints=said)
