@@ -47,8 +47,8 @@ class Dockets:
         items: list[bytes] = []
         for census in censuses:
             docket = self.of(census)
-            names = sorted(name for name in stored if name.startswith(docket.prefix))
-            items += docket.restore(stored[name] for name in names)
+            own = {key: item for key, item in stored.items() if key.startswith(docket.prefix)}
+            items += docket.restore(own)
         return items
 
     def culprits(self, census: Census, study: bytes) -> Indices:
