@@ -127,6 +127,10 @@ class Docket:
         """Whether the node with this census index is convicted in a study."""
         return index in self._proven or index in self._convicted.get(study, ())
 
+    def keeps(self, index: int) -> bool:
+        """Whether what convicts the node with this census index everywhere is kept."""
+        return (index, None) in self._held
+
     @property
     def standing(self) -> dict[int, bool]:
         """Census index of each convicted node, ascending -> whether it is convicted everywhere."""
