@@ -25,6 +25,7 @@ from pnyx.protocol.evidence.docket import PREFIX, Docket
 from pnyx.protocol.evidence.proofs import Offence, check_evidence
 from pnyx.protocol.messages import (
     Evidence,
+    FalseVectorLength,
     OpenedAnswer,
     Release,
     Signed,
@@ -158,6 +159,16 @@ def test_padded_bodies_are_not_spread():
         docket().admit(evidence, S.c.plan)
 
 
+def test_padded_header_of_a_parcel_is_not_spread():
+    """What shows a length takes 3 KB; whoever signs the header could pad it."""
+    most = ProtocolParams().two_bodies_bytes_max
+    for padding, fits in ((3_000, True), (most, False)):
+        header = Signed(bytes(32), bytes(padding), bytes(64))
+        evidence = S.evidence(LIAR, FalseVectorLength(header, 1, bytes(32)))
+        assert encoded_size(evidence) < ProtocolParams().evidence_bytes_max
+        assert docket().fits(evidence) == fits
+
+
 def test_genuine_evidence_padded_by_a_peer(monkeypatch):
     """Somebody hangs two megabytes on evidence of another, to fill the dockets of all nodes."""
     genuine = everything()["unreadable_share"][0]
@@ -285,6 +296,16 @@ def test_item_after_a_restart_takes_no_place_of_another():
             test_padded_bodies_are_not_spread,
             "self._params.two_bodies_bytes_max if padded else",
             "self._params.evidence_bytes_max if padded else",
+        ),
+        (
+            test_padded_header_of_a_parcel_is_not_spread,
+            "TwoBodies | FalseVectorLength | WrongSumLength)",
+            "TwoBodies)",
+        ),
+        (
+            test_oldest_leaves_first_after_a_restart,
+            "in sorted(stored.items()):",
+            "in stored.items():",
         ),
         (
             test_peer_whose_evidence_fails_is_heard_no_more,
