@@ -22,7 +22,7 @@ from pnyx.protocol.aggregation.encoding import FIELDS
 from pnyx.protocol.aggregation.verification import sum_share, summed_length
 from pnyx.protocol.events import PeerBlamed
 from pnyx.protocol.evidence import docket as module
-from pnyx.protocol.evidence.docket import Docket
+from pnyx.protocol.evidence.docket import PREFIX, Docket
 from pnyx.protocol.evidence.proofs import Offence, assumes_nothing
 from pnyx.protocol.identity import sign_body
 from pnyx.protocol.messages import Evidence, MemberBody, MemberInput, Release, WrongRelease
@@ -75,7 +75,7 @@ def test_what_a_captured_committee_forges_counts_in_its_study_alone():
     assert held.culprits(ELSEWHERE) == ()
     assert held.standing == dict.fromkeys(framed, False)
     again = docket()
-    again.restore(codec.encode(forged(victim)) for victim in VICTIMS)
+    again.restore({f"{PREFIX}{victim}": codec.encode(forged(victim)) for victim in VICTIMS})
     assert again.culprits(ELSEWHERE) == ()
 
 

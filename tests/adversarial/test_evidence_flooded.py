@@ -25,6 +25,7 @@ from pnyx.protocol.evidence.docket import PREFIX, Docket
 from pnyx.protocol.evidence.proofs import Offence, check_evidence
 from pnyx.protocol.messages import (
     Evidence,
+    FalseVectorLength,
     OpenedAnswer,
     Release,
     Signed,
@@ -106,7 +107,7 @@ def test_culprit_convicts_itself_in_study_after_study():
     assert held.bytes_held == sum(map(len, stored.values()))
     assert all(held.culprits(plan.study) == (LIAR,) for plan in plans)
     again = docket()
-    again.restore(stored.values())
+    again.restore(stored)
     assert [len(again.culprits(plan.study)) for plan in plans] == [0, 0, 0, 0, 1, 1]
 
 
@@ -156,6 +157,16 @@ def test_padded_bodies_are_not_spread():
     assert not docket().fits(evidence)
     with pytest.raises(RuleBroken, match="too large"):
         docket().admit(evidence, S.c.plan)
+
+
+def test_padded_header_of_a_parcel_is_not_spread():
+    """What shows a length takes 3 KB; whoever signs the header could pad it."""
+    most = ProtocolParams().two_bodies_bytes_max
+    for padding, fits in ((3_000, True), (most, False)):
+        header = Signed(bytes(32), bytes(padding), bytes(64))
+        evidence = S.evidence(LIAR, FalseVectorLength(header, 1, bytes(32)))
+        assert encoded_size(evidence) < ProtocolParams().evidence_bytes_max
+        assert docket().fits(evidence) == fits
 
 
 def test_genuine_evidence_padded_by_a_peer(monkeypatch):
@@ -216,12 +227,46 @@ def test_restart_takes_back_what_was_verified():
     assert admitted.kept.key.startswith(PREFIX)
     again = docket()
     old = codec.encode(two_keys(0))[:-1]  # what an older version wrote cannot be read
-    assert again.restore([old, admitted.item]) == [admitted.item]
+    stored = {f"{PREFIX}{7:010d}/{LIAR:010d}": old, admitted.kept.key: admitted.item}
+    assert again.restore(stored) == [admitted.item]
     assert (len(again), again.bytes_held) == (len(held), held.bytes_held)
     assert again.standing == {LIAR: True}
     assert not again.wants(two_keys(1), PEER)
     assert codec.decode(admitted.item, Evidence, bytes_max=10**6).culprit == LIAR
     assert admitted.offence is Offence.TWO_ROUND_KEYS
+
+
+def test_oldest_leaves_first_after_a_restart():
+    """Items are as old as they were, whoever they are about, whatever their studies are called."""
+    size = encoded_size(of_study(plan_of(0)))
+    order = [(5, 9), (3, 8), (4, 7), (4, 6)]  # culprit, study
+    held = docket()
+    kept = [held.admit(of_study(plan_of(at), who), plan_of(at)) for who, at in order]
+    stored = {each.kept.key: each.item for each in kept if each.kept is not None}
+
+    def restarted(**terms) -> Docket:
+        again = docket(**terms)
+        mixed = dict(sorted(stored.items(), key=lambda each: each[1]))  # as a disk lists them
+        assert again.restore(mixed) == [each.item for each in kept]
+        return again
+
+    replaced = restarted(docket_bytes_max=4 * size).admit(two_keys(0), S.c.plan).replaced
+    assert 0 < len(replaced) < len(order)
+    assert list(replaced) == [each.kept for each in kept[: len(replaced)]]
+    third = restarted().admit(of_study(plan_of(2), 4), plan_of(2))
+    assert third.replaced == (kept[2].kept,), "of one culprit the studies that were newest stay"
+    assert third.kept is not None
+    assert third.kept.key > max(stored)
+
+
+def test_item_after_a_restart_takes_no_place_of_another():
+    """Also where what is stored last cannot be read any more."""
+    old = f"{PREFIX}{11:010d}/{LIAR:010d}"
+    again = docket()
+    assert again.restore({old: b"of an older version"}) == []
+    admitted = again.admit(two_keys(0), S.c.plan)
+    assert admitted.kept is not None
+    assert admitted.kept.key > old
 
 
 @pytest.mark.parametrize(
@@ -251,6 +296,16 @@ def test_restart_takes_back_what_was_verified():
             test_padded_bodies_are_not_spread,
             "self._params.two_bodies_bytes_max if padded else",
             "self._params.evidence_bytes_max if padded else",
+        ),
+        (
+            test_padded_header_of_a_parcel_is_not_spread,
+            "TwoBodies | FalseVectorLength | WrongSumLength)",
+            "TwoBodies)",
+        ),
+        (
+            test_oldest_leaves_first_after_a_restart,
+            "in sorted(stored.items()):",
+            "in stored.items():",
         ),
         (
             test_peer_whose_evidence_fails_is_heard_no_more,

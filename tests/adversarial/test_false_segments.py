@@ -21,8 +21,10 @@ from tests.support.weakened import weaken
 
 from pnyx.errors import InvalidSignature, ProtocolError, RuleBroken
 from pnyx.primitives import codec
+from pnyx.primitives.hashing import merkle_commit
 from pnyx.protocol.aggregation.masked.checkpoints import commit_all
 from pnyx.protocol.aggregation.masked.parameters import layout
+from pnyx.protocol.chunks import chunk_count
 from pnyx.protocol.events import Compute, ReadParcel
 from pnyx.protocol.evidence.docket import Docket
 from pnyx.protocol.evidence.proofs import Offence, check_evidence, offence_of
@@ -43,7 +45,7 @@ from pnyx.protocol.round import aggregator, false_segments, vector_sum, vectors
 from pnyx.protocol.round import committee as committee_module
 from pnyx.protocol.round.aggregator import Aggregator
 from pnyx.protocol.round.committee import CommitteeMember
-from pnyx.protocol.round.false_segments import sum_walk
+from pnyx.protocol.round.false_segments import Trail, sum_walk
 from pnyx.protocol.round.holdings import Holdings
 from pnyx.protocol.round.values import header_hash
 from pnyx.protocol.round.vector_sum import WantedSum
@@ -173,7 +175,7 @@ def half_false(kind: str) -> Signed:
     masked = c.reader.header(c.header(WHO)).masked
     assert masked is not None
     committed = commit_all(c.plan.context, (*EARLIER, c.checkpoints_of(WHO)[-1]))
-    return c.header(WHO, masked=replace(masked, linear_hash=committed))
+    return c.header(WHO, masked=replace(masked, commitment=committed))
 
 
 def half_shown(kind: str) -> FalseVector:
@@ -331,6 +333,43 @@ def test_liars_that_sign_other_checkpoints_of_one_wrong_sum(late: bool) -> None:
     shown = {each.culprit: judged("masked", each).proof.opened.segment for each in outbox.accused}
     assert shown == {FIRST: 1, SECOND: 2, THIRD: 0}
     assert len(outbox.accused) == 3, "and each is accused once"
+
+
+def test_liars_share_what_is_opened_of_one_wrong_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each says something else of it: one tree over all of it, and one copy of each segment."""
+    c = committee("masked")
+    data = altered(c.total(SET), c.code.sum_places(), 2)
+    telling = c.told(*SET, parcel=parcel_of(data), teller=FIRST)
+    true = telling.earlier
+    said = {FIRST: (true[0], bytes(32)), SECOND: (true[0], b"x" * 32), THIRD: (bytes(32), true[1])}
+    trees = []
+
+    def commit(leaves: list[bytes]) -> tuple[bytes, list[tuple[bytes, ...]]]:
+        trees.append(len(leaves))
+        return merkle_commit(leaves)
+
+    monkeypatch.setattr(false_segments, "merkle_commit", commit)
+    made, outbox = wanting("masked")
+    for who, earlier in said.items():
+        made.on_sum(who, c.signed_sum(replace(telling, earlier=earlier), who))
+    fetches(outbox)[0][3](parcel_of(data))
+    assert not checked(made, outbox, data)
+    assert trees == [chunk_count(len(data))]
+    opened = {each.culprit: each.proof.opened for each in outbox.accused}
+    assert {who: each.segment for who, each in opened.items()} == {FIRST: 1, SECOND: 1, THIRD: 0}
+    assert opened[FIRST] is opened[SECOND]
+    for each in outbox.accused:
+        judged("masked", each)
+
+
+def test_true_sum_costs_no_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is opened of it, so its chunks are not hashed."""
+    c = committee("masked")
+    made, outbox = wanting("masked")
+    made.on_sum(FIRST, c.told(*SET, teller=FIRST))
+    fetches(outbox)[0][3](parcel_of(c.total(SET)))
+    monkeypatch.delattr(false_segments, "merkle_commit")
+    assert checked(made, outbox, c.total(SET))
 
 
 def test_false_checkpoints_of_a_true_sum_cost_nobody_anything() -> None:
@@ -558,12 +597,33 @@ def test_another_number_of_checkpoints_that_somebody_did_sign() -> None:
     """No aggregator takes such an offer; shown, it convicts nobody, for want of a segment."""
     c = committee("masked")
     said = (*c.checkpoints_of(WHO), bytes(32))
-    masked = replace(c.says(WHO), linear_hash=commit_all(c.plan.context, said))
+    masked = replace(c.says(WHO), commitment=commit_all(c.plan.context, said))
     proof = vector_shown("masked", 1).proof
     assert isinstance(proof, FalseVector)
     framed = replace(proof, header=c.header(WHO, masked=masked), checkpoints=said)
     with pytest.raises(RuleBroken, match="such a vector has not"):
         judged("masked", evidence("masked", WHO, framed))
+
+
+@pytest.mark.parametrize("of", SHOWN)
+@pytest.mark.parametrize("kind", KINDS)
+def test_segment_after_the_last(kind: str, of: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes before it is true, for it is all of the vector, or sum; but there is none."""
+    shown = SHOWN[of](kind, 2)
+    c, proof = committee(kind), shown.proof
+    assert isinstance(proof, FalseVector | WrongSum)
+    if isinstance(proof, FalseVector):
+        walk, data = walk_of(c.plan, c.reader.claim(proof.header)), c.vector(WHO)
+    else:
+        walk, data = sum_walk(c.code, len(SET)), c.total(SET)
+    whole = Trail(walk, data).progress[-1]
+    framed = opening(shown, segment=3, linear_hash=whole.linear_hash, sketch=whole.sketch)
+    with pytest.raises(RuleBroken, match="such a vector has not"):
+        judged(kind, framed)
+    bounded = "opened.segment >= len(walk.places)"
+    weaken(monkeypatch, false_segments, (bounded, "opened.segment > len(walk.places)"))
+    with pytest.raises(IndexError):
+        judged(kind, framed)  # a peer's evidence would stop the node
 
 
 # --- room for large evidence ----------------------------------------------------------------------
@@ -666,6 +726,16 @@ def test_exact_limits_of_large_items() -> None:
     assert admitted(held, sized(2, most)) == [[]]
     held = keeping(2 * most + 1)
     assert admitted(held, sized(0, most + 1)) == [None]
+
+
+def test_what_leaves_leaves_once() -> None:
+    """A large one that leaves for want of room for large ones is not asked to leave once more."""
+    held = keeping(2 * LARGE)
+    loose = sized(0, LARGE - 500), sized(1, SMALL)
+    proven = sized(2, 38_500, proven=True), sized(4, 252_000, proven=True)
+    assert admitted(held, *loose, *proven) == [[]] * 4
+    assert admitted(held, sized(3, LARGE, proven=True)) == [[LARGE - 500, SMALL]]
+    assert held.bytes_held == LARGE + 38_500 + 252_000
 
 
 def test_large_items_of_one_culprit_replace_each_other() -> None:

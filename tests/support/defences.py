@@ -200,6 +200,20 @@ REMOVED = (
         "test_false_segments.py::test_segment_of_other_bytes",
     ),
     _attack(
+        "a segment after the last",
+        f"{_ROUND}/false_segments.py",
+        "or opened.segment >= len(walk.places):",
+        "or opened.segment > len(walk.places):",
+        "test_false_segments.py::test_segment_after_the_last",
+    ),
+    _attack(
+        "a tree for everybody who tells of one wrong sum",
+        f"{_ROUND}/false_segments.py",
+        "    @cached_property\n    def _tree(",
+        "    @property\n    def _tree(",
+        "test_false_segments.py::test_liars_share_what_is_opened_of_one_wrong_sum",
+    ),
+    _attack(
         "receipts for checkpoints that nobody compared",
         f"{_ROUND}/aggregator.py",
         "if not vouched_for(plan) and seems_right(said):",
@@ -226,6 +240,13 @@ REMOVED = (
         "return size > self._params.two_bodies_bytes_max",
         "return False",
         "test_false_segments.py::test_large_evidence_leaves_room_for_small",
+    ),
+    _attack(
+        "a docket that drops one item twice",
+        "src/pnyx/protocol/evidence/docket.py",
+        "for each in (each for each in loose if each not in gone):",
+        "for each in loose:",
+        "test_false_segments.py::test_what_leaves_leaves_once",
     ),
     _attack(
         "evidence of a sum of the right length",

@@ -46,7 +46,7 @@ class EvidenceKeeper:
     def accuse(self, plan: RoundPlan, evidence: Evidence) -> None:
         """Take evidence that this node found itself; what is not to be passed on is told only."""
         docket = self._dockets.of(plan.census)
-        wanted = docket.wants(evidence, self._node_id)
+        wanted = self._dockets.wants(plan.census, evidence, self._node_id)
         if wanted and docket.fits(evidence):
             self._host.guard(self._node_id, lambda: self._take(plan, evidence))
         else:
@@ -68,8 +68,7 @@ class EvidenceKeeper:
         census = self._census_of(evidence.study) if plan is None else plan.census
         if census is None:
             return  # of a study that this node does not know yet, nor whose census
-        docket = self._dockets.of(census)
-        if not docket.wants(evidence, peer):
+        if not self._dockets.wants(census, evidence, peer):
             self._gossip.refuse(item)
             return
         if plan is None:
@@ -77,7 +76,7 @@ class EvidenceKeeper:
         try:
             self._take(plan, evidence)
         except ProtocolError:
-            docket.failed(peer)
+            self._dockets.of(census).failed(peer)
             raise
 
     def _take(self, plan: RoundPlan, evidence: Evidence) -> None:

@@ -144,7 +144,8 @@ class ProtocolParams(msgspec.Struct, frozen=True, kw_only=True):
     # Two bodies of one signer, who could pad them: two shares of 40 KB, or two close votes that
     # list 20,000 joins each, fit. Larger items of other kinds share half of the docket.
     two_bodies_bytes_max: int = 256 * 1024
-    # All evidence that a node keeps, in memory and on its disk: at least 150 culprits.
+    # Evidence against nodes of one census that a node keeps, in memory and on its disk: at least
+    # 150 culprits. Why there is no bound for all censuses together, says `evidence.dockets`.
     docket_bytes_max: int = 64 * 1024 * 1024
     # Of one culprit, the studies of which evidence is kept that counts in them alone.
     evidence_studies_max: int = 2

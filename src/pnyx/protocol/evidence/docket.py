@@ -16,7 +16,7 @@ verified itself.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -100,6 +100,7 @@ class Docket:
         self._crypto = crypto
         self._params = params
         self._held: dict[_Key, Held] = {}  # oldest first
+        self._next = 0  # number of the next item; keys begin with it, so ages outlive a restart
         self._bytes = 0
         self._proven: set[int] = set()  # convicted everywhere
         self._convicted: dict[bytes, set[int]] = {}  # study -> by what counts in it alone
@@ -126,6 +127,10 @@ class Docket:
         """Whether the node with this census index is convicted in a study."""
         return index in self._proven or index in self._convicted.get(study, ())
 
+    def keeps(self, index: int) -> bool:
+        """Whether what convicts the node with this census index everywhere is kept."""
+        return (index, None) in self._held
+
     @property
     def standing(self) -> dict[int, bool]:
         """Census index of each convicted node, ascending -> whether it is convicted everywhere."""
@@ -142,13 +147,15 @@ class Docket:
             )
         )
 
-    def restore(self, stored: Iterable[bytes]) -> list[bytes]:
-        """Take back what was verified before it was stored; return it for gossip.
+    def restore(self, stored: Mapping[str, bytes]) -> list[bytes]:
+        """Take back what was verified before it was stored; return it for gossip, oldest first.
 
-        What cannot be read, as an older version wrote it, convicts nobody any more.
+        stored: items by key. What cannot be read, as an older version wrote it, convicts nobody any
+        more.
         """
         items = []
-        for item in stored:
+        for key, item in sorted(stored.items()):
+            self._next = int(key.removeprefix(self.prefix).partition("/")[0]) + 1
             try:
                 evidence = self._records.decode(
                     item, Evidence, bytes_max=self._params.evidence_bytes_max
@@ -156,7 +163,7 @@ class Docket:
             except MalformedMessage:
                 continue
             self._convict(evidence)
-            self._add(evidence, item)
+            self._add(key, evidence, item)
             items.append(item)
         return items
 
@@ -202,7 +209,9 @@ class Docket:
             return Admitted(offence, item, None, ())
         replaced = tuple(self._held.pop(each) for each in leaving)
         self._bytes -= sum(held.size for held in replaced)
-        return Admitted(offence, item, self._add(evidence, item), replaced)
+        stored_at = f"{self.prefix}{self._next:010d}/{evidence.culprit:010d}"
+        self._next += 1
+        return Admitted(offence, item, self._add(stored_at, evidence, item), replaced)
 
     def _convict(self, evidence: Evidence) -> None:
         self._seen.add((evidence.culprit, offence_of(evidence.proof)))
@@ -249,12 +258,9 @@ class Docket:
     def _is_large(self, size: int) -> bool:
         return size > self._params.two_bodies_bytes_max
 
-    def _add(self, evidence: Evidence, item: bytes) -> Held:
-        key = culprit, study = _key(evidence)
-        place = "proven" if study is None else study.hex()
-        offence = offence_of(evidence.proof)
-        held = Held(f"{self.prefix}{culprit:010d}/{place}", item_id(item), len(item), offence)
-        self._held[key] = held
+    def _add(self, key: str, evidence: Evidence, item: bytes) -> Held:
+        held = Held(key, item_id(item), len(item), offence_of(evidence.proof))
+        self._held[_key(evidence)] = held
         self._bytes += held.size
         return held
 

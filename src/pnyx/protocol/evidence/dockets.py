@@ -2,15 +2,26 @@
 
 Records and evidence name nodes by their place in a census, so what counts under one census must not
 be read under another. What assumes nothing convicts a node by its id, in every census.
+
+**What is kept again.** Who is convicted under one census by an item that is kept, so that others
+can have it, is not judged again under a census that lists nobody new. Where one lists somebody new,
+one more item is judged, kept and passed on, for newcomers may be unable to judge the first: a study
+that ended before its first record is taken up by nobody later. Else a node could convict itself in
+such a study, and no later evidence against it would reach them.
+
+**No bound holds for all dockets together.** What assumes nothing never gives way, so a coalition
+that filled a common bound once would keep evidence against others out under all censuses to come,
+long after the authority has revoked it. Were older items to give way instead, it could push out
+those against others. Only the authority makes censuses, so nobody else can have a docket made.
 """
 
 from collections.abc import Iterable, Mapping
 
 from pnyx.primitives import codec
 from pnyx.protocol.evidence.docket import PREFIX, Conviction, Docket, VerifyEvidence
-from pnyx.protocol.evidence.proofs import check_evidence
+from pnyx.protocol.evidence.proofs import assumes_nothing, check_evidence
 from pnyx.protocol.identity import Census
-from pnyx.protocol.messages import Indices
+from pnyx.protocol.messages import Evidence, Indices
 from pnyx.protocol.params import ProtocolParams
 from pnyx.protocol.ports import Crypto, Records
 
@@ -47,9 +58,30 @@ class Dockets:
         items: list[bytes] = []
         for census in censuses:
             docket = self.of(census)
-            names = sorted(name for name in stored if name.startswith(docket.prefix))
-            items += docket.restore(stored[name] for name in names)
+            own = {key: item for key, item in stored.items() if key.startswith(docket.prefix)}
+            items += docket.restore(own)
         return items
+
+    def wants(self, census: Census, evidence: Evidence, peer: bytes) -> bool:
+        """Whether to look at evidence of a study of this census at all; cheap.
+
+        Raises ProtocolError.
+        """
+        if not self.of(census).wants(evidence, peer):
+            return False
+        return not (assumes_nothing(evidence.proof) and self._serves(census, evidence.culprit))
+
+    def _serves(self, census: Census, index: int) -> bool:
+        """Whether what convicts a node under another census is kept, and all of this can judge it.
+
+        index: of the culprit, in this census.
+        """
+        node, here = census.node_ids[index], census.node_ids
+        for other, docket in self._dockets.values():
+            place = None if other is census else other.index_of(node)
+            if place is not None and docket.keeps(place) and set(other.node_ids).issuperset(here):
+                return True
+        return False
 
     def culprits(self, census: Census, study: bytes) -> Indices:
         """Census indices of the nodes that are convicted in a study, as `Docket.culprits`."""

@@ -5,9 +5,10 @@ Whoever holds all of it finds the segment (`first_false`), whoever is shown that
 `masked.checkpoints`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from itertools import zip_longest
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from pnyx.errors import MalformedMessage, RuleBroken
 from pnyx.primitives.hashing import merkle_commit, verify_merkle_proof
@@ -76,29 +77,25 @@ def first_false(walk: Walk, data: bytes, checkpoints: Sequence[bytes]) -> Opened
 
     data: of the walk's length. checkpoints: as signed, one for each segment.
     """
-    return Trail.of(walk, data).first_false(checkpoints)
+    return Trail(walk, data).first_false(checkpoints)
 
 
-class Trail(NamedTuple):
-    """A vector, or a sum, with its progress after each segment, up to one that cannot be read."""
+class Trail:
+    """A vector, or a sum, with its progress after each segment, up to one that cannot be read.
 
-    walk: Walk
-    data: bytes
-    progress: tuple[Progress, ...]
+    Many may sign other checkpoints of the same bytes. So the tree over all chunks is built once,
+    and a segment is opened once: evidence against all of them shares it.
 
-    @classmethod
-    def of(cls, walk: Walk, data: bytes) -> Self:
-        """Go through all of it once. data: of the walk's length."""
-        found: list[Progress] = []
-        for segment, (start, size) in enumerate(walk.places):
-            before = found[-1] if found else Progress()
-            after = _step(walk, before, segment, data[start : start + size])
-            if after is None:
-                break
-            found.append(after)
-        return cls(walk, data, tuple(found))
+    data: of the walk's length.
+    """
 
-    @property
+    def __init__(self, walk: Walk, data: bytes) -> None:
+        self._walk = walk
+        self._data = data
+        self.progress = tuple(_progress(walk, data))
+        self._opened: dict[int, OpenedSegment] = {}
+
+    @cached_property
     def checkpoints(self) -> tuple[bytes, ...]:
         """Its checkpoints, as far as it can be read."""
         return tuple(checkpoint(*each) for each in self.progress)
@@ -108,9 +105,28 @@ class Trail(NamedTuple):
         pairs = zip_longest(self.checkpoints, checkpoints)
         for segment, (own, signed) in enumerate(pairs):
             if own != signed:
-                before = self.progress[segment - 1] if segment else Progress()
-                return _open(self.walk, self.data, segment, before)
+                return self._open(segment)
         return None
+
+    def _open(self, segment: int) -> OpenedSegment:
+        if segment not in self._opened:
+            before = self.progress[segment - 1] if segment else Progress()
+            root, proofs = self._tree
+            shown = self._walk.chunks(segment)
+            part = slice(shown.start * CHUNK_BYTES, shown.stop * CHUNK_BYTES)
+            self._opened[segment] = OpenedSegment(
+                segment,
+                before.linear_hash,
+                before.sketch,
+                root,
+                tuple(chunks_of(memoryview(self._data)[part])),
+                tuple(proofs[shown.start : shown.stop]),
+            )
+        return self._opened[segment]
+
+    @cached_property
+    def _tree(self) -> tuple[bytes, list[tuple[bytes, ...]]]:
+        return merkle_commit([chunk_hash(each) for each in chunks_of(self._data)])
 
 
 def check_false_segment(
@@ -139,26 +155,23 @@ def shown_bytes(proof: AnyFalseVector) -> int:
     return sum(map(len, proof.opened.chunks)) if isinstance(proof, FalseVector) else 0
 
 
+def _progress(walk: Walk, data: bytes) -> Iterator[Progress]:
+    """The progress after each segment, up to one that cannot be read."""
+    before = Progress()
+    for segment, (start, size) in enumerate(walk.places):
+        after = _step(walk, before, segment, data[start : start + size])
+        if after is None:
+            return
+        yield after
+        before = after
+
+
 def _step(walk: Walk, before: Progress, segment: int, part: bytes) -> Progress | None:
     """The progress after a segment; None where its bytes are none."""
     try:
         return walk.step(before, segment, part)
     except (MalformedMessage, RuleBroken):
         return None
-
-
-def _open(walk: Walk, data: bytes, segment: int, before: Progress) -> OpenedSegment:
-    chunks = list(chunks_of(data))
-    root, proofs = merkle_commit([chunk_hash(each) for each in chunks])
-    shown = walk.chunks(segment)
-    return OpenedSegment(
-        segment,
-        before.linear_hash,
-        before.sketch,
-        root,
-        tuple(chunks[at] for at in shown),
-        tuple(proofs[at] for at in shown),
-    )
 
 
 def _segment(walk: Walk, opened: OpenedSegment, parcel: bytes) -> bytes:

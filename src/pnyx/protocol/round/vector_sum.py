@@ -100,7 +100,7 @@ def _check(
     """
     wanted, count = _summed_hash(code, stated), len(stated)
     last = checkpoint(wanted)
-    trail = Trail.of(sum_walk(code, count), data)
+    trail = Trail(sum_walk(code, count), data)
     *earlier, end = trail.checkpoints or (b"",)
     if len(trail.progress) == code.segments and end == last:
         return CheckedSum(name, parcel, data, tuple(earlier), {})

@@ -449,6 +449,28 @@ def test_after_a_restart_it_is_still_told_and_need_not_be_asked_for():
     assert outbox.of(Persist) == [], "what is on record already"
 
 
+def test_what_the_disk_has_spoiled_is_asked_for():
+    """It was held and is not the sum any more: nobody is blamed, and it is pulled anew."""
+    _, before = holding()
+    services, outbox = C.services(MEMBER, kept(before))
+    made = WantedSums(services, MEMBER, C.reader, C.code, lambda _: False)
+    fetches(outbox)[0][3](parcel_of(C.total(SET)))
+    made.want(C.closed(SET), {0: SET}, 0.0)
+    assert outbox.sent == []
+    assert made.next_deadline() is None
+    name, _, _, done, _ = fetches(outbox)[-1]
+    done(name)
+    assert not read(made, outbox, name, wrong(*SET))
+    assert outbox.accused == []
+    assert made.next_deadline() == 0.0, "at once"
+    made.tick(AGAIN_S)
+    assert outbox.sent == [(FIRST, C.request(*SET))]
+    made.on_sum(FIRST, C.told(*SET, teller=FIRST))
+    assert read(made, outbox, name, C.total(SET))
+    assert made.data(C.closed(SET), {0: SET}) == {0: C.total(SET)}
+    assert made.next_deadline() is None
+
+
 def test_what_the_disk_has_lost_is_asked_for(monkeypatch):
     _, before = holding()
 
