@@ -6,7 +6,10 @@ the initial model follows from that nonce, unless the file names weights to begi
 """
 
 import math
+import re
 import secrets
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,6 +21,7 @@ from pnyx.errors import ConfigError, ProtocolError, QueryError, RuleBroken, Trai
 from pnyx.learning.programs import Program, encode_program
 from pnyx.learning.programs.audit import BATCH_SIZE_MAX
 from pnyx.learning.programs.format import PARAMETERS_MAX, WIDTH_MAX
+from pnyx.learning.statistics import statistics_length
 from pnyx.learning.task import (
     CLIP_NORM_MAX,
     EPOCHS_MAX,
@@ -49,14 +53,15 @@ from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.aggregation.masked.parameters import CONTRIBUTORS_MAX, CONTRIBUTORS_MIN
-from pnyx.protocol.aggregation.robust import GROUPS_MAX, PLAIN_MEAN, Robust
+from pnyx.protocol.aggregation.robust import GROUPS_MAX, Robust
 from pnyx.protocol.manifest import (
     MANIFEST_BYTES_MAX,
+    METRICS_LENGTH_MAX,
     QUERY_CHARACTERS_MAX,
     Manifest,
     Range,
     StudyPhase,
-    check_masking,
+    check_contributors,
     check_phase,
 )
 from pnyx.protocol.models import model_name
@@ -67,9 +72,12 @@ from pnyx.vault.files import describe
 STUDY_FILE_BYTES_MAX = 256 * 1024
 NOISE_MULTIPLIER = 5.0  # epsilon of about 5 for twenty rounds: docs/adr/0016
 COUNT_MAX_WITH_NOISE = 64
+VALUE_BITS_MAX = 24
 FINEST_BITS = 11  # what is chosen unless stated: 1/2048 of a unit is far below any noise
 _SHARED_MAX = DEFAULT_PARAMS.vector_length_max - TRAIN_COUNTS  # longer updates are masked
 _RATE_MIN = 2.0**-20
+# How objections end that advise what may help: a proposer is told what does, by its keys.
+_GENERAL_ADVICE = re.compile(r"[:;.] (?:ask|choose|draw|Use)\b")
 
 _ShortText = Annotated[str, Meta(min_length=1, max_length=200)]
 _Category = Annotated[str, Meta(max_length=200, pattern=CATEGORY_PATTERN)]
@@ -107,8 +115,8 @@ class PrivacyTable(_Table, frozen=True, kw_only=True):
     """Noise that every owner adds; see `protocol.privacy`.
 
     noise_multiplier: noise of the whole sum, relative to what one owner can move; 0 for none.
-    honest_min: owners whose noise is relied upon, half of the floor unless stated. count_max: rows
-    that one owner counts for in published counts.
+    honest_min: owners whose noise is relied upon, half of a phase's floor unless stated. count_max:
+    rows that one owner counts for in published counts.
     """
 
     noise_multiplier: Annotated[float, Meta(ge=0, le=1000)] = NOISE_MULTIPLIER
@@ -134,6 +142,9 @@ class RobustTable(_Table, frozen=True, kw_only=True):
     tolerated: Annotated[int, Meta(ge=0, le=(GROUPS_MAX - 1) // 2)] = 0
 
 
+_PLAIN_MEAN = RobustTable(rule="mean")
+
+
 class PhaseTable(_Table, frozen=True, kw_only=True):
     """A number of rounds of one kind; a round closes at `target` or at its deadline.
 
@@ -155,9 +166,9 @@ class PhaseTable(_Table, frozen=True, kw_only=True):
     count_max: Annotated[int, Meta(ge=1, le=EXAMPLES_MAX)] = 1
     ballot: BallotTable | None = None
     masked: bool | None = None
-    value_bits: Annotated[int, Meta(ge=2, le=24)] | None = None
+    value_bits: Annotated[int, Meta(ge=2, le=VALUE_BITS_MAX)] | None = None
     groups: Annotated[int, Meta(ge=1, le=GROUPS_MAX)] = 1
-    robust: RobustTable = RobustTable(rule="mean")
+    robust: RobustTable = _PLAIN_MEAN
     verified: bool = False
 
 
@@ -218,22 +229,17 @@ def make_proposal(
     and to find those beside it.
     """
     _check_columns(study, source)
-    learns = any(phase.kind in LEARNT for phase in study.phases)
-    program, hyperparameters, model = None, None, b""
-    if learns:
+    program, model = None, b""
+    if any(phase.kind in LEARNT for phase in study.phases):
         program = _program(study, source)
     for number, phase in enumerate(study.phases):
         length = 0 if program is None else program.shared_count
-        _check_phase_table(phase, length, f"{source}: phases[{number}]")
+        _check_phase_table(study, phase, length, f"{source}: phases[{number}]")
+    hyperparameters, phases = _rounded_phases(study, program, source)
     if program is not None:
-        hyperparameters = _hyperparameters(study, program, source)
         assert study.model is not None
         seed = digest("pnyx/proposal/model", nonce)
         model = read_initial_model(program, study.model, Path(source).parent, seed)
-    phases = tuple(
-        _phase(study, phase, program, hyperparameters, f"{source}: phases[{number}]")
-        for number, phase in enumerate(study.phases)
-    )
     manifest = Manifest(
         network=network,
         proposer=proposer,
@@ -297,6 +303,11 @@ def _program(study: StudyFile, source: str) -> Program:
     return program
 
 
+def _floor(study: StudyFile, phase: PhaseTable) -> int:
+    """Fewest contributors over whom a sum of a phase is opened."""
+    return phase.cohort_min or study.cohort_min
+
+
 def _masks(phase: PhaseTable, length: int) -> bool:
     """Whether updates of so many values travel masked."""
     if phase.kind != "train":
@@ -306,21 +317,31 @@ def _masks(phase: PhaseTable, length: int) -> bool:
     return phase.masked or phase.verified
 
 
-def _group_size_max(phase: PhaseTable) -> int:
-    """Most contributors that one sum is over."""
-    return -(-phase.drawn // phase.groups)
-
-
-def _check_phase_table(phase: PhaseTable, length: int, where: str) -> None:
+def _check_phase_table(study: StudyFile, phase: PhaseTable, length: int, where: str) -> None:
     """Refuse what no rounding of updates mends. length: values of one. Raises ConfigError."""
+    if phase.kind == "train":
+        _check_masking_keys(phase, length, where)
+    else:
+        _check_training_keys(phase, where)
+        _check_published(study, phase, where)
+    _check_robust(phase, where)
+    _check_ballot(phase, where)
+    floor = _floor(study, phase)
+    honest_min = study.privacy.honest_min
+    if study.privacy.noise_multiplier and honest_min is not None and honest_min > floor:
+        raise ConfigError(
+            f"{where}: privacy.honest_min is {honest_min}, and cohort_min ensures {floor} "
+            "contributors of a sum; lower it, or leave it out."
+        )
+    try:
+        check_contributors(phase.groups, floor, phase.target, phase.drawn)
+    except RuleBroken as error:
+        raise ConfigError(f"{where}: {error}.") from error
+
+
+def _check_masking_keys(phase: PhaseTable, length: int, where: str) -> None:
+    """Refuse keys of a phase that trains which contradict each other. Raises ConfigError."""
     masks = _masks(phase, length)
-    if phase.kind != "train":
-        for name, asked in (("masked", phase.masked), ("verified", phase.verified)):
-            if asked:
-                raise ConfigError(
-                    f"{where}.{name}: only a phase that trains can mask its updates, or have them "
-                    "verified; leave it out."
-                )
     if phase.verified and phase.masked is False:
         raise ConfigError(
             f"{where}.verified is about masked updates: what is shared is always verified; leave "
@@ -331,34 +352,53 @@ def _check_phase_table(phase: PhaseTable, length: int, where: str) -> None:
             f"{where}: value_bits of verified updates follow from the verified norm; leave it out."
         )
     if not masks and phase.value_bits is not None:
-        mend = ", or set masked = true" if phase.kind == "train" else ""
         raise ConfigError(
             f"{where}: value_bits are those of masked updates, and nothing is masked here; leave "
-            f"it out{mend}."
+            "it out, or set masked = true."
         )
-    if phase.kind == "train" and not masks and length > _SHARED_MAX:
+    if not masks and length > _SHARED_MAX:
         raise ConfigError(
             f"{where}.masked is false, and an update has {length} values, where {_SHARED_MAX} are "
             "shared with the committee at most; leave it out, or take a smaller model."
         )
-    size = _group_size_max(phase)
-    if masks and size > CONTRIBUTORS_MAX:
-        fewest = -(-phase.drawn // CONTRIBUTORS_MAX)
+
+
+def _check_training_keys(phase: PhaseTable, where: str) -> None:
+    """Refuse keys that only a phase that trains has. Raises ConfigError."""
+    for name, asked in (
+        ("masked", phase.masked),
+        ("verified", phase.verified),
+        ("value_bits", phase.value_bits),
+        ("groups", phase.groups > 1),
+        ("robust", phase.robust != _PLAIN_MEAN),
+    ):
+        if asked:
+            raise ConfigError(
+                f"{where}.{name}: only a phase that trains has updates that can be masked, "
+                "verified or added up in groups; leave it out."
+            )
+
+
+def _check_published(study: StudyFile, phase: PhaseTable, where: str) -> None:
+    """Refuse statistics without ranges, and more sums than are published. Raises ConfigError."""
+    if phase.kind == "statistics" and not study.ranges:
+        raise ConfigError(f"{where}: a statistics phase needs ranges: [low, high] of each column.")
+    columns = len(study.columns)
+    sums = {"statistics": statistics_length(columns), "poll": columns}.get(phase.kind, 0)
+    if sums > METRICS_LENGTH_MAX:
         raise ConfigError(
-            f"{where}: drawn is {phase.drawn} and groups is {phase.groups}, so a masked sum would "
-            f"be over {size} contributors, above {CONTRIBUTORS_MAX}; set groups = {fewest} or "
-            f"more, or drawn = {phase.groups * CONTRIBUTORS_MAX} or less."
+            f"{where}: of the study's {columns} columns a {phase.kind} phase would publish {sums} "
+            f"sums, above {METRICS_LENGTH_MAX}; name fewer columns."
         )
 
 
-def _robust(phase: PhaseTable, where: str) -> Robust:
+def _check_robust(phase: PhaseTable, where: str) -> None:
     """Raises ConfigError."""
     rule, tolerated = phase.robust.rule, phase.robust.tolerated
     try:
-        robust = Robust(rule, tolerated)
+        Robust(rule, tolerated)
         if tolerated and 2 * tolerated >= phase.groups:
             raise ValueError(f"{phase.groups} groups tolerate fewer than half of them")
-        return robust
     except ValueError as error:
         most = (phase.groups - 1) // 2
         mend = f"tolerated = {'1' if most == 1 else f'1 to {most}'} for {phase.groups} groups"
@@ -371,19 +411,68 @@ def _robust(phase: PhaseTable, where: str) -> Robust:
         ) from error
 
 
-def _phase(
-    study: StudyFile,
-    phase: PhaseTable,
-    program: Program | None,
-    hyperparameters: Hyperparameters | None,
-    where: str,
-) -> StudyPhase:
-    """Build a phase whose table was checked. Raises ConfigError."""
-    robust = _robust(phase, where)
+def _ballot(table: BallotTable) -> Ballot:
+    """Raises ValueError."""
+    return Ballot(table.kind, table.options, table.chosen_max)
+
+
+def _check_ballot(phase: PhaseTable, where: str) -> None:
+    """Raises ConfigError."""
+    if phase.ballot is None:
+        return
     try:
-        return _built(study, phase, program, hyperparameters, robust)
-    except (RuleBroken, TrainingError, ValueError) as error:
-        raise ConfigError(f"{where}: {_reason(study, phase, program, error)}.") from error
+        _ballot(phase.ballot)
+    except ValueError as error:
+        kind, options, chosen = phase.ballot.kind, phase.ballot.options, phase.ballot.chosen_max
+        ranked = kind == "ranking" and not chosen
+        key = f"options is {options}" if ranked else f"chosen_max is {chosen}"
+        raise ConfigError(f"{where}.ballot.{key}: {error}.") from error
+    if phase.kind == "poll" and phase.count_max > 1:
+        raise ConfigError(
+            f"{where}.count_max is {phase.count_max}: the answers of a ballot are 0 or 1; leave it "
+            "out."
+        )
+
+
+def _rounded_phases(
+    study: StudyFile, program: Program | None, source: str
+) -> tuple[Hyperparameters | None, tuple[StudyPhase, ...]]:
+    """The phases, with the stated rounding of updates or the finest that serves all of them.
+
+    Raises ConfigError.
+    """
+    roundings = _roundings(study, program)
+    for rounded in roundings:
+        if all(_objection(study, phase, program, rounded) is None for phase in study.phases):
+            built = (_built(study, phase, program, rounded) for phase in study.phases)
+            return rounded, tuple(built)
+    raise ConfigError(f"{source}: {_refusal(study, program, roundings)}.")
+
+
+def _roundings(study: StudyFile, program: Program | None) -> Sequence[Hyperparameters | None]:
+    """Hyper-parameters with the stated rounding, or with all that may be chosen, the finest first.
+
+    Those too coarse for the clip are left out, perhaps all. [None] where nothing is learnt.
+    """
+    if program is None:
+        return [None]
+    stated = study.training.fraction_bits
+    rounded = [
+        Hyperparameters(
+            **msgspec.structs.asdict(study.training)
+            | {"fraction_bits": bits, "count_max": _count_max(study)}
+        )
+        for bits in (range(FINEST_BITS, -1, -1) if stated is None else (stated,))
+    ]
+    # Coarser ones would leave nothing of an update: see `learning.update.quantise`.
+    return [each for each in rounded if norm_max(each) > 0.5 * math.sqrt(program.shared_count)]
+
+
+def _count_max(study: StudyFile) -> int:
+    """Rows that one owner counts for in published counts."""
+    if study.privacy.count_max is not None:
+        return study.privacy.count_max
+    return COUNT_MAX_WITH_NOISE if study.privacy.noise_multiplier else EXAMPLES_MAX
 
 
 def _built(
@@ -391,64 +480,42 @@ def _built(
     phase: PhaseTable,
     program: Program | None,
     hyperparameters: Hyperparameters | None,
-    robust: Robust,
 ) -> StudyPhase:
-    """Build a phase, with masks that serve it. Raises RuleBroken, TrainingError or ValueError."""
-    privacy = _privacy(study)
+    """Build a phase whose table was checked, with masks that serve it.
+
+    Raises RuleBroken, TrainingError or ValueError.
+    """
+    privacy = _privacy(study, phase)
     plain = _plain_bounds(study, phase, program, hyperparameters)
     masked, verified = None, None
-    most = max(CONTRIBUTORS_MIN, _group_size_max(phase))
-    if phase.verified:
-        verified = choose_verified(plain, most, privacy)
-    elif isinstance(plain, Clipped):
-        masked = choose_masks(plain, phase.value_bits, most, privacy)
+    if isinstance(plain, Clipped):
+        size = -(-phase.drawn // phase.groups)
+        if size > CONTRIBUTORS_MAX:
+            raise TrainingError(
+                f"drawn is {phase.drawn} and groups is {phase.groups}, so a masked sum would be "
+                f"over {size} contributors, above {CONTRIBUTORS_MAX}"
+            )
+        most = max(CONTRIBUTORS_MIN, size)
+        if phase.verified:
+            verified = choose_verified(plain, most, privacy)
+        else:
+            masked = choose_masks(plain, phase.value_bits, most, privacy)
     built = phase_for(
         phase.kind,
         plain,
         rounds=phase.rounds,
-        cohort_min=phase.cohort_min or study.cohort_min,
+        cohort_min=_floor(study, phase),
         target=phase.target,
         drawn=phase.drawn,
         deadline_s=phase.deadline_s,
         privacy=privacy,
         masked=masked,
         groups=phase.groups,
-        robust=robust,
+        robust=Robust(phase.robust.rule, phase.robust.tolerated),
         verified=verified,
     )
-    check_masking(built)
+    check_phase(built, DEFAULT_PARAMS)
     return built
-
-
-def _reason(
-    study: StudyFile,
-    phase: PhaseTable,
-    program: Program | None,
-    error: Exception,
-    *,
-    coarsest: bool = False,
-) -> str:
-    """Why a phase cannot be, and which keys would mend it. coarsest: no units are coarser."""
-    said = str(error).rstrip(".")
-    noisy, stated = bool(study.privacy.noise_multiplier), study.training.fraction_bits is not None
-    if isinstance(error, TrainingError) and not phase.verified:  # it names its key
-        return f"{said}, or lower training.fraction_bits" if stated and phase.value_bits else said
-    if coarsest:
-        for advice in (": choose coarser units", "; choose coarser units", ". Use coarser units"):
-            said = said.replace(advice, "")
-    if phase.verified:
-        units = "set training.fraction_bits to another number, or leave it out"
-        return f"{said}; {units}" if stated else said
-    changes = ["privacy.noise_multiplier"] * noisy
-    if phase.kind == "train":
-        changes += ["training.fraction_bits"] * stated + ["training.clip_norm"] * (
-            stated or coarsest
-        )
-        if noisy and not (program and _masks(phase, program.shared_count)):
-            changes.append("the number of parameters")
-    elif phase.kind != "statistics":
-        changes.append("count_max" if phase.kind == "poll" else "privacy.count_max")
-    return f"{said}; lower {' or '.join(changes)}" if changes else said
 
 
 def _plain_bounds(
@@ -459,9 +526,7 @@ def _plain_bounds(
 ) -> Plain:
     """Bounds of a phase without noise. Raises TrainingError or ValueError."""
     if phase.kind == "poll":
-        ballot = None
-        if phase.ballot is not None:
-            ballot = Ballot(phase.ballot.kind, phase.ballot.options, phase.ballot.chosen_max)
+        ballot = None if phase.ballot is None else _ballot(phase.ballot)
         return poll_bounds(len(study.columns), phase.count_max, ballot)
     if program is None or hyperparameters is None or phase.kind == "statistics":
         return statistics_bounds(len(study.columns))
@@ -470,130 +535,175 @@ def _plain_bounds(
     return bounds_for(program, hyperparameters, "train" if phase.kind == "train" else "evaluate")
 
 
-def _privacy(study: StudyFile) -> PrivacyTerms | None:
-    table = study.privacy
-    if not table.noise_multiplier:
-        return None
-    honest_min = table.honest_min or max(1, study.cohort_min // 2)
-    return PrivacyTerms(table.noise_multiplier, honest_min)
+def _privacy(study: StudyFile, phase: PhaseTable) -> PrivacyTerms | None:
+    multiplier = study.privacy.noise_multiplier
+    return PrivacyTerms(multiplier, _honest_min(study, phase)) if multiplier else None
 
 
-def _hyperparameters(study: StudyFile, program: Program, source: str) -> Hyperparameters:
-    """With the stated rounding, or the finest with which every phase has its bounds.
-
-    Raises ConfigError.
-    """
-    count_max = study.privacy.count_max
-    if count_max is None:
-        count_max = COUNT_MAX_WITH_NOISE if study.privacy.noise_multiplier else EXAMPLES_MAX
-    stated = study.training.fraction_bits
-    rounded = [
-        Hyperparameters(
-            **msgspec.structs.asdict(study.training)
-            | {"fraction_bits": bits, "count_max": count_max}
-        )
-        for bits in (range(FINEST_BITS, -1, -1) if stated is None else (stated,))
-    ]
-    # Coarser ones would leave nothing of an update: see `learning.update.quantise`.
-    fine = [each for each in rounded if norm_max(each) > 0.5 * math.sqrt(program.shared_count)]
-    if not fine:
-        said = _too_coarse(rounded[0], program, source, stated=stated is not None)
-        raise ConfigError(said)
-    if stated is not None:
-        return fine[0]
-    return _finest_that_serves(study, program, fine, source)
-
-
-def _too_coarse(finest: Hyperparameters, program: Program, source: str, *, stated: bool) -> str:
-    """What to say of a rounding that would leave nothing of an update."""
-    clip, length = finest.clip_norm, program.shared_count
-    bits = f"{finest.fraction_bits}" if stated else f"{FINEST_BITS} at most unless stated"
-    found = (
-        f"{source}: training.fraction_bits is {bits}, too coarse for training.clip_norm {clip:g} "
-        f"over {length} parameters"
-    )
-    least = max(0, math.ceil(math.log2(0.5 * math.sqrt(length) / clip)))
-    while int(clip * 2.0**least) <= 0.5 * math.sqrt(length):
-        least += 1
-    if least > FRACTION_BITS_MAX:
-        return f"{found}; raise clip_norm."
-    return f"{found}; set it to {least} or more, or raise clip_norm."
-
-
-def _finest_that_serves(
-    study: StudyFile, program: Program, rounded: list[Hyperparameters], source: str
-) -> Hyperparameters:
-    """The first with which every phase that trains has its bounds. Raises ConfigError."""
-    trains = {at: phase for at, phase in enumerate(study.phases) if phase.kind == "train"}
-    for each in rounded:
-        if all(_objection(study, phase, program, each) is None for phase in trains.values()):
-            return each
-    serving = {
-        at: [r.fraction_bits for r in rounded if _objection(study, phase, program, r) is None]
-        for at, phase in trains.items()
-    }
-    for at, phase in trains.items():
-        if not serving[at]:
-            reason = _never(study, phase, program, rounded)
-            raise ConfigError(f"{source}: phases[{at}]: {reason}.")
-    taken = ", ".join(f"phases[{at}] takes {_span(bits)}" for at, bits in serving.items())
-    raise ConfigError(
-        f"{source}: no training.fraction_bits serves all phases that train: {taken}; change one of "
-        "them, or make two studies."
-    )
-
-
-def _span(bits: list[int]) -> str:
-    """Numbers that descend, as words: all of them, or the ends where none between is missing."""
-    if len(bits) > 2 and bits[0] - bits[-1] == len(bits) - 1:
-        return f"{bits[-1]} to {bits[0]}"
-    return " or ".join(str(each) for each in reversed(bits))
-
-
-def _never(
-    study: StudyFile, phase: PhaseTable, program: Program, rounded: list[Hyperparameters]
-) -> str:
-    """Why no rounding serves a phase, by the one that comes nearest, and what to change."""
-    if not phase.verified:  # the coarsest asks for the least
-        error = _objection(study, phase, program, rounded[-1])
-        assert error is not None
-        return _reason(study, phase, program, error, coarsest=True)
-    least, most = rounded[-1].fraction_bits, rounded[0].fraction_bits
-    found = f"its norm cannot be verified with training.fraction_bits from {least} to {most}"
-    floor = phase.cohort_min or study.cohort_min
-    for groups in range(phase.groups + 1, min(GROUPS_MAX, phase.target // floor) + 1):
-        parted = msgspec.structs.replace(phase, groups=groups)
-        if any(_objection(study, parted, program, each) is None for each in rounded):
-            return f"{found}; set groups = {groups} or more"
-    noise = "privacy.noise_multiplier, " if study.privacy.noise_multiplier else ""
-    return f"{found}; lower {noise}training.clip_norm or drawn, or leave out verified"
+def _honest_min(study: StudyFile, phase: PhaseTable) -> int:
+    return study.privacy.honest_min or _floor(study, phase) // 2
 
 
 def _objection(
-    study: StudyFile, phase: PhaseTable, program: Program, rounded: Hyperparameters
+    study: StudyFile, phase: PhaseTable, program: Program | None, rounded: Hyperparameters | None
 ) -> Exception | None:
-    """Why a phase that trains cannot be with this rounding; None if it can."""
+    """Why a phase cannot be with this rounding; None if it can."""
     try:
-        _built(study, phase, program, rounded, PLAIN_MEAN)
+        _built(study, phase, program, rounded)
     except (RuleBroken, TrainingError, ValueError) as error:
         return error
     return None
 
 
+def _refusal(
+    study: StudyFile, program: Program | None, roundings: Sequence[Hyperparameters | None]
+) -> str:
+    """Why no rounding serves all phases, and what to change."""
+    if not roundings:
+        assert program is not None, "without a program nothing is rounded"
+        first = next(at for at, phase in enumerate(study.phases) if phase.kind in LEARNT)
+        return _too_coarse(study, program) + _advice(study, program, first)
+    taken = []
+    for at, phase in enumerate(study.phases):
+        objections = [_objection(study, phase, program, each) for each in roundings]
+        bits = [each.fraction_bits for each in roundings if each is not None]
+        if None not in objections:
+            reason = _reason(phase, bits, [str(each) for each in objections])
+            return f"phases[{at}]: {reason}{_advice(study, program, at)}"
+        if phase.kind == "train":
+            serving = [str(b) for b, each in zip(bits, objections, strict=True) if each is None]
+            taken.append(f"phases[{at}] takes {', '.join(reversed(serving))}")
+    return (
+        f"no training.fraction_bits serves all phases that train: {'; '.join(taken)}; change one "
+        "of them, or make two studies"
+    )
+
+
+def _too_coarse(study: StudyFile, program: Program) -> str:
+    """What to say of roundings that would leave nothing of an update."""
+    stated = study.training.fraction_bits
+    bits = f"{FINEST_BITS} at most unless stated" if stated is None else f"{stated}"
+    return (
+        f"training.fraction_bits is {bits}, too coarse for training.clip_norm "
+        f"{study.training.clip_norm:g} over {program.shared_count} parameters"
+    )
+
+
+def _reason(phase: PhaseTable, bits: list[int], objections: list[str]) -> str:
+    """Why no rounding serves a phase. objections: to each, the finest first."""
+    said, times = Counter(objections).most_common(1)[0]
+    if not phase.verified:
+        said = objections[-1]  # the coarsest asks for the least
+    elif times == 1 < len(bits):  # some are too fine for the norm, and others too coarse
+        ends = f"{bits[-1]} to {bits[0]}"
+        return f"its norm cannot be verified with training.fraction_bits from {ends}"
+    return _GENERAL_ADVICE.split(said.rstrip("."))[0]
+
+
+def _advice(study: StudyFile, program: Program | None, at: int) -> str:
+    """What to set for a phase to be, as was tried: of each key the nearest setting that serves."""
+    found = (
+        next((words for words, changed in tried if _serves(changed, program, at)), "")
+        for tried in _changes(study, at)
+    )
+    if helping := [words for words in found if words]:
+        return f"; set {', or '.join(helping)}"
+    if study.phases[at].kind == "train":
+        return "; no single key mends it: change several, or take fewer parameters"
+    return ""
+
+
+def _serves(study: StudyFile, program: Program | None, at: int) -> bool:
+    """Whether some rounding serves a phase and all before it."""
+    return any(
+        all(_objection(study, phase, program, each) is None for phase in study.phases[: at + 1])
+        for each in _roundings(study, program)
+    )
+
+
+def _changes(study: StudyFile, at: int) -> Iterator[list[tuple[str, StudyFile]]]:
+    """Other settings of each key that may matter to a phase, from the nearest to the farthest.
+
+    Each in words, with the study that has it. Noise is made less, and never switched off.
+    """
+    phase, training, privacy = study.phases[at], study.training, study.privacy
+    honest, floor = _honest_min(study, phase), min(_floor(study, each) for each in study.phases)
+    finest = FINEST_BITS if training.fraction_bits is None else training.fraction_bits
+    whole_sum = {phase.groups * CONTRIBUTORS_MAX} & set(range(phase.target, phase.drawn))
+    keys: dict[str, dict[str, Iterable[float]]] = {
+        "training": {
+            "fraction_bits": sorted(range(FRACTION_BITS_MAX + 1), key=lambda b: abs(b - finest)),
+            "clip_norm": (*_lower(training.clip_norm, _RATE_MIN), *_higher(training.clip_norm)),
+        },
+        "privacy": {
+            "noise_multiplier": _lower(privacy.noise_multiplier),
+            "honest_min": _steps(honest, max(honest, floor)),
+            "count_max": _halved(_count_max(study)),
+        },
+        f"phases[{at}]": {
+            "groups": (*range(phase.groups + 1, GROUPS_MAX + 1), *range(phase.groups - 1, 0, -1)),
+            "drawn": sorted({*_steps(phase.drawn, phase.target), *whole_sum}, reverse=True),
+            "masked": (True,),
+            "value_bits": range((phase.value_bits or VALUE_BITS_MAX) + 1, VALUE_BITS_MAX + 1),
+            "count_max": _halved(phase.count_max),
+            "verified": (False,),
+        },
+    }
+    for table, settings in keys.items():
+        for key, values in settings.items():
+            yield [
+                (
+                    f"{table}.{key} = {msgspec.json.encode(value).decode()}",
+                    _changed(study, table, at, {key: value}),
+                )
+                for value in values
+            ]
+
+
+def _changed(study: StudyFile, table: str, at: int, keys: dict[str, float]) -> StudyFile:
+    """The study with other settings of one of its tables, or of a phase."""
+    if table in ("training", "privacy"):
+        changed = msgspec.structs.replace(getattr(study, table), **keys)
+        return msgspec.structs.replace(study, **{table: changed})
+    phases = list(study.phases)
+    phases[at] = msgspec.structs.replace(phases[at], **keys)
+    return msgspec.structs.replace(study, phases=tuple(phases))
+
+
+def _steps(start: int, end: int) -> list[int]:
+    """Up to sixteen numbers after `start`, the last one `end`."""
+    numbers = (start + (end - start) * part // 16 for part in range(1, 17))
+    return [number for number in dict.fromkeys(numbers) if number != start]
+
+
+def _halved(number: int) -> list[int]:
+    return [number >> places for places in range(1, number.bit_length())]
+
+
+def _lower(number: float, least: float = 0) -> list[float]:
+    """Halves, down to a 64th: what is lower yet would be another study."""
+    halves = (_three_digits(number / 2**places) for places in range(1, 7))
+    return [half for half in halves if half > least]
+
+
+def _higher(clip_norm: float) -> list[float]:
+    """Doubles of a norm, as large as may be."""
+    doublings = range(1, int(math.log2(CLIP_NORM_MAX / clip_norm)) + 1)
+    return [_three_digits(clip_norm * 2**places) for places in doublings]
+
+
+def _three_digits(number: float) -> float:
+    return float(f"{number:.3g}")
+
+
 def _encode_checked(manifest: Manifest, source: str) -> bytes:
     """Encode a manifest that other nodes will accept, or say what they would object to."""
     try:
-        for number, phase in enumerate(manifest.phases):
-            where = f"{source}: phases[{number}]"
-            check_phase(phase, DEFAULT_PARAMS)
-            if phase.kind == "statistics" and not manifest.ranges:
-                raise TrainingError("a statistics phase needs ranges: [low, high] of each column")
-        where = source
         check_study(manifest)
         encoded = codec.encode(manifest)
         codec.decode(encoded, Manifest, bytes_max=MANIFEST_BYTES_MAX)
     except (ProtocolError, QueryError, TrainingError) as error:
-        raise ConfigError(f"{where}: {str(error).rstrip('.')}.") from error
+        raise ConfigError(f"{source}: {str(error).rstrip('.')}.") from error
     return encoded
 
 
