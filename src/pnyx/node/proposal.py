@@ -63,9 +63,11 @@ from pnyx.protocol.manifest import (
     StudyPhase,
     check_contributors,
     check_phase,
+    check_sizes,
 )
 from pnyx.protocol.models import model_name
 from pnyx.protocol.params import DEFAULT_PARAMS, PROTOCOL_VERSION
+from pnyx.protocol.selection.security import choose_committee
 from pnyx.vault.collections import CATEGORY_PATTERN
 from pnyx.vault.files import describe
 
@@ -74,6 +76,7 @@ NOISE_MULTIPLIER = 5.0  # epsilon of about 5 for twenty rounds: docs/adr/0016
 COUNT_MAX_WITH_NOISE = 64
 VALUE_BITS_MAX = 24
 FINEST_BITS = 11  # what is chosen unless stated: 1/2048 of a unit is far below any noise
+NETWORK_SIZES = (10, 30, 100, 1_000, 10_000)  # nodes: committees grow no more in larger ones
 _SHARED_MAX = DEFAULT_PARAMS.vector_length_max - TRAIN_COUNTS  # longer updates are masked
 _RATE_MIN = 2.0**-20
 # How objections end that advise what may help: a proposer is told what does, by its keys.
@@ -702,9 +705,32 @@ def _encode_checked(manifest: Manifest, source: str) -> bytes:
         check_study(manifest)
         encoded = codec.encode(manifest)
         codec.decode(encoded, Manifest, bytes_max=MANIFEST_BYTES_MAX)
+        unfit = unfit_networks(manifest)
+        if len(unfit) == len(_networks(manifest)):
+            raise RuleBroken(unfit[NETWORK_SIZES[-1]])
     except (ProtocolError, QueryError, TrainingError) as error:
         raise ConfigError(f"{source}: {str(error).rstrip('.')}.") from error
     return encoded
+
+
+def unfit_networks(manifest: Manifest) -> dict[int, str]:
+    """Why committees could not carry a study, by the nodes of networks that draw such committees.
+
+    Networks of a few sizes are looked at, planned as is usual; others may have other committees.
+    """
+    objections = {}
+    for nodes in _networks(manifest):
+        try:
+            check_sizes(manifest, choose_committee(nodes))
+        except RuleBroken as error:
+            objections[nodes] = str(error)
+    return objections
+
+
+def _networks(manifest: Manifest) -> list[int]:
+    """Sizes of networks, of those looked at, that have as many nodes as rounds contributors."""
+    target = max(phase.target for phase in manifest.phases)
+    return [nodes for nodes in NETWORK_SIZES if nodes >= target]
 
 
 def template(columns: tuple[str, ...], category: str, label: str, classes: int) -> str:

@@ -18,6 +18,7 @@ from pnyx.node.proposal import (
     make_proposal,
     read_proposal,
     template,
+    unfit_networks,
 )
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.ballots import Ballot
@@ -947,3 +948,33 @@ def test_noise_relies_on_half_of_each_phases_floor(tmp_path) -> None:
     ):
         read(tmp_path, text.replace("[privacy]", "[privacy]\nhonest_min = 9"))
     assert read(tmp_path, text.replace("[privacy]", "[privacy]\nhonest_min = 8"))
+
+
+# --- networks -------------------------------------------------------------------------------------
+
+# 19,956 parameters, which eight groups share, or 32 mask.
+LONG = {"model_hidden": [2217], "floor": 3, "target": 96, "drawn": 96}
+
+
+def test_what_no_committee_could_carry_is_refused_to_its_proposer(tmp_path) -> None:
+    expected = (
+        r"phases\[0\]: 110 members release \d+ bytes each, .*; ask for fewer parameters, or for "
+        r"fewer groups, or mask the updates: masked = true\.$"
+    )
+    with pytest.raises(ConfigError, match=expected):
+        read(tmp_path, train_only("groups = 8", **LONG, **QUIET))
+    text = train_only("groups = 8", "masked = true", **LONG, **QUIET)
+    assert unfit_networks(read_manifest_body(read(tmp_path, text).manifest)) == {}
+
+
+def test_networks_whose_committees_could_not_carry_a_study(tmp_path) -> None:
+    """Committees of small ones pack few values; ten nodes are fewer than the round needs."""
+    text = train_only("groups = 4", **{**LONG, "target": 18, "drawn": 20}, **QUIET)
+    found = unfit_networks(read_manifest_body(read(tmp_path, text).manifest))
+    assert list(found) == [30]
+    assert found[30].startswith("phases[0]: 20 members release 638784 bytes each, above 524288")
+    for fewer in ("groups = 3", "masked = true"):
+        text = train_only(fewer, **{**LONG, "target": 18, "drawn": 20}, **QUIET)
+        assert unfit_networks(read_manifest_body(read(tmp_path, text).manifest)) == {}
+    text = train_only("groups = 4", **{**LONG, "target": 31, "drawn": 31}, **QUIET)
+    assert unfit_networks(read_manifest_body(read(tmp_path, text).manifest)) == {}
