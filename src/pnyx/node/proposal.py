@@ -406,7 +406,7 @@ def _check_robust(phase: PhaseTable, where: str) -> None:
         most = (phase.groups - 1) // 2
         mend = f"tolerated = {'1' if most == 1 else f'1 to {most}'} for {phase.groups} groups"
         if not most:
-            mend = "groups = 3 or more, and tolerated = 1 or more"
+            mend = 'groups = 3 or more, and tolerated = 1 or more, or rule = "mean", tolerated = 0'
         if rule == "mean":
             mend = 'tolerated = 0, or rule = "trimmed"'
         raise ConfigError(

@@ -197,7 +197,7 @@ def test_a_poll_needs_no_model(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("ballot", "expected"),
     [
-        ('{ kind = "choice", options = 2 }', "cannot be a ballot of this kind"),
+        ('{ kind = "choice", options = 2 }', r"cannot be a ballot of this kind\.$"),
         (
             '{ kind = "approval", options = 3 }',
             r"phases\[0\].ballot.chosen_max is 0: an approval admits between one and all of its "
@@ -605,9 +605,15 @@ def test_verified_norms_that_groups_would_leave_room_for(tmp_path) -> None:
     text = VERIFIED.replace("cohort_min = 32", "cohort_min = 16")
     text = text.replace("target = 40\ndrawn = 50", "target = 80\ndrawn = 100")
     with pytest.raises(
-        ConfigError, match=r"its norm cannot be verified .*, or phases\[0\].groups = 2, or"
+        ConfigError,
+        match=r"its norm cannot be verified .*, or privacy.honest_min = 11, or "
+        r"phases\[0\].groups = 2, or",
     ):
         read(tmp_path, text)
+    few = text.replace('kind = "evaluate"', 'kind = "evaluate"\ncohort_min = 8')
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, few)
+    assert "honest_min" not in str(caught.value), "eight owners are all that a sum is over"
 
 
 def test_units_leave_values_room_for_noise(tmp_path) -> None:
@@ -727,7 +733,10 @@ def test_rules_that_cannot_be_proposed(tmp_path, more, expected) -> None:
 
 @pytest.mark.parametrize(
     ("groups", "expected"),
-    [(2, "set groups = 3 or more, and tolerated = 1 or more"), (8, "tolerated = 1 to 3 for 8")],
+    [
+        (2, "set groups = 3 or more, and tolerated = 1 or more, or rule = "),
+        (8, "tolerated = 1 to 3 for 8"),
+    ],
 )
 def test_a_trimmed_mean_of_nothing_is_told_how_many_to_tolerate(tmp_path, groups, expected) -> None:
     terms = f'kind = "train"\ngroups = {groups}\nrobust = {{ rule = "trimmed" }}'
@@ -913,6 +922,18 @@ def test_settings_are_advised_that_leave_earlier_phases_whole(tmp_path) -> None:
         r"phases\[0\].value_bits = 12\.$",
     ):
         read(tmp_path, train_only("masked = true", "value_bits = 6", **tables))
+
+
+def test_a_clip_of_half_the_root_of_the_length_leaves_nothing(tmp_path) -> None:
+    """Rounding may add so much to an update of 144 values, which is clipped lower by it."""
+    text = train_only(training_fraction_bits=0, training_clip_norm=6, model_hidden=[20], **QUIET)
+    text = text.replace("classes = 6", "classes = 4")
+    with pytest.raises(ConfigError, match=r"is 0, too coarse .* 6 over 144 parameters; set"):
+        read(tmp_path, text)
+    (train,) = read_manifest_body(
+        read(tmp_path, text.replace("clip_norm = 6", "clip_norm = 7")).manifest
+    ).phases
+    assert train.clip == 7
 
 
 def test_counts_of_learning_that_noise_cannot_cover(tmp_path) -> None:
