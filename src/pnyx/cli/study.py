@@ -51,7 +51,7 @@ def new(
     """
     from pnyx.errors import ConfigError
     from pnyx.node.enrolment import replace_file
-    from pnyx.node.proposal import template
+    from pnyx.node.study_file import template
 
     if file.exists():
         raise ConfigError(f"{file} exists already; choose another name.")

@@ -12,14 +12,9 @@ from pnyx.errors import ConfigError, TrainingError
 from pnyx.learning import initial_model, mlp
 from pnyx.learning.programs import encode_program
 from pnyx.node.learning import check_study, choose_verified, cut_share, read_manifest_body
-from pnyx.node.proposal import (
-    FINEST_BITS,
-    StudyFile,
-    make_proposal,
-    read_proposal,
-    template,
-    unfit_networks,
-)
+from pnyx.node.proposal import make_proposal, read_proposal, unfit_networks
+from pnyx.node.study_file import StudyFile, template
+from pnyx.node.study_phases import FINEST_BITS
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.aggregation.bounds import Bounds
