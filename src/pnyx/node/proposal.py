@@ -19,7 +19,14 @@ from pnyx.node.learning import LEARNT, check_study, encode_hyperparameters
 from pnyx.node.study_advice import refusal
 from pnyx.node.study_file import StudyFile
 from pnyx.node.study_model import read_initial_model, read_study_program
-from pnyx.node.study_phases import build_phase, check_phase_table, objection, roundings
+from pnyx.node.study_phases import (
+    build_phase,
+    check_phase_table,
+    networks_for,
+    objection,
+    roundings,
+    usual_committee,
+)
 from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.manifest import (
@@ -31,11 +38,9 @@ from pnyx.protocol.manifest import (
 )
 from pnyx.protocol.models import model_name
 from pnyx.protocol.params import PROTOCOL_VERSION
-from pnyx.protocol.selection.security import choose_committee
 from pnyx.vault.files import describe
 
 STUDY_FILE_BYTES_MAX = 256 * 1024
-NETWORK_SIZES = (10, 30, 100, 1_000, 10_000)  # nodes: committees grow no more in larger ones
 
 
 class Proposal(msgspec.Struct, frozen=True):
@@ -170,9 +175,6 @@ def _encode_checked(manifest: Manifest, source: str) -> bytes:
         check_study(manifest)
         encoded = codec.encode(manifest)
         codec.decode(encoded, Manifest, bytes_max=MANIFEST_BYTES_MAX)
-        unfit = unfit_networks(manifest)
-        if len(unfit) == len(_networks(manifest)):
-            raise RuleBroken(unfit[NETWORK_SIZES[-1]])
     except (ProtocolError, QueryError, TrainingError) as error:
         raise ConfigError(f"{source}: {str(error).rstrip('.')}.") from error
     return encoded
@@ -184,15 +186,9 @@ def unfit_networks(manifest: Manifest) -> dict[int, str]:
     Networks of a few sizes are looked at, planned as is usual; others may have other committees.
     """
     objections = {}
-    for nodes in _networks(manifest):
+    for nodes in networks_for(max(phase.target for phase in manifest.phases)):
         try:
-            check_sizes(manifest, choose_committee(nodes))
+            check_sizes(manifest, usual_committee(nodes))
         except RuleBroken as error:
             objections[nodes] = str(error)
     return objections
-
-
-def _networks(manifest: Manifest) -> list[int]:
-    """Sizes of networks, of those looked at, that have as many nodes as rounds contributors."""
-    target = max(phase.target for phase in manifest.phases)
-    return [nodes for nodes in NETWORK_SIZES if nodes >= target]

@@ -6,6 +6,7 @@ updates, and every check of the protocol counts: where a finer one does not serv
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -45,9 +46,12 @@ from pnyx.protocol.manifest import (
     StudyPhase,
     check_contributors,
     check_phase,
+    size_objection,
 )
 from pnyx.protocol.params import DEFAULT_PARAMS
+from pnyx.protocol.selection.security import CommitteeSize, choose_committee
 
+NETWORK_SIZES = (10, 30, 100, 1_000, 10_000)  # nodes: committees grow no more in larger ones
 FINEST_BITS = 11  # what is chosen unless stated: 1/2048 of a unit is far below any noise
 
 
@@ -227,7 +231,26 @@ def build_phase(
         verified=verified,
     )
     check_phase(built, DEFAULT_PARAMS)
+    _check_carried(built)
     return built
+
+
+def _check_carried(phase: StudyPhase) -> None:
+    """Refuse a phase that no usual committee could carry. Raises RuleBroken."""
+    found = [size_objection(phase, usual_committee(n)) for n in networks_for(phase.target)]
+    if all(found):
+        raise RuleBroken(found[-1])
+
+
+def networks_for(target: int) -> list[int]:
+    """Sizes of networks, of those looked at, that have as many nodes as a round contributors."""
+    return [nodes for nodes in NETWORK_SIZES if nodes >= target]
+
+
+@lru_cache(maxsize=len(NETWORK_SIZES))
+def usual_committee(nodes: int) -> CommitteeSize:
+    """The committee of a network that is planned as is usual."""
+    return choose_committee(nodes)
 
 
 def _plain_bounds(

@@ -398,9 +398,18 @@ def check_sizes(manifest: Manifest, size: CommitteeSize) -> None:
     Raises RuleBroken, which says what would help.
     """
     for number, phase in enumerate(manifest.phases):
-        found = _too_long(phase.bounds, phase.groups, size)
+        found = size_objection(phase, size)
         if found:
-            raise RuleBroken(f"phases[{number}]: {found}; {_shorter(phase, size)}")
+            raise RuleBroken(f"phases[{number}]: {found}")
+
+
+def size_objection(phase: StudyPhase, size: CommitteeSize) -> str:
+    """What of a phase no message could carry to such a committee, and what would help.
+
+    '' where messages carry all of it. What would help is tried, against this check alone.
+    """
+    found = _too_long(phase.bounds, phase.groups, size)
+    return f"{found}; {_shorter(phase, size)}" if found else ""
 
 
 def _too_long(bounds: Bounds, groups: int, size: CommitteeSize) -> str:

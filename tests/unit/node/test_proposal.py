@@ -974,8 +974,8 @@ LONG = {"model_hidden": [2217], "floor": 3, "target": 96, "drawn": 96}
 
 def test_what_no_committee_could_carry_is_refused_to_its_proposer(tmp_path) -> None:
     expected = (
-        r"phases\[0\]: 110 members release \d+ bytes each, .*; ask for fewer parameters, or for "
-        r"fewer groups, or mask the updates: masked = true\.$"
+        r"phases\[0\]: 110 members release \d+ bytes each, above .* together, above 33554432; set "
+        r"phases\[0\].groups = 7, or phases\[0\].masked = true\.$"
     )
     with pytest.raises(ConfigError, match=expected):
         read(tmp_path, train_only("groups = 8", **LONG, **QUIET))
