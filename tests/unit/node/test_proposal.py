@@ -931,6 +931,13 @@ def test_a_clip_of_half_the_root_of_the_length_leaves_nothing(tmp_path) -> None:
     assert train.clip == 7
 
 
+def test_units_that_only_a_comparison_has(tmp_path) -> None:
+    """Workers of a study have one rounding, whatever they do with it."""
+    text = train_only(training_fraction_bits=2).replace('kind = "train"', 'kind = "evaluate"')
+    with pytest.raises(ConfigError, match=r"is 2, too coarse .*; set training.fraction_bits = 3,"):
+        read(tmp_path, text)
+
+
 def test_counts_of_learning_that_noise_cannot_cover(tmp_path) -> None:
     text = train_only(privacy_noise_multiplier=1000, privacy_count_max=2**20)
     expected = (
@@ -964,6 +971,7 @@ def test_noise_relies_on_half_of_each_phases_floor(tmp_path) -> None:
     ):
         read(tmp_path, text.replace("[privacy]", "[privacy]\nhonest_min = 9"))
     assert read(tmp_path, text.replace("[privacy]", "[privacy]\nhonest_min = 8"))
+    assert read(tmp_path, without_noise(text.replace("[privacy]", "[privacy]\nhonest_min = 9")))
 
 
 # --- networks -------------------------------------------------------------------------------------
