@@ -44,7 +44,8 @@ from pnyx.node.enrolment import read_file, replace_file, verifying_crypto
 from pnyx.node.keystore import NodeLayout
 from pnyx.node.learning import cut_share, fraction_bits_of, read_manifest_body
 from pnyx.node.network import read_network
-from pnyx.node.proposal import Proposal, StudyFile, make_proposal, read_proposal
+from pnyx.node.proposal import Proposal, make_proposal, read_proposal
+from pnyx.node.study_file import StudyFile
 from pnyx.protocol.manifest import Manifest
 from pnyx.protocol.privacy import epsilon, study_rho
 

@@ -176,9 +176,11 @@ def _problem(value: object, expected: inspect.Type, name: str) -> str:
             return _table_problem(value, expected, name)
         case inspect.VarTupleType():
             return _list_problem(value, expected, name)
-    if _accepted(value, expected):
-        return ""
-    return f"{name} is {_shown(value)}; it must be {_range(expected)}"
+    if not _accepted(value, expected):
+        return f"{name} is {_shown(value)}; it must be {_range(expected)}"
+    if isinstance(expected, inspect.FloatType) and not _is_float(value):
+        return f"{name} is {_shown(value)}, beyond what a floating-point number holds; correct it"
+    return ""
 
 
 def _stated(expected: inspect.UnionType) -> inspect.Type:
@@ -251,6 +253,15 @@ def _fits(value: Any, expected: inspect.IntType | inspect.FloatType) -> bool:
     return bool(low <= value <= high)
 
 
+def _is_float(number: Any) -> bool:
+    """Whether a number, which TOML may write as an integer of any size, is one of 64 bits."""
+    try:
+        float(number)
+    except OverflowError:
+        return False
+    return True
+
+
 def _length_fits(length: int, expected: Any) -> bool:
     low = expected.min_length or 0
     high = math.inf if expected.max_length is None else expected.max_length
@@ -292,5 +303,8 @@ def _lengths(expected: Any) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of so many digits
+        return "a number of thousands of digits"
     return text if len(text) <= _SHOWN_CHARACTERS_MAX else text[:_SHOWN_CHARACTERS_MAX] + "..."

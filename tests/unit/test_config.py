@@ -1,4 +1,5 @@
 import math
+import sys
 
 import pytest
 
@@ -97,6 +98,20 @@ def test_a_wrong_setting_is_named_with_what_is_accepted(text, message):
         parse_config(text.encode(), "x.toml")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_numbers_that_no_floating_point_number_holds():
+    """TOML writes integers of any size, and Python those of 4,300 digits at most."""
+    text = '[[consent.rules]]\naction = "accept"\nepsilon_max = {}'
+    largest = 2**1024 - 2**970 - 1  # rounds to the largest of 64 bits
+    (rule,) = parse_config(text.format(largest).encode(), "x").consent.rules
+    assert rule.epsilon_max == sys.float_info.max
+    expected = r"^x: consent.rules\[0\].epsilon_max is 1\d+\.\.\., beyond what a floating-point"
+    for number in (largest + 1, 10**400):
+        with pytest.raises(ConfigError, match=expected):
+            parse_config(text.format(number).encode(), "x")
+    with pytest.raises(ConfigError, match="epsilon_max is a number of thousands of digits, beyond"):
+        parse_config(text.format("0x1" + "0" * 4000).encode(), "x")
 
 
 def test_too_many_rules_are_refused():

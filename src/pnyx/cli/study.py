@@ -51,7 +51,7 @@ def new(
     """
     from pnyx.errors import ConfigError
     from pnyx.node.enrolment import replace_file
-    from pnyx.node.proposal import template
+    from pnyx.node.study_file import template
 
     if file.exists():
         raise ConfigError(f"{file} exists already; choose another name.")
@@ -86,7 +86,7 @@ def check(file: StudyFileArgument, as_json: Json = False) -> None:
     """
     from pnyx.api import figures as figures_of
     from pnyx.node.learning import cut_share, read_manifest_body
-    from pnyx.node.proposal import read_proposal
+    from pnyx.node.proposal import read_proposal, unfit_networks
 
     proposal = read_proposal(file, _NO_NETWORK, _NO_NODE)
     manifest = read_manifest_body(proposal.manifest)
@@ -117,6 +117,10 @@ def check(file: StudyFileArgument, as_json: Json = False) -> None:
                 f"training.clip_norm; training.fraction_bits is {bits}: "
                 f"{'fewer of them, or ' if bits else ''}more groups leave more room."
             )
+    unfit = unfit_networks(manifest)
+    if unfit:
+        sizes = ", ".join(f"{nodes:,}" for nodes in unfit)
+        say(f"Not for networks of {sizes} nodes: {next(iter(unfit.values()))}.")
 
 
 def _updates(phase: "StudyPhase") -> str:

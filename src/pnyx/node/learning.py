@@ -31,7 +31,12 @@ from pnyx.primitives import codec
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.aggregation.bounds import Bounds
-from pnyx.protocol.aggregation.masked.parameters import SHARED_RINGS, ParameterSet, choose
+from pnyx.protocol.aggregation.masked.parameters import (
+    SHARED_RINGS,
+    ParameterSet,
+    UnsafeParameters,
+    choose,
+)
 from pnyx.protocol.aggregation.masked_verification.bounds import (
     MaskedBounds,
     choose_for,
@@ -259,12 +264,18 @@ def choose_masks(
     if bits < needed:
         raise TrainingError(
             f"value_bits is {bits}, too few: training.clip_norm and training.fraction_bits allow "
-            f"entries of up to {plain.norm_max}, which need {needed}; raise it, or leave it out."
+            f"entries of up to {plain.norm_max}, which need {needed}."
         )
     if privacy is not None:
         width = update_width(plain.norm_max, privacy.honest_min, privacy.multiplier)
         bits = ((1 << (bits - 1)) + noise_max(width)).bit_length() + 1
-    return choose(plain.bounded, bits, contributors_max, rings=SHARED_RINGS)
+    try:
+        return choose(plain.bounded, bits, contributors_max, rings=SHARED_RINGS)
+    except UnsafeParameters as error:  # it names a field that nobody stated
+        raise ValueError(
+            f"masked values would need {bits} bits, noise included, above the {error.limit} that "
+            f"sums of {contributors_max} contributors have room for"
+        ) from error
 
 
 def choose_verified(

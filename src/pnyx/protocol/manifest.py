@@ -18,7 +18,7 @@ from pnyx.primitives.field import PRIMES
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.bounds import Bounds
 from pnyx.protocol.aggregation.encoding import SUM_MAX
-from pnyx.protocol.aggregation.masked.parameters import ParameterSet
+from pnyx.protocol.aggregation.masked.parameters import SHARED_RINGS, ParameterSet
 from pnyx.protocol.aggregation.masked.segments import whole_sum_bytes
 from pnyx.protocol.aggregation.masked_verification.bounds import MaskedBounds, bounds_of
 from pnyx.protocol.aggregation.payloads import payload_bytes_max
@@ -47,6 +47,7 @@ from pnyx.protocol.selection.security import CommitteeSize
 MANIFEST_BYTES_MAX = 64 * 1024
 QUERY_CHARACTERS_MAX = 8192
 MODEL_VALUE_BYTES = 4  # of a parameter in a model, at least
+METRICS_LENGTH_MAX = 1024  # entries of a sum that a record publishes
 NO_MODEL = bytes(32)  # the name of no parcel
 CLIP_PER_ENTRY_MAX = 16  # verified values hold an entry with a sixteenth of a clip at least
 ShortText = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -94,7 +95,7 @@ class StudyPhase(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     kind: Literal["statistics", "train", "evaluate", "poll"]
     rounds: Annotated[int, Meta(ge=1, le=10_000)]
     bounds: Bounds
-    metrics_length: Annotated[int, Meta(ge=0, le=1024)]
+    metrics_length: Annotated[int, Meta(ge=0, le=METRICS_LENGTH_MAX)]
     cohort_min: Annotated[int, Meta(ge=2, le=4096)]  # a sum over one is that one
     target: Annotated[int, Meta(ge=1, le=4096)]  # contributors at which a round closes
     drawn: Annotated[int, Meta(ge=1, le=DRAWN_MAX)]  # contributors drawn, above the target
@@ -266,13 +267,18 @@ def check_phase(phase: StudyPhase, params: ProtocolParams) -> None:
     check_masking(phase)
     check_groups(phase)
     check_load(phase, params)
-    if not phase.groups * phase.cohort_min <= phase.target <= phase.drawn:
-        raise RuleBroken(
-            "a phase needs groups x cohort_min <= target <= drawn, and these are "
-            f"{phase.groups} x {phase.cohort_min}, {phase.target} and {phase.drawn}"
-        )
+    check_contributors(phase.groups, phase.cohort_min, phase.target, phase.drawn)
     if phase.group_size_max * bounds.entry_max > SUM_MAX:
         raise RuleBroken("drawn x the largest entry exceeds the capacity of the two fields")
+
+
+def check_contributors(groups: int, cohort_min: int, target: int, drawn: int) -> None:
+    """Refuse rounds that could not close with their floors kept. Raises RuleBroken."""
+    if not groups * cohort_min <= target <= drawn:
+        raise RuleBroken(
+            "a phase needs groups x cohort_min <= target <= drawn, and these are "
+            f"{groups} x {cohort_min}, {target} and {drawn}"
+        )
 
 
 def check_groups(phase: StudyPhase) -> None:
@@ -363,7 +369,7 @@ def check_verified_values(phase: StudyPhase, masked: ParameterSet, bounds: Maske
     Values that hold a whole clip are as good. A norm that leaves next to no room is refused.
     """
     least = -(-phase.clip // CLIP_PER_ENTRY_MAX)
-    few = f"value_bits is {masked.value_bits}, too few: "
+    few = f"values of {masked.value_bits} bits are too few: "
     noise = f"noise of up to {noise_max(phase.noise.update_width)}"
     needed = value_bits_needed(least, phase.noise)
     if masked.value_bits < needed:
@@ -387,20 +393,65 @@ def check_verified_values(phase: StudyPhase, masked: ParameterSet, bounds: Maske
 
 
 def check_sizes(manifest: Manifest, size: CommitteeSize) -> None:
-    """Refuse phases whose shares no message could carry to a committee of this size."""
+    """Refuse phases whose shares no message could carry to a committee of this size.
+
+    Raises RuleBroken, which says what would help.
+    """
+    for number, phase in enumerate(manifest.phases):
+        found = size_objection(phase, size)
+        if found:
+            raise RuleBroken(f"phases[{number}]: {found}")
+
+
+def size_objection(phase: StudyPhase, size: CommitteeSize) -> str:
+    """What of a phase no message could carry to such a committee, and what would help.
+
+    '' where messages carry all of it. What would help is tried, against this check alone.
+    """
+    found = _too_long(phase.bounds, phase.groups, size)
+    return f"{found}; {_shorter(phase, size)}" if found else ""
+
+
+def _too_long(bounds: Bounds, groups: int, size: CommitteeSize) -> str:
+    """What of a phase no message could carry; nothing, '', where all of it can be."""
     limit = SHARE_BYTES_MAX - ENVELOPE_OVERHEAD_BYTES
-    for phase in manifest.phases:
-        length = payload_bytes_max(phase.bounds, size)
-        if length > limit:
-            raise RuleBroken(
-                f"a share of a phase takes {length} bytes, above {limit}; ask for fewer columns"
-            )
-        released = phase.groups * released_bytes(phase.bounds, size)
-        together = shown_bytes_max(size, released)
-        if released > SHARE_BYTES_MAX or together > PARTED_BYTES_MAX:
-            fewer = "groups" if phase.groups > 1 else "columns"
-            raise RuleBroken(
-                f"{size.size} members release {released} bytes each of a phase, above "
-                f"{SHARE_BYTES_MAX}, or {together} together, above {PARTED_BYTES_MAX}; ask for "
-                f"fewer {fewer}"
-            )
+    length = payload_bytes_max(bounds, size)
+    if length > limit:
+        return f"a share takes {length} bytes, above {limit}"
+    released = groups * released_bytes(bounds, size)
+    together = shown_bytes_max(size, released)
+    if released > SHARE_BYTES_MAX or together > PARTED_BYTES_MAX:
+        return (
+            f"{size.size} members release {released} bytes each, above {SHARE_BYTES_MAX}, or "
+            f"{together} together, above {PARTED_BYTES_MAX}"
+        )
+    return ""
+
+
+def _shorter(phase: StudyPhase, size: CommitteeSize) -> str:
+    """What would help a phase whose shares are too long."""
+    if phase.kind != "train":
+        return "ask for fewer columns"
+    if phase.masked is not None:
+        return "ask for fewer groups"
+    helping = ["ask for fewer parameters"]
+    if phase.groups > 1 and not _too_long(phase.bounds, 1, size):
+        helping.append("for fewer groups")
+    if not _too_long(_if_masked(phase.bounds), phase.groups, size):
+        helping.append("mask the updates: masked = true")
+    return ", or ".join(helping)
+
+
+def _if_masked(bounds: Bounds) -> Bounds:
+    """The bounds of a phase that shares its updates, if it masked them: with the longest key."""
+    ring = SHARED_RINGS[-1]
+    return Bounds(
+        max(1, bounds.counts),
+        0,
+        0,
+        max(1, bounds.count_max),
+        bounds.count_scale,
+        bounds.noise_max,
+        key_length=ring.degree,
+        key_fields=len(ring.primes),
+    )

@@ -87,8 +87,8 @@ def check_value_bits(masked: ParameterSet, entry_max: int, noise: Noise) -> None
     needed = value_bits_needed(entry_max, noise)
     if masked.value_bits < needed:
         raise RuleBroken(
-            f"value_bits is {masked.value_bits}, too few: entries of up to {entry_max} with noise "
-            f"of up to {noise_max(noise.update_width)} need {needed}"
+            f"values of {masked.value_bits} bits are too few: entries of up to {entry_max} with "
+            f"noise of up to {noise_max(noise.update_width)} need {needed}"
         )
 
 

@@ -314,3 +314,16 @@ def test_check_says_how_updates_travel_and_to_what_they_are_cut(
     assert train.rstrip().endswith(updates)
     assert ("is cut at" in told) == (cut is not None)
     assert (cut or "") in told
+
+
+def test_check_says_for_which_networks_a_study_is_too_long(tmp_path) -> None:
+    """In one line, which a study for all networks lacks."""
+    file = tmp_path / "study.toml"
+    text = CHECKED.replace("cohort_min = 32", "cohort_min = 2").replace("[64]", "[2217]")
+    text = text.replace("320, drawn = 800, groups = 8", "{target}, drawn = 40, groups = 4")
+    text = text.replace("target = 40", "target = 18")
+    for target, told in ((18, True), (31, False)):
+        file.write_text(text.format(terms="masked = false", target=target))
+        output = runner.invoke(app, ["study", "check", str(file)]).output
+        lines = [line for line in output.splitlines() if line.startswith("Not for networks of 30")]
+        assert len(lines) == told, output

@@ -15,8 +15,11 @@ from pnyx.learning.statistics import RESOLUTION, owner_statistics
 from pnyx.learning.task import Hyperparameters
 from pnyx.node.learning import (
     LEARNT,
+    Clipped,
+    PrivacyTerms,
     bounds_for,
     check_study,
+    choose_masks,
     counted_vector,
     encode_hyperparameters,
     is_scored,
@@ -30,6 +33,7 @@ from pnyx.primitives import codec
 from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.events import PublishedSum
 from pnyx.protocol.manifest import Range
+from pnyx.protocol.noise import noise_max, update_width
 from pnyx.vault import StudyRequest, Vault
 from pnyx.vault.collections import Column, SourceFile
 
@@ -283,3 +287,20 @@ def test_a_norm_that_no_proof_takes_is_refused_like_another_that_does_not_match(
     settings = encode_hyperparameters(hyperparameters(clip_norm=1024.0, fraction_bits=11))
     with pytest.raises(TrainingError, match="cannot be proven: norm_max is too large"):
         check_study(study(phases=[TRAINING], hyperparameters=settings))
+
+
+def test_noise_comes_on_top_of_the_stated_bits():
+    """The largest noise and the largest value, which only their sum holds."""
+    privacy = PrivacyTerms(multiplier=0.4, honest_min=4)
+    masks = choose_masks(Clipped(12, 9, 1023, 64), 12, 8, privacy)
+    noise = noise_max(update_width(1023, 4, 0.4))
+    assert noise == 2050
+    assert masks.value_max >= 2047 + noise
+    assert masks.value_bits == 14, "as many as a larger one of the two has, and one more"
+
+
+def test_bits_that_masks_have_no_room_for():
+    """Nobody stated them: the sentence says what they are for."""
+    updates = Clipped(12, 9, 2**30, 64)
+    with pytest.raises(ValueError, match="masked values would need 37 bits, noise included, above"):
+        choose_masks(updates, None, 8, PrivacyTerms(5.0, 2))

@@ -1,4 +1,6 @@
+import json
 import math
+import re
 
 import msgspec
 import numpy as np
@@ -6,17 +8,13 @@ import pytest
 from safetensors.numpy import save
 
 from pnyx.config import parse_toml
-from pnyx.errors import ConfigError
+from pnyx.errors import ConfigError, TrainingError
 from pnyx.learning import initial_model, mlp
 from pnyx.learning.programs import encode_program
 from pnyx.node.learning import check_study, choose_verified, cut_share, read_manifest_body
-from pnyx.node.proposal import (
-    FINEST_BITS,
-    StudyFile,
-    make_proposal,
-    read_proposal,
-    template,
-)
+from pnyx.node.proposal import make_proposal, read_proposal, unfit_networks
+from pnyx.node.study_file import StudyFile, template
+from pnyx.node.study_phases import FINEST_BITS
 from pnyx.primitives.hashing import digest
 from pnyx.protocol.aggregation.ballots import Ballot
 from pnyx.protocol.aggregation.bounds import Bounds
@@ -61,7 +59,7 @@ def test_noise_is_off_when_the_proposer_says_so(tmp_path) -> None:
 
 
 def without_noise(text: str) -> str:
-    return text.replace("noise_multiplier = 5.0", "noise_multiplier = 0")
+    return re.sub("noise_multiplier = .*", "noise_multiplier = 0", text)
 
 
 def test_the_template_calls_verified_masked_updates_experimental() -> None:
@@ -101,12 +99,20 @@ def test_one_file_proposed_twice_is_two_studies(tmp_path) -> None:
         ("rounds = 20", "rounds = 1.5", "phases[0].rounds is 1.5"),
         ("learning_rate = 0.3", "learning_rate = nan", "training.learning_rate is nan"),
         ("clip_norm = 2.0", "clip_norm = 2.0\nfraction_bits = 1", "is 1, too coarse"),
-        ("clip_norm = 2.0", "clip_norm = 2.0\nfraction_bits = 2", "set it to 3 or more"),
-        ("clip_norm = 2.0", "clip_norm = 0.000001\nfraction_bits = 1", "raise clip_norm"),
+        (
+            "clip_norm = 2.0",
+            "clip_norm = 2.0\nfraction_bits = 2",
+            "set training.fraction_bits = 3, or training.clip_norm = 4.0.",
+        ),
+        (
+            "clip_norm = 2.0",
+            "clip_norm = 0.000001\nfraction_bits = 1",
+            "; set training.fraction_bits = 24, or",
+        ),
         ("clip_norm = 2.0", "clip_norm = 2.0\nfraction_bits = 11", "phases[0]: norm_max is too"),
-        ("noise_multiplier = 5.0", "noise_multiplier = 1000", "lower privacy.noise_multiplier"),
+        ("noise_multiplier = 5.0", "noise_multiplier = 1000", "set privacy.noise_multiplier ="),
         ("noise_multiplier = 5.0", "noise_multiplier = -1", "privacy.noise_multiplier is -1"),
-        ("noise_multiplier = 5.0", "honest_min = 33", "relies on more contributors than"),
+        ("noise_multiplier = 5.0", "honest_min = 33", "phases[0]: privacy.honest_min is 33, and"),
         ("hidden = [64]", "hidden = [4096, 4096]", "16818182 parameters, above 10000000"),
         ("hidden = [64]", "hidden = [0]", "model.hidden[0] is 0"),
         ("classes = 6", "", "model.classes is missing"),
@@ -186,15 +192,50 @@ def test_a_poll_needs_no_model(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("ballot", "expected"),
     [
-        ('{ kind = "choice", options = 2 }', "cannot be a ballot of this kind"),
-        ('{ kind = "approval", options = 3 }', "between one and all"),
-        ('{ kind = "ranking", options = 3, chosen_max = 1 }', "only an approval"),
+        ('{ kind = "choice", options = 2 }', r"cannot be a ballot of this kind\.$"),
+        (
+            '{ kind = "approval", options = 3 }',
+            r"phases\[0\].ballot.chosen_max is 0: an approval admits between one and all of its "
+            r"options\.$",
+        ),
+        (
+            '{ kind = "ranking", options = 3, chosen_max = 1 }',
+            r"phases\[0\].ballot.chosen_max is 1: only an approval has a largest number",
+        ),
+        (
+            '{ kind = "ranking", options = 2 }',
+            r"phases\[0\].ballot.options is 2: a ranking orders 3 to 24 candidates\.$",
+        ),
+        (
+            '{ kind = "choice", options = 3 }\ncount_max = 2',
+            r"phases\[0\].count_max is 2: the answers of a ballot are 0 or 1; leave it out\.$",
+        ),
         ('{ kind = "lottery", options = 3 }', "one of approval, choice, ranking"),
     ],
 )
 def test_ballots_that_cannot_be(tmp_path, ballot, expected) -> None:
     with pytest.raises(ConfigError, match=expected):
         read(tmp_path, POLL.replace('{ kind = "choice", options = 3 }', ballot))
+
+
+@pytest.mark.parametrize(("kind", "columns"), [("statistics", 341), ("poll", 1024)])
+def test_columns_of_which_a_record_could_not_publish_all(tmp_path, kind, columns) -> None:
+    def text(count: int) -> str:
+        names = ", ".join(f'"{number}"' for number in range(count))
+        ranges = "".join(f"{number} = [0, 1]\n" for number in range(count))
+        asked = POLL.replace('columns = ["a", "b", "c"]', f"columns = [{names}]")
+        asked = asked.replace('ballot = { kind = "choice", options = 3 }', "")
+        asked = asked.replace('kind = "poll"', f'kind = "{kind}"')
+        return without_noise(asked) + (f"[ranges]\n{ranges}" if kind == "statistics" else "")
+
+    (phase,) = read_manifest_body(read(tmp_path, text(columns)).manifest).phases
+    assert phase.metrics_length == 1024
+    expected = (
+        rf"phases\[0\]: of the study's {columns + 1} columns a {kind} phase would publish "
+        rf"\d+ sums, above 1024; name fewer columns\.$"
+    )
+    with pytest.raises(ConfigError, match=expected):
+        read(tmp_path, text(columns + 1))
 
 
 def test_statistics_come_before_training(tmp_path) -> None:
@@ -316,6 +357,17 @@ def test_programs_that_cannot_be_proposed(tmp_path, program, expected) -> None:
         propose_program(tmp_path, WITH_FILES, program=program)
 
 
+def test_masks_of_another_length_than_the_models_are_declined(tmp_path) -> None:
+    """What the committee verifies is the same: the counts, and a key."""
+    text = without_noise(VALID.replace('kind = "train"', 'kind = "train"\nmasked = true'))
+    manifest = read_manifest_body(read(tmp_path, text).manifest)
+    train, evaluate = manifest.phases
+    shorter = msgspec.structs.replace(train.masked, length=train.masked.length - 1)
+    phases = (msgspec.structs.replace(train, masked=shorter), evaluate)
+    with pytest.raises(TrainingError, match="does not match its program"):
+        check_study(msgspec.structs.replace(manifest, phases=phases))
+
+
 def test_updates_too_long_to_be_shared_are_masked(tmp_path) -> None:
     text = without_noise(VALID.replace("hidden = [64]", "hidden = [4096]"))
     train, evaluate = read_manifest_body(read(tmp_path, text).manifest).phases
@@ -345,7 +397,7 @@ def masked_study(bits: int | None, **training: object) -> str:
 
 def test_fewer_bits_than_values_need_are_refused(tmp_path) -> None:
     expected = (
-        r"phases\[0\]: value_bits is 13, too few: .* entries of up to 4096, which need 14; .* lower"
+        r"phases\[0\]: value_bits is 13, too few: .* entries of up to 4096, which need 14; set "
     )
     with pytest.raises(ConfigError, match=expected):
         read(tmp_path, masked_study(13, fraction_bits=11))
@@ -365,17 +417,18 @@ def test_updates_are_rounded_as_finely_as_the_stated_bits_hold(tmp_path) -> None
 
 def test_bits_that_force_too_coarse_a_rounding_are_named_with_the_least_that_do(tmp_path) -> None:
     """Nobody wrote fraction_bits: it is value_bits that is too few."""
-    with pytest.raises(ConfigError, match=r"value_bits is 5, too few: .* which need 6; raise it"):
+    with pytest.raises(
+        ConfigError, match=r"value_bits is 5, .* which need 6; set .* phases\[0\].value_bits = 6\."
+    ):
         read(tmp_path, masked_study(5))
     (train, _) = read_manifest_body(read(tmp_path, masked_study(6)).manifest).phases
     assert train.masked is not None
     assert train.masked.value_bits == 6
 
 
-@pytest.mark.parametrize("terms", ["", "masked = false", 'kind = "evaluate"'])
+@pytest.mark.parametrize("terms", ["", "masked = false"])
 def test_bits_of_values_that_are_not_masked_are_refused(tmp_path, terms) -> None:
-    kind = "" if "kind" in terms else 'kind = "train"\n'
-    text = VALID.replace('kind = "train"', f"{kind}{terms}\nvalue_bits = 9")
+    text = VALID.replace('kind = "train"', f'kind = "train"\n{terms}\nvalue_bits = 9')
     with pytest.raises(ConfigError, match=r"phases\[0\]: value_bits are those of masked updates"):
         read(tmp_path, text)
 
@@ -397,7 +450,10 @@ def test_units_are_as_fine_as_can_be_proven_and_no_coarser_where_nothing_is(
 
 def test_units_that_cannot_be_proven_are_told_what_to_lower(tmp_path) -> None:
     text = without_noise(VALID.replace("clip_norm = 2.0", "clip_norm = 16\nfraction_bits = 11"))
-    expected = r"coarser units; lower training.fraction_bits or training.clip_norm\.$"
+    expected = (
+        r"too large to be proven; set training.fraction_bits = 10, or training.clip_norm = 8.0, or "
+        r"phases\[0\].masked = true\.$"
+    )
     with pytest.raises(ConfigError, match=expected):
         read(tmp_path, text)
     masked = text.replace('kind = "train"', 'kind = "train"\nmasked = true')
@@ -405,14 +461,17 @@ def test_units_that_cannot_be_proven_are_told_what_to_lower(tmp_path) -> None:
 
 
 def test_more_than_masks_add_up_are_told_to_form_groups(tmp_path) -> None:
-    many = without_noise(VALID.replace("drawn = 50", "drawn = 600", 1))
-    expected = r"drawn is 600 and groups is 1, .* 600 contributors, above 256; set groups = 3"
+    many = without_noise(SMALL_FLOOR.replace("drawn = 50", "drawn = 600", 1))
+    expected = (
+        r"drawn is 600 and groups is 1, .* 600 contributors, above 256; set "
+        r"phases\[0\].groups = 3, or phases\[0\].drawn = 256"
+    )
     asked = ("masked = true", "verified = true")
     texts = [many.replace('kind = "train"', f'kind = "train"\n{each}') for each in asked]
     for text in (*texts, many.replace("[64]", "[4096]")):
         with pytest.raises(ConfigError, match=expected):
             read(tmp_path, text)
-    text = texts[0].replace('kind = "train"', 'kind = "train"\ngroups = 3\ncohort_min = 10')
+    text = texts[0].replace('kind = "train"', 'kind = "train"\ngroups = 3')
     assert read_manifest_body(read(tmp_path, text).manifest).phases[0].groups == 3
 
 
@@ -420,7 +479,10 @@ def test_counts_that_noise_cannot_cover_are_told_what_to_lower(tmp_path) -> None
     """No key of training would help a poll."""
     loud = POLL.replace("noise_multiplier = 1.0", "noise_multiplier = 1000")
     loud = loud.replace('ballot = { kind = "choice", options = 3 }', "count_max = 1048576")
-    expected = r"too wide to be drawn: .*; lower privacy.noise_multiplier or count_max\.$"
+    expected = (
+        r"too wide to be drawn; set privacy.noise_multiplier = 31.2, or phases\[0\].count_max = "
+        r"32768\.$"
+    )
     with pytest.raises(ConfigError, match=expected):
         read(tmp_path, loud)
 
@@ -442,10 +504,21 @@ def test_noise_widens_masked_values(tmp_path) -> None:
     assert math.isfinite(phase_rho(train))
 
 
-def test_only_training_is_masked(tmp_path) -> None:
-    expected = r"phases\[1\].masked: only a phase that trains can .* verified; leave it out\.$"
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("masked", "true"),
+        ("verified", "true"),
+        ("value_bits", "9"),
+        ("groups", "2"),
+        ("robust", '{ rule = "trimmed", tolerated = 1 }'),
+    ],
+)
+@pytest.mark.parametrize("kind", ["evaluate", "poll", "statistics"])
+def test_keys_that_only_training_has_are_refused_by_their_names(tmp_path, kind, key, value) -> None:
+    expected = rf"phases\[1\].{key}: only a phase that trains .*; leave it out\.$"
     with pytest.raises(ConfigError, match=expected):
-        read(tmp_path, VALID.replace('kind = "evaluate"', 'kind = "evaluate"\nmasked = true'))
+        read(tmp_path, VALID.replace('kind = "evaluate"', f'kind = "{kind}"\n{key} = {value}'))
 
 
 VERIFIED = VALID.replace('kind = "train"', 'kind = "train"\nverified = true')
@@ -480,7 +553,8 @@ def test_what_is_verified_covers_the_noise(tmp_path) -> None:
     assert math.isfinite(phase_rho(train))
     with pytest.raises(
         ConfigError,
-        match=r"its norm cannot be verified .*; lower .* or drawn, or leave out verified",
+        match=r"its norm cannot be verified .*; set privacy.noise_multiplier = .*, or phases\[0\]."
+        r"verified = false\.$",
     ):
         read(tmp_path, VERIFIED.replace("hidden = [64]", "hidden = [4096]"))
 
@@ -515,7 +589,7 @@ def test_phases_that_no_units_serve_together(tmp_path) -> None:
     masked = text[text.index("[[phases]]") :].split("[[phases]]")[1]
     masked = masked.replace("verified = true", "masked = true\nvalue_bits = 6")
     expected = (
-        r"no training.fraction_bits serves all phases that train: phases\[0\] takes 5 to \d+, "
+        r"no training.fraction_bits serves all phases that train: phases\[0\] takes 5, 6, 7, 8, 9; "
         r"phases\[2\] takes 3; change one"
     )
     with pytest.raises(ConfigError, match=expected):
@@ -526,9 +600,15 @@ def test_verified_norms_that_groups_would_leave_room_for(tmp_path) -> None:
     text = VERIFIED.replace("cohort_min = 32", "cohort_min = 16")
     text = text.replace("target = 40\ndrawn = 50", "target = 80\ndrawn = 100")
     with pytest.raises(
-        ConfigError, match=r"its norm cannot be verified .*; set groups = \d or more"
+        ConfigError,
+        match=r"its norm cannot be verified .*, or privacy.honest_min = 11, or "
+        r"phases\[0\].groups = 2, or",
     ):
         read(tmp_path, text)
+    few = text.replace('kind = "evaluate"', 'kind = "evaluate"\ncohort_min = 8')
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, few)
+    assert "honest_min" not in str(caught.value), "eight owners are all that a sum is over"
 
 
 def test_units_leave_values_room_for_noise(tmp_path) -> None:
@@ -538,9 +618,7 @@ def test_units_leave_values_room_for_noise(tmp_path) -> None:
     (train, _) = read_manifest_body(read(tmp_path, text).manifest).phases
     assert train.clip == 2 << 3
     finer = text.replace("[training]\n", "[training]\nfraction_bits = 4\n")
-    expected = (
-        r"phases\[0\]: value_bits is .*, too few: .* set training.fraction_bits to another number"
-    )
+    expected = r"phases\[0\]: values of 9 bits are too few: .* set training.fraction_bits = 3, or"
     with pytest.raises(ConfigError, match=expected):
         read(tmp_path, finer)
 
@@ -557,6 +635,15 @@ def test_to_what_share_of_the_clip_owners_cut_entries(tmp_path, drawn, bits, sha
     assert cut_share(evaluate) is None
     (masked, _) = read_manifest_body(read(tmp_path, masked_study(None)).manifest).phases
     assert cut_share(masked) is None
+
+
+def test_owners_clip_lower_by_half_the_root_of_the_length_rounded_up(tmp_path) -> None:
+    """√636 is 26 then: entries of a norm of 524 are 511 at most, and none is cut."""
+    text = without_noise(VERIFIED.replace("[training]\n", "[training]\nfraction_bits = 9\n"))
+    (train, _) = read_manifest_body(read(tmp_path, text.replace("[64]", "[70]")).manifest).phases
+    assert (train.masked.length, train.masked.value_max) == (636, 511)
+    assert cut_share(msgspec.structs.replace(train, clip=524)) is None
+    assert cut_share(msgspec.structs.replace(train, clip=525)) == 511 / 525
 
 
 @pytest.mark.parametrize(
@@ -641,7 +728,10 @@ def test_rules_that_cannot_be_proposed(tmp_path, more, expected) -> None:
 
 @pytest.mark.parametrize(
     ("groups", "expected"),
-    [(2, "set groups = 3 or more, and tolerated = 1 or more"), (8, "tolerated = 1 to 3 for 8")],
+    [
+        (2, "set groups = 3 or more, and tolerated = 1 or more, or rule = "),
+        (8, "tolerated = 1 to 3 for 8"),
+    ],
 )
 def test_a_trimmed_mean_of_nothing_is_told_how_many_to_tolerate(tmp_path, groups, expected) -> None:
     terms = f'kind = "train"\ngroups = {groups}\nrobust = {{ rule = "trimmed" }}'
@@ -660,3 +750,255 @@ def test_a_trimmed_mean_of_nothing_is_told_how_many_to_tolerate(tmp_path, groups
 def test_groups_that_cannot_be_proposed(tmp_path, text, expected) -> None:
     with pytest.raises(ConfigError, match=expected):
         read(tmp_path, text)
+
+
+# --- what to set instead --------------------------------------------------------------------------
+
+
+def train_only(*keys: str, floor: int = 5, target: int = 10, drawn: int = 15, **tables) -> str:
+    """A study of one phase that trains, with more keys of the phase and of other tables."""
+    text = VALID[: VALID.rindex("[[phases]]")].replace("cohort_min = 32", f"cohort_min = {floor}")
+    text = text.replace("target = 40\ndrawn = 50", f"target = {target}\ndrawn = {drawn}")
+    for name, value in tables.items():
+        table, _, key = name.partition("_")
+        text = re.sub(rf"(?m)^{key} = .*\n", "", text)
+        text = text.replace(f"[{table}]\n", f"[{table}]\n{key} = {value}\n")
+    return text.replace('kind = "train"\n', "\n".join(('kind = "train"', *keys, "")))
+
+
+def with_setting(text: str, key: str, value: object) -> StudyFile:
+    """The study of a file with another setting: table.key, or phases[0].key."""
+    study = parse_toml(text.encode(), StudyFile, "here", ConfigError)
+    table, name = key.split(".")
+    if table.startswith("phases"):
+        changed = msgspec.structs.replace(study.phases[0], **{name: value})
+        return msgspec.structs.replace(study, phases=(changed,))
+    changed = msgspec.structs.replace(getattr(study, table), **{name: value})
+    return msgspec.structs.replace(study, **{table: changed})
+
+
+LARGE = {"model_hidden": [2000, 2000]}
+QUIET = {"privacy_noise_multiplier": 0}
+FEW = "training.fraction_bits training.clip_norm"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "keys"),
+    [
+        (  # more groups than twenty are above what members hold, and twenty are too few to verify
+            train_only("verified = true", "groups = 4", target=500, drawn=500, **QUIET, **LARGE),
+            "rounding alone would add",
+            "phases[0].verified",
+        ),
+        (
+            train_only("verified = true", "groups = 4", target=450, drawn=450, **QUIET, **LARGE),
+            "rounding alone would add",
+            "phases[0].groups phases[0].verified",
+        ),
+        (
+            train_only("verified = true", "groups = 20", target=500, drawn=500, **QUIET, **LARGE),
+            "its norm cannot be verified with training.fraction_bits from 9 to 11",
+            "",
+        ),
+        (
+            train_only("groups = 20", target=500, drawn=500, **QUIET, **LARGE),
+            "sums of 20 groups have 80400120 values, above 80000000",
+            "phases[0].groups",
+        ),
+        (  # the clip is of no use: noise grows with it
+            train_only("verified = true", **LARGE),
+            "its norm cannot be verified with training.fraction_bits from 9 to 11",
+            "phases[0].verified",
+        ),
+        (
+            train_only("verified = true", training_fraction_bits=10, **LARGE),
+            "A norm of",
+            "phases[0].verified",
+        ),
+        (
+            train_only("verified = true", training_fraction_bits=9, model_hidden=[256]),
+            "A norm of",
+            f"{FEW} privacy.noise_multiplier",
+        ),
+        (
+            train_only(
+                "masked = false", privacy_noise_multiplier=1000, floor=100, target=200, drawn=200
+            ),
+            "norm_max is too large to be proven",
+            "privacy.noise_multiplier phases[0].masked",
+        ),
+        (
+            train_only(
+                "verified = true",
+                "masked = true",
+                training_fraction_bits=3,
+                **QUIET,
+                training_clip_norm=1.0,
+                model_hidden=[1000, 1000],
+            ),
+            "training.fraction_bits is 3, too coarse for training.clip_norm 1 over 1010006 param",
+            FEW,
+        ),
+        (
+            train_only(training_clip_norm=0.001, training_fraction_bits=1, **QUIET),
+            "training.fraction_bits is 1, too coarse for training.clip_norm 0.001 over 582 param",
+            FEW,
+        ),
+        (
+            train_only(training_clip_norm=0.001, **QUIET),
+            "training.fraction_bits is 11 at most unless stated, too coarse for",
+            FEW,
+        ),
+        (
+            train_only("masked = true", "value_bits = 4", training_fraction_bits=11, **QUIET),
+            "value_bits is 4, too few: training.clip_norm and training.fraction_bits allow entries",
+            "phases[0].value_bits",
+        ),
+        (
+            train_only(
+                "groups = 2",
+                training_fraction_bits=11,
+                floor=64,
+                target=450,
+                drawn=490,
+                **QUIET,
+                **LARGE,
+            ),
+            "the vectors of 490 contributors and their sums take",
+            f"{FEW} phases[0].groups",
+        ),
+        (
+            train_only("masked = true", floor=100, target=200, drawn=600, **QUIET),
+            "drawn is 600 and groups is 1, so a masked sum would be over 600 contributors",
+            "phases[0].drawn",
+        ),
+        (
+            train_only("verified = true", floor=16, target=80, drawn=100),
+            "its norm cannot be verified",
+            "privacy.noise_multiplier privacy.honest_min phases[0].groups phases[0].verified",
+        ),
+        (
+            train_only("verified = true", training_fraction_bits=8, **LARGE),
+            "training.fraction_bits is 8, too coarse for training.clip_norm 2 over 4020006 param",
+            "",
+        ),
+    ],
+)
+def test_only_settings_that_help_are_advised(text, reason, keys) -> None:
+    """Each by itself, with the value that is named; no other check then says the contrary."""
+    study = parse_toml(text.encode(), StudyFile, "here", ConfigError)
+    with pytest.raises(ConfigError, match=re.escape(reason)) as caught:
+        make_proposal(study, NETWORK, NODE, bytes(32), "here")
+    said = str(caught.value)
+    assert not re.search(r"\b(ask|choose|raise|lower|draw|Use)\b", said), "nothing untried"
+    told, _, advice = said.removesuffix(".").partition("; set ")
+    settings = dict(each.split(" = ") for each in advice.split(", or ")) if advice else {}
+    assert " ".join(settings) == keys
+    assert bool(settings) != told.endswith(
+        "; no single key mends it: change several, or take fewer parameters"
+    )
+    for key, value in settings.items():
+        changed = with_setting(text, key, json.loads(value))
+        make_proposal(changed, NETWORK, NODE, bytes(32), "here")
+
+
+def test_settings_are_advised_that_leave_earlier_phases_whole(tmp_path) -> None:
+    """Units of a quarter would do for the second phase alone, and the first cannot be verified."""
+    tables = {"floor": 32, "target": 40, "drawn": 50, "training_fraction_bits": 9, **QUIET}
+    text = train_only("verified = true", **tables)
+    masked = text[text.index("[[phases]]") :].replace(
+        "verified = true", "masked = true\nvalue_bits = 6"
+    )
+    with pytest.raises(ConfigError, match=r"; set phases\[1\].value_bits = 12\.$"):
+        read(tmp_path, f"{text}\n{masked}")
+    with pytest.raises(
+        ConfigError,
+        match=r"; set training.fraction_bits = 3, or training.clip_norm = 0.0312, or "
+        r"phases\[0\].value_bits = 12\.$",
+    ):
+        read(tmp_path, train_only("masked = true", "value_bits = 6", **tables))
+
+
+def test_a_clip_of_half_the_root_of_the_length_leaves_nothing(tmp_path) -> None:
+    """Rounding may add so much to an update of 144 values, which is clipped lower by it."""
+    text = train_only(training_fraction_bits=0, training_clip_norm=6, model_hidden=[20], **QUIET)
+    text = text.replace("classes = 6", "classes = 4")
+    with pytest.raises(ConfigError, match=r"is 0, too coarse .* 6 over 144 parameters; set"):
+        read(tmp_path, text)
+    (train,) = read_manifest_body(
+        read(tmp_path, text.replace("clip_norm = 6", "clip_norm = 7")).manifest
+    ).phases
+    assert train.clip == 7
+
+
+def test_units_that_only_a_comparison_has(tmp_path) -> None:
+    """Workers of a study have one rounding, whatever they do with it."""
+    text = train_only(training_fraction_bits=2).replace('kind = "train"', 'kind = "evaluate"')
+    with pytest.raises(ConfigError, match=r"is 2, too coarse .*; set training.fraction_bits = 3,"):
+        read(tmp_path, text)
+
+
+def test_counts_of_learning_that_noise_cannot_cover(tmp_path) -> None:
+    text = train_only(privacy_noise_multiplier=1000, privacy_count_max=2**20)
+    expected = (
+        r"phases\[0\]: the noise is too wide to be drawn; set privacy.noise_multiplier = 31.2, or "
+        r"privacy.count_max = 32768\.$"
+    )
+    with pytest.raises(ConfigError, match=expected):
+        read(tmp_path, text.replace('kind = "train"', 'kind = "evaluate"'))
+
+
+def test_units_are_so_coarse_that_an_aggregator_has_room_for_the_vectors(tmp_path) -> None:
+    """Two slots fit where a value has a bit less, and a vector is half as long."""
+    text = train_only("groups = 2", floor=64, target=450, drawn=490, **QUIET, **LARGE)
+    (train,) = read_manifest_body(read(tmp_path, text).manifest).phases
+    assert train.clip == 2 << 10
+    (train,) = read_manifest_body(
+        read(tmp_path, text.replace("drawn = 490", "drawn = 450")).manifest
+    ).phases
+    assert train.clip == 2 << 10
+
+
+def test_noise_relies_on_half_of_each_phases_floor(tmp_path) -> None:
+    """Nobody stated more than the floors."""
+    text = VALID.replace('kind = "train"', 'kind = "train"\ncohort_min = 8')
+    text = text.replace('kind = "evaluate"', 'kind = "evaluate"\ncohort_min = 40')
+    manifest = read_manifest_body(read(tmp_path, text).manifest)
+    assert [phase.noise.honest_min for phase in manifest.phases] == [4, 20]
+    with pytest.raises(
+        ConfigError,
+        match=r"phases\[0\]: privacy.honest_min is 9, and cohort_min ensures 8 contributors",
+    ):
+        read(tmp_path, text.replace("[privacy]", "[privacy]\nhonest_min = 9"))
+    assert read(tmp_path, text.replace("[privacy]", "[privacy]\nhonest_min = 8"))
+    assert read(tmp_path, without_noise(text.replace("[privacy]", "[privacy]\nhonest_min = 9")))
+
+
+# --- networks -------------------------------------------------------------------------------------
+
+# 19,956 parameters, which eight groups share, or 32 mask.
+LONG = {"model_hidden": [2217], "floor": 3, "target": 96, "drawn": 96}
+
+
+def test_what_no_committee_could_carry_is_refused_to_its_proposer(tmp_path) -> None:
+    expected = (
+        r"phases\[0\]: 110 members release \d+ bytes each, above .* together, above 33554432; set "
+        r"phases\[0\].groups = 7, or phases\[0\].masked = true\.$"
+    )
+    with pytest.raises(ConfigError, match=expected):
+        read(tmp_path, train_only("groups = 8", **LONG, **QUIET))
+    text = train_only("groups = 8", "masked = true", **LONG, **QUIET)
+    assert unfit_networks(read_manifest_body(read(tmp_path, text).manifest)) == {}
+
+
+def test_networks_whose_committees_could_not_carry_a_study(tmp_path) -> None:
+    """Committees of small ones pack few values; ten nodes are fewer than the round needs."""
+    text = train_only("groups = 4", **{**LONG, "target": 18, "drawn": 20}, **QUIET)
+    found = unfit_networks(read_manifest_body(read(tmp_path, text).manifest))
+    assert list(found) == [30]
+    assert found[30].startswith("phases[0]: 20 members release 638784 bytes each, above 524288")
+    for fewer in ("groups = 3", "masked = true"):
+        text = train_only(fewer, **{**LONG, "target": 18, "drawn": 20}, **QUIET)
+        assert unfit_networks(read_manifest_body(read(tmp_path, text).manifest)) == {}
+    text = train_only("groups = 4", **{**LONG, "target": 31, "drawn": 31}, **QUIET)
+    assert unfit_networks(read_manifest_body(read(tmp_path, text).manifest)) == {}

@@ -67,7 +67,7 @@ def test_a_study_begins_only_where_everything_released_can_be_shown(size: Commit
 
     low, high = 1, 400_000  # accepted, refused
     check(low)
-    with pytest.raises(RuleBroken, match="ask for fewer columns"):
+    with pytest.raises(RuleBroken, match="ask for fewer parameters"):
         check(high)
     while high - low > 1:
         middle = (low + high) // 2

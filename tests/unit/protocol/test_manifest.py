@@ -104,8 +104,11 @@ FEWER = choose(9, 2, 3, rings=SHARED_RINGS)
     ("terms", "rule"),
     [
         ({"kind": "evaluate"}, "only a phase that trains has updates to mask"),
-        ({"noise": Noise(update_width=4)}, "value_bits is 2, too few: .* need 7"),
-        ({"clip": 2}, "value_bits is 2, too few: entries of up to 2 with noise of up to 0 need 3"),
+        ({"noise": Noise(update_width=4)}, "values of 2 bits are too few: .* need 7"),
+        (
+            {"clip": 2},
+            "values of 2 bits are too few: entries of up to 2 with noise of up to 0 need 3",
+        ),
         ({"masked": None}, "another key than its masks are made of"),
         ({"masked": OTHER}, r"another key .*: key_length and key_fields are \d+ and \d, not"),
         (
@@ -135,7 +138,7 @@ def test_as_many_bits_as_noise_needs_are_enough():
         if enough:
             assert read(plan) == plan
         else:
-            with pytest.raises(RuleBroken, match=f"value_bits is {bits}, too few"):
+            with pytest.raises(RuleBroken, match=f"values of {bits} bits are too few"):
                 read(plan)
 
 
@@ -249,10 +252,16 @@ def with_values(chosen: MaskedBounds, value_bits: int, clip: int) -> StudyPhase:
 @pytest.mark.parametrize(
     ("bits", "rule"),
     [
-        (2, "value_bits is 2, too few: entries of up to 64, a sixteenth of the clip, .* need 8"),
-        (7, "value_bits is 7, too few: entries of up to 64"),
-        (9, "value_bits is 9, too few: .* up to 1024 with noise of up to 0 need 12, .* for 10 at"),
-        (10, "value_bits is 10, too few: .* leaves room for 11 at least"),
+        (
+            2,
+            "values of 2 bits are too few: entries of up to 64, a sixteenth of the clip, .* need 8",
+        ),
+        (7, "values of 7 bits are too few: entries of up to 64"),
+        (
+            9,
+            "values of 9 bits are too few: .* up to 1024 with noise of up to 0 need 12, .* for 10",
+        ),
+        (10, "values of 10 bits are too few: .* leaves room for 11 at least"),
     ],
 )
 def test_verified_values_have_as_many_bits_as_their_norm_leaves_room_for(bits, rule):
@@ -272,7 +281,9 @@ def test_a_norm_that_leaves_no_room_for_values_is_refused():
     with pytest.raises(ValueError, match="wrap"):
         replace(loose, entry_max=15)
     read(manifest(10, [with_values(loose, 4, 16 * 7)]))
-    with pytest.raises(RuleBroken, match="value_bits is 4, too few: entries of up to 8, a sixt"):
+    with pytest.raises(
+        RuleBroken, match="values of 4 bits are too few: entries of up to 8, a sixt"
+    ):
         read(manifest(10, [with_values(loose, 4, 16 * 7 + 1)]))
 
 
@@ -316,7 +327,7 @@ def test_phases_whose_shares_no_message_carries_are_refused():
     """Owners would pay for rounds in which nothing can arrive."""
     size = committee_size(24, 4, 2, 4)
     wide = Bounds(5000, 0, 0, 2**20, 1, 10 * 2**16)
-    plan = manifest(5000, [phase(5000, bounds=wide)])
+    plan = manifest(5000, [phase(5000, bounds=wide, kind="statistics")])
     with pytest.raises(RuleBroken, match="ask for fewer columns"):
         check_sizes(plan, size)
     check_sizes(manifest(3000, [phase(3000)]), size)
@@ -341,10 +352,26 @@ def test_masks_must_hold_the_largest_group_and_no_more():
 def test_shares_of_all_groups_must_fit_one_message():
     many = {"drawn": 96, "target": 96, "groups": 32, "cohort_min": 3}
     check_sizes(manifest(9, [phase(2_049)]), committee_size(7, 1, 1, 1))
-    for size, length in (
-        (committee_size(7, 1, 1, 1), 2_048),
-        (committee_size(110, 21, 4, 5), 4_612),
+    fewer = "; ask for fewer parameters, or for fewer groups"
+    for size, length, mends in (
+        (committee_size(7, 1, 1, 1), 2_048, fewer),  # keys of 32 groups are as long
+        (committee_size(110, 21, 4, 5), 4_612, f"{fewer}, or mask the updates: masked = true"),
     ):
         check_sizes(manifest(9, [phase(length, **many)]), size)
-        with pytest.raises(RuleBroken, match="ask for fewer groups"):
-            check_sizes(manifest(9, [phase(length + 1, **many)]), size)
+        with pytest.raises(RuleBroken, match=rf"^phases\[1\]: .*{mends}$"):
+            check_sizes(manifest(9, [phase(9), phase(length + 1, **many)]), size)
+
+
+def test_fewer_groups_are_not_asked_for_where_one_is_too_many():
+    size, terms = committee_size(110, 21, 4, 5), {"groups": 2, "drawn": 6, "cohort_min": 2}
+    with pytest.raises(RuleBroken, match="; ask for fewer parameters, or mask the updates"):
+        check_sizes(manifest(9, [phase(200_000, **terms)]), size)
+
+
+def test_masked_keys_of_too_many_groups():
+    masked = masked_phase(9)
+    bounds = Bounds(3, 0, 0, 64, 1, 2**20, key_length=2048, key_fields=2)
+    asked = replace(masked, bounds=bounds, groups=32)
+    with pytest.raises(RuleBroken, match=r"; ask for fewer groups$"):
+        check_sizes(manifest(9, [asked]), committee_size(7, 1, 1, 1))
+    check_sizes(manifest(9, [replace(asked, groups=31)]), committee_size(7, 1, 1, 1))

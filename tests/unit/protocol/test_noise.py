@@ -143,8 +143,15 @@ def test_masks_of_verified_updates_hold_noise_and_one_unit(noise, bits):
         if enough:
             check_noise(*terms, verified=True)
             continue
-        with pytest.raises(RuleBroken, match=f"value_bits is {held}, too few: .* need {bits}"):
+        with pytest.raises(RuleBroken, match=f"values of {held} bits are too few: .* need {bits}"):
             check_noise(*terms, verified=True)
+
+
+def test_masks_hold_one_unit_where_the_clip_is_none():
+    masks = choose(9, 1, 8, rings=SHARED_RINGS)
+    bounds = Bounds(1, 0, 0, 1, key_length=masks.degree, key_fields=len(masks.primes))
+    with pytest.raises(RuleBroken, match=r"values of 1 bits are too few: entries of up to 1 .* 2$"):
+        check_noise(bounds, 0, Noise(), 3, masks)
 
 
 def test_entries_are_cut_so_that_their_noise_still_fits(monkeypatch):
