@@ -44,7 +44,7 @@ from pnyx.node.enrolment import read_file, replace_file, verifying_crypto
 from pnyx.node.keystore import NodeLayout
 from pnyx.node.learning import cut_share, fraction_bits_of, read_manifest_body
 from pnyx.node.network import read_network
-from pnyx.node.proposal import Proposal, make_proposal, read_proposal
+from pnyx.node.proposal import Proposal, make_proposal, read_proposal, unfit_networks
 from pnyx.node.study_file import StudyFile
 from pnyx.protocol.manifest import Manifest
 from pnyx.protocol.privacy import epsilon, study_rho
@@ -156,6 +156,7 @@ def figures(proposal: Proposal) -> dict[str, object]:
     """What the nodes of a proposal would do, in numbers.
 
     entries_cut_at: for each phase the share of training.clip_norm at which a single entry is cut.
+    unfit_networks: numbers of nodes, of a few that are looked at, whose committees cannot carry it.
     """
     manifest = read_manifest_body(proposal.manifest)
     cost = epsilon(study_rho(manifest))
@@ -172,6 +173,7 @@ def figures(proposal: Proposal) -> dict[str, object]:
         "fraction_bits": fraction_bits_of(manifest),
         "entries_cut_at": [cut_share(phase) for phase in manifest.phases],
         "epsilon": None if math.isinf(cost) else round(cost, 4),
+        "unfit_networks": list(unfit_networks(manifest)),
     }
 
 

@@ -38,6 +38,7 @@ from pnyx.protocol.manifest import (
 )
 from pnyx.protocol.models import model_name
 from pnyx.protocol.params import PROTOCOL_VERSION
+from pnyx.protocol.round.values import check_agreeable
 from pnyx.vault.files import describe
 
 STUDY_FILE_BYTES_MAX = 256 * 1024
@@ -181,7 +182,7 @@ def _encode_checked(manifest: Manifest, source: str) -> bytes:
 
 
 def unfit_networks(manifest: Manifest) -> dict[int, str]:
-    """Why committees could not carry a study, by the nodes of networks that draw such committees.
+    """Why a study cannot be proposed to networks of so many nodes, by what committees they draw.
 
     Networks of a few sizes are looked at, planned as is usual; others may have other committees.
     """
@@ -189,6 +190,7 @@ def unfit_networks(manifest: Manifest) -> dict[int, str]:
     for nodes in networks_for(max(phase.target for phase in manifest.phases)):
         try:
             check_sizes(manifest, usual_committee(nodes))
+            check_agreeable(manifest, usual_committee(nodes))
         except RuleBroken as error:
             objections[nodes] = str(error)
     return objections

@@ -1,5 +1,6 @@
 """The commands as a whole: help, start-up, exit status, and what may not reach a terminal."""
 
+import json
 import subprocess
 import sys
 
@@ -327,3 +328,5 @@ def test_check_says_for_which_networks_a_study_is_too_long(tmp_path) -> None:
         output = runner.invoke(app, ["study", "check", str(file)]).output
         lines = [line for line in output.splitlines() if line.startswith("Not for networks of 30")]
         assert len(lines) == told, output
+        as_json = runner.invoke(app, ["study", "check", str(file), "--json"]).output
+        assert json.loads(as_json)["unfit_networks"] == ([30] if told else [])

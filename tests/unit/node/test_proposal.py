@@ -1002,3 +1002,11 @@ def test_networks_whose_committees_could_not_carry_a_study(tmp_path) -> None:
         assert unfit_networks(read_manifest_body(read(tmp_path, text).manifest)) == {}
     text = train_only("groups = 4", **{**LONG, "target": 31, "drawn": 31}, **QUIET)
     assert unfit_networks(read_manifest_body(read(tmp_path, text).manifest)) == {}
+
+
+def test_networks_whose_committees_could_not_agree_on_so_many(tmp_path) -> None:
+    """Headers of verified contributions are long: their round would be skipped, said in time."""
+    text = train_only("verified = true", "groups = 4", target=300, drawn=480, **QUIET)
+    found = unfit_networks(read_manifest_body(read(tmp_path, text).manifest))
+    assert set(found) == {1_000, 10_000}
+    assert all("agree on" in each and each.endswith("draw fewer") for each in found.values())
